@@ -1,0 +1,77 @@
+// Running other programs, for the guest's build and its journal reader: always an argument array, never a
+// shell, always a time limit and an output limit.
+
+import { execFile } from 'node:child_process';
+import { access, constants } from 'node:fs/promises';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+
+const execFileAsync = promisify(execFile);
+
+/** A sentence for the person who started the program: what is missing or what failed. */
+export class GuestError extends Error {
+  override readonly name = 'GuestError';
+}
+
+export type RunOptions = {
+  readonly cwd?: string;
+  readonly env?: Readonly<Record<string, string>>;
+  /** Milliseconds until the program is killed; default 60 s. */
+  readonly limitMs?: number;
+  /** Most bytes of output that are taken; default 64 MiB. */
+  readonly maxBytes?: number;
+  /** Exit statuses that count as success; default 0 alone (e2fsck says 1 for "errors corrected"). */
+  readonly accept?: readonly number[];
+};
+
+type ExecFailure = Error & { code?: number | string; killed?: boolean; stdout?: Buffer; stderr?: Buffer };
+
+function isExecFailure(error: unknown): error is ExecFailure {
+  return error instanceof Error && 'stderr' in error;
+}
+
+/** Runs a program to its end and gives its standard output. Throws GuestError with its last words otherwise. */
+export async function run(program: string, args: readonly string[], options: RunOptions = {}): Promise<Buffer> {
+  const limitMs = options.limitMs ?? 60_000;
+  try {
+    const { stdout } = await execFileAsync(program, [...args], {
+      ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
+      env: { ...process.env, LC_ALL: 'C', ...options.env },
+      timeout: limitMs,
+      killSignal: 'SIGKILL',
+      maxBuffer: options.maxBytes ?? 64 * 1024 * 1024,
+      encoding: 'buffer',
+    });
+    return stdout;
+  } catch (error) {
+    if (!isExecFailure(error)) throw error;
+    if (typeof error.code === 'number' && options.accept?.includes(error.code)) return error.stdout ?? Buffer.alloc(0);
+    if (error.code === 'ENOENT') throw new GuestError(`${program} is not installed`);
+    const why =
+      error.killed === true ? `took longer than ${limitMs} ms or said too much` : `failed (${error.code ?? 'killed'})`;
+    const words = String(error.stderr ?? '')
+      .trim()
+      .split('\n')
+      .slice(-3)
+      .join(' / ');
+    throw new GuestError(`${program} ${why}${words === '' ? '' : `: ${words}`}`);
+  }
+}
+
+/** Directories of system tools that an ordinary user's PATH may lack. */
+const SYSTEM_DIRECTORIES = ['/usr/sbin', '/sbin', '/usr/bin', '/bin'];
+
+/** The path of a program, also where an ordinary user's PATH does not look; GuestError names the package otherwise. */
+export async function findTool(name: string, debianPackage: string): Promise<string> {
+  const directories = [...(process.env['PATH'] ?? '').split(':'), ...SYSTEM_DIRECTORIES];
+  for (const directory of directories) {
+    if (directory === '') continue;
+    const path = join(directory, name);
+    const found = await access(path, constants.X_OK).then(
+      () => true,
+      () => false,
+    );
+    if (found) return path;
+  }
+  throw new GuestError(`${name} is not installed: install the package ${debianPackage}`);
+}

@@ -1,0 +1,116 @@
+// What was done to a server: its actions with their events, newest first. Deleted servers are not kept.
+import { Type } from 'typebox';
+import { type ServerAction, type ServerActionEvent, serverActions } from '../../control/servers.ts';
+import { isoMicroseconds } from '../../model/time.ts';
+import { isAdmin } from '../../model/types.ts';
+import { notFound } from '../http/errors.ts';
+import { type Route, route } from '../http/route.ts';
+import {
+  BASE,
+  IdAndKeyParams,
+  IdParams,
+  Links,
+  markerNotFound,
+  nextLink,
+  nullable,
+  object,
+  Page,
+  pageOf,
+  serverFor,
+  text,
+  timeOf,
+} from './common.ts';
+
+const Event = object({
+  event: text(),
+  start_time: nullable(text()),
+  finish_time: nullable(text()),
+  result: nullable(text()),
+  traceback: Type.Optional(nullable(Type.String())),
+  host: Type.Optional(nullable(text())),
+  hostId: Type.Optional(text()),
+  details: Type.Optional(nullable(Type.String())),
+});
+const Action = object({
+  action: text(),
+  instance_uuid: text(),
+  request_id: text(),
+  user_id: text(),
+  project_id: text(),
+  start_time: text(),
+  message: nullable(Type.String()),
+  updated_at: Type.Optional(nullable(text())),
+  events: Type.Optional(Type.Array(Event)),
+});
+
+const URL = `${BASE}/servers/:id/os-instance-actions`;
+
+export const instanceActionRoutes: readonly Route[] = [
+  route({
+    method: 'GET',
+    url: URL,
+    service: 'compute',
+    summary: "List a server's actions",
+    params: IdParams,
+    query: object({ ...Page, 'changes-since': Type.Optional(text(64)), 'changes-before': Type.Optional(text(64)) }),
+    answers: { 200: object({ instanceActions: Type.Array(Action), links: Type.Optional(Links) }) },
+    handle: async ({ p, actor, params, query, minor, request }) => {
+      const { server } = await serverFor(p, actor, params.id);
+      const since = timeOf('changes-since', query['changes-since']) ?? 0;
+      const before = timeOf('changes-before', query['changes-before']) ?? Number.POSITIVE_INFINITY;
+      const actions = (await serverActions(p, server.id)).filter(
+        (each) => each.updatedAt >= since && each.updatedAt <= before,
+      );
+      const result = pageOf(actions, (each) => each.requestId, query);
+      if (!result) throw markerNotFound(query.marker);
+      return {
+        status: 200,
+        body: {
+          instanceActions: result.page.map((each) => render(server.id, each, minor)),
+          ...nextLink(p.settings, 'links', request.url, result.marker),
+        },
+      };
+    },
+  }),
+  route({
+    method: 'GET',
+    url: `${URL}/:key`,
+    service: 'compute',
+    summary: 'Show an action, by the request id of the call that caused it',
+    params: IdAndKeyParams,
+    answers: { 200: object({ instanceAction: Action }) },
+    handle: async ({ p, actor, params, minor }) => {
+      const { server } = await serverFor(p, actor, params.id);
+      const action = (await serverActions(p, server.id)).find((each) => each.requestId === params.key);
+      if (!action)
+        throw notFound(`Action for request_id ${params.key.slice(0, 100)} on instance ${server.id} not found`);
+      const admin = isAdmin(actor);
+      // From 2.51 on users see the events too, but not their host and, before 2.84, not what went wrong.
+      const events =
+        admin || minor >= 51 ? { events: action.events.map((each) => renderEvent(each, minor, admin)) } : {};
+      return { status: 200, body: { instanceAction: { ...render(server.id, action, minor), ...events } } };
+    },
+  }),
+];
+
+const render = (serverId: string, action: ServerAction, minor: number): object => ({
+  action: action.action,
+  instance_uuid: serverId,
+  request_id: action.requestId,
+  user_id: action.userId,
+  project_id: action.projectId,
+  start_time: isoMicroseconds(action.startedAt),
+  message: action.message,
+  ...(minor >= 58 ? { updated_at: isoMicroseconds(action.updatedAt) } : {}),
+});
+
+const renderEvent = (event: ServerActionEvent, minor: number, admin: boolean): object => ({
+  event: event.event,
+  start_time: isoMicroseconds(event.startedAt),
+  finish_time: event.finishedAt === null ? null : isoMicroseconds(event.finishedAt),
+  result: event.result,
+  ...(admin ? { traceback: event.result === 'Error' ? event.details : null } : {}),
+  ...(minor >= 62 && admin ? { host: event.host } : {}),
+  ...(minor >= 62 ? { hostId: '' } : {}),
+  ...(minor >= 84 ? { details: event.result === 'Error' ? event.details : null } : {}),
+});

@@ -1,0 +1,150 @@
+// POST /servers/{id}/action: one key names the action. Each action has its schema here and its use case in moves/ or
+// control/; an action that is not in the table does not exist.
+import { type Static, type TSchema, Type } from 'typebox';
+import type { Platform } from '../../control/platform.ts';
+import { consoleOutput, editServer } from '../../control/servers.ts';
+import { checkAction } from '../../model/actions.ts';
+import { MAX_MINOR } from '../../model/microversion.ts';
+import { checkHostName } from '../../model/names.ts';
+import { checkMigratePolicy } from '../../model/policy.ts';
+import type { Refusal } from '../../model/refusal.ts';
+import { type Actor, isAdmin, type Server } from '../../model/types.ts';
+import { confirmResize } from '../../moves/confirm.ts';
+import { rebootServer, startServer, stopServer } from '../../moves/power.ts';
+import { migrateServer, resizeServer } from '../../moves/resize.ts';
+import { revertResize } from '../../moves/revert.ts';
+import { badRequest, errorOf, refuse } from '../http/errors.ts';
+import { type Answer, type Route, route } from '../http/route.ts';
+import { checkBody } from '../http/validation.ts';
+import { BASE, IdParams, nullable, object, serverFor, stateOf, text } from './common.ts';
+
+interface ActionCall {
+  readonly p: Platform;
+  readonly actor: Actor;
+  readonly server: Server;
+  readonly minor: number;
+}
+
+interface Action {
+  /** The schema of the action's value at a microversion. */
+  readonly schema: (minor: number) => TSchema;
+  readonly run: (call: ActionCall, value: never) => Promise<Answer>;
+}
+
+function action<S extends TSchema>(
+  schema: S | ((minor: number) => S),
+  run: (call: ActionCall, value: Static<S>) => Promise<Answer>,
+): Action {
+  const schemaFor = typeof schema === 'function' ? schema : () => schema;
+  return { schema: schemaFor, run: run as Action['run'] };
+}
+
+/** 202 unless the use case refuses. */
+const accepted = async (refusal: Promise<Refusal | null>, status = 202): Promise<Answer> => {
+  refuse(await refusal);
+  return { status };
+};
+
+/** Actions without parameters: clients send null, some an empty object. */
+const Nothing = nullable(object({}));
+
+const Reboot = object({ type: Type.Enum(['HARD', 'Hard', 'hard', 'SOFT', 'Soft', 'soft']) });
+const Resize = object({
+  flavorRef: Type.Union([Type.String({ minLength: 1, maxLength: 255 }), Type.Integer()]),
+  'OS-DCF:diskConfig': Type.Optional(Type.Enum(['AUTO', 'MANUAL'])),
+});
+const MigrateFrom56 = nullable(
+  object({ host: Type.Optional(nullable(Type.String({ minLength: 1, maxLength: 255 }))) }),
+);
+const Console = nullable(
+  object({
+    length: Type.Optional(
+      Type.Union([Type.Integer({ minimum: -1 }), Type.String({ pattern: '^-?[0-9]{1,9}$' }), Type.Null()]),
+    ),
+  }),
+);
+const LockFrom73 = nullable(object({ locked_reason: Type.Optional(nullable(text())) }));
+
+const ACTIONS: Readonly<Record<string, Action>> = {
+  'os-start': action(Nothing, ({ p, actor, server }) => accepted(startServer(p, actor, server.id))),
+  'os-stop': action(Nothing, ({ p, actor, server }) => accepted(stopServer(p, actor, server.id))),
+  reboot: action(Reboot, ({ p, actor, server }, { type }) =>
+    accepted(rebootServer(p, actor, server.id, type.toUpperCase() === 'HARD' ? 'HARD' : 'SOFT')),
+  ),
+  resize: action(Resize, ({ p, actor, server }, value) => {
+    const diskConfig = value['OS-DCF:diskConfig'] as 'AUTO' | 'MANUAL' | undefined;
+    const wish = { flavorId: String(value.flavorRef), ...(diskConfig === undefined ? {} : { diskConfig }) };
+    return accepted(resizeServer(p, actor, server.id, wish));
+  }),
+  migrate: action(
+    // Before 2.56 nobody could name a host; anything else in there was passed over and is refused here.
+    (minor) => (minor >= 56 ? MigrateFrom56 : Nothing) as typeof MigrateFrom56,
+    ({ p, actor, server }, value) => {
+      const host = value?.host ?? null;
+      refuse(checkMigratePolicy(actor, server.projectId, host));
+      if (host !== null) refuse(checkHostName(host));
+      return accepted(migrateServer(p, actor, server.id, { host }));
+    },
+  ),
+  confirmResize: action(Nothing, ({ p, actor, server }) => accepted(confirmResize(p, actor, server.id), 204)),
+  revertResize: action(Nothing, ({ p, actor, server }) => accepted(revertResize(p, actor, server.id))),
+  'os-getConsoleOutput': action(Console, async ({ p, actor, server }, value) => {
+    refuse(checkAction('getConsoleOutput', stateOf(server), isAdmin(actor)));
+    const result = await consoleOutput(p, server.id, linesOf(value?.length));
+    if (result.kind === 'refused') throw errorOf(result.refusal);
+    return { status: 200, body: { output: result.output } };
+  }),
+  lock: action(
+    (minor) => (minor >= 73 ? LockFrom73 : Nothing) as typeof LockFrom73,
+    ({ p, server }, value) =>
+      accepted(editServer(p, server.id, { locked: true, lockedReason: value?.locked_reason ?? null })),
+  ),
+  unlock: action(Nothing, ({ p, server }) => accepted(editServer(p, server.id, { locked: false, lockedReason: null }))),
+};
+
+/** Nova: absent, null and -1 mean all of it. */
+function linesOf(length: number | string | null | undefined): number | undefined {
+  const lines = Number(length ?? -1);
+  if (lines < -1)
+    throw badRequest(
+      `Invalid input for field/attribute length. Value: ${length}. ${length} is less than the minimum of -1`,
+    );
+  return lines === -1 ? undefined : lines;
+}
+
+const wrappers = new Map<TSchema, Map<string, TSchema>>();
+
+/** `{"<name>": <value>}`, the same object every time, so that it is compiled once. */
+function wrapped(name: string, value: TSchema): TSchema {
+  const byName = wrappers.get(value) ?? new Map<string, TSchema>();
+  wrappers.set(value, byName);
+  const schema = byName.get(name) ?? object({ [name]: value });
+  byName.set(name, schema);
+  return schema;
+}
+
+const variants = Object.entries(ACTIONS).map(([name, each]) => wrapped(name, each.schema(MAX_MINOR)));
+
+export const serverActionRoutes: readonly Route[] = [
+  route({
+    method: 'POST',
+    url: `${BASE}/servers/:id/action`,
+    service: 'compute',
+    summary: `Act on a server: ${Object.keys(ACTIONS).join(', ')}`,
+    policy: 'os_compute_api:servers:action',
+    params: IdParams,
+    body: Type.Object({}, { additionalProperties: true, minProperties: 1 }),
+    variants,
+    answers: { 200: object({ output: Type.String() }), 202: null, 204: null },
+    handle: async ({ p, actor, params, body, minor }) => {
+      const [name, ...others] = Object.keys(body);
+      if (name === undefined || others.length > 0)
+        throw badRequest('Malformed request body: there must be exactly one action.');
+      const wanted = Object.hasOwn(ACTIONS, name) ? ACTIONS[name] : undefined;
+      if (!wanted) throw badRequest(`There is no such action: ${name.slice(0, 100)}`);
+      const checked = checkBody(wrapped(name, wanted.schema(minor)), body) as Record<string, unknown>;
+      const { server } = await serverFor(p, actor, params.id);
+      return wanted.run({ p, actor, server, minor }, checked[name] as never);
+    },
+  }),
+];

@@ -1,0 +1,139 @@
+// From the body of POST /servers to the use case: which networks, which zone, how many. What the product does not
+// offer (volumes, user data, ports made beforehand) is refused with a sentence, never passed over.
+
+import { listHosts } from '../../control/hosts.ts';
+import { listNetworks } from '../../control/network/records.ts';
+import type { Platform } from '../../control/platform.ts';
+import { checkDescription, checkZoneName } from '../../model/names.ts';
+import { type Actor, isAdmin } from '../../model/types.ts';
+import { createServer } from '../../moves/create.ts';
+import { deleteServer } from '../../moves/delete.ts';
+import { type ApiError, badRequest, conflict, errorOf, refuse } from '../http/errors.ts';
+import { booleanOf } from './common.ts';
+import type { CreateWish } from './server-schemas.ts';
+
+const MAX_SERVERS_AT_ONCE = 50;
+const MAX_NETWORKS = 16;
+
+export interface CreatedServers {
+  readonly serverId: string;
+  readonly reservationId: string;
+}
+
+/**
+ * Creates the servers that were asked for; when fewer than min_count can be made, none is left.
+ * @returns the first one
+ * @throws ApiError with the refusal
+ */
+export async function createServers(p: Platform, actor: Actor, wish: CreateWish): Promise<CreatedServers> {
+  const { minCount, maxCount } = countsOf(wish);
+  refuseWhatIsNotThere(wish);
+  if (wish.description) refuse(checkDescription(wish.description));
+  const request = {
+    imageId: imageOf(wish),
+    flavorId: String(wish.flavorRef),
+    zone: await zoneOf(p, wish.availability_zone),
+    networkIds: await networksOf(p, actor, wish.networks),
+    keyName: wish.key_name ?? null,
+    metadata: wish.metadata ?? {},
+    tags: [...new Set(wish.tags ?? [])],
+    description: wish.description ?? null,
+    diskConfig: wish['OS-DCF:diskConfig'] ?? 'AUTO',
+  } as const;
+  const created: CreatedServers[] = [];
+  for (let index = 1; index <= maxCount; index += 1) {
+    const name = maxCount === 1 ? wish.name : `${wish.name}-${index}`;
+    const result = await createServer(p, actor, { ...request, name });
+    if (result.kind === 'created') created.push(result);
+    else if (created.length >= minCount) break;
+    else {
+      for (const each of created) refuse(await deleteServer(p, actor, each.serverId));
+      throw errorOf(result.refusal);
+    }
+  }
+  const [first] = created;
+  if (!first) throw new Error('no server was asked for');
+  return first;
+}
+
+function countsOf(wish: CreateWish): { minCount: number; maxCount: number } {
+  const minCount = Number(wish.min_count ?? 1);
+  const maxCount = Number(wish.max_count ?? minCount);
+  if (minCount > maxCount) throw badRequest('min_count must be <= max_count');
+  if (maxCount > MAX_SERVERS_AT_ONCE) {
+    throw badRequest(
+      `Invalid input for field/attribute max_count. Value: ${maxCount}. At most ${MAX_SERVERS_AT_ONCE} servers can be created at once.`,
+    );
+  }
+  return { minCount, maxCount };
+}
+
+function refuseWhatIsNotThere(wish: CreateWish): void {
+  if (booleanOf(String(wish.config_drive ?? 'false')) !== false) {
+    throw notOffered('config_drive', 'Config drives are not supported.');
+  }
+  const group = wish.security_groups?.find((each) => each.name !== 'default');
+  if (group) throw badRequest(`Security group ${group.name} not found for project.`);
+}
+
+const notOffered = (field: string, sentence: string): ApiError =>
+  badRequest(`Invalid input for field/attribute ${field}. ${sentence}`);
+
+/** imageRef, or the one block device that says the same: the image on a local disk. */
+function imageOf(wish: CreateWish): string {
+  const devices = wish.block_device_mapping_v2 ?? [];
+  const [device] = devices;
+  const saysTheSame =
+    devices.length === 1 &&
+    device?.source_type === 'image' &&
+    device.destination_type === 'local' &&
+    String(device.boot_index ?? 0) === '0' &&
+    (!wish.imageRef || device.uuid === wish.imageRef);
+  if (devices.length > 0 && !saysTheSame) {
+    throw notOffered(
+      'block_device_mapping_v2',
+      'Only one device is supported: the image, on a local disk, with boot index 0.',
+    );
+  }
+  const imageId = wish.imageRef || device?.uuid;
+  if (!imageId) throw badRequest('Invalid imageRef provided.');
+  return imageId;
+}
+
+async function zoneOf(p: Platform, zone: string | undefined): Promise<string | null> {
+  if (zone === undefined) return null;
+  if (zone.includes(':'))
+    throw notOffered('availability_zone', 'A host cannot be forced here; migrate the server there.');
+  refuse(checkZoneName(zone));
+  const known = (await listHosts(p)).some((host) => host.zone === zone && !host.disabled);
+  if (!known) throw badRequest('The requested availability zone is not available');
+  return zone;
+}
+
+async function networksOf(p: Platform, actor: Actor, wish: CreateWish['networks']): Promise<string[]> {
+  if (wish === 'none') return [];
+  if (wish === undefined || wish === 'auto') return automaticNetwork(p, actor, wish === 'auto');
+  const ids = wish.map((each) => {
+    if (each.port)
+      throw notOffered('port', 'Ports cannot be given: each server gets a new port on each of its networks.');
+    if (each.fixed_ip !== undefined) throw notOffered('fixed_ip', 'Addresses cannot be chosen.');
+    if (each.uuid === undefined) throw badRequest("Bad network format: missing 'uuid'");
+    return each.uuid.toLowerCase();
+  });
+  const twice = ids.find((id, index) => ids.indexOf(id) !== index);
+  if (twice !== undefined) throw badRequest(`Network ${twice} is duplicated.`);
+  return ids.length === 0 ? automaticNetwork(p, actor, false) : ids;
+}
+
+/** Nova's choice when none is named: the only one there is. */
+async function automaticNetwork(p: Platform, actor: Actor, mustBe: boolean): Promise<string[]> {
+  const seen = await listNetworks(p.stores.global, actor, {}, { limit: isAdmin(actor) ? 1000 : MAX_NETWORKS });
+  const usable = seen.filter(
+    (each) => each.subnetIds.length > 0 && (each.shared || each.projectId === actor.projectId),
+  );
+  if (usable.length > 1) throw conflict('Multiple possible networks found, use a Network ID to be more specific.');
+  if (usable.length === 0 && mustBe) {
+    throw badRequest('Unable to automatically allocate a network: there is none that the project can use.');
+  }
+  return usable.map((each) => each.id);
+}

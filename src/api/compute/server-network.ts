@@ -1,0 +1,101 @@
+// What a server has on networks: addresses and ports; and the lists that clients ask for beside them.
+import { Type } from 'typebox';
+import { portsOfServer } from '../../control/network.ts';
+import { notFound } from '../http/errors.ts';
+import { type Route, route } from '../http/route.ts';
+import { BASE, IdAndKeyParams, IdParams, nullable, object, Page, serverFor, text } from './common.ts';
+import { renderAddresses } from './server-view.ts';
+
+const Addresses = Type.Record(Type.String(), Type.Array(object({ version: Type.Integer(), addr: text() })));
+
+export const serverNetworkRoutes: readonly Route[] = [
+  route({
+    method: 'GET',
+    url: `${BASE}/servers/:id/ips`,
+    service: 'compute',
+    summary: "List a server's addresses by network",
+    params: IdParams,
+    answers: { 200: object({ addresses: Addresses }) },
+    handle: async ({ p, actor, params }) => {
+      const { server } = await serverFor(p, actor, params.id);
+      return {
+        status: 200,
+        body: { addresses: renderAddresses(await portsOfServer(p.stores.global, server.id), false) },
+      };
+    },
+  }),
+  route({
+    method: 'GET',
+    url: `${BASE}/servers/:id/ips/:key`,
+    service: 'compute',
+    summary: "List a server's addresses on one network, by its name",
+    params: IdAndKeyParams,
+    answers: { 200: Addresses },
+    handle: async ({ p, actor, params }) => {
+      const { server } = await serverFor(p, actor, params.id);
+      const addresses = renderAddresses(await portsOfServer(p.stores.global, server.id), false);
+      const list = Object.hasOwn(addresses, params.key) ? addresses[params.key] : undefined;
+      if (!list) throw notFound('Instance is not a member of specified network');
+      return { status: 200, body: { [params.key]: list } };
+    },
+  }),
+  route({
+    method: 'GET',
+    url: `${BASE}/servers/:id/os-interface`,
+    service: 'compute',
+    summary: "List a server's ports",
+    params: IdParams,
+    answers: {
+      200: object({
+        interfaceAttachments: Type.Array(
+          object({
+            port_id: text(),
+            net_id: text(),
+            mac_addr: text(),
+            port_state: text(),
+            fixed_ips: Type.Array(object({ subnet_id: text(), ip_address: text() })),
+            tag: Type.Optional(nullable(text())),
+          }),
+        ),
+      }),
+    },
+    handle: async ({ p, actor, params, minor }) => {
+      const { server } = await serverFor(p, actor, params.id);
+      const ports = await portsOfServer(p.stores.global, server.id);
+      const interfaceAttachments = ports.map((port) => ({
+        port_id: port.id,
+        net_id: port.networkId,
+        mac_addr: port.mac,
+        port_state: 'ACTIVE',
+        fixed_ips: [{ subnet_id: port.subnetId, ip_address: port.ip }],
+        ...(minor >= 70 ? { tag: null } : {}),
+      }));
+      return { status: 200, body: { interfaceAttachments } };
+    },
+  }),
+  route({
+    method: 'GET',
+    url: `${BASE}/servers/:id/os-volume_attachments`,
+    service: 'compute',
+    summary: "List a server's volumes: always none, because servers here have local disks",
+    params: IdParams,
+    query: object(Page),
+    answers: { 200: object({ volumeAttachments: Type.Array(Type.Object({}), { maxItems: 0 }) }) },
+    handle: async ({ p, actor, params }) => {
+      await serverFor(p, actor, params.id);
+      return { status: 200, body: { volumeAttachments: [] } };
+    },
+  }),
+  route({
+    method: 'GET',
+    url: `${BASE}/servers/:id/os-security-groups`,
+    service: 'compute',
+    summary: "List a server's security groups: always none",
+    params: IdParams,
+    answers: { 200: object({ security_groups: Type.Array(Type.Object({}), { maxItems: 0 }) }) },
+    handle: async ({ p, actor, params }) => {
+      await serverFor(p, actor, params.id);
+      return { status: 200, body: { security_groups: [] } };
+    },
+  }),
+];

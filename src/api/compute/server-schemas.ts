@@ -1,0 +1,283 @@
+// Bodies and answers of servers, by microversion.
+import { type TSchema, Type } from 'typebox';
+import { versions } from '../http/route.ts';
+import { closed, Links, nullable, object, Page, StringMap, text } from './common.ts';
+
+const Name = Type.String({ minLength: 1, maxLength: 255 });
+const Uuid = Type.String({ format: 'uuid' });
+const DiskConfig = Type.Enum(['AUTO', 'MANUAL']);
+/** A count as a number or as text, as Nova takes it. */
+const Count = Type.Union([Type.Integer({ minimum: 1, maximum: 1000 }), Type.String({ pattern: '^[1-9][0-9]{0,2}$' })]);
+export const Metadata = Type.Record(Type.String({ pattern: '^[a-zA-Z0-9\\-_:. ]{1,255}$' }), text(), {
+  additionalProperties: false,
+  maxProperties: 1000,
+});
+/** nova/api/validation/parameter_types.py: tag */
+export const Tag = Type.String({ minLength: 1, maxLength: 60, pattern: '^[^,/]*$' });
+export const MAX_TAGS = 50;
+
+const NetworkRequest = object({
+  uuid: Type.Optional(Uuid),
+  port: Type.Optional(nullable(Uuid)),
+  fixed_ip: Type.Optional(Type.Union([Type.String({ format: 'ipv4' }), Type.String({ format: 'ipv6' })])),
+});
+const Networks = Type.Array(NetworkRequest, { maxItems: 16 });
+
+/** Only the form that says the same as imageRef; see server-create.ts. */
+const BlockDevice = object({
+  uuid: Type.Optional(text()),
+  boot_index: Type.Optional(
+    Type.Union([Type.Integer({ minimum: -1, maximum: 100 }), Type.String({ maxLength: 3 }), Type.Null()]),
+  ),
+  source_type: Type.Optional(text(20)),
+  destination_type: Type.Optional(text(20)),
+  delete_on_termination: Type.Optional(Type.Boolean()),
+  volume_size: Type.Optional(Type.Union([Type.Integer(), text(20), Type.Null()])),
+  device_name: Type.Optional(nullable(text())),
+  guest_format: Type.Optional(nullable(text(20))),
+});
+
+const createBase = {
+  name: Name,
+  imageRef: Type.Optional(text()),
+  flavorRef: Type.Union([Name, Type.Integer({ minimum: 0 })]),
+  'OS-DCF:diskConfig': Type.Optional(DiskConfig),
+  metadata: Type.Optional(Metadata),
+  availability_zone: Type.Optional(Name),
+  key_name: Type.Optional(nullable(Name)),
+  security_groups: Type.Optional(Type.Array(object({ name: Name }), { maxItems: 20 })),
+  block_device_mapping_v2: Type.Optional(Type.Array(BlockDevice, { maxItems: 20 })),
+  config_drive: Type.Optional(nullable(Type.Union([Type.Boolean(), Type.String({ maxLength: 5 })]))),
+  min_count: Type.Optional(Count),
+  max_count: Type.Optional(Count),
+  return_reservation_id: Type.Optional(Type.Union([Type.Boolean(), Type.String({ maxLength: 5 })])),
+};
+const networksOptional = { networks: Type.Optional(Networks) };
+const networksRequired = { networks: Type.Union([Networks, Type.Enum(['auto', 'none'])]) };
+const description = { description: Type.Optional(nullable(text())) };
+const tags = { tags: Type.Optional(Type.Array(Tag, { maxItems: MAX_TAGS })) };
+const hostname = {
+  hostname: Type.Optional(
+    Type.String({ minLength: 1, maxLength: 63, pattern: '^[a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?$' }),
+  ),
+};
+
+const create = (properties: Record<string, TSchema>) =>
+  object({ server: Type.Object({ ...createBase, ...properties }, closed) });
+
+export const CreateBody = versions(
+  [1, create(networksOptional)],
+  [19, create({ ...networksOptional, ...description })],
+  [37, create({ ...networksRequired, ...description })],
+  [52, create({ ...networksRequired, ...description, ...tags })],
+  [90, create({ ...networksRequired, ...description, ...tags, ...hostname })],
+);
+
+/** What the handler reads of any of the versions. */
+export interface CreateWish {
+  readonly name: string;
+  readonly imageRef?: string;
+  readonly flavorRef: string | number;
+  readonly 'OS-DCF:diskConfig'?: 'AUTO' | 'MANUAL';
+  readonly metadata?: Record<string, string>;
+  readonly availability_zone?: string;
+  readonly key_name?: string | null;
+  readonly security_groups?: readonly { readonly name: string }[];
+  readonly block_device_mapping_v2?: readonly {
+    readonly uuid?: string;
+    readonly source_type?: string;
+    readonly destination_type?: string;
+    readonly boot_index?: number | string | null;
+  }[];
+  readonly config_drive?: boolean | string | null;
+  readonly min_count?: number | string;
+  readonly max_count?: number | string;
+  readonly return_reservation_id?: boolean | string;
+  readonly networks?:
+    | readonly { readonly uuid?: string; readonly port?: string | null; readonly fixed_ip?: string }[]
+    | 'auto'
+    | 'none';
+  readonly description?: string | null;
+  readonly tags?: readonly string[];
+  readonly hostname?: string;
+}
+
+export const CreateAnswer = Type.Union([
+  object({
+    server: object({
+      id: text(),
+      links: Links,
+      'OS-DCF:diskConfig': DiskConfig,
+      security_groups: Type.Array(object({ name: text() })),
+    }),
+  }),
+  object({ reservation_id: text() }),
+]);
+
+const rename = { name: Type.Optional(Name) };
+export const UpdateBody = versions(
+  [1, object({ server: Type.Object(rename, { ...closed, minProperties: 1 }) })],
+  [
+    19,
+    object({
+      server: Type.Object({ ...rename, description: Type.Optional(nullable(text())) }, { ...closed, minProperties: 1 }),
+    }),
+  ],
+);
+
+const Addresses = Type.Record(
+  Type.String(),
+  Type.Array(
+    object({
+      version: Type.Integer(),
+      addr: text(),
+      'OS-EXT-IPS:type': Type.Optional(text()),
+      'OS-EXT-IPS-MAC:mac_addr': Type.Optional(text()),
+    }),
+  ),
+);
+
+const Flavor = Type.Union([
+  object({ id: text(), links: Links }),
+  object({
+    original_name: text(),
+    vcpus: Type.Integer(),
+    ram: Type.Integer(),
+    disk: Type.Integer(),
+    ephemeral: Type.Integer(),
+    swap: Type.Integer(),
+    extra_specs: StringMap,
+  }),
+]);
+
+const optional = <S extends TSchema>(schema: S) => Type.Optional(schema);
+
+/** Keys that come and go with the microversion, the caller and the call are optional here; server-view.ts decides. */
+export const Server = object({
+  id: text(),
+  name: text(),
+  status: text(),
+  tenant_id: text(),
+  user_id: optional(text()),
+  metadata: optional(StringMap),
+  hostId: optional(text()),
+  image: optional(Type.Union([object({ id: text(), links: Links }), Type.Literal('')])),
+  flavor: optional(Flavor),
+  created: text(),
+  updated: optional(text()),
+  addresses: optional(Addresses),
+  accessIPv4: optional(text()),
+  accessIPv6: optional(text()),
+  links: Links,
+  progress: optional(Type.Integer()),
+  fault: optional(
+    object({ code: Type.Integer(), created: text(), message: Type.String(), details: optional(Type.String()) }),
+  ),
+  'OS-DCF:diskConfig': optional(DiskConfig),
+  'OS-EXT-AZ:availability_zone': optional(text()),
+  'OS-EXT-SRV-ATTR:host': optional(nullable(text())),
+  'OS-EXT-SRV-ATTR:hypervisor_hostname': optional(nullable(text())),
+  'OS-EXT-SRV-ATTR:instance_name': optional(text()),
+  'OS-EXT-SRV-ATTR:hostname': optional(text()),
+  'OS-EXT-SRV-ATTR:kernel_id': optional(text()),
+  'OS-EXT-SRV-ATTR:launch_index': optional(Type.Integer()),
+  'OS-EXT-SRV-ATTR:ramdisk_id': optional(text()),
+  'OS-EXT-SRV-ATTR:reservation_id': optional(text()),
+  'OS-EXT-SRV-ATTR:root_device_name': optional(text()),
+  'OS-EXT-SRV-ATTR:user_data': optional(Type.Null()),
+  'OS-EXT-STS:vm_state': optional(text()),
+  'OS-EXT-STS:task_state': optional(nullable(text())),
+  'OS-EXT-STS:power_state': optional(Type.Integer()),
+  'OS-SRV-USG:launched_at': optional(nullable(text())),
+  'OS-SRV-USG:terminated_at': optional(nullable(text())),
+  key_name: optional(nullable(text())),
+  config_drive: optional(text()),
+  'os-extended-volumes:volumes_attached': optional(Type.Array(object({ id: text() }))),
+  locked: optional(Type.Boolean()),
+  locked_reason: optional(nullable(Type.String())),
+  host_status: optional(text()),
+  description: optional(nullable(Type.String())),
+  tags: optional(Type.Array(text())),
+  trusted_image_certificates: optional(Type.Null()),
+  server_groups: optional(Type.Array(text())),
+  pinned_availability_zone: optional(nullable(text())),
+});
+export const ServerRef = object({
+  id: text(),
+  name: optional(text()),
+  status: optional(text()),
+  tenant_id: optional(text()),
+  created: optional(text()),
+  links: Links,
+});
+
+const flag = Type.Optional(Type.String({ maxLength: 10 }));
+const several = Type.Optional(Type.Array(text(), { maxItems: 20 }));
+const SORT_KEYS = [
+  'access_ip_v4',
+  'access_ip_v6',
+  'auto_disk_config',
+  'availability_zone',
+  'config_drive',
+  'created_at',
+  'display_description',
+  'display_name',
+  'host',
+  'hostname',
+  'image_ref',
+  'instance_type_id',
+  'kernel_id',
+  'key_name',
+  'launch_index',
+  'launched_at',
+  'locked',
+  'locked_by',
+  'node',
+  'power_state',
+  'progress',
+  'project_id',
+  'ramdisk_id',
+  'root_device_name',
+  'task_state',
+  'terminated_at',
+  'updated_at',
+  'user_id',
+  'uuid',
+  'vm_state',
+];
+
+/** Filters of the lists. Those that only administrators may use are passed over for others, as in Nova. */
+export const ListQuery = object({
+  ...Page,
+  name: Type.Optional(text()),
+  display_name: Type.Optional(text()),
+  status: several,
+  flavor: Type.Optional(text()),
+  image: Type.Optional(text()),
+  host: Type.Optional(text()),
+  hostname: Type.Optional(text()),
+  node: Type.Optional(text()),
+  ip: Type.Optional(text(64)),
+  availability_zone: Type.Optional(text()),
+  all_tenants: flag,
+  project_id: Type.Optional(text()),
+  tenant_id: Type.Optional(text()),
+  user_id: Type.Optional(text()),
+  uuid: Type.Optional(text()),
+  key_name: Type.Optional(text()),
+  description: Type.Optional(text()),
+  reservation_id: Type.Optional(text()),
+  vm_state: Type.Optional(text()),
+  task_state: Type.Optional(text()),
+  power_state: Type.Optional(Type.Integer()),
+  locked: flag,
+  deleted: flag,
+  tags: Type.Optional(text(4000)),
+  'tags-any': Type.Optional(text(4000)),
+  'not-tags': Type.Optional(text(4000)),
+  'not-tags-any': Type.Optional(text(4000)),
+  'changes-since': Type.Optional(text(64)),
+  'changes-before': Type.Optional(text(64)),
+  sort_key: Type.Optional(Type.Array(Type.Enum(SORT_KEYS), { maxItems: 10 })),
+  sort_dir: Type.Optional(Type.Array(Type.Enum(['asc', 'desc']), { maxItems: 10 })),
+});

@@ -1,0 +1,163 @@
+// A server as the API shows it: which keys at which microversion, and which only to administrators
+// (nova/api/openstack/compute/views/servers.py).
+import { createHash } from 'node:crypto';
+import type { HostRecord } from '../../control/hosts.ts';
+import type { Port } from '../../control/network.ts';
+import type { Settings } from '../../control/platform.ts';
+import { apiProgress, apiStatus, extendedStatus } from '../../model/states.ts';
+import { isoMicroseconds, isoSeconds } from '../../model/time.ts';
+import type { Flavor, Server } from '../../model/types.ts';
+import { linksOf } from './common.ts';
+
+export interface View {
+  readonly settings: Settings;
+  readonly minor: number;
+  readonly admin: boolean;
+  /** Null when host_status is not shown. */
+  readonly hosts: ReadonlyMap<string, HostRecord> | null;
+}
+
+/** What is shown of a server besides its record. */
+export interface Around {
+  readonly ports: readonly Port[];
+  /** A delete was asked for and waits for a move to end. */
+  readonly deleteRequested: boolean;
+}
+
+export const serverLinks = (settings: Settings, id: string) => linksOf(settings, `/servers/${id}`);
+
+/** The short form of lists. */
+export const renderServerRef = (settings: Settings, server: Server): object => ({
+  id: server.id,
+  name: server.name,
+  links: serverLinks(settings, server.id),
+});
+
+/**
+ * @param call `update`: before 2.75 the answer to a PUT leaves out what the update could not have changed;
+ *   server_groups is shown for one server, not in lists
+ */
+export function renderServer(view: View, server: Server, around: Around, call: 'show' | 'list' | 'update'): object {
+  const { settings, minor, admin } = view;
+  const full = call !== 'update' || minor >= 75;
+  const status = apiStatus(server.vmState, server.taskState);
+  const progress = apiProgress(status, server.progress);
+  return {
+    id: server.id,
+    name: server.name,
+    status,
+    tenant_id: server.projectId,
+    user_id: server.userId,
+    metadata: server.metadata,
+    hostId:
+      server.host === null
+        ? ''
+        : createHash('sha224')
+            .update(server.projectId + server.host)
+            .digest('hex'),
+    image: { id: server.image.id, links: linksOf(settings, `/images/${server.image.id}`).slice(1) },
+    flavor: minor >= 47 ? embeddedFlavor(server.flavor) : flavorRef(settings, server.flavor),
+    created: isoSeconds(server.createdAt),
+    updated: isoSeconds(server.updatedAt),
+    addresses: renderAddresses(around.ports, full),
+    accessIPv4: '',
+    accessIPv6: '',
+    links: serverLinks(settings, server.id),
+    ...(progress === undefined ? {} : { progress }),
+    ...renderFault(server, admin),
+    'OS-DCF:diskConfig': server.diskConfig,
+    ...(full ? whereabouts(server, around, minor, admin) : {}),
+    ...(minor >= 9 ? { locked: server.locked } : {}),
+    ...(minor >= 73 ? { locked_reason: server.lockedReason } : {}),
+    ...(minor >= 19 ? { description: server.description } : {}),
+    ...(minor >= 26 ? { tags: server.tags } : {}),
+    ...(minor >= 63 ? { trusted_image_certificates: null } : {}),
+    ...(minor >= 71 && call !== 'list' ? { server_groups: [] } : {}),
+    ...(minor >= 96 ? { pinned_availability_zone: server.requestedZone } : {}),
+    ...(minor >= 16 && admin && full && view.hosts ? { host_status: hostStatus(server, view.hosts) } : {}),
+  };
+}
+
+function whereabouts(server: Server, around: Around, minor: number, admin: boolean): object {
+  const { taskState } = server;
+  return {
+    'OS-EXT-AZ:availability_zone': server.zone ?? '',
+    ...extendedStatus(server.vmState, around.deleteRequested ? 'deleting' : taskState, server.powerState),
+    'OS-SRV-USG:launched_at': server.launchedAt === null ? null : isoMicroseconds(server.launchedAt),
+    'OS-SRV-USG:terminated_at': server.deletedAt === null ? null : isoMicroseconds(server.deletedAt),
+    key_name: server.keyName,
+    config_drive: '',
+    'os-extended-volumes:volumes_attached': [],
+    ...(admin
+      ? {
+          'OS-EXT-SRV-ATTR:host': server.host,
+          'OS-EXT-SRV-ATTR:hypervisor_hostname': server.host,
+          'OS-EXT-SRV-ATTR:instance_name': `instance-${server.id.slice(0, 8)}`,
+        }
+      : {}),
+    ...(minor >= 3 && (admin || minor >= 90) ? { 'OS-EXT-SRV-ATTR:hostname': server.hostname } : {}),
+    ...(minor >= 3 && admin
+      ? {
+          'OS-EXT-SRV-ATTR:kernel_id': '',
+          'OS-EXT-SRV-ATTR:launch_index': 0,
+          'OS-EXT-SRV-ATTR:ramdisk_id': '',
+          'OS-EXT-SRV-ATTR:reservation_id': server.reservationId,
+          'OS-EXT-SRV-ATTR:root_device_name': '/dev/vda',
+          'OS-EXT-SRV-ATTR:user_data': null,
+        }
+      : {}),
+  };
+}
+
+/** By network name; with MAC addresses unless the call leaves them out. */
+export function renderAddresses(ports: readonly Port[], withMacs: boolean): Record<string, object[]> {
+  const addresses: Record<string, object[]> = {};
+  for (const port of ports) {
+    const list = addresses[port.networkName] ?? [];
+    list.push({
+      version: 4,
+      addr: port.ip,
+      ...(withMacs ? { 'OS-EXT-IPS:type': 'fixed', 'OS-EXT-IPS-MAC:mac_addr': port.mac } : {}),
+    });
+    addresses[port.networkName] = list;
+  }
+  return addresses;
+}
+
+const flavorRef = (settings: Settings, flavor: Flavor): object => ({
+  id: flavor.flavorId,
+  links: linksOf(settings, `/flavors/${encodeURIComponent(flavor.flavorId)}`).slice(1),
+});
+
+const embeddedFlavor = (flavor: Flavor): object => ({
+  original_name: flavor.name,
+  vcpus: flavor.vcpus,
+  ram: flavor.memoryMb,
+  disk: flavor.rootGb,
+  ephemeral: flavor.ephemeralGb,
+  swap: flavor.swapMb,
+  extra_specs: flavor.extraSpecs,
+});
+
+/** Shown in ERROR and when deleted; details of a server-side fault are for administrators. */
+function renderFault(server: Server, admin: boolean): object {
+  const { fault } = server;
+  if (fault === null || (server.vmState !== 'error' && server.vmState !== 'deleted')) return {};
+  const withDetails = fault.details !== null && (admin || fault.code !== 500);
+  return {
+    fault: {
+      code: fault.code,
+      created: isoSeconds(fault.createdAt),
+      message: fault.message,
+      ...(withDetails ? { details: fault.details } : {}),
+    },
+  };
+}
+
+function hostStatus(server: Server, hosts: ReadonlyMap<string, HostRecord>): string {
+  if (server.host === null) return '';
+  const host = hosts.get(server.host);
+  if (!host) return 'UNKNOWN';
+  if (host.forcedDown || !host.up) return 'DOWN';
+  return host.disabled ? 'MAINTENANCE' : 'UP';
+}

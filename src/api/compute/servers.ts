@@ -1,0 +1,218 @@
+// Servers: create, list, show, rename, delete. Actions, metadata and what hangs on a server have files of their own.
+import { Type } from 'typebox';
+import { type HostRecord, listHosts } from '../../control/hosts.ts';
+import { type Port, portsOfServer, portsOfServers } from '../../control/network.ts';
+import type { Platform } from '../../control/platform.ts';
+import { cellDownRefusal, editServer, listServers } from '../../control/servers.ts';
+import { checkDescription, checkName } from '../../model/names.ts';
+import { isoSeconds } from '../../model/time.ts';
+import { type Actor, isAdmin, type Server } from '../../model/types.ts';
+import { deleteServer } from '../../moves/delete.ts';
+import { requireAdmin } from '../http/auth.ts';
+import { errorOf, refuse } from '../http/errors.ts';
+import { type Route, route } from '../http/route.ts';
+import {
+  BASE,
+  booleanOf,
+  findFor,
+  IdParams,
+  Links,
+  markerNotFound,
+  nextLink,
+  object,
+  pageOf,
+  serverFor,
+  timeOf,
+} from './common.ts';
+import { createServers } from './server-create.ts';
+import { type Query, serverTest, sorted } from './server-filters.ts';
+import * as schema from './server-schemas.ts';
+import { renderServer, renderServerRef, serverLinks, type View } from './server-view.ts';
+
+const pages = { servers_links: Type.Optional(Links) };
+
+export const serverRoutes: readonly Route[] = [
+  route({
+    method: 'POST',
+    url: `${BASE}/servers`,
+    service: 'compute',
+    summary: 'Create servers',
+    policy: 'os_compute_api:servers:create',
+    body: schema.CreateBody,
+    answers: { 202: schema.CreateAnswer },
+    handle: async ({ p, actor, body }) => {
+      const wish = body.server as unknown as schema.CreateWish;
+      const { serverId, reservationId } = await createServers(p, actor, wish);
+      const links = serverLinks(p.settings, serverId);
+      const location = { location: links[0]?.href ?? '' };
+      if (booleanOf(String(wish.return_reservation_id ?? false))) {
+        return { status: 202, body: { reservation_id: reservationId }, headers: location };
+      }
+      const server = {
+        id: serverId,
+        links,
+        'OS-DCF:diskConfig': wish['OS-DCF:diskConfig'] ?? 'AUTO',
+        security_groups: [{ name: 'default' }],
+      };
+      return { status: 202, body: { server }, headers: location };
+    },
+  }),
+  route({
+    method: 'GET',
+    url: `${BASE}/servers`,
+    service: 'compute',
+    summary: 'List servers',
+    query: schema.ListQuery,
+    answers: { 200: object({ servers: Type.Array(schema.ServerRef), ...pages }) },
+    handle: async ({ p, actor, query, request }) => {
+      const { page, links } = await listed(p, actor, query, request.url);
+      return { status: 200, body: { servers: page.map((each) => renderServerRef(p.settings, each)), ...links } };
+    },
+  }),
+  route({
+    method: 'GET',
+    url: `${BASE}/servers/detail`,
+    service: 'compute',
+    summary: 'List servers with details',
+    query: schema.ListQuery,
+    answers: { 200: object({ servers: Type.Array(schema.Server), ...pages }) },
+    handle: async ({ p, actor, query, minor, request }) => {
+      const { page, links, ports } = await listed(p, actor, query, request.url);
+      const view = await viewOf(p, actor, minor);
+      const around =
+        ports ??
+        (await portsOfServers(
+          p.stores.global,
+          page.map((each) => each.id),
+        ));
+      const servers = page.map((each) =>
+        renderServer(view, each, { ports: around.get(each.id) ?? [], deleteRequested: false }, 'list'),
+      );
+      return { status: 200, body: { servers, ...links } };
+    },
+  }),
+  route({
+    method: 'GET',
+    url: `${BASE}/servers/:id`,
+    service: 'compute',
+    summary: 'Show a server',
+    params: IdParams,
+    answers: { 200: object({ server: schema.Server }) },
+    handle: async ({ p, actor, params, minor }) => {
+      const found = await findFor(p, actor, params.id);
+      if (found.kind === 'down') {
+        // From 2.69 on what is known without the cell is shown; see Nova's "handling down cells".
+        if (minor < 69) throw errorOf(cellDownRefusal(params.id));
+        const { server_id, project_id, created_at } = found.mapping;
+        const server = {
+          id: server_id,
+          name: '',
+          status: 'UNKNOWN',
+          tenant_id: project_id,
+          created: isoSeconds(created_at),
+          links: serverLinks(p.settings, server_id),
+        };
+        return { status: 200, body: { server } };
+      }
+      const view = await viewOf(p, actor, minor);
+      const ports = await portsOfServer(p.stores.global, found.server.id);
+      return {
+        status: 200,
+        body: { server: renderServer(view, found.server, { ports, deleteRequested: found.deleteRequested }, 'show') },
+      };
+    },
+  }),
+  route({
+    method: 'PUT',
+    url: `${BASE}/servers/:id`,
+    service: 'compute',
+    summary: 'Rename or describe a server',
+    policy: 'os_compute_api:servers:update',
+    params: IdParams,
+    body: schema.UpdateBody,
+    answers: { 200: object({ server: schema.Server }) },
+    handle: async ({ p, actor, params, body, minor }) => {
+      await serverFor(p, actor, params.id);
+      const change = body.server as { name?: string; description?: string | null };
+      if (change.name !== undefined) refuse(checkName(change.name));
+      if (change.description) refuse(checkDescription(change.description));
+      refuse(await editServer(p, params.id, change));
+      const { server, deleteRequested } = await serverFor(p, actor, params.id);
+      const ports = await portsOfServer(p.stores.global, server.id);
+      const view = await viewOf(p, actor, minor);
+      return { status: 200, body: { server: renderServer(view, server, { ports, deleteRequested }, 'update') } };
+    },
+  }),
+  route({
+    method: 'DELETE',
+    url: `${BASE}/servers/:id`,
+    service: 'compute',
+    summary: 'Delete a server, at any time',
+    policy: 'os_compute_api:servers:delete',
+    params: IdParams,
+    answers: { 204: null },
+    handle: async ({ p, actor, params }) => {
+      // A server whose cell is down is deleted too: the use case answers what it can do.
+      await findFor(p, actor, params.id);
+      refuse(await deleteServer(p, actor, params.id));
+      return { status: 204 };
+    },
+  }),
+];
+
+async function viewOf(p: Platform, actor: Actor, minor: number): Promise<View> {
+  const admin = isAdmin(actor);
+  const hosts =
+    admin && minor >= 16 ? new Map((await listHosts(p)).map((each): [string, HostRecord] => [each.name, each])) : null;
+  return { settings: p.settings, minor, admin, hosts };
+}
+
+interface Listed {
+  readonly page: readonly Server[];
+  readonly links: object;
+  /** Set when the ports had to be read for a filter. */
+  readonly ports: Map<string, Port[]> | null;
+}
+
+async function listed(p: Platform, actor: Actor, query: Query, url: string): Promise<Listed> {
+  const admin = isAdmin(actor);
+  const changesSince = timeOf('changes-since', query['changes-since']);
+  const changesBefore = timeOf('changes-before', query['changes-before']);
+  const deleted = admin && booleanOf(query.deleted) === true;
+  const filter = {
+    projectId: projectOf(actor, query),
+    ...(admin && query.host !== undefined ? { host: query.host } : {}),
+    ...(changesSince === undefined ? {} : { changesSince }),
+    ...(deleted ? { deleted } : {}),
+  };
+  const test = serverTest(query, admin);
+  const { servers } = await listServers(p, filter);
+  let matching = servers.filter((each) => test(each) && each.updatedAt <= (changesBefore ?? Number.POSITIVE_INFINITY));
+  const ports = query.ip === undefined ? null : await portsInBatches(p, matching);
+  if (ports) {
+    const prefix = (query.ip ?? '').replace(/^\^/, '').replaceAll('\\', '');
+    matching = matching.filter((each) => ports.get(each.id)?.some((port) => port.ip.startsWith(prefix)));
+  }
+  const result = pageOf(sorted(matching, query), (each) => each.id, query);
+  if (!result) throw markerNotFound(query.marker);
+  return { page: result.page, links: nextLink(p.settings, 'servers_links', url, result.marker), ports };
+}
+
+const PORTS_BATCH = 1000;
+
+async function portsInBatches(p: Platform, servers: readonly Server[]): Promise<Map<string, Port[]>> {
+  const all = new Map<string, Port[]>();
+  for (let start = 0; start < servers.length; start += PORTS_BATCH) {
+    const ids = servers.slice(start, start + PORTS_BATCH).map((each) => each.id);
+    for (const [id, ports] of await portsOfServers(p.stores.global, ids)) all.set(id, ports);
+  }
+  return all;
+}
+
+/** Null: servers of all projects. */
+function projectOf(actor: Actor, query: Query): string | null {
+  const all = query.all_tenants !== undefined && booleanOf(query.all_tenants) !== false;
+  if (!all) return actor.projectId;
+  requireAdmin('compute', actor, 'os_compute_api:servers:index:get_all_tenants');
+  return query.project_id ?? query.tenant_id ?? null;
+}

@@ -1,0 +1,96 @@
+// Version documents: what clients read before anything else, without a token. Shapes are those of the services that the
+// catalog names; only versions that are really answered are listed.
+import { Type } from 'typebox';
+import type { Settings } from '../control/platform.ts';
+import { MAX_MINOR, MIN_MINOR, microversionText } from '../model/microversion.ts';
+import type { Service } from './http/errors.ts';
+import { type Route, route } from './http/route.ts';
+
+const UPDATED = '2026-11-22T00:00:00Z';
+
+const computeVersion = (settings: Settings): object => ({
+  id: 'v2.1',
+  status: 'CURRENT',
+  version: microversionText(MAX_MINOR),
+  min_version: microversionText(MIN_MINOR),
+  updated: UPDATED,
+  links: [{ rel: 'self', href: `${settings.publicUrl}/compute/v2.1/` }],
+  'media-types': [{ base: 'application/json', type: 'application/vnd.openstack.compute+json;version=2.1' }],
+});
+
+const identityVersion = (settings: Settings): object => ({
+  id: 'v3.14',
+  status: 'stable',
+  updated: UPDATED,
+  links: [{ rel: 'self', href: `${settings.publicUrl}/identity/v3/` }],
+  'media-types': [{ base: 'application/json', type: 'application/vnd.openstack.identity-v3+json' }],
+});
+
+// The words of what is here, not of all that Glance 2.x can do.
+const imageVersions = (settings: Settings): object[] =>
+  ['v2.2', 'v2.1', 'v2.0'].map((id, index) => ({
+    id,
+    status: index === 0 ? 'CURRENT' : 'SUPPORTED',
+    links: [{ rel: 'self', href: `${settings.publicUrl}/image/v2/` }],
+  }));
+
+const networkVersion = (settings: Settings): object => ({
+  id: 'v2.0',
+  status: 'CURRENT',
+  links: [{ rel: 'self', href: `${settings.publicUrl}/network/v2.0` }],
+});
+
+function document(
+  service: Service,
+  url: string,
+  status: number,
+  summary: string,
+  body: (settings: Settings) => object,
+): Route {
+  return route({
+    method: 'GET',
+    url,
+    service,
+    summary,
+    access: 'public',
+    answers: { [status]: Type.Object({}) },
+    handle: ({ p }) => ({ status, body: body(p.settings) }),
+  });
+}
+
+export const discoveryRoutes: readonly Route[] = [
+  document('crosscell', '/', 200, 'Where the services are', (settings) => ({
+    services: ['identity', 'compute', 'image', 'network', 'crosscell'].map((name) => ({
+      name,
+      url: `${settings.publicUrl}/${name}`,
+    })),
+  })),
+  document('identity', '/identity', 300, 'Versions of the identity service', (settings) => ({
+    versions: { values: [identityVersion(settings)] },
+  })),
+  document('identity', '/identity/v3', 200, 'Version 3 of the identity service', (settings) => ({
+    version: identityVersion(settings),
+  })),
+  document('compute', '/compute', 200, 'Versions of the compute service', (settings) => ({
+    versions: [computeVersion(settings)],
+  })),
+  document('compute', '/compute/v2.1', 200, 'Version 2.1 of the compute service', (settings) => ({
+    version: computeVersion(settings),
+  })),
+  document('image', '/image', 300, 'Versions of the image service', (settings) => ({
+    versions: imageVersions(settings),
+  })),
+  document('image', '/image/versions', 200, 'Versions of the image service', (settings) => ({
+    versions: imageVersions(settings),
+  })),
+  document('network', '/network', 200, 'Versions of the network service', (settings) => ({
+    versions: [networkVersion(settings)],
+  })),
+  document('network', '/network/v2.0', 200, 'Resources of the network service', (settings) => ({
+    resources: ['network', 'subnet', 'port'].map((name) => ({
+      name,
+      collection: `${name}s`,
+      links: [{ rel: 'self', href: `${settings.publicUrl}/network/v2.0/${name}s` }],
+    })),
+  })),
+];

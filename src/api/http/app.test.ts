@@ -1,0 +1,267 @@
+import assert from 'node:assert/strict';
+import { after, before, describe, it } from 'node:test';
+import type { FastifyInstance } from 'fastify';
+import { pino } from 'pino';
+import { Type } from 'typebox';
+import type { Platform } from '../../control/platform.ts';
+import { buildApp } from './app.ts';
+import type { Principal } from './auth.ts';
+import { ApiError } from './errors.ts';
+import { type Route, route, versions } from './route.ts';
+
+const platform = { log: pino({ level: 'silent' }) } as unknown as Platform;
+const people: Record<string, Principal> = {
+  admin: { userId: 'u1', projectId: 'p1', roles: ['admin'] },
+  member: { userId: 'u2', projectId: 'p2', roles: ['member'] },
+  reader: { userId: 'u3', projectId: 'p2', roles: ['reader'] },
+  unscoped: { userId: 'u2', projectId: null, roles: [] },
+};
+const thing = Type.Object(
+  {
+    name: Type.String({ minLength: 1, maxLength: 10 }),
+    size: Type.Optional(Type.Union([Type.Integer(), Type.Null()])),
+  },
+  { additionalProperties: false },
+);
+const routes: Route[] = [
+  route({
+    method: 'GET',
+    url: '/compute/v2.1/things/:id',
+    service: 'compute',
+    summary: 'Show a thing',
+    params: Type.Object({ id: Type.String() }),
+    query: Type.Object(
+      { limit: Type.Optional(Type.Integer({ minimum: 0 })), fields: Type.Optional(Type.Array(Type.String())) },
+      { additionalProperties: false },
+    ),
+    answers: { 200: Type.Object({ id: Type.String() }, { additionalProperties: false }) },
+    handle: ({ params, query }) => {
+      if (params.id === 'bug') throw new TypeError('secret detail');
+      if (params.id === 'absent') throw new ApiError(404, 'Thing absent could not be found.');
+      if (params.id === 'lie') return { status: 200, body: { id: 1 } };
+      return { status: 200, body: { id: `${params.id}/${query.limit ?? '-'}/${(query.fields ?? []).join('+')}` } };
+    },
+  }),
+  route({
+    method: 'POST',
+    url: '/compute/v2.1/things',
+    service: 'compute',
+    summary: 'Make a thing',
+    body: versions(
+      [1, Type.Object({ thing }, { additionalProperties: false })],
+      [56, Type.Object({ thing, host: Type.Optional(Type.String()) }, { additionalProperties: false })],
+    ),
+    answers: { 202: null },
+    handle: ({ body }) => ({ status: 202, headers: { 'x-name': body.thing.name } }),
+  }),
+  route({
+    method: 'DELETE',
+    url: '/network/v2.0/things/:id',
+    service: 'network',
+    summary: 'Delete a thing',
+    access: 'admin',
+    policy: 'delete_thing',
+    params: Type.Object({ id: Type.String() }),
+    answers: { 204: null },
+    handle: () => ({ status: 204 }),
+  }),
+  route({
+    method: 'GET',
+    url: '/compute/v2.1/late',
+    service: 'compute',
+    summary: 'Exists from 2.23',
+    since: 23,
+    answers: { 200: Type.Object({}) },
+    handle: ({ minor }) => ({ status: 200, body: { minor } }),
+  }),
+  route({
+    method: 'GET',
+    url: '/identity',
+    service: 'identity',
+    summary: 'Open to all',
+    access: 'public',
+    answers: { 300: Type.Object({}) },
+    handle: () => ({ status: 300, body: {} }),
+  }),
+];
+
+describe('the HTTP server', () => {
+  let app: FastifyInstance;
+  before(async () => {
+    app = await buildApp({
+      platform,
+      tokens: { principalOf: (token) => people[token] ?? null },
+      routes,
+      checkAnswers: true,
+    });
+  });
+  after(() => app.close());
+
+  const call = (
+    method: string,
+    url: string,
+    options: { token?: string; body?: unknown; headers?: Record<string, string> } = {},
+  ) =>
+    app.inject({
+      method: method as 'GET',
+      url,
+      headers: {
+        ...(options.token === undefined
+          ? { 'x-auth-token': 'admin' }
+          : options.token === ''
+            ? {}
+            : { 'x-auth-token': options.token }),
+        ...(options.body === undefined ? {} : { 'content-type': 'application/json' }),
+        ...options.headers,
+      },
+      ...(options.body === undefined
+        ? {}
+        : { payload: typeof options.body === 'string' ? options.body : JSON.stringify(options.body) }),
+    });
+
+  it('answers with request ids and both version headers', async () => {
+    const response = await call('GET', '/compute/v2.1/things/a', {
+      headers: { 'x-openstack-nova-api-version': '2.60' },
+    });
+    assert.equal(response.statusCode, 200);
+    assert.match(String(response.headers['x-openstack-request-id']), /^req-[0-9a-f-]{36}$/);
+    assert.equal(response.headers['x-compute-request-id'], response.headers['x-openstack-request-id']);
+    assert.equal(response.headers['openstack-api-version'], 'compute 2.60');
+    assert.equal(response.headers['x-openstack-nova-api-version'], '2.60');
+    assert.match(String(response.headers['vary']), /OpenStack-API-Version/);
+  });
+
+  it('refuses without a good token, in identity shape', async () => {
+    for (const token of ['', 'nonsense', 'x'.repeat(5000)]) {
+      const response = await call('GET', '/compute/v2.1/things/a', { token });
+      assert.equal(response.statusCode, 401);
+      assert.equal(response.json().error.title, 'Unauthorized');
+    }
+  });
+
+  it('compares roles with what the route asks for', async () => {
+    assert.equal((await call('GET', '/compute/v2.1/things/a', { token: 'reader' })).statusCode, 200);
+    assert.equal((await call('GET', '/compute/v2.1/things/a', { token: 'unscoped' })).statusCode, 403);
+    const body = { thing: { name: 'a' } };
+    const denied = await call('POST', '/compute/v2.1/things', { token: 'reader', body });
+    assert.equal(denied.statusCode, 403);
+    assert.match(denied.json().forbidden.message, /^Policy doesn't allow os_compute_api:\S+ to be performed\.$/);
+    const foreign = await call('DELETE', '/network/v2.0/things/1', { token: 'member' });
+    assert.deepEqual(foreign.json(), {
+      NeutronError: { type: 'PolicyNotAuthorized', message: 'rule:delete_thing is disallowed by policy', detail: '' },
+    });
+  });
+
+  it('negotiates microversions as Nova does', async () => {
+    const at = (headers: Record<string, string>) => call('GET', '/compute/v2.1/late', { headers });
+    assert.equal((await at({})).statusCode, 404);
+    assert.equal((await at({ 'openstack-api-version': 'compute 2.23' })).json().minor, 23);
+    assert.equal((await at({ 'openstack-api-version': 'volume 3.1, compute 2.24' })).json().minor, 24);
+    assert.equal((await at({ 'openstack-api-version': 'compute latest' })).statusCode, 200);
+    assert.equal((await at({ 'openstack-api-version': 'compute 2.999' })).statusCode, 406);
+    assert.equal((await at({ 'openstack-api-version': 'compute 3.1' })).statusCode, 406);
+    const malformed = await at({ 'x-openstack-nova-api-version': '2.x' });
+    assert.equal(malformed.statusCode, 400);
+    assert.match(malformed.json().badRequest.message, /invalid format/);
+  });
+
+  it('names the field of a bad body, by the schema of the version', async () => {
+    const message = async (body: unknown, version = '2.1') => {
+      const response = await call('POST', '/compute/v2.1/things', {
+        body,
+        headers: { 'x-openstack-nova-api-version': version },
+      });
+      assert.equal(response.statusCode, 400);
+      return response.json().badRequest.message;
+    };
+    assert.equal(await message({}), "'thing' is a required property");
+    assert.equal(
+      await message({ thing: { name: 'a' }, x: 1 }),
+      "Additional properties are not allowed ('x' was unexpected)",
+    );
+    assert.equal(
+      await message({ thing: {} }),
+      "Invalid input for field/attribute thing. Value: {}. 'name' is a required property",
+    );
+    assert.equal(
+      await message({ thing: { name: '' } }),
+      "Invalid input for field/attribute name. Value: . '' is too short",
+    );
+    assert.equal(
+      await message({ thing: { name: 5 } }),
+      "Invalid input for field/attribute name. Value: 5. 5 is not of type 'string'",
+    );
+    assert.equal(
+      await message({ thing: { name: 'a', size: true } }),
+      "Invalid input for field/attribute size. Value: True. True is not of type 'integer', 'null'",
+    );
+    assert.ok((await message({ thing: { name: 'n'.repeat(100_000) } })).length < 600);
+    assert.match(await message({ thing: { name: 'a' }, host: 'h' }), /'host' was unexpected/);
+    const later = await call('POST', '/compute/v2.1/things', {
+      body: { thing: { name: 'a' }, host: 'h' },
+      headers: { 'x-openstack-nova-api-version': '2.56' },
+    });
+    assert.equal(later.statusCode, 202);
+  });
+
+  it('coerces query parameters and refuses unknown ones', async () => {
+    assert.equal((await call('GET', '/compute/v2.1/things/a?limit=3&fields=x&fields=y')).json().id, 'a/3/x+y');
+    assert.equal((await call('GET', '/compute/v2.1/things/a?fields=x')).json().id, 'a/-/x');
+    const bad = await call('GET', '/compute/v2.1/things/a?limit=-1');
+    assert.equal(
+      bad.json().badRequest.message,
+      'Invalid input for query parameters limit. Value: -1. -1 is less than the minimum of 0',
+    );
+    assert.equal((await call('GET', '/compute/v2.1/things/a?other=1')).statusCode, 400);
+  });
+
+  it('answers malformed, mistyped and oversized bodies', async () => {
+    assert.equal(
+      (await call('POST', '/compute/v2.1/things', { body: '{"thing":' })).json().badRequest.message,
+      'Malformed request body',
+    );
+    assert.equal((await call('POST', '/compute/v2.1/things', { body: '{"__proto__":{"a":1}}' })).statusCode, 400);
+    assert.equal((await call('POST', '/compute/v2.1/things')).statusCode, 400);
+    assert.equal(
+      (await call('POST', '/compute/v2.1/things', { body: 'x', headers: { 'content-type': 'text/plain' } })).statusCode,
+      415,
+    );
+    const big = await call('POST', '/compute/v2.1/things', { body: { thing: 'x'.repeat(1_100_000) } });
+    assert.equal(big.statusCode, 413);
+    assert.equal(big.json().overLimit.code, 413);
+  });
+
+  it('tells an absent path from an absent method', async () => {
+    assert.equal((await call('GET', '/compute/v2.1/nothing')).json().itemNotFound.code, 404);
+    const wrong = await call('PUT', '/compute/v2.1/things');
+    assert.equal(wrong.statusCode, 405);
+    assert.equal(wrong.headers['allow'], 'POST');
+    assert.equal((await call('GET', '/compute/v2.1/%ff%')).statusCode, 400);
+    assert.equal((await call('GET', '/identity/nothing')).json().error.code, 404);
+    assert.equal((await call('GET', '/image/nothing')).json().code, 404);
+  });
+
+  it('keeps the text of an unexpected error to itself', async () => {
+    for (const id of ['bug', 'lie']) {
+      const response = await call('GET', `/compute/v2.1/things/${id}`);
+      assert.equal(response.statusCode, 500);
+      const { message } = response.json().computeFault;
+      assert.ok(message.includes(String(response.headers['x-openstack-request-id'])));
+      assert.ok(!message.includes('secret'));
+    }
+  });
+
+  it('describes itself and counts', async () => {
+    const document = (await call('GET', '/openapi.json', { token: '' })).json();
+    assert.ok(document.paths['/compute/v2.1/things'].post.requestBody);
+    assert.match(
+      (await call('GET', '/metrics', { token: '' })).body,
+      /crosscell_api_requests_total\{method="POST",route="\/compute\/v2.1\/things"/,
+    );
+    assert.equal((await call('GET', '/healthz', { token: '' })).statusCode, 200);
+  });
+
+  it('answers public routes without a token', async () => {
+    assert.equal((await call('GET', '/identity/', { token: '' })).statusCode, 300);
+  });
+});

@@ -1,0 +1,342 @@
+// The HTTP server: Fastify with our routes mounted on it. A request passes, in this order: request id → route → token
+// and role → content type → microversion → parsing (with its limit) → schema → handler → answer. Whatever goes wrong
+// anywhere on the way ends in one place, `sendError`, and leaves in its service's shape.
+//
+// Token, role and version are looked at before the body is read, so that nobody uploads anything without a right to.
+// Validation is our own step and not Fastify's, because a body's schema depends on the microversion.
+import swagger from '@fastify/swagger';
+import Fastify, {
+  type FastifyBaseLogger,
+  type FastifyError,
+  type FastifyInstance,
+  type FastifyReply,
+  type FastifyRequest,
+  type FastifySchema,
+  LogController,
+} from 'fastify';
+import type { Registry } from 'prom-client';
+import { type TSchema, Type } from 'typebox';
+import type { Platform } from '../../control/platform.ts';
+import { newRequestId } from '../../lib/ids.ts';
+import { MIN_MINOR } from '../../model/microversion.ts';
+import type { Actor } from '../../model/types.ts';
+import { accessOf, actorOf, authorise, nobody, type TokenChecker } from './auth.ts';
+import { ApiError, renderError, serviceOf, unexpectedMessage } from './errors.ts';
+import { apiMetrics } from './metrics.ts';
+import { type Answer, isVersioned, type Route, schemaAt } from './route.ts';
+import { checkBody, checkText, mismatch, prepareSchema } from './validation.ts';
+import { requestedMinor, versionHeaders } from './versions.ts';
+
+const JSON_BODY_LIMIT = 1024 * 1024;
+const KEEP_ALIVE_MS = 75_000;
+const HEADERS_TIMEOUT_MS = 60_000;
+/** Longest time that one request may take to arrive: uploads of large images are slow. */
+const REQUEST_TIMEOUT_MS = 4 * 3600_000;
+
+export interface ApiOptions {
+  readonly platform: Platform;
+  readonly tokens: TokenChecker;
+  readonly routes: readonly Route[];
+  /** Where the API's metrics are registered, and what /metrics shows. */
+  readonly registry?: Registry;
+  /** Answers are compared with their schemas, and a mismatch is an unexpected error. For tests. */
+  readonly checkAnswers?: boolean;
+}
+
+interface Held {
+  actor: Actor;
+  minor: number;
+}
+
+/** Builds the server; the caller listens or injects. Closing it lets requests under way finish. */
+export async function buildApp(options: ApiOptions): Promise<FastifyInstance> {
+  const { platform, routes } = options;
+  const metrics = apiMetrics(options.registry);
+  const held = new WeakMap<FastifyRequest, Held>();
+
+  const app: FastifyInstance = Fastify({
+    loggerInstance: platform.log as FastifyBaseLogger,
+    requestIdHeader: false,
+    logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'requestId' }),
+    genReqId: newRequestId,
+    bodyLimit: JSON_BODY_LIMIT,
+    keepAliveTimeout: KEEP_ALIVE_MS,
+    requestTimeout: REQUEST_TIMEOUT_MS,
+    http: { headersTimeout: HEADERS_TIMEOUT_MS },
+    forceCloseConnections: 'idle',
+    return503OnClosing: true,
+    exposeHeadRoutes: false,
+    routerOptions: { ignoreTrailingSlash: true, ignoreDuplicateSlashes: true, maxParamLength: 1024 },
+    frameworkErrors: (error, request, reply) => sendError(error, request as FastifyRequest, reply as FastifyReply),
+  });
+
+  app.setValidatorCompiler(() => () => true);
+  app.setSerializerCompiler(() => (data) => JSON.stringify(data));
+  app.setErrorHandler(sendError);
+  app.setNotFoundHandler((request, reply) => sendError(unknownPath(routes, request), request, reply));
+  parseBodies(app);
+  answerWithRequestId(app);
+  measure(app, metrics.observe);
+
+  await app.register(swagger, {
+    openapi: {
+      openapi: '3.1.0',
+      info: { title: 'Crosscell', description: 'OpenStack-compatible API of Crosscell', version: '1' },
+      components: { securitySchemes: { token: { type: 'apiKey', in: 'header', name: 'X-Auth-Token' } } },
+    },
+  });
+  app.get('/openapi.json', { schema: { hide: true } as FastifySchema }, () => app.swagger());
+  app.get('/healthz', { schema: { hide: true } as FastifySchema }, () => ({ status: 'ok' }));
+  app.get('/metrics', { schema: { hide: true } as FastifySchema }, async (_request, reply) => {
+    return reply.type(metrics.registry.contentType).send(await metrics.registry.metrics());
+  });
+
+  for (const route of routes) {
+    mount(app, route, options, held);
+    if (route.method === 'GET' && !routes.some((each) => each.method === 'HEAD' && each.url === route.url)) {
+      mount(app, { ...route, method: 'HEAD' }, options, held);
+    }
+  }
+  return app;
+}
+
+function mount(app: FastifyInstance, route: Route, options: ApiOptions, held: WeakMap<FastifyRequest, Held>): void {
+  prepareSchemas(route);
+  app.route({
+    method: route.method,
+    url: route.url,
+    schema: describe(route),
+    onRequest: async (request, reply) => {
+      const minor = route.service === 'compute' ? takeVersion(request, reply) : MIN_MINOR;
+      const actor =
+        accessOf(route) === 'public'
+          ? nobody(request.id)
+          : actorOf(options.tokens, request.headers['x-auth-token'], request.id);
+      held.set(request, { actor, minor });
+      request.log = request.log.child({ userId: actor.userId, projectId: actor.projectId });
+      if (minor < (route.since ?? MIN_MINOR) || minor > (route.until ?? Number.POSITIVE_INFINITY)) {
+        throw new ApiError(404, `API version '2.${minor}' is not supported on this method.`);
+      }
+      authorise(route, actor);
+      checkContentType(route, request);
+    },
+    handler: async (request, reply) => {
+      const who = held.get(request);
+      if (!who) throw new Error('the request was not authorised');
+      const answer = await route.handle({
+        p: options.platform,
+        actor: who.actor,
+        minor: who.minor,
+        params: (route.params ? checkText(route.params, request.params) : {}) as never,
+        query: checkText(route.query ?? NO_QUERY, request.query) as never,
+        body: bodyOf(route, who.minor, request) as never,
+        request,
+        reply,
+      });
+      if (options.checkAnswers) checkAnswer(route, answer);
+      return send(reply, answer);
+    },
+  });
+}
+
+const NO_QUERY = Type.Object({}, { additionalProperties: false });
+
+function prepareSchemas(route: Route): void {
+  if (route.params) prepareSchema('text', route.params);
+  if (route.query) prepareSchema('text', route.query);
+  for (const schema of [...bodySchemas(route), ...(route.variants ?? [])]) prepareSchema('body', schema);
+}
+
+const bodySchemas = (route: Route): TSchema[] =>
+  route.body === undefined
+    ? []
+    : isVersioned(route.body)
+      ? route.body.byVersion.map((each) => each.schema)
+      : [route.body];
+
+function takeVersion(request: FastifyRequest, reply: FastifyReply): number {
+  // The headers say the lowest version even when the asked one is refused, as Nova's do.
+  reply.headers(versionHeaders(MIN_MINOR));
+  const minor = requestedMinor(request.headers);
+  reply.headers(versionHeaders(minor));
+  return minor;
+}
+
+function checkContentType(route: Route, request: FastifyRequest): void {
+  const type = request.headers['content-type']?.split(';', 1)[0]?.trim().toLowerCase();
+  const sendsBody =
+    request.headers['transfer-encoding'] !== undefined || Number(request.headers['content-length'] ?? 0) > 0;
+  if (!sendsBody) return;
+  if (!route.body && !route.rawBody) {
+    // A body that nobody asked for is not read; some clients send an empty JSON object with every request.
+    if (type === undefined || type === 'application/json') return;
+    throw new ApiError(415, `This resource takes no body of type ${type.slice(0, 80)}.`);
+  }
+  const taken = route.contentTypes ?? ['application/json'];
+  if (type === undefined || !taken.includes(type)) {
+    throw new ApiError(415, `Unsupported Content-Type. This resource takes ${taken.join(' or ')}.`);
+  }
+}
+
+function bodyOf(route: Route, minor: number, request: FastifyRequest): unknown {
+  if (!route.body) return undefined;
+  const schema = schemaAt(route.body, minor);
+  if (!schema) throw new ApiError(404, `API version '2.${minor}' is not supported on this method.`);
+  if (request.body === undefined) throw new ApiError(400, 'Malformed request body: a JSON object is required.');
+  return checkBody(schema, request.body);
+}
+
+function send(reply: FastifyReply, answer: Answer): FastifyReply {
+  reply.code(answer.status);
+  if (answer.headers) reply.headers(answer.headers);
+  return reply.send(answer.body);
+}
+
+function checkAnswer(route: Route, answer: Answer): void {
+  const schema = route.answers[answer.status];
+  if (schema === undefined)
+    throw new Error(`${route.method} ${route.url} answers ${answer.status}, which it does not state`);
+  if (schema === null) return;
+  // What the client will see: undefined is dropped, dates are text.
+  const difference = mismatch(schema, JSON.parse(JSON.stringify(answer.body)));
+  if (difference) throw new Error(`${route.method} ${route.url} answers what its schema does not allow: ${difference}`);
+}
+
+function parseBodies(app: FastifyInstance): void {
+  app.removeAllContentTypeParsers();
+  const parseJson = app.getDefaultJsonParser('error', 'error');
+  app.addContentTypeParser(
+    /^application\/([\w.-]+[+-])?json(-patch)?(;|\s|$)/,
+    { parseAs: 'string' },
+    (request, text, done) => {
+      if (text === '') done(null, undefined);
+      else parseJson(request, text as string, (error, value) => done(error && malformed(), value));
+    },
+  );
+  // Uploads: the handler reads the stream.
+  app.addContentTypeParser('application/octet-stream', (_request, stream, done) => done(null, stream));
+}
+
+const malformed = (): Error => new ApiError(400, 'Malformed request body');
+
+function answerWithRequestId(app: FastifyInstance): void {
+  app.addHook('onRequest', async (request, reply) => {
+    reply.header('x-openstack-request-id', request.id);
+    if (serviceOf(request.url) === 'compute') reply.header('x-compute-request-id', request.id);
+  });
+}
+
+function measure(
+  app: FastifyInstance,
+  observe: (method: string, route: string, status: number, seconds: number) => void,
+): void {
+  app.addHook('onResponse', async (request, reply) => {
+    const route = request.routeOptions.url ?? 'unknown';
+    observe(request.method, route, reply.statusCode, reply.elapsedTime / 1000);
+    const line = {
+      method: request.method,
+      route,
+      status: reply.statusCode,
+      milliseconds: Math.round(reply.elapsedTime),
+    };
+    if (route === '/healthz' || route === '/metrics') request.log.debug(line, 'request');
+    else request.log.info(line, 'request');
+  });
+}
+
+function sendError(error: FastifyError | Error, request: FastifyRequest, reply: FastifyReply): FastifyReply {
+  const service = serviceOf(request.url);
+  const { status, message, type, headers } = understood(error) ?? {
+    status: 500,
+    message: unexpectedMessage(service, request.id),
+    type: undefined,
+    headers: {},
+  };
+  if (status >= 500) request.log.error({ err: error, method: request.method, url: request.url }, 'request failed');
+  reply.header('x-openstack-request-id', request.id);
+  if (service === 'compute') reply.header('x-compute-request-id', request.id);
+  if (status === 401) reply.header('www-authenticate', 'Keystone');
+  // The rest of a refused upload is not read: the connection ends with the answer.
+  if (status === 413 || (status >= 400 && request.raw.readableEnded === false && isUpload(request))) {
+    reply.header('connection', 'close');
+  }
+  return reply
+    .code(status)
+    .headers(headers)
+    .type('application/json')
+    .send(JSON.stringify(renderError(service, status, message, type)));
+}
+
+const isUpload = (request: FastifyRequest): boolean =>
+  request.headers['content-type']?.startsWith('application/octet-stream') ?? false;
+
+interface Understood {
+  readonly status: number;
+  readonly message: string;
+  readonly type: string | undefined;
+  readonly headers: Readonly<Record<string, string>>;
+}
+
+/** Errors that say what the client did wrong; null for defects. */
+function understood(error: FastifyError | Error): Understood | null {
+  if (error instanceof ApiError) return error;
+  const status = 'statusCode' in error ? error.statusCode : undefined;
+  if (typeof status !== 'number' || status < 400 || status >= 500) return null;
+  const message =
+    status === 413
+      ? `The request body is larger than ${JSON_BODY_LIMIT} bytes.`
+      : (clientMessages[status] ?? 'Malformed request.');
+  return { status, message, type: undefined, headers: {} };
+}
+
+const clientMessages: Readonly<Record<number, string>> = {
+  400: 'Malformed request.',
+  415: 'Unsupported Content-Type.',
+};
+
+/** 404, or 405 with Allow when the path exists with other methods. */
+function unknownPath(routes: readonly Route[], request: FastifyRequest): ApiError {
+  const path = (request.url.split('?', 1)[0] ?? '').replace(/\/{2,}/g, '/').replace(/(?<=.)\/$/, '');
+  const parts = path.split('/');
+  const methods = new Set<string>();
+  for (const route of routes) {
+    if (matches(route.url.split('/'), parts)) methods.add(route.method);
+  }
+  if (methods.size === 0) return new ApiError(404, 'The resource could not be found.');
+  return new ApiError(405, `The method ${request.method} is not allowed for this resource.`, {
+    headers: { allow: [...methods].toSorted().join(', ') },
+  });
+}
+
+const matches = (pattern: readonly string[], path: readonly string[]): boolean =>
+  pattern.length === path.length &&
+  pattern.every((part, i) => part === path[i] || (part.startsWith(':') && path[i] !== ''));
+
+function describe(route: Route): FastifySchema {
+  const bodies = route.variants ?? bodySchemas(route);
+  const response = Object.fromEntries(
+    Object.entries(route.answers).map(([status, schema]) => [
+      status,
+      schema ?? { type: 'null', description: 'No JSON body' },
+    ]),
+  );
+  return {
+    ...(route.params ? { params: route.params } : {}),
+    ...(route.query ? { querystring: route.query } : {}),
+    ...(bodies.length === 0 ? {} : { body: bodies.length === 1 ? bodies[0] : { anyOf: bodies } }),
+    response,
+    summary: route.summary,
+    description: since(route),
+    tags: [route.service],
+    hide: route.method === 'HEAD',
+    ...(accessOf(route) === 'public' ? {} : { security: [{ token: [] }] }),
+  } as FastifySchema;
+}
+
+function since(route: Route): string {
+  const range = [
+    route.since ? `From microversion 2.${route.since}.` : '',
+    route.until ? `Up to microversion 2.${route.until}.` : '',
+  ].filter((each) => each !== '');
+  return [...range, `Role: ${accessOf(route)}.`].join(' ');
+}

@@ -1,0 +1,102 @@
+// A route as data: what it takes, what it answers, who may call it, and the handler that joins them. Each service
+// exports a list of its routes (`export const imageRoutes: readonly Route[]`); the list of all of them (api/routes.ts)
+// is what the server mounts, what the OpenAPI document describes, and what the tests walk. HEAD comes with GET.
+//
+// Before a handler runs, token, role, microversion, parameters, query and body have been checked. It answers, or throws
+// ApiError (see errors.ts; `refuse(refusal)` throws what a use case refused).
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import type { Static, TSchema } from 'typebox';
+import type { Platform } from '../../control/platform.ts';
+import type { Actor } from '../../model/types.ts';
+import type { Service } from './errors.ts';
+
+/** Body schemas by microversion: `from` is N of 2.N; the last one whose `from` is not above the request's counts. */
+export interface VersionedSchema<S extends TSchema = TSchema> {
+  readonly byVersion: readonly { readonly from: number; readonly schema: S }[];
+}
+
+/** Body schemas that changed over the microversions: `versions([1, A], [56, B])`. */
+export function versions<S extends TSchema>(...pairs: readonly (readonly [number, S])[]): VersionedSchema<S> {
+  return { byVersion: pairs.map(([from, schema]) => ({ from, schema })) };
+}
+
+/** The schema that counts at this microversion; null: none yet. */
+export function schemaAt<S extends TSchema>(body: S | VersionedSchema<S>, minor: number): S | null {
+  if (!isVersioned(body)) return body;
+  return body.byVersion.filter((each) => each.from <= minor).at(-1)?.schema ?? null;
+}
+
+export const isVersioned = (body: TSchema | VersionedSchema): body is VersionedSchema => 'byVersion' in body;
+
+/** Roles, each including those before it; `public` needs no token, `anyone` needs one, scoped or not. */
+export type Access = 'public' | 'anyone' | 'reader' | 'member' | 'manager' | 'admin';
+
+/** What a handler is given: parsed, checked and authorised. */
+export interface Call<Params, Query, Body> {
+  readonly p: Platform;
+  /** Of public routes: nobody, without roles. projectId is '' for an unscoped token. */
+  readonly actor: Actor;
+  /** N of the microversion 2.N; 1 outside compute. */
+  readonly minor: number;
+  readonly params: Params;
+  readonly query: Query;
+  readonly body: Body;
+  readonly request: FastifyRequest;
+  readonly reply: FastifyReply;
+}
+
+export interface Answer {
+  readonly status: number;
+  /** JSON value, or a Readable / Buffer / string with a content-type header. Absent: no body. */
+  readonly body?: unknown;
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
+type BodyOf<B> = B extends VersionedSchema<infer S> ? Static<S> : B extends TSchema ? Static<B> : undefined;
+type TextOf<S> = S extends TSchema ? Static<S> : Record<string, never>;
+
+export interface RouteSpec<
+  P extends TSchema | undefined,
+  Q extends TSchema | undefined,
+  B extends TSchema | VersionedSchema | undefined,
+> {
+  readonly method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE' | 'HEAD';
+  /** Full path with Fastify's parameters, such as /compute/v2.1/servers/:id. */
+  readonly url: string;
+  readonly service: Service;
+  readonly summary: string;
+  /** Default: reader for GET and HEAD, else member. */
+  readonly access?: Access;
+  /** Name of the policy, for the sentence of a 403; default: the service's and the method's. */
+  readonly policy?: string;
+  /** Microversions 2.N in which the route exists. */
+  readonly since?: number;
+  readonly until?: number;
+  readonly params?: P;
+  readonly query?: Q;
+  readonly body?: B;
+  /** What the body may be in detail where `body` leaves it open: for the OpenAPI document and the tests. */
+  readonly variants?: readonly TSchema[];
+  /** The handler reads the request's stream itself (request.raw): for uploads. Sizes are then its own business. */
+  readonly rawBody?: boolean;
+  /** Content types taken for the body; default application/json. */
+  readonly contentTypes?: readonly string[];
+  /** Schemas of the answers by status; null: no body (or not JSON). */
+  readonly answers: Readonly<Record<number, TSchema | null>>;
+  readonly handle: (call: Call<TextOf<P>, TextOf<Q>, BodyOf<B>>) => Promise<Answer> | Answer;
+}
+
+/** A route with its types forgotten, as lists hold it. */
+export interface Route extends Omit<RouteSpec<TSchema, TSchema, TSchema | VersionedSchema>, 'handle'> {
+  /** The mount passes what the schemas let through, which is what the handler's own types say. */
+  readonly handle: (call: Call<never, never, never>) => Promise<Answer> | Answer;
+}
+
+/** Declares a route; the handler's types follow from the schemas. */
+export function route<
+  P extends TSchema | undefined = undefined,
+  Q extends TSchema | undefined = undefined,
+  B extends TSchema | VersionedSchema | undefined = undefined,
+>(spec: RouteSpec<P, Q, B>): Route {
+  return spec as unknown as Route;
+}

@@ -1,0 +1,203 @@
+// Checks requests against their schemas and says what is wrong in Nova's words (nova/api/validation/validators.py over
+// Python's jsonschema), so that clients and people who know Nova read what they expect. Pure but for the cache of
+// compiled schemas.
+//
+// Bodies are never changed: no coercion, no defaults, no removal. Query strings arrive as text and are coerced.
+import { Ajv, type ErrorObject, type ValidateFunction } from 'ajv';
+import addFormatsModule from 'ajv-formats';
+import type { Static, TSchema } from 'typebox';
+import { badRequest } from './errors.ts';
+
+const OPTIONS = {
+  strict: true,
+  allowUnionTypes: true,
+  strictRequired: false,
+  removeAdditional: false,
+  useDefaults: false,
+};
+const forBodies = withFormats(new Ajv({ ...OPTIONS, coerceTypes: false }));
+const forText = withFormats(new Ajv({ ...OPTIONS, coerceTypes: 'array' }));
+const compiledBodies = new WeakMap<TSchema, ValidateFunction>();
+const compiledText = new WeakMap<TSchema, ValidateFunction>();
+
+const SHOWN_VALUE_LENGTH = 200;
+
+function withFormats(ajv: Ajv): Ajv {
+  // ajv-formats is CommonJS: its default export is the module when imported from ESM.
+  const add = addFormatsModule as unknown as (ajv: Ajv, formats: readonly string[]) => Ajv;
+  return add(ajv, ['uuid', 'date-time', 'ipv4', 'ipv6', 'uri']);
+}
+
+/**
+ * The body, when it is what the schema says.
+ * @throws ApiError 400, naming the field
+ */
+export function checkBody<S extends TSchema>(schema: S, body: unknown): Static<S> {
+  const validate = compiled(forBodies, compiledBodies, schema);
+  if (validate(body)) return body as Static<S>;
+  throw badRequest(bodySentence(body, worst(validate.errors)));
+}
+
+/**
+ * Query or path parameters, coerced to the schema's types (a single value becomes a list where one is asked for).
+ * @throws ApiError 400, naming the parameter
+ */
+export function checkText<S extends TSchema>(schema: S, values: unknown): Static<S> {
+  const validate = compiled(forText, compiledText, schema);
+  const copy = structuredClone({ ...(values as object) });
+  if (validate(copy)) return copy as Static<S>;
+  throw badRequest(querySentence(copy, worst(validate.errors)));
+}
+
+/** What of a body contradicts the schema, or null. For checks of our own answers. */
+export function mismatch(schema: TSchema, body: unknown): string | null {
+  const validate = compiled(forBodies, compiledBodies, schema);
+  return validate(body) ? null : bodySentence(body, worst(validate.errors));
+}
+
+/** Compiles the schema now, so that a mistake in it shows at start and not at the first request. */
+export function prepareSchema(kind: 'body' | 'text', schema: TSchema): void {
+  if (kind === 'body') compiled(forBodies, compiledBodies, schema);
+  else compiled(forText, compiledText, schema);
+}
+
+function compiled(ajv: Ajv, cache: WeakMap<TSchema, ValidateFunction>, schema: TSchema): ValidateFunction {
+  let validate = cache.get(schema);
+  if (!validate) {
+    validate = ajv.compile(schema);
+    cache.set(schema, validate);
+  }
+  return validate;
+}
+
+interface Finding {
+  readonly error: ErrorObject;
+  /** All errors of the check: a failed union comes after those of its branches. */
+  readonly all: readonly ErrorObject[];
+}
+
+function worst(errors: readonly ErrorObject[] | null | undefined): Finding {
+  const all = errors ?? [];
+  const error = all.at(-1);
+  if (!error) throw new Error('a failed check without an error');
+  return { error, all };
+}
+
+function bodySentence(body: unknown, { error, all }: Finding): string {
+  const path = pathOf(error);
+  const value = at(body, path);
+  const message = reasonOf(error, value, all);
+  const field = path.at(-1);
+  return field === undefined
+    ? message
+    : `Invalid input for field/attribute ${shorten(field)}. Value: ${plain(value)}. ${message}`;
+}
+
+function querySentence(query: unknown, { error, all }: Finding): string {
+  const path = pathOf(error);
+  const value = at(query, path);
+  const message = reasonOf(error, value, all);
+  const name = path[0];
+  return name === undefined
+    ? message
+    : `Invalid input for query parameters ${shorten(name)}. Value: ${plain(value)}. ${message}`;
+}
+
+const pathOf = (error: ErrorObject): string[] =>
+  error.instancePath
+    .split('/')
+    .slice(1)
+    .map((part) => part.replaceAll('~1', '/').replaceAll('~0', '~'));
+
+function at(value: unknown, path: readonly string[]): unknown {
+  let here: unknown = value;
+  for (const key of path) here = (here as Record<string, unknown>)[key];
+  return here;
+}
+
+/** The sentence Python's jsonschema gives for the same failure. */
+function reasonOf(error: ErrorObject, value: unknown, all: readonly ErrorObject[]): string {
+  const shown = represent(value);
+  const params = error.params as Record<string, unknown>;
+  switch (error.keyword) {
+    case 'required':
+      return `${represent(params['missingProperty'])} is a required property`;
+    case 'additionalProperties':
+    case 'unevaluatedProperties':
+      return `Additional properties are not allowed (${represent(params['additionalProperty'] ?? params['unevaluatedProperty'])} was unexpected)`;
+    case 'type':
+      return `${shown} is not of type ${[params['type']].flat().map(represent).join(', ')}`;
+    case 'anyOf':
+    case 'oneOf': {
+      const types = typesOf(error, all);
+      return types ? `${shown} is not of type ${types}` : `${shown} is not valid under any of the given schemas`;
+    }
+    case 'minLength':
+    case 'minItems':
+      return `${shown} is too short`;
+    case 'maxLength':
+    case 'maxItems':
+      return `${shown} is too long`;
+    case 'minimum':
+      return `${shown} is less than the minimum of ${String(params['limit'])}`;
+    case 'maximum':
+      return `${shown} is greater than the maximum of ${String(params['limit'])}`;
+    case 'pattern':
+      return `${shown} does not match ${represent(params['pattern'])}`;
+    case 'enum':
+      return `${shown} is not one of ${represent(params['allowedValues'])}`;
+    case 'const':
+      return `${represent(params['allowedValue'])} was expected`;
+    case 'format':
+      return `${shown} is not a ${represent(params['format'])}`;
+    case 'uniqueItems':
+      return `${shown} has non-unique elements`;
+    case 'minProperties':
+      return `${shown} does not have enough properties`;
+    case 'maxProperties':
+      return `${shown} has too many properties`;
+    case 'propertyNames':
+      return `${represent(params['propertyName'])} is not a valid name here`;
+    default:
+      return `${shown} ${error.message ?? 'is not valid'}`;
+  }
+}
+
+/** "'string', 'null'" when every branch of a failed union failed by its type alone. */
+function typesOf(union: ErrorObject, all: readonly ErrorObject[]): string | null {
+  const branches = all.filter((each) => each !== union && each.schemaPath.startsWith(union.schemaPath));
+  const byType = branches.every((each) => each.keyword === 'type' && each.instancePath === union.instancePath);
+  if (!byType || branches.length === 0) return null;
+  return branches.map((each) => represent((each.params as { type: unknown }).type)).join(', ');
+}
+
+/** A JSON value as Python's str() writes it: text without quotes. */
+const plain = (value: unknown): string => (typeof value === 'string' ? shorten(value) : represent(value));
+
+/** A JSON value as Python's repr() writes it, shortened. */
+export function represent(value: unknown): string {
+  return shorten(pythonText(value, 0));
+}
+
+function pythonText(value: unknown, depth: number): string {
+  if (value === null || value === undefined) return 'None';
+  if (value === true) return 'True';
+  if (value === false) return 'False';
+  if (typeof value === 'string') {
+    const text = shorten(value).replaceAll('\\', '\\\\').replaceAll('\n', '\\n').replaceAll('\r', '\\r');
+    return text.includes("'") && !text.includes('"') ? `"${text}"` : `'${text.replaceAll("'", "\\'")}'`;
+  }
+  if (typeof value !== 'object') return String(value);
+  if (depth >= 3) return '...';
+  if (Array.isArray(value)) {
+    return `[${value
+      .slice(0, 20)
+      .map((each) => pythonText(each, depth + 1))
+      .join(', ')}]`;
+  }
+  const entries = Object.entries(value).slice(0, 20);
+  return `{${entries.map(([key, each]) => `${pythonText(key, depth)}: ${pythonText(each, depth + 1)}`).join(', ')}}`;
+}
+
+const shorten = (text: string): string =>
+  text.length > SHOWN_VALUE_LENGTH ? `${text.slice(0, SHOWN_VALUE_LENGTH)}...` : text;

@@ -1,0 +1,109 @@
+// Shapes of the image API v2 on the wire, as Glance's (glance/api/v2/images.py). Properties stand beside the attributes,
+// so bodies take any further name as long as its value is a string.
+import { Type } from 'typebox';
+import { MAX_TAGS, MAX_TEXT } from '../../control/images/rules.ts';
+import { DISK_FORMATS, VISIBILITIES } from '../../control/images.ts';
+
+const MAX_INTEGER = 2 ** 31 - 1;
+const oneOf = <const T extends readonly string[]>(values: T) =>
+  Type.Unsafe<T[number]>({ type: 'string', enum: [...values] });
+const orNull = <S extends Type.TSchema>(schema: S) => Type.Union([schema, Type.Null()]);
+const text = Type.String({ maxLength: MAX_TEXT });
+const flag = Type.String({ pattern: '^([Tt]rue|[Ff]alse|1|0)$' });
+
+export const Params = Type.Object({ id: text }, { additionalProperties: false });
+export const TagParams = Type.Object({ id: text, tag: text }, { additionalProperties: false });
+
+export const CreateBody = Type.Object(
+  {
+    id: Type.Optional(
+      Type.String({ pattern: '^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$' }),
+    ),
+    name: Type.Optional(orNull(text)),
+    disk_format: Type.Optional(orNull(oneOf(DISK_FORMATS))),
+    container_format: Type.Optional(orNull(oneOf(['bare']))),
+    visibility: Type.Optional(oneOf(VISIBILITIES)),
+    owner: Type.Optional(orNull(text)),
+    min_disk: Type.Optional(Type.Integer({ minimum: 0, maximum: MAX_INTEGER })),
+    min_ram: Type.Optional(Type.Integer({ minimum: 0, maximum: MAX_INTEGER })),
+    protected: Type.Optional(Type.Boolean()),
+    os_hidden: Type.Optional(Type.Boolean()),
+    tags: Type.Optional(Type.Array(text, { maxItems: MAX_TAGS })),
+  },
+  { additionalProperties: text },
+);
+
+/** RFC 6902 as far as Glance takes it; what a value may be depends on the path and is checked there. */
+export const PatchBody = Type.Array(
+  Type.Object(
+    {
+      op: oneOf(['add', 'replace', 'remove']),
+      path: Type.String({ pattern: '^/', minLength: 2, maxLength: 2 * MAX_TEXT }),
+      value: Type.Optional(Type.Unknown()),
+    },
+    { additionalProperties: false },
+  ),
+  { maxItems: 256 },
+);
+
+export const ListQuery = Type.Object(
+  {
+    id: Type.Optional(text),
+    name: Type.Optional(text),
+    status: Type.Optional(text),
+    visibility: Type.Optional(oneOf([...VISIBILITIES, 'all'])),
+    owner: Type.Optional(text),
+    disk_format: Type.Optional(text),
+    container_format: Type.Optional(text),
+    protected: Type.Optional(flag),
+    os_hidden: Type.Optional(flag),
+    tag: Type.Optional(Type.Array(text, { maxItems: 16 })),
+    size_min: Type.Optional(Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER })),
+    size_max: Type.Optional(Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER })),
+    member_status: Type.Optional(oneOf(['accepted', 'pending', 'rejected', 'all'])),
+    limit: Type.Optional(Type.Integer({ minimum: 0, maximum: MAX_INTEGER })),
+    marker: Type.Optional(text),
+    sort_key: Type.Optional(text),
+    sort_dir: Type.Optional(oneOf(['asc', 'desc'])),
+    sort: Type.Optional(text),
+  },
+  { additionalProperties: false },
+);
+
+export const Image = Type.Object(
+  {
+    id: text,
+    name: orNull(Type.String()),
+    status: oneOf(['queued', 'saving', 'active']),
+    visibility: oneOf(VISIBILITIES),
+    owner: Type.String(),
+    disk_format: orNull(Type.String()),
+    container_format: orNull(Type.String()),
+    size: orNull(Type.Integer()),
+    virtual_size: orNull(Type.Integer()),
+    checksum: orNull(Type.String()),
+    os_hash_algo: orNull(Type.String()),
+    os_hash_value: orNull(Type.String()),
+    min_disk: Type.Integer(),
+    min_ram: Type.Integer(),
+    protected: Type.Boolean(),
+    os_hidden: Type.Boolean(),
+    tags: Type.Array(Type.String()),
+    created_at: Type.String(),
+    updated_at: Type.String(),
+    self: Type.String(),
+    file: Type.String(),
+    schema: Type.String(),
+  },
+  { additionalProperties: Type.String() },
+);
+
+export const ImageList = Type.Object(
+  {
+    images: Type.Array(Image),
+    first: Type.String(),
+    next: Type.Optional(Type.String()),
+    schema: Type.String(),
+  },
+  { additionalProperties: false },
+);

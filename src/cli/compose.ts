@@ -1,0 +1,202 @@
+// The composition root: a deployment's parts, made and joined. Nothing else knows all of them.
+//
+// Order of a start: databases, secrets, hosts, the API's socket, registration and first-time data, and only then the
+// conductors and the monitor, so that nothing is driven before everything is there. A stop goes the other way.
+import { chmodSync, mkdirSync } from 'node:fs';
+import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
+import pino, { type Logger } from 'pino';
+import { buildApp } from '../api/http/app.ts';
+import { allRoutes } from '../api/routes.ts';
+import { ensureCell, registerHost } from '../control/hosts.ts';
+import { createIdentity, type Identity } from '../control/identity.ts';
+import { ensureSharedNetwork } from '../control/network/records.ts';
+import type { Platform } from '../control/platform.ts';
+import type { Host, Reply } from '../host/contract.ts';
+import { type Clock, systemClock } from '../lib/clock.ts';
+import { type ConductorOptions, startConductor } from '../moves/conductor.ts';
+import { monitorOnce, startMonitor } from '../moves/monitor.ts';
+import type { RunningDriver } from '../saga/driver.ts';
+import { voidLeases } from '../store/sagas.ts';
+import { openStores, type Stores } from '../store/stores.ts';
+import type { Deployment, HostPlan } from './deployment.ts';
+import { type Fleet, startFleet } from './fleet.ts';
+import { openSecrets, type Secrets } from './secrets.ts';
+import { seedFlavors } from './seed.ts';
+
+export interface System {
+  readonly platform: Platform;
+  readonly identity: Identity;
+  readonly secrets: Secrets;
+  readonly fleet: Fleet;
+  /** Where the API is reached, without a trailing slash. */
+  readonly url: string;
+  readonly stores: Stores;
+  /** `guestsWithinSeconds`: turn the guests off too; null: leave agents and guests running. */
+  stop(options: { readonly guestsWithinSeconds: number | null }): Promise<void>;
+}
+
+export interface ComposeOptions {
+  readonly log: Logger;
+  readonly clock?: Clock;
+  /** Keep databases and simulated hosts in memory alone. */
+  readonly inMemory?: boolean;
+  readonly checkAnswers?: boolean;
+  readonly conductor?: Partial<ConductorOptions>;
+}
+
+const IDLE_MS = 500;
+
+export async function composeSystem(deployment: Deployment, options: ComposeOptions): Promise<System> {
+  const clock = options.clock ?? systemClock;
+  const { log } = options;
+  prepareDirectories(deployment);
+  const secrets = await openSecrets(deployment.dataDirectory, deployment.adminPassword);
+  const stores = await openStores(options.inMemory ? ':memory:' : deployment.dataDirectory);
+  const identity = await createIdentity(withAdminPassword(deployment, secrets.adminPassword), secrets.tokenKey, clock);
+  const moved = new Map<string, HostPlan>();
+  const fleet = await startFleet({
+    deployment,
+    secret: secrets.fleet,
+    secretFile: secrets.fleetFile,
+    log,
+    ...(options.inMemory ? { forgetful: true } : {}),
+    onMoved: (plan) => moved.set(plan.name, plan),
+  });
+
+  let conductor: RunningDriver | null = null;
+  const settings = { ...deployment.settings, publicUrl: '', hostFacingUrl: '' };
+  const platform: Platform = {
+    clock,
+    log,
+    stores,
+    settings,
+    host: async (name, trace) => fleet.find(name, trace) ?? NO_SUCH_HOST,
+    nudge: () => conductor?.nudge(),
+  };
+
+  const app = await buildApp({
+    platform,
+    tokens: identity,
+    routes: allRoutes({ identity, fleetSecret: secrets.fleet }),
+    ...(options.checkAnswers ? { checkAnswers: true } : {}),
+  });
+  await app.listen({ host: deployment.listen.host, port: deployment.listen.port });
+  const { port } = app.server.address() as AddressInfo;
+  const url = `http://${urlHost(deployment.listen.host)}:${port}`;
+  settings.publicUrl = deployment.publicUrl ?? url;
+  settings.hostFacingUrl = deployment.hostFacingUrl ?? url;
+
+  await registerHosts(platform, deployment.cells, deployment.hosts, fleet);
+  await ensureSharedNetwork(stores.global, { cidr: deployment.networkCidr, now: clock.now() });
+  await seedFlavors(platform, deployment.flavors);
+  await monitorOnce(platform, 1);
+  // This process holds the data directory: whoever held leases before is dead.
+  await voidLeases(stores.global);
+  conductor = startConductor(platform, {
+    owner: `${process.pid}@${clock.now()}`,
+    lanes: deployment.conductor.lanes,
+    leaseMs: deployment.conductor.leaseMs,
+    idleMs: IDLE_MS,
+    ...options.conductor,
+  });
+  const monitor = startMonitor(platform);
+  const registering = registerMoved(platform, moved, fleet);
+  log.info({ url: settings.publicUrl }, 'control plane serves');
+
+  return {
+    platform,
+    identity,
+    secrets,
+    fleet,
+    url: settings.publicUrl,
+    stores,
+    async stop({ guestsWithinSeconds }) {
+      await app.close();
+      registering.abort();
+      await monitor.stop();
+      await conductor?.stop();
+      await fleet.stop({ guestsWithinSeconds });
+      await stores.close();
+    },
+  };
+}
+
+/** Guests' users must be able to pass the data directory; everything private in it has its own mode. */
+function prepareDirectories({ dataDirectory }: Deployment): void {
+  mkdirSync(dataDirectory, { recursive: true });
+  chmodSync(dataDirectory, 0o711);
+  for (const private_ of ['images', 'logs', 'secrets']) {
+    mkdirSync(join(dataDirectory, private_), { recursive: true, mode: 0o700 });
+  }
+  mkdirSync(join(dataDirectory, 'hosts'), { recursive: true, mode: 0o711 });
+}
+
+export const fileLogger = (deployment: Deployment): Logger => {
+  prepareDirectories(deployment);
+  const file = join(deployment.dataDirectory, 'logs', 'crosscell.log');
+  return pino({ level: deployment.logLevel }, pino.destination({ dest: file, sync: true, mode: 0o600 }));
+};
+
+const withAdminPassword = ({ identity }: Deployment, password: string) => ({
+  ...identity,
+  users: identity.users.map((user) =>
+    user.name === 'admin' && user.password === undefined && user.passwordHash === undefined
+      ? { ...user, password }
+      : user,
+  ),
+});
+
+async function registerHosts(
+  p: Platform,
+  cells: readonly string[],
+  hosts: readonly HostPlan[],
+  fleet: Fleet,
+): Promise<void> {
+  const ids = new Map<string, string>();
+  for (const cell of cells) {
+    const id = await ensureCell(p, cell);
+    await p.stores.cell(id);
+    ids.set(cell, id);
+  }
+  for (const plan of hosts) {
+    const described = await (await p.host(plan.name)).describe();
+    const cellId = ids.get(plan.cell);
+    if (described.kind !== 'ok' || cellId === undefined) {
+      p.log.error({ host: plan.name, described }, 'a host does not say what it is; it is not registered now');
+      continue;
+    }
+    await registerHost(p, { name: plan.name, cellId, url: fleet.urlOf(plan.name), description: described.value });
+  }
+}
+
+/** Writes down where agents that were started again listen now: for other processes, such as the auditor. */
+function registerMoved(p: Platform, moved: Map<string, HostPlan>, fleet: Fleet): AbortController {
+  const stopping = new AbortController();
+  void (async () => {
+    while (!stopping.signal.aborted) {
+      await p.clock.sleep(1000, stopping.signal);
+      for (const [name, plan] of moved) {
+        moved.delete(name);
+        try {
+          await p.stores.global
+            .updateTable('hosts')
+            .set({ url: fleet.urlOf(plan.name) })
+            .where('name', '=', name)
+            .execute();
+        } catch (error) {
+          p.log.error({ err: error, host: name }, 'the new address of an agent could not be written; trying again');
+          moved.set(name, plan);
+        }
+      }
+    }
+  })();
+  return stopping;
+}
+
+const urlHost = (host: string): string => (host.includes(':') ? `[${host}]` : host);
+
+/** A host that nobody knows how to reach. */
+const NO_SUCH_HOST: Host = new Proxy({} as Host, {
+  get: () => async (): Promise<Reply<never>> => ({ kind: 'unreachable', reason: 'no agent of this host is known' }),
+});

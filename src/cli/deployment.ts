@@ -1,0 +1,200 @@
+// What is to run: configuration file, command line and defaults put together, with nothing left open.
+import { resolve } from 'node:path';
+import type { IdentityConfig } from '../control/identity.ts';
+import type { Settings } from '../control/platform.ts';
+import { DEFAULT_MULTIPLIERS } from '../model/weighers.ts';
+import { ConfigError, type ConfigFile } from './config.ts';
+
+export interface HostPlan {
+  readonly name: string;
+  readonly cell: string;
+  /** Agent that runs elsewhere; null: started here. */
+  readonly url: string | null;
+  readonly vcpus: number;
+  readonly memoryMb: number;
+  readonly diskGb: number;
+  readonly qemuBinary: string;
+}
+
+export interface FlavorPlan {
+  readonly id: string;
+  readonly name: string;
+  readonly vcpus: number;
+  readonly memoryMb: number;
+  readonly diskGb: number;
+  readonly extraSpecs: Readonly<Record<string, string>>;
+}
+
+export interface Deployment {
+  readonly dataDirectory: string;
+  readonly listen: { readonly host: string; readonly port: number };
+  readonly hypervisor: 'qemu' | 'simulated';
+  readonly cells: readonly string[];
+  readonly hosts: readonly HostPlan[];
+  readonly identity: IdentityConfig;
+  readonly adminPassword: string | null;
+  readonly networkCidr: string;
+  readonly flavors: readonly FlavorPlan[];
+  readonly conductor: { readonly lanes: number; readonly leaseMs: number };
+  readonly copyBytesPerSecond: number | null;
+  readonly logLevel: string;
+  /** Settings that do not depend on the address that is listened on. */
+  readonly settings: Omit<Settings, 'publicUrl' | 'hostFacingUrl'>;
+  readonly publicUrl: string | null;
+  readonly hostFacingUrl: string | null;
+}
+
+/** What the command line may say. */
+export interface Flags {
+  readonly data?: string;
+  readonly listen?: string;
+  readonly cells?: number;
+  readonly hostsPerCell?: number;
+  readonly hypervisor?: 'qemu' | 'simulated';
+  readonly adminPassword?: string;
+}
+
+export const DEFAULTS = {
+  data: 'var/crosscell',
+  listen: '127.0.0.1:8774',
+  cells: 2,
+  hostsPerCell: 2,
+  hypervisor: 'qemu',
+} as const;
+
+/** Hosts of one machine offer more than it has: guests of a trial are small and mostly idle. */
+const HOST = { vcpus: 16, memoryMb: 32_768, diskGb: 200 };
+
+const FLAVORS: readonly FlavorPlan[] = [
+  { id: '1', name: 'm1.tiny', vcpus: 1, memoryMb: 128, diskGb: 1, extraSpecs: {} },
+  { id: '2', name: 'm1.small', vcpus: 1, memoryMb: 256, diskGb: 2, extraSpecs: {} },
+  { id: '3', name: 'm1.medium', vcpus: 2, memoryMb: 512, diskGb: 4, extraSpecs: {} },
+  { id: '4', name: 'm1.large', vcpus: 4, memoryMb: 1024, diskGb: 8, extraSpecs: {} },
+];
+
+/** @throws ConfigError when command line and file contradict each other */
+export function planDeployment(file: ConfigFile, flags: Flags): Deployment {
+  const cells = cellsOf(file, flags);
+  const hosts = cells.flatMap((cell) =>
+    cell.hosts.map(
+      (host): HostPlan => ({
+        name: host.name,
+        cell: cell.name,
+        url: host.url ?? null,
+        vcpus: host.vcpus ?? HOST.vcpus,
+        memoryMb: host.memory_mb ?? HOST.memoryMb,
+        diskGb: host.disk_gb ?? HOST.diskGb,
+        qemuBinary: host.qemu_binary ?? 'qemu-system-x86_64',
+      }),
+    ),
+  );
+  unique(
+    'cell',
+    cells.map((cell) => cell.name),
+  );
+  unique(
+    'host',
+    hosts.map((host) => host.name),
+  );
+  const dataDirectory = resolve(flags.data ?? file.data ?? DEFAULTS.data);
+  return {
+    dataDirectory,
+    listen: parseListen(flags.listen ?? file.listen ?? DEFAULTS.listen),
+    hypervisor: flags.hypervisor ?? file.hypervisor ?? DEFAULTS.hypervisor,
+    cells: cells.map((cell) => cell.name),
+    hosts,
+    identity: identityOf(file),
+    adminPassword: flags.adminPassword ?? null,
+    networkCidr: file.network?.cidr ?? '10.42.0.0/16',
+    flavors:
+      file.flavors?.map((flavor) => ({
+        id: flavor.id,
+        name: flavor.name,
+        vcpus: flavor.vcpus,
+        memoryMb: flavor.memory_mb,
+        diskGb: flavor.disk_gb,
+        extraSpecs: flavor.extra_specs ?? {},
+      })) ?? FLAVORS,
+    conductor: { lanes: file.conductor?.lanes ?? 32, leaseMs: (file.conductor?.lease_seconds ?? 15) * 1000 },
+    copyBytesPerSecond: file.copy?.bytes_per_second ?? null,
+    logLevel: file.log_level ?? 'info',
+    publicUrl: file.public_url?.replace(/\/+$/, '') ?? null,
+    hostFacingUrl: file.host_facing_url?.replace(/\/+$/, '') ?? null,
+    settings: {
+      region: file.region ?? 'RegionOne',
+      imageDirectory: `${dataDirectory}/images`,
+      maxImageBytes: file.images?.max_bytes ?? 64 * 2 ** 30,
+      defaultZone: file.default_zone ?? 'nova',
+      resizeConfirmWindowSeconds: file.resize_confirm_window_seconds ?? 0,
+      shutdownTimeoutSeconds: file.shutdown_timeout_seconds ?? 60,
+      heartbeatSeconds: file.heartbeat_seconds ?? 5,
+      hostDownSeconds: file.host_down_seconds ?? 30,
+      inventory: {
+        cpuAllocationRatio: file.inventory?.cpu_allocation_ratio ?? 4,
+        ramAllocationRatio: file.inventory?.ram_allocation_ratio ?? 1,
+        diskAllocationRatio: file.inventory?.disk_allocation_ratio ?? 1,
+        reservedHostCpus: file.inventory?.reserved_host_cpus ?? 0,
+        reservedHostMemoryMb: file.inventory?.reserved_host_memory_mb ?? 512,
+        reservedHostDiskGb: file.inventory?.reserved_host_disk_gb ?? 0,
+      },
+      weights: { ...DEFAULT_MULTIPLIERS, ...file.scheduler },
+      quota: file.quota ?? {},
+    },
+  };
+}
+
+type CellConfig = NonNullable<ConfigFile['cells']>[number];
+
+function cellsOf(file: ConfigFile, flags: Flags): readonly CellConfig[] {
+  if (file.cells !== undefined) {
+    if (flags.cells !== undefined || flags.hostsPerCell !== undefined) {
+      throw new ConfigError('--cells and --hosts-per-cell do not go with cells in the configuration file');
+    }
+    return file.cells;
+  }
+  const count = <T>(n: number, make: (i: number) => T): T[] => Array.from({ length: n }, (_, i) => make(i + 1));
+  return count(flags.cells ?? DEFAULTS.cells, (cell) => ({
+    name: `cell${cell}`,
+    hosts: count(flags.hostsPerCell ?? DEFAULTS.hostsPerCell, (host) => ({ name: `cell${cell}-host${host}` })),
+  }));
+}
+
+/** Without any in the file: an administrator and an ordinary user, in a project each. */
+function identityOf(file: ConfigFile): IdentityConfig {
+  const tokenLifetimeSeconds = file.identity?.token_lifetime_seconds ?? 3600;
+  const projects = file.identity?.projects ?? [{ name: 'admin' }, { name: 'demo' }];
+  const users = file.identity?.users;
+  if (users === undefined) {
+    return {
+      tokenLifetimeSeconds,
+      projects,
+      users: [{ name: 'admin', roles: { [projects[0]?.name ?? 'admin']: ['admin', 'manager', 'member', 'reader'] } }],
+    };
+  }
+  return {
+    tokenLifetimeSeconds,
+    projects,
+    users: users.map((user) => ({
+      name: user.name,
+      roles: user.roles,
+      ...(user.id === undefined ? {} : { id: user.id }),
+      ...(user.password === undefined ? {} : { password: user.password }),
+      ...(user.password_hash === undefined ? {} : { passwordHash: user.password_hash }),
+      ...(user.email === undefined ? {} : { email: user.email }),
+      ...(user.default_project === undefined ? {} : { defaultProject: user.default_project }),
+    })),
+  };
+}
+
+/** `HOST:PORT`; IPv6 addresses in brackets. */
+export function parseListen(text: string): { host: string; port: number } {
+  const match = /^(\[[0-9a-fA-F:.]+\]|[^:]+):([0-9]{1,5})$/.exec(text);
+  const port = Number(match?.[2]);
+  if (!match?.[1] || port > 65_535) throw new ConfigError(`'${text}' is not HOST:PORT`);
+  return { host: match[1].replace(/^\[|\]$/g, ''), port };
+}
+
+function unique(what: string, names: readonly string[]): void {
+  const twice = names.find((name, index) => names.indexOf(name) !== index);
+  if (twice !== undefined) throw new ConfigError(`two ${what}s are called '${twice}'`);
+}

@@ -1,0 +1,136 @@
+// The `crosscell` program: commands, options, exit statuses. 0: done; 1: it failed; 2: wrong usage or configuration.
+import { readFileSync } from 'node:fs';
+import { Command, InvalidArgumentError, Option } from 'commander';
+import { agent } from './agent.ts';
+import { auditCommand } from './audit.ts';
+import { ConfigError, type ConfigFile, readConfig } from './config.ts';
+import { DEFAULTS, type Deployment, type Flags, planDeployment } from './deployment.ts';
+
+const VERSION = (
+  JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string }
+).version;
+
+function whole(least: number, most: number): (text: string) => number {
+  return (text) => {
+    const value = Number(text);
+    if (!/^[0-9]+$/.test(text) || value < least || value > most) {
+      throw new InvalidArgumentError(`a whole number from ${least} to ${most} is needed.`);
+    }
+    return value;
+  };
+}
+
+interface DeploymentOptions extends Flags {
+  readonly config?: string;
+}
+
+const withDeployment = (command: Command): Command =>
+  command
+    .option('--data <dir>', `directory of databases, images, secrets and host states (default: ${DEFAULTS.data})`)
+    .option('--config <file>', 'YAML configuration file; unknown keys are refused with their line');
+
+const withSize = (command: Command): Command =>
+  command
+    .option('--listen <host:port>', `address of the API (default: ${DEFAULTS.listen})`)
+    .option('--cells <n>', `cells to make, cell1 … cellN (default: ${DEFAULTS.cells})`, whole(1, 1000))
+    .option('--hosts-per-cell <n>', `hosts in each cell (default: ${DEFAULTS.hostsPerCell})`, whole(1, 10_000))
+    .addOption(
+      new Option('--hypervisor <kind>', `what runs the guests (default: ${DEFAULTS.hypervisor})`).choices([
+        'qemu',
+        'simulated',
+      ]),
+    )
+    .option(
+      '--admin-password <password>',
+      'password of the user admin (default: made at the first start, in secrets/admin-password)',
+    );
+
+async function deploymentOf(options: DeploymentOptions): Promise<Deployment> {
+  const file: ConfigFile = options.config === undefined ? {} : await readConfig(options.config);
+  return planDeployment(file, options);
+}
+
+const program = new Command('crosscell')
+  .description('Runs virtual machines in many cells behind one OpenStack-compatible API, and moves them between cells.')
+  .showHelpAfterError()
+  .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : 2));
+
+withSize(withDeployment(program.command('up')))
+  .description('run the whole system on this machine until Ctrl-C; the data is kept')
+  .option('--json', 'print one JSON object when it serves', false)
+  .option('--no-image', 'do not build and upload the guest image')
+  .action(async (options: DeploymentOptions & { json: boolean; image: boolean }) => {
+    const { up } = await import('./up.ts');
+    process.exitCode = await up({ deployment: await deploymentOf(options), json: options.json, image: options.image });
+    process.exit();
+  });
+
+program
+  .command('demo')
+  .description('drive real guests through six scenes of moves and failures, and say what held')
+  .option('--data <dir>', 'directory that the demo empties and fills', 'var/demo')
+  .addOption(
+    new Option('--hypervisor <kind>', 'what runs the guests (default: qemu if it is here)').choices([
+      'qemu',
+      'simulated',
+    ]),
+  )
+  .option('--json', 'print the report instead of what happens', false)
+  .action(async (options: { data: string; hypervisor?: 'qemu' | 'simulated'; json: boolean }) => {
+    const { demo } = await import('./demo/demo.ts');
+    process.exitCode = await demo(options);
+    process.exit();
+  });
+
+program
+  .command('agent')
+  .description('run the agent of one compute host; its guests outlive it')
+  .requiredOption('--name <host>', 'name of the host, as the control plane knows it')
+  .requiredOption('--state-dir <dir>', 'directory of its guests, images and records')
+  .requiredOption('--secret-file <file>', 'file with the secret shared with the control plane')
+  .option('--listen <host:port>', 'address of its contract; port 0: any', '127.0.0.1:8775')
+  .option('--data-address <host>', 'address under which other hosts copy disks from it (default: that of --listen)')
+  .option('--vcpus <n>', 'vCPUs that it offers (default: those of the machine)', whole(1, 4096))
+  .option('--memory-mb <n>', 'MiB of memory that it offers (default: those of the machine)', whole(64, 2 ** 30))
+  .option('--disk-gb <n>', 'GiB of disk that it offers (default: the size of its file system)', whole(1, 2 ** 30))
+  .option('--qemu-binary <file>', 'QEMU to run', 'qemu-system-x86_64')
+  .addOption(
+    new Option('--accelerator <kind>', 'auto: KVM where a probe shows that it works')
+      .choices(['auto', 'kvm', 'tcg'])
+      .default('auto'),
+  )
+  .option('--run-as <user>', "user that QEMU runs as when the agent is root; '' for the agent's own", 'nobody')
+  .option(
+    '--copy-bytes-per-second <n>',
+    'limit of each incoming disk copy (default: none)',
+    whole(65_536, Number.MAX_SAFE_INTEGER),
+  )
+  .action(async (options: Parameters<typeof agent>[0]) => {
+    process.exitCode = await agent(options);
+    process.exit();
+  });
+
+withDeployment(program.command('audit'))
+  .description('look at every invariant of a running or resting system; exit status 1 when one is broken')
+  .option('--json', 'print the report as JSON', false)
+  .action(async (options: DeploymentOptions & { json: boolean }) => {
+    process.exitCode = await auditCommand(await deploymentOf(options), options.json);
+  });
+
+program
+  .command('version')
+  .description('print the version')
+  .option('--json', 'print it as JSON', false)
+  .action(({ json }: { json: boolean }) => {
+    process.stdout.write(
+      json ? `${JSON.stringify({ version: VERSION, node: process.versions.node })}\n` : `crosscell ${VERSION}\n`,
+    );
+  });
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  process.stderr.write(`crosscell: ${error instanceof Error ? error.message : String(error)}\n`);
+  process.exitCode = error instanceof ConfigError ? 2 : 1;
+  process.exit();
+}

@@ -1,0 +1,257 @@
+// Hosts and cells: registration, what operators see of them, and health.
+//
+// A host is up while its last heartbeat is younger than hostDownSeconds and nobody has forced it down. The heart of a
+// host is asked for, not sent: monitor.ts in moves/ asks every host in turn and writes last_seen_at. Two control planes
+// asking the same host do no harm.
+
+import type { HostDescription } from '../host/contract.ts';
+import { newId } from '../lib/ids.ts';
+import type { Refusal } from '../model/types.ts';
+import { listAggregates } from './aggregates.ts';
+import { providerStates } from './placement.ts';
+import type { Platform } from './platform.ts';
+
+export interface HostRecord {
+  readonly id: string;
+  readonly name: string;
+  readonly cellId: string;
+  readonly cellName: string;
+  readonly url: string;
+  readonly zone: string;
+  readonly disabled: boolean;
+  readonly disabledReason: string | null;
+  readonly forcedDown: boolean;
+  readonly up: boolean;
+  readonly lastSeenAt: number | null;
+  readonly agentId: string | null;
+  readonly hypervisorType: string;
+  readonly hypervisorVersion: number;
+  readonly architecture: string;
+  readonly vcpus: number;
+  readonly memoryMb: number;
+  readonly diskGb: number;
+  readonly vcpusUsed: number;
+  readonly memoryMbUsed: number;
+  readonly diskGbUsed: number;
+  readonly runningVms: number;
+  readonly createdAt: number;
+  readonly updatedAt: number;
+}
+
+/** Every host with its usage, by name. */
+export async function listHosts(p: Platform): Promise<HostRecord[]> {
+  const db = p.stores.global;
+  const rows = await db
+    .selectFrom('hosts')
+    .innerJoin('cells', 'cells.id', 'hosts.cell_id')
+    .selectAll('hosts')
+    .select('cells.name as cell_name')
+    .orderBy('hosts.name')
+    .execute();
+  const states = await providerStates(db);
+  const guests = await db
+    .selectFrom('allocations')
+    .innerJoin('consumers', 'consumers.id', 'allocations.consumer_id')
+    .select((eb) => ['allocations.provider_id', eb.fn.count<number>('consumers.id').distinct().as('guests')])
+    .where('consumers.type', '=', 'server')
+    .groupBy('allocations.provider_id')
+    .execute();
+  const guestsOn = new Map(guests.map((row) => [row.provider_id, Number(row.guests)]));
+  const zoneOf = zones(await listAggregates(p), p.settings.defaultZone);
+  const now = p.clock.now();
+  return rows.map((row) => {
+    const used = states.get(row.id)?.used ?? {};
+    const reserved = states.get(row.id)?.inventories ?? {};
+    return {
+      id: row.id,
+      name: row.name,
+      cellId: row.cell_id,
+      cellName: row.cell_name,
+      url: row.url,
+      zone: zoneOf(row.name),
+      disabled: row.disabled === 1,
+      disabledReason: row.disabled_reason,
+      forcedDown: row.forced_down === 1,
+      up: isUp(row, now, p.settings.hostDownSeconds),
+      lastSeenAt: row.last_seen_at,
+      agentId: row.agent_id,
+      hypervisorType: row.hypervisor_type,
+      hypervisorVersion: row.hypervisor_version,
+      architecture: row.architecture,
+      vcpus: row.vcpus,
+      memoryMb: row.memory_mb,
+      diskGb: row.disk_gb,
+      vcpusUsed: (used.VCPU ?? 0) + (reserved.VCPU?.reserved ?? 0),
+      memoryMbUsed: (used.MEMORY_MB ?? 0) + (reserved.MEMORY_MB?.reserved ?? 0),
+      diskGbUsed: (used.DISK_GB ?? 0) + (reserved.DISK_GB?.reserved ?? 0),
+      runningVms: guestsOn.get(row.id) ?? 0,
+      createdAt: row.created_at,
+      updatedAt: row.updated_at,
+    };
+  });
+}
+
+export const isUp = (
+  host: { last_seen_at: number | null; forced_down: number },
+  now: number,
+  hostDownSeconds: number,
+): boolean => host.forced_down === 0 && host.last_seen_at !== null && now - host.last_seen_at < hostDownSeconds * 1000;
+
+/** A host's zone is that of the aggregate it is in; Nova lets it be in at most one that has a zone. */
+export function zones(
+  aggregates: readonly { readonly zone: string | null; readonly hosts: readonly string[] }[],
+  defaultZone: string,
+): (host: string) => string {
+  const byHost = new Map<string, string>();
+  for (const { zone, hosts } of aggregates) if (zone !== null) for (const host of hosts) byHost.set(host, zone);
+  return (host) => byHost.get(host) ?? defaultZone;
+}
+
+/** Whether the host of this name is up; false for an unknown one. One statement. */
+export async function hostIsUp(p: Platform, name: string): Promise<boolean> {
+  const row = await p.stores.global
+    .selectFrom('hosts')
+    .select(['last_seen_at', 'forced_down'])
+    .where('name', '=', name)
+    .executeTakeFirst();
+  return row !== undefined && isUp(row, p.clock.now(), p.settings.hostDownSeconds);
+}
+
+export async function updateService(
+  p: Platform,
+  hostName: string,
+  change: { readonly disabled?: boolean; readonly disabledReason?: string | null; readonly forcedDown?: boolean },
+): Promise<Refusal | null> {
+  const { numUpdatedRows } = await p.stores.global
+    .updateTable('hosts')
+    .set({
+      updated_at: p.clock.now(),
+      ...(change.disabled === undefined ? {} : { disabled: change.disabled ? 1 : 0 }),
+      ...(change.disabledReason === undefined ? {} : { disabled_reason: change.disabledReason }),
+      ...(change.forcedDown === undefined ? {} : { forced_down: change.forcedDown ? 1 : 0 }),
+    })
+    .where('name', '=', hostName)
+    .executeTakeFirst();
+  return numUpdatedRows === 1n ? null : { code: 404, message: `Compute host ${hostName} could not be found.` };
+}
+
+export interface CellRecord {
+  readonly id: string;
+  readonly name: string;
+  readonly disabled: boolean;
+  readonly hosts: number;
+  readonly servers: number;
+}
+
+export async function listCells(p: Platform): Promise<CellRecord[]> {
+  const db = p.stores.global;
+  const cells = await db.selectFrom('cells').selectAll().orderBy('name').execute();
+  const count = <T extends { cell_id: string; n: number }>(rows: readonly T[], id: string): number =>
+    Number(rows.find((row) => row.cell_id === id)?.n ?? 0);
+  const hosts = await db
+    .selectFrom('hosts')
+    .select((eb) => ['cell_id', eb.fn.countAll<number>().as('n')])
+    .groupBy('cell_id')
+    .execute();
+  const servers = await db
+    .selectFrom('server_mappings')
+    .select((eb) => ['cell_id', eb.fn.countAll<number>().as('n')])
+    .where('deleted_at', 'is', null)
+    .groupBy('cell_id')
+    .execute();
+  return cells.map((cell) => ({
+    id: cell.id,
+    name: cell.name,
+    disabled: cell.disabled === 1,
+    hosts: count(hosts, cell.id),
+    servers: count(servers, cell.id),
+  }));
+}
+
+/** The cell of that name, made if there is none. Returns its id. */
+export async function ensureCell(p: Platform, name: string): Promise<string> {
+  await p.stores.global
+    .insertInto('cells')
+    .values({ id: newId(), name, disabled: 0, created_at: p.clock.now() })
+    .onConflict((conflict) => conflict.column('name').doNothing())
+    .execute();
+  const cell = await p.stores.global
+    .selectFrom('cells')
+    .select('id')
+    .where('name', '=', name)
+    .executeTakeFirstOrThrow();
+  return cell.id;
+}
+
+/**
+ * Makes the host known, or brings what is known of it up to date (its address and what it says of itself). Its
+ * inventories are set once: what an operator changed later stays.
+ */
+export async function registerHost(
+  p: Platform,
+  host: { readonly name: string; readonly cellId: string; readonly url: string; readonly description: HostDescription },
+): Promise<void> {
+  const { description } = host;
+  const now = p.clock.now();
+  const facts = {
+    url: host.url,
+    hypervisor_type: description.hypervisorType,
+    hypervisor_version: description.hypervisorVersion,
+    architecture: description.architecture,
+    vcpus: description.vcpus,
+    memory_mb: description.memoryMb,
+    disk_gb: description.diskGb,
+    updated_at: now,
+  };
+  await p.stores.global.transaction().execute(async (trx) => {
+    const known = await trx.selectFrom('hosts').select('id').where('name', '=', host.name).executeTakeFirst();
+    if (known) {
+      await trx.updateTable('hosts').set(facts).where('id', '=', known.id).execute();
+      return;
+    }
+    const id = newId();
+    await trx
+      .insertInto('hosts')
+      .values({
+        id,
+        name: host.name,
+        cell_id: host.cellId,
+        disabled: 0,
+        disabled_reason: null,
+        forced_down: 0,
+        last_seen_at: now,
+        agent_id: null,
+        created_at: now,
+        ...facts,
+      })
+      .execute();
+    await trx.insertInto('providers').values({ id, name: host.name, cell_id: host.cellId, generation: 0 }).execute();
+    const { inventory } = p.settings;
+    await trx
+      .insertInto('inventories')
+      .values([
+        {
+          provider_id: id,
+          resource_class: 'VCPU',
+          total: description.vcpus,
+          reserved: inventory.reservedHostCpus,
+          allocation_ratio: inventory.cpuAllocationRatio,
+        },
+        {
+          provider_id: id,
+          resource_class: 'MEMORY_MB',
+          total: description.memoryMb,
+          reserved: inventory.reservedHostMemoryMb,
+          allocation_ratio: inventory.ramAllocationRatio,
+        },
+        {
+          provider_id: id,
+          resource_class: 'DISK_GB',
+          total: description.diskGb,
+          reserved: inventory.reservedHostDiskGb,
+          allocation_ratio: inventory.diskAllocationRatio,
+        },
+      ])
+      .execute();
+  });
+}

@@ -1,0 +1,164 @@
+// Giving back the room of images that nobody needs any more, and of uploads that died.
+//
+// Theory of operation. Called again and again by the periodic work. Three kinds of remains:
+// - rows in saving that were not renewed for STALLED_MS: their process died; they return to queued;
+// - deleted images: when every cell has been asked and none has a server that names the image, row and file go. A cell
+//   that is down may have one, so then nothing of that round goes. A server that is being created looks its image up
+//   first and has its record a moment later; GRACE_MS lies between, so that the record is seen;
+// - files that no row accounts for (parts of dead uploads, a file whose row never became active): they go when they are
+//   older than STALLED_MS.
+// A file goes before its row, so that a crash between the two leaves a row that brings us back here. Two processes may
+// do all this at once: every step is harmless when repeated.
+import { readdir, rm, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { isUuid } from '../../lib/ids.ts';
+import { CellDown } from '../../store/stores.ts';
+import { imageFile } from '../images.ts';
+import type { Platform } from '../platform.ts';
+import { PART_SUFFIX, STALLED_MS } from './upload.ts';
+
+/** How long a deleted image stays at least. */
+export const GRACE_MS = 10 * 60_000;
+/** Deleted images looked at in one round; the rest has its turn in a later one. */
+const BATCH = 50;
+
+export interface Collection {
+  /** Deleted images whose file and row are gone now. */
+  readonly removed: readonly string[];
+  /** Images that were being uploaded by a dead process and wait for data again. */
+  readonly requeued: readonly string[];
+  /** Names of files without an owner that are gone now. */
+  readonly swept: readonly string[];
+}
+
+/** One round; see above. Never throws for a cell that is down. */
+export async function collectUnusedImages(p: Platform): Promise<Collection> {
+  const requeued = await requeueStalled(p);
+  const removed = await removeUnused(p);
+  const swept = await sweepFiles(p);
+  return { removed, requeued, swept };
+}
+
+async function requeueStalled(p: Platform): Promise<string[]> {
+  const now = p.clock.now();
+  const rows = await p.stores.global
+    .updateTable('images')
+    .set({ status: 'queued', updated_at: now })
+    .where('status', '=', 'saving')
+    .where('updated_at', '<', now - STALLED_MS)
+    .returning('id')
+    .execute();
+  for (const { id } of rows)
+    p.log.warn({ imageId: id }, 'an image upload ended without a word; the image is queued again');
+  return rows.map((row) => row.id);
+}
+
+async function removeUnused(p: Platform): Promise<string[]> {
+  const doomed = await p.stores.global
+    .selectFrom('images')
+    .select('id')
+    .where('status', '=', 'deleted')
+    .where('updated_at', '<', p.clock.now() - GRACE_MS)
+    .orderBy('updated_at')
+    .limit(BATCH)
+    .execute();
+  if (doomed.length === 0) return [];
+  const used = await usedImages(
+    p,
+    doomed.map((row) => row.id),
+  );
+  if (used === 'unknown') return [];
+  const removed: string[] = [];
+  for (const { id } of doomed) {
+    if (used.has(id)) continue;
+    await rm(imageFile(p, id), { force: true });
+    await p.stores.global.deleteFrom('images').where('id', '=', id).where('status', '=', 'deleted').execute();
+    p.log.info({ imageId: id }, 'a deleted image is not used any more; its file is gone');
+    removed.push(id);
+  }
+  // Those that are still used go to the end of the queue, so that a full batch of them does not hide the others.
+  const kept = doomed.map((row) => row.id).filter((id) => used.has(id));
+  if (doomed.length === BATCH && kept.length > 0) {
+    const touched = { updated_at: p.clock.now() };
+    await p.stores.global
+      .updateTable('images')
+      .set(touched)
+      .where('id', 'in', kept)
+      .where('status', '=', 'deleted')
+      .execute();
+  }
+  return removed;
+}
+
+/** Which of the images a server in any cell was made from; `unknown` when a cell cannot be asked. */
+async function usedImages(p: Platform, imageIds: readonly string[]): Promise<Set<string> | 'unknown'> {
+  const used = new Set<string>();
+  const cells = await p.stores.global.selectFrom('cells').select('id').execute();
+  for (const { id: cellId } of cells) {
+    const found = await usedInCell(p, cellId, imageIds);
+    if (found === 'down') return 'unknown';
+    for (const id of found) used.add(id);
+  }
+  return used;
+}
+
+async function usedInCell(p: Platform, cellId: string, imageIds: readonly string[]): Promise<string[] | 'down'> {
+  try {
+    const cell = await p.stores.cell(cellId);
+    const found: string[] = [];
+    for (const id of imageIds) {
+      // By text, which any way of writing the JSON satisfies; a chance mention elsewhere in it only keeps the file.
+      const server = await cell
+        .selectFrom('servers')
+        .select('id')
+        .where('image_json', 'like', `%${id}%`)
+        .where('deleted_at', 'is', null)
+        .limit(1)
+        .executeTakeFirst();
+      if (server) found.push(id);
+    }
+    return found;
+  } catch (error) {
+    if (!(error instanceof CellDown)) throw error;
+    p.log.warn({ err: error, cellId }, 'a cell is down; deleted images are kept until it can be asked');
+    return 'down';
+  }
+}
+
+async function sweepFiles(p: Platform): Promise<string[]> {
+  const directory = p.settings.imageDirectory;
+  const swept: string[] = [];
+  for (const name of await namesIn(directory)) {
+    const [id = '', ...rest] = name.split('.');
+    const isPart = name.endsWith(PART_SUFFIX) && rest.length === 2;
+    // What does not look like ours is not ours to delete.
+    if (!isUuid(id) || (rest.length > 0 && !isPart)) continue;
+    if (!(await isOld(p, join(directory, name)))) continue;
+    const row = await p.stores.global.selectFrom('images').select('status').where('id', '=', id).executeTakeFirst();
+    if (isPart ? row?.status === 'saving' : row !== undefined && row.status !== 'queued') continue;
+    await rm(join(directory, name), { force: true });
+    p.log.warn({ file: name }, 'an image file without an owner is gone');
+    swept.push(name);
+  }
+  return swept;
+}
+
+async function namesIn(directory: string): Promise<string[]> {
+  try {
+    return await readdir(directory);
+  } catch (error) {
+    // Before the first upload there is no directory.
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return [];
+    throw error;
+  }
+}
+
+async function isOld(p: Platform, path: string): Promise<boolean> {
+  try {
+    return p.clock.now() - (await stat(path)).mtimeMs > STALLED_MS;
+  } catch (error) {
+    // Gone since the directory was read: another process sweeps too.
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return false;
+    throw error;
+  }
+}

@@ -1,0 +1,86 @@
+// What users may say about an image: names, properties, tags, sizes. Pure; each function answers null or a sentence that
+// names the field. Limits are Glance's (glance/common/config.py: image_property_quota, image_tag_quota; 255 characters
+// everywhere).
+import { badRequest } from '../../model/refusal.ts';
+import type { Refusal } from '../../model/types.ts';
+import type { Image } from '../images.ts';
+
+export const MAX_TEXT = 255;
+export const MAX_PROPERTIES = 128;
+export const MAX_TAGS = 128;
+const MAX_INTEGER = 2 ** 31 - 1;
+
+/** Attributes that are not properties: what the API shows of its own accord, and names Glance reserves. */
+export const BASE_ATTRIBUTES = [
+  ...['id', 'name', 'status', 'visibility', 'owner', 'disk_format', 'container_format', 'size', 'virtual_size'],
+  ...['checksum', 'os_hash_algo', 'os_hash_value', 'min_disk', 'min_ram', 'protected', 'os_hidden', 'tags'],
+  ...['created_at', 'updated_at', 'self', 'file', 'schema', 'direct_url', 'locations', 'stores'],
+  ...['is_public', 'deleted', 'deleted_at', 'members'],
+] as const;
+const BASE: ReadonlySet<string> = new Set(BASE_ATTRIBUTES);
+export const isBaseAttribute = (name: string): boolean => BASE.has(name);
+
+const shown = (text: string): string => JSON.stringify(text.length <= 100 ? text : `${text.slice(0, 100)}…`);
+
+const HAS_CONTROL = /\p{Cc}|\p{Cs}/u;
+
+/** Text of at most 255 characters without control characters. */
+export function checkText(field: string, value: string): string | null {
+  if (value.length > MAX_TEXT) return `Invalid value for ${field}: it is longer than ${MAX_TEXT} characters.`;
+  if (HAS_CONTROL.test(value)) return `Invalid value for ${field}: ${shown(value)} contains control characters.`;
+  return null;
+}
+
+/** An image name becomes a file name in the hands of clients that save it: none may step out of its directory. */
+export function checkImageName(name: string | null): string | null {
+  if (name === null) return null;
+  const wrong = checkText('name', name);
+  if (wrong !== null) return wrong;
+  return /(^|[\\/])\.\.([\\/]|$)/.test(name)
+    ? `Invalid value for name: ${shown(name)} is a path out of its directory.`
+    : null;
+}
+
+export function checkProperties(properties: Readonly<Record<string, string>>): string | null {
+  const entries = Object.entries(properties);
+  if (entries.length > MAX_PROPERTIES)
+    return `Limit exceeded: an image has at most ${MAX_PROPERTIES} properties, not ${entries.length}.`;
+  for (const [key, value] of entries) {
+    if (key === '') return 'Invalid value for a property name: it is empty.';
+    const wrong = checkText('a property name', key) ?? checkText(`property ${key}`, value);
+    if (wrong !== null) return wrong;
+    if (isBaseAttribute(key)) return `Invalid property name ${key}: it is an attribute of its own.`;
+  }
+  return null;
+}
+
+export function checkTags(tags: readonly string[]): string | null {
+  if (tags.length > MAX_TAGS) return `Limit exceeded: an image has at most ${MAX_TAGS} tags, not ${tags.length}.`;
+  for (const tag of tags) {
+    if (tag === '') return 'Invalid value for tags: a tag is empty.';
+    const wrong = checkText('tags', tag);
+    if (wrong !== null) return wrong;
+  }
+  return null;
+}
+
+const checkMinimum = (field: string, value: number): string | null =>
+  Number.isInteger(value) && value >= 0 && value <= MAX_INTEGER
+    ? null
+    : `Invalid value for ${field}: it must be an integer from 0 to ${MAX_INTEGER}.`;
+
+/** Everything about an image that its owner decides. */
+export function checkImage(
+  image: Pick<Image, 'name' | 'containerFormat' | 'minDiskGb' | 'minRamMb' | 'properties' | 'tags'>,
+): Refusal | null {
+  const wrong =
+    checkImageName(image.name) ??
+    (image.containerFormat === null || image.containerFormat === 'bare'
+      ? null
+      : `Invalid container format ${shown(image.containerFormat)} for image: only bare is supported.`) ??
+    checkMinimum('min_disk', image.minDiskGb) ??
+    checkMinimum('min_ram', image.minRamMb) ??
+    checkProperties(image.properties) ??
+    checkTags(image.tags);
+  return wrong === null ? null : (badRequest(wrong) as Refusal);
+}

@@ -1,0 +1,291 @@
+// Receiving the data of an image.
+//
+// Theory of operation. The row is claimed (queued → saving) by one compare-and-set, so that one upload works on an image
+// at a time. Bytes go to <id>.<nonce>.part, counted and digested on the way; when all are there and the content is what
+// it is declared to be, the file is synced and renamed to <id>, and one compare-and-set makes the row active. Whatever
+// goes wrong, the part file goes and the row returns to queued.
+//
+// While saving, `updated_at` is the upload's own: it is renewed every RENEW_MS and is the fence of every write to the row,
+// so that an upload whose row was deleted, or taken back because it stood still for STALLED_MS (images/collect.ts), ends
+// without effect. Between the last renewal and the rename lie milliseconds, between the renewal and a taking back
+// minutes: that the two meet is not handled. A process that dies leaves a part file and a row in saving; both are
+// cleaned up by collect.ts.
+import { createHash, randomBytes } from 'node:crypto';
+import { type FileHandle, mkdir, open, rename, rm } from 'node:fs/promises';
+import type { Readable } from 'node:stream';
+import { messageOf } from '../../lib/errors.ts';
+import { HEAD_BYTES } from '../../model/image-format.ts';
+import { judgeImage } from '../../model/qcow2.ts';
+import type { Actor, Refusal } from '../../model/types.ts';
+import { type DiskFormat, findImage, type Image, imageFile, mayChange, maySee } from '../images.ts';
+import type { Platform } from '../platform.ts';
+import { inspectQcow2 } from './inspect.ts';
+
+/** Largest virtual size of an image: 16 TiB, what an ext4 file system takes as one file. */
+export const MAX_VIRTUAL_BYTES = 16 * 1024 ** 4;
+/** An upload that brings no byte for this long is ended. */
+const IDLE_MS = 60_000;
+const RENEW_MS = 30_000;
+/** A saving row that was not renewed for this long belongs to no living upload. */
+export const STALLED_MS = 10 * 60_000;
+/** Suffix of files that are being received. */
+export const PART_SUFFIX = '.part';
+
+export interface Upload {
+  readonly stream: Readable;
+  /** The Content-Length; null: not said (chunked). */
+  readonly declaredBytes: number | null;
+}
+
+/**
+ * Receives, judges and stores the data of a queued image; null: it is active now.
+ * Refused: 404 not seen by the actor, 403 not the actor's, 409 not queued, 413 too large or no room, 400 content that is
+ * not what it is declared to be, or an upload that ended early. The stream is left as it is, perhaps not read to its end.
+ */
+export async function uploadImage(p: Platform, actor: Actor, imageId: string, upload: Upload): Promise<Refusal | null> {
+  const image = await findImage(p, imageId);
+  if (!image || !maySee(actor, image)) return { code: 404, message: `No image found with ID ${imageId}` };
+  if (!mayChange(actor, image))
+    return { code: 403, message: 'You are not authorized to complete upload_image action.' };
+  const { diskFormat } = image;
+  if (diskFormat === null || image.containerFormat === null)
+    return {
+      code: 400,
+      message: 'The properties disk_format and container_format must be set before data is uploaded.',
+    };
+  if (upload.declaredBytes !== null && upload.declaredBytes > p.settings.maxImageBytes) return tooLarge(p);
+  const claim = await claimRow(p, image);
+  if (!claim) {
+    return { code: 409, message: `Image status transition from ${image.status} to saving is not allowed` };
+  }
+
+  const part = `${imageFile(p, imageId)}.${randomBytes(8).toString('hex')}${PART_SUFFIX}`;
+  let stored = false;
+  try {
+    await mkdir(p.settings.imageDirectory, { recursive: true, mode: 0o700 });
+    const received = await receive(p, upload, diskFormat, part, claim);
+    if (received.kind === 'refused') return received.refusal;
+    const bad = diskFormat === 'qcow2' ? await inspectQcow2(part, received.virtualBytes) : null;
+    if (bad !== null) return badContent(bad);
+    const refusal = await store(p, claim, part, received);
+    stored = refusal === null;
+    return refusal;
+  } finally {
+    if (!stored) {
+      await rm(part, { force: true });
+      await claim.giveBack();
+    }
+  }
+}
+
+interface Received {
+  readonly kind: 'received';
+  readonly sizeBytes: number;
+  readonly virtualBytes: number;
+  readonly md5: string;
+  readonly sha256: string;
+  readonly sha512: string;
+}
+type Reception = Received | { readonly kind: 'refused'; readonly refusal: Refusal };
+
+const refused = (refusal: Refusal): Reception => ({ kind: 'refused', refusal });
+const badContent = (reason: string): Refusal => ({ code: 400, message: `The image data is not accepted. ${reason}` });
+const tooLarge = (p: Platform): Refusal => ({
+  code: 413,
+  message: `The image data is larger than ${p.settings.maxImageBytes} bytes, the most that one image may have.`,
+});
+
+/** Writes the bytes to the part file and judges them. */
+async function receive(
+  p: Platform,
+  upload: Upload,
+  declared: DiskFormat,
+  part: string,
+  claim: Claim,
+): Promise<Reception> {
+  const file = await open(part, 'wx', 0o600);
+  const watch = watchOver(p, upload.stream, claim);
+  try {
+    return await receiveInto(p, file, upload, declared, watch);
+  } catch (error) {
+    if (error instanceof UploadLost) return refused({ code: 400, message: error.message });
+    if (isNoRoom(error)) return refused({ code: 413, message: 'There is not enough room to store the image data.' });
+    throw error;
+  } finally {
+    await watch.end();
+    await file.close();
+  }
+}
+
+async function receiveInto(
+  p: Platform,
+  file: FileHandle,
+  upload: Upload,
+  declared: DiskFormat,
+  watch: Watch,
+): Promise<Reception> {
+  const hashes = { md5: createHash('md5'), sha256: createHash('sha256'), sha512: createHash('sha512') };
+  const head = Buffer.alloc(HEAD_BYTES);
+  let size = 0;
+  let headJudged = false;
+  const judge = (fileBytes: number) =>
+    judgeImage(head.subarray(0, Math.min(size, HEAD_BYTES)), {
+      declared,
+      fileBytes,
+      maxVirtualBytes: MAX_VIRTUAL_BYTES,
+    });
+
+  for await (const chunk of bytesOf(upload, watch)) {
+    watch.seen();
+    if (size < HEAD_BYTES) chunk.copy(head, size, 0, Math.min(chunk.length, HEAD_BYTES - size));
+    size += chunk.length;
+    if (size > p.settings.maxImageBytes) return refused(tooLarge(p));
+    // Where the length is known, a bad image is refused as soon as its head is here, not after hours of upload.
+    if (!headJudged && size >= HEAD_BYTES && upload.declaredBytes !== null) {
+      headJudged = true;
+      const early = judge(upload.declaredBytes);
+      if (!early.ok) return refused(badContent(early.reason));
+    }
+    for (const hash of Object.values(hashes)) hash.update(chunk);
+    await file.writeFile(chunk);
+  }
+  if (upload.declaredBytes !== null && size !== upload.declaredBytes) throw new UploadLost(size, upload.declaredBytes);
+  const judgement = judge(size);
+  if (!judgement.ok) return refused(badContent(judgement.reason));
+  await file.sync();
+  return {
+    kind: 'received',
+    sizeBytes: size,
+    virtualBytes: judgement.virtualBytes,
+    md5: hashes.md5.digest('hex'),
+    sha256: hashes.sha256.digest('hex'),
+    sha512: hashes.sha512.digest('hex'),
+  };
+}
+
+/** The upload ended before its end. */
+class UploadLost extends Error {
+  override readonly name = 'UploadLost';
+  constructor(received: number, declared: number | null, reason = '') {
+    const expected = declared === null ? '' : ` of the ${declared} that Content-Length announced`;
+    super(`The upload ended early: ${received} bytes${expected} were received.${reason === '' ? '' : ` ${reason}`}`);
+  }
+}
+
+/** The chunks of the stream. Leaving the loop does not destroy the stream: an answer must still be sent over it. */
+async function* bytesOf({ stream, declaredBytes }: Upload, watch: Watch): AsyncGenerator<Buffer> {
+  let received = 0;
+  try {
+    for await (const chunk of stream.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
+      received += chunk.length;
+      yield chunk;
+    }
+  } catch (error) {
+    // The stream's own errors only: those of the loop that takes the chunks do not pass through here.
+    throw new UploadLost(received, declaredBytes, watch.reason ?? `(${messageOf(error)})`);
+  }
+}
+
+const isNoRoom = (error: unknown): boolean =>
+  error instanceof Error && 'code' in error && ['ENOSPC', 'EDQUOT', 'EFBIG'].includes(String(error.code));
+
+interface Watch {
+  /** Bytes have come. */
+  seen(): void;
+  /** Why the watch ended the stream; null: it did not. */
+  readonly reason: string | null;
+  /** Resolves when the watch touches neither stream nor claim any more. */
+  end(): Promise<void>;
+}
+
+/** Renews the claim while bytes come; ends the stream when none come or the claim is lost. */
+function watchOver(p: Platform, stream: Readable, claim: Claim): Watch {
+  const stop = new AbortController();
+  let lastSeen = p.clock.now();
+  let reason: string | null = null;
+  const loop = async (): Promise<void> => {
+    for (;;) {
+      await p.clock.sleep(RENEW_MS, stop.signal);
+      if (stop.signal.aborted) return;
+      if (p.clock.now() - lastSeen > IDLE_MS) reason = `No data came for ${IDLE_MS / 1000} seconds.`;
+      else if (!(await claim.renew())) reason = 'The image was deleted during the upload.';
+      if (reason !== null) {
+        stream.destroy(new Error(reason));
+        return;
+      }
+    }
+  };
+  const over = loop().catch((error: unknown) => {
+    reason = `The upload could not be watched over: ${messageOf(error)}`;
+    stream.destroy(new Error(reason));
+  });
+  return {
+    seen: () => {
+      lastSeen = p.clock.now();
+    },
+    get reason() {
+      return reason;
+    },
+    end: async () => {
+      stop.abort();
+      await over;
+    },
+  };
+}
+
+/** The row, held by this upload. */
+interface Claim {
+  readonly imageId: string;
+  /** False: the row is not this upload's any more. */
+  renew(): Promise<boolean>;
+  /** saving → active; false: the row is not this upload's any more. */
+  activate(data: Received): Promise<boolean>;
+  /** saving → queued, if the row is still this upload's. */
+  giveBack(): Promise<void>;
+}
+
+async function claimRow(p: Platform, image: Image): Promise<Claim | null> {
+  const imageId = image.id;
+  let fence = p.clock.now();
+  const change = async (from: 'queued' | 'saving', set: object, at: number | null): Promise<boolean> => {
+    let update = p.stores.global.updateTable('images').set(set).where('id', '=', imageId).where('status', '=', from);
+    if (at !== null) update = update.where('updated_at', '=', at);
+    return (await update.returning('id').executeTakeFirst()) !== undefined;
+  };
+  if (!(await change('queued', { status: 'saving', updated_at: fence }, null))) return null;
+  return {
+    imageId,
+    async renew() {
+      const next = Math.max(p.clock.now(), fence);
+      const held = await change('saving', { updated_at: next }, fence);
+      if (held) fence = next;
+      return held;
+    },
+    activate: ({ kind: _, sizeBytes, virtualBytes, ...digests }) =>
+      change(
+        'saving',
+        { status: 'active', size_bytes: sizeBytes, virtual_bytes: virtualBytes, ...digests, updated_at: p.clock.now() },
+        fence,
+      ),
+    async giveBack() {
+      await change('saving', { status: 'queued', updated_at: p.clock.now() }, fence);
+    },
+  };
+}
+
+/** Gives the file its name and the row its data. */
+async function store(p: Platform, claim: Claim, part: string, data: Received): Promise<Refusal | null> {
+  const lost: Refusal = { code: 404, message: `Image ${claim.imageId} was deleted during the upload.` };
+  if (!(await claim.renew())) return lost;
+  const file = imageFile(p, claim.imageId);
+  await rename(part, file);
+  await syncDirectory(p.settings.imageDirectory);
+  if (await claim.activate(data)) return null;
+  await rm(file, { force: true });
+  return lost;
+}
+
+async function syncDirectory(directory: string): Promise<void> {
+  await using handle = await open(directory, 'r');
+  await handle.sync();
+}

@@ -1,0 +1,281 @@
+// Ports of servers: the embedded network service as sagas and the create use case see it.
+//
+// Theory of operation. A server's port has a fixed MAC and IP for its whole life, wherever the server runs. Where it
+// may be used is said by its bindings: at most one per host, at most one of them active (a unique partial index). A
+// move adds an inactive binding on the target (bindPorts), turns activity over in one statement (activateBindings), and
+// takes the binding of the host that was left away (unbindPorts); each has its reverse among the others.
+//   absent ── bindPorts ──> inactive ── activateBindings ──> active ── activateBindings of another host ──> inactive
+//   any of them ── unbindPorts / deletePortsOfServer ──> absent
+// Fencing: each binding carries the generation of the saga that last changed it. A call of an older generation than any
+// binding of the server changes nothing and answers `fenced`. Every call raises all bindings that it meets to its own
+// generation; fencePorts does only that, for a takeover.
+// Every function takes a database or a transaction, is one or two statements (creating a port: three), and is harmless
+// when repeated. Two calls of different sagas for one server race by their generations alone: single statements see
+// each other's effect whole or not at all. What is not handled: before a server's first port exists, and after its last
+// is deleted, no row is there to remember a generation; create and delete run in the transaction that also checks the
+// saga's fence.
+import { type Kysely, sql } from 'kysely';
+import type { GuestPort } from '../host/contract.ts';
+import type { Refusal } from '../model/types.ts';
+import type { GlobalTables } from '../store/global-schema.ts';
+import { insertPort, portIdFor } from './network/addresses.ts';
+
+/** A port of a server with what its guest needs to know of the subnet. */
+export interface Port {
+  readonly id: string;
+  readonly name: string;
+  readonly projectId: string;
+  readonly networkId: string;
+  readonly networkName: string;
+  readonly subnetId: string;
+  readonly mac: string;
+  readonly ip: string;
+  /** The subnet, e.g. 10.42.0.0/16. */
+  readonly cidr: string;
+  readonly gateway: string;
+}
+
+export interface PortRequest {
+  readonly serverId: string;
+  readonly projectId: string;
+  readonly networkId: string;
+  /** Host that gets the active binding. */
+  readonly host: string;
+  /** Fence of the calling saga. */
+  readonly generation: number;
+  /** Milliseconds since the epoch. */
+  readonly now: number;
+}
+
+export type PortResult =
+  | { readonly kind: 'ok'; readonly port: Port }
+  | { readonly kind: 'refused'; readonly refusal: Refusal };
+/** `fenced`: a newer generation has been here; nothing was changed and the caller must stop. */
+export type BindingResult = 'ok' | 'fenced';
+
+/**
+ * The network service as moves use it. `embeddedNetworkService` is the one over our own tables; one that speaks to
+ * Neutron would map these calls to its port bindings API and ignore `db`.
+ */
+export interface NetworkService {
+  createPortForServer(db: Kysely<GlobalTables>, request: PortRequest): Promise<PortResult>;
+  portsOfServer(db: Kysely<GlobalTables>, serverId: string): Promise<Port[]>;
+  deletePortsOfServer(db: Kysely<GlobalTables>, serverId: string): Promise<void>;
+  bindPorts(db: Kysely<GlobalTables>, serverId: string, host: string, generation: number): Promise<BindingResult>;
+  activateBindings(
+    db: Kysely<GlobalTables>,
+    serverId: string,
+    host: string,
+    generation: number,
+  ): Promise<BindingResult>;
+  unbindPorts(db: Kysely<GlobalTables>, serverId: string, host: string, generation: number): Promise<BindingResult>;
+  fencePorts(db: Kysely<GlobalTables>, serverId: string, generation: number): Promise<BindingResult>;
+}
+
+/**
+ * Gives the server its port on the network, with the active binding on the host. A server has one port per network:
+ * asked again, also for another host, the same port is answered, its binding moved to that host.
+ * Refused: 400 when the project sees no such network or it has no subnet (Nova's sentences), 409 when no address is
+ * left or a newer generation holds the port.
+ */
+export async function createPortForServer(db: Kysely<GlobalTables>, request: PortRequest): Promise<PortResult> {
+  const { serverId, projectId, networkId, host, generation, now } = request;
+  const portId = portIdFor(serverId, networkId);
+  const row = await db
+    .selectFrom('networks as n')
+    .leftJoin('subnets as s', 's.network_id', 'n.id')
+    .leftJoin('ports as p', (join) => join.onRef('p.network_id', '=', 'n.id').on('p.id', '=', portId))
+    .select(['n.id as networkId', 'n.name as networkName', 's.id as subnetId', 's.cidr', 's.gateway_ip as gateway'])
+    .select(['s.pool_start', 's.pool_end', 'p.mac', 'p.ip', 'p.name', 'p.project_id as portProjectId', 'p.subnet_id'])
+    .where('n.id', '=', networkId)
+    .where((where) => where.or([where('n.shared', '=', 1), where('n.project_id', '=', projectId)]))
+    .orderBy(sql`case when p.subnet_id = s.id then 0 else 1 end`)
+    .orderBy('s.created_at')
+    .orderBy('s.id')
+    .executeTakeFirst();
+  if (!row) return refused(400, `Network ${networkId} could not be found.`);
+  const { subnetId, cidr, gateway } = row;
+  if (subnetId === null || cidr === null || gateway === null || row.pool_start === null || row.pool_end === null)
+    return refused(400, `Network ${networkId} requires a subnet in order to boot instances on.`);
+
+  let address: { mac: string; ip: string };
+  if (row.mac !== null && row.ip !== null) {
+    address = { mac: row.mac, ip: row.ip };
+  } else {
+    const subnet = { id: subnetId, networkId, cidr, poolStart: row.pool_start, poolEnd: row.pool_end };
+    const inserted = await insertPort(db, subnet, {
+      id: portId,
+      name: '',
+      projectId,
+      deviceId: serverId,
+      deviceOwner: 'compute:nova',
+      now,
+    });
+    if (inserted.kind === 'refused') return inserted;
+    address = inserted;
+  }
+  if ((await activateBindings(db, serverId, host, generation)) === 'fenced')
+    return refused(409, `Port ${portId} of server ${serverId} is held by a newer operation.`);
+  const { networkName } = row;
+  return {
+    kind: 'ok',
+    port: {
+      ...{ id: portId, name: row.name ?? '', projectId: row.portProjectId ?? projectId },
+      ...{ networkId, networkName, subnetId, cidr, gateway, mac: address.mac, ip: address.ip },
+    },
+  };
+}
+
+const refused = (code: Refusal['code'], message: string): PortResult => ({
+  kind: 'refused',
+  refusal: { code, message },
+});
+
+/** The server's ports, oldest first. One statement. */
+export const portsOfServer = async (db: Kysely<GlobalTables>, serverId: string): Promise<Port[]> =>
+  (await portsOfServers(db, [serverId])).get(serverId) ?? [];
+
+/** The same for many servers in one statement, by server id; servers without ports are not in the map. */
+export async function portsOfServers(
+  db: Kysely<GlobalTables>,
+  serverIds: readonly string[],
+): Promise<Map<string, Port[]>> {
+  const byServer = new Map<string, Port[]>();
+  if (serverIds.length === 0) return byServer;
+  const rows = await db
+    .selectFrom('ports as p')
+    .innerJoin('subnets as s', 's.id', 'p.subnet_id')
+    .innerJoin('networks as n', 'n.id', 'p.network_id')
+    .select(['p.id', 'p.name', 'p.project_id as projectId', 'p.network_id as networkId', 'n.name as networkName'])
+    .select([
+      'p.subnet_id as subnetId',
+      'p.mac',
+      'p.ip',
+      's.cidr',
+      's.gateway_ip as gateway',
+      'p.device_id as serverId',
+    ])
+    .where('p.device_id', 'in', serverIds)
+    .orderBy('p.created_at')
+    .orderBy('p.id')
+    .execute();
+  for (const { serverId, ...port } of rows) {
+    const ports = byServer.get(serverId);
+    if (ports) ports.push(port);
+    else byServer.set(serverId, [port]);
+  }
+  return byServer;
+}
+
+/** What a guest is told of its port. */
+export const guestPortOf = ({ id, mac, ip, cidr, gateway }: Port): GuestPort => ({ id, mac, ip, cidr, gateway });
+
+/** The server's ports are gone, their bindings and addresses with them. One statement. */
+export async function deletePortsOfServer(db: Kysely<GlobalTables>, serverId: string): Promise<void> {
+  await db.deleteFrom('ports').where('device_id', '=', serverId).execute();
+}
+
+/** Each port of the server has a binding on the host: inactive where it is new, as it was where it is old. */
+export async function bindPorts(
+  db: Kysely<GlobalTables>,
+  serverId: string,
+  host: string,
+  generation: number,
+): Promise<BindingResult> {
+  const { rows } = await sql<{ port_id: string }>`
+    insert into port_bindings (port_id, host, active, generation)
+    select p.id, cast(${host} as text), 0, cast(${generation} as bigint) from ports p
+    where p.device_id = ${serverId} and ${notFenced(serverId, generation)}
+    on conflict (port_id, host) do update set generation = excluded.generation
+    returning port_id`.execute(db);
+  return rows.length > 0 ? 'ok' : fencedOrPortless(db, serverId, generation);
+}
+
+/**
+ * The host's bindings are active and all others of the server's ports are not. A binding that the host does not have
+ * yet is made, so that a server is never left without a usable port.
+ */
+export async function activateBindings(
+  db: Kysely<GlobalTables>,
+  serverId: string,
+  host: string,
+  generation: number,
+): Promise<BindingResult> {
+  // Row by row in this order: the index of one active binding per port holds after every row, on both databases.
+  const { rows } = await sql<{ port_id: string }>`
+    insert into port_bindings (port_id, host, active, generation)
+    select wanted.port_id, wanted.host, wanted.active, wanted.generation from (
+      select b.port_id as port_id, b.host as host, 0 as active, cast(${generation} as bigint) as generation
+      from port_bindings b join ports p on p.id = b.port_id
+      where p.device_id = ${serverId} and b.host <> ${host}
+      union all
+      select p.id, cast(${host} as text), 1, cast(${generation} as bigint) from ports p where p.device_id = ${serverId}
+    ) wanted
+    where ${notFenced(serverId, generation)}
+    order by wanted.active
+    on conflict (port_id, host) do update set active = excluded.active, generation = excluded.generation
+    returning port_id`.execute(db);
+  return rows.length > 0 ? 'ok' : fencedOrPortless(db, serverId, generation);
+}
+
+/** The host has no bindings of the server's ports any more. */
+export async function unbindPorts(
+  db: Kysely<GlobalTables>,
+  serverId: string,
+  host: string,
+  generation: number,
+): Promise<BindingResult> {
+  // First the bindings that stay learn of the generation: those that go can no longer refuse an older caller.
+  if ((await fencePorts(db, serverId, generation)) === 'fenced') return 'fenced';
+  await db
+    .deleteFrom('port_bindings')
+    .where('host', '=', host)
+    .where('generation', '<=', generation)
+    .where('port_id', 'in', (from) => from.selectFrom('ports').select('id').where('device_id', '=', serverId))
+    .execute();
+  return 'ok';
+}
+
+/** From now on every older generation is refused. Has no other effect. */
+export async function fencePorts(
+  db: Kysely<GlobalTables>,
+  serverId: string,
+  generation: number,
+): Promise<BindingResult> {
+  const { rows } = await sql<{ port_id: string }>`
+    update port_bindings set generation = ${generation}
+    where port_id in (select p.id from ports p where p.device_id = ${serverId}) and ${notFenced(serverId, generation)}
+    returning port_id`.execute(db);
+  return rows.length > 0 ? 'ok' : fencedOrPortless(db, serverId, generation);
+}
+
+const notFenced = (serverId: string, generation: number) => sql`not exists (
+  select 1 from port_bindings newer join ports q on q.id = newer.port_id
+  where q.device_id = ${serverId} and newer.generation > ${generation})`;
+
+/** No row was changed: because a newer generation is there, or because there is nothing to change? */
+async function fencedOrPortless(
+  db: Kysely<GlobalTables>,
+  serverId: string,
+  generation: number,
+): Promise<BindingResult> {
+  const newer = await db
+    .selectFrom('port_bindings as b')
+    .innerJoin('ports as p', 'p.id', 'b.port_id')
+    .select('b.port_id')
+    .where('p.device_id', '=', serverId)
+    .where('b.generation', '>', generation)
+    .limit(1)
+    .executeTakeFirst();
+  return newer ? 'fenced' : 'ok';
+}
+
+export const embeddedNetworkService: NetworkService = {
+  createPortForServer,
+  portsOfServer,
+  deletePortsOfServer,
+  bindPorts,
+  activateBindings,
+  unbindPorts,
+  fencePorts,
+};

@@ -1,0 +1,137 @@
+// Placement in SQL: who holds how much of which host. The sums themselves are in model/placement.ts.
+//
+// A consumer is a server, or the migration that keeps a server's old place while its resize waits. Its allocations
+// stand and fall with its row. A claim reads the provider's usage and writes the allocation in one transaction guarded
+// by the provider's generation, so two claims can never both take the last room. Moving allocations from one consumer to
+// another changes no sum. Every call may be repeated.
+import { type Kysely, sql, type Transaction } from 'kysely';
+import { fits } from '../model/placement.ts';
+import { type Inventory, RESOURCE_CLASSES, type ResourceClass, type Resources } from '../model/types.ts';
+import type { GlobalTables } from '../store/global-schema.ts';
+
+type Db = Kysely<GlobalTables> | Transaction<GlobalTables>;
+
+export interface Consumer {
+  readonly id: string;
+  readonly type: 'server' | 'migration';
+  readonly serverId: string;
+  readonly projectId: string;
+  readonly userId: string;
+}
+
+export interface ProviderState {
+  readonly inventories: Partial<Record<ResourceClass, Inventory>>;
+  readonly used: Partial<Record<ResourceClass, number>>;
+}
+
+/** Inventories and usage by provider id; of all providers when `providerId` is undefined. Two statements. */
+export async function providerStates(db: Db, providerId?: string): Promise<Map<string, ProviderState>> {
+  let inventories = db.selectFrom('inventories').selectAll();
+  let usages = db
+    .selectFrom('allocations')
+    .select(['provider_id', 'resource_class', sql<number>`sum(used)`.as('used')])
+    .groupBy(['provider_id', 'resource_class']);
+  if (providerId !== undefined) {
+    inventories = inventories.where('provider_id', '=', providerId);
+    usages = usages.where('provider_id', '=', providerId);
+  }
+  const states = new Map<
+    string,
+    { inventories: Partial<Record<ResourceClass, Inventory>>; used: Partial<Record<ResourceClass, number>> }
+  >();
+  for (const row of await inventories.execute()) {
+    let state = states.get(row.provider_id);
+    if (!state) {
+      state = { inventories: {}, used: {} };
+      states.set(row.provider_id, state);
+    }
+    state.inventories[row.resource_class as ResourceClass] = {
+      total: row.total,
+      reserved: row.reserved,
+      allocationRatio: row.allocation_ratio,
+    };
+  }
+  for (const row of await usages.execute()) {
+    const state = states.get(row.provider_id);
+    if (state) state.used[row.resource_class as ResourceClass] = Number(row.used);
+  }
+  return states;
+}
+
+/** Takes `resources` of the provider for the consumer, who must hold nothing yet. False: they do not fit any more. */
+export async function claim(
+  trx: Transaction<GlobalTables>,
+  consumer: Consumer,
+  providerId: string,
+  resources: Resources,
+): Promise<boolean> {
+  // Locks the provider's row first: whoever claims from the same provider waits for this transaction.
+  await trx
+    .updateTable('providers')
+    .set((eb) => ({ generation: eb('generation', '+', 1) }))
+    .where('id', '=', providerId)
+    .execute();
+  const state = (await providerStates(trx, providerId)).get(providerId);
+  if (!state || !fits(state.inventories, state.used, resources)) return false;
+  await insertConsumer(trx, consumer);
+  await trx
+    .insertInto('allocations')
+    .values(
+      RESOURCE_CLASSES.filter((each) => (resources[each] ?? 0) > 0).map((resource_class) => ({
+        consumer_id: consumer.id,
+        provider_id: providerId,
+        resource_class,
+        used: resources[resource_class] ?? 0,
+      })),
+    )
+    .execute();
+  return true;
+}
+
+/** What the consumer holds, by provider; empty when nothing. */
+export async function allocationsOf(
+  db: Db,
+  consumerId: string,
+): Promise<{ providerId: string; resourceClass: ResourceClass; used: number }[]> {
+  const rows = await db.selectFrom('allocations').selectAll().where('consumer_id', '=', consumerId).execute();
+  return rows.map((row) => ({
+    providerId: row.provider_id,
+    resourceClass: row.resource_class as ResourceClass,
+    used: row.used,
+  }));
+}
+
+/** Everything that `from` holds is `to`'s from now on. Harmless when it already is, or when `from` holds nothing. */
+export async function transfer(trx: Transaction<GlobalTables>, from: Consumer, to: Consumer): Promise<void> {
+  await insertConsumer(trx, to);
+  await trx.updateTable('allocations').set({ consumer_id: to.id }).where('consumer_id', '=', from.id).execute();
+  await trx
+    .deleteFrom('consumers')
+    .where('id', 'in', [from.id, to.id])
+    .where(({ not, exists, selectFrom }) =>
+      not(exists(selectFrom('allocations').select('used').whereRef('allocations.consumer_id', '=', 'consumers.id'))),
+    )
+    .execute();
+}
+
+/** The consumer holds nothing any more; harmless when it never did. One statement: its allocations go with it. */
+export async function release(db: Db, consumerId: string): Promise<void> {
+  await db.deleteFrom('consumers').where('id', '=', consumerId).execute();
+}
+
+async function insertConsumer(trx: Transaction<GlobalTables>, consumer: Consumer): Promise<void> {
+  await trx
+    .insertInto('consumers')
+    .values({
+      id: consumer.id,
+      type: consumer.type,
+      server_id: consumer.serverId,
+      project_id: consumer.projectId,
+      user_id: consumer.userId,
+      generation: 1,
+    })
+    .onConflict((conflict) =>
+      conflict.column('id').doUpdateSet((eb) => ({ generation: eb('consumers.generation', '+', 1) })),
+    )
+    .execute();
+}

@@ -1,0 +1,53 @@
+// What every use case needs: databases, time, hosts, logs and settings. Assembled once, in cli/compose.ts; the
+// simulation assembles its own.
+import type { Logger } from 'pino';
+import type { Host } from '../host/contract.ts';
+import type { Clock } from '../lib/clock.ts';
+import type { WeightMultipliers } from '../model/weighers.ts';
+import type { Stores } from '../store/stores.ts';
+
+export interface Settings {
+  /** Region name in the catalog. */
+  readonly region: string;
+  /** URL under which users reach the API, without a trailing slash. */
+  readonly publicUrl: string;
+  /** URL under which hosts fetch image data, without a trailing slash. */
+  readonly hostFacingUrl: string;
+  /** Directory of image files. */
+  readonly imageDirectory: string;
+  /** Most bytes of one uploaded image. */
+  readonly maxImageBytes: number;
+  /** Zone of hosts that are in no aggregate with a zone. */
+  readonly defaultZone: string;
+  /** Seconds after which a finished resize is confirmed by itself; 0: never. */
+  readonly resizeConfirmWindowSeconds: number;
+  /** Seconds a guest gets to shut down by itself before it is turned off. */
+  readonly shutdownTimeoutSeconds: number;
+  /** Seconds without a heartbeat after which a host counts as down. */
+  readonly hostDownSeconds: number;
+  /** Seconds between two heartbeats asked of a host. */
+  readonly heartbeatSeconds: number;
+  /** Allocation ratios and reserved amounts that new hosts start with. */
+  readonly inventory: {
+    readonly cpuAllocationRatio: number;
+    readonly ramAllocationRatio: number;
+    readonly diskAllocationRatio: number;
+    readonly reservedHostCpus: number;
+    readonly reservedHostMemoryMb: number;
+    readonly reservedHostDiskGb: number;
+  };
+  readonly weights: WeightMultipliers;
+  /** Limits for projects without their own; -1: unlimited. */
+  readonly quota: Readonly<Record<string, number>>;
+}
+
+export interface Platform {
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly stores: Stores;
+  readonly settings: Settings;
+  /** The host of that name. Never fails: a host that is not there answers `unreachable`. */
+  host(name: string, trace?: { readonly requestId: string; readonly sagaId: string }): Promise<Host>;
+  /** Tells the conductors of this process that there may be work. */
+  nudge(): void;
+}

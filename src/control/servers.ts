@@ -1,0 +1,254 @@
+// Servers, read from their homes, and the small changes that need no saga.
+//
+// The global mapping says which cell is a server's home; only that cell's record counts, whatever any other cell may
+// hold. Lists ask every cell that can be reached and drop records whose home is elsewhere. User edits (name,
+// description, metadata, lock) are single-row writes that do nothing while a move carries the record over (`frozen`).
+import type { Insertable, Selectable, Updateable } from 'kysely';
+import type { Refusal, Server } from '../model/types.ts';
+import type { Entry } from '../saga/types.ts';
+import type { CellTables } from '../store/cell-schema.ts';
+import type { GlobalTables } from '../store/global-schema.ts';
+import { CellDown } from '../store/stores.ts';
+import type { Platform } from './platform.ts';
+import { serverOf } from './records.ts';
+
+export type Mapping = Selectable<GlobalTables['server_mappings']>;
+
+export type FoundServer =
+  | {
+      readonly kind: 'found';
+      readonly server: Server;
+      readonly cellId: string;
+      readonly generation: number;
+      readonly deleteRequested: boolean;
+    }
+  /** Its cell cannot be reached: all that is known is the mapping. */
+  | { readonly kind: 'down'; readonly cellId: string; readonly mapping: Mapping }
+  | { readonly kind: 'absent' };
+
+/** The server as its home records it. Deleted servers are absent. */
+export async function findServer(p: Platform, serverId: string): Promise<FoundServer> {
+  const mapping = await p.stores.global
+    .selectFrom('server_mappings')
+    .selectAll()
+    .where('server_id', '=', serverId)
+    .where('deleted_at', 'is', null)
+    .executeTakeFirst();
+  if (!mapping) return { kind: 'absent' };
+  try {
+    const cell = await p.stores.cell(mapping.cell_id);
+    const row = await cell.selectFrom('servers').selectAll().where('id', '=', serverId).executeTakeFirst();
+    if (!row || row.deleted_at !== null) return { kind: 'absent' };
+    return {
+      kind: 'found',
+      server: serverOf(row),
+      cellId: mapping.cell_id,
+      generation: mapping.generation,
+      deleteRequested: mapping.delete_requested_at !== null,
+    };
+  } catch (error) {
+    if (error instanceof CellDown) return { kind: 'down', cellId: mapping.cell_id, mapping };
+    throw error;
+  }
+}
+
+export interface ServerFilter {
+  /** Null: of all projects. */
+  readonly projectId: string | null;
+  readonly host?: string;
+  /** Rows changed at or after this time, deleted ones included. */
+  readonly changesSince?: number;
+  readonly deleted?: boolean;
+}
+
+/**
+ * All servers that match, newest first (created_at, then id, both descending), and the cells that did not answer.
+ * Finer filters and paging are the caller's: they work on the merged list of all cells.
+ */
+export async function listServers(
+  p: Platform,
+  filter: ServerFilter,
+): Promise<{ servers: Server[]; downCells: string[] }> {
+  const wantDeleted = filter.deleted === true || filter.changesSince !== undefined;
+  let homes = p.stores.global.selectFrom('server_mappings').select(['server_id', 'cell_id']);
+  if (filter.projectId !== null) homes = homes.where('project_id', '=', filter.projectId);
+  if (!wantDeleted) homes = homes.where('deleted_at', 'is', null);
+  const home = new Map((await homes.execute()).map((each) => [each.server_id, each.cell_id]));
+  const cells = [...new Set(home.values())];
+  const downCells: string[] = [];
+  const lists = await Promise.all(
+    cells.map(async (cellId) => {
+      try {
+        return await serversOfCell(p, cellId, filter, wantDeleted);
+      } catch (error) {
+        if (!(error instanceof CellDown)) throw error;
+        downCells.push(cellId);
+        return [];
+      }
+    }),
+  );
+  const servers = lists
+    .flatMap((list, index) => list.filter((server) => home.get(server.id) === cells[index]))
+    .sort((a, b) => b.createdAt - a.createdAt || (a.id < b.id ? 1 : -1));
+  return { servers, downCells };
+}
+
+async function serversOfCell(
+  p: Platform,
+  cellId: string,
+  filter: ServerFilter,
+  wantDeleted: boolean,
+): Promise<Server[]> {
+  let query = (await p.stores.cell(cellId)).selectFrom('servers').selectAll();
+  if (filter.projectId !== null) query = query.where('project_id', '=', filter.projectId);
+  if (filter.host !== undefined) query = query.where('host', '=', filter.host);
+  if (filter.changesSince !== undefined) query = query.where('updated_at', '>=', filter.changesSince);
+  if (filter.deleted === true) query = query.where('deleted_at', 'is not', null);
+  else if (!wantDeleted) query = query.where('deleted_at', 'is', null);
+  return (await query.execute()).map(serverOf);
+}
+
+export interface ServerEdit {
+  readonly name?: string;
+  readonly description?: string | null;
+  readonly metadata?: Readonly<Record<string, string>>;
+  readonly tags?: readonly string[];
+  readonly locked?: boolean;
+  readonly lockedReason?: string | null;
+}
+
+/** Changes what the user may change at any time. 409 in the instant in which a move carries the record over. */
+export async function editServer(p: Platform, serverId: string, edit: ServerEdit): Promise<Refusal | null> {
+  const found = await findServer(p, serverId);
+  if (found.kind === 'absent') return { code: 404, message: `Instance ${serverId} could not be found.` };
+  if (found.kind === 'down') return cellDownRefusal(serverId);
+  const change: Updateable<CellTables['servers']> = { updated_at: p.clock.now() };
+  if (edit.name !== undefined) change.name = edit.name;
+  if (edit.description !== undefined) change.description = edit.description;
+  if (edit.metadata !== undefined) change.metadata_json = JSON.stringify(edit.metadata);
+  if (edit.tags !== undefined) change.tags_json = JSON.stringify(edit.tags);
+  if (edit.locked !== undefined) change.locked = edit.locked ? 1 : 0;
+  if (edit.lockedReason !== undefined) change.locked_reason = edit.lockedReason;
+  const cell = await p.stores.cell(found.cellId);
+  const { numUpdatedRows } = await cell
+    .updateTable('servers')
+    .set(change)
+    .where('id', '=', serverId)
+    .where('frozen', '=', 0)
+    .where('deleted_at', 'is', null)
+    .executeTakeFirst();
+  return numUpdatedRows === 1n
+    ? null
+    : { code: 409, message: `Instance ${serverId} is being moved to another cell; try again in a moment.` };
+}
+
+export const cellDownRefusal = (serverId: string): Refusal => ({
+  code: 503,
+  message: `The cell of instance ${serverId} is unavailable at this time.`,
+});
+
+/** The serial console's last `lines` lines (all that the host keeps when undefined). */
+export async function consoleOutput(
+  p: Platform,
+  serverId: string,
+  lines?: number,
+): Promise<{ kind: 'ok'; output: string } | { kind: 'refused'; refusal: Refusal }> {
+  const refuse = (refusal: Refusal) => ({ kind: 'refused', refusal }) as const;
+  const found = await findServer(p, serverId);
+  if (found.kind === 'absent') return refuse({ code: 404, message: `Instance ${serverId} could not be found.` });
+  if (found.kind === 'down') return refuse(cellDownRefusal(serverId));
+  if (found.server.host === null) return refuse({ code: 409, message: `Instance ${serverId} is not ready` });
+  const reply = await (await p.host(found.server.host)).console(serverId, lines);
+  switch (reply.kind) {
+    case 'ok':
+      return { kind: 'ok', output: reply.value.output };
+    case 'absent':
+      return refuse({ code: 409, message: `Instance ${serverId} is not ready` });
+    case 'fenced':
+    case 'refused':
+    case 'unreachable':
+      return refuse({ code: 503, message: 'Service is unavailable at this time.' });
+  }
+}
+
+export interface ServerActionEvent {
+  readonly event: string;
+  readonly startedAt: number;
+  readonly finishedAt: number | null;
+  readonly result: 'Success' | 'Error' | null;
+  readonly host: string | null;
+  readonly details: string | null;
+}
+
+export interface ServerAction {
+  readonly action: string;
+  readonly requestId: string;
+  readonly userId: string;
+  readonly projectId: string;
+  readonly startedAt: number;
+  readonly updatedAt: number;
+  readonly finishedAt: number | null;
+  readonly message: string | null;
+  readonly events: readonly ServerActionEvent[];
+}
+
+/**
+ * What was done to a server, newest first. An action's events are the journal of the saga that carried it out, so
+ * they are complete wherever the server has moved since, and cost nothing to keep.
+ */
+export async function serverActions(p: Platform, serverId: string): Promise<ServerAction[]> {
+  const mapping = await p.stores.global
+    .selectFrom('server_mappings')
+    .select('cell_id')
+    .where('server_id', '=', serverId)
+    .executeTakeFirst();
+  if (!mapping) return [];
+  const cell = await p.stores.cell(mapping.cell_id);
+  const actions = await cell
+    .selectFrom('server_actions')
+    .selectAll()
+    .where('server_id', '=', serverId)
+    .orderBy('started_at', 'desc')
+    .orderBy('id', 'desc')
+    .execute();
+  const sagas = await p.stores.global
+    .selectFrom('sagas')
+    .select(['id', 'definition', 'journal_json', 'created_at'])
+    .where('key', '=', serverId)
+    .execute();
+  const sagaById = new Map(sagas.map((saga) => [saga.id, saga]));
+  return actions.map((action) => {
+    const saga = action.saga_id === null ? undefined : sagaById.get(action.saga_id);
+    const events = saga ? eventsOf(saga.definition, saga.created_at, JSON.parse(saga.journal_json) as Entry[]) : [];
+    return {
+      action: action.action,
+      requestId: action.request_id,
+      userId: action.user_id,
+      projectId: action.project_id,
+      startedAt: action.started_at,
+      updatedAt: events.at(-1)?.finishedAt ?? action.finished_at ?? action.started_at,
+      finishedAt: action.finished_at,
+      message: action.message,
+      events,
+    };
+  });
+}
+
+/** A step's event starts where the one before ended. */
+function eventsOf(definition: string, startedAt: number, journal: readonly Entry[]): ServerActionEvent[] {
+  let before = startedAt;
+  return journal.map((entry) => {
+    const event: ServerActionEvent = {
+      event: `${definition}_${entry.direction === 'undo' ? 'undo_' : ''}${entry.step.replaceAll(' ', '_')}`,
+      startedAt: before,
+      finishedAt: entry.at,
+      result: entry.outcome === 'done' ? 'Success' : 'Error',
+      host: null,
+      details: entry.note ?? null,
+    };
+    before = entry.at;
+    return event;
+  });
+}
+
+export type ActionRow = Insertable<CellTables['server_actions']>;

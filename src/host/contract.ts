@@ -1,0 +1,220 @@
+// The contract between the control plane and a compute host, imported by both sides.
+//
+// Theory of operation. Every mutating call is PUT-shaped: "be in this state, at this generation". Repeating it is
+// harmless and is also how its progress is polled: no call lasts longer than a few seconds; work that takes longer is
+// a job on the host, and the same call answers `pending` with its progress until it is `done` or `failed`.
+// Fencing: for each server a host remembers the highest generation it has seen, also after the guest is gone, and
+// refuses anything older with `fenced`. Generations come from one sequence that only grows.
+// The host knows no database and no cell. It never acts on its own on a guest's desired state: a guest that stopped is
+// reported stopped; only a call starts it again.
+import { type Static, Type } from 'typebox';
+
+export const ServerId = Type.String({ pattern: '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$' });
+export const ImageId = ServerId;
+const Generation = Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER });
+const Bytes = Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER });
+const Sha256 = Type.String({ pattern: '^[0-9a-f]{64}$' });
+
+/** Answer to every call that may take long. `done`/`total` in bytes (0/0 when unknown). */
+export const Job = Type.Object(
+  {
+    state: Type.Union([Type.Literal('pending'), Type.Literal('done'), Type.Literal('failed')]),
+    doneBytes: Bytes,
+    totalBytes: Bytes,
+    /** Why it failed; one sentence for operators. Only with `failed`. */
+    reason: Type.Optional(Type.String({ maxLength: 4096 })),
+  },
+  { additionalProperties: false },
+);
+export type Job = Static<typeof Job>;
+
+/** A base image: the file's own digest and size, and where the host may fetch it from (a control plane URL). */
+export const BaseImage = Type.Object(
+  {
+    id: ImageId,
+    format: Type.Union([Type.Literal('qcow2'), Type.Literal('raw')]),
+    sizeBytes: Bytes,
+    virtualBytes: Bytes,
+    sha256: Sha256,
+    /** http(s) URL of the bytes; the host authenticates with the fleet secret. */
+    url: Type.String({ maxLength: 2048, pattern: '^https?://' }),
+  },
+  { additionalProperties: false },
+);
+export type BaseImage = Static<typeof BaseImage>;
+
+export const GuestPort = Type.Object(
+  {
+    id: ServerId,
+    mac: Type.String({ pattern: '^([0-9a-f]{2}:){5}[0-9a-f]{2}$' }),
+    ip: Type.String({ format: 'ipv4', maxLength: 15 }),
+    /** The subnet, e.g. 10.0.0.0/24, and its gateway: what user-mode networking shows the guest. */
+    cidr: Type.String({ maxLength: 18, pattern: '^[0-9.]+/[0-9]+$' }),
+    gateway: Type.String({ format: 'ipv4', maxLength: 15 }),
+  },
+  { additionalProperties: false },
+);
+export type GuestPort = Static<typeof GuestPort>;
+
+/** What a guest is made of. */
+export const GuestSpec = Type.Object(
+  {
+    name: Type.String({ maxLength: 255 }),
+    vcpus: Type.Integer({ minimum: 1, maximum: 1024 }),
+    memoryMb: Type.Integer({ minimum: 1, maximum: 64 * 1024 * 1024 }),
+    /** Size of the root disk in bytes; never smaller than the base image's virtual size. */
+    rootBytes: Bytes,
+    image: BaseImage,
+    ports: Type.Array(GuestPort, { maxItems: 16 }),
+  },
+  { additionalProperties: false },
+);
+export type GuestSpec = Static<typeof GuestSpec>;
+
+/**
+ * Be prepared: base image cached, room claimed, record written. `fresh`: with a new overlay of rootBytes.
+ * `incoming`: with no disk yet; importDisk brings it.
+ */
+export const DefineRequest = Type.Object(
+  {
+    generation: Generation,
+    spec: GuestSpec,
+    disk: Type.Union([Type.Literal('fresh'), Type.Literal('incoming')]),
+  },
+  { additionalProperties: false },
+);
+export type DefineRequest = Static<typeof DefineRequest>;
+
+/** Be on or off. Off asks the guest first (ACPI) and pulls the plug after `graceSeconds`. */
+export const PowerRequest = Type.Object(
+  {
+    generation: Generation,
+    power: Type.Union([Type.Literal('on'), Type.Literal('off')]),
+    graceSeconds: Type.Integer({ minimum: 0, maximum: 3600 }),
+  },
+  { additionalProperties: false },
+);
+export type PowerRequest = Static<typeof PowerRequest>;
+
+export const GenerationRequest = Type.Object({ generation: Generation }, { additionalProperties: false });
+export type GenerationRequest = Static<typeof GenerationRequest>;
+
+/** Where another host can read a stopped guest's root overlay: NBD, read-only, under a secret export name. */
+export const DiskExport = Type.Object(
+  {
+    host: Type.String({ maxLength: 255, pattern: '^[0-9A-Za-z.:-]+$' }),
+    port: Type.Integer({ minimum: 1, maximum: 65535 }),
+    name: Type.String({ pattern: '^[0-9a-f]{32}$' }),
+    /** Length of the overlay file, and how much of it is allocated: the most that a copy moves. */
+    sizeBytes: Bytes,
+    allocatedBytes: Bytes,
+  },
+  { additionalProperties: false },
+);
+export type DiskExport = Static<typeof DiskExport>;
+
+/** Have the root overlay of this export as own disk (guest defined with `incoming`). */
+export const ImportRequest = Type.Object(
+  { generation: Generation, source: DiskExport },
+  { additionalProperties: false },
+);
+export type ImportRequest = Static<typeof ImportRequest>;
+
+/** Have a root disk of at least this many bytes (never shrinks). */
+export const GrowRequest = Type.Object({ generation: Generation, rootBytes: Bytes }, { additionalProperties: false });
+export type GrowRequest = Static<typeof GrowRequest>;
+
+/** `sha256` (with `done`) is over the overlay file's bytes, which a copy must reproduce exactly. */
+export const DigestJob = Type.Object(
+  { ...Job.properties, sha256: Type.Optional(Sha256) },
+  { additionalProperties: false },
+);
+export type DigestJob = Static<typeof DigestJob>;
+
+export const Guest = Type.Object(
+  {
+    serverId: ServerId,
+    generation: Generation,
+    power: Type.Union([Type.Literal('on'), Type.Literal('off')]),
+    /** True when the disk is there (not only announced as incoming). */
+    disk: Type.Boolean(),
+    spec: GuestSpec,
+    /** When the guest's process was last started, ms since epoch; null: never on this host. */
+    startedAt: Type.Union([Type.Integer(), Type.Null()]),
+  },
+  { additionalProperties: false },
+);
+export type Guest = Static<typeof Guest>;
+
+export const HostDescription = Type.Object(
+  {
+    name: Type.String(),
+    hypervisorType: Type.String(),
+    hypervisorVersion: Type.Integer(),
+    accelerator: Type.Union([Type.Literal('kvm'), Type.Literal('tcg'), Type.Literal('none')]),
+    architecture: Type.String(),
+    vcpus: Type.Integer(),
+    memoryMb: Type.Integer(),
+    diskGb: Type.Integer(),
+  },
+  { additionalProperties: false },
+);
+export type HostDescription = Static<typeof HostDescription>;
+
+export const Heartbeat = Type.Object(
+  {
+    /** New at every start of the agent. */
+    agentId: Type.String(),
+    /** Milliseconds since epoch by the host's clock. */
+    now: Type.Integer(),
+    guests: Type.Array(
+      Type.Object(
+        {
+          serverId: ServerId,
+          generation: Generation,
+          power: Type.Union([Type.Literal('on'), Type.Literal('off')]),
+        },
+        { additionalProperties: false },
+      ),
+    ),
+  },
+  { additionalProperties: false },
+);
+export type Heartbeat = Static<typeof Heartbeat>;
+
+/**
+ * What a call to a host comes to. A lost answer is `unreachable`, which says nothing about whether the call took
+ * effect. `refused` is the host's definite no (bad state, no room, hypervisor error); `fenced` means that a newer
+ * generation has been seen: the caller has been overtaken and must stop.
+ */
+export type Reply<T> =
+  | { readonly kind: 'ok'; readonly value: T }
+  | { readonly kind: 'fenced'; readonly generation: number }
+  | { readonly kind: 'refused'; readonly reason: string }
+  | { readonly kind: 'absent' }
+  | { readonly kind: 'unreachable'; readonly reason: string };
+
+/** A compute host as the control plane sees it. Implemented by the agent, by its HTTP client, and by nothing else. */
+export interface Host {
+  describe(): Promise<Reply<HostDescription>>;
+  heartbeat(): Promise<Reply<Heartbeat>>;
+  /** The guest as it is now; `absent` when this host has none of that id. */
+  guest(serverId: string): Promise<Reply<Guest>>;
+  /** Remember this generation: from now on refuse older ones. Has no other effect; also for unknown servers. */
+  fence(serverId: string, request: GenerationRequest): Promise<Reply<Record<string, never>>>;
+  define(serverId: string, request: DefineRequest): Promise<Reply<Job>>;
+  setPower(serverId: string, request: PowerRequest): Promise<Reply<Job>>;
+  openExport(serverId: string, request: GenerationRequest): Promise<Reply<DiskExport>>;
+  closeExport(serverId: string, request: GenerationRequest): Promise<Reply<Record<string, never>>>;
+  importDisk(serverId: string, request: ImportRequest): Promise<Reply<Job>>;
+  digest(serverId: string, request: GenerationRequest): Promise<Reply<DigestJob>>;
+  growDisk(serverId: string, request: GrowRequest): Promise<Reply<Job>>;
+  /**
+   * Be gone: process dead, jobs cancelled, export closed, disks deleted, generation remembered. `done` if never here.
+   * Afterwards a define needs a newer generation than the destroy had, so that a define that was delayed on its way
+   * cannot bring back what has been destroyed.
+   */
+  destroy(serverId: string, request: GenerationRequest): Promise<Reply<Job>>;
+  /** The last `lines` lines of the serial console (all that is kept when undefined). */
+  console(serverId: string, lines?: number): Promise<Reply<{ output: string }>>;
+}

@@ -1,0 +1,73 @@
+// The port between the agent, which keeps records and rules, and whatever runs guests (QEMU, or a simulation).
+//
+// Theory of operation. A driver owns the guests' processes and disks and knows nothing of generations. The agent calls
+// it for one guest at a time, never twice at once for the same effect, and never starts a guest whose disk is in use.
+// Every effect may be repeated: removing what is not there, closing what is closed and killing what is dead succeed.
+// A driver forgets nothing over a restart that matters: `recover` tells it what the records say, and it finds its
+// processes again, or cleans up after work that the restart cut short.
+import type { DiskExport, GuestSpec } from './contract.ts';
+import type { GuestBody, SavedExport } from './records.ts';
+
+/** The hypervisor's definite no: the reason is one sentence (plus the last lines a program said) for operators. */
+export class HypervisorError extends Error {
+  override readonly name = 'HypervisorError';
+}
+
+/** What a long piece of work may use: it ends soon after `signal` aborts, and tells how far it is, in bytes. */
+export interface JobControl {
+  readonly signal: AbortSignal;
+  progress(doneBytes: number, totalBytes: number): void;
+}
+
+export interface HypervisorFacts {
+  readonly hypervisorType: string;
+  /** As in Nova: major * 1,000,000 + minor * 1,000 + micro. */
+  readonly hypervisorVersion: number;
+  readonly accelerator: 'kvm' | 'tcg' | 'none';
+  readonly architecture: string;
+}
+
+/** All methods reject with HypervisorError for expected failures. */
+export interface Hypervisor {
+  facts(): Promise<HypervisorFacts>;
+  /** Called once, before anything else, with every guest on record: find those that run, drop half-made disks. */
+  recover(guests: ReadonlyMap<string, GuestBody>): Promise<void>;
+
+  /** Base image cached, place for the guest made; with `fresh` also its root disk of spec.rootBytes. */
+  prepare(serverId: string, spec: GuestSpec, disk: 'fresh' | 'incoming', job: JobControl): Promise<void>;
+  /** Creates the guest's process and returns at once; from then on `running` is true until the process is gone. */
+  spawn(serverId: string, spec: GuestSpec): Promise<void>;
+  /** Resolves when the spawned guest runs; rejects with the hypervisor's own words when it will not. */
+  awaitRunning(serverId: string, job: JobControl): Promise<void>;
+  /** Whether a process of this guest may still exist. */
+  running(serverId: string): boolean;
+  /** When the running guest's process was started, ms since epoch; null when none runs. */
+  startedAt(serverId: string): number | null;
+  /** Resolves when no process of this guest exists (any more). */
+  gone(serverId: string): Promise<void>;
+  /** Presses the guest's power button; says nothing about whether the guest cares. */
+  pressPowerButton(serverId: string): Promise<void>;
+  /** Pulls the plug and resolves when the process is confirmed gone. `flush`: let the hypervisor write its caches. */
+  kill(serverId: string, flush: boolean): Promise<void>;
+
+  /** Opens the export, or describes the open one. `saved`: the name and port it had before. The guest is off. */
+  openExport(serverId: string, saved: SavedExport | null): Promise<DiskExport>;
+  closeExport(serverId: string): Promise<void>;
+  /** Brings the root disk over and returns the SHA-256 of its bytes as received. Leaves nothing when it fails. */
+  importDisk(serverId: string, spec: GuestSpec, source: DiskExport, job: JobControl): Promise<string>;
+  /** SHA-256 of the root disk's own bytes (the overlay, not what it shows). The guest is off. */
+  digest(serverId: string, job: JobControl): Promise<string>;
+  /** Grows the root disk to `rootBytes` at least. The guest is off. */
+  grow(serverId: string, rootBytes: number, job: JobControl): Promise<void>;
+  /** Deletes everything of this guest. Its process is gone and its export closed. */
+  remove(serverId: string): Promise<void>;
+  /** Drops cached base images that are not in `inUse` (SHA-256 values), as far as the cache's limit asks for it. */
+  sweepImages(inUse: ReadonlySet<string>): Promise<void>;
+
+  /** All that is kept of the serial console. */
+  console(serverId: string): Promise<string>;
+  /** Bytes of the storage that holds root disks. */
+  diskBytes(): Promise<number>;
+  /** Lets go of everything: exports closed, copies ended. Guests go on running. */
+  close(): Promise<void>;
+}

@@ -1,0 +1,206 @@
+// One agent as a program: its state directory, lock, records, driver and HTTP server.
+//
+// Theory of operation. Start: take the lock, read the records, find the guests, listen, then write agent.json, which
+// tells a supervisor that this agent serves and where. End: stop listening, end jobs and exports, give the lock back.
+// Ending, in whatever way, never stops a guest; `stopAllGuests` does that, while no agent runs.
+//   <state dir>/agent.json    {pid, startTime, url, name} of the agent that serves this directory, mode 0600
+//   <state dir>/records/      one JSON file per server ever seen here (records.ts)
+//   <state dir>/guests/ images/ logs/   the driver's (qemu/layout.ts)
+import { chmod, mkdir, readFile, realpath, rm } from 'node:fs/promises';
+import { cpus, totalmem } from 'node:os';
+import { join } from 'node:path';
+import type { Logger } from 'pino';
+import { type Static, Type } from 'typebox';
+import { Compile } from 'typebox/compile';
+import { systemClock } from '../lib/clock.ts';
+import { Agent, type HostResources } from './agent.ts';
+import type { Hypervisor } from './hypervisor.ts';
+import { type Lock, lockDirectory } from './lock.ts';
+import { QemuHypervisor } from './qemu/driver.ts';
+import { identify, isAlive, isCode } from './qemu/proc.ts';
+import { DurableRecords, writeFileAtomically } from './records.ts';
+import { createHostServer } from './server.ts';
+import { SimulatedFabric, SimulatedHypervisor } from './simulated.ts';
+
+export interface AgentConfig {
+  readonly name: string;
+  /** Made when missing (mode 0711: the guests' user has to pass it). */
+  readonly stateDir: string;
+  readonly listen: { readonly host: string; readonly port: number };
+  /** The fleet secret: what callers must show, and what the agent shows when it fetches images. */
+  readonly secret: string;
+  readonly hypervisor?: 'qemu' | 'simulated';
+  /** With `simulated`: what the hosts of one simulation share, so that they can copy from each other. */
+  readonly fabric?: SimulatedFabric;
+  /** Address under which other hosts read exports; the listen address when absent. */
+  readonly dataAddress?: string;
+  /** Absent values are the machine's own. */
+  readonly resources?: { readonly vcpus?: number; readonly memoryMb?: number; readonly diskGb?: number };
+  readonly qemuBinary?: string;
+  readonly qemuImgBinary?: string;
+  readonly qemuNbdBinary?: string;
+  readonly accelerator?: 'auto' | 'kvm' | 'tcg';
+  /** User for QEMU's programs when the agent is root; null: the agent's own. Default `nobody`. */
+  readonly runAs?: string | null;
+  /** Seconds after which a copy or download without progress fails. Default 60. */
+  readonly stallSeconds?: number;
+  /** Limit of each incoming copy in bytes per second. Default: none. */
+  readonly copyBytesPerSecond?: number | null;
+  /** Base images that no guest uses are kept up to this many bytes. Default 10 GiB. */
+  readonly unusedImageBytes?: number;
+  readonly log: Logger;
+}
+
+export interface RunningAgent {
+  /** Base URL for connectHost. */
+  readonly url: string;
+  /** Resolves when nothing of the agent is left. Guests go on running. */
+  close(): Promise<void>;
+}
+
+const AgentFile = Type.Object({
+  name: Type.String(),
+  pid: Type.Integer({ minimum: 1 }),
+  startTime: Type.String(),
+  url: Type.String(),
+});
+/** What agent.json says; `startTime` is field 22 of /proc/<pid>/stat. */
+export type AgentFile = Static<typeof AgentFile>;
+const agentFileCheck = Compile(AgentFile);
+
+const MIB = 1024 * 1024;
+const DEFAULT_STALL_SECONDS = 60;
+const DEFAULT_UNUSED_IMAGE_BYTES = 10 * 1024 ** 3;
+const MIN_SECRET = 16;
+const ANY_ADDRESS = ['0.0.0.0', '::'];
+
+/** Starts an agent and resolves when it serves. Rejects when its state directory is in use or damaged. */
+export async function runAgent(config: AgentConfig): Promise<RunningAgent> {
+  if (config.secret.length < MIN_SECRET) throw new Error(`the fleet secret needs at least ${MIN_SECRET} characters`);
+  const opened = await openAgent(config);
+  const app = createHostServer({ host: opened.agent, name: config.name, secret: config.secret, log: config.log });
+  try {
+    await app.listen({ host: config.listen.host, port: config.listen.port });
+  } catch (error) {
+    await opened.close();
+    throw error;
+  }
+  const address = app.server.address();
+  const port = typeof address === 'object' && address !== null ? address.port : config.listen.port;
+  const url = `http://${urlHost(config.listen.host)}:${port}`;
+  const file = join(opened.stateDir, 'agent.json');
+  const self: AgentFile = { name: config.name, pid: process.pid, startTime: ownStartTime(), url };
+  await writeFileAtomically(file, `${JSON.stringify(self)}\n`, 0o600);
+  config.log.info({ url, stateDir: opened.stateDir }, 'agent serves');
+  return {
+    url,
+    close: async () => {
+      await app.close();
+      await rm(file, { force: true });
+      await opened.close();
+    },
+  };
+}
+
+/** The agent that serves this state directory now; null when none does. */
+export async function findRunningAgent(stateDir: string): Promise<AgentFile | null> {
+  let text: string;
+  try {
+    text = await readFile(join(stateDir, 'agent.json'), 'utf8');
+  } catch (error) {
+    if (isCode(error, 'ENOENT')) return null;
+    throw error;
+  }
+  const file: unknown = JSON.parse(text);
+  if (!agentFileCheck.Check(file)) throw new Error(`${stateDir}/agent.json is damaged`);
+  return isAlive(file) ? file : null;
+}
+
+/**
+ * Stops all guests of a state directory that no agent serves: asks them, and pulls the plug after `graceSeconds`.
+ * Records stay. Returns how many were running.
+ */
+export async function stopAllGuests(config: AgentConfig, graceSeconds: number): Promise<number> {
+  const opened = await openAgent(config);
+  try {
+    return await opened.agent.stopAll(graceSeconds);
+  } finally {
+    await opened.close();
+  }
+}
+
+interface OpenedAgent {
+  readonly agent: Agent;
+  readonly stateDir: string;
+  close(): Promise<void>;
+}
+
+async function openAgent(config: AgentConfig): Promise<OpenedAgent> {
+  await mkdir(config.stateDir, { recursive: true, mode: 0o711 });
+  const stateDir = await realpath(config.stateDir);
+  const lock = await lockDirectory(stateDir);
+  if (lock === null) throw new Error(`another agent serves ${stateDir}`);
+  try {
+    return await openLocked(config, stateDir, lock);
+  } catch (error) {
+    await lock.release();
+    throw error;
+  }
+}
+
+async function openLocked(config: AgentConfig, stateDir: string, lock: Lock): Promise<OpenedAgent> {
+  const records = new DurableRecords(join(stateDir, 'records'));
+  await mkdir(join(stateDir, 'records'), { recursive: true, mode: 0o700 });
+  await chmod(join(stateDir, 'records'), 0o700);
+  const hypervisor = await openHypervisor(config, stateDir);
+  const { name, log } = config;
+  const resources = resourcesOf(config);
+  const agent = await Agent.open({ name, clock: systemClock, hypervisor, records, resources, log });
+  return {
+    agent,
+    stateDir,
+    close: async () => {
+      await agent.close();
+      await lock.release();
+    },
+  };
+}
+
+async function openHypervisor(config: AgentConfig, stateDir: string): Promise<Hypervisor> {
+  const clock = systemClock;
+  if (config.hypervisor === 'simulated')
+    return new SimulatedHypervisor({ clock, fabric: config.fabric ?? new SimulatedFabric(), host: config.name });
+  const dataAddress = config.dataAddress ?? config.listen.host;
+  if (ANY_ADDRESS.includes(dataAddress)) throw new Error('dataAddress must be one address that other hosts can reach');
+  return QemuHypervisor.open({
+    stateDir,
+    qemuBinary: config.qemuBinary ?? 'qemu-system-x86_64',
+    qemuImgBinary: config.qemuImgBinary ?? 'qemu-img',
+    qemuNbdBinary: config.qemuNbdBinary ?? 'qemu-nbd',
+    accelerator: config.accelerator ?? 'auto',
+    runAs: config.runAs === undefined ? 'nobody' : config.runAs,
+    dataAddress,
+    secret: config.secret,
+    stallMs: (config.stallSeconds ?? DEFAULT_STALL_SECONDS) * 1000,
+    copyBytesPerSecond: config.copyBytesPerSecond ?? null,
+    unusedImageBytes: config.unusedImageBytes ?? DEFAULT_UNUSED_IMAGE_BYTES,
+    clock,
+    log: config.log,
+  });
+}
+
+function resourcesOf({ resources }: AgentConfig): HostResources {
+  return {
+    vcpus: resources?.vcpus ?? cpus().length,
+    memoryMb: resources?.memoryMb ?? Math.floor(totalmem() / MIB),
+    diskGb: resources?.diskGb ?? null,
+  };
+}
+
+function ownStartTime(): string {
+  const self = identify(process.pid);
+  if (self === null) throw new Error('/proc does not show this process');
+  return self.startTime;
+}
+
+const urlHost = (host: string): string => (host.includes(':') ? `[${host}]` : host);

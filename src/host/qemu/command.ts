@@ -1,0 +1,112 @@
+// The command line of a guest's QEMU.
+//
+// Theory of operation. Pure. Nothing that a user typed gets onto it: names are derived from the server id, addresses
+// are parsed and written anew, disks are given as JSON. Paths are the agent's own, relative to the guest's directory
+// where they may be. The base image is named here, not taken from the overlay's header, and both formats are stated, so
+// that nothing in an image's bytes decides which file is opened.
+// Rights: no monitor but QMP on a unix socket in a directory of the guest's user, no display, no default devices, and
+// QEMU's seccomp sandbox. Guests have user-mode networking without a way out (restrict=on).
+import type { GuestPort, GuestSpec } from '../contract.ts';
+import { HypervisorError } from '../hypervisor.ts';
+import { CONSOLE_LOG, QMP_SOCKET } from './layout.ts';
+
+export interface CommandFacts {
+  readonly serverId: string;
+  readonly spec: GuestSpec;
+  readonly accelerator: 'kvm' | 'tcg';
+  readonly diskPath: string;
+  readonly imagePath: string;
+  readonly pidFile: string;
+}
+
+/** TCG's cache of translated code, MiB: the default (an eighth of the host's memory) costs 40 MiB more per guest. */
+const TCG_CACHE_MB = 32;
+/** More than this, and QEMU's q35 needs an IOMMU with interrupt remapping. */
+const MAX_VCPUS = 255;
+
+/** Arguments for qemu-system-x86_64; HypervisorError when the specification cannot be run by it. */
+export function qemuArguments(facts: CommandFacts): string[] {
+  const { serverId, spec, accelerator } = facts;
+  if (spec.vcpus > MAX_VCPUS) throw new HypervisorError(`QEMU runs at most ${MAX_VCPUS} vCPUs`);
+  return [
+    ...['-name', `guest=${serverId}`, '-uuid', serverId],
+    ...['-nodefaults', '-no-user-config', '-display', 'none'],
+    ...['-sandbox', 'on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny'],
+    ...['-pidfile', facts.pidFile],
+    ...['-machine', 'q35', '-accel', accelerator === 'kvm' ? 'kvm' : `tcg,tb-size=${TCG_CACHE_MB}`],
+    ...['-cpu', accelerator === 'kvm' ? 'host' : 'max'],
+    ...['-smp', String(spec.vcpus), '-m', `${spec.memoryMb}M`],
+    ...['-rtc', 'base=utc', '-boot', 'menu=off,strict=on'],
+    ...['-chardev', `socket,id=qmp,path=${QMP_SOCKET},server=on,wait=off`, '-mon', 'chardev=qmp,mode=control'],
+    ...['-blockdev', JSON.stringify(rootBlockdev(facts))],
+    ...['-device', 'virtio-blk-pci,id=root,drive=root-disk,bootindex=1'],
+    ...['-chardev', `file,id=console,path=${CONSOLE_LOG},append=on`, '-serial', 'chardev:console'],
+    ...['-object', 'rng-random,id=rng,filename=/dev/urandom', '-device', 'virtio-rng-pci,rng=rng'],
+    ...spec.ports.flatMap(portArguments),
+  ];
+}
+
+function rootBlockdev({ spec, diskPath, imagePath }: CommandFacts): unknown {
+  const baseFile = { driver: 'file', filename: imagePath, 'read-only': true };
+  const base = { driver: spec.image.format, 'node-name': 'root-base', 'read-only': true, file: baseFile };
+  return {
+    driver: 'qcow2',
+    'node-name': 'root-disk',
+    discard: 'unmap',
+    file: { driver: 'file', filename: diskPath, locking: 'on', discard: 'unmap' },
+    // A qcow2 base must not have a base of its own, whatever its header says.
+    backing: spec.image.format === 'qcow2' ? { ...base, backing: null } : base,
+  };
+}
+
+function portArguments(port: GuestPort, index: number): string[] {
+  const { net, gateway, ip, dns } = portAddresses(port);
+  const id = `net${index}`;
+  return [
+    '-netdev',
+    `user,id=${id},restrict=on,ipv6=off,net=${net},host=${gateway},dhcpstart=${ip},dns=${dns}`,
+    '-device',
+    `virtio-net-pci,id=port${index},netdev=${id},mac=${port.mac}`,
+  ];
+}
+
+/** The port's addresses, checked against each other; HypervisorError names what is wrong. */
+export function portAddresses(port: Pick<GuestPort, 'ip' | 'cidr' | 'gateway'>): {
+  readonly net: string;
+  readonly gateway: string;
+  readonly ip: string;
+  readonly dns: string;
+} {
+  const [network = '', length = ''] = port.cidr.split('/');
+  const prefix = Number(length);
+  if (!/^[0-9]{1,2}$/.test(length) || prefix < 8 || prefix > 29) throw new HypervisorError(`bad subnet ${port.cidr}`);
+  const size = 2 ** (32 - prefix);
+  const base = Math.floor(parseIpv4(network) / size) * size;
+  const ip = parseIpv4(port.ip);
+  const gateway = parseIpv4(port.gateway);
+  for (const [name, address] of [['address', ip] as const, ['gateway', gateway] as const]) {
+    if (address <= base || address >= base + size - 1) throw new HypervisorError(`the ${name} is not in ${port.cidr}`);
+  }
+  if (ip === gateway) throw new HypervisorError('the address is the gateway');
+  // QEMU wants a name server of its own in the subnet; nobody can reach it. The last address that is free will do.
+  let dns = base + size - 2;
+  while (dns === ip || dns === gateway) dns -= 1;
+  return {
+    net: `${formatIpv4(base)}/${prefix}`,
+    gateway: formatIpv4(gateway),
+    ip: formatIpv4(ip),
+    dns: formatIpv4(dns),
+  };
+}
+
+function parseIpv4(text: string): number {
+  const parts = text.split('.');
+  const numbers = parts.map(Number);
+  const valid = parts.length === 4 && parts.every((part) => /^[0-9]{1,3}$/.test(part)) && numbers.every((n) => n < 256);
+  if (!valid) throw new HypervisorError(`bad address ${text}`);
+  return numbers.reduce((sum, part) => sum * 256 + part, 0);
+}
+
+function formatIpv4(address: number): string {
+  return [24, 16, 8, 0].map((shift) => Math.floor(address / 2 ** shift) % 256).join('.');
+}

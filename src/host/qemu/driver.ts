@@ -1,0 +1,363 @@
+// The hypervisor port over QEMU: one object per agent, holding the guests' processes, exports and the image cache.
+//
+// Theory of operation. Durable things are in the guests' directories; this object knows which processes exist. At a
+// restart `recover` reads all command lines under /proc once: a QEMU whose pid file lies in one of our directories is a
+// guest (adopted, or killed when no record knows it), a qemu-img or qemu-nbd working there was a job of the agent
+// before and is killed, because nobody waits for it any more.
+// Programs are named in the options and looked up at each use, so a broken one fails that use alone.
+// Heavy work (copies, digests) is limited to a few at a time; the rest waits its turn.
+// Not handled: two agents on one state directory (the caller holds a lock).
+import { constants } from 'node:fs';
+import { chmod, chown, mkdir, readdir, rename, rm, statfs } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import type { Logger } from 'pino';
+import type { Clock } from '../../lib/clock.ts';
+import { messageOf } from '../../lib/errors.ts';
+import { isUuid } from '../../lib/ids.ts';
+import type { DiskExport, GuestSpec } from '../contract.ts';
+import { type Hypervisor, HypervisorError, type HypervisorFacts, type JobControl } from '../hypervisor.ts';
+import { Semaphore } from '../mutex.ts';
+import { type GuestBody, type SavedExport, syncDirectory } from '../records.ts';
+import { qemuArguments } from './command.ts';
+import { boundConsole, CONSOLE_BYTES, readConsole } from './console.ts';
+import { importOverlay } from './copy.ts';
+import { sha256File } from './digest.ts';
+import { createOverlay, type DiskTools, growOverlay } from './disk.ts';
+import { Exports } from './export.ts';
+import { ImageCache } from './images.ts';
+import { probeKvm } from './kvm-probe.ts';
+import { Layout } from './layout.ts';
+import { chooseIdentity, type Identity, openUntrusted } from './privileges.ts';
+import { isAlive, listProcesses, type ProcessEntry, signal } from './proc.ts';
+import { GuestProcess } from './process.ts';
+import { run } from './tools.ts';
+
+export interface QemuOptions {
+  /** Absolute and without symbolic links. */
+  readonly stateDir: string;
+  /** Names looked up in the PATH, or absolute paths. */
+  readonly qemuBinary: string;
+  readonly qemuImgBinary: string;
+  readonly qemuNbdBinary: string;
+  readonly accelerator: 'auto' | 'kvm' | 'tcg';
+  /** Unprivileged user for QEMU's programs when the agent is root; null: run them as the agent. */
+  readonly runAs: string | null;
+  /** Address under which other hosts read this host's exports. */
+  readonly dataAddress: string;
+  /** Bearer token for fetching images. */
+  readonly secret: string;
+  /** A copy or download without progress is given up after this time, ms. */
+  readonly stallMs: number;
+  /** Limit of each incoming copy; null: none. */
+  readonly copyBytesPerSecond: number | null;
+  /** Base images that no guest uses are kept up to this many bytes. */
+  readonly unusedImageBytes: number;
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
+/** How long QEMU may take from its creation until it runs the guest, ms. */
+const START_LIMIT_MS = 30_000;
+const HEAVY_JOBS = 4;
+const HOUSEKEEPING_MS = 5000;
+const LOG_LIMIT = 1024 * 1024;
+/** Disk space that a new guest leaves free. */
+const SPARE_BYTES = 64 * 1024 * 1024;
+const ORPHAN_LIMIT_MS = 10_000;
+
+export class QemuHypervisor implements Hypervisor {
+  readonly #options: QemuOptions;
+  readonly #layout: Layout;
+  readonly #identity: Identity | null;
+  readonly #tools: DiskTools;
+  readonly #images: ImageCache;
+  readonly #exports: Exports;
+  readonly #processes = new Map<string, GuestProcess>();
+  readonly #heavy = new Semaphore(HEAVY_JOBS);
+  readonly #closing = new AbortController();
+  #housekeeping: Promise<void> = Promise.resolve();
+  #accelerator: Promise<'kvm' | 'tcg'> | null = null;
+  #knownVersion = 0;
+
+  private constructor(options: QemuOptions, layout: Layout, identity: Identity | null) {
+    this.#options = options;
+    this.#layout = layout;
+    this.#identity = identity;
+    this.#tools = { qemuImg: options.qemuImgBinary, identity };
+    const { clock, log, secret, stallMs, qemuNbdBinary, dataAddress, unusedImageBytes } = options;
+    const tools = this.#tools;
+    this.#images = new ImageCache({ layout, tools, clock, log, secret, stallMs, unusedLimitBytes: unusedImageBytes });
+    this.#exports = new Exports({ layout, qemuNbd: qemuNbdBinary, identity, dataAddress, clock, log });
+  }
+
+  /** Prepares the directories. Rejects when this machine cannot be served by this driver. */
+  static async open(options: QemuOptions): Promise<QemuHypervisor> {
+    if (process.arch !== 'x64') throw new Error(`QEMU guests are x86_64; this machine is ${process.arch}`);
+    const layout = new Layout(options.stateDir);
+    await mkdir(layout.guestsDir, { recursive: true });
+    await mkdir(layout.logsDir, { recursive: true, mode: 0o700 });
+    await chmod(layout.guestsDir, 0o711);
+    const identity = await chooseIdentity(options.runAs, layout.guestsDir, options.log);
+    const driver = new QemuHypervisor(options, layout, identity);
+    await driver.#images.open();
+    return driver;
+  }
+
+  async facts(): Promise<HypervisorFacts> {
+    const hypervisorVersion = await this.#version();
+    return {
+      hypervisorType: 'QEMU',
+      hypervisorVersion,
+      accelerator: await this.#chosenAccelerator(),
+      architecture: 'x86_64',
+    };
+  }
+
+  async recover(guests: ReadonlyMap<string, GuestBody>): Promise<void> {
+    for (const found of await listProcesses()) await this.#recoverProcess(found, guests);
+    for (const name of await readdir(this.#layout.guestsDir)) {
+      if (isUuid(name) && !guests.has(name)) await this.remove(name);
+    }
+    for (const [serverId, guest] of guests) {
+      await rm(this.#layout.partialDisk(serverId), { force: true });
+      if (guest.disk === 'missing') await rm(this.#layout.disk(serverId), { force: true });
+    }
+    this.#housekeeping = this.#keepHouse();
+  }
+
+  async prepare(serverId: string, spec: GuestSpec, disk: 'fresh' | 'incoming', job: JobControl): Promise<void> {
+    await this.#images.ensure(spec.image, job);
+    await this.#makeDirectory(serverId);
+    if (disk === 'incoming') return;
+    const { bavail, bsize } = await statfs(this.#layout.guestsDir);
+    if (bavail * bsize < SPARE_BYTES) throw new HypervisorError('no room for another disk');
+    const partial = this.#layout.partialDisk(serverId);
+    await rm(partial, { force: true });
+    const base = { name: this.#layout.imageFromGuest(spec.image), format: spec.image.format };
+    await createOverlay(this.#tools, partial, base, spec.rootBytes, job.signal);
+    await syncFile(partial);
+    await rename(partial, this.#layout.disk(serverId));
+    await syncDirectory(this.#layout.guestDir(serverId));
+  }
+
+  async spawn(serverId: string, spec: GuestSpec): Promise<void> {
+    const args = qemuArguments({
+      serverId,
+      spec,
+      accelerator: await this.#chosenAccelerator(),
+      diskPath: this.#layout.disk(serverId),
+      imagePath: this.#layout.image(spec.image),
+      pidFile: this.#layout.pidFile(serverId),
+    });
+    const guest = await GuestProcess.spawn(this.#options.qemuBinary, args, this.#identity, this.#place(serverId));
+    this.#processes.set(serverId, guest);
+    this.#options.log.info({ serverId, qemuPid: guest.ref.pid }, 'guest started');
+    void guest.gone.then(() => this.#options.log.info({ serverId, qemuPid: guest.ref.pid }, 'guest ended'));
+  }
+
+  async awaitRunning(serverId: string, job: JobControl): Promise<void> {
+    const guest = this.#processes.get(serverId);
+    if (!guest) throw new HypervisorError('the guest was not started');
+    await guest.awaitRunning(START_LIMIT_MS, job.signal);
+  }
+
+  running(serverId: string): boolean {
+    return this.#processes.get(serverId)?.isGone === false;
+  }
+
+  startedAt(serverId: string): number | null {
+    const guest = this.#processes.get(serverId);
+    return guest && !guest.isGone ? guest.startedAt : null;
+  }
+
+  async gone(serverId: string): Promise<void> {
+    await this.#processes.get(serverId)?.gone;
+  }
+
+  async pressPowerButton(serverId: string): Promise<void> {
+    await this.#processes.get(serverId)?.pressPowerButton();
+  }
+
+  async kill(serverId: string, flush: boolean): Promise<void> {
+    await this.#processes.get(serverId)?.kill(flush);
+  }
+
+  async openExport(serverId: string, saved: SavedExport | null): Promise<DiskExport> {
+    return this.#exports.open(serverId, saved);
+  }
+
+  async closeExport(serverId: string): Promise<void> {
+    await this.#exports.close(serverId);
+  }
+
+  async importDisk(serverId: string, spec: GuestSpec, source: DiskExport, job: JobControl): Promise<string> {
+    const { clock, stallMs, copyBytesPerSecond } = this.#options;
+    const options = { layout: this.#layout, tools: this.#tools, clock, stallMs, bytesPerSecond: copyBytesPerSecond };
+    await this.#makeDirectory(serverId);
+    return this.#heavy.run(async () => {
+      job.signal.throwIfAborted();
+      return importOverlay(options, serverId, spec, source, job);
+    });
+  }
+
+  async digest(serverId: string, job: JobControl): Promise<string> {
+    return this.#heavy.run(() => sha256File(this.#layout.disk(serverId), job));
+  }
+
+  async grow(serverId: string, rootBytes: number): Promise<void> {
+    await growOverlay(this.#tools, this.#layout.disk(serverId), rootBytes);
+    await syncFile(this.#layout.disk(serverId));
+  }
+
+  async remove(serverId: string): Promise<void> {
+    const guest = this.#processes.get(serverId);
+    if (guest && !guest.isGone) throw new HypervisorError('the guest still runs');
+    await guest?.detach();
+    this.#processes.delete(serverId);
+    await rm(this.#layout.guestDir(serverId), { recursive: true, force: true });
+    await rm(this.#layout.log(serverId), { force: true });
+    await syncDirectory(this.#layout.guestsDir);
+  }
+
+  async sweepImages(inUse: ReadonlySet<string>): Promise<void> {
+    await this.#images.sweep(inUse);
+  }
+
+  async console(serverId: string): Promise<string> {
+    return readConsole(this.#layout.guestDir(serverId));
+  }
+
+  async diskBytes(): Promise<number> {
+    const { blocks, bsize } = await statfs(this.#layout.guestsDir);
+    return blocks * bsize;
+  }
+
+  async close(): Promise<void> {
+    this.#closing.abort();
+    await this.#housekeeping;
+    await this.#exports.closeAll();
+    await this.#images.close();
+    for (const guest of this.#processes.values()) await guest.detach();
+  }
+
+  // ---- recovery -------------------------------------------------------------------------------------------------
+
+  async #recoverProcess(found: ProcessEntry, guests: ReadonlyMap<string, GuestBody>): Promise<void> {
+    const { log } = this.#options;
+    const serverId = this.#serverOf(found.argv);
+    if (serverId === null) return;
+    const isGuest = found.argv.includes(this.#layout.pidFile(serverId)) && found.argv.includes('-uuid');
+    if (isGuest && guests.has(serverId)) {
+      this.#processes.set(serverId, GuestProcess.adopt(found, this.#place(serverId)));
+      return;
+    }
+    const program = basename(found.argv[0] ?? '');
+    const helpers = [this.#options.qemuImgBinary, this.#options.qemuNbdBinary].map((path) => basename(path));
+    // Anything else that names one of our files is somebody's editor or pager.
+    if (!isGuest && !helpers.includes(program)) return;
+    log.warn({ serverId, foundPid: found.pid, program }, 'a process without an owner is killed');
+    signal(found, 'SIGKILL');
+    await this.#awaitEnd(found);
+  }
+
+  /** The server whose directory a command line names; null when none. */
+  #serverOf(argv: readonly string[]): string | null {
+    const prefix = `${this.#layout.guestsDir}/`;
+    for (const argument of argv) {
+      if (!argument.startsWith(prefix)) continue;
+      const name = argument.slice(prefix.length).split('/')[0] ?? '';
+      if (isUuid(name)) return name;
+    }
+    return null;
+  }
+
+  async #awaitEnd(process: ProcessEntry): Promise<void> {
+    const deadline = this.#options.clock.now() + ORPHAN_LIMIT_MS;
+    while (isAlive(process)) {
+      if (this.#options.clock.now() > deadline) throw new Error(`process ${process.pid} does not end`);
+      await this.#options.clock.sleep(20);
+    }
+  }
+
+  // ---- small things ---------------------------------------------------------------------------------------------
+
+  #place(serverId: string) {
+    return {
+      directory: this.#layout.guestDir(serverId),
+      logPath: this.#layout.log(serverId),
+      clock: this.#options.clock,
+    };
+  }
+
+  async #makeDirectory(serverId: string): Promise<void> {
+    const directory = this.#layout.guestDir(serverId);
+    await mkdir(directory, { recursive: true, mode: 0o700 });
+    if (this.#identity) await chown(directory, this.#identity.uid, this.#identity.gid);
+  }
+
+  async #chosenAccelerator(): Promise<'kvm' | 'tcg'> {
+    const { accelerator, qemuBinary, stateDir, log } = this.#options;
+    if (accelerator !== 'auto') return accelerator;
+    this.#accelerator ??= probeKvm({ qemuBinary, identity: this.#identity, romPath: join(stateDir, 'probe.bin') }).then(
+      (verdict) => {
+        log.info(verdict, 'accelerator chosen');
+        return verdict.accelerator;
+      },
+    );
+    return this.#accelerator;
+  }
+
+  /** As a number; 0 when the binary does not say. */
+  async #version(): Promise<number> {
+    if (this.#knownVersion > 0) return this.#knownVersion;
+    try {
+      const output = await run(this.#options.qemuBinary, ['--version'], { identity: this.#identity, timeoutMs: 5000 });
+      const [, major, minor, micro] = /version (\d+)\.(\d+)\.(\d+)/.exec(output) ?? [];
+      this.#knownVersion = Number(major ?? 0) * 1_000_000 + Number(minor ?? 0) * 1000 + Number(micro ?? 0);
+      return this.#knownVersion;
+    } catch (error) {
+      // A host with a broken hypervisor still answers: every start will say what is wrong with it.
+      this.#options.log.warn({ reason: messageOf(error) }, 'the hypervisor does not tell its version');
+      return 0;
+    }
+  }
+
+  async #keepHouse(): Promise<void> {
+    while (!this.#closing.signal.aborted) {
+      await this.#options.clock.sleep(HOUSEKEEPING_MS, this.#closing.signal);
+      for (const [serverId, guest] of this.#processes) {
+        if (!guest.isGone) await this.#keepGuest(serverId);
+      }
+    }
+  }
+
+  async #keepGuest(serverId: string): Promise<void> {
+    try {
+      await boundConsole(this.#layout.guestDir(serverId), CONSOLE_BYTES);
+      await boundLog(this.#layout.log(serverId));
+    } catch (error) {
+      // Tried again in a few seconds; one guest's trouble must not leave the others' files growing.
+      this.#options.log.warn({ serverId, reason: messageOf(error) }, 'housekeeping failed');
+    }
+  }
+}
+
+async function boundLog(path: string): Promise<void> {
+  const file = await openUntrusted(path, constants.O_RDWR);
+  if (file === null) return;
+  try {
+    if ((await file.stat()).size > LOG_LIMIT) await file.truncate(0);
+  } finally {
+    await file.close();
+  }
+}
+
+async function syncFile(path: string): Promise<void> {
+  const file = await openUntrusted(path, constants.O_RDWR);
+  if (file === null) throw new HypervisorError('the disk is not there');
+  try {
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+}

@@ -1,0 +1,71 @@
+// Where the QEMU driver keeps what, under the agent's state directory.
+//
+//   guests/<server id>/   the guest's user's own: disk.qcow2, disk.part (a copy under way), console.log, sockets, pid
+//   images/<sha256>.<format>   cached base images, read-only, written by the agent alone
+//   logs/<server id>.log  what QEMU said on its standard error since its last start (agent's own)
+//   probe.bin             the KVM probe's ROM
+//
+// Server ids and digests are checked by the contract's schema before they become part of a path.
+import { join } from 'node:path';
+import { invariant } from '../../lib/errors.ts';
+import { isUuid } from '../../lib/ids.ts';
+import type { BaseImage } from '../contract.ts';
+
+export class Layout {
+  /** Absolute, without symbolic links: it is compared with command lines after a restart. */
+  readonly stateDir: string;
+
+  constructor(stateDir: string) {
+    this.stateDir = stateDir;
+  }
+
+  get guestsDir(): string {
+    return join(this.stateDir, 'guests');
+  }
+
+  get imagesDir(): string {
+    return join(this.stateDir, 'images');
+  }
+
+  get logsDir(): string {
+    return join(this.stateDir, 'logs');
+  }
+
+  guestDir(serverId: string): string {
+    invariant(isUuid(serverId), 'a server id is a UUID');
+    return join(this.guestsDir, serverId);
+  }
+
+  disk(serverId: string): string {
+    return join(this.guestDir(serverId), 'disk.qcow2');
+  }
+
+  /** A disk that is being made or copied; worth nothing after a restart. */
+  partialDisk(serverId: string): string {
+    return join(this.guestDir(serverId), 'disk.part');
+  }
+
+  pidFile(serverId: string): string {
+    return join(this.guestDir(serverId), 'qemu.pid');
+  }
+
+  log(serverId: string): string {
+    return join(this.logsDir, `${serverId}.log`);
+  }
+
+  image(image: Pick<BaseImage, 'sha256' | 'format'>): string {
+    invariant(/^[0-9a-f]{64}$/.test(image.sha256), 'a digest is 64 hexadecimal digits');
+    return join(this.imagesDir, `${image.sha256}.${image.format}`);
+  }
+
+  /** As the overlay's header names its base: relative to the overlay, so that a state directory can be moved. */
+  imageFromGuest(image: Pick<BaseImage, 'sha256' | 'format'>): string {
+    return `../../images/${image.sha256}.${image.format}`;
+  }
+}
+
+export const QMP_SOCKET = 'qmp.sock';
+export const NBD_SOCKET = 'nbd.sock';
+export const CONSOLE_LOG = 'console.log';
+/** The part of the console before console.log was emptied. */
+export const CONSOLE_OLD = 'console.1.log';

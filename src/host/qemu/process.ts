@@ -1,0 +1,169 @@
+// One guest's QEMU process: started here, or found again after a restart of the agent.
+//
+// Theory of operation. QEMU is its own session leader and shares nothing with the agent but its log file, so it lives
+// on when the agent ends. A process is pid plus start time; it is gone when /proc says so (for an own child: when it has
+// been reaped). Found ones are looked at five times a second. QMP is connected when first needed and again when it was
+// lost; QEMU takes a new client as soon as the old one is gone.
+import { spawn } from 'node:child_process';
+import { closeSync, constants, openSync } from 'node:fs';
+import { readFile, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Clock } from '../../lib/clock.ts';
+import { HypervisorError } from '../hypervisor.ts';
+import { QMP_SOCKET } from './layout.ts';
+import type { Identity } from './privileges.ts';
+import { identify, isAlive, isCode, type ProcessRef, signal, startedAtMs } from './proc.ts';
+import { Qmp } from './qmp.ts';
+import { connectIn } from './sockets.ts';
+import { lastWords, PROGRAM_ENVIRONMENT } from './tools.ts';
+
+export interface ProcessPlace {
+  /** The guest's directory: QEMU's working directory, where its sockets are. */
+  readonly directory: string;
+  readonly logPath: string;
+  readonly clock: Clock;
+}
+
+const WATCH_MS = 200;
+const CONNECT_LIMIT_MS = 2000;
+/** QEMU writes its caches and exits within this time after SIGTERM, or is killed. */
+const FLUSH_MS = 2000;
+const KILL_LIMIT_MS = 10_000;
+const LOG_TAIL = 4096;
+
+export class GuestProcess {
+  readonly ref: ProcessRef;
+  readonly startedAt: number;
+  /** Resolves when the process is confirmed gone. */
+  readonly gone: Promise<void>;
+  isGone = false;
+  readonly #place: ProcessPlace;
+  readonly #detached = new AbortController();
+  #qmp: Promise<Qmp> | null = null;
+
+  private constructor(ref: ProcessRef, place: ProcessPlace, startedAt: number, gone: Promise<void>) {
+    this.ref = ref;
+    this.startedAt = startedAt;
+    this.#place = place;
+    this.gone = Promise.race([gone, this.#watch()]).then(() => {
+      this.isGone = true;
+    });
+  }
+
+  /** Creates the process; HypervisorError when the binary cannot be run at all. */
+  static async spawn(
+    binary: string,
+    args: readonly string[],
+    identity: Identity | null,
+    place: ProcessPlace,
+  ): Promise<GuestProcess> {
+    await rm(join(place.directory, QMP_SOCKET), { force: true });
+    const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | constants.O_APPEND;
+    const log = openSync(place.logPath, flags, 0o600);
+    try {
+      const child = spawn(binary, args, {
+        cwd: place.directory,
+        detached: true,
+        stdio: ['ignore', log, log],
+        env: PROGRAM_ENVIRONMENT,
+        ...identity,
+      });
+      const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()));
+      const failed = new Promise<Error>((resolve) => child.once('error', resolve));
+      if (child.pid === undefined) throw new HypervisorError(`${binary} cannot be run: ${(await failed).message}`);
+      // Even one that has ended already is still there as a zombie: nobody has reaped it in this turn of the loop.
+      const ref = identify(child.pid);
+      if (ref === null) throw new HypervisorError(`${binary} ended at once`);
+      child.unref();
+      return new GuestProcess(ref, place, place.clock.now(), exited);
+    } finally {
+      closeSync(log);
+    }
+  }
+
+  /** A process that an earlier agent started. */
+  static adopt(ref: ProcessRef, place: ProcessPlace): GuestProcess {
+    return new GuestProcess(ref, place, startedAtMs(ref), new Promise(() => undefined));
+  }
+
+  /** Resolves when QEMU runs the guest; HypervisorError with its last words when it exits or does not get there. */
+  async awaitRunning(limitMs: number, stop: AbortSignal): Promise<void> {
+    const { clock } = this.#place;
+    const deadline = clock.now() + limitMs;
+    for (;;) {
+      stop.throwIfAborted();
+      if (this.isGone) throw new HypervisorError(`QEMU ended: ${(await this.lastWords()) || 'without a word'}`);
+      const status = await this.#status();
+      if (status === 'running') return;
+      if (clock.now() > deadline) throw new HypervisorError(`QEMU does not run the guest (${status ?? 'no answer'})`);
+      await Promise.race([this.gone, clock.sleep(20, stop)]);
+    }
+  }
+
+  async pressPowerButton(): Promise<void> {
+    const qmp = await this.#connected();
+    await qmp.execute('system_powerdown');
+  }
+
+  /** Resolves when the process is gone. `flush`: QEMU may write its caches first. */
+  async kill(flush: boolean): Promise<void> {
+    const { clock } = this.#place;
+    if (flush && !this.isGone && signal(this.ref, 'SIGTERM')) {
+      await Promise.race([this.gone, clock.sleep(FLUSH_MS)]);
+    }
+    if (!this.isGone) signal(this.ref, 'SIGKILL');
+    await Promise.race([this.gone, clock.sleep(KILL_LIMIT_MS)]);
+    if (!this.isGone) throw new HypervisorError(`QEMU (process ${this.ref.pid}) does not end`);
+  }
+
+  /** Lets go of the process, which goes on running. */
+  async detach(): Promise<void> {
+    this.#detached.abort();
+    if (this.#qmp) await this.#qmp.then((qmp) => qmp.close(), ignoreFailedConnection);
+  }
+
+  /** What QEMU said last. */
+  async lastWords(): Promise<string> {
+    try {
+      return lastWords((await readFile(this.#place.logPath, 'utf8')).slice(-LOG_TAIL));
+    } catch (error) {
+      if (isCode(error, 'ENOENT')) return '';
+      throw error;
+    }
+  }
+
+  async #status(): Promise<string | null> {
+    try {
+      const qmp = await this.#connected();
+      const answer = (await qmp.execute('query-status')) as { status?: unknown };
+      return typeof answer.status === 'string' ? answer.status : null;
+    } catch (error) {
+      // Not listening yet, or just ending: the caller looks again until its limit.
+      if (error instanceof HypervisorError) return null;
+      throw error;
+    }
+  }
+
+  async #connected(): Promise<Qmp> {
+    if (this.#qmp) {
+      const known = await this.#qmp.catch(ignoreFailedConnection);
+      if (known && !known.isClosed) return known;
+    }
+    this.#qmp = connectIn(this.#place.directory, QMP_SOCKET).then((socket) => Qmp.attach(socket, CONNECT_LIMIT_MS));
+    return this.#qmp;
+  }
+
+  async #watch(): Promise<void> {
+    const { signal: detached } = this.#detached;
+    while (isAlive(this.ref)) {
+      await this.#place.clock.sleep(WATCH_MS, detached);
+      // Nobody looks any more: this promise then never resolves, because nothing is known.
+      if (detached.aborted) return new Promise(() => undefined);
+    }
+  }
+}
+
+/** The next use connects anew and reports its own failure. */
+function ignoreFailedConnection(): null {
+  return null;
+}

@@ -1,0 +1,64 @@
+import assert from 'node:assert/strict';
+import { mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { lockDirectory } from './lock.ts';
+import { DurableRecords, type GuestRecord, MemoryRecords } from './records.ts';
+import { SERVER } from './test-support.ts';
+
+const record: GuestRecord = { version: 1, serverId: SERVER, generation: 3, destroyedGeneration: 2, guest: null };
+
+describe('records', () => {
+  let directory: string;
+  before(async () => {
+    directory = await mkdtemp(join(tmpdir(), 'crosscell-records-'));
+  });
+  after(() => rm(directory, { recursive: true }));
+
+  test('are read back as they were written, by both stores', async () => {
+    for (const store of [new MemoryRecords(), new DurableRecords(join(directory, 'a'))]) {
+      assert.deepEqual(await store.load(), []);
+      await store.save(record);
+      await store.save({ ...record, generation: 4 });
+      assert.deepEqual(await store.load(), [{ ...record, generation: 4 }]);
+    }
+    assert.deepEqual(await readdir(join(directory, 'a')), [`${SERVER}.json`]);
+    assert.equal((await stat(join(directory, 'a', `${SERVER}.json`))).mode & 0o777, 0o600);
+  });
+
+  test('a save cut short leaves the record before it', async () => {
+    const store = new DurableRecords(join(directory, 'b'));
+    await store.load();
+    await store.save(record);
+    await writeFile(join(directory, 'b', `${SERVER}.json.new`), '{"version":1,');
+    assert.deepEqual(await store.load(), [record]);
+    assert.deepEqual(await readdir(join(directory, 'b')), [`${SERVER}.json`]);
+  });
+
+  const damaged = {
+    'cut short': '{"version":1,',
+    'another server’s': JSON.stringify({ ...record, serverId: '00000000-0000-4000-8000-000000000009' }),
+    'without its generation': JSON.stringify({ ...record, generation: undefined }),
+    'of a later version': JSON.stringify({ ...record, version: 2 }),
+  };
+  for (const [what, text] of Object.entries(damaged)) {
+    test(`a record that is ${what} stops the load and is named`, async () => {
+      const store = new DurableRecords(join(directory, 'c'));
+      await store.load();
+      await writeFile(join(directory, 'c', `${SERVER}.json`), text);
+      await assert.rejects(store.load(), new RegExp(`${SERVER}.json is damaged`));
+      await rm(join(directory, 'c'), { recursive: true });
+    });
+  }
+
+  test('a directory has one lock, which can be given back', async () => {
+    const lock = await lockDirectory(directory);
+    assert.ok(lock);
+    assert.equal(await lockDirectory(directory), null);
+    await lock.release();
+    const again = await lockDirectory(directory);
+    assert.ok(again);
+    await again.release();
+  });
+});

@@ -1,0 +1,184 @@
+// The HTTP edge: who is let in, what is refused, and what a client makes of answers that it does not get.
+import assert from 'node:assert/strict';
+import { createServer, type RequestListener } from 'node:http';
+import { after, before, describe, test } from 'node:test';
+import type { FastifyInstance } from 'fastify';
+import { systemClock } from '../lib/clock.ts';
+import { Agent } from './agent.ts';
+import { connectHost } from './client.ts';
+import { MemoryRecords } from './records.ts';
+import { BODY_LIMIT, HOST_HEADER } from './routes.ts';
+import { createHostServer, sameSecret } from './server.ts';
+import { SimulatedFabric, SimulatedHypervisor } from './simulated.ts';
+import { SERVER, SPEC, silent } from './test-support.ts';
+
+const SECRET = 'a-secret-of-the-fleet';
+const AUTH = { authorization: `Bearer ${SECRET}` };
+
+describe('server', () => {
+  let app: FastifyInstance;
+  let agent: Agent;
+  before(async () => {
+    const hypervisor = new SimulatedHypervisor({ clock: systemClock, fabric: new SimulatedFabric(), host: 'h' });
+    const resources = { vcpus: 4, memoryMb: 4096, diskGb: 100 };
+    const records = new MemoryRecords();
+    agent = await Agent.open({ name: 'h', clock: systemClock, hypervisor, records, resources, log: silent });
+    app = createHostServer({ host: agent, name: 'h', secret: SECRET, log: silent });
+  });
+  after(async () => {
+    await app.close();
+    await agent.close();
+  });
+  const put = (call: string, payload: unknown, headers: Record<string, string> = AUTH) =>
+    app.inject({ method: 'PUT', url: `/v1/guests/${SERVER}/${call}`, headers, payload: payload as object });
+
+  test('without the secret nothing is answered', async () => {
+    for (const authorization of ['', 'Bearer', `Bearer ${SECRET}x`, `Basic ${SECRET}`, SECRET]) {
+      const response = await app.inject({ method: 'GET', url: '/v1/heartbeat', headers: { authorization } });
+      assert.equal(response.statusCode, 401);
+    }
+    const fence = await put('fence', { generation: 99 }, {});
+    assert.equal(fence.statusCode, 401);
+    assert.equal((await put('fence', { generation: 1 })).statusCode, 200, 'the refused call had no effect');
+    assert.equal(sameSecret('Bearer a', 'Bearer a'), true);
+  });
+
+  test('a call meant for another host is not obeyed', async () => {
+    const response = await put('fence', { generation: 99 }, { ...AUTH, [HOST_HEADER]: 'other' });
+    assert.equal(response.statusCode, 421);
+    assert.equal((await put('fence', { generation: 1 }, { ...AUTH, [HOST_HEADER]: 'h' })).statusCode, 200);
+  });
+
+  const define = { generation: 1, spec: SPEC, disk: 'fresh' };
+  const bad: ReadonlyArray<readonly [string, string, unknown]> = [
+    ['an unknown field', 'definition', { ...define, more: 1 }],
+    ['an unknown field inside', 'definition', { ...define, spec: { ...SPEC, more: 1 } }],
+    ['a number as text', 'fence', { generation: '1' }],
+    ['generation zero', 'fence', { generation: 0 }],
+    ['half a generation', 'fence', { generation: 1.5 }],
+    ['no generation', 'power', { power: 'on', graceSeconds: 0 }],
+    ['an unknown power', 'power', { generation: 1, power: 'reset', graceSeconds: 0 }],
+    ['a patience of days', 'power', { generation: 1, power: 'off', graceSeconds: 999999 }],
+    ['an absurd size', 'disk-size', { generation: 1, rootBytes: 1e300 }],
+    ['a negative size', 'disk-size', { generation: 1, rootBytes: -1 }],
+    [
+      'an export with options in its host',
+      'import',
+      {
+        generation: 1,
+        source: { host: 'a,file=/etc', port: 1, name: '0'.repeat(32), sizeBytes: 1, allocatedBytes: 1 },
+      },
+    ],
+    [
+      'an image from a file',
+      'definition',
+      { ...define, spec: { ...SPEC, image: { ...SPEC.image, url: 'file:///x' } } },
+    ],
+    [
+      'a digest with a path',
+      'definition',
+      { ...define, spec: { ...SPEC, image: { ...SPEC.image, sha256: '../../x' } } },
+    ],
+    ['no object', 'fence', [1]],
+  ];
+  for (const [what, call, payload] of bad) {
+    test(`${what} is refused`, async () => {
+      const response = await put(call, payload);
+      assert.equal(response.statusCode, 400, response.body);
+      assert.equal(response.json().kind, 'refused');
+      assert.equal((await agent.guest(SERVER)).kind, 'absent');
+    });
+  }
+
+  test('a malformed id, a path in an id, an unknown call and an overlong body are refused', async () => {
+    const urls = [
+      '/v1/guests/x',
+      '/v1/guests/..%2f..%2fetc',
+      `/v1/guests/${SERVER.toUpperCase()}X`,
+      '/v1/nothing',
+      '/',
+    ];
+    for (const url of urls) {
+      const response = await app.inject({ method: 'GET', url, headers: AUTH });
+      assert.ok([400, 414].includes(response.statusCode), `${url} ${response.statusCode}`);
+    }
+    const long = await put('definition', { ...define, spec: { ...SPEC, name: 'x'.repeat(BODY_LIMIT) } });
+    assert.equal(long.statusCode, 413);
+    const broken = await app.inject({
+      method: 'PUT',
+      url: `/v1/guests/${SERVER}/fence`,
+      headers: { ...AUTH, 'content-type': 'application/json' },
+      payload: '{"generation":',
+    });
+    assert.equal(broken.statusCode, 400);
+  });
+
+  test('an unexpected error of the host is a 500 that claims nothing', async () => {
+    const original = agent.heartbeat;
+    agent.heartbeat = () => Promise.reject(new Error('a defect with details'));
+    const response = await app.inject({ method: 'GET', url: '/v1/heartbeat', headers: AUTH });
+    agent.heartbeat = original;
+    assert.equal(response.statusCode, 500);
+    assert.equal(response.json().kind, 'unreachable');
+    assert.doesNotMatch(response.body, /details/);
+  });
+});
+
+describe('client', () => {
+  async function against(listener: RequestListener, timeoutMs = 500) {
+    const server = createServer(listener);
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    const address = server.address();
+    const port = typeof address === 'object' && address ? address.port : 0;
+    try {
+      return await connectHost({ url: `http://127.0.0.1:${port}`, secret: SECRET, timeoutMs }).heartbeat();
+    } finally {
+      server.closeAllConnections();
+      server.close();
+    }
+  }
+
+  const answers: Record<string, RequestListener> = {
+    'an answer that never comes': () => undefined,
+    'a connection that breaks': (request) => request.socket.destroy(),
+    'an answer cut short': (_request, response) => {
+      response.writeHead(200, { 'content-length': 1000 }).write('{"agentId":');
+      setTimeout(() => response.destroy(), 20);
+    },
+    'an answer that is no JSON': (_request, response) => response.end('<html>'),
+    'an answer that breaks the contract': (_request, response) => response.end('{"agentId":"a","now":1}'),
+    'an answer with more than the contract': (_request, response) =>
+      response.end('{"agentId":"a","now":1,"guests":[],"more":1}'),
+    'a 404 that is not an agent’s': (_request, response) => response.writeHead(404).end('{"error":"not found"}'),
+    'a redirect': (_request, response) => response.writeHead(307, { location: '/v1/heartbeat' }).end(),
+    'a 500': (_request, response) => response.writeHead(500).end('oops'),
+  };
+  for (const [what, listener] of Object.entries(answers)) {
+    test(`${what} is unreachable`, async () => {
+      assert.equal((await against(listener)).kind, 'unreachable');
+    });
+  }
+
+  test('nobody there is unreachable', async () => {
+    const reply = await connectHost({ url: 'http://127.0.0.1:1', secret: SECRET }).heartbeat();
+    assert.equal(reply.kind, 'unreachable');
+    assert.match(reply.kind === 'unreachable' ? reply.reason : '', /ECONNREFUSED|bad port|fetch failed/);
+  });
+
+  test('a good answer is ok, and ids travel', async () => {
+    let seen: unknown;
+    const server = createServer((request, response) => {
+      seen = [request.headers['x-request-id'], request.headers['x-saga-id']];
+      response.end('{"agentId":"a","now":1,"guests":[]}');
+    });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    const address = server.address();
+    const port = typeof address === 'object' && address ? address.port : 0;
+    const context = () => ({ requestId: 'req-1', sagaId: 'saga-2' });
+    const reply = await connectHost({ url: `http://127.0.0.1:${port}/`, secret: SECRET, context }).heartbeat();
+    assert.equal(reply.kind, 'ok');
+    assert.deepEqual(seen, ['req-1', 'saga-2']);
+    server.closeAllConnections();
+    server.close();
+  });
+});

@@ -1,0 +1,251 @@
+// A hypervisor that keeps its guests in memory, so that the same agent serves simulated hosts: hundreds of them in one
+// process, without files, processes or real time.
+//
+// Theory of operation. A simulated disk is a list of words; its digest is the SHA-256 of that list. Every start of a
+// guest writes one word, so a copy that missed a run, or took one too many, shows in the digest. Exports are reached
+// through a fabric that the hosts of one simulation share, as real exports are reached through the network.
+// Nothing reads the wall clock; a copy takes bytes / copyBytesPerSecond on the injected clock, or no time at all.
+// A restarted agent finds its guests as the records describe them: those that were on are on, and a ready disk is
+// there, with its history cut down to the server's name.
+import { createHash } from 'node:crypto';
+import type { Clock } from '../lib/clock.ts';
+import { invariant } from '../lib/errors.ts';
+import type { DiskExport, GuestSpec } from './contract.ts';
+import { type Hypervisor, HypervisorError, type HypervisorFacts, type JobControl } from './hypervisor.ts';
+import type { GuestBody, SavedExport } from './records.ts';
+
+/** A root disk as far as a simulation cares. */
+interface SimulatedDisk {
+  words: string[];
+  virtualBytes: number;
+}
+
+interface SimulatedGuest {
+  disk: SimulatedDisk | null;
+  spec: GuestSpec | null;
+  startedAt: number | null;
+  exported: DiskExport | null;
+  output: string;
+  readonly onGone: Array<() => void>;
+}
+
+/** Where simulated hosts find each other's exports; one per simulation. */
+export class SimulatedFabric {
+  readonly #exports = new Map<string, SimulatedDisk>();
+  #nextPort = 1024;
+  #nextName = 1;
+
+  open(disk: SimulatedDisk, saved: SavedExport | null): SavedExport {
+    // Names count up instead of being random, so that a run can be repeated exactly.
+    const name = saved?.name ?? (this.#nextName++).toString(16).padStart(32, '0');
+    const port = saved?.port ?? 1024 + (this.#nextPort++ % 60000);
+    this.#exports.set(name, disk);
+    return { name, port };
+  }
+
+  close(name: string): void {
+    this.#exports.delete(name);
+  }
+
+  find(name: string): SimulatedDisk | undefined {
+    return this.#exports.get(name);
+  }
+}
+
+export interface SimulatedOptions {
+  readonly clock: Clock;
+  readonly fabric: SimulatedFabric;
+  /** Name of the host, also the address that its exports show. */
+  readonly host: string;
+  /** Size of a simulated overlay, which is what a copy moves. */
+  readonly overlayBytes?: number;
+  /** null: copies take no time. */
+  readonly copyBytesPerSecond?: number | null;
+  /** Whether the guest heeds its power button at once (else it ignores it and is killed at the deadline). */
+  readonly heedsPowerButton?: boolean;
+  /** Why the next start must fail; null: it succeeds. Asked at every start. */
+  readonly startFault?: (serverId: string) => string | null;
+}
+
+const DEFAULT_OVERLAY_BYTES = 64 * 1024 * 1024;
+/** A copy shows its progress this often on its way. */
+const COPY_STEPS = 10;
+/** 1 TiB: a simulated host never runs out of disk by itself. */
+const DISK_BYTES = 1024 ** 4;
+
+export class SimulatedHypervisor implements Hypervisor {
+  readonly #options: SimulatedOptions;
+  readonly #guests = new Map<string, SimulatedGuest>();
+
+  constructor(options: SimulatedOptions) {
+    this.#options = options;
+  }
+
+  async facts(): Promise<HypervisorFacts> {
+    return { hypervisorType: 'simulated', hypervisorVersion: 1000000, accelerator: 'none', architecture: 'x86_64' };
+  }
+
+  async recover(guests: ReadonlyMap<string, GuestBody>): Promise<void> {
+    for (const [serverId, body] of guests) {
+      const guest = this.#guest(serverId);
+      guest.spec = body.spec;
+      if (body.disk === 'ready' && guest.disk === null) guest.disk = newDisk(serverId, body.spec);
+      if (body.power === 'on' && body.startedAt !== null) guest.startedAt = body.startedAt;
+    }
+  }
+
+  async prepare(serverId: string, spec: GuestSpec, disk: 'fresh' | 'incoming', job: JobControl): Promise<void> {
+    const guest = this.#guest(serverId);
+    guest.spec = spec;
+    if (disk === 'fresh' && guest.disk === null) guest.disk = newDisk(serverId, spec);
+    job.progress(spec.image.sizeBytes, spec.image.sizeBytes);
+  }
+
+  async spawn(serverId: string, spec: GuestSpec): Promise<void> {
+    const guest = this.#guest(serverId);
+    invariant(guest.disk !== null, 'a guest is started with its disk');
+    invariant(guest.startedAt === null, 'a guest is started once');
+    const fault = this.#options.startFault?.(serverId) ?? null;
+    if (fault !== null) throw new HypervisorError(fault);
+    guest.spec = spec;
+    guest.startedAt = this.#options.clock.now();
+    guest.disk.words.push(`run ${guest.disk.words.length} on ${this.#options.host}`);
+    guest.output += `GUEST UP cpus=${spec.vcpus} mem_kb=${spec.memoryMb * 1024}\n`;
+  }
+
+  async awaitRunning(serverId: string): Promise<void> {
+    if (!this.running(serverId)) throw new HypervisorError('the guest stopped while it was being started');
+  }
+
+  running(serverId: string): boolean {
+    return this.startedAt(serverId) !== null;
+  }
+
+  startedAt(serverId: string): number | null {
+    return this.#guests.get(serverId)?.startedAt ?? null;
+  }
+
+  gone(serverId: string): Promise<void> {
+    const guest = this.#guests.get(serverId);
+    if (!guest || guest.startedAt === null) return Promise.resolve();
+    return new Promise((resolve) => guest.onGone.push(resolve));
+  }
+
+  async pressPowerButton(serverId: string): Promise<void> {
+    if (this.#options.heedsPowerButton ?? true) this.#end(serverId);
+  }
+
+  async kill(serverId: string): Promise<void> {
+    this.#end(serverId);
+  }
+
+  /** The guest stops by itself, as a guest that crashed or was shut down from inside. */
+  crash(serverId: string): void {
+    this.#end(serverId);
+  }
+
+  async openExport(serverId: string, saved: SavedExport | null): Promise<DiskExport> {
+    const guest = this.#guest(serverId);
+    const disk = this.#disk(guest);
+    if (guest.exported === null) {
+      const { name, port } = this.#options.fabric.open(disk, saved);
+      const sizeBytes = this.#options.overlayBytes ?? DEFAULT_OVERLAY_BYTES;
+      guest.exported = { host: this.#options.host, port, name, sizeBytes, allocatedBytes: sizeBytes };
+    }
+    return guest.exported;
+  }
+
+  async closeExport(serverId: string): Promise<void> {
+    const guest = this.#guests.get(serverId);
+    if (!guest?.exported) return;
+    this.#options.fabric.close(guest.exported.name);
+    guest.exported = null;
+  }
+
+  async importDisk(serverId: string, _spec: GuestSpec, source: DiskExport, job: JobControl): Promise<string> {
+    const rate = this.#options.copyBytesPerSecond ?? null;
+    if (rate !== null) {
+      const pause = (source.allocatedBytes / rate / COPY_STEPS) * 1000;
+      for (let step = 0; step < COPY_STEPS; step += 1) {
+        job.progress((source.allocatedBytes * step) / COPY_STEPS, source.allocatedBytes);
+        this.#reach(source);
+        await this.#options.clock.sleep(pause, job.signal);
+        job.signal.throwIfAborted();
+      }
+    }
+    const from = this.#reach(source);
+    const guest = this.#guest(serverId);
+    guest.disk = { words: [...from.words], virtualBytes: from.virtualBytes };
+    job.progress(source.allocatedBytes, source.allocatedBytes);
+    return digestOf(guest.disk);
+  }
+
+  async digest(serverId: string): Promise<string> {
+    return digestOf(this.#disk(this.#guest(serverId)));
+  }
+
+  async grow(serverId: string, rootBytes: number): Promise<void> {
+    const disk = this.#disk(this.#guest(serverId));
+    disk.virtualBytes = Math.max(disk.virtualBytes, rootBytes);
+  }
+
+  async remove(serverId: string): Promise<void> {
+    invariant(!this.running(serverId), 'a guest is removed when its process is gone');
+    this.#guests.delete(serverId);
+  }
+
+  async sweepImages(): Promise<void> {
+    // Images are not kept: a simulated disk has no base.
+  }
+
+  async console(serverId: string): Promise<string> {
+    return this.#guests.get(serverId)?.output ?? '';
+  }
+
+  async diskBytes(): Promise<number> {
+    return DISK_BYTES;
+  }
+
+  async close(): Promise<void> {
+    for (const serverId of this.#guests.keys()) await this.closeExport(serverId);
+  }
+
+  /** What is on the disk, for the invariants of a simulation; null when there is none. */
+  diskWords(serverId: string): readonly string[] | null {
+    return this.#guests.get(serverId)?.disk?.words ?? null;
+  }
+
+  #reach(source: DiskExport): SimulatedDisk {
+    const disk = this.#options.fabric.find(source.name);
+    if (!disk) throw new HypervisorError(`the copy failed: no export at ${source.host}:${source.port}`);
+    return disk;
+  }
+
+  #guest(serverId: string): SimulatedGuest {
+    const known = this.#guests.get(serverId);
+    if (known) return known;
+    const guest = { disk: null, spec: null, startedAt: null, exported: null, output: '', onGone: [] };
+    this.#guests.set(serverId, guest);
+    return guest;
+  }
+
+  #disk(guest: SimulatedGuest): SimulatedDisk {
+    invariant(guest.disk !== null, 'the agent knows that the disk is there');
+    return guest.disk;
+  }
+
+  #end(serverId: string): void {
+    const guest = this.#guests.get(serverId);
+    if (!guest || guest.startedAt === null) return;
+    guest.startedAt = null;
+    for (const resolve of guest.onGone.splice(0)) resolve();
+  }
+}
+
+function newDisk(serverId: string, spec: GuestSpec): SimulatedDisk {
+  return { words: [`disk of ${serverId} on ${spec.image.sha256}`], virtualBytes: spec.rootBytes };
+}
+
+function digestOf(disk: SimulatedDisk): string {
+  return createHash('sha256').update(disk.words.join('\n')).digest('hex');
+}

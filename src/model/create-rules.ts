@@ -1,0 +1,82 @@
+// The rules of creating a server from an image.
+//
+// Theory of operation. As in resize-rules.ts: facts in, first refusal out, in Nova's order (nova/compute/api.py:create,
+// _validate_and_build_base_options, _validate_flavor_image_nostatus; texts from servers.py:create).
+import { checkImageFits, checkLocalDisks, checkMinDisk, checkMinRam, checkZeroDiskFlavor } from './disk-rules.ts';
+import { checkFlavorAgainstImageProperties } from './flavor-image.ts';
+import { checkMetadata, checkName } from './names.ts';
+import type { Refusal } from './refusal.ts';
+import { badRequest, firstRefusal } from './refusal.ts';
+import type { OfferedFlavor } from './resize-rules.ts';
+import { checkFlavorEnabled, checkFlavorVisible } from './resize-rules.ts';
+import type { Actor } from './types.ts';
+import { isAdmin } from './types.ts';
+
+/** An image as the image service has it now. */
+export interface OfferedImage {
+  readonly id: string;
+  readonly name: string;
+  readonly status: 'queued' | 'saving' | 'active' | 'deleted' | 'killed' | 'deactivated';
+  readonly visibility: 'public' | 'community' | 'shared' | 'private';
+  readonly projectId: string;
+  readonly minDiskGb: number;
+  readonly minRamMb: number;
+  readonly virtualBytes: number;
+  readonly properties: Readonly<Record<string, string>>;
+}
+
+/** True if the actor may see and use the image. Sharing with single projects is not kept, so `shared` is `private`. */
+export function mayUseImage(image: OfferedImage, actor: Actor): boolean {
+  return (
+    isAdmin(actor) ||
+    image.projectId === actor.projectId ||
+    image.visibility === 'public' ||
+    image.visibility === 'community'
+  );
+}
+
+/** The image must be there and visible (400 at create, as in Nova) and active. */
+export function checkImageUsable(image: OfferedImage | null, actor: Actor): Refusal | null {
+  if (image === null || image.status === 'deleted' || !mayUseImage(image, actor)) {
+    return badRequest('Can not find requested image');
+  }
+  return image.status === 'active' ? null : badRequest(`Image ${image.id} is not active.`);
+}
+
+/** The key pair asked for must be there. */
+export function checkKeypairFound(keyName: string | null, found: boolean): Refusal | null {
+  return keyName !== null && !found ? badRequest('Invalid key_name provided.') : null;
+}
+
+export interface CreateFacts {
+  readonly actor: Actor;
+  readonly name: string;
+  readonly metadata: Readonly<Record<string, string>>;
+  readonly flavorRef: string;
+  readonly flavor: OfferedFlavor | null;
+  readonly image: OfferedImage | null;
+  readonly keyName: string | null;
+  readonly keyFound: boolean;
+}
+
+/** All rules of create but quota (see checkCreateQuota) and what the scheduler decides; null if it may begin. */
+export function checkCreate(facts: CreateFacts): Refusal | null {
+  const { actor, flavor, image } = facts;
+  const before = firstRefusal(
+    () => checkName(facts.name),
+    () => checkMetadata(facts.metadata),
+    () => checkFlavorVisible(facts.flavorRef, flavor, actor.projectId, isAdmin(actor)),
+    () => checkImageUsable(image, actor),
+  );
+  if (before !== null || flavor === null || image === null) return before;
+  return firstRefusal(
+    () => checkFlavorEnabled(flavor),
+    () => checkKeypairFound(facts.keyName, facts.keyFound),
+    () => checkMinRam(flavor, image.minRamMb),
+    () => checkImageFits(flavor, image.virtualBytes),
+    () => checkMinDisk(flavor, image.minDiskGb),
+    () => checkZeroDiskFlavor(actor, flavor),
+    () => checkFlavorAgainstImageProperties(flavor, image.properties, image.name),
+    () => checkLocalDisks(flavor),
+  );
+}

@@ -1,0 +1,131 @@
+// Addresses: MACs, IPv4 networks, and the pool a network hands out.
+//
+// Theory of operation. Addresses are 32-bit unsigned numbers inside and dotted text outside. A pool is derived from the
+// network's CIDR alone: the first host address is the gateway, the second the name server that user-mode networking
+// offers, the rest but the last (broadcast) are handed out, lowest free first. Who holds which address is the caller's
+// business; two callers at once are kept apart by a unique index, not here. Randomness is passed in.
+import { invariant } from '../lib/errors.ts';
+
+/** Nova's and Neutron's default prefix (base_mac fa:16:3e:00:00:00). */
+const MAC_PREFIX = 'fa:16:3e';
+
+/** A MAC address from three random bytes. */
+export function macAddress(random: Uint8Array): string {
+  invariant(random.length >= 3, 'a MAC address needs three random bytes');
+  return [MAC_PREFIX, ...Array.from(random.subarray(0, 3), (byte) => byte.toString(16).padStart(2, '0'))].join(':');
+}
+
+const MAC = /^([0-9a-f]{2})(:[0-9a-f]{2}){5}$/i;
+
+/** A MAC in lower case, or null; group (multicast) and all-zero addresses are no guest's address. */
+export function parseMac(text: string): string | null {
+  if (!MAC.test(text)) return null;
+  const mac = text.toLowerCase();
+  return (Number.parseInt(mac.slice(0, 2), 16) & 1) === 1 || mac === '00:00:00:00:00:00' ? null : mac;
+}
+
+const IPV4 = /^(0|[1-9]\d{0,2})\.(0|[1-9]\d{0,2})\.(0|[1-9]\d{0,2})\.(0|[1-9]\d{0,2})$/;
+
+/** The number of a dotted IPv4 address, or null. Leading zeros are refused: some readers take them for octal. */
+export function parseIpv4(text: string): number | null {
+  const match = IPV4.exec(text);
+  if (match === null) return null;
+  let value = 0;
+  for (const part of match.slice(1)) {
+    const octet = Number(part);
+    if (octet > 255) return null;
+    value = value * 256 + octet;
+  }
+  return value;
+}
+
+export function formatIpv4(address: number): string {
+  invariant(Number.isInteger(address) && address >= 0 && address <= 0xffff_ffff, `not an IPv4 address: ${address}`);
+  return [24, 16, 8, 0].map((shift) => (address >>> shift) & 255).join('.');
+}
+
+export interface Cidr {
+  readonly network: number;
+  /** 0–32. */
+  readonly prefix: number;
+  readonly broadcast: number;
+}
+
+/** A CIDR whose host bits are zero (`10.0.0.0/24`), or null. */
+export function parseCidr(text: string): Cidr | null {
+  const match = /^([0-9.]+)\/(0|[1-9]\d?)$/.exec(text);
+  const network = parseIpv4(match?.[1] ?? '');
+  const prefix = Number(match?.[2]);
+  if (network === null || !(prefix <= 32)) return null;
+  const size = 2 ** (32 - prefix);
+  return network % size === 0 ? { network, prefix, broadcast: network + size - 1 } : null;
+}
+
+export const formatCidr = (cidr: Cidr): string => `${formatIpv4(cidr.network)}/${cidr.prefix}`;
+
+export function contains(cidr: Cidr, address: number): boolean {
+  return address >= cidr.network && address <= cidr.broadcast;
+}
+
+/** What a network of this CIDR offers; all ends included. */
+export interface AddressPool {
+  readonly cidr: Cidr;
+  readonly gateway: number;
+  readonly dns: number;
+  readonly first: number;
+  readonly last: number;
+}
+
+/** The pool of a CIDR, or null when it is too small for a gateway, a name server and one guest (needs /29 or larger). */
+export function poolOf(cidr: Cidr): AddressPool | null {
+  if (cidr.prefix > 29) return null;
+  return { cidr, gateway: cidr.network + 1, dns: cidr.network + 2, first: cidr.network + 3, last: cidr.broadcast - 1 };
+}
+
+/**
+ * The lowest address of the pool that is not in `used`; null when all are. Costs one look per used address at most,
+ * however large the pool.
+ */
+export function nextFreeAddress(pool: AddressPool, used: ReadonlySet<number>): number | null {
+  for (let address = pool.first; address <= pool.last; address += 1) {
+    if (!used.has(address)) return address;
+  }
+  return null;
+}
+
+/** True if a tenant may ask for this address. */
+export function inPool(pool: AddressPool, address: number): boolean {
+  return address >= pool.first && address <= pool.last;
+}
+
+/** What QEMU's user-mode networking (`-netdev user`) is told, so that the guest's DHCP lease is its fixed address. */
+export interface UserNetwork {
+  readonly net: string;
+  /** The gateway that the guest sees. */
+  readonly host: string;
+  readonly dns: string;
+  /** The first lease; one guest on the network, so the only one. */
+  readonly dhcpstart: string;
+}
+
+/**
+ * Parameters for a guest's port; null if the texts are no addresses, or lie outside the network, or the guest's address
+ * is the network's own, the gateway's or the name server's.
+ */
+export function userNetwork(port: {
+  readonly ip: string;
+  readonly cidr: string;
+  readonly gateway: string;
+}): UserNetwork | null {
+  const cidr = parseCidr(port.cidr);
+  const ip = parseIpv4(port.ip);
+  const gateway = parseIpv4(port.gateway);
+  if (cidr === null || ip === null || gateway === null) return null;
+  const isHost = (address: number): boolean => address > cidr.network && address < cidr.broadcast;
+  if (!isHost(ip) || !isHost(gateway) || ip === gateway) return null;
+  // The name server must be an address of its own: the lowest host address that is neither.
+  let dns = cidr.network + 1;
+  while (dns === gateway || dns === ip) dns += 1;
+  if (!isHost(dns)) return null;
+  return { net: formatCidr(cidr), host: formatIpv4(gateway), dns: formatIpv4(dns), dhcpstart: formatIpv4(ip) };
+}

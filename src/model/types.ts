@@ -1,0 +1,130 @@
+// The words of the product as data. Pure types: what a flavor, a server, an image is, in the units OpenStack uses
+// (vCPUs, MiB of memory, GiB of disk). States are closed unions: match them exhaustively.
+
+/** An OpenStack flavor as a server remembers it: the snapshot outlives the flavor itself. */
+export interface Flavor {
+  /** The id users see and send as flavorRef. */
+  readonly flavorId: string;
+  readonly name: string;
+  readonly vcpus: number;
+  readonly memoryMb: number;
+  readonly rootGb: number;
+  readonly ephemeralGb: number;
+  readonly swapMb: number;
+  readonly extraSpecs: Readonly<Record<string, string>>;
+}
+
+/** What a server remembers of the image it was made from. */
+export interface ImageSnapshot {
+  readonly id: string;
+  readonly minDiskGb: number;
+  readonly minRamMb: number;
+  readonly properties: Readonly<Record<string, string>>;
+}
+
+/** Nova's vm_state values that this product uses. */
+export type VmState = 'building' | 'active' | 'stopped' | 'resized' | 'error' | 'deleted';
+
+/** Nova's task_state values that this product uses; null: nothing is going on. */
+export type TaskState =
+  | 'scheduling'
+  | 'spawning'
+  | 'powering-on'
+  | 'powering-off'
+  | 'rebooting'
+  | 'rebooting_hard'
+  | 'resize_prep'
+  | 'resize_migrating'
+  | 'resize_migrated'
+  | 'resize_finish'
+  | 'resize_reverting'
+  | 'deleting';
+
+/** Nova's power_state codes (nova/compute/power_state.py). */
+export const POWER_STATE = { NOSTATE: 0, RUNNING: 1, SHUTDOWN: 4 } as const;
+export type PowerState = (typeof POWER_STATE)[keyof typeof POWER_STATE];
+
+export type MigrationType = 'resize' | 'migration';
+export type MigrationStatus =
+  | 'pre-migrating'
+  | 'migrating'
+  | 'post-migrating'
+  | 'finished'
+  | 'confirming'
+  | 'confirmed'
+  | 'reverting'
+  | 'reverted'
+  | 'error';
+
+/** Amounts of Placement's resource classes; absent means zero. */
+export interface Resources {
+  readonly VCPU?: number;
+  readonly MEMORY_MB?: number;
+  readonly DISK_GB?: number;
+}
+export type ResourceClass = keyof Resources;
+export const RESOURCE_CLASSES: readonly ResourceClass[] = ['VCPU', 'MEMORY_MB', 'DISK_GB'];
+
+/** What a provider has of one class. Capacity = (total - reserved) * allocationRatio. */
+export interface Inventory {
+  readonly total: number;
+  readonly reserved: number;
+  readonly allocationRatio: number;
+}
+
+/** Who asks: taken from the token, passed to every use case. */
+export interface Actor {
+  readonly userId: string;
+  readonly projectId: string;
+  readonly roles: readonly string[];
+  readonly requestId: string;
+}
+export const isAdmin = (actor: Actor): boolean => actor.roles.includes('admin');
+
+/** A definite no to a request: the HTTP status and the sentence that OpenStack's API gives. */
+export interface Refusal {
+  readonly code: 400 | 403 | 404 | 406 | 409 | 413 | 503;
+  readonly message: string;
+}
+
+/** A fault as the API shows it. */
+export interface Fault {
+  readonly code: number;
+  readonly message: string;
+  readonly details: string | null;
+  readonly createdAt: number;
+}
+
+/** A server as its home cell records it. Times in milliseconds since the Unix epoch. */
+export interface Server {
+  readonly id: string;
+  readonly name: string;
+  readonly hostname: string;
+  readonly description: string | null;
+  readonly projectId: string;
+  readonly userId: string;
+  readonly image: ImageSnapshot;
+  readonly flavor: Flavor;
+  readonly oldFlavor: Flavor | null;
+  readonly vmState: VmState;
+  readonly taskState: TaskState | null;
+  readonly oldVmState: 'active' | 'stopped' | null;
+  readonly powerState: PowerState;
+  readonly progress: number;
+  readonly sagaId: string | null;
+  readonly host: string | null;
+  readonly zone: string | null;
+  readonly requestedZone: string | null;
+  readonly keyName: string | null;
+  readonly metadata: Readonly<Record<string, string>>;
+  readonly tags: readonly string[];
+  readonly locked: boolean;
+  readonly lockedReason: string | null;
+  readonly diskConfig: 'AUTO' | 'MANUAL';
+  readonly reservationId: string;
+  readonly fault: Fault | null;
+  readonly createdAt: number;
+  readonly updatedAt: number;
+  readonly launchedAt: number | null;
+  readonly deletedAt: number | null;
+}

@@ -1,0 +1,83 @@
+// Carrying a server's records from one cell into another, and changing its home.
+//
+// The record is frozen (user edits are refused for an instant), copied with its history, and then one row, the mapping,
+// says that the copy counts. What is left in the former home is deleted for good, so that a later move back meets no
+// duplicate. What travels is declared in store/travel.ts. A move inside one cell passes through here without effect.
+
+import type { CellTables } from '../store/cell-schema.ts';
+import { TRAVEL } from '../store/travel.ts';
+import { inCell, notFenced, ownsSaga } from './fencing.ts';
+import type { StepContext, StepOutcome } from './move.ts';
+
+/** No user edit changes the record until it is thawed: by the undo, or on its arrival. */
+export async function freeze<S>(c: StepContext<S>, from: string, to: string): Promise<StepOutcome<S>> {
+  if (from === to) return { kind: 'done', note: 'same cell' };
+  return setFrozen(c, from, 1);
+}
+
+export async function thaw<S>(c: StepContext<S>, from: string, to: string): Promise<StepOutcome<S>> {
+  if (from === to) return { kind: 'done', note: 'same cell' };
+  return setFrozen(c, from, 0);
+}
+
+async function setFrozen<S>(c: StepContext<S>, cellId: string, frozen: 0 | 1): Promise<StepOutcome<S>> {
+  const cell = await c.p.stores.cell(cellId);
+  await cell
+    .updateTable('servers')
+    .set({ frozen })
+    .where('id', '=', c.serverId)
+    .where('saga_id', '=', c.saga.id)
+    .where(notFenced(c))
+    .execute();
+  return { kind: 'done' };
+}
+
+/** The target cell holds the same record and history as the source cell, whatever it held before. */
+export async function copyRecords<S>(c: StepContext<S>, from: string, to: string): Promise<StepOutcome<S>> {
+  if (from === to) return { kind: 'done', note: 'same cell' };
+  const source = await c.p.stores.cell(from);
+  const server = await source
+    .selectFrom('servers')
+    .select(Object.keys(TRAVEL.servers) as (keyof CellTables['servers'])[])
+    .where('id', '=', c.serverId)
+    .where('saga_id', '=', c.saga.id)
+    .executeTakeFirst();
+  if (!server) return { kind: 'failed', reason: 'the record is not there to be copied', final: true };
+  const actions = await source
+    .selectFrom('server_actions')
+    .select(Object.keys(TRAVEL.server_actions) as (keyof CellTables['server_actions'])[])
+    .where('server_id', '=', c.serverId)
+    .execute();
+  const target = await c.p.stores.cell(to);
+  await inCell(target, c, async (trx) => {
+    await trx.deleteFrom('server_actions').where('server_id', '=', c.serverId).execute();
+    await trx.deleteFrom('servers').where('id', '=', c.serverId).execute();
+    await trx.insertInto('servers').values(server).execute();
+    if (actions.length > 0) await trx.insertInto('server_actions').values(actions).execute();
+  });
+  return { kind: 'done' };
+}
+
+/** No record of the server is left in `cellId`, which is not its home (any more, or not yet). */
+export async function dropRecords<S>(c: StepContext<S>, cellId: string, home: string): Promise<StepOutcome<S>> {
+  if (cellId === home) return { kind: 'done', note: 'same cell' };
+  const cell = await c.p.stores.cell(cellId);
+  await inCell(cell, c, async (trx) => {
+    await trx.deleteFrom('server_actions').where('server_id', '=', c.serverId).execute();
+    await trx.deleteFrom('servers').where('id', '=', c.serverId).execute();
+  });
+  return { kind: 'done' };
+}
+
+/** The pivot: one row says where the server lives. Refused definitely only when a newer generation has written it. */
+export async function switchHome<S>(c: StepContext<S>, to: string): Promise<StepOutcome<S>> {
+  const { numUpdatedRows } = await c.p.stores.global
+    .updateTable('server_mappings')
+    .set({ cell_id: to, generation: c.generation })
+    .where('server_id', '=', c.serverId)
+    .where('generation', '<=', c.generation)
+    .where('deleted_at', 'is', null)
+    .where(ownsSaga(c))
+    .executeTakeFirst();
+  return numUpdatedRows === 1n ? { kind: 'done' } : { kind: 'fenced' };
+}

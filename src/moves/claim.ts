@@ -1,0 +1,77 @@
+// Taking hold of a server, and letting go of it: the first and the last step of every saga.
+//
+// The unique index over active sagas makes sure that one saga at a time works on a server; the record's task_state and
+// saga_id are what users see of it. Both writes below are compare-and-set on saga_id, so that they may be repeated and
+// can never touch a server that some other saga holds. The instance action has the saga's id: one row per saga.
+import type { Updateable } from 'kysely';
+import type { TaskState, VmState } from '../model/types.ts';
+import type { CellTables } from '../store/cell-schema.ts';
+import { inCell, notFenced } from './fencing.ts';
+import type { StepContext, StepOutcome } from './move.ts';
+
+export interface ActionState {
+  readonly actor: { readonly userId: string; readonly projectId: string };
+}
+
+/** Sets task and saga on the record in its home, and opens the instance action. */
+export async function takeHold<S extends ActionState>(
+  c: StepContext<S>,
+  cellId: string,
+  action: string,
+  task: TaskState | null,
+  from: readonly VmState[],
+): Promise<StepOutcome<S>> {
+  const cell = await c.p.stores.cell(cellId);
+  const now = c.p.clock.now();
+  const { numUpdatedRows } = await cell
+    .updateTable('servers')
+    .set({ task_state: task, saga_id: c.saga.id, updated_at: now })
+    .where('id', '=', c.serverId)
+    .where('deleted_at', 'is', null)
+    .where((eb) =>
+      eb.or([eb('saga_id', '=', c.saga.id), eb.and([eb('saga_id', 'is', null), eb('vm_state', 'in', from)])]),
+    )
+    .where(notFenced(c))
+    .executeTakeFirst();
+  if (numUpdatedRows === 0n) {
+    return { kind: 'failed', reason: `the server is in no state to ${action}`, final: true };
+  }
+  await cell
+    .insertInto('server_actions')
+    .values({
+      id: c.saga.id,
+      server_id: c.serverId,
+      action,
+      request_id: c.saga.requestId,
+      user_id: c.s.actor.userId,
+      project_id: c.s.actor.projectId,
+      saga_id: c.saga.id,
+      message: null,
+      started_at: now,
+      finished_at: null,
+    })
+    .onConflict((conflict) => conflict.column('id').doNothing())
+    .execute();
+  return { kind: 'done' };
+}
+
+/** Changes the record, clears task and saga, and closes the instance action. `message`: null when all went well. */
+export async function letGo<S>(
+  c: StepContext<S>,
+  cellId: string,
+  change: Updateable<CellTables['servers']>,
+  message: string | null,
+): Promise<StepOutcome<S>> {
+  const cell = await c.p.stores.cell(cellId);
+  const now = c.p.clock.now();
+  await inCell(cell, c, async (trx) => {
+    await trx.updateTable('server_actions').set({ finished_at: now, message }).where('id', '=', c.saga.id).execute();
+    await trx
+      .updateTable('servers')
+      .set({ ...change, task_state: null, saga_id: null, frozen: 0, updated_at: now })
+      .where('id', '=', c.serverId)
+      .where('saga_id', '=', c.saga.id)
+      .execute();
+  });
+  return { kind: 'done' };
+}

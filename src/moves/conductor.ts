@@ -1,0 +1,103 @@
+// The conductor of this process: drives sagas with the effects of the moves.
+//
+// A takeover raises the generation at every party before the first effect: in both cells' databases, at both hosts and at
+// the ports. A cell's database must be reached for that, or the saga is left for later; a host that cannot be reached
+// is fenced by the first effect that does reach it, for the step at the cursor is the only one that the conductor before
+// can still be at.
+import { fencePorts } from '../control/network.ts';
+import type { Platform } from '../control/platform.ts';
+import { messageOf } from '../lib/errors.ts';
+import { type Effects, type RunningDriver, startDriver } from '../saga/driver.ts';
+import type { Row } from '../saga/types.ts';
+import { sqlSagaStore } from '../store/sagas.ts';
+import { contextOf, outcomeOf } from './context.ts';
+import { startRequestedDeletes } from './delete.ts';
+import { raiseInCell } from './fencing.ts';
+import { findDefinition, findMove } from './registry.ts';
+
+export interface ConductorOptions {
+  readonly owner: string;
+  readonly lanes: number;
+  readonly leaseMs: number;
+  readonly idleMs: number;
+}
+
+export const startConductor = (p: Platform, options: ConductorOptions): RunningDriver =>
+  startDriver({
+    store: sqlSagaStore(p.stores.global, p.clock),
+    effects: moveEffects(p),
+    definitions: findDefinition,
+    clock: p.clock,
+    ...options,
+  });
+
+/** The effects of all moves, for a driver or a simulation. */
+export function moveEffects(p: Platform): Effects {
+  return {
+    async run(row, step, direction) {
+      const c = contextOf(p, row);
+      const started = p.clock.now();
+      const outcome = await outcomeOf(p, row, () => findMove(row.definition, row.version).run(c, step.name, direction));
+      if (outcome.kind !== 'pending') {
+        const detail = outcome.kind === 'failed' ? { reason: outcome.reason } : {};
+        const line = {
+          move: row.definition,
+          step: step.name,
+          direction,
+          outcome: outcome.kind,
+          ms: p.clock.now() - started,
+          ...detail,
+        };
+        c.log[outcome.kind === 'failed' ? 'warn' : 'info'](line, `${direction} ${step.name}: ${outcome.kind}`);
+      }
+      return outcome;
+    },
+
+    raise: (row) => raiseEverywhere(p, row),
+
+    async ended(row) {
+      p.log.info(
+        {
+          saga: row.id,
+          server: row.key,
+          request: row.requestId,
+          move: row.definition,
+          status: row.status,
+          reason: row.reason,
+        },
+        `${row.definition}: ${row.status}`,
+      );
+      await startRequestedDeletes(p, row.key);
+    },
+
+    unexpected(row, what, error) {
+      p.log.error({ err: error, ...(row ? { saga: row.id, server: row.key } : {}) }, `${what}: ${messageOf(error)}`);
+    },
+  };
+}
+
+async function raiseEverywhere(p: Platform, row: Row): Promise<void> {
+  const c = contextOf(p, row);
+  const hosts = [...new Set(findMove(row.definition, row.version).parties(row.state))];
+  for (const cellId of await cellsOf(p, row.key, hosts)) await raiseInCell(await p.stores.cell(cellId), c);
+  await fencePorts(p.stores.global, row.key, row.fence);
+  for (const name of hosts) {
+    const reply = await (await p.host(name)).fence(row.key, { generation: row.fence });
+    if (reply.kind !== 'ok') c.log.warn({ host: name, reply }, 'a host was not fenced at takeover');
+  }
+  c.log.info({ move: row.definition, generation: row.fence }, 'saga taken over');
+}
+
+/** The server's home and the cells of the hosts. */
+async function cellsOf(p: Platform, serverId: string, hosts: readonly string[]): Promise<Set<string>> {
+  const mapping = await p.stores.global
+    .selectFrom('server_mappings')
+    .select('cell_id')
+    .where('server_id', '=', serverId)
+    .executeTakeFirst();
+  const rows =
+    hosts.length === 0
+      ? []
+      : await p.stores.global.selectFrom('hosts').select('cell_id').where('name', 'in', hosts).execute();
+  return new Set([...(mapping ? [mapping.cell_id] : []), ...rows.map((row) => row.cell_id)]);
+}

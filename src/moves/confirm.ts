@@ -1,0 +1,128 @@
+// Confirm: the resize is kept; what the source still holds is given back.
+//
+// VERIFY_RESIZE → ACTIVE|SHUTOFF. Nothing here can be undone and nothing needs to be: every step only takes away what
+// the server no longer uses. A source host that is down does not hold it up: its clean-up is owed.
+import { hostIsUp } from '../control/hosts.ts';
+import { dueConfirmations, type Migration, openMigration, updateMigration } from '../control/migrations.ts';
+import { unbindPorts } from '../control/network.ts';
+import { release } from '../control/placement.ts';
+import type { Platform } from '../control/platform.ts';
+import { invariant } from '../lib/errors.ts';
+import { newRequestId } from '../lib/ids.ts';
+import { checkConfirm } from '../model/resize-rules.ts';
+import { type Actor, isAdmin, type Refusal } from '../model/types.ts';
+import { letGo, takeHold } from './claim.ts';
+import { destroyOrOwe } from './hosts.ts';
+import type { Move } from './move.ts';
+import { inGlobal, unlessFenced } from './outcomes.ts';
+import { movable, type Owner, stateOf } from './resize.ts';
+import { startMove } from './start.ts';
+
+export interface ConfirmState {
+  readonly actor: Owner;
+  readonly migrationId: string;
+  readonly homeCellId: string;
+  readonly sourceHost: string;
+  /** vm_state to return to. */
+  readonly returnTo: 'active' | 'stopped';
+}
+
+const FORWARD = 'forward only: it takes away what is no longer used';
+
+export const CONFIRM: Move<ConfirmState> = {
+  name: 'confirm',
+  version: 1,
+  pivot: 'take hold',
+  parties: (s) => [s.sourceHost],
+  steps: [
+    {
+      // The user goes on seeing VERIFY_RESIZE: there is no status for confirming.
+      step: 'take hold',
+      do: (c) => takeHold(c, c.s.homeCellId, 'confirmResize', null, ['resized']),
+      undo: (c) => letGo(c, c.s.homeCellId, {}, 'Error'),
+    },
+    {
+      step: 'mark confirming',
+      do: (c) =>
+        inGlobal(c, (trx) =>
+          updateMigration(trx, c.s.migrationId, { status: 'confirming', saga_id: c.saga.id }, c.p.clock.now()),
+        ),
+      undo: FORWARD,
+    },
+    {
+      step: 'clean source',
+      do: (c) => destroyOrOwe(c, c.s.sourceHost, 'source of a confirmed move'),
+      undo: FORWARD,
+    },
+    {
+      step: 'unbind source ports',
+      do: async (c) => unlessFenced(await unbindPorts(c.p.stores.global, c.serverId, c.s.sourceHost, c.generation)),
+      undo: FORWARD,
+    },
+    {
+      step: 'release source room',
+      do: (c) => inGlobal(c, (trx) => release(trx, c.s.migrationId)),
+      undo: FORWARD,
+    },
+    {
+      step: 'close migration',
+      do: (c) =>
+        inGlobal(c, (trx) =>
+          updateMigration(trx, c.s.migrationId, { status: 'confirmed', confirm_at: null }, c.p.clock.now()),
+        ),
+      undo: FORWARD,
+    },
+    {
+      step: 'let go',
+      do: (c) => letGo(c, c.s.homeCellId, { vm_state: c.s.returnTo, old_vm_state: null, old_flavor_json: null }, null),
+      undo: FORWARD,
+    },
+  ],
+};
+
+/** Keeps the resize. 409 when the server is not resized or its source host is down, 400 without a finished migration. */
+export async function confirmResize(p: Platform, actor: Actor, serverId: string): Promise<Refusal | null> {
+  const found = await movable(p, serverId);
+  if ('code' in found) return found;
+  const { server, cellId } = found;
+  const migration = await openMigration(p.stores.global, serverId);
+  const sourceUp = migration !== null && (await hostIsUp(p, migration.sourceHost));
+  const refusal = checkConfirm(stateOf(server), isAdmin(actor), migration?.status ?? null, sourceUp);
+  if (refusal) return refusal;
+  invariant(migration, 'checkConfirm refuses without a migration');
+  return startMove(
+    p,
+    {
+      move: CONFIRM,
+      serverId,
+      actor,
+      state: {
+        actor: { userId: actor.userId, projectId: actor.projectId },
+        migrationId: migration.uuid,
+        homeCellId: cellId,
+        sourceHost: migration.sourceHost,
+        returnTo: server.oldVmState ?? 'active',
+      },
+    },
+    'confirmResize',
+  );
+}
+
+/** How many overdue resizes one round confirms. */
+const BATCH = 20;
+
+/** Confirms resizes that have waited longer than the window. One that cannot be confirmed now is tried next round. */
+export async function confirmOverdue(p: Platform): Promise<void> {
+  for (const migration of await dueConfirmations(p, BATCH)) {
+    const refusal = await confirmResize(p, systemActor(migration), migration.serverId);
+    if (refusal) p.log.warn({ server: migration.serverId, refusal }, 'a resize could not be confirmed by itself');
+    else p.log.info({ server: migration.serverId }, 'resize confirmed: its window is over');
+  }
+}
+
+const systemActor = (migration: Migration): Actor => ({
+  userId: migration.userId,
+  projectId: migration.projectId,
+  roles: ['admin'],
+  requestId: newRequestId(),
+});

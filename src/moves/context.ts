@@ -1,0 +1,31 @@
+// What a step gets to see, and what becomes of what it throws.
+
+import type { Platform } from '../control/platform.ts';
+import { messageOf } from '../lib/errors.ts';
+import type { Outcome, Row, State } from '../saga/types.ts';
+import { CellDown } from '../store/stores.ts';
+import { Fenced } from './fencing.ts';
+import type { StepContext } from './move.ts';
+
+export const contextOf = (p: Platform, row: Row): StepContext<State> => ({
+  p,
+  saga: row,
+  s: row.state,
+  generation: row.fence,
+  serverId: row.key,
+  log: p.log.child({ saga: row.id, server: row.key, request: row.requestId }),
+  host: (name) => p.host(name, { requestId: row.requestId, sagaId: row.id }),
+});
+
+/** Runs an effect. Whatever it throws is a failure that may pass: the step is tried again, or undone. */
+export async function outcomeOf(p: Platform, row: Row, effect: () => Promise<Outcome>): Promise<Outcome> {
+  try {
+    return await effect();
+  } catch (error) {
+    if (error instanceof Fenced) return { kind: 'fenced' };
+    const reason = messageOf(error);
+    if (error instanceof CellDown) return { kind: 'failed', reason, final: false };
+    p.log.error({ err: error, saga: row.id, server: row.key, request: row.requestId }, 'unexpected error in a step');
+    return { kind: 'failed', reason, final: false };
+  }
+}

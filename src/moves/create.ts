@@ -1,0 +1,377 @@
+// Create: a server is scheduled, claimed and written down while the user waits, and then made by a saga.
+//
+// BUILD → ACTIVE | ERROR. The request's transaction claims the host's room, makes home and ports and starts the saga: so
+// the quota and the room hold for what is under way. A server that finds no host is written down too, in ERROR with the
+// reason, as Nova's users expect. A build that fails gives everything back and leaves the record in ERROR.
+import type { Transaction } from 'kysely';
+import { findFlavor } from '../control/flavors.ts';
+import { findImage } from '../control/images.ts';
+import { findKeypair } from '../control/keypairs.ts';
+import { createPortForServer, deletePortsOfServer } from '../control/network.ts';
+import { release } from '../control/placement.ts';
+import type { Platform } from '../control/platform.ts';
+import { quotaOf } from '../control/quota.ts';
+import { plainFlavor, rowOf } from '../control/records.ts';
+import { chooseHost } from '../control/scheduling.ts';
+import { invariant } from '../lib/errors.ts';
+import { newId } from '../lib/ids.ts';
+import { checkCreate } from '../model/create-rules.ts';
+import { hostnameOf } from '../model/names.ts';
+import { checkCreateQuota, checkMetadataQuota } from '../model/quota.ts';
+import { type Actor, type Flavor, POWER_STATE, type Refusal, type Server } from '../model/types.ts';
+import type { Row } from '../saga/types.ts';
+import type { GlobalTables } from '../store/global-schema.ts';
+import { letGo } from './claim.ts';
+import { inCell, ownsSaga } from './fencing.ts';
+import { destroyOrOwe, jobOutcome } from './hosts.ts';
+import type { Move, StepContext } from './move.ts';
+import { done, inGlobal } from './outcomes.ts';
+import { powerOn } from './power-effects.ts';
+import type { Owner, Place } from './resize.ts';
+import { guestSpec } from './spec.ts';
+import { insertLeased, type Start, takeFirstStep } from './start.ts';
+
+export interface CreateState {
+  readonly actor: Owner;
+  readonly place: Place;
+  readonly flavor: Flavor;
+  readonly imageId: string;
+  /** The record as it is written first. */
+  readonly server: Server;
+}
+
+type C = StepContext<CreateState>;
+
+export const CREATE: Move<CreateState> = {
+  name: 'create',
+  version: 1,
+  pivot: 'let go',
+  parties: (s) => [s.place.host],
+  steps: [
+    {
+      // Undone to ERROR with the reason: the user asked for a server and must be told what became of it.
+      step: 'write record',
+      do: writeRecord,
+      undo: (c) =>
+        letGo(c, c.s.place.cellId, { vm_state: 'error', host: null, zone: null, fault_json: faultOf(c) }, 'Error'),
+    },
+    {
+      step: 'reserve room and ports',
+      do: async () => done, // made in the transaction that made the saga
+      undo: (c) =>
+        inGlobal(c, async (trx) => {
+          await release(trx, c.serverId);
+          await deletePortsOfServer(trx, c.serverId);
+        }),
+    },
+    {
+      step: 'prepare host',
+      do: async (c) => {
+        const spec = await guestSpec(c.p, c.serverId, c.s.imageId, c.s.flavor);
+        const host = await c.host(c.s.place.host);
+        return jobOutcome(await host.define(c.serverId, { generation: c.generation, spec, disk: 'fresh' }));
+      },
+      undo: (c) => destroyOrOwe(c, c.s.place.host, 'server that could not be built'),
+    },
+    {
+      step: 'start guest',
+      attempts: 2,
+      do: (c) => powerOn(c, c.s.place.host),
+      undo: 'the guest goes with the host: see `prepare host`',
+    },
+    {
+      step: 'set generation',
+      do: async (c) => {
+        await c.p.stores.global
+          .updateTable('server_mappings')
+          .set({ generation: c.generation })
+          .where('server_id', '=', c.serverId)
+          .where(ownsSaga(c))
+          .execute();
+        return done;
+      },
+      undo: 'a generation only grows',
+    },
+    {
+      step: 'let go',
+      do: (c) =>
+        letGo(
+          c,
+          c.s.place.cellId,
+          { vm_state: 'active', power_state: POWER_STATE.RUNNING, launched_at: c.p.clock.now() },
+          null,
+        ),
+      undo: 'the last step: nothing can fail behind it',
+    },
+  ],
+};
+
+const faultOf = (c: C): string =>
+  JSON.stringify({
+    code: 500,
+    message: 'Build of instance aborted.',
+    details: c.saga.reason,
+    createdAt: c.p.clock.now(),
+  });
+
+async function writeRecord(c: C) {
+  const cell = await c.p.stores.cell(c.s.place.cellId);
+  await inCell(cell, c, async (trx) => {
+    await trx
+      .insertInto('servers')
+      .values(rowOf({ ...c.s.server, sagaId: c.saga.id }))
+      .onConflict((conflict) => conflict.column('id').doNothing())
+      .execute();
+    await trx
+      .insertInto('server_actions')
+      .values(createAction(c.s.server, c.s.actor, c.saga.requestId, c.saga.id, c.p.clock.now()))
+      .onConflict((conflict) => conflict.column('id').doNothing())
+      .execute();
+  });
+  return done;
+}
+
+const createAction = (server: Server, actor: Owner, requestId: string, sagaId: string | null, now: number) => ({
+  id: sagaId ?? newId(),
+  server_id: server.id,
+  action: 'create',
+  request_id: requestId,
+  user_id: actor.userId,
+  project_id: actor.projectId,
+  saga_id: sagaId,
+  message: null,
+  started_at: now,
+  finished_at: null,
+});
+
+export interface CreateRequest {
+  readonly name: string;
+  readonly imageId: string;
+  readonly flavorId: string;
+  readonly zone: string | null;
+  readonly networkIds: readonly string[];
+  readonly keyName: string | null;
+  readonly metadata: Readonly<Record<string, string>>;
+  readonly tags: readonly string[];
+  readonly description: string | null;
+  readonly diskConfig: 'AUTO' | 'MANUAL';
+}
+
+export type Created =
+  | { readonly kind: 'created'; readonly serverId: string; readonly reservationId: string }
+  | { readonly kind: 'refused'; readonly refusal: Refusal };
+
+/** Undoes the transaction it is thrown in. */
+class Refused extends Error {
+  readonly refusal: Refusal;
+  constructor(refusal: Refusal) {
+    super(refusal.message);
+    this.refusal = refusal;
+  }
+}
+
+export async function createServer(p: Platform, actor: Actor, request: CreateRequest): Promise<Created> {
+  const refuse = (refusal: Refusal): Created => ({ kind: 'refused', refusal });
+  const [flavor, image] = [await findFlavor(p, request.flavorId), await findImage(p, request.imageId)];
+  const keypair = request.keyName === null ? null : await findKeypair(p, actor.userId, request.keyName);
+  const refusal = checkCreate({
+    actor,
+    name: request.name,
+    metadata: request.metadata,
+    flavorRef: request.flavorId,
+    flavor,
+    image:
+      image === null
+        ? null
+        : { ...image, name: image.name ?? '', projectId: image.owner, virtualBytes: image.virtualBytes ?? 0 },
+    keyName: request.keyName,
+    keyFound: keypair !== null,
+  });
+  if (refusal) return refuse(refusal);
+  invariant(flavor && image, 'checkCreate refuses without flavor or image');
+  const quota = await quotaOf(p, actor.projectId);
+  const counted = checkCreateQuota(quota.limits, quota.used, flavor, 1, 1);
+  if (counted.kind === 'refused') return refuse(counted.refusal);
+  const overMetadata = checkMetadataQuota(quota.limits, Object.keys(request.metadata).length);
+  if (overMetadata) return refuse(overMetadata);
+
+  const now = p.clock.now();
+  const id = newId();
+  const server: Server = {
+    id,
+    name: request.name,
+    hostname: hostnameOf(request.name, id),
+    description: request.description,
+    projectId: actor.projectId,
+    userId: actor.userId,
+    image: {
+      id: image.id,
+      minDiskGb: Math.max(image.minDiskGb, flavor.rootGb),
+      minRamMb: image.minRamMb,
+      properties: image.properties,
+    },
+    flavor: plainFlavor(flavor),
+    oldFlavor: null,
+    vmState: 'building',
+    taskState: 'spawning',
+    oldVmState: null,
+    powerState: POWER_STATE.NOSTATE,
+    progress: 0,
+    sagaId: null,
+    host: null,
+    zone: null,
+    requestedZone: request.zone,
+    keyName: request.keyName,
+    metadata: request.metadata,
+    tags: request.tags,
+    locked: false,
+    lockedReason: null,
+    diskConfig: request.diskConfig,
+    reservationId: `r-${id.slice(0, 8)}`,
+    fault: null,
+    createdAt: now,
+    updatedAt: now,
+    launchedAt: null,
+    deletedAt: null,
+  };
+  try {
+    return await place(p, actor, request, server);
+  } catch (error) {
+    if (error instanceof Refused) return refuse(error.refusal);
+    throw error;
+  }
+}
+
+async function place(p: Platform, actor: Actor, request: CreateRequest, server: Server): Promise<Created> {
+  const owner: Owner = { userId: actor.userId, projectId: actor.projectId };
+  const started: { start?: Start<CreateState>; saga?: Row } = {};
+  const chosen = await chooseHost(
+    p,
+    {
+      flavor: server.flavor,
+      imageProperties: server.image.properties,
+      requestedZone: request.zone,
+      requestedHost: null,
+      ignoredHosts: [],
+      homeCellId: null,
+    },
+    { id: server.id, type: 'server', serverId: server.id, ...owner },
+    // One transaction: room, home, ports and the saga that goes on from there; and, once more, the quota.
+    (claimRoom) =>
+      p.stores.global.transaction().execute(async (trx) => {
+        await checkQuotaAgain(p, trx, actor, server.flavor);
+        const room = await claimRoom(trx);
+        if (room.kind === 'none') return room;
+        await insertHome(trx, actor, server, room.cellId);
+        await createPorts(trx, actor, request, server, room.host);
+        const { cellId, host, zone } = room;
+        const start: Start<CreateState> = {
+          move: CREATE,
+          serverId: server.id,
+          actor,
+          state: {
+            actor: owner,
+            place: { cellId, host, zone },
+            flavor: server.flavor,
+            imageId: server.image.id,
+            server: { ...server, host, zone },
+          },
+        };
+        const saga = await insertLeased(p, trx, start);
+        invariant(saga, 'a new server has no saga yet');
+        Object.assign(started, { start, saga });
+        return room;
+      }),
+  );
+  if (chosen.kind === 'none') return writeInError(p, actor, request, server, chosen.reason);
+  const { start, saga } = started;
+  invariant(start && saga, 'a chosen host comes with a saga');
+  const refusal = await takeFirstStep(p, start, saga, 'create');
+  // A record that could not be written now is written, or given up, by a conductor: the server exists either way.
+  if (refusal) p.log.warn({ server: server.id, refusal }, 'the record of a new server is not written yet');
+  return { kind: 'created', serverId: server.id, reservationId: server.reservationId };
+}
+
+async function checkQuotaAgain(
+  p: Platform,
+  trx: Transaction<GlobalTables>,
+  actor: Actor,
+  flavor: Flavor,
+): Promise<void> {
+  const { limits, used } = await quotaOf(p, actor.projectId, trx);
+  const counted = checkCreateQuota(limits, used, flavor, 1, 1);
+  if (counted.kind === 'refused') throw new Refused(counted.refusal);
+}
+
+async function createPorts(
+  trx: Transaction<GlobalTables>,
+  actor: Actor,
+  request: CreateRequest,
+  server: Server,
+  host: string,
+): Promise<void> {
+  for (const networkId of request.networkIds) {
+    const result = await createPortForServer(trx, {
+      serverId: server.id,
+      projectId: actor.projectId,
+      networkId,
+      host,
+      generation: 0,
+      now: server.createdAt,
+    });
+    if (result.kind === 'refused') throw new Refused(result.refusal);
+  }
+}
+
+async function insertHome(trx: Transaction<GlobalTables>, actor: Actor, server: Server, cellId: string): Promise<void> {
+  await trx
+    .insertInto('server_mappings')
+    .values({
+      server_id: server.id,
+      cell_id: cellId,
+      project_id: actor.projectId,
+      user_id: actor.userId,
+      generation: 0,
+      delete_requested_at: null,
+      deleted_at: null,
+      created_at: server.createdAt,
+    })
+    .execute();
+}
+
+/** No host would do: the server exists all the same, in ERROR, in the first enabled cell. */
+async function writeInError(
+  p: Platform,
+  actor: Actor,
+  request: CreateRequest,
+  server: Server,
+  reason: string,
+): Promise<Created> {
+  const cell = await p.stores.global
+    .selectFrom('cells')
+    .select('id')
+    .orderBy('disabled')
+    .orderBy('name')
+    .executeTakeFirst();
+  if (!cell) return { kind: 'refused', refusal: { code: 503, message: 'There is no cell to hold servers.' } };
+  const fault = { code: 500, message: 'No valid host was found. ', details: reason, createdAt: server.createdAt };
+  const broken: Server = { ...server, vmState: 'error', taskState: null, fault };
+  await p.stores.global.transaction().execute((trx) => insertHome(trx, actor, server, cell.id));
+  const db = await p.stores.cell(cell.id);
+  await db.transaction().execute(async (trx) => {
+    await trx.insertInto('servers').values(rowOf(broken)).execute();
+    const action = createAction(
+      broken,
+      { userId: actor.userId, projectId: actor.projectId },
+      actor.requestId,
+      null,
+      server.createdAt,
+    );
+    await trx
+      .insertInto('server_actions')
+      .values({ ...action, message: 'Error', finished_at: server.createdAt })
+      .execute();
+  });
+  p.log.info({ server: server.id, request: actor.requestId, zone: request.zone }, reason);
+  return { kind: 'created', serverId: server.id, reservationId: server.reservationId };
+}

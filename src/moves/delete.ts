@@ -1,0 +1,197 @@
+// Delete: allowed at any moment.
+//
+// With nothing going on it starts at once. While a saga is active the wish is put on record with the mapping and the
+// saga is asked to turn back: before its pivot it unwinds, behind it it finishes; when it has ended, the delete starts.
+// A server that waits in VERIFY_RESIZE loses both its guests (that is: the resize counts as confirmed). A host that is
+// down holds nothing up: what it still has is owed.
+import type { Kysely } from 'kysely';
+import { openMigration, updateMigration } from '../control/migrations.ts';
+import { deletePortsOfServer } from '../control/network.ts';
+import { release } from '../control/placement.ts';
+import type { Platform } from '../control/platform.ts';
+import { cellDownRefusal, findServer } from '../control/servers.ts';
+import { newRequestId } from '../lib/ids.ts';
+import { checkAction, serverNotFound } from '../model/actions.ts';
+import { type Actor, isAdmin, POWER_STATE, type Refusal } from '../model/types.ts';
+import type { GlobalTables } from '../store/global-schema.ts';
+import { sqlSagaStore } from '../store/sagas.ts';
+import { letGo, takeHold } from './claim.ts';
+import { ownsSaga } from './fencing.ts';
+import { destroyOrOwe } from './hosts.ts';
+import type { Move } from './move.ts';
+import { done, doneBecause, inGlobal } from './outcomes.ts';
+import { type Owner, stateOf } from './resize.ts';
+import { startMove } from './start.ts';
+
+export interface DeleteState {
+  readonly actor: Owner;
+  readonly homeCellId: string;
+  readonly host: string | null;
+  /** The move that waits to be confirmed, and where it left the old guest. */
+  readonly open: { readonly migrationId: string; readonly sourceHost: string } | null;
+}
+
+const FORWARD = 'forward only: a server is not half deleted';
+
+export const DELETE: Move<DeleteState> = {
+  name: 'delete',
+  version: 1,
+  pivot: 'take hold',
+  parties: (s) => [s.host, s.open?.sourceHost],
+  steps: [
+    {
+      step: 'take hold',
+      do: (c) =>
+        takeHold(c, c.s.homeCellId, 'delete', 'deleting', ['building', 'active', 'stopped', 'resized', 'error']),
+      undo: (c) => letGo(c, c.s.homeCellId, {}, 'Error'),
+    },
+    {
+      step: 'destroy guest',
+      do: async (c) => (c.s.host === null ? doneBecause('has no guest') : destroyOrOwe(c, c.s.host, 'deleted server')),
+      undo: FORWARD,
+    },
+    {
+      step: 'destroy old guest',
+      do: async (c) =>
+        c.s.open === null ? done : destroyOrOwe(c, c.s.open.sourceHost, 'deleted server, source of its last move'),
+      undo: FORWARD,
+    },
+    {
+      step: 'delete ports',
+      do: (c) => inGlobal(c, (trx) => deletePortsOfServer(trx, c.serverId)),
+      undo: FORWARD,
+    },
+    {
+      step: 'release room',
+      do: (c) =>
+        inGlobal(c, async (trx) => {
+          await release(trx, c.serverId);
+          if (c.s.open) await release(trx, c.s.open.migrationId);
+        }),
+      undo: FORWARD,
+    },
+    {
+      step: 'close migration',
+      do: async (c) => {
+        const { open } = c.s;
+        if (open === null) return done;
+        return inGlobal(c, (trx) =>
+          updateMigration(
+            trx,
+            open.migrationId,
+            { status: 'confirmed', confirm_at: null, saga_id: c.saga.id },
+            c.p.clock.now(),
+          ),
+        );
+      },
+      undo: FORWARD,
+    },
+    {
+      // The record stays as history, marked deleted.
+      step: 'mark record deleted',
+      do: (c) =>
+        letGo(
+          c,
+          c.s.homeCellId,
+          {
+            vm_state: 'deleted',
+            power_state: POWER_STATE.NOSTATE,
+            host: null,
+            old_flavor_json: null,
+            old_vm_state: null,
+            deleted_at: c.p.clock.now(),
+          },
+          null,
+        ),
+      undo: FORWARD,
+    },
+    {
+      step: 'give up home',
+      do: async (c) => {
+        await c.p.stores.global
+          .updateTable('server_mappings')
+          .set({ deleted_at: c.p.clock.now(), delete_requested_at: null })
+          .where('server_id', '=', c.serverId)
+          .where(ownsSaga(c))
+          .execute();
+        return done;
+      },
+      undo: FORWARD,
+    },
+  ],
+};
+
+/** Deletes the server, now or as soon as what is going on with it has ended. */
+export async function deleteServer(p: Platform, actor: Actor, serverId: string): Promise<Refusal | null> {
+  const found = await findServer(p, serverId);
+  if (found.kind === 'absent') return serverNotFound(serverId);
+  if (found.kind === 'down') return cellDownRefusal(serverId);
+  const refusal = checkAction('delete', stateOf(found.server), isAdmin(actor));
+  if (refusal) return refusal;
+  if (await sagaIsActive(p.stores.global, serverId)) {
+    await p.stores.global
+      .updateTable('server_mappings')
+      .set({ delete_requested_at: p.clock.now() })
+      .where('server_id', '=', serverId)
+      .where('deleted_at', 'is', null)
+      .execute();
+    await sqlSagaStore(p.stores.global, p.clock).requestCancel(serverId);
+    p.nudge();
+    return null;
+  }
+  return startDelete(p, actor, serverId);
+}
+
+async function startDelete(p: Platform, actor: Actor, serverId: string): Promise<Refusal | null> {
+  const found = await findServer(p, serverId);
+  if (found.kind === 'absent') return serverNotFound(serverId);
+  if (found.kind === 'down') return cellDownRefusal(serverId);
+  const migration = await openMigration(p.stores.global, serverId);
+  return startMove(
+    p,
+    {
+      move: DELETE,
+      serverId,
+      actor,
+      state: {
+        actor: { userId: actor.userId, projectId: actor.projectId },
+        homeCellId: found.cellId,
+        host: found.server.host,
+        open: migration ? { migrationId: migration.uuid, sourceHost: migration.sourceHost } : null,
+      },
+    },
+    'delete',
+  );
+}
+
+async function sagaIsActive(db: Kysely<GlobalTables>, key: string): Promise<boolean> {
+  const row = await db
+    .selectFrom('sagas')
+    .select('id')
+    .where('key', '=', key)
+    .where('status', 'in', ['active', 'stuck'])
+    .executeTakeFirst();
+  return row !== undefined;
+}
+
+/** Deletes that were asked for while a saga was active and can start now: of one server, or of all. */
+export async function startRequestedDeletes(p: Platform, serverId?: string): Promise<void> {
+  let query = p.stores.global
+    .selectFrom('server_mappings')
+    .select(['server_id', 'user_id', 'project_id'])
+    .where('delete_requested_at', 'is not', null)
+    .where('deleted_at', 'is', null)
+    .limit(50);
+  if (serverId !== undefined) query = query.where('server_id', '=', serverId);
+  for (const row of await query.execute()) {
+    if (await sagaIsActive(p.stores.global, row.server_id)) continue;
+    const actor: Actor = {
+      userId: row.user_id,
+      projectId: row.project_id,
+      roles: ['admin'],
+      requestId: newRequestId(),
+    };
+    const refusal = await startDelete(p, actor, row.server_id);
+    if (refusal) p.log.warn({ server: row.server_id, refusal }, 'a requested delete could not start yet');
+  }
+}

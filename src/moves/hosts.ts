@@ -1,0 +1,64 @@
+// Effects on hosts: what a host's reply means for a step.
+//
+// A refusal is definite: trying again would not help, so the step fails for good. An unreachable host may have carried
+// out the call all the same; every call may be repeated, so the step is tried again and the host tells what is true.
+// Taking things down must not wait for a host that is gone: then the clean-up becomes a debt (control/debts.ts), which
+// is paid when the host answers again. Only a host that counts as down gets that credit; a single lost answer does not.
+import { owe } from '../control/debts.ts';
+import { hostIsUp } from '../control/hosts.ts';
+import type { Job, Reply } from '../host/contract.ts';
+import { assertNever } from '../lib/errors.ts';
+import type { StepContext, StepOutcome } from './move.ts';
+
+const POLL_MS = 150;
+const POLL_COPY_MS = 400;
+
+/** A call that answers with plain data: done, with what `output` makes of the data. */
+export function settled<S, T>(reply: Reply<T>, output?: (value: T) => Partial<S>): StepOutcome<S> {
+  switch (reply.kind) {
+    case 'ok':
+      return output ? { kind: 'done', output: output(reply.value) } : { kind: 'done' };
+    case 'fenced':
+      return { kind: 'fenced' };
+    case 'refused':
+      return { kind: 'failed', reason: reply.reason, final: true };
+    case 'absent':
+      return { kind: 'failed', reason: 'the host does not know the guest', final: true };
+    case 'unreachable':
+      return { kind: 'failed', reason: `host unreachable: ${reply.reason}`, final: false };
+    default:
+      return assertNever(reply);
+  }
+}
+
+/** A call that starts a job, or tells how it stands. */
+export function jobOutcome<S, J extends Job>(reply: Reply<J>, output?: (job: J) => Partial<S>): StepOutcome<S> {
+  if (reply.kind !== 'ok') return settled<S, J>(reply);
+  const job = reply.value;
+  switch (job.state) {
+    case 'pending': {
+      const { doneBytes, totalBytes } = job;
+      return totalBytes > 0
+        ? { kind: 'pending', afterMs: POLL_COPY_MS, progress: { doneBytes, totalBytes } }
+        : { kind: 'pending', afterMs: POLL_MS };
+    }
+    case 'done':
+      return output ? { kind: 'done', output: output(job) } : { kind: 'done' };
+    case 'failed':
+      return { kind: 'failed', reason: job.reason ?? 'the host gave no reason', final: true };
+    default:
+      return assertNever(job.state);
+  }
+}
+
+/** The guest and its disks are gone from the host, or owed. Harmless when they were never there. */
+export async function destroyOrOwe<S>(c: StepContext<S>, hostName: string, reason: string): Promise<StepOutcome<S>> {
+  const host = await c.host(hostName);
+  const reply = await host.destroy(c.serverId, { generation: c.generation });
+  if (reply.kind === 'absent') return { kind: 'done' };
+  if (reply.kind === 'unreachable' && !(await hostIsUp(c.p, hostName))) {
+    await owe(c.p, { host: hostName, serverId: c.serverId, generation: c.generation, sagaId: c.saga.id, reason });
+    return { kind: 'done', note: `owed: host ${hostName} is down` };
+  }
+  return jobOutcome<S, Job>(reply);
+}

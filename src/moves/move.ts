@@ -1,0 +1,82 @@
+// How a move is written down: a table of steps, each with its do and its undo, over a typed state.
+//
+// The table is both the definition that the saga core works with and the effects that its steps have. A `do` may find
+// that it already did, an `undo` that there is nothing to undo: both are repeated after crashes. A step makes one
+// external effect. `undo` is a sentence instead of a function where nothing needs undoing: it says why.
+import type { Logger } from 'pino';
+import type { Platform } from '../control/platform.ts';
+import type { Host } from '../host/contract.ts';
+import { invariant } from '../lib/errors.ts';
+import type { Definition, Direction, Outcome, Row, State } from '../saga/types.ts';
+
+/** Like the core's outcome, with the output typed as a part of the move's state. */
+export type StepOutcome<S> =
+  | { readonly kind: 'done'; readonly output?: Partial<S>; readonly note?: string }
+  | Exclude<Outcome, { readonly kind: 'done' }>;
+
+export interface StepContext<S> {
+  readonly p: Platform;
+  readonly saga: Row;
+  /** What the move has found out so far. */
+  readonly s: S;
+  /** The fence of this claim of the saga: every effect carries it. */
+  readonly generation: number;
+  readonly serverId: string;
+  readonly log: Logger;
+  host(name: string): Promise<Host>;
+}
+
+export type Effect<S> = (c: StepContext<S>) => Promise<StepOutcome<S>>;
+
+export interface MoveStep<S> {
+  readonly step: string;
+  readonly do: Effect<S>;
+  readonly undo: Effect<S> | string;
+  /** How often `do` is tried; see saga/types.ts. */
+  readonly attempts?: number;
+}
+
+export interface Move<S> {
+  readonly name: string;
+  readonly version: number;
+  /** The step after which there is only forward. */
+  readonly pivot: string;
+  readonly steps: readonly MoveStep<S>[];
+  /** Hosts that hear of a new generation before a conductor that took over does anything. */
+  readonly parties: (state: S) => readonly (string | null | undefined)[];
+}
+
+/** A move with its state's type forgotten, as the registry holds it. */
+export interface AnyMove {
+  readonly definition: Definition;
+  run(c: StepContext<State>, step: string, direction: Direction): Promise<Outcome>;
+  parties(state: State): readonly string[];
+}
+
+const ATTEMPTS = 4;
+
+export const definitionOf = <S>(move: Move<S>): Definition => {
+  const pivot = move.steps.findIndex((each) => each.step === move.pivot);
+  invariant(pivot >= 0, `${move.name}: no step '${move.pivot}' to be the pivot`);
+  return {
+    name: move.name,
+    version: move.version,
+    steps: move.steps.map(({ step, attempts }) => ({ name: step, attempts: attempts ?? ATTEMPTS })),
+    pivot,
+  };
+};
+
+export function anyMove<S>(move: Move<S>): AnyMove {
+  return {
+    definition: definitionOf(move),
+    async run(c, stepName, direction) {
+      const step = move.steps.find((each) => each.step === stepName);
+      invariant(step, `${move.name}: no step '${stepName}'`);
+      const effect = direction === 'do' ? step.do : step.undo;
+      if (typeof effect === 'string') return { kind: 'done', note: effect };
+      // The state is what earlier steps of this very table have put out, read back from JSON.
+      return (await effect(c as unknown as StepContext<S>)) as Outcome;
+    },
+    parties: (state) => move.parties(state as unknown as S).filter((host) => typeof host === 'string'),
+  };
+}

@@ -1,0 +1,136 @@
+// Start, stop, reboot, and resume (a guest that should run but was found off after its host restarted).
+//
+// Small sagas of one table shape: take hold, turn off and/or on, let go with the new state. A start that fails leaves
+// the server as it was, with the reason in its instance action.
+import type { Platform } from '../control/platform.ts';
+import { newRequestId } from '../lib/ids.ts';
+import { checkAction, type ServerAction } from '../model/actions.ts';
+import {
+  type Actor,
+  isAdmin,
+  POWER_STATE,
+  type Refusal,
+  type Server,
+  type TaskState,
+  type VmState,
+} from '../model/types.ts';
+import { letGo, takeHold } from './claim.ts';
+import type { Move, MoveStep } from './move.ts';
+import { powerOff, powerOn } from './power-effects.ts';
+import { movable, type Owner, stateOf } from './resize.ts';
+import { startMove } from './start.ts';
+
+export interface PowerState {
+  readonly actor: Owner;
+  readonly cellId: string;
+  readonly host: string;
+  readonly graceSeconds: number;
+}
+
+const take = (action: string, task: TaskState, from: readonly VmState[]): MoveStep<PowerState> => ({
+  step: 'take hold',
+  do: (c) => takeHold(c, c.s.cellId, action, task, from),
+  undo: (c) => letGo(c, c.s.cellId, {}, 'Error'),
+});
+
+const turnOff: MoveStep<PowerState> = {
+  step: 'turn off',
+  do: (c) => powerOff(c, c.s.host, c.s.graceSeconds),
+  undo: (c) => powerOn(c, c.s.host),
+};
+
+const turnOn: MoveStep<PowerState> = {
+  step: 'turn on',
+  do: (c) => powerOn(c, c.s.host),
+  undo: (c) => powerOff(c, c.s.host, 0),
+};
+
+const ON = { vm_state: 'active', power_state: POWER_STATE.RUNNING } as const;
+const OFF = { vm_state: 'stopped', power_state: POWER_STATE.SHUTDOWN } as const;
+
+const settle = (change: typeof ON | typeof OFF): MoveStep<PowerState> => ({
+  step: 'let go',
+  do: (c) => letGo(c, c.s.cellId, change, null),
+  undo: 'the last step: nothing can fail behind it',
+});
+
+const power = (name: string, steps: readonly MoveStep<PowerState>[]): Move<PowerState> => ({
+  name,
+  version: 1,
+  pivot: 'let go',
+  parties: (s) => [s.host],
+  steps,
+});
+
+export const START = power('start', [take('start', 'powering-on', ['stopped']), turnOn, settle(ON)]);
+export const STOP = power('stop', [take('stop', 'powering-off', ['active', 'error']), turnOff, settle(OFF)]);
+export const RESUME = power('resume', [take('start', 'powering-on', ['active']), turnOn, settle(ON)]);
+export const REBOOT = power('reboot', [
+  take('reboot', 'rebooting', ['active', 'stopped', 'error']),
+  {
+    ...turnOff,
+    // A guest that cannot be turned on again stays off; the record says so: see the undo of `turn on`.
+    undo: 'turning it on again is what failed',
+  },
+  {
+    ...turnOn,
+    undo: async (c) => {
+      const off = await powerOff(c, c.s.host, 0);
+      return off.kind === 'done' ? letGo(c, c.s.cellId, OFF, 'Error') : off;
+    },
+  },
+  settle(ON),
+]);
+
+export const startServer = (p: Platform, actor: Actor, serverId: string): Promise<Refusal | null> =>
+  begin(p, actor, serverId, START, 'start', 0);
+
+export const stopServer = (p: Platform, actor: Actor, serverId: string): Promise<Refusal | null> =>
+  begin(p, actor, serverId, STOP, 'stop', p.settings.shutdownTimeoutSeconds);
+
+/** SOFT asks the guest to shut down and turns it on again; HARD pulls the plug first. */
+export const rebootServer = (
+  p: Platform,
+  actor: Actor,
+  serverId: string,
+  type: 'SOFT' | 'HARD',
+): Promise<Refusal | null> =>
+  type === 'SOFT'
+    ? begin(p, actor, serverId, REBOOT, 'softReboot', p.settings.shutdownTimeoutSeconds)
+    : begin(p, actor, serverId, REBOOT, 'hardReboot', 0);
+
+async function begin(
+  p: Platform,
+  actor: Actor,
+  serverId: string,
+  move: Move<PowerState>,
+  action: ServerAction,
+  graceSeconds: number,
+): Promise<Refusal | null> {
+  const found = await movable(p, serverId);
+  if ('code' in found) return found;
+  const { server, cellId } = found;
+  const refusal = checkAction(action, stateOf(server), isAdmin(actor));
+  if (refusal) return refusal;
+  if (server.host === null) return { code: 409, message: `Instance ${serverId} is not ready` };
+  const state = {
+    actor: { userId: actor.userId, projectId: actor.projectId },
+    cellId,
+    host: server.host,
+    graceSeconds,
+  };
+  return startMove(p, { move, serverId, actor, state }, move.name);
+}
+
+/** Turns on a guest that should be running on this host but is not. Does nothing when a saga works on the server. */
+export async function resumeServer(p: Platform, server: Server, cellId: string, host: string): Promise<void> {
+  const actor: Actor = {
+    userId: server.userId,
+    projectId: server.projectId,
+    roles: ['admin'],
+    requestId: newRequestId(),
+  };
+  const state = { actor: { userId: server.userId, projectId: server.projectId }, cellId, host, graceSeconds: 0 };
+  const refusal = await startMove(p, { move: RESUME, serverId: server.id, actor, state }, 'start');
+  if (refusal) p.log.info({ server: server.id, refusal }, 'a guest that was found off is not resumed now');
+}

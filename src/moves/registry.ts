@@ -1,0 +1,33 @@
+// Every move there is. A definition that rows may still carry is kept here until no row of its version is left.
+import { invariant } from '../lib/errors.ts';
+import type { Definition } from '../saga/types.ts';
+import { CONFIRM } from './confirm.ts';
+import { CREATE } from './create.ts';
+import { DELETE } from './delete.ts';
+import { type AnyMove, anyMove } from './move.ts';
+import { REBOOT, RESUME, START, STOP } from './power.ts';
+import { RESIZE } from './resize.ts';
+import { REVERT } from './revert.ts';
+
+export const MOVES: readonly AnyMove[] = [
+  anyMove(CREATE),
+  anyMove(START),
+  anyMove(STOP),
+  anyMove(RESUME),
+  anyMove(REBOOT),
+  anyMove(RESIZE),
+  anyMove(CONFIRM),
+  anyMove(REVERT),
+  anyMove(DELETE),
+];
+
+const byVersion = new Map(MOVES.map((move) => [`${move.definition.name} ${move.definition.version}`, move]));
+
+export const findDefinition = (name: string, version: number): Definition | undefined =>
+  byVersion.get(`${name} ${version}`)?.definition;
+
+export function findMove(name: string, version: number): AnyMove {
+  const move = byVersion.get(`${name} ${version}`);
+  invariant(move, `no move ${name} of version ${version}`);
+  return move;
+}

@@ -1,0 +1,460 @@
+// Resize and cold migration: a server goes to another host, in whatever cell, with or without a new flavor.
+//
+// ACTIVE|SHUTOFF → RESIZE → VERIFY_RESIZE; then confirm.ts, revert.ts or delete.ts. Until `switch home` everything can
+// be undone and the server is as it was; behind it there is only forward. The source's guest is kept, off, and its room
+// stays allocated to the migration, so a revert always fits. Records cross last: the server can be edited until then.
+// What can race: user edits (the freeze), another move (one active saga per server), a stalled conductor (fences).
+
+import { findFlavor } from '../control/flavors.ts';
+import { hostIsUp } from '../control/hosts.ts';
+import { findImage } from '../control/images.ts';
+import { updateMigration } from '../control/migrations.ts';
+import { activateBindings, bindPorts, unbindPorts } from '../control/network.ts';
+import { release, transfer } from '../control/placement.ts';
+import type { Platform } from '../control/platform.ts';
+import { quotaOf } from '../control/quota.ts';
+import { plainFlavor } from '../control/records.ts';
+import { chooseHost } from '../control/scheduling.ts';
+import { cellDownRefusal, findServer } from '../control/servers.ts';
+import type { DiskExport } from '../host/contract.ts';
+import { invariant } from '../lib/errors.ts';
+import { newId } from '../lib/ids.ts';
+import { serverNotFound } from '../model/actions.ts';
+import { checkResizeQuota } from '../model/quota.ts';
+import { checkMigrate, checkResize } from '../model/resize-rules.ts';
+import { type Actor, type Flavor, isAdmin, POWER_STATE, type Refusal, type Server } from '../model/types.ts';
+import { copyRecords, dropRecords, freeze, switchHome, thaw } from './carry.ts';
+import { letGo, takeHold } from './claim.ts';
+import { globally, ownsSaga } from './fencing.ts';
+import { destroyOrOwe, jobOutcome, settled } from './hosts.ts';
+import type { Move, StepContext } from './move.ts';
+import { done, doneBecause, inGlobal, unlessFenced } from './outcomes.ts';
+import { powerOff, powerOn } from './power-effects.ts';
+import { guestSpec } from './spec.ts';
+import { startMove } from './start.ts';
+
+export interface Place {
+  readonly cellId: string;
+  readonly host: string;
+  readonly zone: string;
+}
+
+export interface Owner {
+  readonly userId: string;
+  readonly projectId: string;
+}
+
+export interface ResizeState {
+  readonly actor: Owner;
+  /** Whose the server is: allocations count for them. */
+  readonly owner: Owner;
+  readonly type: 'resize' | 'migration';
+  readonly migrationId: string;
+  readonly imageId: string;
+  readonly imageProperties: Readonly<Record<string, string>>;
+  readonly oldFlavor: Flavor;
+  readonly newFlavor: Flavor;
+  readonly source: Place;
+  /** Only this host will do; null: the scheduler chooses. */
+  readonly requestedHost: string | null;
+  readonly requestedZone: string | null;
+  readonly diskConfig: 'AUTO' | 'MANUAL' | null;
+  readonly wasActive: boolean;
+  // found out on the way
+  readonly target?: Place;
+  readonly disk?: DiskExport;
+  readonly sha256?: string;
+  readonly copiedBytes?: number;
+}
+
+type C = StepContext<ResizeState>;
+
+const target = (c: C): Place => {
+  invariant(c.s.target, 'a step behind `choose target` needs the target');
+  return c.s.target;
+};
+
+const serverConsumer = (c: C) => ({ id: c.serverId, type: 'server' as const, serverId: c.serverId, ...c.s.owner });
+const migrationConsumer = (c: C) => ({
+  id: c.s.migrationId,
+  type: 'migration' as const,
+  serverId: c.serverId,
+  ...c.s.owner,
+});
+
+export const RESIZE: Move<ResizeState> = {
+  name: 'resize',
+  version: 1,
+  pivot: 'switch home',
+  parties: (s) => [s.source.host, s.target?.host],
+  steps: [
+    {
+      // Undone by clearing task and saga, and closing the action with the reason: only history grows.
+      step: 'take hold',
+      do: (c) =>
+        takeHold(c, c.s.source.cellId, c.s.type === 'resize' ? 'resize' : 'migrate', 'resize_prep', [
+          'active',
+          'stopped',
+        ]),
+      undo: (c) => letGo(c, c.s.source.cellId, {}, 'Error'),
+    },
+    {
+      // The record of a failed move stays, with its status: it is history.
+      step: 'open migration',
+      do: openMigrationRecord,
+      undo: (c) => writeMigration(c, { status: 'error' }),
+    },
+    {
+      // The source's room passes to the migration and back; no sum changes.
+      step: 'hold source room',
+      do: (c) => inGlobal(c, (trx) => transfer(trx, serverConsumer(c), migrationConsumer(c))),
+      undo: (c) => inGlobal(c, (trx) => transfer(trx, migrationConsumer(c), serverConsumer(c))),
+    },
+    {
+      // The choice is a claim on the target's room: undone by giving the room back.
+      step: 'choose target',
+      attempts: 3,
+      do: chooseTarget,
+      undo: (c) => inGlobal(c, (trx) => release(trx, c.serverId)),
+    },
+    {
+      step: 'bind ports',
+      do: async (c) => unlessFenced(await bindPorts(c.p.stores.global, c.serverId, target(c).host, c.generation)),
+      undo: async (c) => unlessFenced(await unbindPorts(c.p.stores.global, c.serverId, target(c).host, c.generation)),
+    },
+    {
+      // Room, base image and record on the target; all of it goes with destroy, or is owed by a host that is down.
+      step: 'prepare target',
+      do: async (c) => {
+        const spec = await guestSpec(c.p, c.serverId, c.s.imageId, c.s.newFlavor);
+        const host = await c.host(target(c).host);
+        return jobOutcome(await host.define(c.serverId, { generation: c.generation, spec, disk: 'incoming' }));
+      },
+      undo: (c) => destroyOrOwe(c, target(c).host, 'target of a move that was undone'),
+    },
+    {
+      // A server that was off is not touched, neither here nor by the undo.
+      step: 'stop source',
+      do: (c) => powerOff(c, c.s.source.host, c.p.settings.shutdownTimeoutSeconds),
+      undo: async (c) => (c.s.wasActive ? powerOn(c, c.s.source.host) : doneBecause('was off')),
+    },
+    {
+      step: 'open export',
+      do: async (c) => {
+        const host = await c.host(c.s.source.host);
+        return settled(await host.openExport(c.serverId, { generation: c.generation }), (disk) => ({ disk }));
+      },
+      undo: closeExport,
+    },
+    {
+      step: 'copy disk',
+      attempts: 3,
+      do: async (c) => {
+        invariant(c.s.disk, 'a copy needs an export');
+        const host = await c.host(target(c).host);
+        const reply = await host.importDisk(c.serverId, { generation: c.generation, source: c.s.disk });
+        return jobOutcome(reply, (job) => ({ copiedBytes: job.doneBytes }));
+      },
+      undo: 'the copy, and the job that makes it, go with the target: see `prepare target`',
+    },
+    {
+      step: 'compare digests',
+      do: compareDigests,
+      undo: 'it only looked',
+    },
+    {
+      step: 'close export',
+      do: closeExport,
+      undo: 'an export that is needed again is opened again',
+    },
+    {
+      step: 'grow disk',
+      do: async (c) => {
+        const host = await c.host(target(c).host);
+        const spec = await guestSpec(c.p, c.serverId, c.s.imageId, c.s.newFlavor);
+        return jobOutcome(await host.growDisk(c.serverId, { generation: c.generation, rootBytes: spec.rootBytes }));
+      },
+      undo: 'the disk goes with the target',
+    },
+    {
+      step: 'hand over ports',
+      do: async (c) =>
+        unlessFenced(await activateBindings(c.p.stores.global, c.serverId, target(c).host, c.generation)),
+      undo: async (c) =>
+        unlessFenced(await activateBindings(c.p.stores.global, c.serverId, c.s.source.host, c.generation)),
+    },
+    {
+      // The target's guest must be gone before the source's starts again: it is destroyed here, or fenced off and owed.
+      step: 'start target',
+      attempts: 2,
+      do: async (c) => (c.s.wasActive ? powerOn(c, target(c).host) : doneBecause('was off: stays off')),
+      undo: (c) => destroyOrOwe(c, target(c).host, 'guest of a move that was undone'),
+    },
+    {
+      step: 'freeze record',
+      do: (c) => freeze(c, c.s.source.cellId, target(c).cellId),
+      undo: (c) => thaw(c, c.s.source.cellId, target(c).cellId),
+    },
+    {
+      step: 'copy records',
+      do: (c) => copyRecords(c, c.s.source.cellId, target(c).cellId),
+      undo: (c) => dropRecords(c, target(c).cellId, c.s.source.cellId),
+    },
+    {
+      step: 'switch home',
+      do: (c) => switchHome(c, target(c).cellId),
+      undo: 'the pivot: turning back from here means that the home was not switched',
+    },
+    {
+      step: 'drop old records',
+      do: (c) => dropRecords(c, c.s.source.cellId, target(c).cellId),
+      undo: 'forward only',
+    },
+    {
+      step: 'finish migration',
+      do: (c) => {
+        const window = c.p.settings.resizeConfirmWindowSeconds;
+        return writeMigration(c, {
+          status: 'finished',
+          confirm_at: window > 0 ? c.p.clock.now() + window * 1000 : null,
+        });
+      },
+      undo: 'forward only',
+    },
+    {
+      step: 'let go',
+      do: (c) =>
+        letGo(
+          c,
+          target(c).cellId,
+          {
+            vm_state: 'resized',
+            old_vm_state: c.s.wasActive ? 'active' : 'stopped',
+            power_state: c.s.wasActive ? POWER_STATE.RUNNING : POWER_STATE.SHUTDOWN,
+            flavor_json: JSON.stringify(c.s.newFlavor),
+            old_flavor_json: JSON.stringify(c.s.oldFlavor),
+            host: target(c).host,
+            zone: target(c).zone,
+            ...(c.s.wasActive ? { launched_at: c.p.clock.now() } : {}),
+            ...(c.s.diskConfig === null ? {} : { disk_config: c.s.diskConfig }),
+          },
+          null,
+        ),
+      undo: 'forward only',
+    },
+  ],
+};
+
+function openMigrationRecord(c: C) {
+  const now = c.p.clock.now();
+  return inGlobal(c, (trx) =>
+    trx
+      .insertInto('migrations')
+      .values({
+        uuid: c.s.migrationId,
+        server_id: c.serverId,
+        project_id: c.s.actor.projectId,
+        user_id: c.s.actor.userId,
+        type: c.s.type,
+        status: 'migrating',
+        source_cell_id: c.s.source.cellId,
+        source_host: c.s.source.host,
+        dest_cell_id: null,
+        dest_host: null,
+        old_flavor_json: JSON.stringify(c.s.oldFlavor),
+        new_flavor_json: JSON.stringify(c.s.newFlavor),
+        saga_id: c.saga.id,
+        confirm_at: null,
+        created_at: now,
+        updated_at: now,
+      })
+      .onConflict((conflict) => conflict.column('uuid').doNothing())
+      .execute(),
+  );
+}
+
+const writeMigration = (c: C, change: Parameters<typeof updateMigration>[2]) =>
+  inGlobal(c, (trx) => updateMigration(trx, c.s.migrationId, change, c.p.clock.now()));
+
+async function chooseTarget(c: C) {
+  const chosen = await chooseHost(
+    c.p,
+    {
+      flavor: c.s.newFlavor,
+      imageProperties: c.s.imageProperties,
+      requestedZone: c.s.requestedZone,
+      requestedHost: c.s.requestedHost,
+      ignoredHosts: [c.s.source.host],
+      homeCellId: c.s.source.cellId,
+    },
+    serverConsumer(c),
+    (work) => globally(c.p.stores.global, c, work),
+  );
+  if (chosen.kind === 'none') return { kind: 'failed', reason: chosen.reason, final: true } as const;
+  await c.p.stores.global
+    .updateTable('migrations')
+    .set({ dest_cell_id: chosen.cellId, dest_host: chosen.host })
+    .where('uuid', '=', c.s.migrationId)
+    .where(ownsSaga(c))
+    .execute();
+  return { kind: 'done', output: { target: { cellId: chosen.cellId, host: chosen.host, zone: chosen.zone } } } as const;
+}
+
+async function closeExport(c: C) {
+  const host = await c.host(c.s.source.host);
+  const reply = await host.closeExport(c.serverId, { generation: c.generation });
+  return reply.kind === 'absent' ? done : settled<ResizeState, Record<string, never>>(reply);
+}
+
+/** Both hosts hash the overlay: it must be the same, byte for byte. */
+async function compareDigests(c: C) {
+  const [source, copy] = await Promise.all(
+    [c.s.source.host, target(c).host].map(async (name) =>
+      jobOutcome<
+        ResizeState,
+        { state: 'pending' | 'done' | 'failed'; doneBytes: number; totalBytes: number; sha256?: string }
+      >(await (await c.host(name)).digest(c.serverId, { generation: c.generation }), (job) =>
+        job.sha256 === undefined ? {} : { sha256: job.sha256 },
+      ),
+    ),
+  );
+  invariant(source && copy, 'two hosts were asked');
+  if (source.kind !== 'done') return source;
+  if (copy.kind !== 'done') return copy;
+  const [original, copied] = [source.output?.sha256, copy.output?.sha256];
+  if (original === undefined || original !== copied) {
+    return {
+      kind: 'failed',
+      reason: `the copy differs: ${original} on the source, ${copied} on the target`,
+      final: true,
+    } as const;
+  }
+  return { kind: 'done', output: { sha256: original } } as const;
+}
+
+/** Resizes the server: another flavor, on whatever host the scheduler finds in whatever cell. */
+export async function resizeServer(
+  p: Platform,
+  actor: Actor,
+  serverId: string,
+  request: { readonly flavorId: string; readonly diskConfig?: 'AUTO' | 'MANUAL' },
+): Promise<Refusal | null> {
+  const found = await movable(p, serverId);
+  if ('code' in found) return found;
+  const { server, cellId } = found;
+  const next = await findFlavor(p, request.flavorId);
+  const image = await findImage(p, server.image.id);
+  const refusal = checkResize({
+    server: stateOf(server),
+    admin: isAdmin(actor),
+    projectId: actor.projectId,
+    serviceUp: server.host !== null && (await hostIsUp(p, server.host)),
+    flavorRef: request.flavorId,
+    current: server.flavor,
+    next,
+    image: server.image,
+    imageVirtualBytes: image?.virtualBytes ?? 0,
+    rootDiskBytes: Math.max(server.flavor.rootGb * 2 ** 30, image?.virtualBytes ?? 0),
+    diskConfig: request.diskConfig ?? null,
+  });
+  if (refusal) return refusal;
+  invariant(next, 'checkResize refuses a flavor that is not there');
+  const { limits, used } = await quotaOf(p, server.projectId);
+  const overQuota = checkResizeQuota(limits, used, server.flavor, next);
+  if (overQuota) return overQuota;
+  return startMove(
+    p,
+    {
+      move: RESIZE,
+      serverId,
+      actor,
+      state: {
+        ...commonState(actor, server, cellId),
+        type: 'resize',
+        newFlavor: plainFlavor(next),
+        requestedHost: null,
+        diskConfig: request.diskConfig ?? null,
+      },
+    },
+    'resize',
+  );
+}
+
+/** Moves the server to another host as it is. `host` null: the scheduler chooses. */
+export async function migrateServer(
+  p: Platform,
+  actor: Actor,
+  serverId: string,
+  request: { readonly host: string | null },
+): Promise<Refusal | null> {
+  const found = await movable(p, serverId);
+  if ('code' in found) return found;
+  const { server, cellId } = found;
+  const wanted =
+    request.host === null
+      ? undefined
+      : await p.stores.global.selectFrom('hosts').select('cell_id').where('name', '=', request.host).executeTakeFirst();
+  const refusal = checkMigrate({
+    server: stateOf(server),
+    admin: isAdmin(actor),
+    serviceUp: server.host !== null && (await hostIsUp(p, server.host)),
+    host: request.host,
+    targetCellId: wanted?.cell_id ?? null,
+    serverCellId: cellId,
+    crossCellAllowed: true,
+  });
+  if (refusal) return refusal;
+  return startMove(
+    p,
+    {
+      move: RESIZE,
+      serverId,
+      actor,
+      state: {
+        ...commonState(actor, server, cellId),
+        type: 'migration',
+        newFlavor: server.flavor,
+        requestedHost: request.host,
+        diskConfig: null,
+      },
+    },
+    'migrate',
+  );
+}
+
+export async function movable(p: Platform, serverId: string): Promise<{ server: Server; cellId: string } | Refusal> {
+  const found = await findServer(p, serverId);
+  switch (found.kind) {
+    case 'absent':
+      return serverNotFound(serverId);
+    case 'down':
+      return cellDownRefusal(serverId);
+    case 'found':
+      return found;
+  }
+}
+
+/** What the rules look at. */
+export const stateOf = (server: Server) => ({
+  id: server.id,
+  vmState: server.vmState,
+  taskState: server.taskState,
+  launched: server.launchedAt !== null,
+  locked: server.locked,
+  host: server.host,
+});
+
+function commonState(actor: Actor, server: Server, cellId: string) {
+  invariant(server.host !== null, 'the rules refuse a server without a host');
+  return {
+    actor: { userId: actor.userId, projectId: actor.projectId },
+    owner: { userId: server.userId, projectId: server.projectId },
+    migrationId: newId(),
+    imageId: server.image.id,
+    imageProperties: server.image.properties,
+    oldFlavor: server.flavor,
+    source: { cellId, host: server.host, zone: server.zone ?? '' },
+    requestedZone: server.requestedZone,
+    wasActive: server.vmState === 'active',
+  };
+}

@@ -1,0 +1,190 @@
+// Revert: the server goes back to the host, cell and flavor it came from, with its disk of before.
+//
+// VERIFY_RESIZE → REVERT_RESIZE → ACTIVE|SHUTOFF. A move of its own with its own pivot back. The source's guest was
+// kept, and so was its room, so it always fits. The record is copied back as it is now: what the user changed while the
+// resize waited survives. What the guest wrote since the resize is lost with the target's disk: that is what reverting
+// means. Until the guest runs again on its source the status is REVERT_RESIZE.
+import { openMigration, updateMigration } from '../control/migrations.ts';
+import { activateBindings, unbindPorts } from '../control/network.ts';
+import { release, transfer } from '../control/placement.ts';
+import type { Platform } from '../control/platform.ts';
+import { invariant } from '../lib/errors.ts';
+import { checkRevert } from '../model/resize-rules.ts';
+import { type Actor, type Flavor, isAdmin, POWER_STATE, type Refusal } from '../model/types.ts';
+import { copyRecords, dropRecords, freeze, switchHome, thaw } from './carry.ts';
+import { letGo, takeHold } from './claim.ts';
+import { destroyOrOwe } from './hosts.ts';
+import type { Move } from './move.ts';
+import { doneBecause, inGlobal, unlessFenced } from './outcomes.ts';
+import { powerOff, powerOn } from './power-effects.ts';
+import { movable, type Owner, type Place, stateOf } from './resize.ts';
+import { startMove } from './start.ts';
+
+export interface RevertState {
+  readonly actor: Owner;
+  readonly owner: Owner;
+  readonly migrationId: string;
+  /** Where the server came from, and goes back to. */
+  readonly source: Place;
+  /** Where it is now. */
+  readonly target: Place;
+  readonly oldFlavor: Flavor;
+  readonly returnTo: 'active' | 'stopped';
+}
+
+export const REVERT: Move<RevertState> = {
+  name: 'revert',
+  version: 1,
+  pivot: 'switch home',
+  parties: (s) => [s.source.host, s.target.host],
+  steps: [
+    {
+      step: 'take hold',
+      do: (c) => takeHold(c, c.s.target.cellId, 'revertResize', 'resize_reverting', ['resized']),
+      undo: (c) => letGo(c, c.s.target.cellId, {}, 'Error'),
+    },
+    {
+      step: 'mark reverting',
+      do: (c) =>
+        inGlobal(c, (trx) =>
+          updateMigration(trx, c.s.migrationId, { status: 'reverting', saga_id: c.saga.id }, c.p.clock.now()),
+        ),
+      undo: (c) => inGlobal(c, (trx) => updateMigration(trx, c.s.migrationId, { status: 'finished' }, c.p.clock.now())),
+    },
+    {
+      step: 'stop target',
+      do: (c) => powerOff(c, c.s.target.host, c.p.settings.shutdownTimeoutSeconds),
+      undo: async (c) => (c.s.returnTo === 'active' ? powerOn(c, c.s.target.host) : doneBecause('was off')),
+    },
+    {
+      step: 'hand back ports',
+      do: async (c) =>
+        unlessFenced(await activateBindings(c.p.stores.global, c.serverId, c.s.source.host, c.generation)),
+      undo: async (c) =>
+        unlessFenced(await activateBindings(c.p.stores.global, c.serverId, c.s.target.host, c.generation)),
+    },
+    {
+      // Undone before the target's guest starts again.
+      step: 'start source',
+      attempts: 2,
+      do: async (c) => (c.s.returnTo === 'active' ? powerOn(c, c.s.source.host) : doneBecause('was off: stays off')),
+      undo: (c) => powerOff(c, c.s.source.host, 0),
+    },
+    {
+      step: 'freeze record',
+      do: (c) => freeze(c, c.s.target.cellId, c.s.source.cellId),
+      undo: (c) => thaw(c, c.s.target.cellId, c.s.source.cellId),
+    },
+    {
+      step: 'copy records back',
+      do: (c) => copyRecords(c, c.s.target.cellId, c.s.source.cellId),
+      undo: (c) => dropRecords(c, c.s.source.cellId, c.s.target.cellId),
+    },
+    {
+      step: 'switch home',
+      do: (c) => switchHome(c, c.s.source.cellId),
+      undo: 'the pivot: turning back from here means that the home was not switched',
+    },
+    {
+      step: 'drop target records',
+      do: (c) => dropRecords(c, c.s.target.cellId, c.s.source.cellId),
+      undo: 'forward only',
+    },
+    {
+      // The target's room is given up and the held room is the server's again, in one transaction. Repeated, the server
+      // holds its room already and the migration nothing, so the first statement must not take it: it looks at that.
+      step: 'take back room',
+      do: (c) =>
+        inGlobal(c, async (trx) => {
+          const held = await trx
+            .selectFrom('consumers')
+            .select('id')
+            .where('id', '=', c.s.migrationId)
+            .executeTakeFirst();
+          if (!held) return;
+          const server = { id: c.serverId, type: 'server' as const, serverId: c.serverId, ...c.s.owner };
+          await release(trx, c.serverId);
+          await transfer(trx, { ...server, id: c.s.migrationId, type: 'migration' }, server);
+        }),
+      undo: 'forward only',
+    },
+    {
+      step: 'clean target',
+      do: (c) => destroyOrOwe(c, c.s.target.host, 'target of a reverted move'),
+      undo: 'forward only',
+    },
+    {
+      step: 'unbind target ports',
+      do: async (c) => unlessFenced(await unbindPorts(c.p.stores.global, c.serverId, c.s.target.host, c.generation)),
+      undo: 'forward only',
+    },
+    {
+      step: 'close migration',
+      do: (c) =>
+        inGlobal(c, (trx) =>
+          updateMigration(trx, c.s.migrationId, { status: 'reverted', confirm_at: null }, c.p.clock.now()),
+        ),
+      undo: 'forward only',
+    },
+    {
+      step: 'let go',
+      do: (c) =>
+        letGo(
+          c,
+          c.s.source.cellId,
+          {
+            vm_state: c.s.returnTo,
+            old_vm_state: null,
+            power_state: c.s.returnTo === 'active' ? POWER_STATE.RUNNING : POWER_STATE.SHUTDOWN,
+            flavor_json: JSON.stringify(c.s.oldFlavor),
+            old_flavor_json: null,
+            host: c.s.source.host,
+            zone: c.s.source.zone,
+          },
+          null,
+        ),
+      undo: 'forward only',
+    },
+  ],
+};
+
+/** Takes the resize back. 409 when the server is not resized, 400 without a finished migration. Never over quota. */
+export async function revertResize(p: Platform, actor: Actor, serverId: string): Promise<Refusal | null> {
+  const found = await movable(p, serverId);
+  if ('code' in found) return found;
+  const { server, cellId } = found;
+  const migration = await openMigration(p.stores.global, serverId);
+  const refusal = checkRevert(stateOf(server), isAdmin(actor), migration?.status ?? null);
+  if (refusal) return refusal;
+  invariant(migration && server.host !== null, 'checkRevert refuses without a migration');
+  const sourceZone = await zoneOfHost(p, migration.sourceHost);
+  return startMove(
+    p,
+    {
+      move: REVERT,
+      serverId,
+      actor,
+      state: {
+        actor: { userId: actor.userId, projectId: actor.projectId },
+        owner: { userId: server.userId, projectId: server.projectId },
+        migrationId: migration.uuid,
+        source: { cellId: migration.sourceCellId, host: migration.sourceHost, zone: sourceZone },
+        target: { cellId, host: server.host, zone: server.zone ?? '' },
+        oldFlavor: migration.oldFlavor,
+        returnTo: server.oldVmState ?? 'active',
+      },
+    },
+    'revertResize',
+  );
+}
+
+async function zoneOfHost(p: Platform, host: string): Promise<string> {
+  const row = await p.stores.global
+    .selectFrom('aggregate_hosts')
+    .innerJoin('aggregates', 'aggregates.id', 'aggregate_hosts.aggregate_id')
+    .select('aggregates.zone')
+    .where('aggregate_hosts.host', '=', host)
+    .where('aggregates.zone', 'is not', null)
+    .executeTakeFirst();
+  return row?.zone ?? p.settings.defaultZone;
+}

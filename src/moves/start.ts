@@ -1,0 +1,93 @@
+// Starting a saga on behalf of a user.
+//
+// The saga's row is written first, already leased to the caller under a fence of its own; the unique index over active
+// sagas lets exactly one caller win. The caller then carries out the first step (taking hold of the server) as any
+// conductor would, so that the user's next look already sees the new status, and lets go of the lease for a conductor
+// to go on. A caller that dies in between leaves a lease that runs out.
+import type { Transaction } from 'kysely';
+import type { Platform } from '../control/platform.ts';
+import { findServer } from '../control/servers.ts';
+import { invariant } from '../lib/errors.ts';
+import { newId } from '../lib/ids.ts';
+import { invalidState } from '../model/actions.ts';
+import type { Actor, Refusal } from '../model/types.ts';
+import { applyOutcome } from '../saga/decide.ts';
+import type { Row, State } from '../saga/types.ts';
+import type { GlobalTables } from '../store/global-schema.ts';
+import { insertSaga, newSaga, nextFence, sagaOf, sqlSagaStore } from '../store/sagas.ts';
+import { contextOf, outcomeOf } from './context.ts';
+import { anyMove, definitionOf, type Move } from './move.ts';
+
+const LEASE_MS = 10_000;
+/** A saga that has let go of its server ends within this time; until then the next one waits for it. */
+const ENDING_MS = 2_000;
+const LOOK_MS = 10;
+
+export interface Start<S> {
+  readonly move: Move<S>;
+  readonly serverId: string;
+  readonly state: S;
+  readonly actor: Actor;
+}
+
+/**
+ * Starts the move. `word`: the action as Nova's 409 names it.
+ * @returns null when it is under way
+ */
+export async function startMove<S>(p: Platform, start: Start<S>, word: string): Promise<Refusal | null> {
+  const giveUp = p.clock.now() + ENDING_MS;
+  for (;;) {
+    const saga = await p.stores.global.transaction().execute((trx) => insertLeased(p, trx, start));
+    if (saga) return takeFirstStep(p, start, saga, word);
+    // The saga before may have let go of the server and be about to write that it is done: wait for that, no longer.
+    const found = await findServer(p, start.serverId);
+    if (found.kind !== 'found' || found.server.sagaId !== null || p.clock.now() > giveUp)
+      return busy(p, start.serverId, word);
+    await p.clock.sleep(LOOK_MS);
+  }
+}
+
+/** The saga's row, leased to the caller; null when another one is active on the server. */
+export async function insertLeased<S>(
+  p: Platform,
+  trx: Transaction<GlobalTables>,
+  start: Start<S>,
+): Promise<Row | null> {
+  const now = p.clock.now();
+  const saga = newSaga(
+    {
+      id: newId(),
+      definition: definitionOf(start.move),
+      key: start.serverId,
+      state: start.state as unknown as State,
+      requestId: start.actor.requestId,
+    },
+    now,
+  );
+  const record = { ...saga, owner: `start/${saga.id}`, fence: await nextFence(trx), lease_until: now + LEASE_MS };
+  return (await insertSaga(trx, record)) ? sagaOf(record) : null;
+}
+
+/** Carries out the first step of a saga that the caller holds the lease of, and lets go of the lease. */
+export async function takeFirstStep<S>(p: Platform, start: Start<S>, saga: Row, word: string): Promise<Refusal | null> {
+  const move = anyMove(start.move);
+  const [step] = start.move.steps;
+  invariant(step, `${start.move.name} has no steps`);
+  const outcome = await outcomeOf(p, saga, () => move.run(contextOf(p, saga), step.step, 'do'));
+  if (outcome.kind !== 'fenced') {
+    const patch = applyOutcome(move.definition, saga, outcome, p.clock.now());
+    await sqlSagaStore(p.stores.global, p.clock).commit(saga, patch, 0);
+  }
+  p.nudge();
+  return outcome.kind === 'failed' || outcome.kind === 'fenced' ? busy(p, start.serverId, word) : null;
+}
+
+async function busy(p: Platform, serverId: string, word: string): Promise<Refusal> {
+  const found = await findServer(p, serverId);
+  if (found.kind === 'absent') return { code: 404, message: `Instance ${serverId} could not be found.` };
+  if (found.kind === 'found' && found.server.taskState !== null) {
+    return invalidState(word, serverId, 'task_state', found.server.taskState);
+  }
+  if (found.kind === 'found') return invalidState(word, serverId, 'vm_state', found.server.vmState);
+  return invalidState(word, serverId, 'task_state', null);
+}

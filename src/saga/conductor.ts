@@ -1,0 +1,74 @@
+// One conductor, without I/O: a generator that yields what it wants done and is told what came of it. The same code
+// runs under the real driver and under the simulation. It works on one saga at a time until that saga ends, waits for
+// long, or is lost to another conductor. It never ends by itself.
+import { invariant } from '../lib/errors.ts';
+import { applyOutcome, decide } from './decide.ts';
+import type { Claim, Definition, Direction, Outcome, Patch, Row, StepSpec } from './types.ts';
+
+export type Op =
+  | { readonly op: 'claim' }
+  /** Tell every party of this saga the new fence, before the first effect after a takeover. */
+  | { readonly op: 'raise'; readonly row: Row }
+  | { readonly op: 'effect'; readonly row: Row; readonly step: StepSpec; readonly direction: Direction }
+  | { readonly op: 'commit'; readonly row: Row; readonly patch: Patch; readonly release: boolean }
+  | { readonly op: 'now' }
+  | { readonly op: 'sleep'; readonly ms: number }
+  /** Nothing is due: wait until there may be something. */
+  | { readonly op: 'idle' }
+  /** This saga has ended (and is committed so). */
+  | { readonly op: 'ended'; readonly row: Row };
+
+/** Waits up to this long keep the lease and the conductor; longer ones release the saga until it is due. */
+const SHORT_WAIT_MS = 2000;
+
+export type Definitions = (name: string, version: number) => Definition | undefined;
+
+// biome-ignore lint/suspicious/noExplicitAny: what is sent into the generator depends on the op it yielded
+export type Conductor = Generator<Op, never, any>;
+
+export function* conductor(definitions: Definitions): Conductor {
+  for (;;) {
+    const claim: Claim | null = yield { op: 'claim' };
+    if (claim) yield* workOn(definitions, claim);
+    else yield { op: 'idle' };
+  }
+}
+
+// biome-ignore lint/suspicious/noExplicitAny: as above
+function* workOn(definitions: Definitions, claim: Claim): Generator<Op, void, any> {
+  let row = claim.row;
+  const definition = definitions(row.definition, row.version);
+  invariant(definition, `saga ${row.id}: unknown definition ${row.definition} v${row.version}`);
+  if (claim.takenOver) yield { op: 'raise', row };
+  for (;;) {
+    const now: number = yield { op: 'now' };
+    const decision = decide(definition, row, now);
+    let patch: Patch;
+    switch (decision.kind) {
+      case 'ended':
+        yield { op: 'ended', row };
+        return;
+      case 'wait': {
+        const ms = decision.until - now;
+        if (ms > SHORT_WAIT_MS) {
+          yield { op: 'commit', row, patch: row, release: true };
+          return;
+        }
+        yield { op: 'sleep', ms };
+        continue;
+      }
+      case 'turn':
+        patch = decision.patch;
+        break;
+      case 'run': {
+        const outcome: Outcome = yield { op: 'effect', row, step: decision.step, direction: decision.direction };
+        if (outcome.kind === 'fenced') return;
+        patch = applyOutcome(definition, row, outcome, yield { op: 'now' });
+        break;
+      }
+    }
+    const committed: Row | null = yield { op: 'commit', row, patch, release: patch.status !== 'active' };
+    if (!committed) return;
+    row = committed;
+  }
+}

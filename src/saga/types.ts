@@ -1,0 +1,109 @@
+// The saga core's words. A saga is a durable list of steps; each step has a `do` and an `undo`. This folder is pure: it
+// knows nothing of servers, databases, time or I/O.
+//
+// Theory of operation. A row says which step is at the cursor and in which direction the saga goes. One write per step
+// (`commit`) records the step's outcome and moves the cursor, guarded by owner and fence: if no row is updated, the
+// lease was lost and the conductor stops silently. There is no "started" record: the undo of the step at the cursor
+// runs whether or not its do has landed, so every undo accepts "it never happened" and every do "it already did".
+// Up to the pivot a failing do turns the saga round; behind it the saga only goes forward. Undo is tried for ever.
+// What can race: two conductors after a stall. The older one's commits update nothing, and its effects carry an older
+// fence, which the other parties refuse.
+
+export type Json = string | number | boolean | null | readonly Json[] | { readonly [key: string]: Json };
+/** What the steps of a saga have found out so far; outputs of steps are merged into it. */
+export type State = Readonly<Record<string, Json>>;
+
+export type Direction = 'do' | 'undo';
+
+export interface StepSpec {
+  readonly name: string;
+  /** How often `do` is tried before the saga turns round (before the pivot) or says it is stuck (behind it). */
+  readonly attempts: number;
+}
+
+export interface Definition {
+  readonly name: string;
+  /** Rows remember it: a row of an old version is finished by the old definition. */
+  readonly version: number;
+  readonly steps: readonly StepSpec[];
+  /** Index of the step after which the saga only goes forward; -1: it only ever goes forward. */
+  readonly pivot: number;
+}
+
+/** active: somebody has to go on with it. stuck: only an operator can. unwound: back as it was. */
+export type Status = 'active' | 'done' | 'unwound' | 'stuck';
+
+/** What became of one step, in one direction; failures of the same step in a row are one entry with a count. */
+export interface Entry {
+  readonly step: string;
+  readonly direction: Direction;
+  readonly outcome: 'done' | 'failed';
+  /** Milliseconds since the Unix epoch: when the first and the last attempt counted here ended. */
+  readonly firstAt: number;
+  readonly at: number;
+  readonly attempts: number;
+  readonly note?: string;
+}
+
+export interface Progress {
+  readonly doneBytes: number;
+  readonly totalBytes: number;
+}
+
+export interface Row {
+  readonly id: string;
+  readonly definition: string;
+  readonly version: number;
+  readonly key: string;
+  readonly status: Status;
+  readonly direction: Direction;
+  readonly cursor: number;
+  readonly attempt: number;
+  readonly wakeAt: number;
+  readonly leaseUntil: number;
+  readonly owner: string;
+  readonly fence: number;
+  readonly cancelRequested: boolean;
+  readonly state: State;
+  readonly progress: Progress | null;
+  readonly journal: readonly Entry[];
+  readonly reason: string | null;
+  readonly requestId: string;
+  readonly createdAt: number;
+  readonly endedAt: number | null;
+}
+
+/** What running one step in one direction came to. A lost answer is none of these: the effect asks what is true first. */
+export type Outcome =
+  | { readonly kind: 'done'; readonly output?: State; readonly note?: string }
+  | { readonly kind: 'pending'; readonly afterMs: number; readonly progress?: Progress }
+  /** `final`: trying again would not help. */
+  | { readonly kind: 'failed'; readonly reason: string; readonly final: boolean }
+  /** Some party has seen a newer fence: stop at once and touch nothing. */
+  | { readonly kind: 'fenced' };
+
+/** The part of a row that a commit writes. */
+export type Patch = Pick<
+  Row,
+  'status' | 'direction' | 'cursor' | 'attempt' | 'wakeAt' | 'state' | 'progress' | 'journal' | 'reason' | 'endedAt'
+>;
+
+/** The port to durable storage; five verbs. Leases and wake-ups use the store's own clock. */
+export interface SagaStore {
+  /** False when another saga with this key is still active. */
+  create(saga: { id: string; definition: Definition; key: string; state: State; requestId: string }): Promise<boolean>;
+  /** The due saga that has waited longest, leased to `owner` under a new fence; null when none is due. */
+  claim(owner: string, leaseMs: number): Promise<Claim | null>;
+  /** Null when the lease was lost. `leaseMs` 0 releases it. */
+  commit(row: Row, patch: Patch, leaseMs: number): Promise<Row | null>;
+  /** Asks the active saga with this key to turn back if it still can. False when there is none. */
+  requestCancel(key: string): Promise<boolean>;
+  /** When the next saga becomes due, ms since epoch; null: never. */
+  nextDue(): Promise<number | null>;
+}
+
+export interface Claim {
+  readonly row: Row;
+  /** The former owner did not let go by itself: it may have died with an effect under way, or still be at it. */
+  readonly takenOver: boolean;
+}

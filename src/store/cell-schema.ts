@@ -1,0 +1,63 @@
+// Tables of a cell's database: the servers whose home it is, and their history. Conventions as in global-schema.ts.
+// Everything here that belongs to a server travels with it; travel.ts says so column by column.
+export interface CellTables {
+  servers: {
+    id: string;
+    name: string;
+    hostname: string;
+    description: string | null;
+    project_id: string;
+    user_id: string;
+    image_json: string;
+    flavor_json: string;
+    /** While VERIFY_RESIZE: what it was before. */
+    old_flavor_json: string | null;
+    vm_state: string;
+    task_state: string | null;
+    /** vm_state to return to after a confirmed or reverted resize: active or stopped. */
+    old_vm_state: string | null;
+    power_state: number;
+    progress: number;
+    /** The saga that holds task_state; null when task_state is. */
+    saga_id: string | null;
+    host: string | null;
+    /** 1 while the record is being carried to another cell: nobody but the move may change it. */
+    frozen: number;
+    /** Zone of its host; requested_zone: what the user pinned it to, if anything. */
+    zone: string | null;
+    requested_zone: string | null;
+    key_name: string | null;
+    metadata_json: string;
+    tags_json: string;
+    locked: number;
+    locked_reason: string | null;
+    disk_config: string;
+    reservation_id: string;
+    fault_json: string | null;
+    created_at: number;
+    updated_at: number;
+    launched_at: number | null;
+    deleted_at: number | null;
+  };
+  server_actions: {
+    id: string;
+    server_id: string;
+    action: string;
+    request_id: string;
+    user_id: string;
+    project_id: string;
+    /** The saga that carries it out: its journal is where the action's events are read from. */
+    saga_id: string | null;
+    message: string | null;
+    started_at: number;
+    finished_at: number | null;
+  };
+  /**
+   * The highest generation that has taken over a server's saga: writes of older ones are refused. It concerns this
+   * database only and outlives the server, because a conductor that stalled may wake after the server is gone.
+   */
+  server_fences: {
+    server_id: string;
+    generation: number;
+  };
+}

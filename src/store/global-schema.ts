@@ -1,0 +1,244 @@
+// Tables of the global database: what concerns no single cell. The one row per server in server_mappings says where
+// the server lives. Placement, flavors, images, ports, sagas and the record of every move are here too, so that a
+// cell that is down hurts nobody outside it. Times are milliseconds since the Unix epoch; booleans are 0 or 1; columns
+// that end in _json hold JSON text; everything else is text or integers, the same on SQLite and PostgreSQL.
+import type { Generated } from 'kysely';
+
+export interface GlobalTables {
+  cells: {
+    id: string;
+    name: string;
+    disabled: number;
+    created_at: number;
+  };
+  /** Host mapping and service record in one; id is also the placement provider's id. */
+  hosts: {
+    id: string;
+    name: string;
+    cell_id: string;
+    url: string;
+    disabled: number;
+    disabled_reason: string | null;
+    forced_down: number;
+    /** Last heartbeat answered; null: never yet. */
+    last_seen_at: number | null;
+    /** Agent instance that answered last; a new one means that the agent (perhaps the host) restarted. */
+    agent_id: string | null;
+    hypervisor_type: string;
+    hypervisor_version: number;
+    architecture: string;
+    vcpus: number;
+    memory_mb: number;
+    disk_gb: number;
+    created_at: number;
+    updated_at: number;
+  };
+  /** The home of every server: exactly one row each. cell_id changes by one single-row write, the pivot of a move. */
+  server_mappings: {
+    server_id: string;
+    cell_id: string;
+    project_id: string;
+    user_id: string;
+    /** Fence of the saga that last set the home. */
+    generation: number;
+    /** A delete was asked for while a saga was active; carried out when that saga has ended. */
+    delete_requested_at: number | null;
+    deleted_at: number | null;
+    created_at: number;
+  };
+  /** One row per move; its id is also the placement consumer that holds the source's resources. */
+  migrations: {
+    id: Generated<number>;
+    uuid: string;
+    server_id: string;
+    project_id: string;
+    user_id: string;
+    type: string;
+    status: string;
+    source_cell_id: string;
+    source_host: string;
+    dest_cell_id: string | null;
+    dest_host: string | null;
+    old_flavor_json: string;
+    new_flavor_json: string;
+    /** Saga that works on it now or did last. */
+    saga_id: string;
+    /** Automatic confirmation at this time; null: never. */
+    confirm_at: number | null;
+    created_at: number;
+    updated_at: number;
+  };
+  flavors: {
+    id: Generated<number>;
+    flavor_id: string;
+    name: string;
+    vcpus: number;
+    memory_mb: number;
+    root_gb: number;
+    ephemeral_gb: number;
+    swap_mb: number;
+    rxtx_factor: number;
+    is_public: number;
+    disabled: number;
+    description: string | null;
+    extra_specs_json: string;
+    created_at: number;
+  };
+  flavor_projects: { flavor_id: string; project_id: string };
+  aggregates: {
+    id: Generated<number>;
+    uuid: string;
+    name: string;
+    zone: string | null;
+    metadata_json: string;
+    created_at: number;
+    updated_at: number | null;
+  };
+  aggregate_hosts: { aggregate_id: number; host: string };
+  keypairs: {
+    user_id: string;
+    name: string;
+    type: string;
+    public_key: string;
+    fingerprint: string;
+    created_at: number;
+  };
+  quotas: { project_id: string; resource: string; hard_limit: number };
+
+  providers: {
+    id: string;
+    name: string;
+    cell_id: string;
+    generation: number;
+  };
+  inventories: {
+    provider_id: string;
+    resource_class: string;
+    total: number;
+    reserved: number;
+    allocation_ratio: number;
+  };
+  /** Whoever holds allocations: a server, or the migration that keeps its old place. server_id is whose they count for. */
+  consumers: {
+    id: string;
+    type: string;
+    server_id: string;
+    project_id: string;
+    user_id: string;
+    generation: number;
+  };
+  allocations: {
+    consumer_id: string;
+    provider_id: string;
+    resource_class: string;
+    used: number;
+  };
+
+  images: {
+    id: string;
+    name: string | null;
+    status: string;
+    visibility: string;
+    owner: string;
+    disk_format: string | null;
+    container_format: string | null;
+    size_bytes: number | null;
+    virtual_bytes: number | null;
+    md5: string | null;
+    sha256: string | null;
+    sha512: string | null;
+    min_disk_gb: number;
+    min_ram_mb: number;
+    protected: number;
+    hidden: number;
+    properties_json: string;
+    tags_json: string;
+    created_at: number;
+    updated_at: number;
+  };
+
+  networks: {
+    id: string;
+    name: string;
+    project_id: string;
+    shared: number;
+    mtu: number;
+    created_at: number;
+  };
+  subnets: {
+    id: string;
+    network_id: string;
+    name: string;
+    project_id: string;
+    cidr: string;
+    gateway_ip: string;
+    pool_start: string;
+    pool_end: string;
+    dns_json: string;
+    created_at: number;
+  };
+  ports: {
+    id: string;
+    name: string;
+    network_id: string;
+    subnet_id: string;
+    project_id: string;
+    mac: string;
+    ip: string;
+    /** The server that uses it, or ''. */
+    device_id: string;
+    device_owner: string;
+    created_at: number;
+    updated_at: number;
+  };
+  /** At most one active binding per port. generation: fence of the saga that last changed it; older ones are refused. */
+  port_bindings: {
+    port_id: string;
+    host: string;
+    active: number;
+    generation: number;
+  };
+
+  sagas: {
+    id: string;
+    definition: string;
+    version: number;
+    /** What it works on; at most one active saga per key (unique partial index). */
+    key: string;
+    status: string;
+    direction: string;
+    cursor: number;
+    attempt: number;
+    wake_at: number;
+    lease_until: number;
+    owner: string;
+    /** From the sequence in `fences`: greater than every fence handed out before. */
+    fence: number;
+    /** 1: somebody asked it to turn back. */
+    cancel_requested: number;
+    state_json: string;
+    /** Bytes done and in all of the step at the cursor, while it is pending. */
+    progress_json: string | null;
+    journal_json: string;
+    reason: string | null;
+    request_id: string;
+    created_at: number;
+    ended_at: number | null;
+  };
+  /** The one sequence that fences are taken from (name 'saga'). */
+  fences: { name: string; value: number };
+  /** A clean-up that could not be done because its host was unreachable. */
+  debts: {
+    id: string;
+    kind: string;
+    host: string;
+    server_id: string;
+    generation: number;
+    saga_id: string;
+    reason: string;
+    attempts: number;
+    due_at: number;
+    created_at: number;
+    paid_at: number | null;
+  };
+}

@@ -1,0 +1,179 @@
+// Sagas in SQL. The lease is a time and an owner in the row; the fence comes from the one sequence in `fences`, so it is
+// greater than every fence handed out before, to whatever saga. At most one saga per key is active or stuck: a unique
+// partial index says so, not the callers' care.
+import type { Kysely, Selectable } from 'kysely';
+import type { Clock } from '../lib/clock.ts';
+import { invariant } from '../lib/errors.ts';
+import type { Definition, Direction, Entry, Progress, Row, SagaStore, State, Status } from '../saga/types.ts';
+import type { GlobalTables } from './global-schema.ts';
+
+export type SagaRecord = Selectable<GlobalTables['sagas']>;
+
+/** The values of a new saga's row; `saga.create` below and whoever creates it together with other rows use them. */
+export function newSaga(
+  saga: { id: string; definition: Definition; key: string; state: State; requestId: string },
+  now: number,
+): SagaRecord {
+  return {
+    id: saga.id,
+    definition: saga.definition.name,
+    version: saga.definition.version,
+    key: saga.key,
+    status: 'active',
+    direction: 'do',
+    cursor: 0,
+    attempt: 0,
+    wake_at: 0,
+    lease_until: 0,
+    owner: '',
+    fence: 0,
+    cancel_requested: 0,
+    state_json: JSON.stringify(saga.state),
+    progress_json: null,
+    journal_json: '[]',
+    reason: null,
+    request_id: saga.requestId,
+    created_at: now,
+    ended_at: null,
+  };
+}
+
+/** Inserts the saga unless its key is taken. Returns whether it did. */
+export async function insertSaga(db: Kysely<GlobalTables>, saga: SagaRecord): Promise<boolean> {
+  const inserted = await db
+    .insertInto('sagas')
+    .values(saga)
+    .onConflict((conflict) => conflict.doNothing())
+    .executeTakeFirst();
+  return inserted.numInsertedOrUpdatedRows === 1n;
+}
+
+export function sagaOf(record: SagaRecord): Row {
+  return {
+    id: record.id,
+    definition: record.definition,
+    version: record.version,
+    key: record.key,
+    status: record.status as Status,
+    direction: record.direction as Direction,
+    cursor: record.cursor,
+    attempt: record.attempt,
+    wakeAt: record.wake_at,
+    leaseUntil: record.lease_until,
+    owner: record.owner,
+    fence: record.fence,
+    cancelRequested: record.cancel_requested === 1,
+    state: JSON.parse(record.state_json) as State,
+    progress: record.progress_json === null ? null : (JSON.parse(record.progress_json) as Progress),
+    journal: JSON.parse(record.journal_json) as Entry[],
+    reason: record.reason,
+    requestId: record.request_id,
+    createdAt: record.created_at,
+    endedAt: record.ended_at,
+  };
+}
+
+/** `clock`: the clock of leases and wake-ups; processes that share a database file share the machine's. */
+export function sqlSagaStore(db: Kysely<GlobalTables>, clock: Clock): SagaStore {
+  return {
+    create: async (saga) => insertSaga(db, newSaga(saga, clock.now())),
+
+    async claim(owner, leaseMs) {
+      const now = clock.now();
+      const due = await db
+        .selectFrom('sagas')
+        .select('id')
+        .where('status', '=', 'active')
+        .where('wake_at', '<=', now)
+        .where('lease_until', '<=', now)
+        .orderBy('wake_at')
+        .limit(1)
+        .executeTakeFirst();
+      if (!due) return null;
+      return db.transaction().execute(async (trx) => {
+        const before = await trx
+          .selectFrom('sagas')
+          .select('lease_until')
+          .where('id', '=', due.id)
+          .where('status', '=', 'active')
+          .where('lease_until', '<=', now)
+          .executeTakeFirst();
+        if (!before) return null;
+        const fence = await nextFence(trx);
+        const record = await trx
+          .updateTable('sagas')
+          .set({ owner, fence, lease_until: now + leaseMs })
+          .where('id', '=', due.id)
+          .returningAll()
+          .executeTakeFirstOrThrow();
+        return { row: sagaOf(record), takenOver: before.lease_until > 0 };
+      });
+    },
+
+    async commit(row, patch, leaseMs) {
+      const record = await db
+        .updateTable('sagas')
+        .set({
+          status: patch.status,
+          direction: patch.direction,
+          cursor: patch.cursor,
+          attempt: patch.attempt,
+          wake_at: patch.wakeAt,
+          state_json: JSON.stringify(patch.state),
+          progress_json: patch.progress === null ? null : JSON.stringify(patch.progress),
+          journal_json: JSON.stringify(patch.journal),
+          reason: patch.reason,
+          ended_at: patch.endedAt,
+          lease_until: leaseMs === 0 ? 0 : clock.now() + leaseMs,
+        })
+        .where('id', '=', row.id)
+        .where('owner', '=', row.owner)
+        .where('fence', '=', row.fence)
+        .where('status', '=', 'active')
+        .returning('cancel_requested')
+        .executeTakeFirst();
+      return record ? { ...row, ...patch, cancelRequested: record.cancel_requested === 1 } : null;
+    },
+
+    async requestCancel(key) {
+      const updated = await db
+        .updateTable('sagas')
+        .set({ cancel_requested: 1 })
+        .where('key', '=', key)
+        .where('status', '=', 'active')
+        .executeTakeFirst();
+      return updated.numUpdatedRows > 0n;
+    },
+
+    async nextDue() {
+      const next = await db
+        .selectFrom('sagas')
+        .select((eb) => eb.fn.min<number | null>('wake_at').as('wake_at'))
+        .where('status', '=', 'active')
+        .executeTakeFirst();
+      return next?.wake_at ?? null;
+    },
+  };
+}
+
+/** The next number of the one sequence of generations. */
+export async function nextFence(db: Kysely<GlobalTables>): Promise<number> {
+  const next = await db
+    .updateTable('fences')
+    .set((eb) => ({ value: eb('value', '+', 1) }))
+    .where('name', '=', 'saga')
+    .returning('value')
+    .executeTakeFirst();
+  invariant(next, 'the sequence of fences is missing');
+  return next.value;
+}
+
+/** Voids the leases of a process that is known to be dead, so that its sagas are taken over at once. */
+export async function voidLeases(db: Kysely<GlobalTables>): Promise<void> {
+  await db
+    .updateTable('sagas')
+    .set({ lease_until: 1 })
+    .where('status', '=', 'active')
+    .where('lease_until', '>', 1)
+    .execute();
+}
