@@ -101,6 +101,7 @@ export function isContinuation(before: Journal, after: Journal): boolean {
 
 /**
  * The longest time between two entries, and the number of the entry before it: how long the guest stood still.
+ * Over a boot it is right to 1 s only, because a guest's hardware clock is (see guest/init); else to milliseconds.
  * @param sinceN only gaps after this entry count; default: all
  * @returns undefined when there are no two entries
  */

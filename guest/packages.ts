@@ -82,7 +82,7 @@ export async function preparePackages(cache: string, say: (line: string) => void
   if (present !== undefined) return { root: join(home, 'root'), names: present.trim().split('\n') };
 
   for (const tool of ['apt-get', 'apt-cache', 'dpkg-deb']) {
-    await findTool(tool, 'apt').catch(() => {
+    await findTool(tool, 'apt', []).catch(() => {
       throw new GuestError(
         `the guest is made of Debian packages, and ${tool} is not here: build it on a Debian machine and copy the image`,
       );

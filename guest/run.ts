@@ -62,8 +62,8 @@ export async function run(program: string, args: readonly string[], options: Run
 const SYSTEM_DIRECTORIES = ['/usr/sbin', '/sbin', '/usr/bin', '/bin'];
 
 /** The path of a program, also where an ordinary user's PATH does not look; GuestError names the package otherwise. */
-export async function findTool(name: string, debianPackage: string): Promise<string> {
-  const directories = [...(process.env['PATH'] ?? '').split(':'), ...SYSTEM_DIRECTORIES];
+export async function findTool(name: string, debianPackage: string, also = SYSTEM_DIRECTORIES): Promise<string> {
+  const directories = [...(process.env['PATH'] ?? '').split(':'), ...also];
   for (const directory of directories) {
     if (directory === '') continue;
     const path = join(directory, name);

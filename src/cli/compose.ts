@@ -21,6 +21,7 @@ import { voidLeases } from '../store/sagas.ts';
 import { openStores, type Stores } from '../store/stores.ts';
 import type { Deployment, HostPlan } from './deployment.ts';
 import { type Fleet, startFleet } from './fleet.ts';
+import { type SystemMetrics, systemMetrics } from './metrics.ts';
 import { openSecrets, type Secrets } from './secrets.ts';
 import { seedFlavors } from './seed.ts';
 
@@ -29,6 +30,7 @@ export interface System {
   readonly identity: Identity;
   readonly secrets: Secrets;
   readonly fleet: Fleet;
+  readonly metrics: SystemMetrics;
   /** Where the API is reached, without a trailing slash. */
   readonly url: string;
   readonly stores: Stores;
@@ -39,8 +41,10 @@ export interface System {
 export interface ComposeOptions {
   readonly log: Logger;
   readonly clock?: Clock;
-  /** Keep databases and simulated hosts in memory alone. */
-  readonly inMemory?: boolean;
+  /** Keep the databases in memory alone. */
+  readonly memoryDatabases?: boolean;
+  /** Keep simulated hosts in memory alone. */
+  readonly memoryHosts?: boolean;
   readonly checkAnswers?: boolean;
   readonly conductor?: Partial<ConductorOptions>;
 }
@@ -52,7 +56,7 @@ export async function composeSystem(deployment: Deployment, options: ComposeOpti
   const { log } = options;
   prepareDirectories(deployment);
   const secrets = await openSecrets(deployment.dataDirectory, deployment.adminPassword);
-  const stores = await openStores(options.inMemory ? ':memory:' : deployment.dataDirectory);
+  const stores = await openStores(options.memoryDatabases ? ':memory:' : deployment.dataDirectory);
   const identity = await createIdentity(withAdminPassword(deployment, secrets.adminPassword), secrets.tokenKey, clock);
   const moved = new Map<string, HostPlan>();
   const fleet = await startFleet({
@@ -60,10 +64,11 @@ export async function composeSystem(deployment: Deployment, options: ComposeOpti
     secret: secrets.fleet,
     secretFile: secrets.fleetFile,
     log,
-    ...(options.inMemory ? { forgetful: true } : {}),
+    ...(options.memoryHosts ? { forgetful: true } : {}),
     onMoved: (plan) => moved.set(plan.name, plan),
   });
 
+  const metrics = systemMetrics(stores);
   let conductor: RunningDriver | null = null;
   const settings = { ...deployment.settings, publicUrl: '', hostFacingUrl: '' };
   const platform: Platform = {
@@ -71,13 +76,14 @@ export async function composeSystem(deployment: Deployment, options: ComposeOpti
     log,
     stores,
     settings,
-    host: async (name, trace) => fleet.find(name, trace) ?? NO_SUCH_HOST,
+    host: async (name, trace) => metrics.counted(fleet.find(name, trace) ?? NO_SUCH_HOST),
     nudge: () => conductor?.nudge(),
   };
 
   const app = await buildApp({
     platform,
     tokens: identity,
+    registry: metrics.registry,
     routes: allRoutes({ identity, fleetSecret: secrets.fleet }),
     ...(options.checkAnswers ? { checkAnswers: true } : {}),
   });
@@ -109,6 +115,7 @@ export async function composeSystem(deployment: Deployment, options: ComposeOpti
     identity,
     secrets,
     fleet,
+    metrics,
     url: settings.publicUrl,
     stores,
     async stop({ guestsWithinSeconds }) {

@@ -13,6 +13,7 @@ import { Agent } from '../host/agent.ts';
 import { connectHost } from '../host/client.ts';
 import type { Host } from '../host/contract.ts';
 import { type AgentConfig, findRunningAgent, stopAllGuests } from '../host/main.ts';
+import { isAlive } from '../host/qemu/proc.ts';
 import { DurableRecords, MemoryRecords } from '../host/records.ts';
 import { SimulatedFabric, SimulatedHypervisor } from '../host/simulated.ts';
 import { systemClock } from '../lib/clock.ts';
@@ -190,7 +191,7 @@ async function stopHost(
   if (running) {
     process.kill(running.pid, 'SIGTERM');
     const giveUp = systemClock.now() + STOP_LIMIT_MS;
-    while ((await findRunningAgent(directory)) !== null) {
+    while (isAlive(running)) {
       if (systemClock.now() > giveUp) {
         process.kill(running.pid, 'SIGKILL');
         break;

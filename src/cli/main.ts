@@ -1,8 +1,8 @@
 // The `crosscell` program: commands, options, exit statuses. 0: done; 1: it failed; 2: wrong usage or configuration.
+// Each command loads its own modules when it is chosen, so that an agent does not carry the control plane.
 import { readFileSync } from 'node:fs';
 import { Command, InvalidArgumentError, Option } from 'commander';
-import { agent } from './agent.ts';
-import { auditCommand } from './audit.ts';
+import type { AgentOptions } from './agent.ts';
 import { ConfigError, type ConfigFile, readConfig } from './config.ts';
 import { DEFAULTS, type Deployment, type Flags, planDeployment } from './deployment.ts';
 
@@ -105,7 +105,8 @@ program
     'limit of each incoming disk copy (default: none)',
     whole(65_536, Number.MAX_SAFE_INTEGER),
   )
-  .action(async (options: Parameters<typeof agent>[0]) => {
+  .action(async (options: AgentOptions) => {
+    const { agent } = await import('./agent.ts');
     process.exitCode = await agent(options);
     process.exit();
   });
@@ -114,6 +115,7 @@ withDeployment(program.command('audit'))
   .description('look at every invariant of a running or resting system; exit status 1 when one is broken')
   .option('--json', 'print the report as JSON', false)
   .action(async (options: DeploymentOptions & { json: boolean }) => {
+    const { auditCommand } = await import('./audit.ts');
     process.exitCode = await auditCommand(await deploymentOf(options), options.json);
   });
 

@@ -2,8 +2,11 @@
 // server; paid when the host answers that the guest is gone. A debt carries the generation at which it was made: if the
 // server has lawfully come back to that host since, the host refuses it as fenced and the debt is void, which is paid.
 
+import type { Selectable } from 'kysely';
 import { assertNever } from '../lib/errors.ts';
 import { newId } from '../lib/ids.ts';
+import type { GlobalTables } from '../store/global-schema.ts';
+import { hostIsUp } from './hosts.ts';
 import type { Platform } from './platform.ts';
 
 export interface Debt {
@@ -36,7 +39,15 @@ export async function owe(
   await p.stores.global.transaction().execute(async (trx) => {
     const open = await trx
       .updateTable('debts')
-      .set({ generation: debt.generation })
+      // Never lowered: the host would refuse the older generation, and the debt would pass for paid.
+      .set((eb) => ({
+        generation: eb
+          .case()
+          .when('generation', '<', debt.generation)
+          .then(debt.generation)
+          .else(eb.ref('generation'))
+          .end(),
+      }))
       .where('host', '=', debt.host)
       .where('server_id', '=', debt.serverId)
       .where('paid_at', 'is', null)
@@ -71,47 +82,50 @@ export async function openDebts(p: Platform, limit = PAGE): Promise<Debt[]> {
     .orderBy('created_at')
     .limit(limit)
     .execute();
-  return rows.map((row) => ({
-    id: row.id,
-    host: row.host,
-    serverId: row.server_id,
-    generation: row.generation,
-    sagaId: row.saga_id,
-    reason: row.reason,
-    attempts: row.attempts,
-    createdAt: row.created_at,
-    dueAt: row.due_at,
-  }));
+  return rows.map(debtOf);
 }
 
-/** Tries to pay what is due; at most a page in one call. Returns how many were paid. */
+const debtOf = (row: Selectable<GlobalTables['debts']>): Debt => ({
+  id: row.id,
+  host: row.host,
+  serverId: row.server_id,
+  generation: row.generation,
+  sagaId: row.saga_id,
+  reason: row.reason,
+  attempts: row.attempts,
+  createdAt: row.created_at,
+  dueAt: row.due_at,
+});
+
+/**
+ * Tries to pay what is due, at most a page in one call; what cannot be paid goes to the end of the queue. Hosts that
+ * count as down are not asked: waiting for their silence would hold up everybody else's debts, and whoever calls this.
+ * Returns how many were paid.
+ */
 export async function payDebts(p: Platform): Promise<number> {
-  const now = p.clock.now();
+  const due = await p.stores.global
+    .selectFrom('debts')
+    .selectAll()
+    .where('paid_at', 'is', null)
+    .where('due_at', '<=', p.clock.now())
+    .orderBy('due_at')
+    .limit(PAGE)
+    .execute();
+  const silent = new Set<string>();
   let paid = 0;
-  for (const debt of await openDebts(p)) {
-    if (debt.dueAt > now) continue;
-    const host = await p.host(debt.host);
-    const reply = await host.destroy(debt.serverId, { generation: debt.generation });
-    let settled: boolean;
-    switch (reply.kind) {
-      case 'ok':
-        settled = reply.value.state === 'done';
-        break;
-      case 'fenced':
-      case 'absent':
-        settled = true;
-        break;
-      case 'refused':
-      case 'unreachable':
-        settled = false;
-        break;
-      default:
-        assertNever(reply);
-    }
+  for (const debt of due.map(debtOf)) {
+    if (!silent.has(debt.host) && !(await hostIsUp(p, debt.host))) silent.add(debt.host);
+    const asked = !silent.has(debt.host);
+    const answer = asked ? await ask(p, debt) : 'silent';
+    if (answer === 'silent') silent.add(debt.host);
+    const settled = answer === 'settled';
+    const later = { attempts: debt.attempts + (asked ? 1 : 0), due_at: p.clock.now() + RETRY_MS };
     await p.stores.global
       .updateTable('debts')
-      .set(settled ? { paid_at: p.clock.now() } : { attempts: debt.attempts + 1, due_at: p.clock.now() + RETRY_MS })
+      .set(settled ? { paid_at: p.clock.now() } : later)
       .where('id', '=', debt.id)
+      // Not the same debt any more if a newer generation owes it since.
+      .where('generation', '=', debt.generation)
       .execute();
     if (settled) {
       paid += 1;
@@ -119,4 +133,22 @@ export async function payDebts(p: Platform): Promise<number> {
     }
   }
   return paid;
+}
+
+async function ask(p: Platform, debt: Debt): Promise<'settled' | 'not yet' | 'silent'> {
+  const host = await p.host(debt.host);
+  const reply = await host.destroy(debt.serverId, { generation: debt.generation });
+  switch (reply.kind) {
+    case 'ok':
+      return reply.value.state === 'done' ? 'settled' : 'not yet';
+    case 'fenced':
+    case 'absent':
+      return 'settled';
+    case 'refused':
+      return 'not yet';
+    case 'unreachable':
+      return 'silent';
+    default:
+      return assertNever(reply);
+  }
 }

@@ -1,6 +1,6 @@
 // Migration records: one row per move in the global database, for a move belongs to no single cell. The row's uuid is
 // also the placement consumer that keeps the source's room. Sagas write it; everybody else reads.
-import type { Kysely, Selectable, Updateable } from 'kysely';
+import type { Kysely, Selectable } from 'kysely';
 import type { Flavor, MigrationStatus, MigrationType } from '../model/types.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
 import type { Platform } from './platform.ts';
@@ -115,17 +115,4 @@ export async function dueConfirmations(p: Platform, limit: number): Promise<Migr
     .limit(limit)
     .execute();
   return rows.map(migrationOf);
-}
-
-export async function updateMigration(
-  db: Kysely<GlobalTables>,
-  uuid: string,
-  change: Updateable<GlobalTables['migrations']>,
-  now: number,
-): Promise<void> {
-  await db
-    .updateTable('migrations')
-    .set({ ...change, updated_at: now })
-    .where('uuid', '=', uuid)
-    .execute();
 }

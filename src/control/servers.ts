@@ -4,7 +4,7 @@
 // hold. Lists ask every cell that can be reached and drop records whose home is elsewhere. User edits (name,
 // description, metadata, lock) are single-row writes that do nothing while a move carries the record over (`frozen`).
 import type { Insertable, Selectable, Updateable } from 'kysely';
-import type { Refusal, Server } from '../model/types.ts';
+import { POWER_STATE, type Refusal, type Server } from '../model/types.ts';
 import type { Entry } from '../saga/types.ts';
 import type { CellTables } from '../store/cell-schema.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
@@ -51,6 +51,10 @@ export async function findServer(p: Platform, serverId: string): Promise<FoundSe
     throw error;
   }
 }
+
+/** Whether the server's guest is to be running while nothing is going on with it. */
+export const shouldRun = (server: Server): boolean =>
+  server.vmState === 'active' || (server.vmState === 'resized' && server.powerState === POWER_STATE.RUNNING);
 
 export interface ServerFilter {
   /** Null: of all projects. */

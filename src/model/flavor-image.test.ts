@@ -35,6 +35,12 @@ describe('V19 extra specs against image properties', () => {
       { hw_cpu_policy: 'dedicated' },
       "Image property 'hw_cpu_policy' is not permitted to override CPU pinning policy set against the flavor",
     ],
+    [
+      'cpu_policy mixed against dedicated',
+      { 'hw:cpu_policy': 'mixed' },
+      { hw_cpu_policy: 'dedicated' },
+      "Image property 'hw_cpu_policy' is not permitted to override CPU pinning policy set against the flavor",
+    ],
     ['cpu_policy dedicated wins over shared', { 'hw:cpu_policy': 'dedicated' }, { hw_cpu_policy: 'shared' }, null],
     [
       'cpu_thread_policy isolate against require',

@@ -67,10 +67,12 @@ export function compileImageRequirements(image: Properties): ((host: HostState) 
   if (architecture === null && type === null && mode === null) return null;
   const wantedArchitecture = architecture === null ? null : canonicalArchitecture(architecture);
   const wantedMode = mode === 'hv' || mode === 'baremetal' ? 'hvm' : mode;
-  const versionFits = version === null ? () => true : compileVersionPredicate(version);
+  const versionFits = version === null ? null : compileVersionPredicate(version);
   return (host) =>
-    (wantedArchitecture === null || wantedArchitecture === canonicalArchitecture(host.architecture)) &&
+    (wantedArchitecture === null ||
+      wantedArchitecture === host.architecture ||
+      wantedArchitecture === canonicalArchitecture(host.architecture)) &&
     (type === null || offers(host, type)) &&
     (wantedMode === null || wantedMode === 'hvm') &&
-    versionFits(versionText(host.hypervisorVersion));
+    (versionFits === null || versionFits(versionText(host.hypervisorVersion)));
 }

@@ -46,7 +46,8 @@ function classFits(inventories: Inventories, used: Resources, request: Resources
 
 /** True if `request` fits beside `used` in every class. A class without inventory never fits. */
 export function fits(inventories: Inventories, used: Resources, request: Resources): boolean {
-  return RESOURCE_CLASSES.every((c) => classFits(inventories, used, request, c));
+  for (const c of RESOURCE_CLASSES) if (!classFits(inventories, used, request, c)) return false;
+  return true;
 }
 
 /** The classes of `request` that do not fit beside `used`; empty when all fit. */

@@ -215,6 +215,13 @@ describe('weighers', () => {
     ]);
   });
 
+  it('count an overcommitted host as having nothing free, not less', () => {
+    const light = request({ resources: { DISK_GB: 1 } });
+    const over = (hostName: string, MEMORY_MB: number): HostState => host({ hostName, used: { MEMORY_MB } });
+    assert.deepEqual(names(schedule(light, [over('a', 9000), over('b', 8000)])), ['a', 'b']);
+    assert.deepEqual(names(schedule(light, [over('a', 9000), over('b', 8000), over('c', 7679)])), ['c', 'a', 'b']);
+  });
+
   it('CrossCellWeigher keeps a move in its cell however full it is, and drains when negative', () => {
     const hosts = [host({ hostName: 'home', used: { MEMORY_MB: 7000 } }), host({ hostName: 'away', cellId: 'c2' })];
     const move = request({ homeCellId: 'c1' });

@@ -6,11 +6,17 @@
 import type { Updateable } from 'kysely';
 import type { TaskState, VmState } from '../model/types.ts';
 import type { CellTables } from '../store/cell-schema.ts';
-import { inCell, notFenced } from './fencing.ts';
+import { inCell } from './fencing.ts';
 import type { StepContext, StepOutcome } from './move.ts';
 
 export interface ActionState {
   readonly actor: { readonly userId: string; readonly projectId: string };
+}
+
+/** What the caller went by when it made the saga's state: the record must still say so when it is taken hold of. */
+export interface Expected {
+  readonly from: readonly VmState[];
+  readonly host: string | null;
 }
 
 /** Sets task and saga on the record in its home, and opens the instance action. */
@@ -19,40 +25,49 @@ export async function takeHold<S extends ActionState>(
   cellId: string,
   action: string,
   task: TaskState | null,
-  from: readonly VmState[],
+  expected: Expected,
 ): Promise<StepOutcome<S>> {
   const cell = await c.p.stores.cell(cellId);
   const now = c.p.clock.now();
-  const { numUpdatedRows } = await cell
-    .updateTable('servers')
-    .set({ task_state: task, saga_id: c.saga.id, updated_at: now })
-    .where('id', '=', c.serverId)
-    .where('deleted_at', 'is', null)
-    .where((eb) =>
-      eb.or([eb('saga_id', '=', c.saga.id), eb.and([eb('saga_id', 'is', null), eb('vm_state', 'in', from)])]),
-    )
-    .where(notFenced(c))
-    .executeTakeFirst();
-  if (numUpdatedRows === 0n) {
-    return { kind: 'failed', reason: `the server is in no state to ${action}`, final: true };
-  }
-  await cell
-    .insertInto('server_actions')
-    .values({
-      id: c.saga.id,
-      server_id: c.serverId,
-      action,
-      request_id: c.saga.requestId,
-      user_id: c.s.actor.userId,
-      project_id: c.s.actor.projectId,
-      saga_id: c.saga.id,
-      message: null,
-      started_at: now,
-      finished_at: null,
-    })
-    .onConflict((conflict) => conflict.column('id').doNothing())
-    .execute();
-  return { kind: 'done' };
+  // One transaction: a conductor that stalls between the two writes must not open an action in a cell left behind.
+  return inCell(cell, c, async (trx): Promise<StepOutcome<S>> => {
+    const { numUpdatedRows } = await trx
+      .updateTable('servers')
+      .set({ task_state: task, saga_id: c.saga.id, updated_at: now })
+      .where('id', '=', c.serverId)
+      .where('deleted_at', 'is', null)
+      .where((eb) =>
+        eb.or([
+          eb('saga_id', '=', c.saga.id),
+          eb.and([
+            eb('saga_id', 'is', null),
+            eb('vm_state', 'in', expected.from),
+            eb('host', expected.host === null ? 'is' : '=', expected.host),
+          ]),
+        ]),
+      )
+      .executeTakeFirst();
+    if (numUpdatedRows === 0n) {
+      return { kind: 'failed', reason: `the server is in no state to ${action}`, final: true };
+    }
+    await trx
+      .insertInto('server_actions')
+      .values({
+        id: c.saga.id,
+        server_id: c.serverId,
+        action,
+        request_id: c.saga.requestId,
+        user_id: c.s.actor.userId,
+        project_id: c.s.actor.projectId,
+        saga_id: c.saga.id,
+        message: null,
+        started_at: now,
+        finished_at: null,
+      })
+      .onConflict((conflict) => conflict.column('id').doNothing())
+      .execute();
+    return { kind: 'done' };
+  });
 }
 
 /** Changes the record, clears task and saga, and closes the instance action. `message`: null when all went well. */

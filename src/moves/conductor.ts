@@ -81,10 +81,12 @@ async function raiseEverywhere(p: Platform, row: Row): Promise<void> {
   const hosts = [...new Set(findMove(row.definition, row.version).parties(row.state))];
   for (const cellId of await cellsOf(p, row.key, hosts)) await raiseInCell(await p.stores.cell(cellId), c);
   await fencePorts(p.stores.global, row.key, row.fence);
-  for (const name of hosts) {
-    const reply = await (await p.host(name)).fence(row.key, { generation: row.fence });
-    if (reply.kind !== 'ok') c.log.warn({ host: name, reply }, 'a host was not fenced at takeover');
-  }
+  await Promise.all(
+    hosts.map(async (name) => {
+      const reply = await (await c.host(name)).fence(row.key, { generation: row.fence });
+      if (reply.kind !== 'ok') c.log.warn({ host: name, reply }, 'a host was not fenced at takeover');
+    }),
+  );
   c.log.info({ move: row.definition, generation: row.fence }, 'saga taken over');
 }
 

@@ -3,16 +3,17 @@
 // VERIFY_RESIZE → ACTIVE|SHUTOFF. Nothing here can be undone and nothing needs to be: every step only takes away what
 // the server no longer uses. A source host that is down does not hold it up: its clean-up is owed.
 import { hostIsUp } from '../control/hosts.ts';
-import { dueConfirmations, type Migration, openMigration, updateMigration } from '../control/migrations.ts';
+import { dueConfirmations, type Migration, openMigration } from '../control/migrations.ts';
 import { unbindPorts } from '../control/network.ts';
 import { release } from '../control/placement.ts';
 import type { Platform } from '../control/platform.ts';
 import { invariant } from '../lib/errors.ts';
 import { newRequestId } from '../lib/ids.ts';
 import { checkConfirm } from '../model/resize-rules.ts';
-import { type Actor, isAdmin, type Refusal } from '../model/types.ts';
+import { type Actor, isAdmin, POWER_STATE, type Refusal } from '../model/types.ts';
 import { letGo, takeHold } from './claim.ts';
 import { destroyOrOwe } from './hosts.ts';
+import { writeMigration } from './migration-record.ts';
 import type { Move } from './move.ts';
 import { inGlobal, unlessFenced } from './outcomes.ts';
 import { movable, type Owner, stateOf } from './resize.ts';
@@ -22,6 +23,8 @@ export interface ConfirmState {
   readonly actor: Owner;
   readonly migrationId: string;
   readonly homeCellId: string;
+  /** Where the server is now. */
+  readonly host: string | null;
   readonly sourceHost: string;
   /** vm_state to return to. */
   readonly returnTo: 'active' | 'stopped';
@@ -38,15 +41,12 @@ export const CONFIRM: Move<ConfirmState> = {
     {
       // The user goes on seeing VERIFY_RESIZE: there is no status for confirming.
       step: 'take hold',
-      do: (c) => takeHold(c, c.s.homeCellId, 'confirmResize', null, ['resized']),
+      do: (c) => takeHold(c, c.s.homeCellId, 'confirmResize', null, { from: ['resized'], host: c.s.host }),
       undo: (c) => letGo(c, c.s.homeCellId, {}, 'Error'),
     },
     {
       step: 'mark confirming',
-      do: (c) =>
-        inGlobal(c, (trx) =>
-          updateMigration(trx, c.s.migrationId, { status: 'confirming', saga_id: c.saga.id }, c.p.clock.now()),
-        ),
+      do: (c) => writeMigration(c, c.s.migrationId, { status: 'confirming', saga_id: c.saga.id }),
       undo: FORWARD,
     },
     {
@@ -66,10 +66,7 @@ export const CONFIRM: Move<ConfirmState> = {
     },
     {
       step: 'close migration',
-      do: (c) =>
-        inGlobal(c, (trx) =>
-          updateMigration(trx, c.s.migrationId, { status: 'confirmed', confirm_at: null }, c.p.clock.now()),
-        ),
+      do: (c) => writeMigration(c, c.s.migrationId, { status: 'confirmed', confirm_at: null }),
       undo: FORWARD,
     },
     {
@@ -100,8 +97,10 @@ export async function confirmResize(p: Platform, actor: Actor, serverId: string)
         actor: { userId: actor.userId, projectId: actor.projectId },
         migrationId: migration.uuid,
         homeCellId: cellId,
+        host: server.host,
         sourceHost: migration.sourceHost,
-        returnTo: server.oldVmState ?? 'active',
+        // As the guest is now, not as it was before (Nova: _confirm_resize): it may have turned itself off meanwhile.
+        returnTo: server.powerState === POWER_STATE.SHUTDOWN ? ('stopped' as const) : ('active' as const),
       },
     },
     'confirmResize',
@@ -111,12 +110,24 @@ export async function confirmResize(p: Platform, actor: Actor, serverId: string)
 /** How many overdue resizes one round confirms. */
 const BATCH = 20;
 
-/** Confirms resizes that have waited longer than the window. One that cannot be confirmed now is tried next round. */
+/** One that is refused (its source is down, say) is tried again after this time, so that it keeps no other waiting. */
+const AGAIN_MS = 60_000;
+
+/** Confirms resizes that have waited longer than the window. */
 export async function confirmOverdue(p: Platform): Promise<void> {
   for (const migration of await dueConfirmations(p, BATCH)) {
     const refusal = await confirmResize(p, systemActor(migration), migration.serverId);
-    if (refusal) p.log.warn({ server: migration.serverId, refusal }, 'a resize could not be confirmed by itself');
-    else p.log.info({ server: migration.serverId }, 'resize confirmed: its window is over');
+    if (refusal === null) {
+      p.log.info({ server: migration.serverId }, 'resize confirmed: its window is over');
+      continue;
+    }
+    p.log.warn({ server: migration.serverId, refusal }, 'a resize could not be confirmed by itself');
+    await p.stores.global
+      .updateTable('migrations')
+      .set({ confirm_at: p.clock.now() + AGAIN_MS })
+      .where('uuid', '=', migration.uuid)
+      .where('status', '=', 'finished')
+      .execute();
   }
 }
 

@@ -52,8 +52,16 @@ export const CREATE: Move<CreateState> = {
       // Undone to ERROR with the reason: the user asked for a server and must be told what became of it.
       step: 'write record',
       do: writeRecord,
-      undo: (c) =>
-        letGo(c, c.s.place.cellId, { vm_state: 'error', host: null, zone: null, fault_json: faultOf(c) }, 'Error'),
+      // It is written if it was not yet, or the home would be that of a server that nobody can see or delete.
+      undo: async (c) => {
+        await writeRecord(c);
+        return letGo(
+          c,
+          c.s.place.cellId,
+          { vm_state: 'error', host: null, zone: null, fault_json: faultOf(c) },
+          'Error',
+        );
+      },
     },
     {
       step: 'reserve room and ports',
@@ -356,7 +364,7 @@ async function writeInError(
   if (!cell) return { kind: 'refused', refusal: { code: 503, message: 'There is no cell to hold servers.' } };
   const fault = { code: 500, message: 'No valid host was found. ', details: reason, createdAt: server.createdAt };
   const broken: Server = { ...server, vmState: 'error', taskState: null, fault };
-  await p.stores.global.transaction().execute((trx) => insertHome(trx, actor, server, cell.id));
+  // The record before the home: if this stops half-way, what is left is invisible and counts for nobody.
   const db = await p.stores.cell(cell.id);
   await db.transaction().execute(async (trx) => {
     await trx.insertInto('servers').values(rowOf(broken)).execute();
@@ -372,6 +380,7 @@ async function writeInError(
       .values({ ...action, message: 'Error', finished_at: server.createdAt })
       .execute();
   });
+  await p.stores.global.transaction().execute((trx) => insertHome(trx, actor, server, cell.id));
   p.log.info({ server: server.id, request: actor.requestId, zone: request.zone }, reason);
   return { kind: 'created', serverId: server.id, reservationId: server.reservationId };
 }

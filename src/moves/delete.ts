@@ -5,7 +5,7 @@
 // A server that waits in VERIFY_RESIZE loses both its guests (that is: the resize counts as confirmed). A host that is
 // down holds nothing up: what it still has is owed.
 import type { Kysely } from 'kysely';
-import { openMigration, updateMigration } from '../control/migrations.ts';
+import { openMigration } from '../control/migrations.ts';
 import { deletePortsOfServer } from '../control/network.ts';
 import { release } from '../control/placement.ts';
 import type { Platform } from '../control/platform.ts';
@@ -18,6 +18,7 @@ import { sqlSagaStore } from '../store/sagas.ts';
 import { letGo, takeHold } from './claim.ts';
 import { ownsSaga } from './fencing.ts';
 import { destroyOrOwe } from './hosts.ts';
+import { writeMigration } from './migration-record.ts';
 import type { Move } from './move.ts';
 import { done, doneBecause, inGlobal } from './outcomes.ts';
 import { type Owner, stateOf } from './resize.ts';
@@ -42,7 +43,10 @@ export const DELETE: Move<DeleteState> = {
     {
       step: 'take hold',
       do: (c) =>
-        takeHold(c, c.s.homeCellId, 'delete', 'deleting', ['building', 'active', 'stopped', 'resized', 'error']),
+        takeHold(c, c.s.homeCellId, 'delete', 'deleting', {
+          from: ['building', 'active', 'stopped', 'resized', 'error'],
+          host: c.s.host,
+        }),
       undo: (c) => letGo(c, c.s.homeCellId, {}, 'Error'),
     },
     {
@@ -75,14 +79,7 @@ export const DELETE: Move<DeleteState> = {
       do: async (c) => {
         const { open } = c.s;
         if (open === null) return done;
-        return inGlobal(c, (trx) =>
-          updateMigration(
-            trx,
-            open.migrationId,
-            { status: 'confirmed', confirm_at: null, saga_id: c.saga.id },
-            c.p.clock.now(),
-          ),
-        );
+        return writeMigration(c, open.migrationId, { status: 'confirmed', confirm_at: null, saga_id: c.saga.id });
       },
       undo: FORWARD,
     },
@@ -128,18 +125,22 @@ export async function deleteServer(p: Platform, actor: Actor, serverId: string):
   if (found.kind === 'down') return cellDownRefusal(serverId);
   const refusal = checkAction('delete', stateOf(found.server), isAdmin(actor));
   if (refusal) return refusal;
-  if (await sagaIsActive(p.stores.global, serverId)) {
-    await p.stores.global
-      .updateTable('server_mappings')
-      .set({ delete_requested_at: p.clock.now() })
-      .where('server_id', '=', serverId)
-      .where('deleted_at', 'is', null)
-      .execute();
-    await sqlSagaStore(p.stores.global, p.clock).requestCancel(serverId);
-    p.nudge();
-    return null;
+  if (!(await sagaIsActive(p.stores.global, serverId))) {
+    const late = await startDelete(p, actor, serverId);
+    // Refused because something else has just begun: that is no reason to refuse a delete.
+    if (late === null || late.code !== 409) return late;
   }
-  return startDelete(p, actor, serverId);
+  await p.stores.global
+    .updateTable('server_mappings')
+    .set({ delete_requested_at: p.clock.now() })
+    .where('server_id', '=', serverId)
+    .where('deleted_at', 'is', null)
+    .execute();
+  await sqlSagaStore(p.stores.global, p.clock).requestCancel(serverId);
+  p.nudge();
+  // What was going on may have ended before the wish was on record, and then has not seen it.
+  await startRequestedDeletes(p, serverId);
+  return null;
 }
 
 async function startDelete(p: Platform, actor: Actor, serverId: string): Promise<Refusal | null> {

@@ -5,13 +5,16 @@
 // that should run but is off is turned on again after a restart, and recorded as stopped otherwise (it turned itself
 // off). Servers that a saga works on are left alone. Several control planes may do this at once: every effect is a
 // compare-and-set or a saga.
+import type { Kysely } from 'kysely';
 import { payDebts } from '../control/debts.ts';
 import { collectUnusedImages } from '../control/images/collect.ts';
 import type { Platform } from '../control/platform.ts';
-import { listServers } from '../control/servers.ts';
+import { serverOf } from '../control/records.ts';
+import { findServer, shouldRun } from '../control/servers.ts';
 import type { Heartbeat } from '../host/contract.ts';
 import { messageOf } from '../lib/errors.ts';
 import { POWER_STATE, type Server } from '../model/types.ts';
+import type { CellTables } from '../store/cell-schema.ts';
 import { CellDown } from '../store/stores.ts';
 import { confirmOverdue } from './confirm.ts';
 import { startRequestedDeletes } from './delete.ts';
@@ -84,40 +87,67 @@ async function askHost(p: Platform, known: KnownHost, round: number): Promise<vo
   }
   const heartbeat = reply.value;
   const restarted = heartbeat.agentId !== known.agent_id;
-  if (restarted || round % COMPARE_EVERY === 0) await comparePower(p, known, heartbeat, restarted);
-  // Written last: if the comparison could not be made, the next round sees the new agent again.
+  const compared =
+    !restarted && round % COMPARE_EVERY !== 0 ? true : await comparePower(p, known, heartbeat, restarted);
+  // The new agent is written down when the comparison has been made: until then every round makes it again.
   await p.stores.global
     .updateTable('hosts')
-    .set({ last_seen_at: p.clock.now(), agent_id: heartbeat.agentId })
+    .set({ last_seen_at: p.clock.now(), ...(compared ? { agent_id: heartbeat.agentId } : {}) })
     .where('name', '=', known.name)
     .execute();
 }
 
-async function comparePower(p: Platform, host: KnownHost, heartbeat: Heartbeat, restarted: boolean): Promise<void> {
+/** False when the host's cell cannot be reached. */
+async function comparePower(p: Platform, host: KnownHost, heartbeat: Heartbeat, restarted: boolean): Promise<boolean> {
   const running = new Set(heartbeat.guests.filter((guest) => guest.power === 'on').map((guest) => guest.serverId));
-  const { servers } = await listServers(p, { projectId: null, host: host.name });
-  for (const server of servers) {
-    if (server.sagaId !== null || server.vmState !== 'active' || running.has(server.id)) continue;
-    if (restarted) await resumeServer(p, server, host.cell_id, host.name);
-    else await recordOff(p, server, host.cell_id);
+  try {
+    const cell = await p.stores.cell(host.cell_id);
+    const rows = await cell
+      .selectFrom('servers')
+      .selectAll()
+      .where('host', '=', host.name)
+      .where('saga_id', 'is', null)
+      .where('deleted_at', 'is', null)
+      .execute();
+    for (const server of rows.map(serverOf)) {
+      if (!shouldRun(server) || running.has(server.id) || !(await isOff(p, server, host))) continue;
+      if (restarted) await resumeServer(p, server, host.cell_id, host.name);
+      else await recordOff(p, server, cell);
+    }
+    return true;
+  } catch (error) {
+    if (!(error instanceof CellDown)) throw error;
+    p.log.warn({ host: host.name, cell: host.cell_id }, error.message);
+    return false;
   }
 }
 
-/** The guest turned itself off: the record follows, unless a saga has taken hold of the server meanwhile. */
-async function recordOff(p: Platform, server: Server, cellId: string): Promise<void> {
-  try {
-    const cell = await p.stores.cell(cellId);
-    await cell
-      .updateTable('servers')
-      .set({ vm_state: 'stopped', power_state: POWER_STATE.SHUTDOWN, updated_at: p.clock.now() })
-      .where('id', '=', server.id)
-      .where('saga_id', 'is', null)
-      .where('vm_state', '=', 'active')
-      .where('host', '=', server.host)
-      .execute();
-    p.log.info({ server: server.id, host: server.host }, 'the guest turned itself off');
-  } catch (error) {
-    if (!(error instanceof CellDown)) throw error;
-    p.log.warn({ server: server.id, cell: cellId }, error.message);
-  }
+/** Asked now, for the heartbeat is older than the record and the guest may have been started in between. */
+async function isOff(p: Platform, server: Server, host: KnownHost): Promise<boolean> {
+  const found = await findServer(p, server.id);
+  // A record that is not the server's home says nothing.
+  if (found.kind !== 'found' || found.cellId !== host.cell_id) return false;
+  const reply = await (await p.host(host.name)).guest(server.id);
+  if (reply.kind === 'absent') p.log.error({ server: server.id, host: host.name }, 'the guest is not on its host');
+  return reply.kind === 'ok' && reply.value.power === 'off';
+}
+
+/**
+ * The guest turned itself off: the record follows, unless anything has changed it since it was read. A resize that
+ * waits goes on waiting; confirming it looks at the power state.
+ */
+async function recordOff(p: Platform, server: Server, cell: Kysely<CellTables>): Promise<void> {
+  const { numUpdatedRows } = await cell
+    .updateTable('servers')
+    .set({
+      power_state: POWER_STATE.SHUTDOWN,
+      updated_at: p.clock.now(),
+      ...(server.vmState === 'active' ? { vm_state: 'stopped' } : {}),
+    })
+    .where('id', '=', server.id)
+    .where('saga_id', 'is', null)
+    .where('vm_state', '=', server.vmState)
+    .where('updated_at', '=', server.updatedAt)
+    .executeTakeFirst();
+  if (numUpdatedRows === 1n) p.log.info({ server: server.id, host: server.host }, 'the guest turned itself off');
 }

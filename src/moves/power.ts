@@ -2,6 +2,7 @@
 //
 // Small sagas of one table shape: take hold, turn off and/or on, let go with the new state. A start that fails leaves
 // the server as it was, with the reason in its instance action.
+import type { Updateable } from 'kysely';
 import type { Platform } from '../control/platform.ts';
 import { newRequestId } from '../lib/ids.ts';
 import { checkAction, type ServerAction } from '../model/actions.ts';
@@ -14,8 +15,10 @@ import {
   type TaskState,
   type VmState,
 } from '../model/types.ts';
+import type { CellTables } from '../store/cell-schema.ts';
 import { letGo, takeHold } from './claim.ts';
 import type { Move, MoveStep } from './move.ts';
+import { doneBecause } from './outcomes.ts';
 import { powerOff, powerOn } from './power-effects.ts';
 import { movable, type Owner, stateOf } from './resize.ts';
 import { startMove } from './start.ts';
@@ -25,11 +28,13 @@ export interface PowerState {
   readonly cellId: string;
   readonly host: string;
   readonly graceSeconds: number;
+  /** Whether the guest was to run before. */
+  readonly wasOn: boolean;
 }
 
 const take = (action: string, task: TaskState, from: readonly VmState[]): MoveStep<PowerState> => ({
   step: 'take hold',
-  do: (c) => takeHold(c, c.s.cellId, action, task, from),
+  do: (c) => takeHold(c, c.s.cellId, action, task, { from, host: c.s.host }),
   undo: (c) => letGo(c, c.s.cellId, {}, 'Error'),
 });
 
@@ -48,7 +53,7 @@ const turnOn: MoveStep<PowerState> = {
 const ON = { vm_state: 'active', power_state: POWER_STATE.RUNNING } as const;
 const OFF = { vm_state: 'stopped', power_state: POWER_STATE.SHUTDOWN } as const;
 
-const settle = (change: typeof ON | typeof OFF): MoveStep<PowerState> => ({
+const settle = (change: Updateable<CellTables['servers']>): MoveStep<PowerState> => ({
   step: 'let go',
   do: (c) => letGo(c, c.s.cellId, change, null),
   undo: 'the last step: nothing can fail behind it',
@@ -64,13 +69,23 @@ const power = (name: string, steps: readonly MoveStep<PowerState>[]): Move<Power
 
 export const START = power('start', [take('start', 'powering-on', ['stopped']), turnOn, settle(ON)]);
 export const STOP = power('stop', [take('stop', 'powering-off', ['active', 'error']), turnOff, settle(OFF)]);
-export const RESUME = power('resume', [take('start', 'powering-on', ['active']), turnOn, settle(ON)]);
+/** Also for a server whose resize waits to be confirmed: its vm_state stays. */
+export const RESUME = power('resume', [
+  take('start', 'powering-on', ['active', 'resized']),
+  turnOn,
+  settle({ power_state: POWER_STATE.RUNNING }),
+]);
 export const REBOOT = power('reboot', [
   take('reboot', 'rebooting', ['active', 'stopped', 'error']),
   {
     ...turnOff,
-    // A guest that cannot be turned on again stays off; the record says so: see the undo of `turn on`.
-    undo: 'turning it on again is what failed',
+    // Not after a failed `turn on`, whose undo has let go of the server: a guest that cannot be turned on stays off.
+    undo: async (c) => {
+      if (c.saga.journal.some((entry) => entry.step === 'turn on' && entry.direction === 'undo')) {
+        return doneBecause('turning it on again is what failed');
+      }
+      return c.s.wasOn ? powerOn(c, c.s.host) : doneBecause('was off');
+    },
   },
   {
     ...turnOn,
@@ -118,6 +133,7 @@ async function begin(
     cellId,
     host: server.host,
     graceSeconds,
+    wasOn: server.vmState === 'active',
   };
   return startMove(p, { move, serverId, actor, state }, move.name);
 }
@@ -130,7 +146,13 @@ export async function resumeServer(p: Platform, server: Server, cellId: string, 
     roles: ['admin'],
     requestId: newRequestId(),
   };
-  const state = { actor: { userId: server.userId, projectId: server.projectId }, cellId, host, graceSeconds: 0 };
+  const state = {
+    actor: { userId: server.userId, projectId: server.projectId },
+    cellId,
+    host,
+    graceSeconds: 0,
+    wasOn: false,
+  };
   const refusal = await startMove(p, { move: RESUME, serverId: server.id, actor, state }, 'start');
   if (refusal) p.log.info({ server: server.id, refusal }, 'a guest that was found off is not resumed now');
 }

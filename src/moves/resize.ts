@@ -7,10 +7,9 @@
 
 import { findFlavor } from '../control/flavors.ts';
 import { hostIsUp } from '../control/hosts.ts';
-import { findImage } from '../control/images.ts';
-import { updateMigration } from '../control/migrations.ts';
+import { findBaseImage } from '../control/images.ts';
 import { activateBindings, bindPorts, unbindPorts } from '../control/network.ts';
-import { release, transfer } from '../control/placement.ts';
+import { allocationsOf, release, transfer } from '../control/placement.ts';
 import type { Platform } from '../control/platform.ts';
 import { quotaOf } from '../control/quota.ts';
 import { plainFlavor } from '../control/records.ts';
@@ -20,13 +19,15 @@ import type { DiskExport } from '../host/contract.ts';
 import { invariant } from '../lib/errors.ts';
 import { newId } from '../lib/ids.ts';
 import { serverNotFound } from '../model/actions.ts';
+import { rootBytes } from '../model/disk-rules.ts';
 import { checkResizeQuota } from '../model/quota.ts';
 import { checkMigrate, checkResize } from '../model/resize-rules.ts';
 import { type Actor, type Flavor, isAdmin, POWER_STATE, type Refusal, type Server } from '../model/types.ts';
 import { copyRecords, dropRecords, freeze, switchHome, thaw } from './carry.ts';
 import { letGo, takeHold } from './claim.ts';
-import { globally, ownsSaga } from './fencing.ts';
+import { globally } from './fencing.ts';
 import { destroyOrOwe, jobOutcome, settled } from './hosts.ts';
+import { writeMigration } from './migration-record.ts';
 import type { Move, StepContext } from './move.ts';
 import { done, doneBecause, inGlobal, unlessFenced } from './outcomes.ts';
 import { powerOff, powerOn } from './power-effects.ts';
@@ -92,17 +93,17 @@ export const RESIZE: Move<ResizeState> = {
       // Undone by clearing task and saga, and closing the action with the reason: only history grows.
       step: 'take hold',
       do: (c) =>
-        takeHold(c, c.s.source.cellId, c.s.type === 'resize' ? 'resize' : 'migrate', 'resize_prep', [
-          'active',
-          'stopped',
-        ]),
+        takeHold(c, c.s.source.cellId, c.s.type === 'resize' ? 'resize' : 'migrate', 'resize_prep', {
+          from: [c.s.wasActive ? 'active' : 'stopped'],
+          host: c.s.source.host,
+        }),
       undo: (c) => letGo(c, c.s.source.cellId, {}, 'Error'),
     },
     {
       // The record of a failed move stays, with its status: it is history.
       step: 'open migration',
       do: openMigrationRecord,
-      undo: (c) => writeMigration(c, { status: 'error' }),
+      undo: (c) => writeMigration(c, c.s.migrationId, { status: 'error' }),
     },
     {
       // The source's room passes to the migration and back; no sum changes.
@@ -214,7 +215,7 @@ export const RESIZE: Move<ResizeState> = {
       step: 'finish migration',
       do: (c) => {
         const window = c.p.settings.resizeConfirmWindowSeconds;
-        return writeMigration(c, {
+        return writeMigration(c, c.s.migrationId, {
           status: 'finished',
           confirm_at: window > 0 ? c.p.clock.now() + window * 1000 : null,
         });
@@ -273,10 +274,11 @@ function openMigrationRecord(c: C) {
   );
 }
 
-const writeMigration = (c: C, change: Parameters<typeof updateMigration>[2]) =>
-  inGlobal(c, (trx) => updateMigration(trx, c.s.migrationId, change, c.p.clock.now()));
-
 async function chooseTarget(c: C) {
+  // A choice whose answer was lost is given back first: it would count against the hosts, and stay beside the new one.
+  if ((await allocationsOf(c.p.stores.global, c.serverId)).length > 0) {
+    await inGlobal(c, (trx) => release(trx, c.serverId));
+  }
   const chosen = await chooseHost(
     c.p,
     {
@@ -291,12 +293,7 @@ async function chooseTarget(c: C) {
     (work) => globally(c.p.stores.global, c, work),
   );
   if (chosen.kind === 'none') return { kind: 'failed', reason: chosen.reason, final: true } as const;
-  await c.p.stores.global
-    .updateTable('migrations')
-    .set({ dest_cell_id: chosen.cellId, dest_host: chosen.host })
-    .where('uuid', '=', c.s.migrationId)
-    .where(ownsSaga(c))
-    .execute();
+  await writeMigration(c, c.s.migrationId, { dest_cell_id: chosen.cellId, dest_host: chosen.host });
   return { kind: 'done', output: { target: { cellId: chosen.cellId, host: chosen.host, zone: chosen.zone } } } as const;
 }
 
@@ -343,7 +340,7 @@ export async function resizeServer(
   if ('code' in found) return found;
   const { server, cellId } = found;
   const next = await findFlavor(p, request.flavorId);
-  const image = await findImage(p, server.image.id);
+  const base = await findBaseImage(p, server.image.id);
   const refusal = checkResize({
     server: stateOf(server),
     admin: isAdmin(actor),
@@ -353,8 +350,8 @@ export async function resizeServer(
     current: server.flavor,
     next,
     image: server.image,
-    imageVirtualBytes: image?.virtualBytes ?? 0,
-    rootDiskBytes: Math.max(server.flavor.rootGb * 2 ** 30, image?.virtualBytes ?? 0),
+    imageVirtualBytes: base?.virtualBytes ?? 0,
+    rootDiskBytes: rootBytes(server.flavor, base?.virtualBytes ?? 0),
     diskConfig: request.diskConfig ?? null,
   });
   if (refusal) return refusal;

@@ -4,7 +4,7 @@
 // kept, and so was its room, so it always fits. The record is copied back as it is now: what the user changed while the
 // resize waited survives. What the guest wrote since the resize is lost with the target's disk: that is what reverting
 // means. Until the guest runs again on its source the status is REVERT_RESIZE.
-import { openMigration, updateMigration } from '../control/migrations.ts';
+import { openMigration } from '../control/migrations.ts';
 import { activateBindings, unbindPorts } from '../control/network.ts';
 import { release, transfer } from '../control/placement.ts';
 import type { Platform } from '../control/platform.ts';
@@ -14,6 +14,7 @@ import { type Actor, type Flavor, isAdmin, POWER_STATE, type Refusal } from '../
 import { copyRecords, dropRecords, freeze, switchHome, thaw } from './carry.ts';
 import { letGo, takeHold } from './claim.ts';
 import { destroyOrOwe } from './hosts.ts';
+import { writeMigration } from './migration-record.ts';
 import type { Move } from './move.ts';
 import { doneBecause, inGlobal, unlessFenced } from './outcomes.ts';
 import { powerOff, powerOn } from './power-effects.ts';
@@ -40,16 +41,17 @@ export const REVERT: Move<RevertState> = {
   steps: [
     {
       step: 'take hold',
-      do: (c) => takeHold(c, c.s.target.cellId, 'revertResize', 'resize_reverting', ['resized']),
+      do: (c) =>
+        takeHold(c, c.s.target.cellId, 'revertResize', 'resize_reverting', {
+          from: ['resized'],
+          host: c.s.target.host,
+        }),
       undo: (c) => letGo(c, c.s.target.cellId, {}, 'Error'),
     },
     {
       step: 'mark reverting',
-      do: (c) =>
-        inGlobal(c, (trx) =>
-          updateMigration(trx, c.s.migrationId, { status: 'reverting', saga_id: c.saga.id }, c.p.clock.now()),
-        ),
-      undo: (c) => inGlobal(c, (trx) => updateMigration(trx, c.s.migrationId, { status: 'finished' }, c.p.clock.now())),
+      do: (c) => writeMigration(c, c.s.migrationId, { status: 'reverting', saga_id: c.saga.id }),
+      undo: (c) => writeMigration(c, c.s.migrationId, { status: 'finished' }),
     },
     {
       step: 'stop target',
@@ -120,10 +122,7 @@ export const REVERT: Move<RevertState> = {
     },
     {
       step: 'close migration',
-      do: (c) =>
-        inGlobal(c, (trx) =>
-          updateMigration(trx, c.s.migrationId, { status: 'reverted', confirm_at: null }, c.p.clock.now()),
-        ),
+      do: (c) => writeMigration(c, c.s.migrationId, { status: 'reverted', confirm_at: null }),
       undo: 'forward only',
     },
     {

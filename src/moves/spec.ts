@@ -4,9 +4,8 @@ import { portsOfServer } from '../control/network.ts';
 import type { Platform } from '../control/platform.ts';
 import type { GuestSpec } from '../host/contract.ts';
 import { invariant } from '../lib/errors.ts';
+import { rootBytes } from '../model/disk-rules.ts';
 import type { Flavor } from '../model/types.ts';
-
-const GIB = 2 ** 30;
 
 /** Two statements. The image of a server is kept while the server lives, so it is there. */
 export async function guestSpec(p: Platform, serverId: string, imageId: string, flavor: Flavor): Promise<GuestSpec> {
@@ -17,8 +16,7 @@ export async function guestSpec(p: Platform, serverId: string, imageId: string, 
     name: serverId,
     vcpus: flavor.vcpus,
     memoryMb: flavor.memoryMb,
-    // A flavor without a root disk size takes the image's (Nova: root_gb 0).
-    rootBytes: Math.max(flavor.rootGb * GIB, base.virtualBytes),
+    rootBytes: rootBytes(flavor, base.virtualBytes),
     image: base,
     ports: ports.map(({ id, mac, ip, cidr, gateway }) => ({ id, mac, ip, cidr, gateway })),
   };

@@ -79,7 +79,8 @@ export async function takeFirstStep<S>(p: Platform, start: Start<S>, saga: Row, 
     await sqlSagaStore(p.stores.global, p.clock).commit(saga, patch, 0);
   }
   p.nudge();
-  return outcome.kind === 'failed' || outcome.kind === 'fenced' ? busy(p, start.serverId, word) : null;
+  // A failure that may pass is tried again by a conductor, and fenced means that one already does: both are under way.
+  return outcome.kind === 'failed' && outcome.final ? busy(p, start.serverId, word) : null;
 }
 
 async function busy(p: Platform, serverId: string, word: string): Promise<Refusal> {

@@ -119,7 +119,9 @@ async function carryOut(
       return claim;
     }
     case 'raise':
-      return effects.raise(op.row);
+      // Hosts that do not answer take their time: without the lease the next conductor would take over before this one
+      // has begun, and so on for ever.
+      return withLease(options, op.row, () => effects.raise(op.row));
     case 'effect':
       return withLease(options, op.row, () => runEffect(effects, op.row, op.step, op.direction));
     case 'commit':
@@ -147,13 +149,20 @@ async function runEffect(effects: Effects, row: Row, step: StepSpec, direction: 
 }
 
 /** Renews the lease while an effect runs: effects take seconds at most, leases last longer, so this rarely writes. */
-async function withLease<T>({ store, clock, leaseMs }: DriverOptions, row: Row, work: () => Promise<T>): Promise<T> {
+async function withLease<T>(options: DriverOptions, row: Row, work: () => Promise<T>): Promise<T> {
+  const { store, clock, leaseMs, effects } = options;
   const over = new AbortController();
   const renewing = (async () => {
     for (;;) {
       await clock.sleep(leaseMs / 3, over.signal);
       if (over.signal.aborted) return;
-      await store.commit(row, row, leaseMs);
+      try {
+        // Lost: nothing more to renew; the commit behind the effect will find out and stop.
+        if ((await store.commit(row, row, leaseMs)) === null) return;
+      } catch (error) {
+        // Nobody awaits this before the effect has ended, so it must not reject; there are two more tries in a lease.
+        effects.unexpected(row, 'renewing the lease', error);
+      }
     }
   })();
   try {

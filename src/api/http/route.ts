@@ -16,8 +16,10 @@ export interface VersionedSchema<S extends TSchema = TSchema> {
 }
 
 /** Body schemas that changed over the microversions: `versions([1, A], [56, B])`. */
-export function versions<S extends TSchema>(...pairs: readonly (readonly [number, S])[]): VersionedSchema<S> {
-  return { byVersion: pairs.map(([from, schema]) => ({ from, schema })) };
+export function versions<const P extends readonly (readonly [number, TSchema])[]>(
+  ...pairs: P
+): VersionedSchema<P[number][1]> {
+  return { byVersion: pairs.map(([from, schema]) => ({ from, schema: schema as P[number][1] })) };
 }
 
 /** The schema that counts at this microversion; null: none yet. */

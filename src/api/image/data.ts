@@ -18,7 +18,7 @@ import { Params } from './schemas.ts';
 
 const OCTETS = 'application/octet-stream';
 const DRAIN_BYTES = 64 * 1024 * 1024;
-const DRAIN_MS = 5_000;
+const DRAIN_MS = 2_000;
 
 export const dataRoutes: readonly Route[] = [
   route({

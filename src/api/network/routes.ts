@@ -46,11 +46,9 @@ const networkRoutesProper: readonly Route[] = [
         ...common(query),
         ...(query.shared === undefined ? {} : { shared: isTrue(query.shared) }),
       };
-      const possible =
-        isIn('ACTIVE', query.status) && query.admin_state_up !== undefined
-          ? isTrue(query.admin_state_up)
-          : isIn('ACTIVE', query.status);
-      const none = !possible || (query['router:external'] !== undefined && isTrue(query['router:external']));
+      const up = query.admin_state_up === undefined || isTrue(query.admin_state_up);
+      const external = query['router:external'] !== undefined && isTrue(query['router:external']);
+      const none = !isIn('ACTIVE', query.status) || !up || external;
       const found = none ? [] : await listNetworks(p.stores.global, actor, filter, onePageMore(query));
       return listed('networks', found, query, p.settings, renderNetwork);
     },

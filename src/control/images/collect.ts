@@ -19,7 +19,7 @@ import { PART_SUFFIX, STALLED_MS } from './upload.ts';
 
 /** How long a deleted image stays at least. */
 export const GRACE_MS = 10 * 60_000;
-/** Deleted images looked at in one round; the rest has its turn in a later one. */
+/** Deleted images looked at in one round (the rest has its turn in a later one), and files looked up at once. */
 const BATCH = 50;
 
 export interface Collection {
@@ -33,23 +33,32 @@ export interface Collection {
 
 /** One round; see above. Never throws for a cell that is down. */
 export async function collectUnusedImages(p: Platform): Promise<Collection> {
-  const requeued = await requeueStalled(p);
+  const requeued = await requeueStalled(p, STALLED_MS);
   const removed = await removeUnused(p);
-  const swept = await sweepFiles(p);
+  const swept = await sweepFiles(p, STALLED_MS);
   return { removed, requeued, swept };
 }
 
-async function requeueStalled(p: Platform): Promise<string[]> {
+/**
+ * Ends what the uploads of a process that died left behind, without waiting. Only for the start of a control plane that
+ * is alone on its databases, before it takes requests: any upload that is recorded is dead then.
+ */
+export async function forgetUploads(p: Platform): Promise<Pick<Collection, 'requeued' | 'swept'>> {
+  return { requeued: await requeueStalled(p, 0), swept: await sweepFiles(p, 0) };
+}
+
+async function requeueStalled(p: Platform, stalledMs: number): Promise<string[]> {
   const now = p.clock.now();
   const rows = await p.stores.global
     .updateTable('images')
     .set({ status: 'queued', updated_at: now })
     .where('status', '=', 'saving')
-    .where('updated_at', '<', now - STALLED_MS)
+    .where('updated_at', '<=', now - stalledMs)
     .returning('id')
     .execute();
-  for (const { id } of rows)
+  for (const { id } of rows) {
     p.log.warn({ imageId: id }, 'an image upload ended without a word; the image is queued again');
+  }
   return rows.map((row) => row.id);
 }
 
@@ -125,20 +134,39 @@ async function usedInCell(p: Platform, cellId: string, imageIds: readonly string
   }
 }
 
-async function sweepFiles(p: Platform): Promise<string[]> {
+interface ImageFileName {
+  readonly name: string;
+  readonly id: string;
+  readonly isPart: boolean;
+}
+
+/** What does not look like ours is not ours to delete. */
+function parseFileName(name: string): ImageFileName[] {
+  const [id = '', ...rest] = name.split('.');
+  const isPart = rest.length === 2 && name.endsWith(PART_SUFFIX);
+  return isUuid(id) && (rest.length === 0 || isPart) ? [{ name, id, isPart }] : [];
+}
+
+async function sweepFiles(p: Platform, olderThanMs: number): Promise<string[]> {
   const directory = p.settings.imageDirectory;
+  const files = (await namesIn(directory)).flatMap(parseFileName);
   const swept: string[] = [];
-  for (const name of await namesIn(directory)) {
-    const [id = '', ...rest] = name.split('.');
-    const isPart = name.endsWith(PART_SUFFIX) && rest.length === 2;
-    // What does not look like ours is not ours to delete.
-    if (!isUuid(id) || (rest.length > 0 && !isPart)) continue;
-    if (!(await isOld(p, join(directory, name)))) continue;
-    const row = await p.stores.global.selectFrom('images').select('status').where('id', '=', id).executeTakeFirst();
-    if (isPart ? row?.status === 'saving' : row !== undefined && row.status !== 'queued') continue;
-    await rm(join(directory, name), { force: true });
-    p.log.warn({ file: name }, 'an image file without an owner is gone');
-    swept.push(name);
+  for (let at = 0; at < files.length; at += BATCH) {
+    const batch = files.slice(at, at + BATCH);
+    // Looked at before the rows: a file that appears in between is too young.
+    const old = new Set<string>();
+    for (const { name } of batch) if (await isOld(p, join(directory, name), olderThanMs)) old.add(name);
+    const ids = batch.map((file) => file.id);
+    const rows = await p.stores.global.selectFrom('images').select(['id', 'status']).where('id', 'in', ids).execute();
+    const statuses = new Map(rows.map((row) => [row.id, row.status]));
+    for (const { name, id, isPart } of batch) {
+      const status = statuses.get(id);
+      const isOwned = isPart ? status === 'saving' : status !== undefined && status !== 'queued';
+      if (isOwned || !old.has(name)) continue;
+      await rm(join(directory, name), { force: true });
+      p.log.warn({ file: name }, 'an image file without an owner is gone');
+      swept.push(name);
+    }
   }
   return swept;
 }
@@ -153,9 +181,9 @@ async function namesIn(directory: string): Promise<string[]> {
   }
 }
 
-async function isOld(p: Platform, path: string): Promise<boolean> {
+async function isOld(p: Platform, path: string, olderThanMs: number): Promise<boolean> {
   try {
-    return p.clock.now() - (await stat(path)).mtimeMs > STALLED_MS;
+    return p.clock.now() - (await stat(path)).mtimeMs >= olderThanMs;
   } catch (error) {
     // Gone since the directory was read: another process sweeps too.
     if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return false;

@@ -8,7 +8,7 @@ import { newId } from '../../lib/ids.ts';
 import type { Actor } from '../../model/types.ts';
 import { baseImageOf, findBaseImage, findImage, imageFile } from '../images.ts';
 import type { Platform } from '../platform.ts';
-import { collectUnusedImages, GRACE_MS } from './collect.ts';
+import { collectUnusedImages, forgetUploads, GRACE_MS } from './collect.ts';
 import { contradiction } from './inspect.ts';
 import {
   addTag,
@@ -168,6 +168,27 @@ describe('uploads', () => {
     assert.equal(refusal?.code, 404);
     assert.deepEqual(await filesIn(world.directory), []);
     assert.equal(await findImage(world.p, id), null);
+  });
+
+  test('an upload that stands still is ended', async () => {
+    await using world = await imageWorld();
+    const { id } = await created(world.p, member);
+    let now = world.p.clock.now();
+    const clock = {
+      now: () => now,
+      sleep: async (ms: number) => {
+        await new Promise(setImmediate);
+        now += ms;
+      },
+    };
+    const silent = new Readable({ read: () => undefined });
+    silent.push(Buffer.alloc(1000));
+    const refusal = await uploadImage({ ...world.p, clock }, member, id, { stream: silent, declaredBytes: null });
+    assert.equal(refusal?.code, 400);
+    assert.match(refusal.message, /No data came for 60 seconds/);
+    assert.ok(silent.destroyed);
+    assert.deepEqual(await filesIn(world.directory), []);
+    assert.equal((await findImage(world.p, id))?.status, 'queued');
   });
 
   test("others' images: 404 when private, 403 when public", async () => {
@@ -420,6 +441,20 @@ describe('deleting', () => {
     assert.deepEqual((await filesIn(directory)).toSorted(), ['notes.txt', `${kept.id}.bak`, kept.id].toSorted());
     assert.equal((await findImage(p, stalled.id))?.status, 'queued');
   });
+});
+
+test('at the start of a lone control plane every upload is dead', async () => {
+  await using world = await imageWorld();
+  const { p, directory } = world;
+  const kept = await active(world);
+  const dead = await created(p, member);
+  const saving = { status: 'saving', updated_at: p.clock.now() };
+  await p.stores.global.updateTable('images').set(saving).where('id', '=', dead.id).execute();
+  await writeFile(join(directory, `${dead.id}.0011.part`), 'x');
+  world.advance(50);
+  assert.deepEqual(await forgetUploads(p), { requeued: [dead.id], swept: [`${dead.id}.0011.part`] });
+  assert.deepEqual(await filesIn(directory), [kept.id]);
+  assert.equal(await upload(p, member, dead.id, Buffer.alloc(100)), null);
 });
 
 test("qemu-img's description must say what the header said", () => {

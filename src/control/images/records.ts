@@ -22,7 +22,7 @@ import {
   type Visibility,
 } from '../images.ts';
 import type { Platform } from '../platform.ts';
-import { checkImage, isBaseAttribute } from './rules.ts';
+import { checkImage, checkText, isBaseAttribute } from './rules.ts';
 
 /** Most images of one project. */
 export const MAX_IMAGES = 1000;
@@ -59,6 +59,8 @@ export async function createImage(p: Platform, actor: Actor, request: NewImage):
   if (request.visibility === 'public' && !isAdmin(actor)) return notAuthorized('publicize_image');
   const owner = request.owner ?? actor.projectId;
   if (owner !== actor.projectId && !isAdmin(actor)) return notAuthorized('add_image');
+  const badOwner = owner === '' ? 'Invalid value for owner: it is empty.' : checkText('owner', owner);
+  if (badOwner !== null) return no(400, badOwner);
   const id = request.id ?? newId();
   const now = p.clock.now();
   const image: Image = {
@@ -307,7 +309,7 @@ function applied(actor: Actor, image: Image, change: ImageChange): ImageResult {
     }
     case 'owner':
       if (!isAdmin(actor)) return no(403, "Owner can't be updated by non admin.");
-      return typeof value === 'string' && value !== '' && value.length <= 255
+      return typeof value === 'string' && value !== '' && checkText('owner', value) === null
         ? with_({ owner: value })
         : bad('the id of a project');
     case 'min_disk':

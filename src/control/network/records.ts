@@ -339,6 +339,7 @@ export async function deleteSubnet(db: Db, actor: Actor, id: string): Promise<Ne
 
 /** The ports the actor sees, by id. */
 export async function listPorts(db: Db, actor: Actor, filter: PortFilter, page: Page): Promise<PortRecord[]> {
+  if (filter.ids?.length === 0) return [];
   let query = db
     .selectFrom('ports as p')
     .leftJoin('port_bindings as b', (join) => join.onRef('b.port_id', '=', 'p.id').on('b.active', '=', 1))

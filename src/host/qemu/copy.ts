@@ -32,7 +32,7 @@ export interface CopyOptions {
 /** How long a broken connection is tried again, s: longer than an agent's restart. */
 const RECONNECT_SECONDS = 20;
 /** How long the first connection is tried, s. */
-const OPEN_SECONDS = 10;
+const OPEN_SECONDS = 5;
 /** Disk space that a copy leaves free. */
 const SPARE_BYTES = 64 * 1024 * 1024;
 

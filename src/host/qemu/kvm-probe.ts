@@ -44,6 +44,7 @@ const RESET_VECTOR = 0xfff0;
 /** isa-debug-exit ends QEMU with (value << 1) | 1; the ROM writes 0x2a. */
 export const ROM_EXIT_STATUS = 85;
 const PROBE_LIMIT_MS = 3000;
+const WARM_UP_LIMIT_MS = 30_000;
 
 export type Verdict = { readonly accelerator: 'kvm' } | { readonly accelerator: 'tcg'; readonly reason: string };
 
@@ -79,15 +80,18 @@ export async function probeKvm(options: ProbeOptions): Promise<Verdict> {
 export async function runRom(options: ProbeOptions, accelerator: 'kvm' | 'tcg'): Promise<string | null> {
   await writeFile(options.romPath, probeRom());
   await chmod(options.romPath, 0o440);
-  if (options.identity) await chown(options.romPath, 0, options.identity.gid);
+  const { identity } = options;
+  if (identity) await chown(options.romPath, 0, identity.gid);
   try {
+    // Reading the program from a cold disk can take longer than the probe may: that must not look like a hanging KVM.
+    await run(options.qemuBinary, ['--version'], { identity, timeoutMs: WARM_UP_LIMIT_MS });
     await run(
       options.qemuBinary,
       [
         ...['-M', 'pc', '-accel', accelerator, '-m', '16', '-nodefaults', '-no-user-config', '-display', 'none'],
         ...['-no-reboot', '-bios', options.romPath, '-device', 'isa-debug-exit,iobase=0xf4,iosize=1'],
       ],
-      { identity: options.identity, timeoutMs: PROBE_LIMIT_MS },
+      { identity, timeoutMs: PROBE_LIMIT_MS },
     );
     return 'the probe ended without its sign';
   } catch (error) {

@@ -62,7 +62,7 @@ describe('gate', () => {
   before(async () => {
     server = createServer((socket) => {
       socket.write('NBDMAGICIHAVEOPT..');
-      socket.on('data', (chunk) => {
+      socket.on('data', (chunk: Buffer) => {
         received = Buffer.concat([received, chunk]);
         socket.write(`seen ${received.length};`);
       });

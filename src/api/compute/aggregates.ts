@@ -1,0 +1,228 @@
+// Host aggregates and, made from them, availability zones.
+import { Type } from 'typebox';
+import {
+  type AggregateRecord,
+  type AggregateResult,
+  addAggregateHost,
+  aggregateNotFound,
+  createAggregate,
+  deleteAggregate,
+  findAggregate,
+  listAggregates,
+  removeAggregateHost,
+  setAggregateMetadata,
+  updateAggregate,
+} from '../../control/aggregates.ts';
+import { listHosts } from '../../control/hosts.ts';
+import { isoMicroseconds } from '../../model/time.ts';
+import { errorOf, refuse } from '../http/errors.ts';
+import { type Answer, type Route, route } from '../http/route.ts';
+import { BASE, IdParams, nullable, object, StringMap, text } from './common.ts';
+
+const Aggregate = object({
+  id: Type.Integer(),
+  uuid: Type.Optional(text()),
+  name: text(),
+  availability_zone: nullable(text()),
+  hosts: Type.Array(text()),
+  metadata: StringMap,
+  created_at: text(),
+  updated_at: nullable(text()),
+  deleted: Type.Boolean(),
+  deleted_at: Type.Null(),
+});
+const One = object({ aggregate: Aggregate });
+const Name = Type.String({ minLength: 1, maxLength: 255 });
+const HostBody = object({ host: Name });
+const POLICY = 'os_compute_api:os-aggregates';
+
+export const aggregateRoutes: readonly Route[] = [
+  route({
+    method: 'GET',
+    url: `${BASE}/os-aggregates`,
+    service: 'compute',
+    summary: 'List host aggregates',
+    access: 'admin',
+    policy: `${POLICY}:index`,
+    answers: { 200: object({ aggregates: Type.Array(Aggregate) }) },
+    handle: async ({ p, minor }) => ({
+      status: 200,
+      body: { aggregates: (await listAggregates(p)).map((each) => render(each, minor)) },
+    }),
+  }),
+  route({
+    method: 'POST',
+    url: `${BASE}/os-aggregates`,
+    service: 'compute',
+    summary: 'Create a host aggregate',
+    access: 'admin',
+    policy: `${POLICY}:create`,
+    body: object({ aggregate: object({ name: Name, availability_zone: Type.Optional(nullable(Name)) }) }),
+    answers: { 200: One },
+    handle: async ({ p, body, minor }) =>
+      answer(await createAggregate(p, body.aggregate.name, body.aggregate.availability_zone ?? null), minor),
+  }),
+  route({
+    method: 'GET',
+    url: `${BASE}/os-aggregates/:id`,
+    service: 'compute',
+    summary: 'Show a host aggregate',
+    access: 'admin',
+    policy: `${POLICY}:show`,
+    params: IdParams,
+    answers: { 200: One },
+    handle: async ({ p, params, minor }) => {
+      const aggregate = await findAggregate(p, idOf(params.id));
+      if (!aggregate) throw errorOf(aggregateNotFound(params.id.slice(0, 100)));
+      return { status: 200, body: { aggregate: render(aggregate, minor) } };
+    },
+  }),
+  route({
+    method: 'PUT',
+    url: `${BASE}/os-aggregates/:id`,
+    service: 'compute',
+    summary: 'Rename a host aggregate or change its zone',
+    access: 'admin',
+    policy: `${POLICY}:update`,
+    params: IdParams,
+    body: object({
+      aggregate: Type.Object(
+        { name: Type.Optional(Name), availability_zone: Type.Optional(nullable(Name)) },
+        { additionalProperties: false, minProperties: 1 },
+      ),
+    }),
+    answers: { 200: One },
+    handle: async ({ p, params, body, minor }) => {
+      const { name, availability_zone: zone } = body.aggregate;
+      const change = { ...(name === undefined ? {} : { name }), ...(zone === undefined ? {} : { zone }) };
+      return answer(await updateAggregate(p, idOf(params.id), change), minor);
+    },
+  }),
+  route({
+    method: 'DELETE',
+    url: `${BASE}/os-aggregates/:id`,
+    service: 'compute',
+    summary: 'Delete a host aggregate that has no hosts',
+    access: 'admin',
+    policy: `${POLICY}:delete`,
+    params: IdParams,
+    answers: { 200: null },
+    handle: async ({ p, params }) => {
+      refuse(await deleteAggregate(p, idOf(params.id)));
+      return { status: 200 };
+    },
+  }),
+  route({
+    method: 'POST',
+    url: `${BASE}/os-aggregates/:id/action`,
+    service: 'compute',
+    summary: 'Add or remove a host, set metadata',
+    access: 'admin',
+    policy: `${POLICY}:action`,
+    params: IdParams,
+    body: Type.Union([
+      object({ add_host: HostBody }),
+      object({ remove_host: HostBody }),
+      object({
+        set_metadata: object({
+          metadata: Type.Record(Type.String({ pattern: '^[a-zA-Z0-9\\-_:. ]{1,255}$' }), nullable(text()), {
+            additionalProperties: false,
+            maxProperties: 128,
+          }),
+        }),
+      }),
+    ]),
+    answers: { 200: One },
+    handle: async ({ p, params, body, minor }) => {
+      const id = idOf(params.id);
+      if ('add_host' in body) return answer(await addAggregateHost(p, id, body.add_host.host), minor);
+      if ('remove_host' in body) return answer(await removeAggregateHost(p, id, body.remove_host.host), minor);
+      return answer(await setAggregateMetadata(p, id, body.set_metadata.metadata), minor);
+    },
+  }),
+];
+
+const Zone = object({
+  zoneName: text(),
+  zoneState: object({ available: Type.Boolean() }),
+  hosts: Type.Union([
+    Type.Null(),
+    Type.Record(
+      Type.String(),
+      Type.Record(
+        Type.String(),
+        object({ available: Type.Boolean(), active: Type.Boolean(), updated_at: nullable(text()) }),
+      ),
+    ),
+  ]),
+});
+const Zones = object({ availabilityZoneInfo: Type.Array(Zone) });
+
+export const zoneRoutes: readonly Route[] = [
+  route({
+    method: 'GET',
+    url: `${BASE}/os-availability-zone`,
+    service: 'compute',
+    summary: 'List availability zones',
+    answers: { 200: Zones },
+    handle: async ({ p }) => {
+      const zones = Map.groupBy(await listHosts(p), (host) => host.zone);
+      const availabilityZoneInfo = [...zones].map(([zoneName, hosts]) => ({
+        zoneName,
+        zoneState: { available: hosts.some((host) => !host.disabled) },
+        hosts: null,
+      }));
+      return { status: 200, body: { availabilityZoneInfo } };
+    },
+  }),
+  route({
+    method: 'GET',
+    url: `${BASE}/os-availability-zone/detail`,
+    service: 'compute',
+    summary: 'List availability zones with their hosts',
+    access: 'admin',
+    policy: 'os_compute_api:os-availability-zone:detail',
+    answers: { 200: Zones },
+    handle: async ({ p }) => {
+      const zones = Map.groupBy(await listHosts(p), (host) => host.zone);
+      const availabilityZoneInfo = [...zones].map(([zoneName, hosts]) => ({
+        zoneName,
+        zoneState: { available: hosts.some((host) => !host.disabled) },
+        hosts: Object.fromEntries(
+          hosts.map((host) => [
+            host.name,
+            {
+              'nova-compute': {
+                available: host.up,
+                active: !host.disabled,
+                updated_at: host.lastSeenAt === null ? null : isoMicroseconds(host.lastSeenAt),
+              },
+            },
+          ]),
+        ),
+      }));
+      return { status: 200, body: { availabilityZoneInfo } };
+    },
+  }),
+];
+
+/** A malformed number is one that does not exist. */
+const idOf = (text: string): number => (/^\d{1,9}$/.test(text) ? Number(text) : -1);
+
+function answer(result: AggregateResult, minor: number): Answer {
+  if (result.kind === 'refused') throw errorOf(result.refusal);
+  return { status: 200, body: { aggregate: render(result.aggregate, minor) } };
+}
+
+const render = (aggregate: AggregateRecord, minor: number): object => ({
+  id: aggregate.id,
+  ...(minor >= 41 ? { uuid: aggregate.uuid } : {}),
+  name: aggregate.name,
+  availability_zone: aggregate.zone,
+  hosts: aggregate.hosts,
+  metadata: { ...aggregate.metadata, ...(aggregate.zone === null ? {} : { availability_zone: aggregate.zone }) },
+  created_at: isoMicroseconds(aggregate.createdAt),
+  updated_at: aggregate.updatedAt === null ? null : isoMicroseconds(aggregate.updatedAt),
+  deleted: false,
+  deleted_at: null,
+});

@@ -1,0 +1,35 @@
+// All routes of the compute service.
+import type { Route } from '../http/route.ts';
+import { aggregateRoutes, zoneRoutes } from './aggregates.ts';
+import { extensionRoutes } from './extensions.ts';
+import { flavorExtraRoutes } from './flavor-extras.ts';
+import { flavorRoutes } from './flavors.ts';
+import { hypervisorRoutes } from './hypervisors.ts';
+import { instanceActionRoutes } from './instance-actions.ts';
+import { keypairRoutes } from './keypairs.ts';
+import { limitRoutes } from './limits.ts';
+import { migrationRoutes } from './migrations.ts';
+import { serverActionRoutes } from './server-actions.ts';
+import { serverMetadataRoutes, serverTagRoutes } from './server-metadata.ts';
+import { serverNetworkRoutes } from './server-network.ts';
+import { serverRoutes } from './servers.ts';
+import { serviceRoutes } from './services.ts';
+
+export const computeRoutes: readonly Route[] = [
+  ...flavorRoutes,
+  ...flavorExtraRoutes,
+  ...serverRoutes,
+  ...serverActionRoutes,
+  ...serverMetadataRoutes,
+  ...serverTagRoutes,
+  ...serverNetworkRoutes,
+  ...instanceActionRoutes,
+  ...migrationRoutes,
+  ...hypervisorRoutes,
+  ...serviceRoutes,
+  ...aggregateRoutes,
+  ...zoneRoutes,
+  ...limitRoutes,
+  ...keypairRoutes,
+  ...extensionRoutes,
+];

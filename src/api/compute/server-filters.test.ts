@@ -1,0 +1,111 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import fc from 'fast-check';
+import { POWER_STATE, type Server } from '../../model/types.ts';
+import { type Query, safePattern, serverTest, sorted } from './server-filters.ts';
+
+const flavor = {
+  flavorId: '1',
+  name: 'f',
+  vcpus: 1,
+  memoryMb: 1,
+  rootGb: 1,
+  ephemeralGb: 0,
+  swapMb: 0,
+  extraSpecs: {},
+};
+const base: Server = {
+  id: 'a',
+  name: 'web-1',
+  hostname: 'web-1',
+  description: null,
+  projectId: 'p',
+  userId: 'u',
+  image: { id: 'i', minDiskGb: 0, minRamMb: 0, properties: {} },
+  flavor,
+  oldFlavor: null,
+  vmState: 'active',
+  taskState: null,
+  oldVmState: null,
+  powerState: POWER_STATE.RUNNING,
+  progress: 0,
+  sagaId: null,
+  host: 'h1',
+  zone: 'nova',
+  requestedZone: null,
+  keyName: null,
+  metadata: {},
+  tags: ['x', 'y'],
+  locked: false,
+  lockedReason: null,
+  diskConfig: 'AUTO',
+  reservationId: 'r-1',
+  fault: null,
+  createdAt: 1,
+  updatedAt: 1,
+  launchedAt: 1,
+  deletedAt: null,
+};
+const matches = (query: Query, server: Partial<Server> = {}, admin = false): boolean =>
+  serverTest(query, admin)({ ...base, ...server });
+
+describe('filters of server lists', () => {
+  it('take names as regular expressions', () => {
+    assert.ok(matches({ name: 'web' }));
+    assert.ok(matches({ name: '^web-[0-9]+$' }));
+    assert.ok(!matches({ name: '^b' }));
+    assert.ok(!matches({ name: '[' }), 'not an expression: compared as text');
+    assert.ok(matches({ name: '[' }, { name: 'odd[name' }));
+  });
+
+  it('never take long to match', () => {
+    for (const evil of ['(a+)+$', '(a|aa)+$', '(.*)*b', 'a*a*a*a*a*a*b', '(?=a+)b', '(a)\\1{9}', '([a-z]+)*']) {
+      assert.equal(safePattern(evil), null, evil);
+    }
+    const start = performance.now();
+    for (let i = 0; i < 200; i += 1) matches({ name: '.*.*b' }, { name: 'a'.repeat(255) });
+    assert.ok(performance.now() - start < 2000);
+  });
+
+  it('never throw, whatever the name is', () => {
+    fc.assert(
+      fc.property(fc.string({ maxLength: 255 }), (name) => typeof matches({ name }) === 'boolean'),
+      { numRuns: 500 },
+    );
+  });
+
+  it('read statuses as the API shows them', () => {
+    assert.ok(matches({ status: ['ACTIVE'] }));
+    assert.ok(matches({ status: ['error', 'active'] }));
+    assert.ok(!matches({ status: ['ACTIVE'] }, { taskState: 'resize_prep' }));
+    assert.ok(matches({ status: ['RESIZE'] }, { taskState: 'resize_prep' }));
+    assert.ok(!matches({ status: ['NONSENSE'] }));
+  });
+
+  it('leave the administrators their own', () => {
+    assert.ok(matches({ host: 'other' }), 'a user cannot find out the host');
+    assert.ok(!matches({ host: 'other' }, {}, true));
+    assert.ok(matches({ host: 'h1' }, {}, true));
+  });
+
+  it('combine tags', () => {
+    assert.ok(matches({ tags: 'x,y' }));
+    assert.ok(!matches({ tags: 'x,z' }));
+    assert.ok(matches({ 'tags-any': 'z,y' }));
+    assert.ok(!matches({ 'not-tags-any': 'z,y' }));
+    assert.ok(matches({ 'not-tags': 'x,z' }));
+    assert.ok(!matches({ 'not-tags': 'x,y' }));
+  });
+
+  it('sort by any key, both ways', () => {
+    const list = ['b', 'a', 'c'].map((name, index) => ({ ...base, id: name, name, createdAt: 3 - index }));
+    const names = (query: Query) =>
+      sorted(list, query)
+        .map((each) => each.name)
+        .join('');
+    assert.equal(names({}), 'bac');
+    assert.equal(names({ sort_key: ['display_name'], sort_dir: ['asc'] }), 'abc');
+    assert.equal(names({ sort_key: ['display_name'] }), 'cba');
+    assert.equal(names({ sort_key: ['host', 'created_at'], sort_dir: ['asc', 'asc'] }), 'cab');
+  });
+});

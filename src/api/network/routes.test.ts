@@ -1,0 +1,253 @@
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import type { FastifyInstance } from 'fastify';
+import { type ImageWorld, imageWorld } from '../../control/images/testing.ts';
+import { ensureSharedNetwork, NETWORK_LIMITS } from '../../control/network/records.ts';
+import { createPortForServer } from '../../control/network.ts';
+import { newId } from '../../lib/ids.ts';
+import { buildApp } from '../http/app.ts';
+import type { Principal } from '../http/auth.ts';
+import { networkRoutes } from './routes.ts';
+
+const people: Record<string, Principal> = {
+  admin: { userId: 'u0', projectId: 'p0', roles: ['admin'] },
+  member: { userId: 'u1', projectId: 'p1', roles: ['member'] },
+  stranger: { userId: 'u2', projectId: 'p2', roles: ['member'] },
+  reader: { userId: 'u3', projectId: 'p1', roles: ['reader'] },
+};
+
+let world: ImageWorld;
+let app: FastifyInstance;
+let shared: string;
+
+before(async () => {
+  world = await imageWorld();
+  const now = world.p.clock.now();
+  shared = (await ensureSharedNetwork(world.p.stores.global, { cidr: '10.42.0.0/24', now })).networkId;
+  await ensureSharedNetwork(world.p.stores.global, { cidr: '10.99.0.0/24', now });
+  const tokens = { principalOf: (token: string) => people[token] ?? null };
+  app = await buildApp({ platform: world.p, tokens, routes: networkRoutes, checkAnswers: true });
+});
+after(async () => {
+  await app.close();
+  await world[Symbol.asyncDispose]();
+});
+
+async function call(who: string, method: 'GET' | 'POST' | 'PUT' | 'DELETE', path: string, payload?: object) {
+  const url = path.startsWith('http') ? path.slice(path.indexOf('/network')) : `/network/v2.0/${path}`;
+  const answer = await app.inject({ method, url, headers: { 'x-auth-token': who }, ...(payload ? { payload } : {}) });
+  return { status: answer.statusCode, body: answer.body === '' ? null : answer.json() };
+}
+
+test('the shared network is there once, with its subnet, and everybody sees it', async () => {
+  for (const who of ['admin', 'member', 'stranger', 'reader']) {
+    const { status, body } = await call(who, 'GET', 'networks?name=shared');
+    assert.equal(status, 200);
+    assert.deepEqual(
+      body.networks.map((each: { id: string }) => each.id),
+      [shared],
+    );
+    const subnet = (await call(who, 'GET', `subnets/${body.networks[0].subnets[0]}`)).body.subnet;
+    assert.deepEqual(
+      [subnet.cidr, subnet.gateway_ip, subnet.network_id, subnet.ip_version],
+      ['10.42.0.0/24', '10.42.0.1', shared, 4],
+    );
+  }
+});
+
+test("a name is no id: 404 in Neutron's shape, then the list by name", async () => {
+  const { status, body } = await call('member', 'GET', 'networks/shared');
+  assert.equal(status, 404);
+  assert.deepEqual(body, {
+    NeutronError: { type: 'NetworkNotFound', message: 'Network shared could not be found.', detail: '' },
+  });
+  assert.equal((await call('member', 'GET', 'ports/x')).body.NeutronError.type, 'PortNotFound');
+  assert.equal((await call('member', 'GET', 'subnets/x')).body.NeutronError.type, 'SubnetNotFound');
+});
+
+test('the walk of the openstack client: network, subnet, port, and all of it deleted', async () => {
+  const network = (await call('member', 'POST', 'networks', { network: { admin_state_up: true, name: 'net1' } })).body
+    .network;
+  assert.equal(network.project_id, 'p1');
+  const subnet = await call('member', 'POST', 'subnets', {
+    subnet: { network_id: network.id, ip_version: 4, name: 'sub1', cidr: '10.5.0.0/24' },
+  });
+  assert.equal(subnet.status, 201);
+  assert.deepEqual(subnet.body.subnet.allocation_pools, [{ start: '10.5.0.3', end: '10.5.0.254' }]);
+  const made = await call('member', 'POST', 'ports', {
+    port: { network_id: network.id, name: 'port1', admin_state_up: true },
+  });
+  assert.equal(made.status, 201);
+  const { port } = made.body;
+  assert.match(port.fixed_ips[0].ip_address, /^10\.5\.0\./);
+  assert.equal(port.status, 'DOWN');
+  const list = await call('member', 'GET', 'ports?fields=id&fields=name&fields=mac_address&name=port1');
+  assert.deepEqual(list.body.ports, [{ id: port.id, name: 'port1', mac_address: port.mac_address }]);
+  assert.equal((await call('stranger', 'GET', `ports/${port.id}`)).status, 404);
+  assert.equal((await call('stranger', 'GET', `networks/${network.id}`)).status, 404);
+  assert.equal((await call('stranger', 'DELETE', `ports/${port.id}`)).status, 404);
+  const renamed = await call('member', 'PUT', `ports/${port.id}`, { port: { name: 'p2' } });
+  assert.equal(renamed.body.port.name, 'p2');
+  assert.equal((await call('member', 'DELETE', `networks/${network.id}`)).body.NeutronError.type, 'NetworkInUse');
+  const inUse = await call('member', 'DELETE', `subnets/${subnet.body.subnet.id}`);
+  assert.equal(inUse.body.NeutronError.type, 'SubnetInUse');
+  assert.equal((await call('member', 'DELETE', `ports/${port.id}`)).status, 204);
+  assert.equal((await call('member', 'DELETE', `ports/${port.id}`)).status, 404);
+  assert.equal((await call('member', 'DELETE', `networks/${network.id}`)).status, 204);
+  assert.equal((await call('member', 'GET', `subnets/${subnet.body.subnet.id}`)).status, 404);
+});
+
+test("a server's port: active where it is bound, seen with its host by administrators, deleted by nobody", async () => {
+  const serverId = newId();
+  const made = await createPortForServer(world.p.stores.global, {
+    ...{ serverId, projectId: 'p1', networkId: shared, host: 'host1', generation: 1, now: 1 },
+  });
+  assert.equal(made.kind, 'ok');
+  const mine = (await call('member', 'GET', `ports?device_id=${serverId}`)).body.ports;
+  assert.equal(mine.length, 1);
+  assert.deepEqual(
+    [mine[0].status, mine[0].device_owner, 'binding:host_id' in mine[0]],
+    ['ACTIVE', 'compute:nova', false],
+  );
+  const seen = (await call('admin', 'GET', `ports/${mine[0].id}`)).body.port;
+  assert.equal(seen['binding:host_id'], 'host1');
+  const bindings = await call('admin', 'GET', `ports/${mine[0].id}/bindings`);
+  assert.deepEqual(bindings.body.bindings[0].status, 'ACTIVE');
+  assert.equal((await call('member', 'GET', `ports/${mine[0].id}/bindings`)).status, 403);
+  const refused = await call('member', 'DELETE', `ports/${mine[0].id}`);
+  assert.equal(refused.status, 409);
+  assert.equal(refused.body.NeutronError.type, 'PortInUse');
+  for (const [query, count] of [
+    ['status=ACTIVE', 1],
+    ['status=DOWN', 0],
+    ['status=BUILD', 0],
+    [`fixed_ips=ip_address%3D${mine[0].fixed_ips[0].ip_address}`, 1],
+    [`fixed_ips=subnet_id%3D${mine[0].fixed_ips[0].subnet_id}`, 1],
+    [`mac_address=${mine[0].mac_address.toUpperCase()}`, 1],
+    ['binding:host_id=host1', 1],
+    ['admin_state_up=False', 0],
+  ] as const) {
+    assert.equal((await call('admin', 'GET', `ports?${query}`)).body.ports.length, count, query);
+  }
+});
+
+test('an address can be asked for, once', async () => {
+  const port = { network_id: shared, fixed_ips: [{ ip_address: '10.42.0.77' }] };
+  const first = await call('member', 'POST', 'ports', { port });
+  assert.equal(first.body.port.fixed_ips[0].ip_address, '10.42.0.77');
+  const second = await call('stranger', 'POST', 'ports', { port });
+  assert.equal(second.status, 409);
+  assert.equal(second.body.NeutronError.type, 'IpAddressAlreadyAllocated');
+  for (const ip_address of ['10.42.0.1', '10.43.0.5', '10.42.0.255']) {
+    const wrong = await call('member', 'POST', 'ports', { port: { network_id: shared, fixed_ips: [{ ip_address }] } });
+    assert.deepEqual([wrong.status, wrong.body.NeutronError.type], [400, 'InvalidIpForSubnet']);
+  }
+  await call('member', 'DELETE', `ports/${first.body.port.id}`);
+});
+
+test('pages meet and are linked', async () => {
+  const ids: string[] = [];
+  for (let i = 0; i < 5; i += 1)
+    ids.push((await call('stranger', 'POST', 'ports', { port: { network_id: shared, name: 'paged' } })).body.port.id);
+  const walked: string[] = [];
+  let next: string | undefined = 'ports?name=paged&limit=2&fields=id';
+  for (let pages = 0; next !== undefined; pages += 1) {
+    assert.ok(pages < 4, 'three pages are enough');
+    const { body } = await call('stranger', 'GET', next);
+    walked.push(...body.ports.map((port: { id: string }) => port.id));
+    next = body.ports_links?.[0].href;
+  }
+  assert.deepEqual(walked, ids.toSorted());
+});
+
+test('what may not be is refused with a sentence that names the field', async () => {
+  const cases: readonly [string, 'POST' | 'PUT', string, object, number, RegExp][] = [
+    ['member', 'POST', 'networks', { network: { name: 'x', shared: true } }, 403, /shared/],
+    ['member', 'POST', 'networks', { network: { name: 'a\nb' } }, 400, /name/],
+    ['member', 'POST', 'networks', { network: { name: 'x'.repeat(256) } }, 400, /name/],
+    ['member', 'POST', 'networks', { network: { name: 'x', colour: 'red' } }, 400, /colour/],
+    ['member', 'POST', 'networks', { network: { name: 7 } }, 400, /name/],
+    ['member', 'POST', 'networks', { network: { project_id: 'p2' } }, 403, /project_id/],
+    ['reader', 'POST', 'networks', { network: { name: 'x' } }, 403, /create_network/],
+    ['member', 'PUT', `networks/${shared}`, { network: { name: 'mine' } }, 403, /update_network/],
+    ['member', 'POST', 'ports', { port: { network_id: newId() } }, 404, /Network/],
+    ['member', 'POST', 'ports', { port: { network_id: shared, device_id: 'x' } }, 400, /device_id/],
+    [
+      'member',
+      'POST',
+      'ports',
+      { port: { network_id: shared, fixed_ips: [{ ip_address: '10.42.0.300' }] } },
+      400,
+      /ip_address/,
+    ],
+    ['member', 'POST', 'ports', { port: { network_id: shared, fixed_ips: [{ subnet_id: 'x' }] } }, 400, /subnet/],
+    [
+      'member',
+      'POST',
+      'subnets',
+      { subnet: { network_id: shared, ip_version: 4, cidr: '10.0.0.0/24' } },
+      403,
+      /subnet/,
+    ],
+    ['admin', 'POST', 'subnets', { subnet: { network_id: shared, ip_version: 4, cidr: '10.0.0.0/24' } }, 409, /one/],
+    [
+      'admin',
+      'POST',
+      'subnets',
+      { subnet: { network_id: shared, ip_version: 6, cidr: '10.0.0.0/24' } },
+      400,
+      /ip_version/,
+    ],
+    ['admin', 'POST', 'subnets', { subnet: { network_id: shared, ip_version: 4, cidr: '10.0.0.0/8' } }, 400, /cidr/],
+    ['admin', 'POST', 'subnets', { subnet: { network_id: shared, ip_version: 4, cidr: '10.0.0.1/24' } }, 400, /cidr/],
+  ];
+  const before = await call('admin', 'GET', 'networks');
+  for (const [who, method, path, body, status, sentence] of cases) {
+    const answer = await call(who, method, path, body);
+    assert.equal(answer.status, status, JSON.stringify([body, answer.body]));
+    assert.match(answer.body.NeutronError.message, sentence);
+  }
+  assert.deepEqual((await call('admin', 'GET', 'networks')).body, before.body);
+  assert.equal((await call('member', 'GET', 'networks?colour=red')).status, 400);
+  assert.equal((await call('member', 'GET', 'ports?fixed_ips=x')).status, 400);
+});
+
+test("a subnet of one's own: gateway and pool must go together", async () => {
+  const network_id = (await call('member', 'POST', 'networks', { network: { name: 'own' } })).body.network.id;
+  const subnet = (part: object) =>
+    call('member', 'POST', 'subnets', { subnet: { network_id, ip_version: 4, cidr: '10.7.0.0/24', ...part } });
+  assert.equal(
+    (await subnet({ gateway_ip: '10.7.0.100' })).body.NeutronError.type,
+    'GatewayConflictWithAllocationPools',
+  );
+  assert.equal((await subnet({ gateway_ip: '10.8.0.1' })).status, 400);
+  assert.equal((await subnet({ allocation_pools: [{ start: '10.7.0.9', end: '10.7.0.8' }] })).status, 400);
+  assert.equal((await subnet({ allocation_pools: [{ start: '10.7.0.9', end: '10.7.1.8' }] })).status, 400);
+  const made = await subnet({ gateway_ip: '10.7.0.254', allocation_pools: [{ start: '10.7.0.10', end: '10.7.0.11' }] });
+  assert.equal(made.status, 201);
+  assert.equal((await subnet({})).status, 409);
+  const statuses: number[] = [];
+  for (let i = 0; i < 3; i += 1)
+    statuses.push((await call('member', 'POST', 'ports', { port: { network_id } })).status);
+  assert.deepEqual(statuses, [201, 201, 409]);
+});
+
+test('a project has at most so many networks', async () => {
+  for (let i = 0; i < NETWORK_LIMITS.network; i += 1)
+    assert.equal((await call('stranger', 'POST', 'networks', { network: { name: `n${i}` } })).status, 201);
+  const over = await call('stranger', 'POST', 'networks', { network: { name: 'one more' } });
+  assert.equal(over.status, 409);
+  assert.deepEqual(over.body.NeutronError.message, "Quota exceeded for resources: ['network'].");
+});
+
+test('what is not there is an empty list, and extensions and quotas answer', async () => {
+  for (const name of ['security-groups', 'routers', 'floatingips', 'security-group-rules']) {
+    const { status, body } = await call('member', 'GET', `${name}?tenant_id=p1&name=default&fields=id&fields=name`);
+    assert.deepEqual([status, body], [200, { [name.replaceAll('-', '_')]: [] }]);
+  }
+  assert.ok((await call('member', 'GET', 'extensions')).body.extensions.length > 0);
+  assert.equal((await call('member', 'GET', 'extensions/tag-ports-during-bulk-creation')).status, 404);
+  assert.equal((await call('member', 'GET', 'extensions/binding')).status, 200);
+  assert.equal((await call('member', 'GET', 'quotas/p1')).body.quota.port, 500);
+  assert.equal((await call('member', 'GET', 'quotas/p2')).status, 403);
+});

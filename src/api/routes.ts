@@ -1,0 +1,26 @@
+// All that the API answers.
+import type { Identity } from '../control/identity.ts';
+import { computeRoutes } from './compute/routes.ts';
+import { crosscellRoutes } from './crosscell/routes.ts';
+import { discoveryRoutes } from './discovery.ts';
+import type { Route } from './http/route.ts';
+import { identityRoutes } from './identity/routes.ts';
+import { hostImageRoutes } from './image/data.ts';
+import { imageRoutes } from './image/routes.ts';
+import { networkRoutes } from './network/routes.ts';
+
+export interface RouteParts {
+  readonly identity: Identity;
+  /** What hosts prove to be ours with. */
+  readonly fleetSecret: string;
+}
+
+export const allRoutes = ({ identity, fleetSecret }: RouteParts): readonly Route[] => [
+  ...discoveryRoutes,
+  ...identityRoutes(identity),
+  ...computeRoutes,
+  ...imageRoutes,
+  ...hostImageRoutes(fleetSecret),
+  ...networkRoutes,
+  ...crosscellRoutes,
+];

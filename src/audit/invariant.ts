@@ -1,0 +1,63 @@
+// What an invariant is: a sentence about the whole system, and a pure function that finds where it does not hold.
+import type { Server } from '../model/types.ts';
+import type { ServerRecord, Snapshot } from './snapshot.ts';
+
+export interface Breach {
+  /** What is wrong, with ids. The same breach has the same text at every look. */
+  readonly what: string;
+  /** What most likely led to it. */
+  readonly cause: string;
+  /** What to do about it. */
+  readonly repair: string;
+}
+
+/** What would be a breach if an open debt did not account for it. */
+export interface Owed {
+  readonly what: string;
+  readonly reason: string;
+  /** ms since epoch. */
+  readonly since: number;
+}
+
+export interface Finding {
+  readonly breaches: readonly Breach[];
+  /** Why this could not be looked at everywhere; empty: it was. */
+  readonly unknown: readonly string[];
+  readonly owed?: readonly Owed[];
+}
+
+export interface Invariant {
+  readonly name: string;
+  readonly sentence: string;
+  check(snapshot: Snapshot): Finding;
+}
+
+/** One sentence for each cell that could not be read. */
+export const silentCells = (s: Snapshot): string[] =>
+  s.cells.flatMap((cell) => (cell.unreachable === null ? [] : [`cell ${cell.name}: ${cell.unreachable}`]));
+
+/** One sentence for each host that did not answer. */
+export const silentHosts = (s: Snapshot): string[] =>
+  s.hosts.flatMap((host) => (host.unreachable === null ? [] : [`host ${host.name}: ${host.unreachable}`]));
+
+/** The records that count: each server's in its home, as far as that could be read. */
+export function homeRecords(s: Snapshot): Map<string, ServerRecord> {
+  const records = new Map<string, ServerRecord>();
+  for (const cell of s.cells) {
+    for (const record of cell.records) {
+      if (s.homes.get(record.server.id)?.cellId === cell.id) records.set(record.server.id, record);
+    }
+  }
+  return records;
+}
+
+/** Servers that no saga works on, with their records. */
+export const idleServers = (s: Snapshot): Server[] =>
+  [...homeRecords(s).values()].map((record) => record.server).filter((server) => !s.busy.has(server.id));
+
+/** The finished move that an idle server waits to have confirmed. */
+export function waitingMoves(s: Snapshot): Map<string, Snapshot['migrations'][number]> {
+  return new Map(
+    s.migrations.filter((each) => each.status === 'finished').map((migration) => [migration.serverId, migration]),
+  );
+}

@@ -1,0 +1,80 @@
+// Where servers live: homes and records.
+import { homeRecords, type Invariant, silentCells, waitingMoves } from '../invariant.ts';
+
+export const ONE_HOME: Invariant = {
+  name: 'one home',
+  sentence: 'Every server has one home, and its record is there.',
+  check(s) {
+    const records = homeRecords(s);
+    const cells = new Map(s.cells.map((cell) => [cell.id, cell]));
+    const breaches = [...s.homes].flatMap(([serverId, home]) => {
+      const cell = cells.get(home.cellId);
+      if (cell && cell.unreachable !== null) return [];
+      if (records.has(serverId) || s.busy.has(serverId)) return [];
+      return [
+        {
+          what: `server ${serverId} has no record in its home, cell ${cell?.name ?? home.cellId}`,
+          cause: 'the record was lost or deleted by hand, or a create stopped between home and record',
+          repair: `restore the record from a backup of the cell's database, or give the server up: set deleted_at of its row in server_mappings`,
+        },
+      ];
+    });
+    return { breaches, unknown: silentCells(s) };
+  },
+};
+
+export const ONE_RECORD: Invariant = {
+  name: 'one record',
+  sentence:
+    'A server has exactly one record, in its home; no cell keeps one of a server that lives elsewhere or nowhere.',
+  check(s) {
+    const nameOf = new Map(s.cells.map((cell) => [cell.id, cell.name]));
+    const breaches = s.cells.flatMap((cell) => [
+      ...cell.records.flatMap(({ server }) => {
+        const home = s.homes.get(server.id);
+        if (home?.cellId === cell.id || s.busy.has(server.id)) return [];
+        const lives = home ? `lives in cell ${nameOf.get(home.cellId) ?? home.cellId}` : 'has no home';
+        return [
+          {
+            what: `cell ${cell.name} keeps a record of server ${server.id}, which ${lives}`,
+            cause: 'a move was cut short and its clean-up did not come, or a create failed before its home was written',
+            repair: `delete the rows of the server from servers and server_actions in the database of cell ${cell.name}`,
+          },
+        ];
+      }),
+      ...cell.strayActions
+        .filter((serverId) => !s.busy.has(serverId))
+        .map((serverId) => ({
+          what: `cell ${cell.name} keeps instance actions of server ${serverId} but no record`,
+          cause: 'a move was cut short and its clean-up did not come',
+          repair: `delete the server's rows from server_actions in the database of cell ${cell.name}`,
+        })),
+    ]);
+    return { breaches, unknown: silentCells(s) };
+  },
+};
+
+export const RECORD_AT_REST: Invariant = {
+  name: 'record at rest',
+  sentence:
+    'A record that no move works on is not frozen, is not building, and remembers an old flavor exactly while a finished move waits.',
+  check(s) {
+    const waiting = waitingMoves(s);
+    const breaches = [...homeRecords(s).values()].flatMap(({ server, frozen }) => {
+      if (s.busy.has(server.id)) return [];
+      const wrong: string[] = [];
+      const resized = server.vmState === 'resized';
+      if (frozen) wrong.push('is frozen although nothing carries it');
+      if (server.vmState === 'building') wrong.push('is building although nothing builds it');
+      if (resized && !waiting.has(server.id)) wrong.push('waits to be confirmed without a finished move');
+      if (!resized && waiting.has(server.id)) wrong.push(`is ${server.vmState} although a finished move waits`);
+      if (resized !== (server.oldFlavor !== null)) wrong.push('remembers an old flavor at the wrong time');
+      return wrong.map((text) => ({
+        what: `server ${server.id} ${text}`,
+        cause: 'a step of a move did not write what it should, or the record was changed by hand',
+        repair: `compare the record with the server's sagas (crosscell/v1/moves?server=${server.id}) and set it right, or delete the server`,
+      }));
+    });
+    return { breaches, unknown: silentCells(s) };
+  },
+};

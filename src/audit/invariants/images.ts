@@ -1,0 +1,46 @@
+// Image data: rows and files.
+import { isUuid } from '../../lib/ids.ts';
+import { type Breach, type Invariant, idleServers, silentCells } from '../invariant.ts';
+
+export const IMAGES_WHOLE: Invariant = {
+  name: 'images',
+  sentence: 'Every image with data has its file, every file its image, and every server the image it was made from.',
+  check(s) {
+    const files = new Map(s.imageFiles.files.map((file) => [file.name, file.sizeBytes]));
+    const images = new Map(s.images.map((image) => [image.id, image]));
+    const breaches: Breach[] = [];
+    const readable = s.imageFiles.unreachable === null;
+    for (const image of s.images) {
+      if (!readable || (image.status !== 'active' && image.status !== 'deleted')) continue;
+      const size = files.get(image.id);
+      if (size === image.sizeBytes) continue;
+      breaches.push({
+        what: `the file of image ${image.id} ${size === undefined ? 'is missing' : `has ${size} bytes instead of ${image.sizeBytes}`}`,
+        cause: 'it was removed or changed by hand, or the file system lost it',
+        repair: 'restore the file: servers made from the image cannot move to a new host without it',
+      });
+    }
+    for (const { name } of s.imageFiles.files) {
+      const [id = ''] = name.split('.');
+      const image = images.get(id);
+      const isPart = name !== id;
+      if (!isUuid(id) || (image && (isPart ? image.status === 'saving' : image.status !== 'queued'))) continue;
+      breaches.push({
+        what: `image file ${name} belongs to no image`,
+        cause: 'an upload was cut short',
+        repair: 'nothing: the control plane removes it within a few hours; or remove it now',
+      });
+    }
+    for (const server of idleServers(s)) {
+      const status = images.get(server.image.id)?.status;
+      if (status === 'active' || status === 'deleted') continue;
+      breaches.push({
+        what: `image ${server.image.id} of server ${server.id} is gone`,
+        cause: 'its row was deleted by hand',
+        repair: 'restore the row and the file: the server cannot move to a new host without them',
+      });
+    }
+    const unknown = readable ? [] : [`image directory: ${s.imageFiles.unreachable}`];
+    return { breaches, unknown: [...unknown, ...silentCells(s)] };
+  },
+};

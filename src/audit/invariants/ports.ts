@@ -1,0 +1,65 @@
+// Ports and their bindings.
+import { type Breach, homeRecords, type Invariant, silentCells, waitingMoves } from '../invariant.ts';
+
+export const ONE_BINDING: Invariant = {
+  name: 'ports',
+  sentence:
+    'Each port of a server has exactly one active binding, at its guest’s host, and no others but on the way back.',
+  check(s) {
+    const records = homeRecords(s);
+    const waiting = waitingMoves(s);
+    const breaches = s.ports.flatMap((port): Breach[] => {
+      if (port.serverId === '' || !s.homes.has(port.serverId)) return [];
+      const found: Breach[] = [];
+      const active = port.bindings.filter((binding) => binding.active);
+      if (active.length !== 1) {
+        found.push({
+          what: `port ${port.id} of server ${port.serverId} has ${active.length} active bindings`,
+          cause: 'its bindings were changed by hand',
+          repair: "make the binding at the host of the server's record active, and only that",
+        });
+      }
+      const server = records.get(port.serverId)?.server;
+      if (!server || s.busy.has(port.serverId)) return found;
+      const source = waiting.get(port.serverId)?.sourceHost;
+      for (const { host, active: isActive } of port.bindings) {
+        if (isActive ? host === server.host : host === source) continue;
+        found.push({
+          what: `port ${port.id} of server ${port.serverId} is bound (${isActive ? 'active' : 'inactive'}) to ${host}; the server is on ${server.host}`,
+          cause: 'a hand-over of ports or its clean-up was lost',
+          repair: isActive ? `make the binding at ${server.host} the active one` : 'delete this binding',
+        });
+      }
+      return found;
+    });
+    return { breaches, unknown: silentCells(s) };
+  },
+};
+
+export const PORT_HAS_OWNER: Invariant = {
+  name: 'ports have owners',
+  sentence: 'Every port that is attached is attached to a server that exists; one that is not has no binding.',
+  check(s) {
+    const breaches = s.ports.flatMap((port): Breach[] => {
+      if (port.serverId === '') {
+        if (port.bindings.length === 0) return [];
+        return [
+          {
+            what: `port ${port.id} is attached to nothing and bound to ${port.bindings.map((each) => each.host).join(', ')}`,
+            cause: 'a detach left its binding',
+            repair: "delete the port's rows from port_bindings",
+          },
+        ];
+      }
+      if (s.homes.has(port.serverId) || s.busy.has(port.serverId)) return [];
+      return [
+        {
+          what: `port ${port.id} is attached to server ${port.serverId}, which does not exist`,
+          cause: 'a delete was cut short and not finished',
+          repair: 'delete the port: its address is free then',
+        },
+      ];
+    });
+    return { breaches, unknown: [] };
+  },
+};

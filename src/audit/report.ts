@@ -1,0 +1,39 @@
+// The auditor's report as text.
+import type { AuditReport, InvariantReport } from './audit.ts';
+
+const MARK = { held: 'held', broken: 'BROKEN', unknown: 'unknown' } as const;
+/** Breaches of one invariant that are written out. */
+const SHOWN = 20;
+
+/** One line per invariant, each breach with cause and repair below it; ends with the verdict and a newline. */
+export function renderReport(report: AuditReport): string {
+  const { counts, invariants, owed } = report;
+  const width = Math.max(...invariants.map((each) => each.name.length));
+  const broken = invariants.filter((each) => each.verdict === 'broken').length;
+  const unknown = invariants.filter((each) => each.verdict === 'unknown').length;
+  const lines = [
+    `${counts.servers} servers (${counts.busy} of them busy), ${counts.guests} guests on ${counts.hosts} hosts, ${counts.cells} cells`,
+    '',
+    ...invariants.flatMap((each) => linesOf(each, width)),
+    ...(owed.length > 0 ? ['', 'owed, until the host answers again:'] : []),
+    ...owed.map((debt) => `  ${debt.what}: ${debt.reason}, since ${new Date(debt.since).toISOString()}`),
+    '',
+    `audit: ${MARK[report.verdict]} (${invariants.length - broken - unknown} of ${invariants.length} invariants held, ${broken} broken, ${unknown} unknown)`,
+  ];
+  return `${lines.join('\n')}\n`;
+}
+
+function linesOf({ name, sentence, verdict, breaches, unknown }: InvariantReport, width: number): string[] {
+  return [
+    `${MARK[verdict].padEnd(8)} ${name.padEnd(width)}  ${sentence}`,
+    ...breaches
+      .slice(0, SHOWN)
+      .flatMap(({ what, cause, repair }) => [
+        `         - ${what}`,
+        `           likely cause: ${cause}`,
+        `           repair: ${repair}`,
+      ]),
+    ...(breaches.length > SHOWN ? [`         - and ${breaches.length - SHOWN} more`] : []),
+    ...unknown.map((reason) => `         ? not looked at: ${reason}`),
+  ];
+}

@@ -1,0 +1,122 @@
+// What the auditor knows when it judges: everything that a server may hold anywhere, read once from all stores and hosts.
+//
+// A snapshot of a live system is not one instant: its parts are read one after another. What a saga may have changed in
+// the meantime is told apart by `busy`: every server that a saga worked on at any time between the first and the last
+// read. All other servers stood still, but for small edits by users.
+import type { Inventories } from '../model/placement.ts';
+import type { Resources, Server } from '../model/types.ts';
+
+/** Null: it was read. Otherwise why it could not be. */
+export type Unreachable = string | null;
+
+export interface ServerRecord {
+  readonly server: Server;
+  readonly frozen: boolean;
+}
+
+export interface CellView {
+  readonly id: string;
+  readonly name: string;
+  readonly unreachable: Unreachable;
+  /** Records that are not marked deleted. */
+  readonly records: readonly ServerRecord[];
+  /** Servers of which this cell has instance actions but no record. */
+  readonly strayActions: readonly string[];
+}
+
+export interface GuestView {
+  readonly serverId: string;
+  readonly running: boolean;
+}
+
+export interface HostView {
+  /** Also the id of its placement provider. */
+  readonly id: string;
+  readonly name: string;
+  readonly cellId: string;
+  readonly unreachable: Unreachable;
+  readonly guests: readonly GuestView[];
+}
+
+export interface HomeView {
+  readonly cellId: string;
+  readonly projectId: string;
+}
+
+export interface SagaView {
+  readonly id: string;
+  readonly definition: string;
+  readonly serverId: string;
+  readonly status: 'active' | 'stuck';
+  readonly reason: string | null;
+  /** When somebody should have gone on with it, ms since epoch: the later of its wake-up and the end of its lease. */
+  readonly dueAt: number;
+}
+
+/** A move that is neither confirmed, reverted nor failed. */
+export interface MigrationView {
+  readonly id: string;
+  readonly serverId: string;
+  readonly status: string;
+  readonly sourceHost: string;
+}
+
+export interface ConsumerView {
+  readonly id: string;
+  readonly type: string;
+  readonly serverId: string;
+  readonly projectId: string;
+  /** By provider id. */
+  readonly holds: ReadonlyMap<string, Resources>;
+}
+
+export interface ProviderView {
+  readonly id: string;
+  readonly name: string;
+  readonly inventories: Inventories;
+}
+
+export interface PortView {
+  readonly id: string;
+  /** '' when no server uses it. */
+  readonly serverId: string;
+  readonly bindings: readonly { readonly host: string; readonly active: boolean }[];
+}
+
+export interface ImageView {
+  readonly id: string;
+  readonly status: string;
+  readonly sizeBytes: number | null;
+}
+
+export interface DebtView {
+  readonly host: string;
+  readonly serverId: string;
+  readonly reason: string;
+  readonly createdAt: number;
+}
+
+export interface Snapshot {
+  /** First and last read, ms since epoch. */
+  readonly startedAt: number;
+  readonly endedAt: number;
+  /** Homes of servers that are not deleted, by server id. */
+  readonly homes: ReadonlyMap<string, HomeView>;
+  readonly cells: readonly CellView[];
+  readonly hosts: readonly HostView[];
+  /** Active and stuck ones, as they were at the end. */
+  readonly sagas: readonly SagaView[];
+  readonly busy: ReadonlySet<string>;
+  readonly migrations: readonly MigrationView[];
+  readonly consumers: readonly ConsumerView[];
+  readonly providers: readonly ProviderView[];
+  readonly ports: readonly PortView[];
+  readonly images: readonly ImageView[];
+  readonly imageFiles: {
+    readonly unreachable: Unreachable;
+    readonly files: readonly { readonly name: string; readonly sizeBytes: number }[];
+  };
+  readonly debts: readonly DebtView[];
+  /** Servers whose guests were seen running on several hosts at one instant, with those hosts. */
+  readonly together: ReadonlyMap<string, readonly string[]>;
+}

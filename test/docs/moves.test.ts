@@ -1,0 +1,40 @@
+// The tables of steps in the documentation are those of the code: same steps, same order, same pivot, and an undo is
+// described exactly where there is one.
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { CONFIRM } from '../../src/moves/confirm.ts';
+import type { Move } from '../../src/moves/move.ts';
+import { RESIZE } from '../../src/moves/resize.ts';
+import { REVERT } from '../../src/moves/revert.ts';
+import { plain, read, tableUnder } from './markdown.ts';
+
+const architecture = read('docs/architecture.md');
+const failures = read('docs/failure-model.md');
+
+function compare<S>(move: Move<S>): void {
+  const { rows } = tableUnder(architecture, `Steps of ${move.name}`);
+  assert.deepEqual(
+    rows.map(([step = '']) => plain(step)),
+    move.steps.map(({ step }) => step),
+  );
+  assert.deepEqual(
+    rows.filter(([step = '']) => step.startsWith('**')).map(([step = '']) => plain(step)),
+    [move.pivot],
+  );
+  assert.deepEqual(
+    rows.filter(([, , undo = '']) => undo.startsWith('—')).map(([step = '']) => plain(step)),
+    move.steps.filter(({ undo }) => typeof undo === 'string').map(({ step }) => step),
+  );
+}
+
+test('the steps of resize in docs/architecture.md', () => compare(RESIZE));
+test('the steps of confirm in docs/architecture.md', () => compare(CONFIRM));
+test('the steps of revert in docs/architecture.md', () => compare(REVERT));
+
+test('docs/failure-model.md speaks of every step of resize', () => {
+  const { rows } = tableUnder(failures, 'Step by step');
+  assert.deepEqual(
+    rows.map(([step = '']) => plain(step)),
+    RESIZE.steps.map(({ step }) => step),
+  );
+});

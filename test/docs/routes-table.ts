@@ -1,0 +1,52 @@
+// The tables of endpoints in docs/api.md, made from the list of routes. Run as a program it writes them into the page:
+//
+//   node test/docs/routes-table.ts
+//
+// They stand between two marks per service; the text around them is written by hand. A test compares them.
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { accessOf } from '../../src/api/http/auth.ts';
+import type { Service } from '../../src/api/http/errors.ts';
+import type { Route } from '../../src/api/http/route.ts';
+import { allRoutes } from '../../src/api/routes.ts';
+import { createIdentity } from '../../src/control/identity.ts';
+import { systemClock } from '../../src/lib/clock.ts';
+import { ROOT, read } from './markdown.ts';
+
+export const PAGE = 'docs/api.md';
+
+/** Every route that the product serves. */
+export async function servedRoutes(): Promise<readonly Route[]> {
+  const nobody = { projects: [], users: [], tokenLifetimeSeconds: 60 };
+  const identity = await createIdentity(nobody, Buffer.alloc(32), systemClock);
+  return allRoutes({ identity, fleetSecret: '' });
+}
+
+function versionsOf({ since, until }: Route): string {
+  if (since === undefined && until === undefined) return '';
+  if (since === undefined) return `up to 2.${until}`;
+  return until === undefined ? `from 2.${since}` : `2.${since} to 2.${until}`;
+}
+
+function rowOf(route: Route): string {
+  const cells = [`\`${route.method}\``, `\`${route.url}\``, accessOf(route)];
+  if (route.service === 'compute') cells.push(versionsOf(route));
+  return `| ${[...cells, route.summary.replaceAll('|', '\\|')].join(' | ')} |`;
+}
+
+/** The page's text with the tables that these routes make. */
+export function withTables(text: string, routes: readonly Route[]): string {
+  return text.replace(
+    /(<!-- routes: ([a-z]+) -->\n)[^]*?(<!-- end -->)/g,
+    (_all, begin: string, service: Service, end: string) => {
+      const compute = service === 'compute';
+      const header = compute
+        ? ['| method | path | role | microversion | what |', '|---|---|---|---|---|']
+        : ['| method | path | role | what |', '|---|---|---|---|'];
+      const rows = routes.filter((route) => route.service === service).map(rowOf);
+      return `${begin}\n${[...header, ...rows].join('\n')}\n\n${end}`;
+    },
+  );
+}
+
+if (import.meta.main) writeFileSync(join(ROOT, PAGE), withTables(read(PAGE), await servedRoutes()));

@@ -1,0 +1,84 @@
+// One real Linux guest crosses from one agent to another: stopped by its power button, copied, grown, started with
+// more processors, and its journal, read from outside, goes on without a gap.
+import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { isContinuation, type Journal, verifyChain } from '../../guest/journal.ts';
+import { readJournal } from '../../guest/journal-reader.ts';
+import type { BaseImage } from '../../src/host/contract.ts';
+import { execute, finish, GIB, Laboratory, specOf, type TestAgent, until, value } from './harness.ts';
+
+const IMAGE_FILE = join(import.meta.dirname, '..', '..', 'var', 'cache', 'guest', 'crosscell-guest.qcow2');
+const skip = existsSync(IMAGE_FILE) ? false : 'the guest image has not been built';
+
+describe('a Linux guest', { skip }, () => {
+  let lab: Laboratory;
+  let image: BaseImage;
+  let source: TestAgent;
+  let target: TestAgent;
+  const id = randomUUID();
+  before(async () => {
+    lab = await Laboratory.open();
+    const info = JSON.parse((await execute('qemu-img', ['info', '--output=json', IMAGE_FILE])).stdout);
+    image = await lab.image(IMAGE_FILE, info['virtual-size']);
+    [source, target] = await Promise.all([lab.agent('source'), lab.agent('target')]);
+  });
+  after(async () => {
+    assert.deepEqual(await lab.cleanUp(), []);
+  });
+
+  /** What the stopped guest's disk says, checked link by link. */
+  async function journalOf(agent: TestAgent): Promise<Journal> {
+    const disk = join(agent.stateDir, 'guests', id, 'disk.qcow2');
+    const reading = await readJournal(disk, 'qcow2', lab.directory);
+    assert.ok(reading.ok, JSON.stringify(reading));
+    const verdict = verifyChain(reading.journal);
+    assert.ok(verdict.ok, JSON.stringify(verdict));
+    assert.ok(verdict.count > 0, 'the guest has written');
+    return reading.journal;
+  }
+  const bootsUp = (agent: TestAgent) =>
+    until(async () => /GUEST UP/.test(value(await agent.host.console(id)).output), 'the guest to come up', 60_000);
+  const power = (agent: TestAgent, generation: number, state: 'on' | 'off') =>
+    finish(() => agent.host.setPower(id, { generation, power: state, graceSeconds: 60 }), 70_000);
+
+  test('crosses with its journal', async () => {
+    const small = specOf(image, { vcpus: 1, memoryMb: 128, rootBytes: GIB });
+    const big = specOf(image, { vcpus: 2, memoryMb: 192, rootBytes: 2 * GIB });
+    await finish(() => source.host.define(id, { generation: 1, spec: small, disk: 'fresh' }));
+    await power(source, 1, 'on');
+    await bootsUp(source);
+    const stopping = Date.now();
+    await power(source, 1, 'off');
+    assert.ok(Date.now() - stopping < 50_000, 'it stopped because it was asked, before its grace was over');
+    const before = await journalOf(source);
+
+    const exported = value(await source.host.openExport(id, { generation: 2 }));
+    await finish(() => target.host.define(id, { generation: 2, spec: big, disk: 'incoming' }));
+    await finish(() => target.host.importDisk(id, { generation: 2, source: exported }), 60_000);
+    const here = await finish(() => source.host.digest(id, { generation: 2 }));
+    const there = await finish(() => target.host.digest(id, { generation: 2 }));
+    assert.equal(there.sha256, here.sha256);
+    await finish(() => target.host.growDisk(id, { generation: 2, rootBytes: 2 * GIB }));
+    await power(target, 2, 'on');
+    await bootsUp(target);
+    const output = value(await target.host.console(id)).output;
+    assert.match(output, /GUEST UP .*cpus=2/);
+    assert.match(output, new RegExp(`disk_bytes=${2 * GIB}`));
+    await until(
+      async () => {
+        await power(target, 2, 'off');
+        return true;
+      },
+      'the guest to stop',
+      90_000,
+    );
+    const after = await journalOf(target);
+    assert.ok(isContinuation(before, after));
+    assert.ok(after.entries.length > before.entries.length, 'it went on writing');
+    assert.equal(after.entries.at(-1)?.cpus, 2);
+    for (const agent of [source, target]) await finish(() => agent.host.destroy(id, { generation: 3 }));
+  });
+});
