@@ -7,7 +7,7 @@ import { createInterface } from 'node:readline';
 import { type Figure, median } from './table.ts';
 
 const RUNS = 5;
-const MAIN = new URL('../src/cli/main.ts', import.meta.url).pathname;
+const CROSSCELL = new URL('../bin/crosscell', import.meta.url).pathname;
 
 export async function benchStartup(): Promise<Figure[]> {
   const first: number[] = [];
@@ -50,7 +50,7 @@ async function start(directory: string): Promise<{ seconds: number; mib: number 
     '--no-image',
     '--json',
   ];
-  const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', MAIN, ...args], {
+  const child = spawn(CROSSCELL, args, {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   const ended = new Promise((resolve) => child.once('exit', resolve));

@@ -10,6 +10,7 @@ import { buildApp } from '../api/http/app.ts';
 import { allRoutes } from '../api/routes.ts';
 import { ensureCell, registerHost } from '../control/hosts.ts';
 import { createIdentity, type Identity } from '../control/identity.ts';
+import { forgetUploads } from '../control/images/collect.ts';
 import { ensureSharedNetwork } from '../control/network/records.ts';
 import type { Platform } from '../control/platform.ts';
 import type { Host, Reply } from '../host/contract.ts';
@@ -87,6 +88,8 @@ export async function composeSystem(deployment: Deployment, options: ComposeOpti
     routes: allRoutes({ identity, fleetSecret: secrets.fleet }),
     ...(options.checkAnswers ? { checkAnswers: true } : {}),
   });
+  // This process holds the data directory: uploads that a former one had under way are dead.
+  await forgetUploads(platform);
   await app.listen({ host: deployment.listen.host, port: deployment.listen.port });
   const { port } = app.server.address() as AddressInfo;
   const url = `http://${urlHost(deployment.listen.host)}:${port}`;

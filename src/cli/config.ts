@@ -6,7 +6,8 @@ import { readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { type Static, Type } from 'typebox';
 import { Value } from 'typebox/value';
-import { isMap, isPair, isSeq, LineCounter, type Node, parseDocument } from 'yaml';
+import { type Document, isMap, isPair, isSeq, LineCounter, type Node, parseDocument } from 'yaml';
+import { messageOf } from '../lib/errors.ts';
 
 const closed = { additionalProperties: false } as const;
 const Name = Type.String({ pattern: '^[a-zA-Z0-9]([a-zA-Z0-9.-]{0,61}[a-zA-Z0-9])?$' });
@@ -156,7 +157,7 @@ export async function readConfig(file: string): Promise<ConfigFile> {
   try {
     text = await readFile(file, 'utf8');
   } catch (error) {
-    throw new ConfigError(`${resolve(file)} cannot be read: ${error instanceof Error ? error.message : String(error)}`);
+    throw new ConfigError(`${resolve(file)} cannot be read: ${messageOf(error)}`);
   }
   return parseConfig(text, file);
 }
@@ -167,7 +168,7 @@ export function parseConfig(text: string, file: string): ConfigFile {
   const document = parseDocument(text, { lineCounter: lines, uniqueKeys: true, merge: false });
   const [broken] = document.errors;
   if (broken) throw new ConfigError(`${file}:${lines.linePos(broken.pos[0]).line}: ${broken.message.split('\n')[0]}`);
-  const value: unknown = document.toJS({ maxAliasCount: 0 }) ?? {};
+  const value: unknown = valueOf(document, file) ?? {};
   if (Value.Check(ConfigFile, value)) return value;
 
   const lineOf = (path: readonly string[]): number => {
@@ -189,6 +190,15 @@ export function parseConfig(text: string, file: string): ConfigFile {
     }
   }
   throw new ConfigError([...complaints].map(([complaint, line]) => `${file}:${line}: ${complaint}`).join('\n'));
+}
+
+/** Aliases are refused: nothing here repeats enough to need them, and a few of them can stand for gigabytes. */
+function valueOf(document: Document, file: string): unknown {
+  try {
+    return document.toJS({ maxAliasCount: 0 });
+  } catch (error) {
+    throw new ConfigError(`${file}: ${messageOf(error)}`);
+  }
 }
 
 /** Where the value at `path` (or the key, for map entries) begins in the text. */

@@ -5,7 +5,7 @@
 // Guests belong to no agent's life: only `stop` with guests turns them off. Where an agent listens changes with every
 // start; agent.json in its state directory says where.
 import { type ChildProcess, spawn } from 'node:child_process';
-import { closeSync, mkdirSync, openSync } from 'node:fs';
+import { accessSync, closeSync, constants, mkdirSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Logger } from 'pino';
@@ -17,6 +17,7 @@ import { isAlive } from '../host/qemu/proc.ts';
 import { DurableRecords, MemoryRecords } from '../host/records.ts';
 import { SimulatedFabric, SimulatedHypervisor } from '../host/simulated.ts';
 import { systemClock } from '../lib/clock.ts';
+import { messageOf } from '../lib/errors.ts';
 import type { Deployment, HostPlan } from './deployment.ts';
 
 const MAIN = fileURLToPath(new URL('./main.ts', import.meta.url));
@@ -65,7 +66,13 @@ async function simulatedFleet({ deployment, log, forgetful }: FleetOptions): Pro
     const agent = await Agent.open({
       name: plan.name,
       clock: systemClock,
-      hypervisor: new SimulatedHypervisor({ clock: systemClock, fabric, host: plan.name, copyBytesPerSecond }),
+      hypervisor: new SimulatedHypervisor({
+        clock: systemClock,
+        fabric,
+        host: plan.name,
+        copyBytesPerSecond,
+        startFault: () => missingProgram(plan.qemuBinary),
+      }),
       records: forgetful ? new MemoryRecords() : new DurableRecords(directory),
       resources: { vcpus: plan.vcpus, memoryMb: plan.memoryMb, diskGb: plan.diskGb },
       log: log.child({ host: plan.name }),
@@ -78,6 +85,20 @@ async function simulatedFleet({ deployment, log, forgetful }: FleetOptions): Pro
     // Simulated guests live in this process: their records say that they run, and they are found so next time.
     stop: async () => void (await Promise.all([...agents.values()].map((agent) => agent.close()))),
   };
+}
+
+/**
+ * A simulated host needs its hypervisor too when it is named by its path, so that a host whose hypervisor fails can be
+ * simulated by taking the file away. Null: all is well.
+ */
+function missingProgram(program: string): string | null {
+  if (!program.includes('/')) return null;
+  try {
+    accessSync(program, constants.X_OK);
+    return null;
+  } catch (error) {
+    return `${program} cannot be run: ${messageOf(error)}`;
+  }
 }
 
 async function processFleet(options: FleetOptions): Promise<Fleet> {

@@ -6,8 +6,8 @@
 // took effect. Nothing is retried here: the caller decides when to ask again.
 import type { TSchema } from 'typebox';
 import { Compile, type Validator } from 'typebox/compile';
-import { messageOf } from '../lib/errors.ts';
 import type { Host, Reply } from './contract.ts';
+import { reasonOf } from './reasons.ts';
 import {
   ErrorReply,
   HOST_HEADER,
@@ -69,8 +69,7 @@ async function exchange(
     });
     return understand(method, response.status, await readLimited(response));
   } catch (error) {
-    const cause = error instanceof Error && error.cause !== undefined ? `: ${messageOf(error.cause)}` : '';
-    return unreachable(`${messageOf(error)}${cause}`);
+    return unreachable(reasonOf(error));
   }
 }
 

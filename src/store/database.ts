@@ -77,10 +77,16 @@ function migrate(sqlite: DatabaseSync, migrations: readonly SchemaMigration[]): 
   }
 }
 
+interface Prepared {
+  readonly statement: StatementSync;
+  /** Whether it answers with rows. */
+  readonly answers: boolean;
+}
+
 class SqliteConnection implements DatabaseConnection {
   executed = 0;
   private readonly sqlite: DatabaseSync;
-  private readonly prepared = new Map<string, StatementSync>();
+  private readonly prepared = new Map<string, Prepared>();
   private waiting: Promise<void> = Promise.resolve();
   private free: () => void = () => undefined;
 
@@ -103,9 +109,9 @@ class SqliteConnection implements DatabaseConnection {
 
   executeQuery<R>(query: CompiledQuery): Promise<QueryResult<R>> {
     this.executed += 1;
-    const statement = this.prepare(query.sql);
+    const { statement, answers } = this.prepare(query.sql);
     const parameters = query.parameters as (string | number | bigint | null | Uint8Array)[];
-    if (statement.columns().length > 0) {
+    if (answers) {
       return Promise.resolve({ rows: statement.all(...parameters) as R[] });
     }
     const { changes, lastInsertRowid } = statement.run(...parameters);
@@ -117,13 +123,14 @@ class SqliteConnection implements DatabaseConnection {
     throw new Error('streaming is not supported');
   }
 
-  private prepare(sql: string): StatementSync {
+  private prepare(sql: string): Prepared {
     const known = this.prepared.get(sql);
     if (known) return known;
     if (this.prepared.size >= CACHED_STATEMENTS) this.prepared.clear();
     const statement = this.sqlite.prepare(sql);
-    this.prepared.set(sql, statement);
-    return statement;
+    const made = { statement, answers: statement.columns().length > 0 };
+    this.prepared.set(sql, made);
+    return made;
   }
 }
 

@@ -37,7 +37,7 @@ function rowOf(route: Route): string {
 /** The page's text with the tables that these routes make. */
 export function withTables(text: string, routes: readonly Route[]): string {
   return text.replace(
-    /(<!-- routes: ([a-z]+) -->\n)[^]*?(<!-- end -->)/g,
+    /(<!-- routes: ([a-z]+) -->\n)[\s\S]*?(<!-- end -->)/g,
     (_all, begin: string, service: Service, end: string) => {
       const compute = service === 'compute';
       const header = compute

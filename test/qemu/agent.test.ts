@@ -7,11 +7,12 @@ import { randomUUID } from 'node:crypto';
 import { chmod, mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { pino } from 'pino';
 import type { BaseImage, DiskExport, Host } from '../../src/host/contract.ts';
-import { findRunningAgent } from '../../src/host/main.ts';
+import { findRunningAgent, stopAllGuests } from '../../src/host/main.ts';
 import { runRom } from '../../src/host/qemu/kvm-probe.ts';
 import { isAlive, type ProcessRef } from '../../src/host/qemu/proc.ts';
-import { execute, finish, GIB, Laboratory, specOf, type TestAgent, until, value } from './harness.ts';
+import { AGENT, execute, finish, GIB, Laboratory, specOf, type TestAgent, until, value } from './harness.ts';
 
 let lab: Laboratory;
 let image: BaseImage;
@@ -162,6 +163,35 @@ describe('one host', () => {
     agent = await lab.agent('one');
     assert.equal(isAlive(qemu), false);
     await assertEmpty(agent);
+  });
+});
+
+describe('the end of an installation', () => {
+  test('an agent that closes leaves its guests running; stopAllGuests stops them and keeps their records', async () => {
+    generation += 1;
+    const agent = await lab.agent('ending');
+    const ids = [randomUUID(), randomUUID()];
+    for (const id of ids) {
+      await define(agent.host, id);
+      await power(agent.host, id, 'on');
+    }
+    const guests = await Promise.all(ids.map(guestProcess));
+    const config = { ...AGENT, name: 'ending', stateDir: agent.stateDir, log: pino({ level: 'silent' }) };
+    await assert.rejects(stopAllGuests(config, 0), /another agent serves/);
+    await agent.close();
+    assert.equal(await findRunningAgent(agent.stateDir), null);
+    assert.deepEqual(guests.map(isAlive), [true, true]);
+    const began = Date.now();
+    assert.equal(await stopAllGuests(config, 1), 2);
+    assert.ok(Date.now() - began < 8000, 'both at once');
+    assert.deepEqual(guests.map(isAlive), [false, false]);
+    const again = await lab.agent('ending');
+    for (const id of ids) {
+      assert.equal(value(await again.host.guest(id)).power, 'off');
+      await destroy(again.host, id);
+    }
+    await assertEmpty(again);
+    await again.close();
   });
 });
 
@@ -332,6 +362,20 @@ describe('two hosts', () => {
     assert.equal(there.sha256, here.sha256);
     const disks = [source, target].map((agent) => join(agent.stateDir, 'guests', id, 'disk.qcow2'));
     await execute('qemu-img', ['compare', '-f', 'qcow2', '-F', 'qcow2', ...disks]);
+  });
+
+  test('a disk whose length is not a whole number of sectors crosses as it is', async () => {
+    const other = randomUUID();
+    await define(source.host, other);
+    const odd = value(await source.host.openExport(other, { generation }));
+    assert.notEqual(odd.sizeBytes % 512, 0, 'this image format has odd lengths when empty');
+    await define(target.host, other, 'incoming');
+    await finish(() => target.host.importDisk(other, { generation, source: odd }));
+    const here = await finish(() => source.host.digest(other, { generation }));
+    const there = await finish(() => target.host.digest(other, { generation }));
+    assert.equal(there.sha256, here.sha256);
+    await destroy(source.host, other);
+    await destroy(target.host, other);
   });
 
   test('the copy is grown and started on its own host’s base', async () => {

@@ -18,6 +18,13 @@ import { isAlive, listProcesses, type ProcessEntry } from '../../src/host/qemu/p
 
 export const SECRET = 'secret-of-the-test-fleet';
 export const GIB = 1024 ** 3;
+/** Configuration that all agents share. */
+export const AGENT = {
+  listen: { host: '127.0.0.1', port: 0 },
+  secret: SECRET,
+  accelerator: 'tcg',
+  resources: { vcpus: 16, memoryMb: 32768, diskGb: 100 },
+} as const;
 export const execute = promisify(execFile);
 
 export interface TestAgent {
@@ -48,11 +55,7 @@ export class Laboratory {
   async agent(name: string, changes: Partial<AgentConfig> = {}): Promise<TestAgent> {
     const stateDir = join(this.directory, name);
     const logFile = join(this.directory, `${name}.jsonl`);
-    const config = {
-      ...{ name, stateDir, listen: { host: '127.0.0.1', port: 0 }, secret: SECRET, accelerator: 'tcg', logFile },
-      ...{ resources: { vcpus: 16, memoryMb: 32768, diskGb: 100 } },
-      ...changes,
-    };
+    const config = { ...AGENT, name, stateDir, logFile, ...changes };
     const child = spawn(process.execPath, [join(import.meta.dirname, 'agent-process.ts'), JSON.stringify(config)], {
       stdio: ['pipe', 'pipe', 'inherit'],
     });

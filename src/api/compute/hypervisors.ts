@@ -4,7 +4,7 @@ import { Type } from 'typebox';
 import { type HostRecord, listHosts } from '../../control/hosts.ts';
 import type { Platform } from '../../control/platform.ts';
 import { listServers } from '../../control/servers.ts';
-import { notFound } from '../http/errors.ts';
+import { ApiError, notFound } from '../http/errors.ts';
 import { type Route, route } from '../http/route.ts';
 import {
   BASE,
@@ -131,6 +131,22 @@ export const hypervisorRoutes: readonly Route[] = [
       if (!host) throw notFound(`Compute host ${params.id.slice(0, 255)} could not be found.`);
       const servers = await wantedServers(p, query.with_servers, minor);
       return { status: 200, body: { hypervisor: { ...render(host, minor), ...serversOn(host, servers) } } };
+    },
+  }),
+  route({
+    method: 'GET',
+    url: `${BASE}/os-hypervisors/:id/uptime`,
+    service: 'compute',
+    summary: "A hypervisor's uptime, which hosts here do not report: 501, as Nova says it for such drivers",
+    access: 'admin',
+    policy: `${POLICY}:uptime`,
+    until: 87,
+    params: IdParams,
+    answers: { 501: null },
+    handle: async ({ p, params, minor }) => {
+      const host = (await numbered(p)).find((each) => idOf(each, minor) === idFrom(params.id, minor));
+      if (!host) throw notFound(`Compute host ${params.id.slice(0, 255)} could not be found.`);
+      throw new ApiError(501, 'Virt driver does not implement uptime function.');
     },
   }),
 ];

@@ -5,9 +5,10 @@ import { DEFAULT_LIMITS, type QuotaLimits } from '../../model/quota.ts';
 import { requireAdmin } from '../http/auth.ts';
 import { badRequest } from '../http/errors.ts';
 import { type Route, route } from '../http/route.ts';
-import { BASE, IdParams, object, text } from './common.ts';
+import { BASE, object, text } from './common.ts';
 
 const QUOTA = `${BASE}/os-quota-sets/:id`;
+const ProjectParams = object({ id: Type.String({ minLength: 1, maxLength: 255 }) });
 const MAX_LIMIT = 0x7fffffff;
 const RESOURCES = Object.keys(DEFAULT_LIMITS) as (keyof QuotaLimits)[];
 const Limit = Type.Union([
@@ -79,7 +80,7 @@ export const limitRoutes: readonly Route[] = [
     url: QUOTA,
     service: 'compute',
     summary: "Show a project's quota",
-    params: IdParams,
+    params: ProjectParams,
     query: object({ user_id: Type.Optional(text()) }),
     answers: { 200: object({ quota_set: QuotaSet }) },
     handle: async ({ p, actor, params, minor }) => {
@@ -94,7 +95,7 @@ export const limitRoutes: readonly Route[] = [
     service: 'compute',
     summary: 'Show the limits of projects without their own',
     access: 'anyone',
-    params: IdParams,
+    params: ProjectParams,
     answers: { 200: object({ quota_set: QuotaSet }) },
     handle: ({ p, params, minor }) => ({
       status: 200,
@@ -106,7 +107,7 @@ export const limitRoutes: readonly Route[] = [
     url: `${QUOTA}/detail`,
     service: 'compute',
     summary: "Show a project's quota and usage",
-    params: IdParams,
+    params: ProjectParams,
     query: object({ user_id: Type.Optional(text()) }),
     answers: { 200: object({ quota_set: DetailedQuotaSet }) },
     handle: async ({ p, actor, params, minor }) => {
@@ -127,7 +128,7 @@ export const limitRoutes: readonly Route[] = [
     summary: "Change a project's limits; -1 is unlimited",
     access: 'admin',
     policy: 'os_compute_api:os-quota-sets:update',
-    params: IdParams,
+    params: ProjectParams,
     body: object({
       quota_set: object({
         ...Object.fromEntries(RESOURCES.map((name) => [name, Type.Optional(Limit)])),
@@ -137,7 +138,6 @@ export const limitRoutes: readonly Route[] = [
     }),
     answers: { 200: object({ quota_set: QuotaSet }) },
     handle: async ({ p, params, body, minor }) => {
-      if (params.id.length > 255) throw badRequest('The id of the project is too long.');
       const asked = body.quota_set as { readonly [name: string]: number | string | boolean | undefined };
       const { limits, used } = await quotaOf(p, params.id);
       const changes: Record<string, number> = {};

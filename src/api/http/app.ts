@@ -101,7 +101,8 @@ export async function buildApp(options: ApiOptions): Promise<FastifyInstance> {
 }
 
 function mount(app: FastifyInstance, route: Route, options: ApiOptions, held: WeakMap<FastifyRequest, Held>): void {
-  prepareSchemas(route);
+  // In tests a mistake in a schema shows at once; in production a schema costs something when it is first needed.
+  if (options.checkAnswers) prepareSchemas(route);
   app.route({
     method: route.method,
     url: route.url,
@@ -252,7 +253,8 @@ function sendError(error: FastifyError | Error, request: FastifyRequest, reply: 
     type: undefined,
     headers: {},
   };
-  if (status >= 500) request.log.error({ err: error, method: request.method, url: request.url }, 'request failed');
+  if (status >= 500 && !(error instanceof ApiError))
+    request.log.error({ err: error, method: request.method, url: request.url }, 'request failed');
   reply.header('x-openstack-request-id', request.id);
   if (service === 'compute') reply.header('x-compute-request-id', request.id);
   if (status === 401) reply.header('www-authenticate', 'Keystone');

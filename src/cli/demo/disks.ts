@@ -2,6 +2,8 @@
 //
 // On QEMU the guest's journal is taken out of its root disk and judged (guest/journal*.ts). Simulated guests have no
 // disk to read: then there is no journal, and what stands in its place is the digest that both hosts computed.
+import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Journal, longestGapMs, verifyChain } from '../../../guest/journal.ts';
@@ -62,6 +64,18 @@ export class Disks {
   /** Digest of the bytes that the host received as this disk, until the guest first writes to it. */
   async receivedDigest(host: string, serverId: string): Promise<string | null> {
     return (await this.#record(host, serverId))?.guest?.importDigest ?? null;
+  }
+
+  /** SHA-256 of the disk's file (the overlay, without its base); null where there is no such file. */
+  async digest(host: string, serverId: string): Promise<string | null> {
+    try {
+      const hash = createHash('sha256');
+      for await (const chunk of createReadStream(this.#disk(host, serverId))) hash.update(chunk as Buffer);
+      return hash.digest('hex');
+    } catch (error) {
+      if (isCode(error, 'ENOENT')) return null;
+      throw error;
+    }
   }
 
   /** Every directory of a guest on any host. */

@@ -41,10 +41,11 @@ export async function begin(w: World, server: DemoServer, action: string, value:
   const statuses = [(await w.cloud.server(server.id)).status];
   const askedAt = systemClock.now();
   await w.cloud.act(server.id, action, value);
-  const id = await until(
-    async () => (await w.cloud.moves(server.id)).find((each) => !known.has(each.id))?.id ?? null,
-    { what: `${action} to begin`, limitMs: 10_000, signal: w.signal },
-  );
+  const id = await until(async () => (await w.cloud.moves(server.id)).find((each) => !known.has(each.id))?.id ?? null, {
+    what: `${action} to begin`,
+    limitMs: 10_000,
+    signal: w.signal,
+  });
   return { id, askedAt, statuses };
 }
 
@@ -95,8 +96,6 @@ export function showSteps(w: World, move: MoveView): void {
     attempts > 1 ? `×${attempts}` : '',
   ]);
   const half = Math.ceil(cells.length / 2);
-  w.print.table(
-    cells.slice(0, half).map((left, i) => ['', ...left, '   ', ...(cells[half + i] ?? ['', '', ''])]),
-  );
+  w.print.table(cells.slice(0, half).map((left, i) => ['', ...left, '   ', ...(cells[half + i] ?? ['', '', ''])]));
   if (move.copiedBytes !== null) w.print.say(`${mebibytes(move.copiedBytes)} copied from host to host`);
 }

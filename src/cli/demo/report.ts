@@ -37,8 +37,11 @@ export interface MoveReport {
   offMs: number | null;
   /** Longest gap in the guest's own journal across the move; null when it was stopped or has no journal. */
   downtimeMs: number | null;
-  /** SHA-256 of the overlay as source and target computed it; equal, or the move would not have gone on. */
-  readonly digest: { readonly before: string | null; readonly after: string | null };
+  /**
+   * SHA-256 of the overlay as source and target computed it; equal, or the move would not have gone on. For a revert:
+   * of the disk that stayed behind, before its guest went on with it.
+   */
+  digest: { readonly before: string | null; readonly after: string | null };
   readonly journal: { before: JournalHead | null; after: JournalHead | null; continues: boolean | null };
 }
 

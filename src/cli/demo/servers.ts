@@ -15,7 +15,13 @@ export interface DemoServer {
 }
 
 /** Stages of a boot, in order; a guest without a journal is up when it is ACTIVE. */
-const STAGES = ['asked for', 'being built', 'ACTIVE: its kernel starts', 'up: its journal begins', 'its data is written'];
+const STAGES = [
+  'asked for',
+  'being built',
+  'ACTIVE: its kernel starts',
+  'up: its journal begins',
+  'its data is written',
+];
 const BOOT_LIMIT_MS = 120_000;
 const GUEST_LIMIT_MS = 90_000;
 const DELETE_LIMIT_MS = 30_000;
@@ -30,6 +36,7 @@ interface Boot {
 
 export class Servers {
   readonly #boots = new Map<string, Boot>();
+  readonly #booted: DemoServer[] = [];
   readonly #image: string;
 
   constructor(image: string) {
@@ -80,8 +87,14 @@ export class Servers {
     }
   }
 
+  /** Every server that was ever asked for. */
+  booted(): readonly DemoServer[] {
+    return this.#booted;
+  }
+
   async #boot(w: World, name: string, at: (stage: number) => void): Promise<DemoServer> {
     const id = await w.cloud.createServer(name, this.#image, SMALL.id);
+    this.#booted.push({ name, id });
     at(1);
     await until(async () => active(await w.cloud.server(id)), {
       ...{ what: `server ${name} to be ACTIVE`, limitMs: BOOT_LIMIT_MS, signal: w.signal },

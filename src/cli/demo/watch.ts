@@ -65,6 +65,11 @@ export class Watch {
     return Math.round(this.#longestPauseMs);
   }
 
+  /** How many lives of guests it has seen. */
+  get runs(): number {
+    return this.#runs.size;
+  }
+
   /** Sentences: a server of which more than one guest was seen at one time. */
   get breaches(): readonly string[] {
     return [...this.#breaches];

@@ -100,6 +100,8 @@ export class QemuHypervisor implements Hypervisor {
     const identity = await chooseIdentity(options.runAs, layout.guestsDir, options.log);
     const driver = new QemuHypervisor(options, layout, identity);
     await driver.#images.open();
+    // Found out while nobody waits yet: a cold disk and the KVM probe take seconds. Neither rejects.
+    void driver.facts();
     return driver;
   }
 

@@ -13,6 +13,7 @@ import type { Clock } from '../../lib/clock.ts';
 import { messageOf } from '../../lib/errors.ts';
 import type { BaseImage } from '../contract.ts';
 import { HypervisorError, type JobControl } from '../hypervisor.ts';
+import { reasonOf } from '../reasons.ts';
 import { syncDirectory } from '../records.ts';
 import { checkBaseImage, type DiskTools } from './disk.ts';
 import type { Layout } from './layout.ts';
@@ -135,7 +136,7 @@ export class ImageCache {
         await this.#keep(image, partial, path);
       } catch (error) {
         await rm(partial, { force: true });
-        throw error instanceof HypervisorError ? error : new HypervisorError(`image ${image.id}: ${messageOf(error)}`);
+        throw error instanceof HypervisorError ? error : new HypervisorError(`image ${image.id}: ${reasonOf(error)}`);
       } finally {
         this.#downloads.delete(path);
       }

@@ -145,12 +145,16 @@ export class GuestProcess {
   }
 
   async #connected(): Promise<Qmp> {
-    if (this.#qmp) {
-      const known = await this.#qmp.catch(ignoreFailedConnection);
-      if (known && !known.isClosed) return known;
-    }
-    this.#qmp = connectIn(this.#place.directory, QMP_SOCKET).then((socket) => Qmp.attach(socket, CONNECT_LIMIT_MS));
+    const before = this.#qmp;
+    const known = before && (await before.catch(ignoreFailedConnection));
+    if (known && !known.isClosed) return known;
+    // Of several callers that found the connection lost, one connects: QEMU serves a single client.
+    if (this.#qmp === null || this.#qmp === before) this.#qmp = this.#connect();
     return this.#qmp;
+  }
+
+  async #connect(): Promise<Qmp> {
+    return Qmp.attach(await connectIn(this.#place.directory, QMP_SOCKET), CONNECT_LIMIT_MS);
   }
 
   async #watch(): Promise<void> {

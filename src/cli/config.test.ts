@@ -1,0 +1,85 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { ConfigError, parseConfig } from './config.ts';
+import { DEFAULTS, parseListen, planDeployment } from './deployment.ts';
+
+const complaint = (text: string): string => {
+  try {
+    parseConfig(text, 'c.yaml');
+  } catch (error) {
+    assert.ok(error instanceof ConfigError, String(error));
+    return error.message;
+  }
+  return assert.fail('it was accepted');
+};
+
+test('an empty file is a configuration', () => {
+  assert.deepEqual(parseConfig('', 'c.yaml'), {});
+  assert.deepEqual(parseConfig('# nothing\n', 'c.yaml'), {});
+});
+
+test('an unknown key is refused with its line, at any depth', () => {
+  assert.equal(complaint('listen: 127.0.0.1:1\nlisten_to: x\n'), "c.yaml:2: unknown key 'listen_to'");
+  assert.equal(
+    complaint('cells:\n  - name: a\n    hosts:\n      - name: h\n        ram: 3\n'),
+    "c.yaml:5: unknown key 'cells.0.hosts.0.ram'",
+  );
+});
+
+test('a wrong value is refused with its line', () => {
+  assert.match(
+    complaint('data: x\nshutdown_timeout_seconds: soon\n'),
+    /^c\.yaml:2: shutdown_timeout_seconds must be integer/,
+  );
+  assert.match(complaint('hypervisor: xen\n'), /^c\.yaml:1: hypervisor /);
+  assert.match(complaint('cells: []\n'), /^c\.yaml:1: cells /);
+});
+
+test('broken YAML, double keys and aliases that explode are refused', () => {
+  assert.match(complaint('a: [1\n'), /^c\.yaml:\d+: /);
+  assert.match(complaint('data: a\ndata: b\n'), /^c\.yaml:2: Map keys must be unique/);
+  assert.match(complaint('a: &a [1, 1]\nb: [*a, *a]\n'), /^c\.yaml: /);
+});
+
+test('no text makes it throw anything but a ConfigError', () => {
+  fc.assert(
+    fc.property(
+      fc.oneof(fc.string(), fc.json(), fc.string({ unit: fc.constantFrom('a', ':', ' ', '\n', '-', '[', '&', '*') })),
+      (text) => {
+        try {
+          parseConfig(text, 'c.yaml');
+        } catch (error) {
+          assert.ok(error instanceof ConfigError, String(error));
+        }
+      },
+    ),
+    { numRuns: 500 },
+  );
+});
+
+test('the command line wins over the file, the file over the defaults', () => {
+  const file = parseConfig('listen: 10.0.0.1:80\nshutdown_timeout_seconds: 5\n', 'c.yaml');
+  const plan = planDeployment(file, { listen: '127.0.0.1:99' });
+  assert.deepEqual(plan.listen, { host: '127.0.0.1', port: 99 });
+  assert.equal(plan.settings.shutdownTimeoutSeconds, 5);
+  assert.equal(plan.hypervisor, DEFAULTS.hypervisor);
+  assert.deepEqual(plan.cells, ['cell1', 'cell2']);
+  assert.deepEqual(
+    plan.hosts.map((host) => host.name),
+    ['cell1-host1', 'cell1-host2', 'cell2-host1', 'cell2-host2'],
+  );
+});
+
+test('what contradicts itself is refused', () => {
+  const twice = parseConfig('cells:\n  - {name: a, hosts: [{name: h}]}\n  - {name: b, hosts: [{name: h}]}\n', 'c.yaml');
+  assert.throws(() => planDeployment(twice, {}), /two hosts are called 'h'/);
+  const own = parseConfig('cells: [{name: a, hosts: []}]\n', 'c.yaml');
+  assert.throws(() => planDeployment(own, { cells: 3 }), ConfigError);
+});
+
+test('HOST:PORT', () => {
+  assert.deepEqual(parseListen('[::1]:8774'), { host: '::1', port: 8774 });
+  for (const bad of ['', 'x', 'x:', ':1', 'x:65536', '::1:80', 'x:1:2'])
+    assert.throws(() => parseListen(bad), ConfigError);
+});

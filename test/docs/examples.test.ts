@@ -1,0 +1,49 @@
+// The examples in the documentation: YAML ones are configurations that the program takes, shell ones are well formed.
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import test from 'node:test';
+import { parseConfig } from '../../src/cli/config.ts';
+import { planDeployment } from '../../src/cli/deployment.ts';
+import { createIdentity } from '../../src/control/identity.ts';
+import { systemClock } from '../../src/lib/clock.ts';
+import { fences, pages, read } from './markdown.ts';
+
+const SHELL_LIMIT_MS = 10_000;
+
+async function examples(info: string): Promise<{ where: string; text: string }[]> {
+  return (await pages()).flatMap((page) =>
+    fences(read(page))
+      .filter((fence) => fence.info === info)
+      .map((fence) => ({ where: `${page}:${fence.line}`, text: fence.text })),
+  );
+}
+
+test('every YAML example is a configuration that would start', async () => {
+  const found = await examples('yaml');
+  assert.ok(found.length >= 2);
+  for (const { where, text } of found) {
+    const { identity } = planDeployment(parseConfig(text, where), {});
+    // As the program does: an administrator without a password gets the one on file.
+    const users = identity.users.map((user) =>
+      user.password === undefined && user.passwordHash === undefined ? { ...user, password: 'on file' } : user,
+    );
+    await createIdentity({ ...identity, users }, Buffer.alloc(32), systemClock);
+  }
+});
+
+test('every shell example is well formed', async () => {
+  const found = await examples('sh');
+  assert.ok(found.length > 0);
+  for (const { where, text } of found) {
+    const { status, stderr } = spawnSync('sh', ['-n'], { input: text, timeout: SHELL_LIMIT_MS });
+    assert.equal(status, 0, `${where}: ${stderr}`);
+  }
+});
+
+test('every fenced block says what it is, so that none escapes these tests', async () => {
+  const known = ['sh', 'yaml', 'ts', 'json', 'text'];
+  for (const page of await pages()) {
+    for (const fence of fences(read(page)))
+      assert.ok(known.includes(fence.info), `${page}:${fence.line}: '${fence.info}'`);
+  }
+});

@@ -1,0 +1,75 @@
+// Time that passes only when nothing else happens: an hour of waiting takes no time, and its order is always the same.
+import { setImmediate } from 'node:timers/promises';
+import type { Clock } from '../../src/lib/clock.ts';
+
+interface Timer {
+  readonly at: number;
+  readonly wake: () => void;
+}
+
+/** Turns of the event loop in which `drive` waits for real I/O (files) before it gives up. */
+const PATIENCE = 20_000;
+
+export class VirtualClock implements Clock {
+  #now: number;
+  #timers: Timer[] = [];
+
+  constructor(start = 1_800_000_000_000) {
+    this.#now = start;
+  }
+
+  now(): number {
+    return this.#now;
+  }
+
+  async sleep(ms: number, signal?: AbortSignal): Promise<void> {
+    if (signal?.aborted) return;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const timer = { at: this.#now + Math.max(0, ms), wake: resolve };
+    // Kept in the order of their times; equal times in the order of their asking.
+    const place = this.#timers.findIndex((each) => each.at > timer.at);
+    this.#timers.splice(place < 0 ? this.#timers.length : place, 0, timer);
+    const abort = () => {
+      this.#timers = this.#timers.filter((each) => each !== timer);
+      resolve();
+    };
+    signal?.addEventListener('abort', abort, { once: true });
+    await promise;
+    signal?.removeEventListener('abort', abort);
+  }
+
+  /** Lets this much time pass, waking sleepers on the way. */
+  async pass(ms: number): Promise<void> {
+    const until = this.#now + ms;
+    for (;;) {
+      await setImmediate();
+      const next = this.#timers[0];
+      if (!next || next.at > until) break;
+      this.#wakeFirst();
+    }
+    this.#now = until;
+  }
+
+  /** Waits for `work`, letting time pass whenever it waits for nothing but time. */
+  async drive<T>(work: Promise<T>): Promise<T> {
+    let settled = false;
+    const mark = () => {
+      settled = true;
+    };
+    work.then(mark, mark);
+    for (let turn = 0; turn < PATIENCE; turn += 1) {
+      await setImmediate();
+      if (settled) return work;
+      if (this.#timers.length > 0) this.#wakeFirst();
+    }
+    throw new Error('the work waits for something that is not time');
+  }
+
+  #wakeFirst(): void {
+    const [first, ...rest] = this.#timers;
+    if (!first) return;
+    this.#timers = rest;
+    this.#now = Math.max(this.#now, first.at);
+    first.wake();
+  }
+}

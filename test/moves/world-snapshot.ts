@@ -1,0 +1,80 @@
+// The whole world as one value that can be compared: everything that a move may touch and must give back.
+//
+// Left out is history (sagas, migrations, instance actions, paid debts) and what only grows or ticks: generations, fences,
+// heartbeats, times of change and of start. Of a disk it says what it started from and not how often it was started,
+// because a guest that was stopped and runs again has been started once more.
+import type { Kysely } from 'kysely';
+import type { CellTables } from '../../src/store/cell-schema.ts';
+import type { GlobalTables } from '../../src/store/global-schema.ts';
+import type { SimHost, World } from './world.ts';
+
+const GLOBAL: { readonly [Table in keyof GlobalTables]?: readonly string[] } = {
+  cells: [],
+  hosts: ['last_seen_at', 'agent_id', 'updated_at'],
+  server_mappings: ['generation'],
+  flavors: [],
+  quotas: [],
+  providers: ['generation'],
+  inventories: [],
+  consumers: ['generation'],
+  allocations: [],
+  images: [],
+  ports: ['updated_at'],
+  port_bindings: ['generation'],
+};
+
+const CELL: { readonly [Table in keyof CellTables]?: readonly string[] } = {
+  servers: ['updated_at'],
+};
+
+export interface SnapshotOptions {
+  /** Columns of `servers` that may differ too. */
+  readonly except?: readonly string[];
+}
+
+export async function snapshotOf(world: World, options: SnapshotOptions = {}): Promise<unknown> {
+  const { stores } = world.p;
+  const cells: Record<string, unknown> = {};
+  for (const { id, name } of await stores.global.selectFrom('cells').select(['id', 'name']).execute()) {
+    const except = { servers: [...(CELL.servers ?? []), ...(options.except ?? [])] };
+    cells[name] = await tables((await stores.cell(id)) as unknown as Kysely<Tables>, except);
+  }
+  const hosts = Object.fromEntries(
+    await Promise.all([...world.hosts.values()].map(async (host) => [host.name, await guestsOf(host)])),
+  );
+  const debts = await stores.global
+    .selectFrom('debts')
+    .select(['host', 'server_id'])
+    .where('paid_at', 'is', null)
+    .execute();
+  return { global: await tables(stores.global as unknown as Kysely<Tables>, GLOBAL), cells, hosts, debts };
+}
+
+type Tables = Record<string, Record<string, unknown>>;
+
+async function tables(
+  db: Kysely<Tables>,
+  wanted: Readonly<Record<string, readonly string[] | undefined>>,
+): Promise<Record<string, unknown[]>> {
+  const result: Record<string, unknown[]> = {};
+  for (const [table, except = []] of Object.entries(wanted)) {
+    const rows = await db.selectFrom(table).selectAll().execute();
+    result[table] = rows
+      .map((row) => Object.fromEntries(Object.entries(row).filter(([column]) => !except.includes(column))))
+      .map((row) => ({ text: JSON.stringify(row), row }))
+      .sort((a, b) => (a.text < b.text ? -1 : 1))
+      .map(({ row }) => row);
+  }
+  return result;
+}
+
+async function guestsOf(host: SimHost): Promise<unknown> {
+  const guests: Record<string, unknown> = {};
+  for (const { serverId, guest } of await host.records.load()) {
+    if (guest === null) continue;
+    const { spec, origin, disk, exported, destroying } = guest;
+    const base = host.hypervisor.diskWords(serverId)?.[0] ?? null;
+    guests[serverId] = { spec, origin, disk, exported, destroying, base, running: host.hypervisor.running(serverId) };
+  }
+  return guests;
+}

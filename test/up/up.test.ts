@@ -1,0 +1,161 @@
+// `crosscell up` as an operator has it: a process, its data directory, signals. On simulated hosts.
+import assert from 'node:assert/strict';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { after, before, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { ApiClient } from '../../src/cli/client.ts';
+
+const CROSSCELL = fileURLToPath(new URL('../../bin/crosscell', import.meta.url));
+const LIMIT_MS = 20_000;
+
+let directory = '';
+const running = new Set<ChildProcess>();
+
+before(() => {
+  directory = mkdtempSync(join(tmpdir(), 'crosscell-up-'));
+});
+after(async () => {
+  await Promise.all([...running].map((child) => end(child, 'SIGKILL')));
+  rmSync(directory, { recursive: true, force: true });
+});
+
+interface Up {
+  readonly child: ChildProcess;
+  readonly api: ApiClient;
+}
+
+async function start(name: string, ...flags: string[]): Promise<Up> {
+  const args = [
+    'up',
+    '--data',
+    join(directory, name),
+    '--listen',
+    '127.0.0.1:0',
+    '--hypervisor',
+    'simulated',
+    '--no-image',
+    '--json',
+  ];
+  const child = spawn(CROSSCELL, [...args, ...flags], { stdio: ['ignore', 'pipe', 'inherit'] });
+  running.add(child);
+  assert.ok(child.stdout);
+  for await (const line of createInterface({ input: child.stdout })) {
+    const { endpoint } = JSON.parse(line) as { endpoint: string };
+    const password = readFileSync(join(directory, name, 'secrets', 'admin-password'), 'utf8').trim();
+    const api = new ApiClient({ url: endpoint, user: 'admin', password, project: 'admin' });
+    await api.login();
+    return { child, api };
+  }
+  return assert.fail('crosscell up ended before it served');
+}
+
+async function end(child: ChildProcess, signal: NodeJS.Signals): Promise<number | null> {
+  running.delete(child);
+  if (child.exitCode !== null || child.signalCode !== null) return child.exitCode;
+  const ended = new Promise<number | null>((resolve) => child.once('exit', resolve));
+  child.kill(signal);
+  return ended;
+}
+
+interface ServerView {
+  readonly id: string;
+  readonly status: string;
+  readonly name: string;
+}
+
+async function status(api: ApiClient, id: string, wanted: string): Promise<void> {
+  const giveUp = performance.now() + LIMIT_MS;
+  for (;;) {
+    const { server } = await api.call<{ server: ServerView }>('GET', `/compute/v2.1/servers/${id}`);
+    if (server.status === wanted) return;
+    assert.ok(performance.now() < giveUp, `${id} is ${server.status}, not ${wanted}`);
+    await delay(10);
+  }
+}
+
+async function makeServer(api: ApiClient): Promise<string> {
+  const file = join(directory, 'image.raw');
+  writeFileSync(file, Buffer.alloc(64 * 1024));
+  const image = await api.call<{ id: string }>('POST', '/image/v2/images', {
+    name: 'small',
+    disk_format: 'raw',
+    container_format: 'bare',
+  });
+  await api.upload(image.id, file);
+  const body = { server: { name: 'one', imageRef: image.id, flavorRef: '1', networks: 'auto' } };
+  const { server } = await api.call<{ server: { id: string } }>('POST', '/compute/v2.1/servers', body);
+  await status(api, server.id, 'ACTIVE');
+  return server.id;
+}
+
+test('a server outlives SIGKILL of the control plane, and a move goes on where it was', async () => {
+  const first = await start('kill');
+  const id = await makeServer(first.api);
+  await first.api.call('POST', `/compute/v2.1/servers/${id}/action`, { resize: { flavorRef: '2' } });
+  await end(first.child, 'SIGKILL');
+
+  const second = await start('kill');
+  await status(second.api, id, 'VERIFY_RESIZE');
+  await second.api.call('POST', `/compute/v2.1/servers/${id}/action`, { confirmResize: null });
+  await status(second.api, id, 'ACTIVE');
+  assert.equal(await end(second.child, 'SIGINT'), 0);
+});
+
+test('Ctrl-C ends it with 0 and keeps the data; nobody else can serve the directory meanwhile', async () => {
+  const first = await start('keep');
+  const id = await makeServer(first.api);
+  const rival = spawn(CROSSCELL, ['up', '--data', join(directory, 'keep'), '--hypervisor', 'simulated'], {
+    stdio: ['ignore', 'ignore', 'pipe'],
+  });
+  let said = '';
+  rival.stderr?.on('data', (text) => {
+    said += text;
+  });
+  assert.equal(await new Promise((resolve) => rival.once('exit', resolve)), 1);
+  assert.match(said, /another crosscell serves/);
+  assert.equal(await end(first.child, 'SIGINT'), 0);
+
+  const second = await start('keep');
+  await status(second.api, id, 'ACTIVE');
+  assert.equal(await end(second.child, 'SIGTERM'), 0);
+});
+
+test('secrets are readable by their owner alone, and the password can be given', async () => {
+  const { child, api } = await start('secret', '--admin-password', 'correct horse');
+  await api.call('GET', '/compute/v2.1/flavors');
+  for (const file of [
+    'secrets/admin-password',
+    'secrets/fleet',
+    'secrets/token-key',
+    'clouds.yaml',
+    'logs/crosscell.log',
+  ]) {
+    assert.equal(statSync(join(directory, 'secret', file)).mode & 0o077, 0, file);
+  }
+  assert.equal(readFileSync(join(directory, 'secret/secrets/admin-password'), 'utf8'), 'correct horse\n');
+  assert.equal(await end(child, 'SIGINT'), 0);
+});
+
+test('wrong usage is exit status 2 with a sentence', async () => {
+  for (const args of [
+    ['up', '--cells', 'many'],
+    ['up', '--hypervisor', 'xen'],
+    ['fly'],
+    ['up', '--config', '/nowhere.yaml'],
+    ['up', '--listen', 'x'],
+  ]) {
+    const child = spawn(CROSSCELL, args, { stdio: ['ignore', 'ignore', 'pipe'] });
+    let said = '';
+    child.stderr?.on('data', (text) => {
+      said += text;
+    });
+    const code = await new Promise((resolve) => child.once('exit', resolve));
+    assert.equal(code, 2, `${args.join(' ')}: ${said}`);
+    assert.notEqual(said, '');
+  }
+});
