@@ -61,11 +61,13 @@ install_node() {
   # the package "node" finds one by a script.
   if logged node npm install --prefix "$part" --no-save --no-package-lock --ignore-scripts "$package@$NODE_VERSION"; then
     program=$part/node_modules/$package/bin/node
-  else
+  elif grep -Eq 'E404|ETARGET' "$toolchain/node.log"; then
     say "trying the package node instead"
     logged node npm install --prefix "$part" --no-save --no-package-lock "node@$NODE_VERSION" ||
       fail "Node.js $NODE_VERSION could not be fetched from the npm registry"
     program=$part/node_modules/node/bin/node
+  else
+    fail "Node.js $NODE_VERSION could not be fetched from the npm registry"
   fi
   mv "$program" "$toolchain/node-$NODE_VERSION"
   rm -rf "$part"
@@ -100,11 +102,8 @@ have_qemu() {
 }
 
 apt_install() {
+  logged qemu-lists "$@" apt-get -q update || say "going on with the package lists that are here"
   # shellcheck disable=SC2086 # the packages are words of their own
-  logged qemu "$@" apt-get install -y -q --no-install-recommends $QEMU_PACKAGES && return
-  say "fetching the package lists first"
-  logged qemu-lists "$@" apt-get -q update || return 1
-  # shellcheck disable=SC2086
   logged qemu "$@" apt-get install -y -q --no-install-recommends $QEMU_PACKAGES
 }
 

@@ -208,5 +208,9 @@ const urlHost = (host: string): string => (host.includes(':') ? `[${host}]` : ho
 
 /** A host that nobody knows how to reach. */
 const NO_SUCH_HOST: Host = new Proxy({} as Host, {
-  get: () => async (): Promise<Reply<never>> => ({ kind: 'unreachable', reason: 'no agent of this host is known' }),
+  get: (_, property) =>
+    // It is handed over in promises: with a `then` it would pass for one, and never resolve.
+    property === 'then'
+      ? undefined
+      : async (): Promise<Reply<never>> => ({ kind: 'unreachable', reason: 'no agent of this host is known' }),
 });

@@ -7,60 +7,29 @@
 // restart, and several processes with the same key accept each other's. Roles are looked up at every check and are not
 // part of the token. Revocations are kept in memory until the token would have expired: a restart forgets them, and
 // other processes never learn of them.
-import { createHash, createHmac, randomBytes, scrypt, timingSafeEqual } from 'node:crypto';
-import { promisify } from 'node:util';
+import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
 import type { Clock } from '../lib/clock.ts';
 import { invariant } from '../lib/errors.ts';
+import {
+  type Account,
+  accountsFrom,
+  type IdentityConfig,
+  type Project,
+  projectsFrom,
+  type Role,
+  rolesFrom,
+  type User,
+} from './identity/directory.ts';
+import { hashPassword, isPassword, parsePasswordHash } from './identity/passwords.ts';
+import { failureCounter, turnstile } from './identity/throttle.ts';
 
-const scryptAsync = promisify<string, Buffer, number, { N: number; r: number; p: number }, Buffer>(scrypt);
+export { DOMAIN, derivedId, type IdentityConfig, type Project, type Role, type User } from './identity/directory.ts';
 
-/** About 25 ms on a current core. */
-const SCRYPT = { N: 1 << 13, r: 8, p: 1 };
-const HASH_BYTES = 32;
 const MIN_KEY_BYTES = 32;
-/** Failed logins that one address may have per window, for one user name and altogether. */
-const MAX_FAILURES = 20;
-const FAILURE_WINDOW_MS = 60_000;
-const MAX_COUNTED = 10_000;
 const MAX_REVOKED = 100_000;
 /** Password checks at the same time; more wait their turn, up to MAX_WAITING. */
 const MAX_CHECKS = 2;
 const MAX_WAITING = 64;
-
-export const DOMAIN = { id: 'default', name: 'Default' } as const;
-
-export interface IdentityConfig {
-  readonly projects: readonly { readonly name: string; readonly id?: string; readonly description?: string }[];
-  readonly users: readonly {
-    readonly name: string;
-    readonly id?: string;
-    /** Exactly one of the two; passwordHash as `hashPassword` makes it. */
-    readonly password?: string;
-    readonly passwordHash?: string;
-    readonly email?: string;
-    /** Role names by project name. */
-    readonly roles: Readonly<Record<string, readonly string[]>>;
-    /** Project of a token for which no scope was asked; default: the first of `roles`. */
-    readonly defaultProject?: string;
-  }[];
-  readonly tokenLifetimeSeconds: number;
-}
-
-export interface Project {
-  readonly id: string;
-  readonly name: string;
-  readonly description: string;
-}
-export interface User {
-  readonly id: string;
-  readonly name: string;
-  readonly email: string | null;
-  readonly defaultProjectId: string | null;
-}
-export interface Role {
-  readonly id: string;
-  readonly name: string;
-}
 
 /** What a valid token says, with its names looked up. Times in milliseconds since the epoch. */
 export interface TokenInfo {
@@ -117,45 +86,6 @@ interface Claims {
   readonly e: number;
   readonly m: readonly string[];
   readonly a: string;
-}
-
-interface Account {
-  readonly user: User;
-  readonly hash: string;
-  readonly rolesByProject: ReadonlyMap<string, readonly string[]>;
-  /** HMAC of the password that was right last, under this process's own key. */
-  remembered: Buffer | null;
-}
-
-/** Id of a configured user, project or role that was not given one: the same at every start, in Keystone's form. */
-export const derivedId = (kind: 'user' | 'project' | 'role', name: string): string =>
-  createHash('sha256').update(`${kind}:${name}`).digest('hex').slice(0, 32);
-
-/** The password as `scrypt$N$r$p$salt$hash` (base64url), for configuration files. */
-export async function hashPassword(password: string): Promise<string> {
-  const salt = randomBytes(16);
-  const hash = await scryptAsync(password, salt, HASH_BYTES, SCRYPT);
-  return ['scrypt', SCRYPT.N, SCRYPT.r, SCRYPT.p, salt.toString('base64url'), hash.toString('base64url')].join('$');
-}
-
-interface ParsedHash {
-  readonly cost: { N: number; r: number; p: number };
-  readonly salt: Buffer;
-  readonly hash: Buffer;
-}
-
-/** Null unless it is a hash that `hashPassword` could have made, at a cost that checks in reasonable time. */
-export function parsePasswordHash(text: string): ParsedHash | null {
-  const match = /^scrypt\$(\d{1,6})\$(\d{1,2})\$(\d)\$([\w-]{8,128})\$([\w-]{43})$/.exec(text);
-  if (!match) return null;
-  const [N, r, p] = [Number(match[1]), Number(match[2]), Number(match[3])];
-  const powerOfTwo = N >= 2 && (N & (N - 1)) === 0;
-  if (!powerOfTwo || N > 1 << 16 || r < 1 || r > 16 || p < 1) return null;
-  return {
-    cost: { N, r, p },
-    salt: Buffer.from(match[4] ?? '', 'base64url'),
-    hash: Buffer.from(match[5] ?? '', 'base64url'),
-  };
 }
 
 /**
@@ -246,8 +176,8 @@ export async function createIdentity(config: IdentityConfig, key: Buffer, clock:
     if (account?.remembered && timingSafeEqual(account.remembered, memoOf(account, password))) return account;
     const stored = parsePasswordHash(account?.hash ?? nobodysHash);
     invariant(stored, 'hashes were checked at the start');
-    const hash = await scryptAsync(password, stored.salt, HASH_BYTES, stored.cost);
-    if (!timingSafeEqual(hash, stored.hash) || !account) return null;
+    const right = await isPassword(password, stored);
+    if (!right || !account) return null;
     account.remembered = memoOf(account, password);
     return account;
   }
@@ -326,129 +256,5 @@ export async function createIdentity(config: IdentityConfig, key: Buffer, clock:
     roles,
     projectsOf: (userId) => projects.filter((each) => accountById.get(userId)?.rolesByProject.has(each.id)),
     rolesOf: (userId, projectId) => accountById.get(userId)?.rolesByProject.get(projectId) ?? [],
-  };
-}
-
-function projectsFrom(config: IdentityConfig): Project[] {
-  const projects = config.projects.map((each) => ({
-    id: each.id ?? derivedId('project', each.name),
-    name: each.name,
-    description: each.description ?? '',
-  }));
-  unique(
-    'project name',
-    projects.map((each) => each.name),
-  );
-  unique(
-    'project id',
-    projects.map((each) => each.id),
-  );
-  return projects;
-}
-
-function rolesFrom(config: IdentityConfig): Role[] {
-  const names = new Set([
-    'admin',
-    'member',
-    'reader',
-    ...config.users.flatMap((each) => Object.values(each.roles).flat()),
-  ]);
-  return [...names].map((name) => ({ id: derivedId('role', name), name }));
-}
-
-async function accountFrom(user: IdentityConfig['users'][number], projects: readonly Project[]): Promise<Account> {
-  const idOf = (projectName: string): string => {
-    const project = projects.find((each) => each.name === projectName);
-    if (!project) throw new Error(`user ${user.name}: there is no project ${projectName}`);
-    return project.id;
-  };
-  const rolesByProject = new Map(
-    Object.entries(user.roles)
-      .filter(([, names]) => names.length > 0)
-      .map(([project, names]) => [idOf(project), names]),
-  );
-  const [firstProject] = rolesByProject.keys();
-  return {
-    user: {
-      id: user.id ?? derivedId('user', user.name),
-      name: user.name,
-      email: user.email ?? null,
-      defaultProjectId: user.defaultProject === undefined ? (firstProject ?? null) : idOf(user.defaultProject),
-    },
-    hash: await storedHash(user),
-    rolesByProject,
-    remembered: null,
-  };
-}
-
-async function storedHash(user: IdentityConfig['users'][number]): Promise<string> {
-  if (user.passwordHash !== undefined && user.password === undefined) {
-    if (!parsePasswordHash(user.passwordHash)) throw new Error(`user ${user.name}: the password hash is malformed`);
-    return user.passwordHash;
-  }
-  if (user.password === undefined || user.passwordHash !== undefined) {
-    throw new Error(`user ${user.name}: give either a password or a password hash`);
-  }
-  return hashPassword(user.password);
-}
-
-function unique(what: string, values: readonly string[]): void {
-  const twice = values.find((each, index) => values.indexOf(each) !== index);
-  if (twice !== undefined) throw new Error(`the ${what} ${twice} is there twice`);
-}
-
-/** Counts failures per key in windows; the oldest key is forgotten when there are too many. */
-function failureCounter(clock: Clock): {
-  blockedFor(keys: readonly string[]): number;
-  count(keys: readonly string[]): void;
-} {
-  const counted = new Map<string, { since: number; times: number }>();
-  const live = (key: string): { since: number; times: number } | null => {
-    const entry = counted.get(key);
-    return entry && clock.now() - entry.since < FAILURE_WINDOW_MS ? entry : null;
-  };
-  return {
-    blockedFor(keys) {
-      const waits = keys.map((key) => {
-        const entry = live(key);
-        return entry && entry.times >= MAX_FAILURES ? entry.since + FAILURE_WINDOW_MS - clock.now() : 0;
-      });
-      return Math.ceil(Math.max(0, ...waits) / 1000);
-    },
-    count(keys) {
-      for (const key of keys) {
-        const entry = live(key);
-        if (entry) entry.times += 1;
-        else {
-          counted.delete(key);
-          const oldest = counted.size >= MAX_COUNTED ? counted.keys().next().value : undefined;
-          if (oldest !== undefined) counted.delete(oldest);
-          counted.set(key, { since: clock.now(), times: 1 });
-        }
-      }
-    },
-  };
-}
-
-/** Lets `inside` in at a time; `enter` answers null when `waiting` already wait. */
-function turnstile(inside: number, waiting: number): { enter(): Promise<{ leave(): void } | null> } {
-  let busy = 0;
-  const queue: (() => void)[] = [];
-  const leave = (): void => {
-    const next = queue.shift();
-    if (next) next();
-    else busy -= 1;
-  };
-  return {
-    async enter() {
-      if (busy < inside) busy += 1;
-      else if (queue.length >= waiting) return null;
-      else {
-        const { promise, resolve } = Promise.withResolvers<void>();
-        queue.push(resolve);
-        await promise;
-      }
-      return { leave };
-    },
   };
 }

@@ -123,6 +123,8 @@ export class Agent implements Host {
   /** Ends jobs and exports and answers nothing any more. Guests go on running. */
   async close(): Promise<void> {
     this.#closed = true;
+    // Calls that were let in before that come to their end first; none comes after them.
+    await Promise.all([...this.#entries.values()].map((entry) => entry.mutex.run(async () => undefined)));
     const jobs = [...this.#entries.values()].flatMap((entry) => entry.job ?? []);
     for (const job of jobs) job.cancel();
     await Promise.all(jobs.map((job) => job.settled));

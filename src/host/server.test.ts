@@ -150,7 +150,10 @@ describe('client', () => {
     'an answer with more than the contract': (_request, response) =>
       response.end('{"agentId":"a","now":1,"guests":[],"more":1}'),
     'a 404 that is not an agent’s': (_request, response) => response.writeHead(404).end('{"error":"not found"}'),
-    'a redirect': (_request, response) => response.writeHead(307, { location: '/v1/heartbeat' }).end(),
+    'a redirect, which would take the secret along': (request, response) => {
+      if (request.url === '/elsewhere') response.end('{"agentId":"a","now":1,"guests":[]}');
+      else response.writeHead(307, { location: '/elsewhere' }).end();
+    },
     'a 500': (_request, response) => response.writeHead(500).end('oops'),
   };
   for (const [what, listener] of Object.entries(answers)) {

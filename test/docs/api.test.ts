@@ -10,7 +10,14 @@ import { PAGE, servedRoutes, withTables } from './routes-table.ts';
 const page = read(PAGE);
 
 test('the tables of endpoints are those of the routes (node test/docs/routes-table.ts writes them)', async () => {
-  assert.equal(page, withTables(page, await servedRoutes()));
+  const lines = page.split('\n');
+  const served = withTables(page, await servedRoutes()).split('\n');
+  const differs = {
+    missing: served.filter((line) => !lines.includes(line)),
+    tooMuch: lines.filter((line) => !served.includes(line)),
+  };
+  assert.deepEqual(differs, { missing: [], tooMuch: [] });
+  assert.ok(lines.join() === served.join(), 'the rows are in another order');
 });
 
 test('every service has its table', async () => {

@@ -1,12 +1,14 @@
 // The examples in the documentation: YAML ones are configurations that the program takes, shell ones are well formed.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import test from 'node:test';
 import { parseConfig } from '../../src/cli/config.ts';
 import { planDeployment } from '../../src/cli/deployment.ts';
 import { createIdentity } from '../../src/control/identity.ts';
 import { systemClock } from '../../src/lib/clock.ts';
-import { fences, pages, read } from './markdown.ts';
+import { fences, pages, prose, ROOT, read } from './markdown.ts';
 
 const SHELL_LIMIT_MS = 10_000;
 
@@ -46,4 +48,29 @@ test('every fenced block says what it is, so that none escapes these tests', asy
     for (const fence of fences(read(page)))
       assert.ok(known.includes(fence.info), `${page}:${fence.line}: '${fence.info}'`);
   }
+});
+
+test('the commands in README.md are those that crosscell up says to try first', () => {
+  const said = read('src/cli/up.ts').replaceAll(/\$\{GUEST_IMAGE\}/g, 'crosscell-guest');
+  const commands = [...read('README.md').matchAll(/^openstack .*$/gm)].map(([line]) => line);
+  assert.equal(commands.length, 3);
+  for (const command of commands) assert.ok(said.includes(`  ${command}'`) || said.includes(`  ${command}\``), command);
+});
+
+test('every make target that is named exists', async () => {
+  const targets = new Set([...read('Makefile').matchAll(/^([a-z]+):/gm)].map(([, name]) => name));
+  for (const page of await pages()) {
+    for (const [, name] of read(page).matchAll(/(?:`|^)make ([a-z]+)/gm))
+      assert.ok(targets.has(name), `${page}: make ${name}`);
+  }
+});
+
+test('every source file and folder that is named exists', async () => {
+  const missing: string[] = [];
+  for (const page of await pages()) {
+    for (const [, path = ''] of prose(read(page)).matchAll(/`((?:src|test|guest|tools|bench|docs|bin)\/[^`*<{ ]*)`/g)) {
+      if (!existsSync(join(ROOT, path))) missing.push(`${page}: ${path}`);
+    }
+  }
+  assert.deepEqual(missing, []);
 });

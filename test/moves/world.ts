@@ -19,8 +19,10 @@ import { findServer } from '../../src/control/servers.ts';
 import { Agent } from '../../src/host/agent.ts';
 import type { Host, Reply } from '../../src/host/contract.ts';
 import { MemoryRecords } from '../../src/host/records.ts';
+import { METHODS } from '../../src/host/routes.ts';
 import { SimulatedFabric, SimulatedHypervisor } from '../../src/host/simulated.ts';
 import { newId } from '../../src/lib/ids.ts';
+import { VirtualClock } from '../../src/lib/virtual-clock.ts';
 import type { Actor, Refusal, Server } from '../../src/model/types.ts';
 import { DEFAULT_MULTIPLIERS } from '../../src/model/weighers.ts';
 import { moveEffects } from '../../src/moves/conductor.ts';
@@ -32,7 +34,6 @@ import type { Effects } from '../../src/saga/driver.ts';
 import type { Row } from '../../src/saga/types.ts';
 import { sagaOf, sqlSagaStore } from '../../src/store/sagas.ts';
 import { openStores } from '../../src/store/stores.ts';
-import { VirtualClock } from './virtual-clock.ts';
 
 export const FLAVORS = { small: 'small', medium: 'medium', big: 'big', plain: 'plain' } as const;
 export const LEASE_MS = 15_000;
@@ -83,17 +84,18 @@ export class SimHost {
   }
 
   /** The host as the control plane reaches it. */
-  readonly remote: Host = new Proxy({} as Host, {
-    get: (_, method) => {
-      const name = method as keyof Host;
-      return async (...args: never[]): Promise<Reply<unknown>> => {
-        const trouble = this.trouble(name, args[0]);
-        if (trouble === 'unreachable') return { kind: 'unreachable', reason: 'no route to host' };
-        const reply = await (this.agent[name] as (...args: never[]) => Promise<Reply<unknown>>)(...args);
-        return trouble === 'lost' ? { kind: 'unreachable', reason: 'the answer was lost' } : reply;
-      };
-    },
-  });
+  readonly remote: Host = Object.fromEntries(
+    METHODS.map((method) => [method, (...args: readonly unknown[]) => this.#call(method, args)]),
+  ) as unknown as Host;
+
+  async #call(method: keyof Host, args: readonly unknown[]): Promise<Reply<unknown>> {
+    const [serverId] = args;
+    const trouble = this.trouble(method, typeof serverId === 'string' ? serverId : undefined);
+    if (trouble === 'unreachable') return { kind: 'unreachable', reason: 'no route to host' };
+    const act = this.agent[method].bind(this.agent) as (...args: readonly unknown[]) => Promise<Reply<unknown>>;
+    const reply = await act(...args);
+    return trouble === 'lost' ? { kind: 'unreachable', reason: 'the answer was lost' } : reply;
+  }
 
   down(): void {
     this.trouble = () => 'unreachable';
@@ -301,9 +303,9 @@ export const activeSagas = async (world: World): Promise<Row[]> =>
 
 /**
  * Conductors work, and the monitor looks after things, until no saga is active and no delete is wanted any more.
- * @param effects the effects of the first conductor; when it dies, its successors have those of `moveEffects`
+ * @param effects those of the first conductor; when it dies, its successors have `later`
  */
-export async function settle(world: World, effects?: Effects): Promise<void> {
+export async function settle(world: World, effects?: Effects, later?: Effects): Promise<void> {
   const { clock } = world;
   const until = clock.now() + PATIENCE_MS;
   let worker = new Worker(world, effects);
@@ -313,7 +315,7 @@ export async function settle(world: World, effects?: Effects): Promise<void> {
       op = await worker.step();
     } catch (error) {
       if (!(error instanceof Crash)) throw error;
-      worker = new Worker(world);
+      worker = new Worker(world, later);
       continue;
     }
     if (op !== 'idle') continue;

@@ -4,6 +4,7 @@
 // `cleanUp` fails when a process of that directory is left.
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { createHash, randomUUID } from 'node:crypto';
+import { closeSync, openSync } from 'node:fs';
 import { chmod, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
 import { tmpdir } from 'node:os';
@@ -56,9 +57,11 @@ export class Laboratory {
     const stateDir = join(this.directory, name);
     const logFile = join(this.directory, `${name}.jsonl`);
     const config = { ...AGENT, name, stateDir, logFile, ...changes };
+    const errors = openSync(join(this.directory, `${name}.stderr`), 'a');
     const child = spawn(process.execPath, [join(import.meta.dirname, 'agent-process.ts'), JSON.stringify(config)], {
-      stdio: ['pipe', 'pipe', 'inherit'],
+      stdio: ['pipe', 'pipe', errors],
     });
+    closeSync(errors);
     this.#agents.push(child);
     const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()));
     const url = await firstLine(child, exited);

@@ -1,10 +1,13 @@
 // From the body of POST /servers to the use case: which networks, which zone, how many. What the product does not
 // offer (volumes, user data, ports made beforehand) is refused with a sentence, never passed over.
 
+import { findFlavor } from '../../control/flavors.ts';
 import { listHosts } from '../../control/hosts.ts';
 import { listNetworks } from '../../control/network/records.ts';
 import type { Platform } from '../../control/platform.ts';
+import { quotaOf } from '../../control/quota.ts';
 import { checkDescription, checkZoneName } from '../../model/names.ts';
+import { checkCreateQuota } from '../../model/quota.ts';
 import { type Actor, isAdmin } from '../../model/types.ts';
 import { createServer } from '../../moves/create.ts';
 import { deleteServer } from '../../moves/delete.ts';
@@ -40,8 +43,9 @@ export async function createServers(p: Platform, actor: Actor, wish: CreateWish)
     description: wish.description ?? null,
     diskConfig: wish['OS-DCF:diskConfig'] ?? 'AUTO',
   } as const;
+  const count = maxCount === 1 ? 1 : await affordable(p, actor, request.flavorId, minCount, maxCount);
   const created: CreatedServers[] = [];
-  for (let index = 1; index <= maxCount; index += 1) {
+  for (let index = 1; index <= count; index += 1) {
     const name = maxCount === 1 ? wish.name : `${wish.name}-${index}`;
     const result = await createServer(p, actor, { ...request, name });
     if (result.kind === 'created') created.push(result);
@@ -54,6 +58,17 @@ export async function createServers(p: Platform, actor: Actor, wish: CreateWish)
   const [first] = created;
   if (!first) throw new Error('no server was asked for');
   return first;
+}
+
+/** How many the quota lets be made, so that none is begun when too few can be. @throws ApiError 403 */
+async function affordable(p: Platform, actor: Actor, flavorId: string, min: number, max: number): Promise<number> {
+  const flavor = await findFlavor(p, flavorId);
+  // The use case says what is wrong with the flavor.
+  if (!flavor) return min;
+  const { limits, used } = await quotaOf(p, actor.projectId);
+  const result = checkCreateQuota(limits, used, flavor, min, max);
+  if (result.kind === 'refused') throw errorOf(result.refusal);
+  return result.count;
 }
 
 function countsOf(wish: CreateWish): { minCount: number; maxCount: number } {

@@ -77,9 +77,9 @@ export const serverMetadataRoutes: readonly Route[] = [
     body: object({ meta: Metadata }),
     answers: { 200: object({ meta: StringMap }) },
     handle: async ({ p, actor, params, body }) => {
+      const { server } = await serverFor(p, actor, params.id);
       const value = Object.hasOwn(body.meta, params.key) ? body.meta[params.key] : undefined;
       if (value === undefined || Object.keys(body.meta).length !== 1) throw badRequest('Request body and URI mismatch');
-      const { server } = await serverFor(p, actor, params.id);
       await write(p, actor, server, 'updateMetadata', { ...server.metadata, [params.key]: value });
       return { status: 200, body: { meta: { [params.key]: value } } };
     },

@@ -42,6 +42,7 @@ const createBase = {
   imageRef: Type.Optional(text()),
   flavorRef: Type.Union([Name, Type.Integer({ minimum: 0 })]),
   'OS-DCF:diskConfig': Type.Optional(DiskConfig),
+  adminPass: Type.Optional(text()),
   metadata: Type.Optional(Metadata),
   availability_zone: Type.Optional(Name),
   key_name: Type.Optional(nullable(Name)),
@@ -79,6 +80,7 @@ export interface CreateWish {
   readonly imageRef?: string;
   readonly flavorRef: string | number;
   readonly 'OS-DCF:diskConfig'?: 'AUTO' | 'MANUAL';
+  readonly adminPass?: string;
   readonly metadata?: Record<string, string>;
   readonly availability_zone?: string;
   readonly key_name?: string | null;
@@ -106,6 +108,7 @@ export const CreateAnswer = Type.Union([
   object({
     server: object({
       id: text(),
+      adminPass: text(),
       links: Links,
       'OS-DCF:diskConfig': DiskConfig,
       security_groups: Type.Array(object({ name: text() })),
@@ -155,7 +158,7 @@ const optional = <S extends TSchema>(schema: S) => Type.Optional(schema);
 /** Keys that come and go with the microversion, the caller and the call are optional here; server-view.ts decides. */
 export const Server = object({
   id: text(),
-  name: text(),
+  name: optional(text()),
   status: text(),
   tenant_id: text(),
   user_id: optional(text()),

@@ -1,9 +1,10 @@
 // Servers: create, list, show, rename, delete. Actions, metadata and what hangs on a server have files of their own.
+import { randomBytes } from 'node:crypto';
 import { Type } from 'typebox';
 import { type HostRecord, listHosts } from '../../control/hosts.ts';
 import { type Port, portsOfServer, portsOfServers } from '../../control/network.ts';
-import type { Platform } from '../../control/platform.ts';
-import { cellDownRefusal, editServer, listServers } from '../../control/servers.ts';
+import type { Platform, Settings } from '../../control/platform.ts';
+import { cellDownRefusal, editServer, listServers, type Mapping } from '../../control/servers.ts';
 import { checkDescription, checkName } from '../../model/names.ts';
 import { isoSeconds } from '../../model/time.ts';
 import { type Actor, isAdmin, type Server } from '../../model/types.ts';
@@ -17,6 +18,7 @@ import {
   findFor,
   IdParams,
   Links,
+  MAX_PAGE,
   markerNotFound,
   nextLink,
   object,
@@ -51,6 +53,8 @@ export const serverRoutes: readonly Route[] = [
       const server = {
         id: serverId,
         links,
+        // As Nova: answered once and kept nowhere. No guest is told it: see docs/api.md.
+        adminPass: wish.adminPass ?? randomBytes(9).toString('base64url'),
         'OS-DCF:diskConfig': wish['OS-DCF:diskConfig'] ?? 'AUTO',
         security_groups: [{ name: 'default' }],
       };
@@ -64,9 +68,10 @@ export const serverRoutes: readonly Route[] = [
     summary: 'List servers',
     query: schema.ListQuery,
     answers: { 200: object({ servers: Type.Array(schema.ServerRef), ...pages }) },
-    handle: async ({ p, actor, query, request }) => {
-      const { page, links } = await listed(p, actor, query, request.url);
-      return { status: 200, body: { servers: page.map((each) => renderServerRef(p.settings, each)), ...links } };
+    handle: async ({ p, actor, query, minor, request }) => {
+      const { page, links, unreachable } = await listed(p, actor, query, request.url, minor);
+      const servers = [...page.map((each) => renderServerRef(p.settings, each)), ...unreachable];
+      return { status: 200, body: { servers, ...links } };
     },
   }),
   route({
@@ -77,7 +82,7 @@ export const serverRoutes: readonly Route[] = [
     query: schema.ListQuery,
     answers: { 200: object({ servers: Type.Array(schema.Server), ...pages }) },
     handle: async ({ p, actor, query, minor, request }) => {
-      const { page, links, ports } = await listed(p, actor, query, request.url);
+      const { page, links, ports, unreachable } = await listed(p, actor, query, request.url, minor);
       const view = await viewOf(p, actor, minor);
       const around =
         ports ??
@@ -88,7 +93,7 @@ export const serverRoutes: readonly Route[] = [
       const servers = page.map((each) =>
         renderServer(view, each, { ports: around.get(each.id) ?? [], deleteRequested: false }, 'list'),
       );
-      return { status: 200, body: { servers, ...links } };
+      return { status: 200, body: { servers: [...servers, ...unreachable], ...links } };
     },
   }),
   route({
@@ -103,15 +108,7 @@ export const serverRoutes: readonly Route[] = [
       if (found.kind === 'down') {
         // From 2.69 on what is known without the cell is shown; see Nova's "handling down cells".
         if (minor < 69) throw errorOf(cellDownRefusal(params.id));
-        const { server_id, project_id, created_at } = found.mapping;
-        const server = {
-          id: server_id,
-          name: '',
-          status: 'UNKNOWN',
-          tenant_id: project_id,
-          created: isoSeconds(created_at),
-          links: serverLinks(p.settings, server_id),
-        };
+        const server = { ...renderUnreachable(p.settings, found.mapping), name: '' };
         return { status: 200, body: { server } };
       }
       const view = await viewOf(p, actor, minor);
@@ -172,9 +169,11 @@ interface Listed {
   readonly links: object;
   /** Set when the ports had to be read for a filter. */
   readonly ports: Map<string, Port[]> | null;
+  /** Servers in cells that are down, as far as they are known. */
+  readonly unreachable: readonly object[];
 }
 
-async function listed(p: Platform, actor: Actor, query: Query, url: string): Promise<Listed> {
+async function listed(p: Platform, actor: Actor, query: Query, url: string, minor: number): Promise<Listed> {
   const admin = isAdmin(actor);
   const changesSince = timeOf('changes-since', query['changes-since']);
   const changesBefore = timeOf('changes-before', query['changes-before']);
@@ -186,7 +185,7 @@ async function listed(p: Platform, actor: Actor, query: Query, url: string): Pro
     ...(deleted ? { deleted } : {}),
   };
   const test = serverTest(query, admin);
-  const { servers } = await listServers(p, filter);
+  const { servers, downCells } = await listServers(p, filter);
   let matching = servers.filter((each) => test(each) && each.updatedAt <= (changesBefore ?? Number.POSITIVE_INFINITY));
   const ports = query.ip === undefined ? null : await portsInBatches(p, matching);
   if (ports) {
@@ -195,8 +194,36 @@ async function listed(p: Platform, actor: Actor, query: Query, url: string): Pro
   }
   const result = pageOf(sorted(matching, query), (each) => each.id, query);
   if (!result) throw markerNotFound(query.marker);
-  return { page: result.page, links: nextLink(p.settings, 'servers_links', url, result.marker), ports };
+  // From 2.69 on the last page of a list without filters ends with what is known of servers in cells that are down.
+  const withUnreachable = minor >= 69 && result.marker === null && !Object.keys(query).some((key) => FILTERS.has(key));
+  const unreachable = withUnreachable ? await inDownCells(p, downCells, filter.projectId) : [];
+  return { page: result.page, links: nextLink(p.settings, 'servers_links', url, result.marker), ports, unreachable };
 }
+
+const NO_FILTERS = ['limit', 'marker', 'sort_key', 'sort_dir', 'all_tenants', 'project_id', 'tenant_id'];
+const FILTERS = new Set(Object.keys(schema.ListQuery.properties).filter((key) => !NO_FILTERS.includes(key)));
+
+async function inDownCells(p: Platform, cellIds: readonly string[], projectId: string | null): Promise<object[]> {
+  if (cellIds.length === 0) return [];
+  let query = p.stores.global
+    .selectFrom('server_mappings')
+    .selectAll()
+    .where('cell_id', 'in', cellIds)
+    .where('deleted_at', 'is', null)
+    .orderBy('created_at', 'desc')
+    .limit(MAX_PAGE);
+  if (projectId !== null) query = query.where('project_id', '=', projectId);
+  return (await query.execute()).map((mapping) => renderUnreachable(p.settings, mapping));
+}
+
+/** What is known of a server without its cell (Nova's "handling down cells"). */
+const renderUnreachable = (settings: Settings, mapping: Mapping): object => ({
+  id: mapping.server_id,
+  status: 'UNKNOWN',
+  tenant_id: mapping.project_id,
+  created: isoSeconds(mapping.created_at),
+  links: serverLinks(settings, mapping.server_id),
+});
 
 const PORTS_BATCH = 1000;
 

@@ -20,6 +20,7 @@ import type { Platform } from '../../control/platform.ts';
 import { newRequestId } from '../../lib/ids.ts';
 import { MIN_MINOR } from '../../model/microversion.ts';
 import type { Actor } from '../../model/types.ts';
+import { CellDown } from '../../store/stores.ts';
 import { accessOf, actorOf, authorise, nobody, type TokenChecker } from './auth.ts';
 import { ApiError, renderError, serviceOf, unexpectedMessage } from './errors.ts';
 import { apiMetrics } from './metrics.ts';
@@ -253,8 +254,9 @@ function sendError(error: FastifyError | Error, request: FastifyRequest, reply: 
     type: undefined,
     headers: {},
   };
-  if (status >= 500 && !(error instanceof ApiError))
+  if (status >= 500 && !(error instanceof ApiError)) {
     request.log.error({ err: error, method: request.method, url: request.url }, 'request failed');
+  }
   reply.header('x-openstack-request-id', request.id);
   if (service === 'compute') reply.header('x-compute-request-id', request.id);
   if (status === 401) reply.header('www-authenticate', 'Keystone');
@@ -282,6 +284,10 @@ interface Understood {
 /** Errors that say what the client did wrong; null for defects. */
 function understood(error: FastifyError | Error): Understood | null {
   if (error instanceof ApiError) return error;
+  if (error instanceof CellDown) {
+    const message = 'A cell is unavailable at this time; what is in it cannot be reached.';
+    return { status: 503, message, type: undefined, headers: {} };
+  }
   const status = 'statusCode' in error ? error.statusCode : undefined;
   if (typeof status !== 'number' || status < 400 || status >= 500) return null;
   const message =

@@ -57,12 +57,13 @@ export const SAGA_HAS_SERVER: Invariant = {
           },
         ];
       }
-      if (!s.homes.has(saga.serverId)) {
+      // The last thing that a delete does behind giving up the home is to end.
+      if (!s.homes.has(saga.serverId) && saga.definition !== 'delete') {
         return [
           {
             what: `${name} works on a server that does not exist`,
-            cause: 'its home was deleted by hand, or a delete has one write left to make',
-            repair: 'nothing if it is a delete that is ending; otherwise look at its journal',
+            cause: 'its home was deleted by hand',
+            repair: 'see its journal for what it holds; give the server its home back, or give that up by hand',
           },
         ];
       }

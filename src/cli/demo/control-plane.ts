@@ -35,8 +35,8 @@ export class ControlPlane {
     this.#output = join(directory, 'control-plane.err');
   }
 
-  get pid(): number | null {
-    return this.#child?.pid ?? null;
+  get isRunning(): boolean {
+    return this.#child !== null;
   }
 
   /** Resolves with the API's base URL when it serves. @throws DemoError when it does not come up */
@@ -50,7 +50,9 @@ export class ControlPlane {
       child.once('exit', () => resolve('exited'));
       child.once('error', () => resolve('exited'));
     });
-    this.#exited = exited.then(() => undefined);
+    this.#exited = exited.then(() => {
+      if (this.#child === child) this.#child = null;
+    });
     const serves = new Promise<string>((resolve) => {
       if (child.stdout) createInterface({ input: child.stdout }).once('line', resolve);
     });
@@ -69,7 +71,6 @@ export class ControlPlane {
   async kill(): Promise<void> {
     this.#child?.kill('SIGKILL');
     await this.#exited;
-    this.#child = null;
   }
 
   /** Has it stop agents and guests and end. False when it had to be killed. */
@@ -85,7 +86,6 @@ export class ControlPlane {
       await this.kill();
       return false;
     }
-    this.#child = null;
     return true;
   }
 }

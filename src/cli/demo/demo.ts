@@ -29,7 +29,7 @@ import { crashScene } from './scenes/crash.ts';
 import { failureScene } from './scenes/failure.ts';
 import { revertScene } from './scenes/revert.ts';
 import { stoppedScene } from './scenes/stopped.ts';
-import { Servers } from './servers.ts';
+import { remove, Servers } from './servers.ts';
 import { Interrupted } from './wait.ts';
 import { Watch } from './watch.ts';
 import type { Scene, World } from './world.ts';
@@ -152,10 +152,13 @@ async function play(w: World, scene: Scene): Promise<void> {
   w.print.say(`${held ? 'the scene held' : 'THE SCENE DID NOT HOLD'} (${seconds(durationMs)})`);
 }
 
-/** After a scene that broke off, the next one finds working hypervisors and a control plane. */
+/** After a scene that broke off, the next one finds working hypervisors, a control plane, and no server of this one. */
 async function recover(w: World): Promise<void> {
   await w.hypervisors.install();
-  if (w.control.pid === null) await w.control.start();
+  if (!w.control.isRunning) await w.control.start();
+  for (const server of w.servers.taken()) {
+    if ((await w.cloud.serverIfThere(server.id)) !== null) await remove(w, server);
+  }
 }
 
 async function tearDown(

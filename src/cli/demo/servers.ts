@@ -37,6 +37,7 @@ interface Boot {
 export class Servers {
   readonly #boots = new Map<string, Boot>();
   readonly #booted: DemoServer[] = [];
+  readonly #taken = new Set<string>();
   readonly #image: string;
 
   constructor(image: string) {
@@ -64,6 +65,7 @@ export class Servers {
   /** The server, when its guest works. @throws SceneFailed when it does not get there */
   async take(w: World, name: string): Promise<DemoServer> {
     this.begin(w, name);
+    this.#taken.add(name);
     const boot = this.#boots.get(name);
     if (!boot) throw new SceneFailed(`server ${name} was never begun`);
     const bar = w.print.bar(`server ${name} boots in cell1`, STAGES.length);
@@ -85,6 +87,11 @@ export class Servers {
       over.abort();
       await showing;
     }
+  }
+
+  /** Those that a scene has taken. */
+  taken(): readonly DemoServer[] {
+    return this.#booted.filter((server) => this.#taken.has(server.name));
   }
 
   /** Every server that was ever asked for. */
@@ -161,7 +168,7 @@ const GUEST_USUAL_MS = 9000;
 
 /** Times of the journal's lines on a console, ms since epoch. */
 const journalTimes = (console: string): number[] =>
-  [...console.matchAll(/^GUEST JOURNAL \d+ (\d+) /gm)].map((match) => Number(match[1]));
+  [...console.matchAll(/^JOURNAL \d+ (\d+) /gm)].map((match) => Number(match[1]));
 
 /** Deletes the server and looks whether anything of it is left on any host. */
 export async function remove(w: World, server: DemoServer): Promise<void> {

@@ -20,7 +20,7 @@ async function play(w: World): Promise<void> {
   const report = await audit(w);
   w.report.audit = report;
   const { servers, guests, hosts, cells } = report.counts;
-  w.print.say(`${servers} servers, ${guests} guests, ${hosts} hosts, ${cells} cells`);
+  w.print.say(`servers: ${servers}, guests: ${guests}, hosts: ${hosts}, cells: ${cells}`);
   for (const invariant of report.invariants) judge(w, invariant);
   const count = report.owed.length;
   claim(w, 'nothing is owed to any host', count === 0, report.owed.map((debt) => debt.what).join('; '));

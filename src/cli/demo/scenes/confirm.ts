@@ -22,8 +22,8 @@ async function play(w: World): Promise<void> {
   const view = await mustExist(w, server);
   const oldHost = view['OS-EXT-SRV-ATTR:host'] ?? '?';
   must(w, `it was created in cell1 (${oldHost}) with flavor ${SMALL.name}`, cellOf(oldHost) === 'cell1');
-  const before = await journalOf(w, server, oldHost);
-  if (before) w.print.say(`its journal: ${before.entries} lines, ${before.cpus} CPU, ${before.memKb} KiB of memory`);
+  const begun = await journalOf(w, server, oldHost);
+  if (begun) w.print.say(`its journal: ${begun.entries} lines, ${begun.cpus} CPU, ${begun.memKb} KiB of memory`);
 
   w.print.say(`it is resized to ${BIG.name}, which only cell2 offers`);
   const resized = await perform(w, server, 'resize', { flavorRef: BIG.id });
@@ -32,6 +32,8 @@ async function play(w: World): Promise<void> {
   const moved = await mustExist(w, server);
   const newHost = moved['OS-EXT-SRV-ATTR:host'] ?? '?';
   must(w, `it is VERIFY_RESIZE in cell2 (${newHost})`, moved.status === 'VERIFY_RESIZE' && cellOf(newHost) === 'cell2');
+  // The source's disk lies still until the confirmation: its last line is the last that was written there.
+  const before = await journalOf(w, server, oldHost);
   await awaitGuest(w, server, newHost);
 
   w.print.say('the resize is confirmed');

@@ -16,12 +16,9 @@ export const crashScene: Scene = {
   play,
 };
 
-/** The scene is about a copy that is interrupted: one that was over before the kill is tried again, back and forth. */
 async function play(w: World): Promise<void> {
   const server = await w.servers.take(w, 'fifth');
   const oldHost = (await mustExist(w, server))['OS-EXT-SRV-ATTR:host'] ?? '?';
-  const before = await journalOf(w, server, oldHost);
-
   const begun = await begin(w, server, 'resize', { flavorRef: BIG.id });
   const seen = await watchUntil(
     w,
@@ -56,6 +53,7 @@ async function play(w: World): Promise<void> {
   const moved = await mustExist(w, server);
   const newHost = moved['OS-EXT-SRV-ATTR:host'] ?? '?';
   must(w, `it is VERIFY_RESIZE in cell2 (${newHost})`, moved.status === 'VERIFY_RESIZE' && cellOf(newHost) === 'cell2');
+  const before = await journalOf(w, server, oldHost);
   await awaitGuest(w, server, newHost);
   const confirmed = await perform(w, server, 'confirmResize');
   report.confirmSteps = stepsOf(confirmed.move.steps);

@@ -41,7 +41,7 @@ async function play(w: World): Promise<void> {
     migration === 'error' && reasoned(w, failed.move.reason),
   );
   await awaitGuest(w, server, oldHost);
-  const between = await claimContinuation(w, server, oldHost, before, putBack);
+  await claimContinuation(w, server, oldHost, before, putBack);
   await claimGone(w, server, 'cell2');
 
   w.print.say('the hypervisors work again; the same resize is asked for once more');
@@ -51,6 +51,7 @@ async function play(w: World): Promise<void> {
   const moved = await mustExist(w, server);
   const newHost = moved['OS-EXT-SRV-ATTR:host'] ?? '?';
   must(w, `it is VERIFY_RESIZE in cell2 (${newHost})`, moved.status === 'VERIFY_RESIZE' && cellOf(newHost) === 'cell2');
+  const between = await journalOf(w, server, oldHost);
   await awaitGuest(w, server, newHost);
   const confirmed = await perform(w, server, 'confirmResize');
   report.confirmSteps = stepsOf(confirmed.move.steps);

@@ -15,13 +15,13 @@ export const revertScene: Scene = {
 async function play(w: World): Promise<void> {
   const server = await w.servers.take(w, 'second');
   const oldHost = (await mustExist(w, server))['OS-EXT-SRV-ATTR:host'] ?? '?';
-  const before = await journalOf(w, server, oldHost);
   const resized = await perform(w, server, 'resize', { flavorRef: BIG.id });
   showSteps(w, resized.move);
   const there = recordMove(w, server, resized, 'resize');
   const moved = await mustExist(w, server);
   const newHost = moved['OS-EXT-SRV-ATTR:host'] ?? '?';
   must(w, `it is VERIFY_RESIZE in cell2 (${newHost})`, moved.status === 'VERIFY_RESIZE' && cellOf(newHost) === 'cell2');
+  const before = await journalOf(w, server, oldHost);
   await awaitGuest(w, server, newHost);
   await claimContinuation(w, server, newHost, before, there);
 

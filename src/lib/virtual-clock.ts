@@ -1,6 +1,7 @@
-// Time that passes only when nothing else happens: an hour of waiting takes no time, and its order is always the same.
+// Time that passes only when nothing else happens: for tests and simulations, where an hour of waiting takes no time and
+// its order is always the same.
 import { setImmediate } from 'node:timers/promises';
-import type { Clock } from '../../src/lib/clock.ts';
+import type { Clock } from './clock.ts';
 
 interface Timer {
   readonly at: number;

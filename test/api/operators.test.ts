@@ -1,0 +1,247 @@
+// What operators use: services, hypervisors, aggregates and zones, key pairs, discovery, identity.
+import assert from 'node:assert/strict';
+import { after, before, describe, it } from 'node:test';
+import { PASSWORDS, type TestSystem, testSystem } from './system.ts';
+
+const C = '/compute/v2.1';
+const V3 = '/identity/v3';
+
+describe('the API for operators', () => {
+  let s: TestSystem;
+  before(async () => {
+    s = await testSystem();
+  });
+  after(() => s[Symbol.asyncDispose]());
+
+  it('discovers versions without a token', async () => {
+    const get = async (path: string) => s.raw(path, {});
+    assert.equal((await get('/identity')).status, 300);
+    assert.equal((await get('/identity/v3')).json.version.id, 'v3.14');
+    assert.equal((await get('/compute/')).json.versions[0].version, '2.96');
+    assert.equal((await get('/compute/v2.1/')).json.version.min_version, '2.1');
+    assert.equal((await get('/image')).status, 300);
+    assert.equal((await get('/network')).json.versions[0].id, 'v2.0');
+    assert.equal((await get('/')).status, 200);
+  });
+
+  it('issues, validates and revokes tokens', async () => {
+    const login = (auth: object) =>
+      s.raw(`${V3}/auth/tokens`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify({ auth }),
+      });
+    const password = (user: object) => ({ methods: ['password'], password: { user } });
+    const alice = { name: 'alice', domain: { id: 'default' }, password: PASSWORDS.alice };
+    const ways = [
+      { identity: password(alice) },
+      { identity: password(alice), scope: { project: { name: 'wonderland', domain: { name: 'Default' } } } },
+      { identity: password(alice), scope: { project: { name: 'wonderland' } } },
+      {
+        identity: password({ id: s.alice.userId, password: PASSWORDS.alice }),
+        scope: { project: { id: s.alice.projectId } },
+      },
+    ];
+    for (const way of ways) {
+      const answer = await login(way);
+      assert.equal(answer.status, 201, answer.text);
+      const { token } = answer.json;
+      assert.equal(token.project.id, s.alice.projectId);
+      assert.deepEqual(
+        token.catalog.map((each: { type: string }) => each.type),
+        ['identity', 'compute', 'image', 'network'],
+      );
+      assert.match(token.expires_at, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$/);
+    }
+    const wrong = [
+      { identity: password({ ...alice, password: 'no' }) },
+      { identity: password({ ...alice, name: 'nobody' }) },
+      { identity: password({ ...alice, domain: { id: 'other' } }) },
+      { identity: password(alice), scope: { project: { name: 'admin' } } },
+      { identity: password(alice), scope: { system: { all: true } } },
+    ];
+    const texts = new Set<string>();
+    for (const way of wrong) {
+      const answer = await login(way);
+      assert.equal(answer.status, 401);
+      texts.add(answer.text);
+    }
+    assert.equal(texts.size, 1, 'nobody learns which part was wrong');
+    assert.equal((await login({ identity: { methods: ['oauth1'] } })).status, 400);
+    assert.equal((await login({ identity: password({ password: 'x' }) })).status, 400);
+
+    const fresh = (await login(ways[0] ?? {})).headers.get('x-subject-token') ?? '';
+    const about = (method: string, token: string, subject: string) =>
+      s.raw(`${V3}/auth/tokens`, { method, headers: { 'x-auth-token': token, 'x-subject-token': subject } });
+    assert.equal((await about('GET', s.admin.token, fresh)).json.token.user.name, 'alice');
+    assert.equal((await about('HEAD', fresh, fresh)).status, 200);
+    assert.equal((await about('GET', s.mallory.token, fresh)).status, 403);
+    assert.equal((await about('DELETE', s.mallory.token, fresh)).status, 403);
+    assert.equal((await about('DELETE', fresh, fresh)).status, 204);
+    assert.equal((await about('GET', s.admin.token, fresh)).status, 404);
+    assert.equal((await s.raw(`${C}/servers`, { headers: { 'x-auth-token': fresh } })).status, 401);
+  });
+
+  it('lists projects, users, roles', async () => {
+    const projects = (await s.admin('GET', `${V3}/projects?name=wonderland`)).json.projects;
+    assert.deepEqual(
+      projects.map((each: { id: string }) => each.id),
+      [s.alice.projectId],
+    );
+    assert.equal((await s.alice('GET', `${V3}/projects`)).status, 403);
+    assert.equal((await s.alice('GET', `${V3}/projects/${s.alice.projectId}`)).json.project.name, 'wonderland');
+    assert.equal((await s.alice('GET', `${V3}/projects/${s.mallory.projectId}`)).status, 403);
+    assert.deepEqual(
+      (await s.alice('GET', `${V3}/auth/projects`)).json.projects.map((each: { name: string }) => each.name),
+      ['wonderland'],
+    );
+    assert.equal((await s.admin('GET', `${V3}/users?name=alice`)).json.users.length, 1);
+    assert.equal((await s.admin('GET', `${V3}/users/nobody`)).json.error.code, 404);
+    const roles = (await s.admin('GET', `${V3}/roles`)).json.roles.map((each: { name: string }) => each.name);
+    assert.ok(['admin', 'member', 'reader'].every((each) => roles.includes(each)));
+    assert.equal((await s.admin('GET', `${V3}/domains?name=Default`)).json.domains[0].id, 'default');
+  });
+
+  it('shows and changes services', async () => {
+    const { services } = (await s.admin('GET', `${C}/os-services`, undefined, 53)).json;
+    assert.deepEqual(
+      services.map((each: { host: string }) => each.host),
+      ['cell1-host1', 'cell1-host2', 'cell2-host1', 'cell2-host2'],
+    );
+    assert.ok(services.every((each: { state: string }) => each.state === 'up'));
+    const url = `${C}/os-services/${services[0].id}`;
+    const disabled = await s.admin('PUT', url, { status: 'disabled', disabled_reason: 'repair' }, 53);
+    assert.equal(disabled.json.service.disabled_reason, 'repair');
+    assert.equal((await s.admin('PUT', url, { forced_down: true }, 53)).json.service.state, 'down');
+    assert.equal(
+      (await s.admin('PUT', url, { status: 'enabled', forced_down: false }, 53)).json.service.status,
+      'enabled',
+    );
+    assert.equal((await s.admin('PUT', url, { status: 'enabled', disabled_reason: 'x' }, 53)).status, 400);
+    assert.equal((await s.admin('PUT', `${C}/os-services/nothing`, { status: 'enabled' }, 53)).status, 404);
+    const legacy = (verb: string, body: object, minor = 1) => s.admin('PUT', `${C}/os-services/${verb}`, body, minor);
+    const host = { host: 'cell1-host2', binary: 'nova-compute' };
+    assert.equal((await legacy('disable', host)).json.service.status, 'disabled');
+    assert.equal(
+      (await legacy('disable-log-reason', { ...host, disabled_reason: 'r' })).json.service.disabled_reason,
+      'r',
+    );
+    assert.equal((await legacy('enable', host)).json.service.status, 'enabled');
+    assert.equal((await legacy('force-down', { ...host, forced_down: false })).status, 404);
+    assert.equal((await legacy('force-down', { ...host, forced_down: false }, 11)).json.service.forced_down, false);
+    assert.equal((await legacy('enable', { ...host, host: 'nowhere' })).status, 404);
+    assert.equal((await legacy('enable', { host: 'cell1-host2' })).status, 400);
+    assert.equal((await legacy('explode', host)).status, 404);
+  });
+
+  it('shows hypervisors by number and by uuid', async () => {
+    const old = (await s.admin('GET', `${C}/os-hypervisors/detail`)).json.hypervisors;
+    assert.equal(old[0].id, 1);
+    assert.equal(typeof JSON.parse(old[0].cpu_info).arch, 'string');
+    const now = (await s.admin('GET', `${C}/os-hypervisors`, undefined, 53)).json.hypervisors;
+    assert.match(now[0].id, /^[0-9a-f-]{36}$/);
+    assert.equal(
+      (await s.admin('GET', `${C}/os-hypervisors/${now[0].id}`, undefined, 53)).json.hypervisor.hypervisor_hostname,
+      'cell1-host1',
+    );
+    assert.ok(!('vcpus' in (await s.admin('GET', `${C}/os-hypervisors/${now[0].id}`, undefined, 88)).json.hypervisor));
+    assert.equal((await s.admin('GET', `${C}/os-hypervisors/9`)).status, 404);
+    assert.equal((await s.admin('GET', `${C}/os-hypervisors/statistics`)).json.hypervisor_statistics.count, 4);
+    assert.equal((await s.admin('GET', `${C}/os-hypervisors/1/uptime`)).status, 501);
+    const page = (await s.admin('GET', `${C}/os-hypervisors?limit=1`, undefined, 53)).json;
+    assert.equal(page.hypervisors.length, 1);
+    assert.ok(page.hypervisors_links[0].href.includes(now[0].id));
+  });
+
+  it('makes zones of aggregates', async () => {
+    const made = (
+      await s.admin('POST', `${C}/os-aggregates`, { aggregate: { name: 'agg', availability_zone: 'z1' } }, 41)
+    ).json;
+    const url = `${C}/os-aggregates/${made.aggregate.id}`;
+    assert.match(made.aggregate.uuid, /^[0-9a-f-]{36}$/);
+    assert.equal(
+      (await s.admin('POST', `${url}/action`, { add_host: { host: 'cell2-host2' } })).json.aggregate.hosts.length,
+      1,
+    );
+    assert.equal((await s.admin('POST', `${url}/action`, { add_host: { host: 'cell2-host2' } })).status, 409);
+    const changed = await s.admin('POST', `${url}/action`, { set_metadata: { metadata: { k: 'v' } } });
+    assert.deepEqual(changed.json.aggregate.metadata, { k: 'v', availability_zone: 'z1' });
+    const zones = (await s.alice('GET', `${C}/os-availability-zone`)).json.availabilityZoneInfo;
+    assert.deepEqual(zones.map((each: { zoneName: string }) => each.zoneName).toSorted(), ['nova', 'z1']);
+    assert.equal((await s.alice('GET', `${C}/os-availability-zone/detail`)).status, 403);
+    assert.equal((await s.admin('DELETE', url)).status, 400);
+    assert.equal((await s.admin('POST', `${url}/action`, { remove_host: { host: 'cell2-host2' } })).status, 200);
+    assert.equal((await s.admin('DELETE', url)).status, 200);
+    assert.equal((await s.admin('GET', url)).status, 404);
+    assert.equal((await s.admin('GET', `${C}/os-aggregates/nonsense`)).status, 404);
+  });
+
+  it('keeps flavors with extra specs and access', async () => {
+    const flavor = { name: 'gold', ram: 256, vcpus: 1, disk: 1, id: 'gold', 'os-flavor-access:is_public': false };
+    const made = await s.admin('POST', `${C}/flavors`, { flavor }, 61);
+    assert.equal(made.status, 200, made.text);
+    assert.deepEqual(made.json.flavor.extra_specs, {});
+    assert.equal((await s.alice('GET', `${C}/flavors/gold`)).status, 404);
+    assert.equal((await s.alice('POST', `${C}/flavors`, { flavor })).status, 403);
+    assert.equal((await s.admin('POST', `${C}/flavors`, { flavor })).status, 409);
+    const access = { addTenantAccess: { tenant: s.alice.projectId } };
+    assert.equal((await s.admin('POST', `${C}/flavors/gold/action`, access)).json.flavor_access.length, 1);
+    assert.equal((await s.alice('GET', `${C}/flavors/gold`)).status, 200);
+    const specs = `${C}/flavors/gold/os-extra_specs`;
+    assert.equal((await s.admin('POST', specs, { extra_specs: { 'a:b': 'c' } })).status, 200);
+    assert.deepEqual((await s.alice('GET', `${specs}/a:b`)).json, { 'a:b': 'c' });
+    assert.equal((await s.admin('PUT', `${specs}/a:b`, { x: 'y' })).status, 400);
+    assert.equal((await s.admin('DELETE', `${specs}/a:b`)).status, 200);
+    assert.equal(
+      (await s.admin('PUT', `${C}/flavors/gold`, { flavor: { description: 'best' } }, 55)).json.flavor.description,
+      'best',
+    );
+    const ids = async (query: string, client = s.admin) =>
+      (await client('GET', `${C}/flavors?${query}`)).json.flavors.map((each: { id: string }) => each.id);
+    assert.ok(!(await ids('')).includes('gold'));
+    assert.ok((await ids('is_public=None')).includes('gold'));
+    assert.deepEqual(await ids('is_public=false'), ['gold']);
+    assert.ok((await ids('', s.alice)).includes('gold'));
+    assert.ok(!(await ids('', s.mallory)).includes('gold'));
+    assert.deepEqual(await ids('minRam=1024'), ['4']);
+    assert.equal((await s.admin('DELETE', `${C}/flavors/gold`)).status, 202);
+    assert.equal((await s.admin('DELETE', `${C}/flavors/gold`)).status, 404);
+    const bad = { name: 'x', ram: '0', vcpus: 1, disk: 1 };
+    assert.equal((await s.admin('POST', `${C}/flavors`, { flavor: bad })).status, 400);
+  });
+
+  it('keeps key pairs', async () => {
+    const made = await s.alice('POST', `${C}/os-keypairs`, { keypair: { name: 'kp' } });
+    assert.equal(made.status, 200);
+    assert.match(made.json.keypair.private_key, /BEGIN RSA PRIVATE KEY/);
+    assert.equal((await s.alice('POST', `${C}/os-keypairs`, { keypair: { name: 'kp' } })).status, 409);
+    assert.equal((await s.alice('POST', `${C}/os-keypairs`, { keypair: { name: 'kp2' } }, 92)).status, 400);
+    assert.equal((await s.alice('GET', `${C}/os-keypairs/kp`)).json.keypair.name, 'kp');
+    assert.equal((await s.mallory('GET', `${C}/os-keypairs/kp`)).status, 404);
+    assert.equal((await s.mallory('GET', `${C}/os-keypairs?user_id=${s.alice.userId}`, undefined, 10)).status, 403);
+    assert.equal(
+      (await s.admin('GET', `${C}/os-keypairs?user_id=${s.alice.userId}`, undefined, 10)).json.keypairs.length,
+      1,
+    );
+    assert.equal((await s.alice('DELETE', `${C}/os-keypairs/kp`, undefined, 2)).status, 204);
+    assert.equal((await s.alice('DELETE', `${C}/os-keypairs/kp`)).status, 404);
+  });
+
+  it('shows cells, hosts and debts to administrators', async () => {
+    const cells = (await s.admin('GET', '/crosscell/v1/cells')).json.cells;
+    assert.deepEqual(
+      cells.map((each: { name: string; hosts: number }) => [each.name, each.hosts]),
+      [
+        ['cell1', 2],
+        ['cell2', 2],
+      ],
+    );
+    const first = (await s.admin('GET', '/crosscell/v1/hosts?limit=3')).json;
+    assert.deepEqual([first.hosts.length, first.next], [3, 'cell2-host1']);
+    assert.equal((await s.admin('GET', `/crosscell/v1/hosts?marker=${first.next}`)).json.hosts.length, 1);
+    assert.deepEqual((await s.admin('GET', '/crosscell/v1/debts')).json, { debts: [], next: null });
+    assert.equal((await s.alice('GET', '/crosscell/v1/cells')).status, 403);
+    assert.equal((await s.admin('GET', '/crosscell/v1/moves/nothing')).status, 404);
+    assert.match((await s.raw('/metrics', {})).text, /crosscell_sagas|crosscell_api_requests_total/);
+  });
+});

@@ -1,0 +1,140 @@
+// One table over every route there is: who gets in, and what an unknown key gets. A new route is tested without a word
+// here.
+import assert from 'node:assert/strict';
+import { after, before, describe, it } from 'node:test';
+import fc from 'fast-check';
+import { accessOf } from '../../src/api/http/auth.ts';
+import { type Route, schemaAt } from '../../src/api/http/route.ts';
+import { hasRole } from '../../src/model/policy.ts';
+import { validValue } from '../fuzz/generate.ts';
+import { type FuzzWorld, fuzzWorld } from '../fuzz/world.ts';
+
+describe('every route', () => {
+  let world: FuzzWorld;
+  let serverId: string;
+  before(async () => {
+    world = await fuzzWorld();
+    const row = await world.p.stores.global.selectFrom('server_mappings').select('server_id').executeTakeFirstOrThrow();
+    serverId = row.server_id;
+  });
+  after(() => world[Symbol.asyncDispose]());
+
+  const minorOf = (route: Route): number => route.since ?? 1;
+  const call = (route: Route, token: string | null, body?: unknown) =>
+    world.app.inject({
+      method: route.method,
+      url: route.url.replaceAll(/:[a-z_]+/g, (name) =>
+        route.url.includes('/servers/') && name === ':id' ? serverId : 'x',
+      ),
+      headers: {
+        ...(token === null ? {} : { 'x-auth-token': token }),
+        'openstack-api-version': `compute 2.${minorOf(route)}`,
+        ...(body === undefined ? {} : { 'content-type': route.contentTypes?.[0] ?? 'application/json' }),
+      },
+      ...(body === undefined ? {} : { payload: JSON.stringify(body) }),
+    });
+
+  it('refuses without a token, and with an unknown one', async () => {
+    for (const route of world.routes) {
+      if (accessOf(route) === 'public') continue;
+      for (const token of [null, 'unknown']) {
+        const response = await call(route, token);
+        assert.equal(response.statusCode, 401, `${route.method} ${route.url}`);
+        assert.match(String(response.headers['www-authenticate']), /Keystone/);
+        assert.equal(response.json().error.code, 401);
+      }
+    }
+  });
+
+  it('refuses roles that are not enough, and tokens without a project', async () => {
+    let refused = 0;
+    for (const route of world.routes) {
+      const access = accessOf(route);
+      if (access === 'public' || access === 'anyone') continue;
+      for (const name of ['reader', 'member', 'unscoped']) {
+        const person = world.people[name];
+        assert.ok(person);
+        const actor = { ...person, projectId: person.projectId ?? '', requestId: '' };
+        if (person.projectId !== null && hasRole(actor, access)) continue;
+        const response = await call(route, name);
+        assert.equal(response.statusCode, 403, `${name}: ${route.method} ${route.url}: ${response.body}`);
+        refused += 1;
+      }
+    }
+    assert.ok(refused > 100);
+  });
+
+  it("answers 404 for another project's server, as if it were not there", async () => {
+    const onServers = world.routes.filter(
+      (route) => route.url.includes('/compute/v2.1/servers/:id') && accessOf(route) !== 'admin',
+    );
+    assert.ok(onServers.length > 15);
+    for (const route of onServers) {
+      const response = await call(route, 'stranger', bodyFor(route));
+      assert.equal(response.statusCode, 404, `${route.method} ${route.url}: ${response.body}`);
+      assert.equal(response.json().itemNotFound.message, `Instance ${serverId} could not be found.`);
+    }
+  });
+
+  it('refuses a body with an unknown key, naming it', async () => {
+    let tried = 0;
+    for (const route of world.routes) {
+      const body = bodyFor(route);
+      if (typeof body !== 'object' || body === null || Array.isArray(body)) continue;
+      // Images have properties of any name.
+      if (route.service === 'image' && route.method === 'POST') continue;
+      const response = await call(route, 'admin', { ...body, unheard_of: 1 });
+      assert.equal(response.statusCode, 400, `${route.method} ${route.url}: ${response.body}`);
+      tried += 1;
+    }
+    assert.ok(tried > 20);
+  });
+
+  it('refuses an unknown query parameter, naming it', async () => {
+    for (const route of world.routes) {
+      if (route.url === '/' || route.rawBody || acceptsAnyQuery(route)) continue;
+      const url = route.url.replaceAll(/:[a-z_]+/g, 'x');
+      const body = bodyFor(route);
+      const response = await world.app.inject({
+        method: route.method,
+        url: `${url}?unheard_of=1`,
+        headers: {
+          'x-auth-token': 'admin',
+          'openstack-api-version': `compute 2.${minorOf(route)}`,
+          ...(body === undefined ? {} : { 'content-type': route.contentTypes?.[0] ?? 'application/json' }),
+        },
+        ...(body === undefined ? {} : { payload: JSON.stringify(body) }),
+      });
+      assert.equal(response.statusCode, 400, `${route.method} ${route.url}: ${response.body}`);
+      assert.match(response.body, /unheard_of/, route.url);
+    }
+  });
+
+  it('is described in the OpenAPI document, with its answers', async () => {
+    const document = (await world.app.inject({ method: 'GET', url: '/openapi.json' })).json();
+    for (const route of world.routes) {
+      const path = route.url.replaceAll(/:([a-z_]+)/g, '{$1}');
+      const operation = document.paths[path]?.[route.method.toLowerCase()];
+      assert.ok(operation, `${route.method} ${path}`);
+      assert.equal(operation.summary, route.summary);
+      assert.deepEqual(Object.keys(operation.responses), Object.keys(route.answers));
+    }
+  });
+
+  it('is there once', () => {
+    const names = world.routes.map((route) => `${route.method} ${route.url}`);
+    assert.deepEqual(
+      names.filter((name, index) => names.indexOf(name) !== index),
+      [],
+    );
+  });
+
+  /** A body that the schema allows, the same in every run; undefined when the route takes none. */
+  function bodyFor(route: Route): unknown {
+    const schema = route.variants?.[0] ?? (route.body ? schemaAt(route.body, minorOf(route)) : null);
+    return schema ? fc.sample(validValue(schema, fc.constant('x')), { numRuns: 1, seed: 1 })[0] : undefined;
+  }
+
+  const acceptsAnyQuery = (route: Route): boolean =>
+    route.query !== undefined && (route.query as { additionalProperties?: unknown }).additionalProperties !== false;
+});
