@@ -1,14 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { Clock } from '../lib/clock.ts';
-import {
-  createIdentity,
-  derivedId,
-  hashPassword,
-  type IdentityConfig,
-  type LoginRequest,
-  parsePasswordHash,
-} from './identity.ts';
+import { hashPassword, parsePasswordHash } from './identity/passwords.ts';
+import { createIdentity, derivedId, type IdentityConfig, type LoginRequest } from './identity.ts';
 
 const KEY = Buffer.alloc(32, 7);
 const config: IdentityConfig = {

@@ -96,15 +96,7 @@ export async function createIdentity(config: IdentityConfig, key: Buffer, clock:
   if (key.length < MIN_KEY_BYTES) throw new Error(`the token key must have at least ${MIN_KEY_BYTES} bytes`);
   const projects = projectsFrom(config);
   const projectById = new Map(projects.map((each) => [each.id, each]));
-  const accounts = await Promise.all(config.users.map((each) => accountFrom(each, projects)));
-  unique(
-    'user name',
-    accounts.map((each) => each.user.name),
-  );
-  unique(
-    'user id',
-    accounts.map((each) => each.user.id),
-  );
+  const accounts = await accountsFrom(config, projects);
   const accountById = new Map(accounts.map((each) => [each.user.id, each]));
   const roles = rolesFrom(config);
   const roleByName = new Map(roles.map((each) => [each.name, each]));

@@ -133,6 +133,22 @@ describe('fencing', () => {
     assert.equal(value(await on(bench, 2)).state, 'done');
   });
 
+  test('a start that waits for a stop becomes the newer generation’s, when that wants it too', async () => {
+    const bench = await openBench({ heedsPowerButton: false });
+    await running(bench);
+    const stop = off(bench, 1, 5);
+    await bench.clock.advance(1000);
+    await stop;
+    const older = on(bench, 1);
+    await settle();
+    const newer = on(bench, 2);
+    await bench.clock.advance(3500);
+    assert.deepEqual([value(await older).state, value(await newer).state], ['pending', 'pending']);
+    await bench.clock.advance(2000);
+    assert.equal(bench.hypervisor.diskWords(SERVER)?.length, 3, 'started, without another call');
+    assert.equal(value(await on(bench, 2)).state, 'done');
+  });
+
   test('the newest generation survives a restart, also of what has been destroyed', async () => {
     const bench = await openBench();
     await running(bench, 5);
@@ -262,6 +278,22 @@ describe('jobs', () => {
     assert.equal((await bench.agent.guest(SERVER)).kind, 'absent');
     await bench.clock.advance(60_000);
     assert.equal(bench.hypervisor.diskWords(SERVER), null, 'the copy did not finish after all');
+  });
+
+  test('a destroy does not wait out the grace of a stop, nor of one that a start waits for', async () => {
+    const bench = await openBench({ heedsPowerButton: false });
+    await running(bench);
+    const stop = off(bench, 1, 3600);
+    await bench.clock.advance(1000);
+    await stop;
+    const start = on(bench, 1);
+    await settle();
+    const destroy = bench.agent.destroy(SERVER, { generation: 2 });
+    await settle();
+    assert.equal((await bench.agent.guest(SERVER)).kind, 'absent');
+    assert.equal(value(await destroy).state, 'done');
+    assert.equal(value(await start).state, 'failed');
+    assert.equal(bench.hypervisor.running(SERVER), false);
   });
 
   test('while a disk is coming the guest can be neither started nor exported nor grown', async () => {

@@ -508,7 +508,8 @@ export class Agent implements Host {
         await this.#press(serverId);
       }
       const over = new AbortController();
-      const pause = this.#clock.sleep(Math.min(STOP_POLL_MS, deadline() - now), over.signal);
+      const wake = AbortSignal.any([over.signal, signal]);
+      const pause = this.#clock.sleep(Math.min(STOP_POLL_MS, deadline() - now), wake);
       await Promise.race([this.#hypervisor.gone(serverId), pause]);
       over.abort();
     }
@@ -611,7 +612,9 @@ export class Agent implements Host {
     const previous = before?.settled ?? Promise.resolve();
     const { serverId, generation } = entry.record;
     const log = this.#log.child({ serverId, generation });
-    const job: HostJob = new HostJob(kind, key, generation, log, (control) => work(control, previous, () => job));
+    const job: HostJob = new HostJob(kind, key, generation, log, before, (control) =>
+      work(control, previous, () => job),
+    );
     entry.job = job;
     return { kind: 'job', job };
   }

@@ -28,6 +28,8 @@ export class HostJob {
   /** Resolves (never rejects) when the work has stopped, however it ended. */
   readonly settled: Promise<void>;
   outcome: JobOutcome | null = null;
+  /** The job before, which this one's work waits for. */
+  readonly #before: HostJob | null;
   #doneBytes = 0;
   #totalBytes = 0;
   readonly #abort = new AbortController();
@@ -37,16 +39,20 @@ export class HostJob {
     key: string,
     generation: number,
     log: Logger,
+    before: HostJob | null,
     work: (control: JobControl) => Promise<void>,
   ) {
     this.kind = kind;
     this.key = key;
     this.generation = generation;
+    this.#before = before?.outcome === null ? before : null;
     this.settled = this.#run(log, work);
   }
 
+  /** Also cancels what this job waits for: a stop with an hour's grace must not hold up a destroy. */
   cancel(): void {
     this.#abort.abort();
+    this.#before?.cancel();
   }
 
   get cancelled(): boolean {

@@ -68,7 +68,6 @@ test('a transaction excludes every other statement of the process, and is undone
   inDirectory(async (path, open) => {
     const { db } = await open(path, [ONE]);
     const order: string[] = [];
-    const insert = (name: string) => db.insertInto('things').values({ id: undefined as never, name });
     const transaction = db.transaction().execute(async (trx) => {
       await trx.insertInto('things').values({ id: 1, name: 'inside' }).execute();
       await new Promise((resolve) => setImmediate(resolve));
@@ -83,24 +82,6 @@ test('a transaction excludes every other statement of the process, and is undone
     await assert.rejects(transaction, /undo/);
     await outside;
     assert.deepEqual(order, ['inside', 'outside 0']);
-    assert.ok(insert('unused'));
-  }));
-
-test('two connections to one file wait for each other', () =>
-  inDirectory(async (path, open) => {
-    const [a, b] = [await open(path, [ONE]), await open(path, [ONE])];
-    const add = (to: OpenDatabase<Tables>, name: string) =>
-      to.db.transaction().execute((trx) =>
-        trx
-          .insertInto('things')
-          .values(({ selectFrom, fn }) => ({
-            id: selectFrom('things').select((eb) => eb(fn.coalesce(fn.max('id'), eb.lit(0)), '+', 1).as('next')),
-            name,
-          }))
-          .execute(),
-      );
-    await Promise.all(Array.from({ length: 20 }, (_, n) => add(n % 2 === 0 ? a : b, `n${n}`)));
-    assert.equal((await names(a)).length, 20);
   }));
 
 test('every statement is counted, and foreign keys are kept', () =>

@@ -1,13 +1,12 @@
-// The HTTP server: Fastify with our routes mounted on it. A request passes, in this order: request id → route → token
-// and role → content type → microversion → parsing (with its limit) → schema → handler → answer. Whatever goes wrong
-// anywhere on the way ends in one place, `sendError`, and leaves in its service's shape.
+// The HTTP server: Fastify with our routes mounted on it. A request passes, in this order: request id → route →
+// microversion → token and role → content type → parsing (with its limit) → schema → handler → answer. Whatever goes
+// wrong anywhere on the way ends in one place, `sendError`, and leaves in its service's shape.
 //
 // Token, role and version are looked at before the body is read, so that nobody uploads anything without a right to.
 // Validation is our own step and not Fastify's, because a body's schema depends on the microversion.
 import swagger from '@fastify/swagger';
 import Fastify, {
   type FastifyBaseLogger,
-  type FastifyError,
   type FastifyInstance,
   type FastifyReply,
   type FastifyRequest,
@@ -15,20 +14,21 @@ import Fastify, {
   LogController,
 } from 'fastify';
 import type { Registry } from 'prom-client';
-import { type TSchema, Type } from 'typebox';
+import { Type } from 'typebox';
 import type { Platform } from '../../control/platform.ts';
 import { newRequestId } from '../../lib/ids.ts';
 import { MIN_MINOR } from '../../model/microversion.ts';
 import type { Actor } from '../../model/types.ts';
-import { CellDown } from '../../store/stores.ts';
 import { accessOf, actorOf, authorise, nobody, type TokenChecker } from './auth.ts';
-import { ApiError, renderError, serviceOf, unexpectedMessage } from './errors.ts';
+import { checkContentType, JSON_BODY_LIMIT, parseBodies } from './bodies.ts';
+import { ApiError, serviceOf } from './errors.ts';
 import { apiMetrics } from './metrics.ts';
-import { type Answer, isVersioned, type Route, schemaAt } from './route.ts';
+import { describe } from './openapi.ts';
+import { sendError, unknownPath } from './refusals.ts';
+import { type Answer, bodySchemas, type Route, schemaAt } from './route.ts';
 import { checkBody, checkText, mismatch, prepareSchema } from './validation.ts';
 import { requestedMinor, versionHeaders } from './versions.ts';
 
-const JSON_BODY_LIMIT = 1024 * 1024;
 const KEEP_ALIVE_MS = 75_000;
 const HEADERS_TIMEOUT_MS = 60_000;
 /** Longest time that one request may take to arrive: uploads of large images are slow. */
@@ -149,35 +149,12 @@ function prepareSchemas(route: Route): void {
   for (const schema of [...bodySchemas(route), ...(route.variants ?? [])]) prepareSchema('body', schema);
 }
 
-const bodySchemas = (route: Route): TSchema[] =>
-  route.body === undefined
-    ? []
-    : isVersioned(route.body)
-      ? route.body.byVersion.map((each) => each.schema)
-      : [route.body];
-
 function takeVersion(request: FastifyRequest, reply: FastifyReply): number {
   // The headers say the lowest version even when the asked one is refused, as Nova's do.
   reply.headers(versionHeaders(MIN_MINOR));
   const minor = requestedMinor(request.headers);
   reply.headers(versionHeaders(minor));
   return minor;
-}
-
-function checkContentType(route: Route, request: FastifyRequest): void {
-  const type = request.headers['content-type']?.split(';', 1)[0]?.trim().toLowerCase();
-  const sendsBody =
-    request.headers['transfer-encoding'] !== undefined || Number(request.headers['content-length'] ?? 0) > 0;
-  if (!sendsBody) return;
-  if (!route.body && !route.rawBody) {
-    // A body that nobody asked for is not read; some clients send an empty JSON object with every request.
-    if (type === undefined || type === 'application/json') return;
-    throw new ApiError(415, `This resource takes no body of type ${type.slice(0, 80)}.`);
-  }
-  const taken = route.contentTypes ?? ['application/json'];
-  if (type === undefined || !taken.includes(type)) {
-    throw new ApiError(415, `Unsupported Content-Type. This resource takes ${taken.join(' or ')}.`);
-  }
 }
 
 function bodyOf(route: Route, minor: number, request: FastifyRequest): unknown {
@@ -204,23 +181,6 @@ function checkAnswer(route: Route, answer: Answer): void {
   if (difference) throw new Error(`${route.method} ${route.url} answers what its schema does not allow: ${difference}`);
 }
 
-function parseBodies(app: FastifyInstance): void {
-  app.removeAllContentTypeParsers();
-  const parseJson = app.getDefaultJsonParser('error', 'error');
-  app.addContentTypeParser(
-    /^application\/([\w.-]+[+-])?json(-patch)?(;|\s|$)/,
-    { parseAs: 'string' },
-    (request, text, done) => {
-      if (text === '') done(null, undefined);
-      else parseJson(request, text as string, (error, value) => done(error && malformed(), value));
-    },
-  );
-  // Uploads: the handler reads the stream.
-  app.addContentTypeParser('application/octet-stream', (_request, stream, done) => done(null, stream));
-}
-
-const malformed = (): Error => new ApiError(400, 'Malformed request body');
-
 function answerWithRequestId(app: FastifyInstance): void {
   app.addHook('onRequest', async (request, reply) => {
     reply.header('x-openstack-request-id', request.id);
@@ -244,107 +204,4 @@ function measure(
     if (route === '/healthz' || route === '/metrics') request.log.debug(line, 'request');
     else request.log.info(line, 'request');
   });
-}
-
-function sendError(error: FastifyError | Error, request: FastifyRequest, reply: FastifyReply): FastifyReply {
-  const service = serviceOf(request.url);
-  const { status, message, type, headers } = understood(error) ?? {
-    status: 500,
-    message: unexpectedMessage(service, request.id),
-    type: undefined,
-    headers: {},
-  };
-  if (status >= 500 && !(error instanceof ApiError)) {
-    request.log.error({ err: error, method: request.method, url: request.url }, 'request failed');
-  }
-  reply.header('x-openstack-request-id', request.id);
-  if (service === 'compute') reply.header('x-compute-request-id', request.id);
-  if (status === 401) reply.header('www-authenticate', 'Keystone');
-  // The rest of a refused upload is not read: the connection ends with the answer.
-  if (status === 413 || (status >= 400 && request.raw.readableEnded === false && isUpload(request))) {
-    reply.header('connection', 'close');
-  }
-  return reply
-    .code(status)
-    .headers(headers)
-    .type('application/json')
-    .send(JSON.stringify(renderError(service, status, message, type)));
-}
-
-const isUpload = (request: FastifyRequest): boolean =>
-  request.headers['content-type']?.startsWith('application/octet-stream') ?? false;
-
-interface Understood {
-  readonly status: number;
-  readonly message: string;
-  readonly type: string | undefined;
-  readonly headers: Readonly<Record<string, string>>;
-}
-
-/** Errors that say what the client did wrong; null for defects. */
-function understood(error: FastifyError | Error): Understood | null {
-  if (error instanceof ApiError) return error;
-  if (error instanceof CellDown) {
-    const message = 'A cell is unavailable at this time; what is in it cannot be reached.';
-    return { status: 503, message, type: undefined, headers: {} };
-  }
-  const status = 'statusCode' in error ? error.statusCode : undefined;
-  if (typeof status !== 'number' || status < 400 || status >= 500) return null;
-  const message =
-    status === 413
-      ? `The request body is larger than ${JSON_BODY_LIMIT} bytes.`
-      : (clientMessages[status] ?? 'Malformed request.');
-  return { status, message, type: undefined, headers: {} };
-}
-
-const clientMessages: Readonly<Record<number, string>> = {
-  400: 'Malformed request.',
-  415: 'Unsupported Content-Type.',
-};
-
-/** 404, or 405 with Allow when the path exists with other methods. */
-function unknownPath(routes: readonly Route[], request: FastifyRequest): ApiError {
-  const path = (request.url.split('?', 1)[0] ?? '').replace(/\/{2,}/g, '/').replace(/(?<=.)\/$/, '');
-  const parts = path.split('/');
-  const methods = new Set<string>();
-  for (const route of routes) {
-    if (matches(route.url.split('/'), parts)) methods.add(route.method);
-  }
-  if (methods.size === 0) return new ApiError(404, 'The resource could not be found.');
-  return new ApiError(405, `The method ${request.method} is not allowed for this resource.`, {
-    headers: { allow: [...methods].toSorted().join(', ') },
-  });
-}
-
-const matches = (pattern: readonly string[], path: readonly string[]): boolean =>
-  pattern.length === path.length &&
-  pattern.every((part, i) => part === path[i] || (part.startsWith(':') && path[i] !== ''));
-
-function describe(route: Route): FastifySchema {
-  const bodies = route.variants ?? bodySchemas(route);
-  const response = Object.fromEntries(
-    Object.entries(route.answers).map(([status, schema]) => [
-      status,
-      schema ?? { type: 'null', description: 'No JSON body' },
-    ]),
-  );
-  return {
-    ...(route.params ? { params: route.params } : {}),
-    ...(route.query ? { querystring: route.query } : {}),
-    ...(bodies.length === 0 ? {} : { body: bodies.length === 1 ? bodies[0] : { anyOf: bodies } }),
-    response,
-    summary: route.summary,
-    description: since(route),
-    tags: [route.service],
-    hide: route.method === 'HEAD',
-    ...(accessOf(route) === 'public' ? {} : { security: [{ token: [] }] }),
-  } as FastifySchema;
-}
-
-function since(route: Route): string {
-  const range = [
-    route.since ? `From microversion 2.${route.since}.` : '',
-    route.until ? `Up to microversion 2.${route.until}.` : '',
-  ].filter((each) => each !== '');
-  return [...range, `Role: ${accessOf(route)}.`].join(' ');
 }

@@ -30,6 +30,14 @@ export function schemaAt<S extends TSchema>(body: S | VersionedSchema<S>, minor:
 
 export const isVersioned = (body: TSchema | VersionedSchema): body is VersionedSchema => 'byVersion' in body;
 
+/** All schemas that the body of a route can have. */
+export const bodySchemas = (route: Route): TSchema[] =>
+  route.body === undefined
+    ? []
+    : isVersioned(route.body)
+      ? route.body.byVersion.map((each) => each.schema)
+      : [route.body];
+
 /** Roles, each including those before it; `public` needs no token, `anyone` needs one, scoped or not. */
 export type Access = 'public' | 'anyone' | 'reader' | 'member' | 'manager' | 'admin';
 

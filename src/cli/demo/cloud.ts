@@ -70,13 +70,21 @@ interface Hypervisor {
   readonly local_gb_used: number;
 }
 
+/** The control plane is not there, or does not answer any more. */
+export class NotServed extends Error {
+  override readonly name = 'NotServed';
+}
+
 export class Cloud {
   readonly #api: ApiClient;
   readonly #signal: AbortSignal;
+  readonly #isServed: () => boolean;
 
-  constructor(api: ApiClient, signal: AbortSignal) {
+  /** `isServed`: whether the control plane's process is there; nobody is waited for when it is not. */
+  constructor(api: ApiClient, signal: AbortSignal, isServed: () => boolean) {
     this.#api = api;
     this.#signal = signal;
+    this.#isServed = isServed;
   }
 
   async createFlavor({ id, name, vcpus, memoryMb, diskGb, hardware }: DemoFlavor): Promise<void> {
@@ -186,7 +194,9 @@ export class Cloud {
       } catch (error) {
         // An answer, whatever it says, ends the patience; only a connection that fails is tried again.
         const silent = error instanceof TypeError;
-        if (!silent || this.#signal.aborted || systemClock.now() > giveUp) throw error;
+        if (!silent || this.#signal.aborted) throw error;
+        if (!this.#isServed()) throw new NotServed('the control plane has died');
+        if (systemClock.now() > giveUp) throw new NotServed(`the control plane does not answer: ${error.message}`);
         await systemClock.sleep(SILENCE_PAUSE_MS, this.#signal);
       }
     }

@@ -114,7 +114,7 @@ async function setUp({ directory, means, control, watch, print, report, signal }
   const { adminPassword } = await openSecrets(directory, null);
   const api = new ApiClient({ url, user: 'admin', password: adminPassword, project: 'admin' });
   await api.login();
-  const cloud = new Cloud(api, signal);
+  const cloud = new Cloud(api, signal, () => control.isRunning);
   for (const flavor of [SMALL, BIG]) await cloud.createFlavor(flavor);
   for (const { name, cell, hardware } of AGGREGATES) await cloud.createAggregate(name, { hardware }, hostsOf(cell));
   const image =
@@ -144,11 +144,11 @@ async function play(w: World, scene: Scene): Promise<void> {
     if (w.signal.aborted) throw new Interrupted();
     error = messageOf(caught);
     w.print.verdict(false, `the scene ended early: ${error}`);
-    await recover(w);
   }
   const held = error === null && w.report.claims.every((each) => each.scene !== scene.number || each.held);
   const durationMs = Math.round(performance.now() - began);
   w.report.scenes.push({ number: scene.number, title: scene.title, held, durationMs, error });
+  if (error !== null) await recover(w);
   w.print.say(`${held ? 'the scene held' : 'THE SCENE DID NOT HOLD'} (${seconds(durationMs)})`);
 }
 
@@ -208,6 +208,10 @@ async function finish(
   for (const each of report.lost) print.say(`lost: ${each}`);
   for (const each of report.leaked) print.say(`leaked: ${each}`);
   if (!ok) print.say(`logs: ${report.logs}`);
+  const { boots, guests, moves, journals } = report.waited;
+  print.say(
+    `waited for boots ${seconds(boots)}, guests of moved servers ${seconds(guests)}, moves ${seconds(moves)}, journals ${seconds(journals)}`,
+  );
   print.say(`${seconds(ms)} in all; report: ${join(directory, 'report.json')}`);
   process.stdout.write(`${line}\n`);
   return ok ? 0 : 1;
@@ -219,6 +223,7 @@ const newReport = (directory: string, hypervisor: 'qemu' | 'simulated'): Report 
   hypervisor,
   startedAt: new Date(systemClock.now()).toISOString(),
   durationMs: 0,
+  waited: { boots: 0, guests: 0, moves: 0, journals: 0 },
   scenes: [],
   claims: [],
   moves: [],

@@ -1,10 +1,10 @@
 // Asking for a move and following it: status changes, progress of the copy, and its steps with times at the end.
 import { systemClock } from '../../lib/clock.ts';
 import type { MoveView } from './cloud.ts';
-import { mebibytes, seconds } from './printer.ts';
+import { type Bar, mebibytes, seconds } from './printer.ts';
 import type { DemoServer } from './servers.ts';
 import { Interrupted, TimedOut, until } from './wait.ts';
-import { SceneFailed, type World } from './world.ts';
+import { SceneFailed, timed, type World } from './world.ts';
 
 export interface Followed {
   readonly move: MoveView;
@@ -67,24 +67,52 @@ export async function watchUntil(
   enough: (move: MoveView) => boolean,
 ): Promise<MoveView> {
   const giveUp = systemClock.now() + MOVE_LIMIT_MS;
-  let copy: { bar: ReturnType<World['print']['bar']>; total: number } | null = null;
-  for (;;) {
-    const [move, view] = await Promise.all([w.cloud.move(begun.id), w.cloud.server(server.id)]);
-    if (begun.statuses.at(-1) !== view.status) begun.statuses.push(view.status);
-    if (move.step === COPY && move.progress) {
-      copy ??= { bar: w.print.bar('its disk is copied', move.progress.totalBytes), total: move.progress.totalBytes };
-      copy.bar.update(move.progress.doneBytes, mebibytes(move.progress.doneBytes));
-    } else if (copy) {
-      copy.bar.done(`${mebibytes(copy.total)}`);
-      copy = null;
+  const copy = new CopyBar(w);
+  const look = async (): Promise<MoveView> => {
+    for (;;) {
+      const [move, view] = await Promise.all([w.cloud.move(begun.id), w.cloud.server(server.id)]);
+      if (begun.statuses.at(-1) !== view.status) begun.statuses.push(view.status);
+      copy.show(move);
+      if (enough(move)) return move;
+      if (w.signal.aborted) throw new Interrupted();
+      if (systemClock.now() > giveUp) throw new TimedOut(`${move.move} is still at '${move.step}' after three minutes`);
+      await systemClock.sleep(POLL_MS, w.signal);
     }
-    if (enough(move)) {
-      copy?.bar.done(`${mebibytes(move.progress?.doneBytes ?? 0)} of ${mebibytes(copy.total)}`);
-      return move;
+  };
+  try {
+    return await timed(w, 'moves', look);
+  } finally {
+    copy.close();
+  }
+}
+
+/** The bar of the copy, from the first look that sees the copy to the first that does not. */
+class CopyBar {
+  readonly #w: World;
+  #bar: Bar | null = null;
+  #done = 0;
+  #total = 0;
+
+  constructor(w: World) {
+    this.#w = w;
+  }
+
+  show({ step, progress }: MoveView): void {
+    if (step === COPY && progress) {
+      this.#done = progress.doneBytes;
+      this.#total = progress.totalBytes;
+      this.#bar ??= this.#w.print.bar('its disk is copied', this.#total);
+      this.#bar.update(this.#done, mebibytes(this.#done));
+    } else if (this.#bar) {
+      this.#done = this.#total;
+      this.close();
     }
-    if (w.signal.aborted) throw new Interrupted();
-    if (systemClock.now() > giveUp) throw new TimedOut(`${move.move} is still at '${move.step}' after three minutes`);
-    await systemClock.sleep(POLL_MS, w.signal);
+  }
+
+  close(): void {
+    const part = this.#done < this.#total ? `${mebibytes(this.#done)} of ` : '';
+    this.#bar?.done(`${part}${mebibytes(this.#total)}`);
+    this.#bar = null;
   }
 }
 

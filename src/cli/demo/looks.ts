@@ -7,12 +7,12 @@ import { recordJournal } from './record.ts';
 import type { MoveReport } from './report.ts';
 import type { DemoServer } from './servers.ts';
 import { TimedOut, until } from './wait.ts';
-import { claim, lose, SceneFailed, type World } from './world.ts';
+import { claim, lose, SceneFailed, timed, type World } from './world.ts';
 
 /** The server's journal, read from its disk on that host; null where guests keep none. @throws SceneFailed */
 export async function journalOf(w: World, server: DemoServer, host: string): Promise<JournalState | null> {
   if (w.hypervisor === 'simulated') return null;
-  const reading = await w.disks.journal(host, server.id);
+  const reading = await timed(w, 'journals', () => w.disks.journal(host, server.id));
   if (reading.kind === 'journal') return reading.state;
   lose(w, server.name);
   claim(w, `the journal of ${server.name}, read from its disk on ${host}, is whole`, false, reading.reason);

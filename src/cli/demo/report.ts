@@ -69,12 +69,17 @@ export interface SceneReport {
   readonly error: string | null;
 }
 
+/** Boots: of new servers. Guests: of servers that moved. Moves: sagas. Journals: reading them out of disks. */
+export type Waited = 'boots' | 'guests' | 'moves' | 'journals';
+
 export interface Report {
   verdict: 'ok' | 'failed';
   lastLine: string;
   hypervisor: 'qemu' | 'simulated';
   startedAt: string;
   durationMs: number;
+  /** Where the time went, ms of waiting by what was waited for; the rest is looking, setting up and deleting. */
+  readonly waited: Record<Waited, number>;
   scenes: SceneReport[];
   claims: ClaimReport[];
   moves: MoveReport[];

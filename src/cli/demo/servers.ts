@@ -7,7 +7,7 @@ import type { ServerView } from './cloud.ts';
 import { HOSTS, SMALL } from './plan.ts';
 import { seconds } from './printer.ts';
 import { TimedOut, until } from './wait.ts';
-import { claim, lose, SceneFailed, type World } from './world.ts';
+import { claim, lose, SceneFailed, timed, type World } from './world.ts';
 
 export interface DemoServer {
   readonly name: string;
@@ -77,7 +77,7 @@ export class Servers {
       }
     })();
     try {
-      const server = await boot.done;
+      const server = await timed(w, 'boots', () => boot.done);
       bar.done(`its guest works, ${seconds(boot.endedAt - boot.startedAt)} after it was asked for`);
       return server;
     } catch (error) {
@@ -146,16 +146,16 @@ export async function awaitGuest(w: World, server: DemoServer, where: string): P
   const began = systemClock.now();
   const bar = w.print.bar(`its guest boots in ${where}`, GUEST_USUAL_MS);
   try {
-    await until(
-      async () => {
-        bar.update(Math.min(systemClock.now() - began, GUEST_USUAL_MS * 0.95));
-        const run = w.watch.runsOf(server.id).at(-1);
-        if (!run || !w.watch.isRunning(server.id)) return null;
-        const lines = journalTimes(await w.cloud.console(server.id, 20)).filter((time) => time >= run.firstSeen);
-        return lines.length >= 3 ? true : null;
-      },
-      { what: `the guest of ${server.name} to write`, limitMs: GUEST_LIMIT_MS, everyMs: 250, signal: w.signal },
-    );
+    const writes = async (): Promise<true | null> => {
+      bar.update(Math.min(systemClock.now() - began, GUEST_USUAL_MS * 0.95));
+      const run = w.watch.runsOf(server.id).at(-1);
+      if (!run || !w.watch.isRunning(server.id)) return null;
+      const lines = journalTimes(await w.cloud.console(server.id, 20)).filter((time) => time >= run.firstSeen);
+      return lines.length >= 3 ? true : null;
+    };
+    const what = `the guest of ${server.name} to write`;
+    const options = { what, limitMs: GUEST_LIMIT_MS, everyMs: 250, signal: w.signal };
+    await timed(w, 'guests', () => until(writes, options));
     bar.done(`writes its journal after ${seconds(systemClock.now() - began)}`);
   } catch (error) {
     bar.done('it does not write');

@@ -4,7 +4,7 @@ import type { ControlPlane } from './control-plane.ts';
 import type { Disks } from './disks.ts';
 import type { Hypervisors } from './hypervisors.ts';
 import type { Printer } from './printer.ts';
-import type { Report } from './report.ts';
+import type { Report, Waited } from './report.ts';
 import type { Servers } from './servers.ts';
 import type { Watch } from './watch.ts';
 
@@ -50,4 +50,14 @@ export function must(w: World, text: string, held: boolean, detail: string | nul
 
 export function lose(w: World, server: string): void {
   if (!w.report.lost.includes(server)) w.report.lost.push(server);
+}
+
+/** Does the work and writes down how long it took, as a part of where the demo's time went. */
+export async function timed<T>(w: World, what: Waited, work: () => Promise<T>): Promise<T> {
+  const began = performance.now();
+  try {
+    return await work();
+  } finally {
+    w.report.waited[what] += Math.round(performance.now() - began);
+  }
 }

@@ -77,6 +77,20 @@ export function rolesFrom(config: IdentityConfig): Role[] {
   return [...names].map((name) => ({ id: derivedId('role', name), name }));
 }
 
+/** The users with their roles. @throws Error with a sentence for the operator */
+export async function accountsFrom(config: IdentityConfig, projects: readonly Project[]): Promise<Account[]> {
+  const accounts = await Promise.all(config.users.map((each) => accountFrom(each, projects)));
+  unique(
+    'user name',
+    accounts.map((each) => each.user.name),
+  );
+  unique(
+    'user id',
+    accounts.map((each) => each.user.id),
+  );
+  return accounts;
+}
+
 async function accountFrom(user: IdentityConfig['users'][number], projects: readonly Project[]): Promise<Account> {
   const idOf = (projectName: string): string => {
     const project = projects.find((each) => each.name === projectName);

@@ -1,0 +1,41 @@
+// Request bodies: JSON of limited size, parsed; uploads, left as streams to their handlers. Nothing else is read.
+import type { FastifyInstance, FastifyRequest } from 'fastify';
+import { ApiError } from './errors.ts';
+import type { Route } from './route.ts';
+
+/** Most bytes of a JSON body. */
+export const JSON_BODY_LIMIT = 1024 * 1024;
+
+export function parseBodies(app: FastifyInstance): void {
+  app.removeAllContentTypeParsers();
+  const parseJson = app.getDefaultJsonParser('error', 'error');
+  app.addContentTypeParser(
+    /^application\/([\w.-]+[+-])?json(-patch)?(;|\s|$)/,
+    { parseAs: 'string' },
+    (request, text, done) => {
+      if (text === '') done(null, undefined);
+      else parseJson(request, text as string, (error, value) => done(error && malformed(), value));
+    },
+  );
+  // Uploads: the handler reads the stream.
+  app.addContentTypeParser('application/octet-stream', (_request, stream, done) => done(null, stream));
+}
+
+const malformed = (): Error => new ApiError(400, 'Malformed request body');
+
+/** @throws ApiError 415 when the route does not take what is sent; looked at before anything is read */
+export function checkContentType(route: Route, request: FastifyRequest): void {
+  const type = request.headers['content-type']?.split(';', 1)[0]?.trim().toLowerCase();
+  const sendsBody =
+    request.headers['transfer-encoding'] !== undefined || Number(request.headers['content-length'] ?? 0) > 0;
+  if (!sendsBody) return;
+  if (!route.body && !route.rawBody) {
+    // A body that nobody asked for is not read; some clients send an empty JSON object with every request.
+    if (type === undefined || type === 'application/json') return;
+    throw new ApiError(415, `This resource takes no body of type ${type.slice(0, 80)}.`);
+  }
+  const taken = route.contentTypes ?? ['application/json'];
+  if (type === undefined || !taken.includes(type)) {
+    throw new ApiError(415, `Unsupported Content-Type. This resource takes ${taken.join(' or ')}.`);
+  }
+}

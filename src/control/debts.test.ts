@@ -1,0 +1,118 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { Host, Job, Reply } from '../host/contract.ts';
+import { openDebts, owe, payDebts } from './debts.ts';
+import { updateService } from './hosts.ts';
+import { addHost, type TestPlatform, withPlatform } from './test-support.ts';
+
+const DONE: Job = { state: 'done', doneBytes: 0, totalBytes: 0 };
+const debt = (host: string, serverId = 's1', generation = 5) => ({
+  ...{ host, serverId, generation, sagaId: 'g', reason: 'target of a move' },
+});
+
+/** A host that answers every destroy so; the calls it got. */
+function answering(p: TestPlatform, name: string, reply: () => Reply<Job>): string[] {
+  const calls: string[] = [];
+  const destroy: Host['destroy'] = async (serverId, { generation }) => {
+    calls.push(`${serverId} ${generation}`);
+    return reply();
+  };
+  p.fakes.set(name, { destroy });
+  return calls;
+}
+const later = (p: TestPlatform) => p.clock.pass(11_000);
+
+test('a debt is one row per host and server, at the newest generation', () =>
+  withPlatform(async (p) => {
+    await owe(p, debt('h1', 's1', 5));
+    await owe(p, debt('h1', 's1', 9));
+    // A conductor that was overtaken comes too late to make the debt older again.
+    await owe(p, debt('h1', 's1', 7));
+    await owe(p, debt('h1', 's2', 1));
+    assert.deepEqual(
+      (await openDebts(p)).map((each) => [each.serverId, each.generation]),
+      [
+        ['s1', 9],
+        ['s2', 1],
+      ],
+    );
+  }));
+
+for (const [what, reply] of [
+  ['has destroyed the guest', { kind: 'ok', value: DONE }],
+  ['knows of no such guest', { kind: 'absent' }],
+  ['has seen a newer generation: the server has lawfully come back', { kind: 'fenced', generation: 6 }],
+] as const) {
+  test(`a debt is paid when the host ${what}`, () =>
+    withPlatform(async (p, { c1 }) => {
+      await addHost(p, c1, 'h1');
+      const calls = answering(p, 'h1', () => reply);
+      await owe(p, debt('h1'));
+      assert.equal(await payDebts(p), 0, 'it is not due yet');
+      await later(p);
+      assert.equal(await payDebts(p), 1);
+      assert.deepEqual(calls, ['s1 5']);
+      assert.deepEqual(await openDebts(p), []);
+      assert.equal(await payDebts(p), 0);
+    }));
+}
+
+for (const [what, reply] of [
+  ['is still at it', { kind: 'ok', value: { ...DONE, state: 'pending' } }],
+  ['failed', { kind: 'ok', value: { ...DONE, state: 'failed', reason: 'busy' } }],
+  ['refuses', { kind: 'refused', reason: 'no' }],
+  ['does not answer', { kind: 'unreachable', reason: 'no' }],
+] as const) {
+  test(`a debt stays open and is tried again when the host ${what}`, () =>
+    withPlatform(async (p, { c1 }) => {
+      await addHost(p, c1, 'h1');
+      let now: Reply<Job> = reply;
+      const calls = answering(p, 'h1', () => now);
+      await owe(p, debt('h1'));
+      await later(p);
+      assert.equal(await payDebts(p), 0);
+      assert.equal(await payDebts(p), 0, 'not again at once');
+      const [open] = await openDebts(p);
+      assert.equal(open?.attempts, 1);
+      await later(p);
+      now = { kind: 'ok', value: DONE };
+      assert.equal(await payDebts(p), 1);
+      assert.equal(calls.length, 2);
+    }));
+}
+
+test('a host that counts as down is not asked, and holds up nobody else’s debts', () =>
+  withPlatform(
+    async (p, { c1 }) => {
+      await addHost(p, c1, 'down');
+      await addHost(p, c1, 'h1');
+      await updateService(p, 'down', { forcedDown: true });
+      const asked = answering(p, 'down', () => ({ kind: 'unreachable', reason: '' }));
+      answering(p, 'h1', () => ({ kind: 'ok', value: DONE }));
+      // More than a page of them, all older.
+      for (let n = 0; n < 120; n += 1) await owe(p, debt('down', `s${n}`));
+      await later(p);
+      await owe(p, debt('h1', 'mine'));
+      await later(p);
+      let paid = 0;
+      for (let round = 0; round < 3; round += 1) paid += await payDebts(p);
+      assert.equal(paid, 1);
+      assert.deepEqual(asked, []);
+      await updateService(p, 'down', { forcedDown: false });
+      await later(p);
+      const back = answering(p, 'down', () => ({ kind: 'ok', value: DONE }));
+      assert.equal((await payDebts(p)) + (await payDebts(p)), 120);
+      assert.equal(back.length, 120);
+    },
+    { hostDownSeconds: 3600 },
+  ));
+
+test('a host that falls silent is asked once in a round', () =>
+  withPlatform(async (p, { c1 }) => {
+    await addHost(p, c1, 'h1');
+    const calls = answering(p, 'h1', () => ({ kind: 'unreachable', reason: '' }));
+    for (let n = 0; n < 10; n += 1) await owe(p, debt('h1', `s${n}`));
+    await later(p);
+    assert.equal(await payDebts(p), 0);
+    assert.equal(calls.length, 1);
+  }));

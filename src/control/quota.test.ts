@@ -1,0 +1,39 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { DEFAULT_LIMITS } from '../model/quota.ts';
+import { claim, transfer } from './placement.ts';
+import { quotaOf, setQuota } from './quota.ts';
+import { addHost, addServer, withPlatform } from './test-support.ts';
+
+test('limits: the project’s own before the settings before Nova’s defaults', () =>
+  withPlatform(
+    async (p) => {
+      await setQuota(p, 'p1', { cores: 7 });
+      await setQuota(p, 'p1', { cores: 8, ram: -1 });
+      await setQuota(p, 'p1', {});
+      assert.deepEqual((await quotaOf(p, 'p1')).limits, { ...DEFAULT_LIMITS, cores: 8, ram: -1, instances: 3 });
+      assert.deepEqual((await quotaOf(p, 'p2')).limits, { ...DEFAULT_LIMITS, cores: 5, instances: 3 });
+    },
+    { quota: { cores: 5, instances: 3 } },
+  ));
+
+test('every server counts once, by the larger of what it and its move hold; deleted ones and other projects’ do not', () =>
+  withPlatform(async (p, { c1 }) => {
+    const host = await addHost(p, c1, 'h1', 64);
+    const moving = await addServer(p, c1);
+    const other = await addServer(p, c1, { projectId: 'p2' });
+    await addServer(p, c1, { deletedAt: 5 });
+    await addServer(p, c1, { host: null, vmState: 'error' });
+    const of = (id: string, serverId: string, projectId: string, type: 'server' | 'migration' = 'server') => ({
+      ...{ id, type, serverId, projectId, userId: 'u1' },
+    });
+    await p.stores.global.transaction().execute(async (trx) => {
+      await claim(trx, of(moving.id, moving.id, 'p1'), host, { VCPU: 2, MEMORY_MB: 4096 });
+      await transfer(trx, of(moving.id, moving.id, 'p1'), of('move', moving.id, 'p1', 'migration'));
+      await claim(trx, of(moving.id, moving.id, 'p1'), host, { VCPU: 6, MEMORY_MB: 1024 });
+      await claim(trx, of(other.id, other.id, 'p2'), host, { VCPU: 1, MEMORY_MB: 10 });
+    });
+    assert.deepEqual((await quotaOf(p, 'p1')).used, { instances: 2, cores: 6, ram: 4096 });
+    assert.deepEqual((await quotaOf(p, 'p2')).used, { instances: 1, cores: 1, ram: 10 });
+    assert.deepEqual((await quotaOf(p, 'p3')).used, { instances: 0, cores: 0, ram: 0 });
+  }));

@@ -1,0 +1,109 @@
+// What the tests of this floor share: a platform over stores in memory and a virtual clock, with hosts that are rows only.
+import assert from 'node:assert/strict';
+import { pino } from 'pino';
+import type { Host } from '../host/contract.ts';
+import { newId } from '../lib/ids.ts';
+import { VirtualClock } from '../lib/virtual-clock.ts';
+import { type Flavor, POWER_STATE, type Server } from '../model/types.ts';
+import { DEFAULT_MULTIPLIERS } from '../model/weighers.ts';
+import { openStores } from '../store/stores.ts';
+import { ensureCell, registerHost } from './hosts.ts';
+import type { Platform, Settings } from './platform.ts';
+import { rowOf } from './records.ts';
+
+export const TEST_SETTINGS: Settings = {
+  region: 'RegionOne',
+  publicUrl: 'http://api',
+  hostFacingUrl: 'http://api',
+  imageDirectory: '/nonexistent',
+  maxImageBytes: 2 ** 30,
+  defaultZone: 'nova',
+  resizeConfirmWindowSeconds: 0,
+  shutdownTimeoutSeconds: 60,
+  hostDownSeconds: 30,
+  heartbeatSeconds: 5,
+  inventory: {
+    cpuAllocationRatio: 1,
+    ramAllocationRatio: 1,
+    diskAllocationRatio: 1,
+    reservedHostCpus: 0,
+    reservedHostMemoryMb: 0,
+    reservedHostDiskGb: 0,
+  },
+  weights: DEFAULT_MULTIPLIERS,
+  quota: {},
+};
+
+export interface TestPlatform extends Platform {
+  readonly clock: VirtualClock;
+  /** What p.host(name) answers; a host without an entry must not be called. */
+  readonly fakes: Map<string, Partial<Host>>;
+}
+
+/** Runs `body` with a platform of two cells, c1 and c2, without hosts. */
+export async function withPlatform(
+  body: (p: TestPlatform, cells: { readonly c1: string; readonly c2: string }) => Promise<void>,
+  settings: Partial<Settings> = {},
+): Promise<void> {
+  const stores = await openStores(':memory:');
+  const fakes = new Map<string, Partial<Host>>();
+  const p: TestPlatform = {
+    clock: new VirtualClock(),
+    log: pino({ level: 'silent' }),
+    stores,
+    settings: { ...TEST_SETTINGS, ...settings },
+    fakes,
+    host: async (name) => {
+      const fake = fakes.get(name);
+      assert(fake, `host ${name} was called`);
+      return fake as Host;
+    },
+    nudge: () => undefined,
+  };
+  try {
+    await body(p, { c1: await ensureCell(p, 'c1'), c2: await ensureCell(p, 'c2') });
+  } finally {
+    await stores.close();
+  }
+}
+
+/** A host that is up, with 8 vCPUs, 8 GiB of memory and 100 GiB of disk. Returns its id, which is its provider's too. */
+export async function addHost(p: Platform, cellId: string, name: string, vcpus = 8): Promise<string> {
+  await registerHost(p, {
+    ...{ name, cellId, url: `http://${name}` },
+    description: {
+      ...{ name, hypervisorType: 'simulated', hypervisorVersion: 1_000_000, accelerator: 'none' },
+      ...{ architecture: 'x86_64', vcpus, memoryMb: 8192, diskGb: 100 },
+    },
+  });
+  const row = await p.stores.global.selectFrom('hosts').select('id').where('name', '=', name).executeTakeFirstOrThrow();
+  return row.id;
+}
+
+export const FLAVOR: Flavor = {
+  ...{ flavorId: 'f1', name: 'f1', vcpus: 2, memoryMb: 1024, rootGb: 10, ephemeralGb: 0, swapMb: 0, extraSpecs: {} },
+};
+
+export const serverLike = (change: Partial<Server> = {}): Server => ({
+  ...{ id: newId(), name: 'one', hostname: 'one', description: null, projectId: 'p1', userId: 'u1' },
+  ...{ image: { id: newId(), minDiskGb: 0, minRamMb: 0, properties: {} }, flavor: FLAVOR, oldFlavor: null },
+  ...{ vmState: 'active', taskState: null, oldVmState: null, powerState: POWER_STATE.RUNNING, progress: 0 },
+  ...{ sagaId: null, host: 'h1', zone: 'nova', requestedZone: null, keyName: null, metadata: {}, tags: [] },
+  ...{ locked: false, lockedReason: null, diskConfig: 'AUTO', reservationId: 'r-1', fault: null },
+  ...{ createdAt: 1, updatedAt: 1, launchedAt: 1, deletedAt: null },
+  ...change,
+});
+
+/** Writes the server's home and record. */
+export async function addServer(p: Platform, cellId: string, change: Partial<Server> = {}): Promise<Server> {
+  const server = serverLike(change);
+  await p.stores.global
+    .insertInto('server_mappings')
+    .values({
+      ...{ server_id: server.id, cell_id: cellId, project_id: server.projectId, user_id: server.userId },
+      ...{ generation: 1, delete_requested_at: null, deleted_at: server.deletedAt, created_at: server.createdAt },
+    })
+    .execute();
+  await (await p.stores.cell(cellId)).insertInto('servers').values(rowOf(server)).execute();
+  return server;
+}
