@@ -9,7 +9,7 @@ import pino, { type Logger } from 'pino';
 import { buildApp } from '../api/http/app.ts';
 import { allRoutes } from '../api/routes.ts';
 import { ensureCell, registerHost } from '../control/hosts.ts';
-import { createIdentity, type Identity } from '../control/identity.ts';
+import { createIdentity, type Identity, type IdentityConfig } from '../control/identity.ts';
 import { forgetUploads } from '../control/images/collect.ts';
 import { ensureSharedNetwork } from '../control/network/records.ts';
 import type { Platform } from '../control/platform.ts';
@@ -30,6 +30,8 @@ export interface System {
   readonly platform: Platform;
   readonly identity: Identity;
   readonly secrets: Secrets;
+  /** The first user that is an administrator somewhere; null: there is none. */
+  readonly administrator: Administrator | null;
   readonly fleet: Fleet;
   readonly metrics: SystemMetrics;
   /** Where the API is reached, without a trailing slash. */
@@ -37,6 +39,15 @@ export interface System {
   readonly stores: Stores;
   /** `guestsWithinSeconds`: turn the guests off too; null: leave agents and guests running. */
   stop(options: { readonly guestsWithinSeconds: number | null }): Promise<void>;
+}
+
+export interface Administrator {
+  readonly user: string;
+  readonly userId: string;
+  readonly project: string;
+  readonly projectId: string;
+  /** Null: only its hash is known. */
+  readonly password: string | null;
 }
 
 export interface ComposeOptions {
@@ -58,7 +69,8 @@ export async function composeSystem(deployment: Deployment, options: ComposeOpti
   prepareDirectories(deployment);
   const secrets = await openSecrets(deployment.dataDirectory, deployment.adminPassword);
   const stores = await openStores(options.memoryDatabases ? ':memory:' : deployment.dataDirectory);
-  const identity = await createIdentity(withAdminPassword(deployment, secrets.adminPassword), secrets.tokenKey, clock);
+  const configured = withAdminPassword(deployment, secrets.adminPassword);
+  const identity = await createIdentity(configured, secrets.tokenKey, clock);
   const moved = new Map<string, HostPlan>();
   const fleet = await startFleet({
     deployment,
@@ -117,6 +129,7 @@ export async function composeSystem(deployment: Deployment, options: ComposeOpti
     platform,
     identity,
     secrets,
+    administrator: administratorOf(configured, identity),
     fleet,
     metrics,
     url: settings.publicUrl,
@@ -148,7 +161,7 @@ export const fileLogger = (deployment: Deployment): Logger => {
   return pino({ level: deployment.logLevel }, pino.destination({ dest: file, sync: true, mode: 0o600 }));
 };
 
-const withAdminPassword = ({ identity }: Deployment, password: string) => ({
+const withAdminPassword = ({ identity }: Deployment, password: string): IdentityConfig => ({
   ...identity,
   users: identity.users.map((user) =>
     user.name === 'admin' && user.password === undefined && user.passwordHash === undefined
@@ -156,6 +169,18 @@ const withAdminPassword = ({ identity }: Deployment, password: string) => ({
       : user,
   ),
 });
+
+function administratorOf(config: IdentityConfig, identity: Identity): Administrator | null {
+  for (const { name, password, roles } of config.users) {
+    const project = Object.keys(roles).find((each) => roles[each]?.includes('admin'));
+    const userId = identity.users.find((each) => each.name === name)?.id;
+    const projectId = identity.projects.find((each) => each.name === project)?.id;
+    if (project !== undefined && userId !== undefined && projectId !== undefined) {
+      return { user: name, userId, project, projectId, password: password ?? null };
+    }
+  }
+  return null;
+}
 
 async function registerHosts(
   p: Platform,

@@ -168,7 +168,7 @@ export function parseConfig(text: string, file: string): ConfigFile {
   const document = parseDocument(text, { lineCounter: lines, uniqueKeys: true, merge: false });
   const [broken] = document.errors;
   if (broken) throw new ConfigError(`${file}:${lines.linePos(broken.pos[0]).line}: ${broken.message.split('\n')[0]}`);
-  const value: unknown = valueOf(document, file) ?? {};
+  const value: unknown = plainValue(document, file) ?? {};
   if (Value.Check(ConfigFile, value)) return value;
 
   const lineOf = (path: readonly string[]): number => {
@@ -193,7 +193,7 @@ export function parseConfig(text: string, file: string): ConfigFile {
 }
 
 /** Aliases are refused: nothing here repeats enough to need them, and a few of them can stand for gigabytes. */
-function valueOf(document: Document, file: string): unknown {
+function plainValue(document: Document, file: string): unknown {
   try {
     return document.toJS({ maxAliasCount: 0 });
   } catch (error) {

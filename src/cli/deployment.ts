@@ -159,7 +159,7 @@ function cellsOf(file: ConfigFile, flags: Flags): readonly CellConfig[] {
   }));
 }
 
-/** Without any in the file: an administrator and an ordinary user, in a project each. */
+/** Without users in the file: an administrator. */
 function identityOf(file: ConfigFile): IdentityConfig {
   const tokenLifetimeSeconds = file.identity?.token_lifetime_seconds ?? 3600;
   const projects = file.identity?.projects ?? [{ name: 'admin' }, { name: 'demo' }];

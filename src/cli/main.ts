@@ -50,6 +50,11 @@ async function deploymentOf(options: DeploymentOptions): Promise<Deployment> {
   return planDeployment(file, options);
 }
 
+// Whoever read our output has gone (`crosscell up | head`): that is no reason to leave guests and sagas alone.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error;
+});
+
 const program = new Command('crosscell')
   .description('Runs virtual machines in many cells behind one OpenStack-compatible API, and moves them between cells.')
   .showHelpAfterError()

@@ -1,9 +1,13 @@
 // `crosscell up`: the whole system in one command, until Ctrl-C.
-import { existsSync, mkdirSync } from 'node:fs';
+import { createReadStream, existsSync, mkdirSync } from 'node:fs';
+import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { createImage } from '../control/images/records.ts';
+import { uploadImage } from '../control/images/upload.ts';
 import { lockDirectory } from '../host/lock.ts';
 import { writeFileAtomically } from '../host/records.ts';
-import { ApiClient } from './client.ts';
+import { newRequestId } from '../lib/ids.ts';
+import type { Actor } from '../model/types.ts';
 import { composeSystem, fileLogger, type System } from './compose.ts';
 import type { Deployment } from './deployment.ts';
 import { ensureGuestImage, GUEST_IMAGE } from './guest-image.ts';
@@ -47,32 +51,38 @@ const signalled = (signals: readonly NodeJS.Signals[]): Promise<void> =>
     for (const signal of signals) process.once(signal, () => resolve());
   });
 
-/** Uploads the guest image at the first start, if it can be had on this machine. */
-async function offerImage(system: System, say: (line: string) => void): Promise<void> {
-  const api = new ApiClient({
-    url: system.url,
-    user: 'admin',
-    password: system.secrets.adminPassword,
-    project: 'admin',
-  });
-  await api.login();
-  const { images } = await api.call<{ images: { id: string }[] }>('GET', `/image/v2/images?name=${GUEST_IMAGE}`);
-  if (images.length > 0) return;
+/** Stores the guest image at the first start, if it can be had on this machine. */
+async function offerImage({ platform, administrator }: System, say: (line: string) => void): Promise<void> {
+  const known = await platform.stores.global
+    .selectFrom('images')
+    .select('id')
+    .where('name', '=', GUEST_IMAGE)
+    .where('status', '<>', 'deleted')
+    .executeTakeFirst();
+  if (known) return;
   const file = await ensureGuestImage(say);
   if (file === null) return;
-  const created = await api.call<{ id: string }>('POST', '/image/v2/images', {
-    name: GUEST_IMAGE,
-    disk_format: 'qcow2',
-    container_format: 'bare',
-    visibility: 'public',
+  const actor: Actor = {
+    userId: administrator?.userId ?? '',
+    projectId: administrator?.projectId ?? 'crosscell',
+    roles: ['admin'],
+    requestId: newRequestId(),
+  };
+  const created = await createImage(platform, actor, {
+    ...{ name: GUEST_IMAGE, diskFormat: 'qcow2', containerFormat: 'bare', visibility: 'public' },
+    ...{ minDiskGb: 0, minRamMb: 0, protected: false, hidden: false, properties: {}, tags: [] },
   });
-  await api.upload(created.id, file);
+  if (created.kind === 'refused') throw new Error(`the guest image: ${created.refusal.message}`);
+  const upload = { stream: createReadStream(file), declaredBytes: (await stat(file)).size };
+  const refusal = await uploadImage(platform, actor, created.image.id, upload);
+  if (refusal) throw new Error(`the guest image: ${refusal.message}`);
 }
 
-/** A clouds.yaml for OpenStack's clients, in the data directory. */
+/** A clouds.yaml for OpenStack's clients, in the data directory: for the first administrator that there is. */
 async function writeClouds(deployment: Deployment, system: System): Promise<string> {
   const file = join(deployment.dataDirectory, 'clouds.yaml');
   const quoted = JSON.stringify;
+  const password = system.administrator?.password ?? null;
   const text = [
     'clouds:',
     '  crosscell:',
@@ -80,9 +90,9 @@ async function writeClouds(deployment: Deployment, system: System): Promise<stri
     '    identity_api_version: 3',
     '    auth:',
     `      auth_url: ${quoted(`${system.url}/identity/v3`)}`,
-    '      username: admin',
-    `      password: ${quoted(system.secrets.adminPassword)}`,
-    '      project_name: admin',
+    `      username: ${quoted(system.administrator?.user ?? '')}`,
+    ...(password === null ? ['      # password: as you have set it'] : [`      password: ${quoted(password)}`]),
+    `      project_name: ${quoted(system.administrator?.project ?? '')}`,
     '      user_domain_name: Default',
     '      project_domain_name: Default',
     '',

@@ -70,7 +70,7 @@ export async function owe(
       })
       .execute();
   });
-  p.log.warn({ host: debt.host, server: debt.serverId, saga: debt.sagaId }, `owed: ${debt.reason}`);
+  p.log.warn({ host: debt.host, serverId: debt.serverId, sagaId: debt.sagaId }, `owed: ${debt.reason}`);
 }
 
 /** Open debts, oldest first. */
@@ -129,7 +129,7 @@ export async function payDebts(p: Platform): Promise<number> {
       .execute();
     if (settled) {
       paid += 1;
-      p.log.info({ host: debt.host, server: debt.serverId }, 'debt paid');
+      p.log.info({ host: debt.host, serverId: debt.serverId }, 'debt paid');
     }
   }
   return paid;

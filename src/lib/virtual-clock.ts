@@ -1,6 +1,6 @@
 // Time that passes only when nothing else happens: for tests and simulations, where an hour of waiting takes no time and
 // its order is always the same.
-import { setImmediate } from 'node:timers/promises';
+import { setImmediate, setTimeout } from 'node:timers/promises';
 import type { Clock } from './clock.ts';
 
 interface Timer {
@@ -8,8 +8,10 @@ interface Timer {
   readonly wake: () => void;
 }
 
-/** Turns of the event loop in which `drive` waits for real I/O (files) before it gives up. */
-const PATIENCE = 20_000;
+/** Turns of the event loop without a sleeper after which `drive` takes it that real I/O (files) is under way. */
+const BUSY_TURNS = 100;
+/** How often it then looks again, a real millisecond apart, before it gives up. */
+const PATIENCE = 30_000;
 
 export class VirtualClock implements Clock {
   #now: number;
@@ -58,10 +60,13 @@ export class VirtualClock implements Clock {
       settled = true;
     };
     work.then(mark, mark);
-    for (let turn = 0; turn < PATIENCE; turn += 1) {
-      await setImmediate();
+    for (let idle = 0; idle < PATIENCE; ) {
+      await (idle < BUSY_TURNS ? setImmediate() : setTimeout(1));
       if (settled) return work;
-      if (this.#timers.length > 0) this.#wakeFirst();
+      if (this.#timers.length > 0) {
+        this.#wakeFirst();
+        idle = 0;
+      } else idle += 1;
     }
     throw new Error('the work waits for something that is not time');
   }

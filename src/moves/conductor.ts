@@ -58,9 +58,9 @@ export function moveEffects(p: Platform): Effects {
     async ended(row) {
       p.log.info(
         {
-          saga: row.id,
-          server: row.key,
-          request: row.requestId,
+          sagaId: row.id,
+          serverId: row.key,
+          requestId: row.requestId,
           move: row.definition,
           status: row.status,
           reason: row.reason,
@@ -71,7 +71,10 @@ export function moveEffects(p: Platform): Effects {
     },
 
     unexpected(row, what, error) {
-      p.log.error({ err: error, ...(row ? { saga: row.id, server: row.key } : {}) }, `${what}: ${messageOf(error)}`);
+      p.log.error(
+        { err: error, ...(row ? { sagaId: row.id, serverId: row.key } : {}) },
+        `${what}: ${messageOf(error)}`,
+      );
     },
   };
 }

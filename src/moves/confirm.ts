@@ -118,10 +118,10 @@ export async function confirmOverdue(p: Platform): Promise<void> {
   for (const migration of await dueConfirmations(p, BATCH)) {
     const refusal = await confirmResize(p, systemActor(migration), migration.serverId);
     if (refusal === null) {
-      p.log.info({ server: migration.serverId }, 'resize confirmed: its window is over');
+      p.log.info({ serverId: migration.serverId }, 'resize confirmed: its window is over');
       continue;
     }
-    p.log.warn({ server: migration.serverId, refusal }, 'a resize could not be confirmed by itself');
+    p.log.warn({ serverId: migration.serverId, refusal }, 'a resize could not be confirmed by itself');
     await p.stores.global
       .updateTable('migrations')
       .set({ confirm_at: p.clock.now() + AGAIN_MS })

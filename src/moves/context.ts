@@ -13,7 +13,7 @@ export const contextOf = (p: Platform, row: Row): StepContext<State> => ({
   s: row.state,
   generation: row.fence,
   serverId: row.key,
-  log: p.log.child({ saga: row.id, server: row.key, request: row.requestId }),
+  log: p.log.child({ sagaId: row.id, serverId: row.key, requestId: row.requestId }),
   host: (name) => p.host(name, { requestId: row.requestId, sagaId: row.id }),
 });
 
@@ -25,7 +25,10 @@ export async function outcomeOf(p: Platform, row: Row, effect: () => Promise<Out
     if (error instanceof Fenced) return { kind: 'fenced' };
     const reason = messageOf(error);
     if (error instanceof CellDown) return { kind: 'failed', reason, final: false };
-    p.log.error({ err: error, saga: row.id, server: row.key, request: row.requestId }, 'unexpected error in a step');
+    p.log.error(
+      { err: error, sagaId: row.id, serverId: row.key, requestId: row.requestId },
+      'unexpected error in a step',
+    );
     return { kind: 'failed', reason, final: false };
   }
 }

@@ -296,7 +296,7 @@ async function place(p: Platform, actor: Actor, request: CreateRequest, server: 
   invariant(start && saga, 'a chosen host comes with a saga');
   const refusal = await takeFirstStep(p, start, saga, 'create');
   // A record that could not be written now is written, or given up, by a conductor: the server exists either way.
-  if (refusal) p.log.warn({ server: server.id, refusal }, 'the record of a new server is not written yet');
+  if (refusal) p.log.warn({ serverId: server.id, refusal }, 'the record of a new server is not written yet');
   return { kind: 'created', serverId: server.id, reservationId: server.reservationId };
 }
 
@@ -381,6 +381,6 @@ async function writeInError(
       .execute();
   });
   await p.stores.global.transaction().execute((trx) => insertHome(trx, actor, server, cell.id));
-  p.log.info({ server: server.id, request: actor.requestId, zone: request.zone }, reason);
+  p.log.info({ serverId: server.id, requestId: actor.requestId, zone: request.zone }, reason);
   return { kind: 'created', serverId: server.id, reservationId: server.reservationId };
 }

@@ -193,6 +193,6 @@ export async function startRequestedDeletes(p: Platform, serverId?: string): Pro
       requestId: newRequestId(),
     };
     const refusal = await startDelete(p, actor, row.server_id);
-    if (refusal) p.log.warn({ server: row.server_id, refusal }, 'a requested delete could not start yet');
+    if (refusal) p.log.warn({ serverId: row.server_id, refusal }, 'a requested delete could not start yet');
   }
 }

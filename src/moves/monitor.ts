@@ -128,7 +128,7 @@ async function isOff(p: Platform, server: Server, host: KnownHost): Promise<bool
   // A record that is not the server's home says nothing.
   if (found.kind !== 'found' || found.cellId !== host.cell_id) return false;
   const reply = await (await p.host(host.name)).guest(server.id);
-  if (reply.kind === 'absent') p.log.error({ server: server.id, host: host.name }, 'the guest is not on its host');
+  if (reply.kind === 'absent') p.log.error({ serverId: server.id, host: host.name }, 'the guest is not on its host');
   return reply.kind === 'ok' && reply.value.power === 'off';
 }
 
@@ -149,5 +149,5 @@ async function recordOff(p: Platform, server: Server, cell: Kysely<CellTables>):
     .where('vm_state', '=', server.vmState)
     .where('updated_at', '=', server.updatedAt)
     .executeTakeFirst();
-  if (numUpdatedRows === 1n) p.log.info({ server: server.id, host: server.host }, 'the guest turned itself off');
+  if (numUpdatedRows === 1n) p.log.info({ serverId: server.id, host: server.host }, 'the guest turned itself off');
 }

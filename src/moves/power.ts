@@ -154,5 +154,5 @@ export async function resumeServer(p: Platform, server: Server, cellId: string, 
     wasOn: false,
   };
   const refusal = await startMove(p, { move: RESUME, serverId: server.id, actor, state }, 'start');
-  if (refusal) p.log.info({ server: server.id, refusal }, 'a guest that was found off is not resumed now');
+  if (refusal) p.log.info({ serverId: server.id, refusal }, 'a guest that was found off is not resumed now');
 }

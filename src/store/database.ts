@@ -3,6 +3,7 @@
 // One connection per database and process. Kysely serialises everything on it, so a transaction excludes every other
 // statement of this process; other processes are kept out by BEGIN IMMEDIATE and wait at most BUSY_TIMEOUT_MS.
 // Every statement that a connection executes is counted (`statements`), BEGIN and COMMIT included.
+import { closeSync, openSync } from 'node:fs';
 import { DatabaseSync, type StatementSync } from 'node:sqlite';
 import {
   CompiledQuery,
@@ -35,6 +36,8 @@ export async function openSqlite<Tables>(
   path: string,
   migrations: readonly SchemaMigration[],
 ): Promise<OpenDatabase<Tables>> {
+  // Made before SQLite does, for the owner alone; SQLite gives its other files the mode of this one.
+  if (path !== ':memory:') closeSync(openSync(path, 'a', 0o600));
   const sqlite = new DatabaseSync(path, { timeout: BUSY_TIMEOUT_MS });
   sqlite.exec('pragma journal_mode = wal; pragma synchronous = full; pragma foreign_keys = on;');
   migrate(sqlite, migrations);

@@ -72,7 +72,7 @@ export const RECORD_AT_REST: Invariant = {
       return wrong.map((text) => ({
         what: `server ${server.id} ${text}`,
         cause: 'a step of a move did not write what it should, or the record was changed by hand',
-        repair: `compare the record with the server's sagas (crosscell/v1/moves?server=${server.id}) and set it right, or delete the server`,
+        repair: `compare the record with the server's sagas (crosscell/v1/moves?server_id=${server.id}) and set it right, or delete the server`,
       }));
     });
     return { breaches, unknown: silentCells(s) };

@@ -11,7 +11,7 @@ export const TASK_HAS_SAGA: Invariant = {
     const byServer = new Map(s.sagas.map((saga) => [saga.serverId, saga]));
     const breaches = [...homeRecords(s).values()].flatMap(({ server }): Breach[] => {
       const saga = byServer.get(server.id);
-      const repair = `look at crosscell/v1/moves?server=${server.id}; if nothing is under way, clear task_state and saga_id of its record`;
+      const repair = `look at crosscell/v1/moves?server_id=${server.id}; if nothing is under way, clear task_state and saga_id of its record`;
       if (!saga && !s.busy.has(server.id) && (server.sagaId !== null || server.taskState !== null)) {
         const held = [server.taskState && `task ${server.taskState}`, server.sagaId && `saga ${server.sagaId}`];
         return [
