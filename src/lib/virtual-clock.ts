@@ -10,6 +10,8 @@ interface Timer {
 
 /** Turns of the event loop without a sleeper after which `drive` takes it that real I/O (files) is under way. */
 const BUSY_TURNS = 100;
+/** Sleepers that one `drive` wakes at most: who polls for ever must not make it run for ever. */
+const MOST_WAKES = 200_000;
 /** How often it then looks again, a real millisecond apart, before it gives up. */
 const PATIENCE = 30_000;
 
@@ -60,15 +62,17 @@ export class VirtualClock implements Clock {
       settled = true;
     };
     work.then(mark, mark);
-    for (let idle = 0; idle < PATIENCE; ) {
+    let wakes = 0;
+    for (let idle = 0; idle < PATIENCE && wakes < MOST_WAKES; ) {
       await (idle < BUSY_TURNS ? setImmediate() : setTimeout(1));
       if (settled) return work;
       if (this.#timers.length > 0) {
         this.#wakeFirst();
+        wakes += 1;
         idle = 0;
       } else idle += 1;
     }
-    throw new Error('the work waits for something that is not time');
+    throw new Error('the work waits for something that does not come');
   }
 
   #wakeFirst(): void {

@@ -33,7 +33,7 @@ import { conductor, type Op } from '../../src/saga/conductor.ts';
 import type { Effects } from '../../src/saga/driver.ts';
 import type { Row } from '../../src/saga/types.ts';
 import { sagaOf, sqlSagaStore } from '../../src/store/sagas.ts';
-import { openStores } from '../../src/store/stores.ts';
+import { CellDown, openStores } from '../../src/store/stores.ts';
 
 export const FLAVORS = { small: 'small', medium: 'medium', big: 'big', plain: 'plain' } as const;
 export const LEASE_MS = 15_000;
@@ -112,6 +112,8 @@ export interface World {
   readonly p: Platform;
   readonly clock: VirtualClock;
   readonly hosts: ReadonlyMap<string, SimHost>;
+  /** Names of cells whose databases cannot be reached. */
+  readonly cellsDown: Set<string>;
   readonly user: Actor;
   readonly admin: Actor;
   readonly imageId: string;
@@ -125,10 +127,18 @@ export async function openWorld(settings: Partial<Settings> = {}): Promise<World
   const stores = await openStores(':memory:');
   const fabric = new SimulatedFabric();
   const hosts = new Map<string, SimHost>();
+  const cellsDown = new Set<string>();
+  const cellNames = new Map<string, string>();
   const p: Platform = {
     clock,
     log: silent,
-    stores,
+    stores: {
+      ...stores,
+      cell: async (cellId) => {
+        if (cellsDown.has(cellNames.get(cellId) ?? '')) throw new CellDown(cellId, 'as the test wants it');
+        return stores.cell(cellId);
+      },
+    },
     settings: { ...SETTINGS, imageDirectory: directory, ...settings },
     host: async (name) => {
       const host = hosts.get(name);
@@ -142,6 +152,7 @@ export async function openWorld(settings: Partial<Settings> = {}): Promise<World
     ['cell2', 'gold'],
   ] as const) {
     const cellId = await ensureCell(p, cell);
+    cellNames.set(cellId, cell);
     const aggregate = accepted(await createAggregate(p, metal, null)).aggregate.id;
     accepted(await setAggregateMetadata(p, aggregate, { metal }));
     for (const name of [`${cell}-a`, `${cell}-b`]) {
@@ -160,7 +171,7 @@ export async function openWorld(settings: Partial<Settings> = {}): Promise<World
   const imageId = await addImage(p);
   const { networkId } = await ensureSharedNetwork(stores.global, { cidr: '10.42.0.0/16', now: clock.now() });
   const world: World = {
-    ...{ p, clock, hosts, imageId, networkId },
+    ...{ p, clock, hosts, cellsDown, imageId, networkId },
     user: { userId: 'user-1', projectId: 'project-1', roles: ['member'], requestId: 'req-user' },
     admin: { userId: 'user-0', projectId: 'project-0', roles: ['admin'], requestId: 'req-admin' },
     async close() {
@@ -306,8 +317,15 @@ export const activeSagas = async (world: World): Promise<Row[]> =>
  * @param effects those of the first conductor; when it dies, its successors have `later`
  */
 export async function settle(world: World, effects?: Effects, later?: Effects): Promise<void> {
+  if (await work(world, PATIENCE_MS, effects, later)) return;
+  const left = (await activeSagas(world)).map((saga) => ({ ...saga, journal: saga.journal.slice(-3) }));
+  assert.fail(`no end: ${JSON.stringify(left, null, 1)}`);
+}
+
+/** The same, for at most this much virtual time. Returns whether everything has come to rest. */
+export async function work(world: World, ms: number, effects?: Effects, later?: Effects): Promise<boolean> {
   const { clock } = world;
-  const until = clock.now() + PATIENCE_MS;
+  const until = clock.now() + ms;
   let worker = new Worker(world, effects);
   for (;;) {
     let op: Op['op'];
@@ -318,14 +336,12 @@ export async function settle(world: World, effects?: Effects, later?: Effects): 
       worker = new Worker(world, later);
       continue;
     }
-    if (op !== 'idle') continue;
-    if (await isQuiet(world)) return;
-    if (clock.now() > until) {
-      const left = (await activeSagas(world)).map((saga) => ({ ...saga, journal: saga.journal.slice(-3) }));
-      assert.fail(`no end: ${JSON.stringify(left, null, 1)}`);
+    if (op === 'idle') {
+      if (await isQuiet(world)) return true;
+      await clock.pass(HEARTBEAT_MS);
+      await beat(world);
     }
-    await clock.pass(HEARTBEAT_MS);
-    await beat(world);
+    if (clock.now() > until) return false;
   }
 }
 

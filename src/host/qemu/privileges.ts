@@ -3,6 +3,7 @@
 // Theory of operation. An agent that is root runs every QEMU program as an unprivileged user, who owns the guests'
 // directories and reaches nothing else of the agent's state. That works only where this user may pass through all
 // directories above; where it may not, the programs run as the agent itself, which is logged, because it is weaker.
+// Not handled: guests are not kept apart from each other by users; the one user owns all of them.
 // What that user can write (a guest's directory) is hostile ground: files there are opened without following links.
 import { constants } from 'node:fs';
 import { type FileHandle, open, readFile, stat } from 'node:fs/promises';
