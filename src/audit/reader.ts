@@ -265,7 +265,7 @@ async function readDebts(db: Db): Promise<Snapshot['debts']> {
   const rows = await all('id', (after) =>
     db
       .selectFrom('debts')
-      .select(['id', 'host', 'server_id', 'reason', 'created_at'])
+      .select(['id', 'kind', 'host', 'server_id', 'reason', 'created_at'])
       .where('paid_at', 'is', null)
       .where('id', '>', after)
       .orderBy('id')
@@ -273,6 +273,7 @@ async function readDebts(db: Db): Promise<Snapshot['debts']> {
       .execute(),
   );
   return rows.map((row) => ({
+    kind: row.kind,
     host: row.host,
     serverId: row.server_id,
     reason: row.reason,

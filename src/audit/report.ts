@@ -15,7 +15,7 @@ export function renderReport(report: AuditReport): string {
     `${counts.servers} servers (${counts.busy} of them busy), ${counts.guests} guests on ${counts.hosts} hosts, ${counts.cells} cells`,
     '',
     ...invariants.flatMap((each) => linesOf(each, width)),
-    ...(owed.length > 0 ? ['', 'owed, until the host answers again:'] : []),
+    ...(owed.length > 0 ? ['', 'owed, until it can be reached again:'] : []),
     ...owed.map((debt) => `  ${debt.what}: ${debt.reason}, since ${new Date(debt.since).toISOString()}`),
     '',
     `audit: ${MARK[report.verdict]} (${invariants.length - broken - unknown} of ${invariants.length} invariants held, ${broken} broken, ${unknown} unknown)`,

@@ -90,6 +90,8 @@ export interface ImageView {
 }
 
 export interface DebtView {
+  readonly kind: string;
+  /** The host's name, or (drop-records) the cell's id. */
   readonly host: string;
   readonly serverId: string;
   readonly reason: string;

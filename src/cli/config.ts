@@ -96,7 +96,7 @@ export const ConfigFile = Type.Object(
     resize_confirm_window_seconds: Type.Optional(Amount),
     shutdown_timeout_seconds: Type.Optional(Type.Integer({ minimum: 0, maximum: 3600 })),
     heartbeat_seconds: Type.Optional(Type.Number({ minimum: 0.1, maximum: 3600 })),
-    host_down_seconds: Type.Optional(Type.Number({ minimum: 1, maximum: 86_400 })),
+    host_down_seconds: Type.Optional(Type.Number({ minimum: 3, maximum: 86_400 })),
     conductor: Type.Optional(
       Type.Object(
         {

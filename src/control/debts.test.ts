@@ -1,13 +1,17 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Host, Job, Reply } from '../host/contract.ts';
+import type { Server } from '../model/types.ts';
+import { CellDown } from '../store/stores.ts';
 import { openDebts, owe, payDebts } from './debts.ts';
 import { updateService } from './hosts.ts';
-import { addHost, type TestPlatform, withPlatform } from './test-support.ts';
+import type { Platform } from './platform.ts';
+import { rowOf } from './records.ts';
+import { addHost, addServer, type TestPlatform, withPlatform } from './test-support.ts';
 
 const DONE: Job = { state: 'done', doneBytes: 0, totalBytes: 0 };
 const debt = (host: string, serverId = 's1', generation = 5) => ({
-  ...{ host, serverId, generation, sagaId: 'g', reason: 'target of a move' },
+  ...{ kind: 'destroy-guest' as const, host, serverId, generation, sagaId: 'g', reason: 'target of a move' },
 });
 
 /** A host that answers every destroy so; the calls it got. */
@@ -115,4 +119,44 @@ test('a host that falls silent is asked once in a round', () =>
     await later(p);
     assert.equal(await payDebts(p), 0);
     assert.equal(calls.length, 1);
+  }));
+
+test('owed records are dropped when their cell can be reached, unless they are not those of the debt any more', () =>
+  withPlatform(async (p, { c1, c2 }) => {
+    const owing = async (server: { readonly id: string }) =>
+      owe(p, { ...debt(c2, server.id), kind: 'drop-records', sagaId: 'g' });
+    const copy = async (server: Server, sagaId: string | null) => {
+      const cell = await p.stores.cell(c2);
+      await cell
+        .insertInto('servers')
+        .values(rowOf({ ...server, sagaId }))
+        .execute();
+      const action = { server_id: server.id, request_id: 'r', user_id: 'u', project_id: 'p', message: null };
+      await cell
+        .insertInto('server_actions')
+        .values({ ...action, id: server.id, action: 'resize', saga_id: 'g', started_at: 1, finished_at: null })
+        .execute();
+    };
+    const [left, later, home] = [await addServer(p, c1), await addServer(p, c1), await addServer(p, c1)];
+    await copy(left, 'g');
+    await copy(later, 'another saga');
+    await copy(home, 'g');
+    await p.stores.global
+      .updateTable('server_mappings')
+      .set({ cell_id: c2 })
+      .where('server_id', '=', home.id)
+      .execute();
+    for (const server of [left, later, home]) await owing(server);
+    await p.clock.pass(11_000);
+    const down: Platform = {
+      ...p,
+      stores: { ...p.stores, cell: (cellId) => Promise.reject(new CellDown(cellId, 'gone')) },
+    };
+    assert.equal(await payDebts(down), 0);
+    await p.clock.pass(11_000);
+    assert.equal(await payDebts(p), 3);
+    const cell = await p.stores.cell(c2);
+    const ids = (await cell.selectFrom('servers').select('id').execute()).map((row) => row.id);
+    assert.deepEqual(ids.sort(), [later.id, home.id].sort());
+    assert.equal((await cell.selectFrom('server_actions').selectAll().execute()).length, 2);
   }));

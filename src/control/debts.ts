@@ -1,16 +1,23 @@
-// Debts: guests that should be gone from a host that could not be reached. One row each, at most one open per host and
-// server; paid when the host answers that the guest is gone. A debt carries the generation at which it was made: if the
-// server has lawfully come back to that host since, the host refuses it as fenced and the debt is void, which is paid.
-
+// Debts: clean-ups that could not be made because what they concern could not be reached. Two kinds: a guest that should
+// be gone from a host, and records that should be gone from a cell's database. One row each, at most one open per kind,
+// place and server; paid when the place answers that it is gone.
+// A debt never takes away what has lawfully come back since. A guest's debt carries the generation at which it was made:
+// a host that has seen a newer one refuses it as fenced, and the debt is void, which is paid. A record's debt only
+// takes the record that its own saga left: whatever a later saga brought there is not touched.
 import type { Selectable } from 'kysely';
 import { assertNever } from '../lib/errors.ts';
 import { newId } from '../lib/ids.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
+import { CellDown } from '../store/stores.ts';
 import { hostIsUp } from './hosts.ts';
 import type { Platform } from './platform.ts';
 
+export type DebtKind = 'destroy-guest' | 'drop-records';
+
 export interface Debt {
   readonly id: string;
+  readonly kind: DebtKind;
+  /** The host's name, or (drop-records) the cell's id. */
   readonly host: string;
   readonly serverId: string;
   readonly generation: number;
@@ -28,6 +35,7 @@ const PAGE = 100;
 export async function owe(
   p: Platform,
   debt: {
+    readonly kind: DebtKind;
     readonly host: string;
     readonly serverId: string;
     readonly generation: number;
@@ -48,6 +56,7 @@ export async function owe(
           .else(eb.ref('generation'))
           .end(),
       }))
+      .where('kind', '=', debt.kind)
       .where('host', '=', debt.host)
       .where('server_id', '=', debt.serverId)
       .where('paid_at', 'is', null)
@@ -57,7 +66,7 @@ export async function owe(
       .insertInto('debts')
       .values({
         id: newId(),
-        kind: 'destroy-guest',
+        kind: debt.kind,
         host: debt.host,
         server_id: debt.serverId,
         generation: debt.generation,
@@ -87,6 +96,7 @@ export async function openDebts(p: Platform, limit = PAGE): Promise<Debt[]> {
 
 const debtOf = (row: Selectable<GlobalTables['debts']>): Debt => ({
   id: row.id,
+  kind: row.kind === 'drop-records' ? 'drop-records' : 'destroy-guest',
   host: row.host,
   serverId: row.server_id,
   generation: row.generation,
@@ -114,9 +124,10 @@ export async function payDebts(p: Platform): Promise<number> {
   const silent = new Set<string>();
   let paid = 0;
   for (const debt of due.map(debtOf)) {
-    if (!silent.has(debt.host) && !(await hostIsUp(p, debt.host))) silent.add(debt.host);
+    const isHost = debt.kind === 'destroy-guest';
+    if (isHost && !silent.has(debt.host) && !(await hostIsUp(p, debt.host))) silent.add(debt.host);
     const asked = !silent.has(debt.host);
-    const answer = asked ? await ask(p, debt) : 'silent';
+    const answer = asked ? await (isHost ? destroyOwed(p, debt) : dropOwed(p, debt)) : 'silent';
     if (answer === 'silent') silent.add(debt.host);
     const settled = answer === 'settled';
     const later = { attempts: debt.attempts + (asked ? 1 : 0), due_at: p.clock.now() + RETRY_MS };
@@ -135,7 +146,9 @@ export async function payDebts(p: Platform): Promise<number> {
   return paid;
 }
 
-async function ask(p: Platform, debt: Debt): Promise<'settled' | 'not yet' | 'silent'> {
+type Answer = 'settled' | 'not yet' | 'silent';
+
+async function destroyOwed(p: Platform, debt: Debt): Promise<Answer> {
   const host = await p.host(debt.host);
   const reply = await host.destroy(debt.serverId, { generation: debt.generation });
   switch (reply.kind) {
@@ -150,5 +163,27 @@ async function ask(p: Platform, debt: Debt): Promise<'settled' | 'not yet' | 'si
       return 'silent';
     default:
       return assertNever(reply);
+  }
+}
+
+async function dropOwed(p: Platform, debt: Debt): Promise<Answer> {
+  const home = await p.stores.global
+    .selectFrom('server_mappings')
+    .select('cell_id')
+    .where('server_id', '=', debt.serverId)
+    .where('deleted_at', 'is', null)
+    .executeTakeFirst();
+  if (home?.cell_id === debt.host) return 'settled';
+  try {
+    const cell = await p.stores.cell(debt.host);
+    await cell.transaction().execute(async (trx) => {
+      await trx.deleteFrom('servers').where('id', '=', debt.serverId).where('saga_id', '=', debt.sagaId).execute();
+      const left = await trx.selectFrom('servers').select('id').where('id', '=', debt.serverId).executeTakeFirst();
+      if (!left) await trx.deleteFrom('server_actions').where('server_id', '=', debt.serverId).execute();
+    });
+    return 'settled';
+  } catch (error) {
+    if (error instanceof CellDown) return 'silent';
+    throw error;
   }
 }

@@ -331,3 +331,79 @@ test('lastLines counts lines, not line ends', () => {
   assert.equal(lastLines('a\n', 0), '');
   assert.equal(lastLines('', 3), '');
 });
+
+describe('probation', () => {
+  const onProbation = (bench: Bench, generation: number, seconds: number) =>
+    bench.agent.setPower(SERVER, { generation, power: 'on', graceSeconds: 0, probationSeconds: seconds });
+  const isRunning = async (agent: Agent) => value(await agent.guest(SERVER)).power === 'on';
+
+  async function started(seconds: number): Promise<Bench> {
+    const bench = await openBench();
+    await finish(() => bench.agent.define(SERVER, { generation: 1, spec: SPEC, disk: 'fresh' }));
+    await finish(() => onProbation(bench, 1, seconds));
+    return bench;
+  }
+
+  test('a guest that nobody keeps is turned off, at its time and not before', async () => {
+    const bench = await started(10);
+    await bench.clock.advance(9_999);
+    assert.equal(await isRunning(bench.agent), true);
+    await bench.clock.advance(1);
+    assert.equal(await isRunning(bench.agent), false);
+  });
+
+  test('a guest that is kept goes on running', async () => {
+    const bench = await started(10);
+    await bench.clock.advance(5_000);
+    await finish(() => on(bench, 1));
+    await bench.clock.advance(100_000);
+    assert.equal(await isRunning(bench.agent), true);
+  });
+
+  test('keeping a guest whose probation is over starts it again', async () => {
+    const bench = await started(10);
+    await bench.clock.advance(20_000);
+    await finish(() => on(bench, 1));
+    await bench.clock.advance(100_000);
+    assert.equal(await isRunning(bench.agent), true);
+  });
+
+  test('asking again on probation counts from then', async () => {
+    const bench = await started(10);
+    await bench.clock.advance(8_000);
+    await finish(() => onProbation(bench, 2, 10));
+    await bench.clock.advance(9_000);
+    assert.equal(await isRunning(bench.agent), true);
+    await bench.clock.advance(1_000);
+    assert.equal(await isRunning(bench.agent), false);
+  });
+
+  test('it outlives the agent: the next one ends it', async () => {
+    const bench = await started(10);
+    await bench.agent.close();
+    await bench.clock.advance(3_000);
+    const next = await openAgent(bench.clock, bench.hypervisor, bench.records);
+    assert.equal(await isRunning(next), true);
+    await bench.clock.advance(7_000);
+    assert.equal(await isRunning(next), false);
+  });
+
+  test('a probation that ended while no agent was there ends at once', async () => {
+    const bench = await started(10);
+    await bench.agent.close();
+    await bench.clock.advance(60_000);
+    const next = await openAgent(bench.clock, bench.hypervisor, bench.records);
+    await settle();
+    assert.equal(await isRunning(next), false);
+  });
+
+  test('a start that waits for a stop is called off when its probation is over', async () => {
+    const bench = await openBench({ heedsPowerButton: false });
+    await running(bench);
+    void off(bench, 1, 30);
+    await settle();
+    void onProbation(bench, 2, 5);
+    await bench.clock.advance(60_000);
+    assert.equal(await isRunning(bench.agent), false);
+  });
+});

@@ -14,6 +14,8 @@
 //   it goes on after a restart.
 // - A start while the guest is still being stopped waits for the stop; a stop during a start cancels the start.
 // - A start closes an open export: a disk that changes must not be copied.
+// - A guest on probation is turned off when nobody keeps it in time. Both happen inside the mutex, so a guest that was
+//   kept is not turned off, and one that was turned off is started again by whoever keeps it.
 // A job's failure is told once, to the next call that wants the same at the same generation; the call after that
 // tries again.
 // Not handled: a clock that jumps makes the grace of a stop longer or shorter.
@@ -102,6 +104,8 @@ export class Agent implements Host {
   readonly #agentId = randomUUID();
   readonly #entries = new Map<string, Entry>();
   #closed = false;
+  /** Ends the agent's own waits. */
+  readonly #closing = new AbortController();
 
   private constructor(options: AgentOptions) {
     this.#name = options.name;
@@ -123,6 +127,7 @@ export class Agent implements Host {
   /** Ends jobs and exports and answers nothing any more. Guests go on running. */
   async close(): Promise<void> {
     this.#closed = true;
+    this.#closing.abort();
     // Calls that were let in before that come to their end first; none comes after them.
     await Promise.all([...this.#entries.values()].map((entry) => entry.mutex.run(async () => undefined)));
     const jobs = [...this.#entries.values()].flatMap((entry) => entry.job ?? []);
@@ -199,7 +204,8 @@ export class Agent implements Host {
         const guest = entry.record.guest;
         if (guest === null) return ABSENT;
         if (guest.destroying) return refused('the guest is being destroyed');
-        return request.power === 'on' ? this.#powerOn(entry, guest) : this.#powerOff(entry, guest, request);
+        if (request.power === 'off') return this.#powerOff(entry, guest, request);
+        return this.#powerOn(entry, await this.#setProbation(entry, guest, request.probationSeconds ?? null));
       },
       patienceMs,
     );
@@ -460,6 +466,42 @@ export class Agent implements Host {
     });
   }
 
+  /** Inside the mutex: on record before the guest can start, so that a restart of the agent forgets it no more. */
+  async #setProbation(entry: Entry, guest: GuestBody, seconds: number | null): Promise<GuestBody> {
+    const probationUntil = seconds === null ? null : this.#clock.now() + seconds * 1000;
+    if (guest.probationUntil === probationUntil) return guest;
+    const now = { ...guest, probationUntil };
+    await this.#saveGuest(entry, now);
+    if (guest.probationUntil === null) this.#watchProbation(entry);
+    return now;
+  }
+
+  /** Turns the guest off when its probation ends without its having been kept. */
+  #watchProbation(entry: Entry): void {
+    const { serverId } = entry.record;
+    const watch = async (): Promise<void> => {
+      for (;;) {
+        const until = entry.record.guest?.probationUntil ?? null;
+        if (until === null || this.#closed) return;
+        const left = until - this.#clock.now();
+        if (left > 0) await this.#clock.sleep(left, this.#closing.signal);
+        else await entry.mutex.run(() => this.#endProbation(entry));
+      }
+    };
+    watch().catch((error: unknown) => this.#log.error({ err: error, serverId }, 'a probation could not be watched'));
+  }
+
+  /** Inside the mutex. A start that is still on its way is called off. */
+  async #endProbation(entry: Entry): Promise<void> {
+    const { serverId, guest } = entry.record;
+    if (this.#closed || guest === null || guest.probationUntil === null) return;
+    if (guest.probationUntil > this.#clock.now()) return;
+    this.#log.warn({ serverId }, 'nobody kept the guest within its probation: it is turned off');
+    if (entry.job?.kind === 'power-on') entry.job.cancel();
+    if (this.#hypervisor.running(serverId)) await this.#hypervisor.kill(serverId, false);
+    await this.#saveGuest(entry, { ...guest, power: 'off', probationUntil: null });
+  }
+
   /** Inside the mutex: the one place where a guest's process comes to be. */
   async #spawn(entry: Entry, control: JobControl, job: HostJob): Promise<void> {
     control.signal.throwIfAborted();
@@ -467,6 +509,8 @@ export class Agent implements Host {
     if (generation !== job.generation) throw new HypervisorError(`overtaken by generation ${generation}`);
     if (guest === null || guest.destroying) throw new HypervisorError('the guest is being destroyed');
     if (this.#hypervisor.running(serverId)) return;
+    if (guest.probationUntil !== null && guest.probationUntil <= this.#clock.now())
+      throw new HypervisorError('its probation was over before it could start');
     await this.#closeExport(entry, guest);
     entry.digest = null;
     await this.#saveGuest(entry, { ...guest, power: 'on', importDigest: null, exported: null });
@@ -486,7 +530,8 @@ export class Agent implements Host {
     const earlier = this.#earlier(entry, 'power-off', '', request.generation);
     if (earlier) return earlier;
     const starting = job?.kind === 'power-on' && job.outcome === null;
-    if (guest.power !== 'off') await this.#saveGuest(entry, { ...guest, power: 'off' });
+    if (guest.power !== 'off' || guest.probationUntil !== null)
+      await this.#saveGuest(entry, { ...guest, power: 'off', probationUntil: null });
     if (!this.#hypervisor.running(serverId) && !starting) return ok(JOB_DONE);
     if (starting) job.cancel();
     entry.stopDeadline = deadline;
@@ -669,6 +714,7 @@ export class Agent implements Host {
       this.#startDestroy(entry);
       return;
     }
+    if (guest.probationUntil !== null) this.#watchProbation(entry);
     const startedAt = this.#hypervisor.startedAt(serverId);
     if (startedAt !== null) {
       this.#log.info({ serverId }, 'guest found running');
@@ -714,6 +760,7 @@ function newGuest(spec: GuestSpec, origin: DefineRequest['disk']): GuestBody {
     power: 'off',
     startedAt: null,
     exported: null,
+    probationUntil: null,
     destroying: false,
   };
 }

@@ -91,6 +91,12 @@ export const PowerRequest = Type.Object(
     generation: Generation,
     power: Type.Union([Type.Literal('on'), Type.Literal('off')]),
     graceSeconds: Type.Integer({ minimum: 0, maximum: 3600 }),
+    /**
+     * With `on`: the guest is on probation. Unless it is asked for once more without this within so many seconds, the
+     * host turns it off by itself, also when nobody can reach it. So whoever started it and lost sight of the host knows
+     * after that time that it does not run.
+     */
+    probationSeconds: Type.Optional(Type.Integer({ minimum: 1, maximum: 3600 })),
   },
   { additionalProperties: false },
 );

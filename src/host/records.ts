@@ -36,6 +36,8 @@ export const GuestBody = Type.Object(
     /** When the process was last started, ms since epoch. */
     startedAt: Nullable(Type.Integer()),
     exported: Nullable(SavedExport),
+    /** The guest is turned off at this time, ms since epoch, unless it is kept before; null: it is kept. */
+    probationUntil: Nullable(Type.Integer()),
     /** A destroy has begun; it will be finished, whatever happens. */
     destroying: Type.Boolean(),
   },

@@ -4,9 +4,12 @@
 // says that the copy counts. What is left in the former home is deleted for good, so that a later move back meets no
 // duplicate. What travels is declared in store/travel.ts. A move inside one cell passes through here without effect.
 
+import type { Kysely } from 'kysely';
+import { owe } from '../control/debts.ts';
 import type { CellTables } from '../store/cell-schema.ts';
+import { CellDown } from '../store/stores.ts';
 import { TRAVEL } from '../store/travel.ts';
-import { inCell, notFenced, ownsSaga } from './fencing.ts';
+import { inCell, notFenced, ownsSaga, raiseInCell } from './fencing.ts';
 import type { StepContext, StepOutcome } from './move.ts';
 
 /** No user edit changes the record until it is thawed: by the undo, or on its arrival. */
@@ -50,6 +53,8 @@ export async function copyRecords<S>(c: StepContext<S>, from: string, to: string
     .execute();
   const target = await c.p.stores.cell(to);
   await inCell(target, c, async (trx) => {
+    // Also where a takeover could not: a conductor that stalled here must not bring back an older record later.
+    await raiseInCell(trx, c);
     await trx.deleteFrom('server_actions').where('server_id', '=', c.serverId).execute();
     await trx.deleteFrom('servers').where('id', '=', c.serverId).execute();
     await trx.insertInto('servers').values(server).execute();
@@ -58,11 +63,26 @@ export async function copyRecords<S>(c: StepContext<S>, from: string, to: string
   return { kind: 'done' };
 }
 
-/** No record of the server is left in `cellId`, which is not its home (any more, or not yet). */
+/** How often a cell that is not the home is tried before its clean-up is owed. */
+const TRIES = 3;
+
+/**
+ * No record of the server is left in `cellId`, which is not its home (any more, or not yet), or that is owed: nobody
+ * sees a record there, so a cell that is down holds up neither the way back nor the end of a move.
+ */
 export async function dropRecords<S>(c: StepContext<S>, cellId: string, home: string): Promise<StepOutcome<S>> {
   if (cellId === home) return { kind: 'done', note: 'same cell' };
-  const cell = await c.p.stores.cell(cellId);
+  let cell: Kysely<CellTables>;
+  try {
+    cell = await c.p.stores.cell(cellId);
+  } catch (error) {
+    if (!(error instanceof CellDown) || c.saga.attempt < TRIES) throw error;
+    const debt = { host: cellId, serverId: c.serverId, generation: c.generation, sagaId: c.saga.id };
+    await owe(c.p, { kind: 'drop-records', ...debt, reason: 'records that a move left in a cell that was down' });
+    return { kind: 'done', note: `owed: ${error.message}` };
+  }
   await inCell(cell, c, async (trx) => {
+    await raiseInCell(trx, c);
     await trx.deleteFrom('server_actions').where('server_id', '=', c.serverId).execute();
     await trx.deleteFrom('servers').where('id', '=', c.serverId).execute();
   });

@@ -1,15 +1,16 @@
 // The conductor of this process: drives sagas with the effects of the moves.
 //
 // A takeover raises the generation at every party before the first effect: in both cells' databases, at both hosts and at
-// the ports. A cell's database must be reached for that, or the saga is left for later; a host that cannot be reached
-// is fenced by the first effect that does reach it, for the step at the cursor is the only one that the conductor before
-// can still be at.
+// the ports. The home's database must be reached for that, or the saga is left for later. Another cell or a host that
+// cannot be reached is fenced by the first effect that does reach it, for the step at the cursor is the only one that
+// the conductor before can still be at.
 import { fencePorts } from '../control/network.ts';
 import type { Platform } from '../control/platform.ts';
 import { messageOf } from '../lib/errors.ts';
 import { type Effects, type RunningDriver, startDriver } from '../saga/driver.ts';
 import type { Row } from '../saga/types.ts';
 import { sqlSagaStore } from '../store/sagas.ts';
+import { CellDown } from '../store/stores.ts';
 import { contextOf, outcomeOf } from './context.ts';
 import { startRequestedDeletes } from './delete.ts';
 import { raiseInCell } from './fencing.ts';
@@ -82,7 +83,16 @@ export function moveEffects(p: Platform): Effects {
 async function raiseEverywhere(p: Platform, row: Row): Promise<void> {
   const c = contextOf(p, row);
   const hosts = [...new Set(findMove(row.definition, row.version).parties(row.state))];
-  for (const cellId of await cellsOf(p, row.key, hosts)) await raiseInCell(await p.stores.cell(cellId), c);
+  const { home, others } = await cellsOf(p, row.key, hosts);
+  if (home !== null) await raiseInCell(await p.stores.cell(home), c);
+  for (const cellId of others) {
+    try {
+      await raiseInCell(await p.stores.cell(cellId), c);
+    } catch (error) {
+      if (!(error instanceof CellDown)) throw error;
+      c.log.warn({ cell: cellId }, `not fenced at takeover: ${error.message}`);
+    }
+  }
   await fencePorts(p.stores.global, row.key, row.fence);
   await Promise.all(
     hosts.map(async (name) => {
@@ -93,8 +103,12 @@ async function raiseEverywhere(p: Platform, row: Row): Promise<void> {
   c.log.info({ move: row.definition, generation: row.fence }, 'saga taken over');
 }
 
-/** The server's home and the cells of the hosts. */
-async function cellsOf(p: Platform, serverId: string, hosts: readonly string[]): Promise<Set<string>> {
+/** The server's home, null when it has none any more, and the other cells of the hosts. */
+async function cellsOf(
+  p: Platform,
+  serverId: string,
+  hosts: readonly string[],
+): Promise<{ home: string | null; others: readonly string[] }> {
   const mapping = await p.stores.global
     .selectFrom('server_mappings')
     .select('cell_id')
@@ -104,5 +118,6 @@ async function cellsOf(p: Platform, serverId: string, hosts: readonly string[]):
     hosts.length === 0
       ? []
       : await p.stores.global.selectFrom('hosts').select('cell_id').where('name', 'in', hosts).execute();
-  return new Set([...(mapping ? [mapping.cell_id] : []), ...rows.map((row) => row.cell_id)]);
+  const home = mapping?.cell_id ?? null;
+  return { home, others: [...new Set(rows.map((row) => row.cell_id))].filter((cellId) => cellId !== home) };
 }

@@ -49,6 +49,16 @@ export const CREATE: Move<CreateState> = {
   parties: (s) => [s.place.host],
   steps: [
     {
+      // Done in the transaction that makes the saga, which begins behind it: so it is undone whatever fails.
+      step: 'reserve room and ports',
+      do: async () => done,
+      undo: (c) =>
+        inGlobal(c, async (trx) => {
+          await release(trx, c.serverId);
+          await deletePortsOfServer(trx, c.serverId);
+        }),
+    },
+    {
       // Undone to ERROR with the reason: the user asked for a server and must be told what became of it.
       step: 'write record',
       do: writeRecord,
@@ -62,15 +72,6 @@ export const CREATE: Move<CreateState> = {
           'Error',
         );
       },
-    },
-    {
-      step: 'reserve room and ports',
-      do: async () => done, // made in the transaction that made the saga
-      undo: (c) =>
-        inGlobal(c, async (trx) => {
-          await release(trx, c.serverId);
-          await deletePortsOfServer(trx, c.serverId);
-        }),
     },
     {
       step: 'prepare host',
@@ -277,6 +278,7 @@ async function place(p: Platform, actor: Actor, request: CreateRequest, server: 
           move: CREATE,
           serverId: server.id,
           actor,
+          done: 1,
           state: {
             actor: owner,
             place: { cellId, host, zone },

@@ -57,7 +57,8 @@ export async function destroyOrOwe<S>(c: StepContext<S>, hostName: string, reaso
   const reply = await host.destroy(c.serverId, { generation: c.generation });
   if (reply.kind === 'absent') return { kind: 'done' };
   if (reply.kind === 'unreachable' && !(await hostIsUp(c.p, hostName))) {
-    await owe(c.p, { host: hostName, serverId: c.serverId, generation: c.generation, sagaId: c.saga.id, reason });
+    const debt = { host: hostName, serverId: c.serverId, generation: c.generation, sagaId: c.saga.id, reason };
+    await owe(c.p, { kind: 'destroy-guest', ...debt });
     return { kind: 'done', note: `owed: host ${hostName} is down` };
   }
   return jobOutcome<S, Job>(reply);

@@ -1,4 +1,5 @@
 // Turning a guest on or off on a host, and knowing that it is.
+import { hostIsUp } from '../control/hosts.ts';
 import { jobOutcome } from './hosts.ts';
 import type { StepContext, StepOutcome } from './move.ts';
 
@@ -6,6 +7,28 @@ import type { StepContext, StepOutcome } from './move.ts';
 export async function powerOn<S>(c: StepContext<S>, hostName: string): Promise<StepOutcome<S>> {
   const host = await c.host(hostName);
   return jobOutcome(await host.setPower(c.serverId, { generation: c.generation, power: 'on', graceSeconds: 0 }));
+}
+
+/**
+ * The guest runs, but turns itself off unless `powerOn` keeps it soon: for guests that must not run on where nobody can
+ * reach them. A host counts as down a good while after the longest probation that it can have been given, so a guest that
+ * was only ever started like this does not run on a host that is down.
+ */
+export async function powerOnProbation<S>(c: StepContext<S>, hostName: string): Promise<StepOutcome<S>> {
+  const host = await c.host(hostName);
+  const probationSeconds = Math.max(1, Math.floor(c.p.settings.hostDownSeconds / 3));
+  return jobOutcome(
+    await host.setPower(c.serverId, { generation: c.generation, power: 'on', graceSeconds: 0, probationSeconds }),
+  );
+}
+
+/** Undoes powerOnProbation where the guest must stay: it is off, or on a host that is down and off by itself. */
+export async function endProbation<S>(c: StepContext<S>, hostName: string): Promise<StepOutcome<S>> {
+  const off = await powerOff(c, hostName, 0);
+  if (off.kind === 'failed' && !off.final && !(await hostIsUp(c.p, hostName))) {
+    return { kind: 'done', note: `host ${hostName} is down: the guest's probation is over` };
+  }
+  return off;
 }
 
 /** The guest's process is gone: asked first, made to after `graceSeconds`. */

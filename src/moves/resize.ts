@@ -30,7 +30,7 @@ import { destroyOrOwe, jobOutcome, settled } from './hosts.ts';
 import { writeMigration } from './migration-record.ts';
 import type { Move, StepContext } from './move.ts';
 import { done, doneBecause, inGlobal, unlessFenced } from './outcomes.ts';
-import { powerOff, powerOn } from './power-effects.ts';
+import { powerOff, powerOn, powerOnProbation } from './power-effects.ts';
 import { guestSpec } from './spec.ts';
 import { startMove } from './start.ts';
 
@@ -185,10 +185,11 @@ export const RESIZE: Move<ResizeState> = {
         unlessFenced(await activateBindings(c.p.stores.global, c.serverId, c.s.source.host, c.generation)),
     },
     {
-      // The target's guest must be gone before the source's starts again: it is destroyed here, or fenced off and owed.
+      // On probation until the home is switched. The target's guest must be off before the source's starts again: it is
+      // destroyed here, or, on a host that is down, turned off by the end of its probation and owed.
       step: 'start target',
       attempts: 2,
-      do: async (c) => (c.s.wasActive ? powerOn(c, target(c).host) : doneBecause('was off: stays off')),
+      do: async (c) => (c.s.wasActive ? powerOnProbation(c, target(c).host) : doneBecause('was off: stays off')),
       undo: (c) => destroyOrOwe(c, target(c).host, 'guest of a move that was undone'),
     },
     {
@@ -205,6 +206,12 @@ export const RESIZE: Move<ResizeState> = {
       step: 'switch home',
       do: (c) => switchHome(c, target(c).cellId),
       undo: 'the pivot: turning back from here means that the home was not switched',
+    },
+    {
+      // Starts it again if its probation ended meanwhile.
+      step: 'keep target',
+      do: async (c) => (c.s.wasActive ? powerOn(c, target(c).host) : doneBecause('was off: stays off')),
+      undo: 'forward only',
     },
     {
       step: 'drop old records',

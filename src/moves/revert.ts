@@ -17,7 +17,7 @@ import { destroyOrOwe } from './hosts.ts';
 import { writeMigration } from './migration-record.ts';
 import type { Move } from './move.ts';
 import { doneBecause, inGlobal, unlessFenced } from './outcomes.ts';
-import { powerOff, powerOn } from './power-effects.ts';
+import { endProbation, powerOff, powerOn, powerOnProbation } from './power-effects.ts';
 import { movable, type Owner, type Place, stateOf } from './resize.ts';
 import { startMove } from './start.ts';
 
@@ -66,11 +66,12 @@ export const REVERT: Move<RevertState> = {
         unlessFenced(await activateBindings(c.p.stores.global, c.serverId, c.s.target.host, c.generation)),
     },
     {
-      // Undone before the target's guest starts again.
+      // On probation until the home is switched; off again before the target's guest starts again.
       step: 'start source',
       attempts: 2,
-      do: async (c) => (c.s.returnTo === 'active' ? powerOn(c, c.s.source.host) : doneBecause('was off: stays off')),
-      undo: (c) => powerOff(c, c.s.source.host, 0),
+      do: async (c) =>
+        c.s.returnTo === 'active' ? powerOnProbation(c, c.s.source.host) : doneBecause('was off: stays off'),
+      undo: (c) => endProbation(c, c.s.source.host),
     },
     {
       step: 'freeze record',
@@ -86,6 +87,11 @@ export const REVERT: Move<RevertState> = {
       step: 'switch home',
       do: (c) => switchHome(c, c.s.source.cellId),
       undo: 'the pivot: turning back from here means that the home was not switched',
+    },
+    {
+      step: 'keep source',
+      do: async (c) => (c.s.returnTo === 'active' ? powerOn(c, c.s.source.host) : doneBecause('was off: stays off')),
+      undo: 'forward only',
     },
     {
       step: 'drop target records',

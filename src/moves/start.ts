@@ -28,6 +28,8 @@ export interface Start<S> {
   readonly serverId: string;
   readonly state: S;
   readonly actor: Actor;
+  /** How many of the first steps the transaction that makes the saga has carried out already; absent: none. */
+  readonly done?: number;
 }
 
 /**
@@ -64,15 +66,22 @@ export async function insertLeased<S>(
     },
     now,
   );
-  const record = { ...saga, owner: `start/${saga.id}`, fence: await nextFence(trx), lease_until: now + LEASE_MS };
+  const cursor = start.done ?? 0;
+  const record = {
+    ...saga,
+    cursor,
+    owner: `start/${saga.id}`,
+    fence: await nextFence(trx),
+    lease_until: now + LEASE_MS,
+  };
   return (await insertSaga(trx, record)) ? sagaOf(record) : null;
 }
 
-/** Carries out the first step of a saga that the caller holds the lease of, and lets go of the lease. */
+/** Carries out the first open step of a saga that the caller holds the lease of, and lets go of the lease. */
 export async function takeFirstStep<S>(p: Platform, start: Start<S>, saga: Row, word: string): Promise<Refusal | null> {
   const move = anyMove(start.move);
-  const [step] = start.move.steps;
-  invariant(step, `${start.move.name} has no steps`);
+  const step = start.move.steps[saga.cursor];
+  invariant(step, `${start.move.name} has no step ${saga.cursor}`);
   const outcome = await outcomeOf(p, saga, () => move.run(contextOf(p, saga), step.step, 'do'));
   if (outcome.kind !== 'fenced') {
     const patch = applyOutcome(move.definition, saga, outcome, p.clock.now());

@@ -227,9 +227,10 @@ export interface GlobalTables {
   };
   /** The one sequence that fences are taken from (name 'saga'). */
   fences: { name: string; value: number };
-  /** A clean-up that could not be done because its host was unreachable. */
+  /** A clean-up that could not be done because its host, or its cell's database, was unreachable. */
   debts: {
     id: string;
+    /** destroy-guest, or drop-records: then `host` holds the id of the cell. */
     kind: string;
     host: string;
     server_id: string;

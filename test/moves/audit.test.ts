@@ -449,14 +449,14 @@ test('what an open debt accounts for is owed and breaks nothing', () =>
   healthy(async (h) => {
     await plantGuest(h, 'cell2-b', h.active);
     const debt = { host: 'cell2-b', serverId: h.active, generation: 1, sagaId: newId(), reason: 'target of a move' };
-    await owe(h.world.p, debt);
+    await owe(h.world.p, { kind: 'destroy-guest', ...debt });
     const report = await auditWorld(h.world);
     assert.equal(report.verdict, 'held');
     assert.deepEqual(
       report.owed.map(({ what, reason }) => [what, reason]),
       [[`guest of server ${h.active} on cell2-b`, 'target of a move']],
     );
-    assert.match(renderReport(report), /owed, until the host answers again:\n +guest of server/);
+    assert.match(renderReport(report), /owed, until it can be reached again:\n +guest of server/);
   }));
 
 test('a host that does not answer makes invariants unknown, never held', () =>

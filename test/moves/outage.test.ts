@@ -9,6 +9,7 @@ import { revertResize } from '../../src/moves/revert.ts';
 import {
   accept,
   assertSound,
+  auditWorld,
   beat,
   FLAVORS,
   newServer,
@@ -34,8 +35,12 @@ const hostsOf = (world: World, cell: string) => [...world.hosts.values()].filter
 const SILENCES: readonly Silence[] = (['cell1', 'cell2'] as const).flatMap((cell) => [
   {
     name: `the hosts of ${cell}`,
-    begin: (world) => hostsOf(world, cell).forEach((host) => host.down()),
-    end: (world) => hostsOf(world, cell).forEach((host) => host.up()),
+    begin: (world) => {
+      for (const host of hostsOf(world, cell)) host.down();
+    },
+    end: (world) => {
+      for (const host of hostsOf(world, cell)) host.up();
+    },
   },
   {
     name: `the database of ${cell}`,
@@ -103,7 +108,17 @@ test('a resize that fails while its target cell is down leaves the world as it w
     world.cellsDown.add('cell2');
     await accept(world, resizeServer(world.p, world.user, serverId, { flavorId: FLAVORS.big }));
     await settle(world);
+    const server = await serverOf(world, serverId);
+    assert.equal(server.vmState, 'active');
+    assert.deepEqual(runningOn(world, serverId), [server.host]);
+    const report = await auditWorld(world);
+    assert.deepEqual(
+      report.owed.map((owed) => owed.what),
+      [`record of server ${serverId} in cell cell2`],
+    );
     world.cellsDown.delete('cell2');
+    await world.clock.pass(11_000);
+    await beat(world);
     assert.deepEqual(await snapshotOf(world), before);
     await assertSound(world);
   } finally {

@@ -86,6 +86,7 @@ const Move = Type.Object(
 const Debt = Type.Object(
   {
     id: text(),
+    kind: text(),
     host: text(),
     serverId: text(),
     generation: Type.Integer(),

@@ -75,7 +75,7 @@ export const GUEST_HAS_OWNER: Invariant = {
   sentence: 'Every guest and disk on a host belongs to a server that is there, or whose waiting move left from there.',
   check(s) {
     const places = placesOf(s);
-    const debts = new Map(s.debts.map((debt) => [`${debt.host} ${debt.serverId}`, debt]));
+    const debts = new Map(guestDebts(s).map((debt) => [`${debt.host} ${debt.serverId}`, debt]));
     const unread = new Set(s.cells.filter((cell) => cell.unreachable !== null).map((cell) => cell.id));
     const breaches: Breach[] = [];
     const owed: Owed[] = [];
@@ -108,10 +108,12 @@ export const GUEST_HAS_OWNER: Invariant = {
   },
 };
 
+const guestDebts = (s: Snapshot) => s.debts.filter((debt) => debt.kind === 'destroy-guest');
+
 /** Debts of hosts that do not answer: nobody can see the guest, but it counts as owed all the same. */
 const owedInTheDark = (s: Snapshot): Owed[] => {
   const silent = new Set(s.hosts.filter((host) => host.unreachable !== null).map((host) => host.name));
-  return s.debts
+  return guestDebts(s)
     .filter((debt) => silent.has(debt.host))
     .map((debt) => ({
       what: `guest of server ${debt.serverId} on ${debt.host}`,

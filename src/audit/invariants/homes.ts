@@ -29,10 +29,13 @@ export const ONE_RECORD: Invariant = {
     'A server has exactly one record, in its home; no cell keeps one of a server that lives elsewhere or nowhere.',
   check(s) {
     const nameOf = new Map(s.cells.map((cell) => [cell.id, cell.name]));
+    const debts = s.debts.filter((debt) => debt.kind === 'drop-records');
+    const isOwed = (cellId: string, serverId: string): boolean =>
+      debts.some((debt) => debt.host === cellId && debt.serverId === serverId);
     const breaches = s.cells.flatMap((cell) => [
       ...cell.records.flatMap(({ server }) => {
         const home = s.homes.get(server.id);
-        if (home?.cellId === cell.id || s.busy.has(server.id)) return [];
+        if (home?.cellId === cell.id || s.busy.has(server.id) || isOwed(cell.id, server.id)) return [];
         const lives = home ? `lives in cell ${nameOf.get(home.cellId) ?? home.cellId}` : 'has no home';
         return [
           {
@@ -43,14 +46,19 @@ export const ONE_RECORD: Invariant = {
         ];
       }),
       ...cell.strayActions
-        .filter((serverId) => !s.busy.has(serverId))
+        .filter((serverId) => !s.busy.has(serverId) && !isOwed(cell.id, serverId))
         .map((serverId) => ({
           what: `cell ${cell.name} keeps instance actions of server ${serverId} but no record`,
           cause: 'a move was cut short and its clean-up did not come',
           repair: `delete the server's rows from server_actions in the database of cell ${cell.name}`,
         })),
     ]);
-    return { breaches, unknown: silentCells(s) };
+    const owed = debts.map((debt) => ({
+      what: `record of server ${debt.serverId} in cell ${nameOf.get(debt.host) ?? debt.host}`,
+      reason: debt.reason,
+      since: debt.createdAt,
+    }));
+    return { breaches, owed, unknown: silentCells(s) };
   },
 };
 
