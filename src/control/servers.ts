@@ -242,11 +242,13 @@ export async function serverActions(p: Platform, serverId: string): Promise<Serv
 function eventsOf(definition: string, startedAt: number, journal: readonly Entry[]): ServerActionEvent[] {
   let before = startedAt;
   return journal.map((entry) => {
+    // An operator's order is no run of its step: it says so in its name.
+    const order = entry.outcome === 'done' || entry.outcome === 'failed' ? '' : `${entry.outcome}_`;
     const event: ServerActionEvent = {
-      event: `${definition}_${entry.direction === 'undo' ? 'undo_' : ''}${entry.step.replaceAll(' ', '_')}`,
+      event: `${definition}_${order}${entry.direction === 'undo' ? 'undo_' : ''}${entry.step.replaceAll(' ', '_')}`,
       startedAt: before,
       finishedAt: entry.at,
-      result: entry.outcome === 'done' ? 'Success' : 'Error',
+      result: entry.outcome === 'failed' ? 'Error' : 'Success',
       host: null,
       details: entry.note ?? null,
     };

@@ -1,20 +1,20 @@
 // Moves as operators see them: the migration, its saga's steps with times, and how far a copy has come.
-import type { Selectable } from 'kysely';
 import type { Platform } from '../control/platform.ts';
 import type { Entry, Progress, Row } from '../saga/types.ts';
-import type { GlobalTables } from '../store/global-schema.ts';
 import { sagaOf } from '../store/sagas.ts';
 import { findDefinition } from './registry.ts';
 
 export interface StepView {
   readonly step: string;
   readonly direction: 'do' | 'undo';
-  readonly outcome: 'done' | 'failed' | 'running';
+  readonly outcome: Entry['outcome'] | 'running';
   readonly startedAt: number;
   readonly endedAt: number | null;
   readonly durationMs: number;
   readonly attempts: number;
   readonly note: string | null;
+  /** Of an operator's order: who gave it. */
+  readonly by: string | null;
 }
 
 export interface MoveView {
@@ -71,24 +71,29 @@ export async function listMoves(p: Platform, filter: MoveFilter): Promise<MoveVi
       );
     }
   }
-  return (await query.execute()).map(viewOf);
+  return (await query.execute()).map((record) => viewOf(sagaOf(record)));
 }
 
 /** One saga, by its own id or by that of the migration it works on (then the latest). */
 export async function showMove(p: Platform, id: string): Promise<MoveView | null> {
+  const row = await findSaga(p, id);
+  return row ? viewOf(row) : null;
+}
+
+/** The same, as the saga core knows it. */
+export async function findSaga(p: Platform, id: string): Promise<Row | null> {
   const saga = await p.stores.global.selectFrom('sagas').selectAll().where('id', '=', id).executeTakeFirst();
-  if (saga) return viewOf(saga);
+  if (saga) return sagaOf(saga);
   const byMigration = await p.stores.global
     .selectFrom('migrations')
     .innerJoin('sagas', 'sagas.id', 'migrations.saga_id')
     .selectAll('sagas')
     .where('migrations.uuid', '=', id)
     .executeTakeFirst();
-  return byMigration ? viewOf(byMigration) : null;
+  return byMigration ? sagaOf(byMigration) : null;
 }
 
-function viewOf(record: Selectable<GlobalTables['sagas']>): MoveView {
-  const row = sagaOf(record);
+function viewOf(row: Row): MoveView {
   const state = row.state as Partial<{
     migrationId: string;
     source: { host: string; cellId: string };
@@ -132,6 +137,7 @@ function stepsOf(createdAt: number, journal: readonly Entry[]): StepView[] {
       durationMs: entry.at - before,
       attempts: entry.attempts,
       note: entry.note ?? null,
+      by: entry.by ?? null,
     };
     before = entry.at;
     return view;
@@ -151,6 +157,7 @@ function runningStep(row: Row, step: string | null): StepView[] {
       durationMs: 0,
       attempts: row.attempt + 1,
       note: null,
+      by: null,
     },
   ];
 }

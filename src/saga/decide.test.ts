@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { applyOutcome, CANCELLED, canTurnBack, decide } from './decide.ts';
+import { applyOrder, applyOutcome, CANCELLED, canTurnBack, decide } from './decide.ts';
 import { definition, rowOf } from './test-support.ts';
 import type { Definition, Direction, Outcome, Row } from './types.ts';
 
@@ -190,3 +190,114 @@ test('at the pivot a failure that may pass is tried again for ever: its write ma
   const definite = applyOutcome(of, at, { kind: 'failed', reason: 'no', final: true }, 5);
   assert.deepEqual([definite.direction, definite.reason], ['undo', 'p: no']);
 });
+
+const D4 = definition(['a', 'b', 'p', 'c', 'z'], 2, 2);
+const order = (row: Partial<Row>, wish: Parameters<typeof applyOrder>[2], of: Definition = D4) => {
+  const before = rowOf(of, row);
+  const ordered = applyOrder(of, before, wish, 'me', 1000);
+  return ordered.kind === 'refused' ? ordered.reason : { ...before, ...ordered.patch };
+};
+const accepted = (after: Row | string): Row => {
+  assert(typeof after !== 'string', `refused: ${String(after)}`);
+  return after;
+};
+
+test('retry: a stuck saga goes on with a new budget, a waiting one at once; the journal says who', () => {
+  const stuck = accepted(order({ status: 'stuck', cursor: 3, attempt: 2, reason: 'c: full' }, { kind: 'retry' }));
+  assert.deepEqual([stuck.status, stuck.attempt, stuck.reason, stuck.cursor], ['active', 0, null, 3]);
+  assert.deepEqual(stuck.journal.at(-1), {
+    ...{ step: 'c', direction: 'do', outcome: 'retried', firstAt: 1000, at: 1000, attempts: 1, by: 'me' },
+  });
+  const waiting = accepted(order({ cursor: 1, attempt: 1, wakeAt: 60_000 }, { kind: 'retry' }));
+  // Its budget is what it was: before the pivot an operator who is impatient does not make it try for ever.
+  assert.deepEqual([waiting.wakeAt, waiting.attempt], [0, 1]);
+  assert.equal(decide(D4, waiting, 1000).kind, 'run');
+  const undoing = accepted(order({ direction: 'undo', cursor: 1, attempt: 9, wakeAt: 60_000 }, { kind: 'retry' }));
+  assert.deepEqual([undoing.wakeAt, undoing.direction], [0, 'undo']);
+});
+
+test('retry is refused where nothing waits', () => {
+  for (const row of [{ cursor: 1 }, { cursor: 1, attempt: 1, wakeAt: 1000 }, { cursor: 1, attempt: 0, wakeAt: 2000 }]) {
+    assert.match(String(order(row, { kind: 'retry' })), /'b' is not waiting/);
+  }
+});
+
+test('cancel turns back before the pivot, and says honestly when that cannot be', () => {
+  const back = accepted(order({ cursor: 1, attempt: 1, wakeAt: 5000 }, { kind: 'cancel' }));
+  assert.deepEqual([back.direction, back.cursor, back.attempt, back.wakeAt, back.reason], ['undo', 1, 0, 0, CANCELLED]);
+  assert.deepEqual([back.journal.at(-1)?.outcome, back.journal.at(-1)?.by], ['cancelled', 'me']);
+  assert.match(String(order({ cursor: 2 }, { kind: 'cancel' })), /at its pivot 'p', which may have happened/);
+  assert.match(String(order({ cursor: 3 }, { kind: 'cancel' })), /past its pivot 'p'/);
+  assert.match(String(order({ cursor: 3, status: 'stuck' }, { kind: 'cancel' })), /past its pivot 'p'/);
+  assert.match(String(order({ cursor: 0, direction: 'undo' }, { kind: 'cancel' })), /turning back already/);
+  assert.match(String(order({}, { kind: 'cancel' }, definition(['a'], -1))), /only ever goes forward/);
+});
+
+test('skip goes past the step at which a saga is stuck, under its name, and never past the last', () => {
+  const at = { status: 'stuck', cursor: 3, attempt: 2, reason: 'c: full' } as const;
+  const past = accepted(order(at, { kind: 'skip', step: 'c' }));
+  assert.deepEqual([past.status, past.cursor, past.attempt, past.reason], ['active', 4, 0, null]);
+  assert.deepEqual([past.journal.at(-1)?.outcome, past.journal.at(-1)?.step], ['skipped', 'c']);
+  assert.match(String(order(at, { kind: 'skip', step: 'b' })), /stuck at 'c', not at 'b'/);
+  assert.match(String(order({ cursor: 3 }, { kind: 'skip', step: 'c' })), /not stuck/);
+  assert.match(String(order({ ...at, cursor: 4 }, { kind: 'skip', step: 'z' })), /last step/);
+});
+
+test('the same order again is the same entry with a count; nothing is ordered of a saga that has ended', () => {
+  let row = rowOf(D4, { cursor: 1, attempt: 1, wakeAt: 60_000 });
+  for (let n = 0; n < 1000; n += 1) {
+    const ordered = applyOrder(D4, row, { kind: 'retry' }, 'me', n);
+    assert(ordered.kind === 'accepted');
+    row = { ...row, ...ordered.patch, wakeAt: 60_000 };
+  }
+  assert.deepEqual(
+    row.journal.map((entry) => [entry.outcome, entry.attempts, entry.firstAt, entry.at]),
+    [['retried', 1000, 0, 999]],
+  );
+  for (const status of ['done', 'unwound'] as const) {
+    for (const wish of [{ kind: 'retry' }, { kind: 'cancel' }, { kind: 'skip', step: 'a' }] as const) {
+      assert.match(String(order({ status }, wish)), /ended already/);
+    }
+  }
+});
+
+test('whatever is ordered and whenever: a saga ends, forward only once its pivot has been tried', () =>
+  fc.assert(
+    fc.property(
+      definitions,
+      fc.array(outcomes, { maxLength: 40 }),
+      fc.infiniteStream(fc.nat(9)),
+      (of, script, dice) => {
+        let row = rowOf(of);
+        let ran = 0;
+        let triedPivot = of.pivot < 0;
+        let now = 1;
+        for (let turn = 0; turn < 2000; turn += 1) {
+          const roll = dice.next().value ?? 9;
+          const wish = ([{ kind: 'retry' }, { kind: 'cancel' }, { kind: 'skip', step: `step ${row.cursor}` }] as const)[
+            roll
+          ];
+          if (wish) {
+            const ordered = applyOrder(of, row, wish, 'me', now);
+            if (ordered.kind === 'accepted') {
+              if (wish.kind === 'cancel') assert.equal(triedPivot, false);
+              row = { ...row, ...ordered.patch };
+            }
+          }
+          const decision = decide(of, row, now);
+          if (decision.kind === 'ended' && row.status !== 'stuck') return;
+          // Nobody comes for a last step that is stuck but who retries it.
+          if (decision.kind === 'ended' && ran > script.length + 100) return;
+          if (decision.kind === 'turn') row = { ...row, ...decision.patch };
+          if (decision.kind === 'run') {
+            if (row.direction === 'do' && row.cursor === of.pivot) triedPivot = true;
+            row = { ...row, ...applyOutcome(of, row, script[ran] ?? { kind: 'done' }, now) };
+            ran += 1;
+          }
+          now = decision.kind === 'wait' ? decision.until : now + 1;
+          assert.ok(row.cursor >= 0 && row.cursor < of.steps.length);
+        }
+        assert.equal(row.status, 'stuck');
+      },
+    ),
+  ));

@@ -1,6 +1,7 @@
-// The whole statechart of a saga as two pure, total functions: what to do next, and what an outcome changes.
+// The whole statechart of a saga as pure, total functions: what to do next, what an outcome changes, and what an
+// operator's order changes.
 import { assertNever, invariant } from '../lib/errors.ts';
-import type { Definition, Direction, Entry, Outcome, Patch, Row, StepSpec } from './types.ts';
+import type { Definition, Direction, Entry, Order, Outcome, Patch, Row, StepSpec } from './types.ts';
 
 export type Decision =
   | { readonly kind: 'run'; readonly step: StepSpec; readonly direction: Direction }
@@ -81,6 +82,101 @@ export function applyOutcome(
     default:
       return assertNever(outcome);
   }
+}
+
+export type Ordered =
+  | { readonly kind: 'accepted'; readonly patch: Patch }
+  /** One sentence that says why not. */
+  | { readonly kind: 'refused'; readonly reason: string };
+
+/**
+ * What an operator's order changes, and whether it can be given at all. The patch must be written under a new fence (the
+ * store's verb `order`): a conductor may be at the step right now.
+ */
+export function applyOrder(definition: Definition, row: Row, order: Order, by: string, now: number): Ordered {
+  const step = definition.steps[row.cursor];
+  invariant(step, `saga ${row.id}: no step ${row.cursor} in ${definition.name} v${definition.version}`);
+  if (row.status === 'done' || row.status === 'unwound') {
+    return refused(`It has ended already (${row.status}).`);
+  }
+  switch (order.kind) {
+    case 'retry':
+      return retried(row, step, by, now);
+    case 'cancel':
+      return cancelled(definition, row, step, by, now);
+    case 'skip':
+      return skipped(definition, row, step, order.step, by, now);
+    default:
+      return assertNever(order);
+  }
+}
+
+function retried(row: Row, step: StepSpec, by: string, now: number): Ordered {
+  const patch = { ...patchOf(row), wakeAt: 0, journal: withOrder(row, step, 'retried', by, now) };
+  // A new budget: the operator says that the cause is gone.
+  if (row.status === 'stuck')
+    return { kind: 'accepted', patch: { ...patch, status: 'active', attempt: 0, reason: null } };
+  const waits = row.attempt > 0 && row.wakeAt > now;
+  return waits ? { kind: 'accepted', patch } : refused(`Its step '${step.name}' is not waiting to be tried again.`);
+}
+
+function cancelled(definition: Definition, row: Row, step: StepSpec, by: string, now: number): Ordered {
+  if (row.direction === 'undo') return refused('It is turning back already.');
+  const pivot = definition.steps[definition.pivot]?.name;
+  if (row.cursor > definition.pivot) {
+    const passed = pivot === undefined ? 'It only ever goes forward' : `It is past its pivot '${pivot}'`;
+    return refused(`${passed} and can only be finished, not turned back.`);
+  }
+  // As in decide(): the pivot's single write may have landed already.
+  if (row.cursor === definition.pivot) {
+    return refused(`It is at its pivot '${pivot}', which may have happened already, and can only be finished.`);
+  }
+  const journal = withOrder(row, step, 'cancelled', by, now);
+  return { kind: 'accepted', patch: { ...patchOf(row), ...turnRound(CANCELLED), journal } };
+}
+
+function skipped(
+  definition: Definition,
+  row: Row,
+  step: StepSpec,
+  confirmed: string,
+  by: string,
+  now: number,
+): Ordered {
+  if (row.status !== 'stuck') return refused('It is not stuck: only a step at which it is stuck can be skipped.');
+  if (confirmed !== step.name) return refused(`It is stuck at '${step.name}', not at '${confirmed}'.`);
+  // The last step is what frees the key for others: without it the saga would end and keep hold.
+  if (row.cursor === definition.steps.length - 1) {
+    return refused(`'${step.name}' is its last step, which lets go of the server, and cannot be skipped.`);
+  }
+  const journal = withOrder(row, step, 'skipped', by, now);
+  const next = { cursor: row.cursor + 1, attempt: 0, wakeAt: 0, progress: null, reason: null };
+  return { kind: 'accepted', patch: { ...patchOf(row), ...next, status: 'active', journal } };
+}
+
+const refused = (reason: string): Ordered => ({ kind: 'refused', reason });
+
+/** The same order again and again is one entry with a count, so that nobody makes a journal grow without end. */
+function withOrder(
+  row: Row,
+  step: StepSpec,
+  outcome: 'retried' | 'cancelled' | 'skipped',
+  by: string,
+  now: number,
+): readonly Entry[] {
+  const last = row.journal.at(-1);
+  const again =
+    last?.outcome === outcome && last.step === step.name && last.direction === row.direction && last.by === by;
+  const entry: Entry = {
+    step: step.name,
+    direction: row.direction,
+    outcome,
+    firstAt: again ? last.firstAt : now,
+    at: now,
+    attempts: again ? last.attempts + 1 : 1,
+    by,
+  };
+  return [...(again ? row.journal.slice(0, -1) : row.journal), entry];
 }
 
 function advance(definition: Definition, row: Row, now: number): Pick<Patch, 'cursor' | 'status' | 'endedAt'> {

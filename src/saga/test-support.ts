@@ -81,6 +81,17 @@ export class MemorySagaStore implements SagaStore {
     return true;
   }
 
+  async order(row: Row, patch: Patch, by: string): Promise<boolean> {
+    const now = this.rows.get(row.id);
+    const decided = (of: Row) => JSON.stringify([of.fence, of.status, of.direction, of.cursor, of.attempt, of.journal]);
+    if (!now || decided(now) !== decided(row)) return false;
+    this.#fence += 1;
+    const { state } = now;
+    const leaseUntil = now.leaseUntil > 0 ? 1 : 0;
+    this.rows.set(row.id, { ...now, ...patch, state, owner: `order/${by}`, fence: this.#fence, leaseUntil });
+    return true;
+  }
+
   async nextDue(): Promise<number | null> {
     const due = [...this.rows.values()].filter((row) => row.status === 'active').map((row) => row.wakeAt);
     return due.length === 0 ? null : Math.min(...due);
@@ -243,5 +254,53 @@ export function testSagaStore(kind: string, open: (clock: Clock) => Promise<Open
     assert.equal(other.cancelRequested, other.id === row.id);
     const ended = await store.commit(next, patchOf(next), 0);
     assert.equal(ended === null, other.id === row.id);
+  });
+
+  contract('an order is written under a new fence: whoever is at the saga is overtaken', async (store) => {
+    await create(store, 's1');
+    const row = await claimed(store, 'x');
+    const entry = {
+      step: 'a',
+      direction: 'do',
+      outcome: 'cancelled',
+      firstAt: 1,
+      at: 1,
+      attempts: 1,
+      by: 'me',
+    } as const;
+    const patch: Patch = { ...patchOf(row), direction: 'undo', reason: 'ordered', journal: [entry] };
+    assert.equal(await store.order(row, patch, 'me'), true);
+    assert.equal(await store.commit(row, patchOf(row), LEASE_MS), null);
+    const next = await store.claim('y', LEASE_MS);
+    assert(next);
+    assert.equal(next.takenOver, true);
+    assert.ok(next.row.fence > row.fence + 1);
+    assert.deepEqual(patchOf(next.row), patch);
+  });
+
+  contract('an order to a saga that nobody is at is no takeover; a stuck one goes on by it', async (store) => {
+    await create(store, 's1');
+    const row = await claimed(store, 'x');
+    const stuck = await store.commit(row, { ...patchOf(row), status: 'stuck', reason: 'full' }, 0);
+    assert(stuck);
+    assert.equal(await store.claim('x', LEASE_MS), null);
+    assert.equal(await store.order(stuck, { ...patchOf(stuck), status: 'active', reason: null }, 'me'), true);
+    const next = await store.claim('y', LEASE_MS);
+    assert.deepEqual([next?.takenOver, next?.row.status, next?.row.reason], [false, 'active', null]);
+  });
+
+  contract('an order about a saga that has gone on since changes nothing', async (store, clock) => {
+    await create(store, 's1');
+    const row = await claimed(store, 'x');
+    const entry = { step: 'a', direction: 'do', outcome: 'done', firstAt: 1, at: 1, attempts: 1 } as const;
+    const gone = await store.commit(row, { ...patchOf(row), cursor: 1, journal: [entry] }, LEASE_MS);
+    assert(gone);
+    assert.equal(await store.order(row, { ...patchOf(row), direction: 'undo' }, 'me'), false);
+    // Lost, or renewed: its lease is no matter of an order.
+    const renewed = await store.commit(gone, patchOf(gone), LEASE_MS);
+    assert(renewed);
+    const ended = await store.commit(renewed, { ...patchOf(renewed), status: 'done', endedAt: clock.now() }, 0);
+    assert(ended);
+    assert.equal(await store.order(renewed, { ...patchOf(renewed), direction: 'undo' }, 'me'), false);
   });
 }

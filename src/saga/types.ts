@@ -37,13 +37,25 @@ export type Status = 'active' | 'done' | 'unwound' | 'stuck';
 export interface Entry {
   readonly step: string;
   readonly direction: Direction;
-  readonly outcome: 'done' | 'failed';
+  /** done, failed: what became of the step. The others: an operator's order, given while the step was at the cursor. */
+  readonly outcome: 'done' | 'failed' | 'retried' | 'cancelled' | 'skipped';
   /** Milliseconds since the Unix epoch: when the first and the last attempt counted here ended. */
   readonly firstAt: number;
   readonly at: number;
   readonly attempts: number;
   readonly note?: string;
+  /** Of an order: who gave it. */
+  readonly by?: string;
 }
+
+/**
+ * What an operator may want of a saga that does not go on as it should. retry: the step at the cursor, now. cancel: turn
+ * back. skip: take the step at which it is stuck for done; `step` is its name, typed as a confirmation.
+ */
+export type Order =
+  | { readonly kind: 'retry' }
+  | { readonly kind: 'cancel' }
+  | { readonly kind: 'skip'; readonly step: string };
 
 export interface Progress {
   readonly doneBytes: number;
@@ -88,7 +100,7 @@ export type Patch = Pick<
   'status' | 'direction' | 'cursor' | 'attempt' | 'wakeAt' | 'state' | 'progress' | 'journal' | 'reason' | 'endedAt'
 >;
 
-/** The port to durable storage; five verbs. Leases and wake-ups use the store's own clock. */
+/** The port to durable storage; six verbs. Leases and wake-ups use the store's own clock. */
 export interface SagaStore {
   /** False when another saga with this key is still active. */
   create(saga: { id: string; definition: Definition; key: string; state: State; requestId: string }): Promise<boolean>;
@@ -98,6 +110,11 @@ export interface SagaStore {
   commit(row: Row, patch: Patch, leaseMs: number): Promise<Row | null>;
   /** Asks the active saga with this key to turn back if it still can. False when there is none. */
   requestCancel(key: string): Promise<boolean>;
+  /**
+   * Writes what an operator has ordered, under a new fence: whoever is at the saga is overtaken, and the next claim counts
+   * as a takeover. False when the saga is no longer as it was read: then look again.
+   */
+  order(row: Row, patch: Patch, by: string): Promise<boolean>;
   /** When the next saga becomes due, ms since epoch; null: never. */
   nextDue(): Promise<number | null>;
 }

@@ -7,6 +7,8 @@ import { invariant } from '../lib/errors.ts';
 import type { Definition, Direction, Entry, Progress, Row, SagaStore, State, Status } from '../saga/types.ts';
 import type { GlobalTables } from './global-schema.ts';
 
+const OWNER_LENGTH = 255;
+
 export type SagaRecord = Selectable<GlobalTables['sagas']>;
 
 /** The values of a new saga's row; `saga.create` below and whoever creates it together with other rows use them. */
@@ -143,6 +145,39 @@ export function sqlSagaStore(db: Kysely<GlobalTables>, clock: Clock): SagaStore 
         .where('status', '=', 'active')
         .executeTakeFirst();
       return updated.numUpdatedRows > 0n;
+    },
+
+    async order(row, patch, by) {
+      return db.transaction().execute(async (trx) => {
+        // A number that nobody gets in the end is harmless: the sequence only has to grow.
+        const fence = await nextFence(trx);
+        const updated = await trx
+          .updateTable('sagas')
+          .set((eb) => ({
+            status: patch.status,
+            direction: patch.direction,
+            cursor: patch.cursor,
+            attempt: patch.attempt,
+            wake_at: patch.wakeAt,
+            progress_json: patch.progress === null ? null : JSON.stringify(patch.progress),
+            journal_json: JSON.stringify(patch.journal),
+            reason: patch.reason,
+            owner: `order/${by}`.slice(0, OWNER_LENGTH),
+            fence,
+            // A lease that somebody holds has run out now; one that was let go of stays so.
+            lease_until: eb.case().when('lease_until', '>', 0).then(1).else(0).end(),
+          }))
+          .where('id', '=', row.id)
+          .where('fence', '=', row.fence)
+          .where('status', '=', row.status)
+          .where('direction', '=', row.direction)
+          .where('cursor', '=', row.cursor)
+          .where('attempt', '=', row.attempt)
+          // Whatever a step comes to is in the journal: as long as that is the same, nothing has been decided since.
+          .where('journal_json', '=', JSON.stringify(row.journal))
+          .executeTakeFirst();
+        return updated.numUpdatedRows === 1n;
+      });
     },
 
     async nextDue() {

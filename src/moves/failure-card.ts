@@ -1,0 +1,187 @@
+// The failure card of a move: what failed, where, what was undone, what is still owed, and what to do about it. A pure
+// function of the saga's row and of what is owed; failure.ts fetches these.
+import { assertNever } from '../lib/errors.ts';
+import type { Definition, Direction, Entry, Row } from '../saga/types.ts';
+
+/**
+ * - waiting: a step failed and is tried again, and may still turn the move round
+ * - waiting-forward: the same, at or behind the pivot: it can only be finished
+ * - turning-back, turning-back-waits: undoing goes on; an undo fails and is tried again
+ * - turned-back: it is undone; `owed`, if something is, waits for its host
+ * - stuck: an operator is needed
+ * - passed: it failed, and went on or ended well all the same
+ */
+export type Situation =
+  | 'waiting'
+  | 'waiting-forward'
+  | 'turning-back'
+  | 'turning-back-waits'
+  | 'turned-back'
+  | 'stuck'
+  | 'passed';
+
+export interface Owed {
+  readonly id: string;
+  readonly kind: string;
+  /** The host's name, or (drop-records) the cell's. */
+  readonly where: string;
+  readonly reason: string;
+  readonly attempts: number;
+  readonly since: number;
+}
+
+export interface Where {
+  readonly host: string | null;
+  readonly cell: string | null;
+}
+
+export interface FailureCard {
+  readonly situation: Situation;
+  /** Null: no step failed; the move was cancelled, or it only owes something. */
+  readonly failed: {
+    readonly step: string;
+    readonly direction: Direction;
+    readonly reason: string;
+    readonly attempts: number;
+    readonly firstAt: number;
+    readonly lastAt: number;
+    readonly host: string | null;
+    readonly cell: string | null;
+  } | null;
+  /** Steps that were undone, in the order in which they were. */
+  readonly undone: readonly string[];
+  /** Steps that are still to be undone, the next one first. */
+  readonly toUndo: readonly string[];
+  /** Steps that an operator skipped: whatever they should have done is nobody's business any more. */
+  readonly skipped: readonly string[];
+  /** Who ordered it to turn back; null: nobody. */
+  readonly cancelledBy: string | null;
+  readonly owed: readonly Owed[];
+  /** What to do, in one or two sentences. */
+  readonly advice: string;
+}
+
+export interface CardFacts {
+  readonly row: Row;
+  /** Undefined: of a version that this program does not know. */
+  readonly definition: Definition | undefined;
+  readonly owed: readonly Owed[];
+  /** Where a step works. */
+  readonly where: (step: string) => Where;
+}
+
+/** Null when nothing failed, nothing was cancelled or skipped, and nothing is owed. */
+export function failureCard(facts: CardFacts): FailureCard | null {
+  const { row, definition, owed, where } = facts;
+  const entry = culprit(row);
+  const cancelledBy = row.journal.findLast((each) => each.outcome === 'cancelled')?.by ?? null;
+  const undoing = row.direction === 'undo';
+  const skipped = row.journal.filter((each) => each.outcome === 'skipped').map((each) => each.step);
+  const untouched = entry === null && !undoing && skipped.length === 0 && row.status !== 'stuck';
+  if (untouched && owed.length === 0) return null;
+  const situation = situationOf(row, definition);
+  const card = {
+    situation,
+    failed:
+      entry === null
+        ? null
+        : {
+            step: entry.step,
+            direction: entry.direction,
+            reason: entry.note ?? '',
+            attempts: entry.attempts,
+            firstAt: entry.firstAt,
+            lastAt: entry.at,
+            ...where(entry.step),
+          },
+    undone: row.journal.filter((each) => each.direction === 'undo' && each.outcome === 'done').map((each) => each.step),
+    toUndo: undoing && row.status === 'active' ? stepsBack(row, definition) : [],
+    skipped,
+    cancelledBy,
+    owed,
+  };
+  return { ...card, advice: adviceFor(card, row) };
+}
+
+/** The failure that keeps it now; else the last one of a do: that is what turned it round, or what has passed. */
+function culprit(row: Row): Entry | null {
+  const last = row.journal.findLast((each) => each.outcome === 'done' || each.outcome === 'failed');
+  if (row.status !== 'unwound' && last?.outcome === 'failed') return last;
+  return row.journal.findLast((each) => each.outcome === 'failed' && each.direction === 'do') ?? null;
+}
+
+function situationOf(row: Row, definition: Definition | undefined): Situation {
+  const last = row.journal.findLast((each) => each.outcome === 'done' || each.outcome === 'failed');
+  const failing = last?.outcome === 'failed' && last.direction === row.direction;
+  switch (row.status) {
+    case 'stuck':
+      return 'stuck';
+    case 'unwound':
+      return 'turned-back';
+    case 'done':
+      return 'passed';
+    case 'active':
+      if (row.direction === 'undo') return failing ? 'turning-back-waits' : 'turning-back';
+      if (!failing) return 'passed';
+      return definition !== undefined && row.cursor < definition.pivot ? 'waiting' : 'waiting-forward';
+    default:
+      return assertNever(row.status);
+  }
+}
+
+const stepsBack = (row: Row, definition: Definition | undefined): string[] =>
+  (definition?.steps ?? [])
+    .slice(0, row.cursor + 1)
+    .map((step) => step.name)
+    .toReversed();
+
+/** What to do, by situation. */
+export function adviceFor(card: Omit<FailureCard, 'advice'>, row: Row): string {
+  return [adviceOn(card, row), adviceOnSkipped(card.skipped), adviceOnOwed(card.owed)]
+    .filter((sentence) => sentence !== '')
+    .join(' ');
+}
+
+function adviceOn({ situation, failed, cancelledBy }: Omit<FailureCard, 'advice'>, row: Row): string {
+  const cause = removing(failed);
+  switch (situation) {
+    case 'waiting':
+      return `It is tried again by itself and turns back when its attempts are spent. ${cause} Then 'crosscell moves retry' tries it at once; 'crosscell moves cancel' turns it back now.`;
+    case 'waiting-forward':
+      return `It has reached its pivot and can only be finished: it is tried again by itself until it succeeds. ${cause} Then 'crosscell moves retry' tries it at once.`;
+    case 'turning-back':
+      return 'Nothing: it is being undone.';
+    case 'turning-back-waits':
+      return `It is being undone, and this undo is tried again by itself until it succeeds. ${cause} Then 'crosscell moves retry' tries it at once.`;
+    case 'turned-back':
+      if (row.definition === 'create')
+        return 'The server was not built: delete it, remove the cause, and create another.';
+      if (cancelledBy !== null) return 'Nothing: it was cancelled, and the server is as it was.';
+      return 'The server is as it was. Remove the cause and ask for the operation again.';
+    case 'stuck':
+      return `It does not go on by itself and no other operation on the server is accepted. ${cause} Then 'crosscell moves retry'. Only if the step can never succeed: 'crosscell moves skip', and do by hand what the step would have done.`;
+    case 'passed':
+      return failed === null ? '' : 'Nothing: the failure has passed, and the operation went on.';
+    default:
+      return assertNever(situation);
+  }
+}
+
+function removing(failed: FailureCard['failed']): string {
+  if (failed === null) return '';
+  if (failed.reason.startsWith('host unreachable')) {
+    const host = failed.host === null ? 'the host' : `host ${failed.host}`;
+    return `Bring ${host} back, or force it down if it is dead for certain.`;
+  }
+  if (failed.reason.startsWith('the database of cell')) return 'Bring the database of that cell back.';
+  return failed.host === null ? 'Remove the cause.' : `Remove the cause on host ${failed.host}.`;
+}
+
+const adviceOnSkipped = (skipped: readonly string[]): string =>
+  skipped.length === 0 ? '' : `Skipped by hand: ${skipped.join(', ')}. 'crosscell audit' tells what that left behind.`;
+
+function adviceOnOwed(owed: readonly Owed[]): string {
+  if (owed.length === 0) return '';
+  const places = [...new Set(owed.map((each) => each.where))].join(', ');
+  return `What is owed is paid by itself when ${places} can be reached again.`;
+}

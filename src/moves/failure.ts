@@ -1,0 +1,60 @@
+// Fetches what a failure card is made of: the places' names, and what is owed by this saga or for its server.
+import type { Platform } from '../control/platform.ts';
+import type { Row } from '../saga/types.ts';
+import { type FailureCard, failureCard, type Owed } from './failure-card.ts';
+import { placeOf } from './places.ts';
+import { findDefinition } from './registry.ts';
+import { findSaga } from './view.ts';
+
+const MOST_DEBTS = 100;
+
+/** The move's failure card; null when there is no such move, or when nothing is wrong with it. */
+export async function failureOf(p: Platform, id: string): Promise<FailureCard | null> {
+  const row = await findSaga(p, id);
+  if (row === null) return null;
+  const cells = new Map(
+    (await p.stores.global.selectFrom('cells').select(['id', 'name']).execute()).map((cell) => [cell.id, cell.name]),
+  );
+  const cellOfHost = await cellsOfHosts(p, row);
+  return failureCard({
+    row,
+    definition: findDefinition(row.definition, row.version),
+    owed: await owedBy(p, row, cells),
+    where: (step) => {
+      const place = placeOf(row.definition, step, row.state);
+      const cellId = place?.cellId ?? cellOfHost.get(place?.host ?? '') ?? '';
+      return { host: place?.host ?? null, cell: cells.get(cellId) ?? null };
+    },
+  });
+}
+
+async function cellsOfHosts(p: Platform, row: Row): Promise<ReadonlyMap<string, string>> {
+  const steps = [...new Set(row.journal.map((entry) => entry.step))];
+  const names = [...new Set(steps.flatMap((step) => placeOf(row.definition, step, row.state)?.host ?? []))];
+  if (names.length === 0) return new Map();
+  const rows = await p.stores.global
+    .selectFrom('hosts')
+    .select(['name', 'cell_id'])
+    .where('name', 'in', names)
+    .execute();
+  return new Map(rows.map((host) => [host.name, host.cell_id]));
+}
+
+async function owedBy(p: Platform, row: Row, cells: ReadonlyMap<string, string>): Promise<Owed[]> {
+  const debts = await p.stores.global
+    .selectFrom('debts')
+    .selectAll()
+    .where('paid_at', 'is', null)
+    .where((eb) => eb.or([eb('saga_id', '=', row.id), eb('server_id', '=', row.key)]))
+    .orderBy('created_at')
+    .limit(MOST_DEBTS)
+    .execute();
+  return debts.map((debt) => ({
+    id: debt.id,
+    kind: debt.kind,
+    where: debt.kind === 'drop-records' ? (cells.get(debt.host) ?? debt.host) : debt.host,
+    reason: debt.reason,
+    attempts: debt.attempts,
+    since: debt.created_at,
+  }));
+}
