@@ -1,6 +1,8 @@
 // All that the API answers.
 import type { Identity } from '../control/identity.ts';
+import type { Faults } from '../moves/faults.ts';
 import { computeRoutes } from './compute/routes.ts';
+import { faultRoutes } from './crosscell/faults.ts';
 import { crosscellRoutes } from './crosscell/routes.ts';
 import { discoveryRoutes } from './discovery.ts';
 import type { Route } from './http/route.ts';
@@ -13,9 +15,11 @@ export interface RouteParts {
   readonly identity: Identity;
   /** What hosts prove to be ours with. */
   readonly fleetSecret: string;
+  /** Null or absent: no faults can be injected, and the routes for that answer 404. */
+  readonly faults?: Faults | null;
 }
 
-export const allRoutes = ({ identity, fleetSecret }: RouteParts): readonly Route[] => [
+export const allRoutes = ({ identity, fleetSecret, faults }: RouteParts): readonly Route[] => [
   ...discoveryRoutes,
   ...identityRoutes(identity),
   ...computeRoutes,
@@ -23,4 +27,5 @@ export const allRoutes = ({ identity, fleetSecret }: RouteParts): readonly Route
   ...hostImageRoutes(fleetSecret),
   ...networkRoutes,
   ...crosscellRoutes,
+  ...faultRoutes(faults ?? null),
 ];

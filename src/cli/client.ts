@@ -13,9 +13,12 @@ export interface Credentials {
 export class ApiFailure extends Error {
   override readonly name = 'ApiFailure';
   readonly status: number;
+  /** The answer's text. */
+  readonly body: string;
   constructor(status: number, what: string, body: string) {
     super(`${what}: ${status} ${body.slice(0, 500)}`);
     this.status = status;
+    this.body = body;
   }
 }
 

@@ -16,6 +16,7 @@ import type { Platform } from '../control/platform.ts';
 import type { Host, Reply } from '../host/contract.ts';
 import { type Clock, systemClock } from '../lib/clock.ts';
 import { type ConductorOptions, startConductor } from '../moves/conductor.ts';
+import { createFaults } from '../moves/faults.ts';
 import { monitorOnce, startMonitor } from '../moves/monitor.ts';
 import type { RunningDriver } from '../saga/driver.ts';
 import { voidLeases } from '../store/sagas.ts';
@@ -59,6 +60,8 @@ export interface ComposeOptions {
   readonly memoryHosts?: boolean;
   readonly checkAnswers?: boolean;
   readonly conductor?: Partial<ConductorOptions>;
+  /** Let administrators inject faults. */
+  readonly allowFaults?: boolean;
 }
 
 const IDLE_MS = 500;
@@ -84,20 +87,24 @@ export async function composeSystem(deployment: Deployment, options: ComposeOpti
   const metrics = systemMetrics(stores);
   let conductor: RunningDriver | null = null;
   const settings = { ...deployment.settings, publicUrl: '', hostFacingUrl: '' };
+  const faults = options.allowFaults ? createFaults({ stores, clock, log, die: killMyself }) : null;
+  const hostOf = (name: string, host: Host): Host => metrics.counted(faults ? faults.host(name, host) : host);
   const platform: Platform = {
     clock,
     log,
-    stores,
+    stores: faults ? faults.stores(stores) : stores,
     settings,
-    host: async (name, trace) => metrics.counted(fleet.find(name, trace) ?? NO_SUCH_HOST),
+    host: async (name, trace) => hostOf(name, fleet.find(name, trace) ?? NO_SUCH_HOST),
     nudge: () => conductor?.nudge(),
+    ...(faults ? { around: faults.around } : {}),
   };
+  if (faults) log.warn('faults can be injected: this control plane can be made to fail and to kill itself');
 
   const app = await buildApp({
     platform,
     tokens: identity,
     registry: metrics.registry,
-    routes: allRoutes({ identity, fleetSecret: secrets.fleet }),
+    routes: allRoutes({ identity, fleetSecret: secrets.fleet, faults }),
     ...(options.checkAnswers ? { checkAnswers: true } : {}),
   });
   // This process holds the data directory: uploads that a former one had under way are dead.
@@ -137,6 +144,7 @@ export async function composeSystem(deployment: Deployment, options: ComposeOpti
     async stop({ guestsWithinSeconds }) {
       await app.close();
       registering.abort();
+      faults?.close();
       await monitor.stop();
       await conductor?.stop();
       await fleet.stop({ guestsWithinSeconds });
@@ -144,6 +152,9 @@ export async function composeSystem(deployment: Deployment, options: ComposeOpti
     },
   };
 }
+
+/** As a crash would end it: nothing is flushed, closed or said. */
+const killMyself = (): void => void process.kill(process.pid, 'SIGKILL');
 
 /** Guests' users must be able to pass the data directory; everything private in it has its own mode. */
 function prepareDirectories({ dataDirectory }: Deployment): void {

@@ -1,10 +1,11 @@
 // The `crosscell` program: commands, options, exit statuses. 0: done; 1: it failed; 2: wrong usage or configuration.
 // Each command loads its own modules when it is chosen, so that an agent does not carry the control plane.
 import { readFileSync } from 'node:fs';
-import { Command, InvalidArgumentError, Option } from 'commander';
+import { Argument, Command, InvalidArgumentError, Option } from 'commander';
 import type { AgentOptions } from './agent.ts';
 import { ConfigError, type ConfigFile, readConfig } from './config.ts';
 import { DEFAULTS, type Deployment, type Flags, planDeployment } from './deployment.ts';
+import type { MovesOptions } from './moves.ts';
 
 const VERSION = (
   JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string }
@@ -64,9 +65,11 @@ withSize(withDeployment(program.command('up')))
   .description('run the whole system on this machine until Ctrl-C; the data is kept')
   .option('--json', 'print one JSON object when it serves', false)
   .option('--no-image', 'do not build and upload the guest image')
-  .action(async (options: DeploymentOptions & { json: boolean; image: boolean }) => {
+  .option('--allow-faults', 'let administrators inject faults, crashes of this process among them: for trials', false)
+  .action(async (options: DeploymentOptions & { json: boolean; image: boolean; allowFaults: boolean }) => {
     const { up } = await import('./up.ts');
-    process.exitCode = await up({ deployment: await deploymentOf(options), json: options.json, image: options.image });
+    const { json, image, allowFaults } = options;
+    process.exitCode = await up({ deployment: await deploymentOf(options), json, image, allowFaults });
     process.exit();
   });
 
@@ -122,6 +125,23 @@ withDeployment(program.command('audit'))
   .action(async (options: DeploymentOptions & { json: boolean }) => {
     const { auditCommand } = await import('./audit.ts');
     process.exitCode = await auditCommand(await deploymentOf(options), options.json);
+  });
+
+program
+  .command('moves')
+  .description('look at moves and operate them, through the API: list, show, retry, cancel, skip')
+  .addArgument(new Argument('<verb>', 'what to do').choices(['list', 'show', 'retry', 'cancel', 'skip']))
+  .argument('[id]', "the move, by its own id or its migration's (all but list)")
+  .argument('[step]', 'name of the step at which it is stuck, as a confirmation (skip)')
+  .option('--data <dir>', `data directory of crosscell up, with its clouds.yaml (default: ${DEFAULTS.data})`)
+  .option('--cloud <name>', 'cloud in the clouds.yaml', process.env['OS_CLOUD'] ?? 'crosscell')
+  .option('--server <id>', 'only moves of this server (list)')
+  .option('--status <status>', 'only moves that are active, done, unwound or stuck (list)')
+  .option('--limit <n>', 'how many, newest first (list)', whole(1, 200), 20)
+  .option('--json', 'print what the API answers', false)
+  .action(async (verb: string, id: string | undefined, step: string | undefined, options: MovesOptions) => {
+    const { movesCommand } = await import('./moves.ts');
+    process.exitCode = await movesCommand(verb, id, step, options);
   });
 
 program

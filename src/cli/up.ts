@@ -18,10 +18,12 @@ export interface UpOptions {
   readonly json: boolean;
   /** Leave out the guest image. */
   readonly image: boolean;
+  /** Let administrators inject faults; never by configuration. */
+  readonly allowFaults: boolean;
 }
 
 /** Resolves with the exit status when the system has been stopped by a signal. */
-export async function up({ deployment, json, image }: UpOptions): Promise<number> {
+export async function up({ deployment, json, image, allowFaults }: UpOptions): Promise<number> {
   mkdirSync(deployment.dataDirectory, { recursive: true });
   const lock = await lockDirectory(deployment.dataDirectory);
   if (lock === null) {
@@ -31,8 +33,9 @@ export async function up({ deployment, json, image }: UpOptions): Promise<number
   const say = (line: string): void => void (json || process.stdout.write(`${line}\n`));
   const stopped = signalled(['SIGINT', 'SIGTERM']);
   const log = fileLogger(deployment);
+  if (allowFaults) process.stderr.write(FAULTS_WARNING);
   const started = performance.now();
-  const system = await composeSystem(deployment, { log });
+  const system = await composeSystem(deployment, { log, allowFaults });
   const clouds = await writeClouds(deployment, system);
   const served = performance.now() - started;
   if (image) await offerImage(system, say);
@@ -45,6 +48,14 @@ export async function up({ deployment, json, image }: UpOptions): Promise<number
   say('stopped');
   return 0;
 }
+
+const FAULTS_WARNING = `
+  ****************************************************************************
+  *  --allow-faults: every administrator can make this system fail, cut off  *
+  *  its hosts and cells, and kill its control plane. Never in production.   *
+  ****************************************************************************
+
+`;
 
 const signalled = (signals: readonly NodeJS.Signals[]): Promise<void> =>
   new Promise((resolve) => {

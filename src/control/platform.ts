@@ -4,6 +4,7 @@ import type { Logger } from 'pino';
 import type { Host } from '../host/contract.ts';
 import type { Clock } from '../lib/clock.ts';
 import type { WeightMultipliers } from '../model/weighers.ts';
+import type { Direction, Outcome, Row } from '../saga/types.ts';
 import type { Stores } from '../store/stores.ts';
 
 export interface Settings {
@@ -41,6 +42,9 @@ export interface Settings {
   readonly quota: Readonly<Record<string, number>>;
 }
 
+/** Stands around the effect of a saga's step: has it, and answers what came of it. */
+export type Around = (row: Row, step: string, direction: Direction, effect: () => Promise<Outcome>) => Promise<Outcome>;
+
 export interface Platform {
   readonly clock: Clock;
   readonly log: Logger;
@@ -50,4 +54,6 @@ export interface Platform {
   host(name: string, trace?: { readonly requestId: string; readonly sagaId: string }): Promise<Host>;
   /** Tells the conductors of this process that there may be work. */
   nudge(): void;
+  /** Absent: effects are had as they are. */
+  readonly around?: Around;
 }

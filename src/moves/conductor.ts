@@ -38,7 +38,7 @@ export function moveEffects(p: Platform): Effects {
     async run(row, step, direction) {
       const c = contextOf(p, row);
       const started = p.clock.now();
-      const outcome = await outcomeOf(p, row, () => findMove(row.definition, row.version).run(c, step.name, direction));
+      const outcome = await outcomeOf(p, row, findMove(row.definition, row.version), step.name, direction);
       if (outcome.kind !== 'pending') {
         const detail = outcome.kind === 'failed' ? { reason: outcome.reason } : {};
         const line = {

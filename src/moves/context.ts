@@ -2,10 +2,10 @@
 
 import type { Platform } from '../control/platform.ts';
 import { messageOf } from '../lib/errors.ts';
-import type { Outcome, Row, State } from '../saga/types.ts';
+import type { Direction, Outcome, Row, State } from '../saga/types.ts';
 import { CellDown } from '../store/stores.ts';
 import { Fenced } from './fencing.ts';
-import type { StepContext } from './move.ts';
+import type { AnyMove, StepContext } from './move.ts';
 
 export const contextOf = (p: Platform, row: Row): StepContext<State> => ({
   p,
@@ -17,10 +17,17 @@ export const contextOf = (p: Platform, row: Row): StepContext<State> => ({
   host: (name) => p.host(name, { requestId: row.requestId, sagaId: row.id }),
 });
 
-/** Runs an effect. Whatever it throws is a failure that may pass: the step is tried again, or undone. */
-export async function outcomeOf(p: Platform, row: Row, effect: () => Promise<Outcome>): Promise<Outcome> {
+/** Runs a step's effect. Whatever it throws is a failure that may pass: the step is tried again, or undone. */
+export async function outcomeOf(
+  p: Platform,
+  row: Row,
+  move: AnyMove,
+  step: string,
+  direction: Direction,
+): Promise<Outcome> {
+  const effect = () => move.run(contextOf(p, row), step, direction);
   try {
-    return await effect();
+    return await (p.around ? p.around(row, step, direction, effect) : effect());
   } catch (error) {
     if (error instanceof Fenced) return { kind: 'fenced' };
     const reason = messageOf(error);

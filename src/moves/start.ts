@@ -15,7 +15,7 @@ import { applyOutcome } from '../saga/decide.ts';
 import type { Row, State } from '../saga/types.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
 import { insertSaga, newSaga, nextFence, sagaOf, sqlSagaStore } from '../store/sagas.ts';
-import { contextOf, outcomeOf } from './context.ts';
+import { outcomeOf } from './context.ts';
 import { anyMove, definitionOf, type Move } from './move.ts';
 
 const LEASE_MS = 10_000;
@@ -82,7 +82,7 @@ export async function takeFirstStep<S>(p: Platform, start: Start<S>, saga: Row, 
   const move = anyMove(start.move);
   const step = start.move.steps[saga.cursor];
   invariant(step, `${start.move.name} has no step ${saga.cursor}`);
-  const outcome = await outcomeOf(p, saga, () => move.run(contextOf(p, saga), step.step, 'do'));
+  const outcome = await outcomeOf(p, saga, move, step.step, 'do');
   if (outcome.kind !== 'fenced') {
     const patch = applyOutcome(move.definition, saga, outcome, p.clock.now());
     await sqlSagaStore(p.stores.global, p.clock).commit(saga, patch, 0);

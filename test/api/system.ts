@@ -47,7 +47,7 @@ export const PASSWORDS = {
 const LEVEL = process.env['CROSSCELL_TEST_LOG'] ?? 'silent';
 
 export async function testSystem(
-  options: { readonly cells?: number; readonly hostsPerCell?: number } = {},
+  options: { readonly cells?: number; readonly hostsPerCell?: number; readonly allowFaults?: boolean } = {},
 ): Promise<TestSystem> {
   const directory = mkdtempSync(join(tmpdir(), 'crosscell-api-'));
   const deployment = planDeployment(
@@ -75,6 +75,7 @@ export async function testSystem(
     memoryDatabases: true,
     memoryHosts: true,
     checkAnswers: true,
+    ...(options.allowFaults ? { allowFaults: true } : {}),
   });
   const raw = (path: string, init: RequestInit): Promise<Answered> => send(`${system.url}${path}`, init);
   const login = (name: keyof typeof PASSWORDS) => clientFor(system.url, name, PASSWORDS[name]);

@@ -159,3 +159,86 @@ test('wrong usage is exit status 2 with a sentence', async () => {
     assert.notEqual(said, '');
   }
 });
+
+interface Fault {
+  readonly id: string;
+  readonly fired: number;
+}
+
+async function crosscell(...args: string[]): Promise<{ code: number | null; out: string; err: string }> {
+  const child = spawn(CROSSCELL, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+  running.add(child);
+  let out = '';
+  let err = '';
+  child.stdout.on('data', (text) => {
+    out += text;
+  });
+  child.stderr.on('data', (text) => {
+    err += text;
+  });
+  const code = await new Promise<number | null>((resolve) => child.once('close', resolve));
+  running.delete(child);
+  return { code, out, err };
+}
+
+test('an injected crash really kills the process; the move is finished by the next, which has no fault armed', async () => {
+  const first = await start('faults', '--allow-faults');
+  const id = await makeServer(first.api);
+  // Behind the copy: with this process the simulated hosts end too, and with them an export that is open.
+  const { fault } = await first.api.call<{ fault: Fault }>('POST', '/crosscell/v1/faults', {
+    ...{ saga: 'resize', step: 'grow disk', phase: 'do', kind: 'crash-after', times: 1 },
+  });
+  assert.equal(fault.fired, 0);
+  const died = new Promise((resolve) => first.child.once('exit', (code, signal) => resolve([code, signal])));
+  await first.api.call('POST', `/compute/v2.1/servers/${id}/action`, { resize: { flavorRef: '2' } });
+  assert.deepEqual(await Promise.race([died, delay(LIMIT_MS, 'it lives')]), [null, 'SIGKILL']);
+
+  const second = await start('faults', '--allow-faults');
+  assert.deepEqual(await second.api.call('GET', '/crosscell/v1/faults'), { faults: [] });
+  await status(second.api, id, 'VERIFY_RESIZE');
+
+  const data = ['--data', join(directory, 'faults'), '--cloud', 'crosscell'];
+  const listed = await crosscell('moves', 'list', ...data, '--server', id, '--json');
+  assert.equal(listed.code, 0, listed.err);
+  const { moves } = JSON.parse(listed.out) as { moves: { id: string; move: string; status: string }[] };
+  const move = moves.find((each) => each.move === 'resize');
+  assert.ok(move);
+  const shown = await crosscell('moves', 'show', move.id, ...data);
+  assert.match(shown.out, /^resize of server/);
+  assert.match(shown.out, /grow disk +done/);
+  const cancelled = await crosscell('moves', 'cancel', move.id, ...data);
+  assert.deepEqual([cancelled.code, cancelled.out], [1, '']);
+  assert.match(cancelled.err, /^crosscell: Move .* cannot be cancelled: It has ended already \(done\)\.\n$/);
+  assert.equal((await crosscell('moves', 'skip', move.id, ...data)).code, 2);
+  assert.equal((await crosscell('moves', 'list', '--data', join(directory, 'nowhere'))).code, 2);
+  assert.equal(await end(second.child, 'SIGINT'), 0);
+
+  const third = await start('faults');
+  await assert.rejects(third.api.call('GET', '/crosscell/v1/faults'), { status: 404 });
+  await assert.rejects(third.api.call('POST', '/crosscell/v1/faults', { kind: 'cell-down', cell: 'cell1' }), {
+    status: 404,
+  });
+  assert.equal(await end(third.child, 'SIGINT'), 0);
+});
+
+test('that faults are allowed is said loudly, and no configuration file can allow them', async () => {
+  const file = join(directory, 'faults.yaml');
+  for (const key of ['allow_faults', 'allow-faults', 'allowFaults']) {
+    writeFileSync(file, `${key}: true\n`);
+    const refused = await crosscell('up', '--config', file);
+    assert.equal(refused.code, 2);
+    assert.match(refused.err, /allow/);
+  }
+  const args = ['--data', join(directory, 'loud'), '--listen', '127.0.0.1:0', '--hypervisor', 'simulated'];
+  const child = spawn(CROSSCELL, ['up', ...args, '--no-image', '--allow-faults'], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  running.add(child);
+  let said = '';
+  child.stderr.on('data', (text) => {
+    said += text;
+  });
+  for await (const line of createInterface({ input: child.stdout })) if (line.includes('Ctrl-C')) break;
+  assert.equal(await end(child, 'SIGINT'), 0);
+  assert.match(said, /--allow-faults: every administrator can make this system fail/);
+});

@@ -1,9 +1,16 @@
-// What operators see of the system itself: cells, hosts, moves with their steps, debts. Administrators only, read-only.
+// What operators see of the system itself: cells, hosts, moves with their steps, debts; and what they can order a move
+// to do. Administrators only.
 import { Type } from 'typebox';
 import { openDebts } from '../../control/debts.ts';
 import { listCells, listHosts } from '../../control/hosts.ts';
+import type { Platform } from '../../control/platform.ts';
+import { failureOf } from '../../moves/failure.ts';
+import { orderMove } from '../../moves/orders.ts';
+import { ROLES } from '../../moves/places.ts';
+import { MOVES } from '../../moves/registry.ts';
 import { listMoves, showMove } from '../../moves/view.ts';
-import { badRequest, notFound } from '../http/errors.ts';
+import type { Definition } from '../../saga/types.ts';
+import { badRequest, notFound, refuse } from '../http/errors.ts';
 import { type Route, route } from '../http/route.ts';
 
 const BASE = '/crosscell/v1';
@@ -58,6 +65,7 @@ const Step = Type.Object(
     durationMs: Type.Integer(),
     attempts: Type.Integer(),
     note: orNull(text()),
+    by: orNull(text()),
   },
   closed,
 );
@@ -98,6 +106,47 @@ const Debt = Type.Object(
   },
   closed,
 );
+
+const Failed = Type.Object(
+  {
+    step: text(),
+    direction: text(),
+    reason: text(),
+    attempts: Type.Integer(),
+    firstAt: time(),
+    lastAt: time(),
+    host: orNull(text()),
+    cell: orNull(text()),
+  },
+  closed,
+);
+const Owed = Type.Object(
+  { id: text(), kind: text(), where: text(), reason: text(), attempts: Type.Integer(), since: time() },
+  closed,
+);
+const FailureCard = Type.Object(
+  {
+    situation: text(),
+    failed: orNull(Failed),
+    undone: Type.Array(text()),
+    toUndo: Type.Array(text()),
+    skipped: Type.Array(text()),
+    cancelledBy: orNull(text()),
+    owed: Type.Array(Owed),
+    advice: text(),
+  },
+  closed,
+);
+const Saga = Type.Object(
+  {
+    name: text(),
+    version: Type.Integer(),
+    pivot: text(),
+    steps: Type.Array(Type.Object({ name: text(), attempts: Type.Integer(), where: text() }, closed)),
+  },
+  closed,
+);
+const MoveId = Type.Object({ id: Type.String({ maxLength: 255 }) }, closed);
 
 const limit = Type.Optional(Type.Integer({ minimum: 1, maximum: MAX_PAGE }));
 const marker = Type.Optional(Type.String({ maxLength: 255 }));
@@ -169,16 +218,65 @@ export const crosscellRoutes: readonly Route[] = [
     method: 'GET',
     url: `${BASE}/moves/:id`,
     service: 'crosscell',
-    summary: "Show a move, by its own id or its migration's",
+    summary: "Show a move, by its own id or its migration's, with its failure card",
     access: 'admin',
     policy: 'moves',
-    params: Type.Object({ id: Type.String({ maxLength: 255 }) }, closed),
-    answers: { 200: Type.Object({ move: Move }, closed) },
-    handle: async ({ p, params }) => {
-      const move = await showMove(p, params.id);
-      if (!move) throw notFound(`Move ${params.id} could not be found.`);
-      return { status: 200, body: { move } };
+    params: MoveId,
+    answers: { 200: Type.Object({ move: Move, failure: orNull(FailureCard) }, closed) },
+    handle: async ({ p, params }) => ({ status: 200, body: await shownMove(p, params.id) }),
+  }),
+  route({
+    method: 'POST',
+    url: `${BASE}/moves/:id/retry`,
+    service: 'crosscell',
+    summary: 'Have a stuck move go on, or one that waits for its next attempt try at once',
+    access: 'admin',
+    policy: 'moves:retry',
+    params: MoveId,
+    answers: { 202: Type.Object({ move: Move, failure: orNull(FailureCard) }, closed) },
+    handle: async ({ p, actor, params }) => {
+      refuse(await orderMove(p, actor, params.id, { kind: 'retry' }));
+      return { status: 202, body: await shownMove(p, params.id) };
     },
+  }),
+  route({
+    method: 'POST',
+    url: `${BASE}/moves/:id/cancel`,
+    service: 'crosscell',
+    summary: 'Have a move turn back; 409 from its pivot on',
+    access: 'admin',
+    policy: 'moves:cancel',
+    params: MoveId,
+    answers: { 202: Type.Object({ move: Move, failure: orNull(FailureCard) }, closed) },
+    handle: async ({ p, actor, params }) => {
+      refuse(await orderMove(p, actor, params.id, { kind: 'cancel' }));
+      return { status: 202, body: await shownMove(p, params.id) };
+    },
+  }),
+  route({
+    method: 'POST',
+    url: `${BASE}/moves/:id/skip`,
+    service: 'crosscell',
+    summary: 'Take the step at which a move is stuck for done; its name is the confirmation',
+    access: 'admin',
+    policy: 'moves:skip',
+    params: MoveId,
+    body: Type.Object({ step: Type.String({ minLength: 1, maxLength: 255 }) }, closed),
+    answers: { 202: Type.Object({ move: Move, failure: orNull(FailureCard) }, closed) },
+    handle: async ({ p, actor, params, body }) => {
+      refuse(await orderMove(p, actor, params.id, { kind: 'skip', step: body.step }));
+      return { status: 202, body: await shownMove(p, params.id) };
+    },
+  }),
+  route({
+    method: 'GET',
+    url: `${BASE}/sagas`,
+    service: 'crosscell',
+    summary: 'List the operations (sagas) that there are, with their steps by name',
+    access: 'admin',
+    policy: 'sagas',
+    answers: { 200: Type.Object({ sagas: Type.Array(Saga) }, closed) },
+    handle: () => ({ status: 200, body: { sagas: MOVES.map(({ definition }) => sagaView(definition)) } }),
   }),
   route({
     method: 'GET',
@@ -195,6 +293,19 @@ export const crosscellRoutes: readonly Route[] = [
     }),
   }),
 ];
+
+async function shownMove(p: Platform, id: string): Promise<object> {
+  const move = await showMove(p, id);
+  if (!move) throw notFound(`Move ${id} could not be found.`);
+  return { move, failure: await failureOf(p, id) };
+}
+
+const sagaView = ({ name, version, steps, pivot }: Definition): object => ({
+  name,
+  version,
+  pivot: steps[pivot]?.name ?? '',
+  steps: steps.map((step) => ({ ...step, where: ROLES[name]?.[step.name] ?? 'global' })),
+});
 
 const MAX_DEBTS = 10_000;
 

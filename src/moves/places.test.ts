@@ -1,0 +1,37 @@
+// The table of places is that of the moves: no step without one, no place without a step.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { placeOf, ROLES } from './places.ts';
+import { MOVES } from './registry.ts';
+
+test('every step of every move has its place, and no other has', () => {
+  for (const { definition } of MOVES) {
+    const places = Object.keys(ROLES[definition.name] ?? {});
+    const steps = definition.steps.map((step) => step.name);
+    // Power operations share one table, of which each uses its part.
+    const shared = ['start', 'stop', 'resume', 'reboot'].includes(definition.name);
+    assert.deepEqual(
+      steps.filter((step) => !places.includes(step)),
+      [],
+      definition.name,
+    );
+    if (!shared) assert.deepEqual(places.toSorted(), steps.toSorted(), definition.name);
+  }
+  assert.deepEqual(Object.keys(ROLES).toSorted(), [...new Set(MOVES.map((move) => move.definition.name))].toSorted());
+});
+
+test('a place is read from what the state of each move says', () => {
+  const source = { host: 'a', cellId: 'c1' };
+  const target = { host: 'b', cellId: 'c2' };
+  assert.deepEqual(placeOf('resize', 'stop source', { source, target }), source);
+  assert.deepEqual(placeOf('resize', 'copy disk', { source, target }), target);
+  assert.equal(placeOf('resize', 'copy disk', { source }), null);
+  assert.equal(placeOf('resize', 'switch home', { source, target }), null);
+  assert.deepEqual(placeOf('confirm', 'clean source', { sourceHost: 'a' }), { host: 'a', cellId: null });
+  assert.deepEqual(placeOf('confirm', 'let go', { host: 'b', homeCellId: 'c2' }), target);
+  assert.deepEqual(placeOf('delete', 'destroy old guest', { open: { sourceHost: 'a' } }), { host: 'a', cellId: null });
+  assert.equal(placeOf('delete', 'destroy old guest', { open: null }), null);
+  assert.deepEqual(placeOf('stop', 'turn off', source), source);
+  assert.deepEqual(placeOf('create', 'start guest', { place: source }), source);
+  assert.equal(placeOf('unheard of', 'x', {}), null);
+});
