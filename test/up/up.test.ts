@@ -191,7 +191,7 @@ test('an injected crash really kills the process; the move is finished by the ne
   assert.equal(fault.fired, 0);
   const died = new Promise((resolve) => first.child.once('exit', (code, signal) => resolve([code, signal])));
   await first.api.call('POST', `/compute/v2.1/servers/${id}/action`, { resize: { flavorRef: '2' } });
-  assert.deepEqual(await Promise.race([died, delay(LIMIT_MS, 'it lives')]), [null, 'SIGKILL']);
+  assert.deepEqual(await Promise.race([died, delay(LIMIT_MS, 'it lives', { ref: false })]), [null, 'SIGKILL']);
 
   const second = await start('faults', '--allow-faults');
   assert.deepEqual(await second.api.call('GET', '/crosscell/v1/faults'), { faults: [] });
