@@ -91,7 +91,7 @@ test('crash-before dies without the effect, crash-after with it; nothing happens
   await b.stores.close();
 });
 
-test('delay holds the effect up for so long, and ends when the system does', async () => {
+test('delay holds the effect up for so long, and ends when the system does or the fault is deleted', async () => {
   const b = await bench();
   await b.arm({ kind: 'delay', ...AT, delay_ms: 3000, times: 2 });
   const late = b.run();
@@ -102,6 +102,11 @@ test('delay holds the effect up for so long, and ends when the system does', asy
   const cut = b.run();
   b.faults.close();
   assert.equal((await cut).kind, 'done');
+  b.faults.disarm();
+  const fault = await b.arm({ kind: 'delay', ...AT });
+  const freed = b.run();
+  b.faults.disarm(fault.id);
+  assert.equal((await freed).kind, 'done');
   await b.stores.close();
 });
 

@@ -59,7 +59,7 @@ export interface Faults {
   arm(actor: Actor, request: FaultRequest): Promise<Armed>;
   /** Those that strike and those that are spent, in the order in which they were armed. */
   list(): readonly ArmedFault[];
-  /** Takes away the fault of that id, or all of them; returns how many there were. */
+  /** Takes away the fault of that id, or all of them, and ends their delays; returns how many there were. */
   disarm(id?: string): number;
   /** To stand around the effects of steps. */
   readonly around: Around;
@@ -87,11 +87,12 @@ interface Fault extends Omit<ArmedFault, 'fired'> {
   fired: number;
   /** Of cell-down. */
   readonly cellId: string | null;
+  /** Ends its delays. */
+  readonly over: AbortController;
 }
 
 export function createFaults({ stores, clock, log, die }: FaultParts): Faults {
   const armed = new Map<string, Fault>();
-  const closing = new AbortController();
 
   /** The first fault that strikes at this step and is not spent. */
   const striking = (row: Row, step: string, phase: Direction): Fault | undefined =>
@@ -122,7 +123,8 @@ export function createFaults({ stores, clock, log, die }: FaultParts): Faults {
         ...request,
         ...(isOfStep(request) ? { times: request.times ?? 1 } : {}),
         ...(request.kind === 'delay' ? { delay_ms: request.delay_ms ?? DELAY_MS } : {}),
-        ...{ id: newId(), fired: 0, armedAt: clock.now(), armedBy: actor.userId, cellId: place.cellId },
+        ...{ id: newId(), fired: 0, armedAt: clock.now(), armedBy: actor.userId },
+        ...{ cellId: place.cellId, over: new AbortController() },
       };
       armed.set(fault.id, fault);
       log.warn({ faultId: fault.id, ...request, userId: actor.userId }, 'a fault is armed');
@@ -133,6 +135,7 @@ export function createFaults({ stores, clock, log, die }: FaultParts): Faults {
 
     disarm(id) {
       const ids = id === undefined ? [...armed.keys()] : [id];
+      for (const each of ids) armed.get(each)?.over.abort();
       const gone = ids.filter((each) => armed.delete(each)).length;
       if (gone > 0) log.warn({ faultIds: ids }, 'faults are deleted');
       return gone;
@@ -148,7 +151,7 @@ export function createFaults({ stores, clock, log, die }: FaultParts): Faults {
           return failed(fault, true);
         case 'delay':
           hit();
-          await clock.sleep(fault.delay_ms ?? DELAY_MS, closing.signal);
+          await clock.sleep(fault.delay_ms ?? DELAY_MS, fault.over.signal);
           return effect();
         case 'crash-before':
           hit();
@@ -194,13 +197,15 @@ export function createFaults({ stores, clock, log, die }: FaultParts): Faults {
         },
       }),
 
-    close: () => closing.abort(),
+    close() {
+      for (const fault of armed.values()) fault.over.abort();
+    },
   };
 }
 
 const isOfStep = ({ kind }: FaultRequest): boolean => kind !== 'cell-down' && kind !== 'host-down';
 
-function shown({ cellId: _, ...fault }: Fault): ArmedFault {
+function shown({ cellId: _cellId, over: _over, ...fault }: Fault): ArmedFault {
   return fault;
 }
 

@@ -1,0 +1,97 @@
+// Cancel at every step of a resize and of a revert, in the worst moments: a conductor is about to have the step's effect
+// and has it when everything else is over; or it has had it and died before it wrote that down. Before the pivot the world
+// is then as it was; from the pivot on the cancel is refused and the move finishes.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { orderMove } from '../../src/moves/orders.ts';
+import { findMove } from '../../src/moves/registry.ts';
+import { resizeServer } from '../../src/moves/resize.ts';
+import { revertResize } from '../../src/moves/revert.ts';
+import { faultyEffects } from '../moves/faults.ts';
+import {
+  accept,
+  activeSagas,
+  assertSound,
+  beat,
+  Crash,
+  FLAVORS,
+  newServer,
+  openWorld,
+  serverOf,
+  settle,
+  Worker,
+  type World,
+} from '../moves/world.ts';
+import { snapshotOf } from '../moves/world-snapshot.ts';
+
+const MOST_OPERATIONS = 2000;
+
+const resize = (world: World, serverId: string) =>
+  accept(world, resizeServer(world.p, world.user, serverId, { flavorId: FLAVORS.big }));
+
+const FIXTURES = {
+  resize: { prepare: newServer, start: resize, after: 'resized' },
+  revert: {
+    async prepare(world: World) {
+      const serverId = await newServer(world);
+      await resize(world, serverId);
+      await settle(world);
+      return serverId;
+    },
+    start: (world: World, serverId: string) => accept(world, revertResize(world.p, world.user, serverId)),
+    after: 'active',
+  },
+} as const;
+
+/** Drives until the conductor dies of its fault. */
+async function untilDead(world: World, worker: Worker): Promise<void> {
+  for (let n = 0; n < MOST_OPERATIONS; n += 1) {
+    try {
+      if ((await worker.step()) === 'idle') {
+        await world.clock.pass(1000);
+        await beat(world);
+      }
+    } catch (error) {
+      if (error instanceof Crash) return;
+      throw error;
+    }
+  }
+  assert.fail('the fault did not strike');
+}
+
+async function cancelAt(name: keyof typeof FIXTURES, step: string, fault: 'zombie' | 'crash-after'): Promise<void> {
+  const fixture = FIXTURES[name];
+  const world = await openWorld();
+  try {
+    const serverId = await fixture.prepare(world);
+    const before = await snapshotOf(world);
+    await fixture.start(world, serverId);
+    const effects = faultyEffects(world, { definition: name, step, direction: 'do' }, fault);
+    await untilDead(world, new Worker(world, effects));
+    const [saga] = await activeSagas(world);
+    assert(saga);
+    const refusal = await world.clock.drive(orderMove(world.p, world.admin, saga.id, { kind: 'cancel' }));
+    const { definition } = findMove(name, 1);
+    const passed = definition.steps.findIndex((each) => each.name === step) >= definition.pivot;
+    assert.equal(refusal?.code ?? null, passed ? 409 : null);
+    // Not by the lease running out: the order itself makes the saga free for the next conductor.
+    await settle(world);
+    await world.clock.drive(effects.wake());
+    await settle(world);
+    if (passed) assert.equal((await serverOf(world, serverId)).vmState, fixture.after);
+    else assert.deepEqual(await snapshotOf(world), before);
+    await assertSound(world);
+  } finally {
+    await world.close();
+  }
+}
+
+for (const name of ['resize', 'revert'] as const) {
+  // The first step is taken by the request itself, before anybody could cancel.
+  for (const { name: step } of findMove(name, 1).definition.steps.slice(1)) {
+    test(`${name}: cancelled while a conductor stalls before '${step}', which then wakes`, () =>
+      cancelAt(name, step, 'zombie'));
+    test(`${name}: cancelled when '${step}' has happened and its conductor died`, () =>
+      cancelAt(name, step, 'crash-after'));
+  }
+}
