@@ -77,6 +77,9 @@ async function carriedOut(
 const asJson = (value: unknown): string => `${JSON.stringify(value, null, 2)}\n`;
 const when = (ms: number): string => new Date(ms).toISOString();
 
+const statusOf = ({ status, direction }: MoveView): string =>
+  status === 'active' && direction === 'undo' ? 'active, turning back' : status;
+
 /** One line per move: id, operation, server, status, step, reason. */
 export function listText(moves: readonly MoveView[]): string {
   if (moves.length === 0) return 'no moves\n';
@@ -85,7 +88,7 @@ export function listText(moves: readonly MoveView[]): string {
       move.id,
       move.move.padEnd(7),
       move.serverId,
-      `${move.status}${move.direction === 'undo' && move.status === 'active' ? ', turning back' : ''}`.padEnd(8),
+      statusOf(move).padEnd(8),
       [move.step, move.reason].filter((each) => each !== null).join(': '),
     ]
       .join('  ')
@@ -98,7 +101,7 @@ export function listText(moves: readonly MoveView[]): string {
 export function moveText({ move, failure }: Shown): string {
   const places = move.source && move.target ? ` from ${move.source.host} to ${move.target.host}` : '';
   const lines = [
-    `${move.move} of server ${move.serverId}${places}: ${move.status}${move.direction === 'undo' ? ', turned back' : ''}`,
+    `${move.move} of server ${move.serverId}${places}: ${statusOf(move)}`,
     `  id ${move.id}, begun ${when(move.createdAt)}${move.endedAt === null ? '' : `, ended ${when(move.endedAt)}`}`,
     ...(move.reason === null ? [] : [`  reason: ${move.reason}`]),
     '',

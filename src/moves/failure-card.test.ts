@@ -101,6 +101,15 @@ test('stuck: an operator is needed, retry first', () => {
   assert.match(made.advice, /does not go on by itself.*Then 'crosscell moves retry'.*skip/);
 });
 
+test('what to do names the host, or the cell whose database it is, or neither', () => {
+  const row = rowOf(D, { status: 'stuck', cursor: 3, journal: [failed('c', 'full')] });
+  const at = (host: string | null, cell: string | null) =>
+    failureCard({ row, definition: D, owed: [], where: () => ({ host, cell }) })?.advice ?? '';
+  assert.match(at('h1', 'c1'), /Remove the cause on host h1\./);
+  assert.match(at(null, 'c1'), /Remove the cause in the database of cell c1\./);
+  assert.match(at(null, null), /Remove the cause\. /);
+});
+
 test('passed: it went on all the same, and what was skipped or is owed is not forgotten', () => {
   const passed = card({ status: 'done', cursor: 4, endedAt: 9, journal: [failed('a', 'x'), entry('a', 'done')] });
   assert.deepEqual([passed.situation, passed.failed?.step], ['passed', 'a']);

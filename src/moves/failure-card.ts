@@ -174,7 +174,8 @@ function removing(failed: FailureCard['failed']): string {
     return `Bring ${host} back, or force it down if it is dead for certain.`;
   }
   if (failed.reason.startsWith('the database of cell')) return 'Bring the database of that cell back.';
-  return failed.host === null ? 'Remove the cause.' : `Remove the cause on host ${failed.host}.`;
+  if (failed.host !== null) return `Remove the cause on host ${failed.host}.`;
+  return failed.cell === null ? 'Remove the cause.' : `Remove the cause in the database of cell ${failed.cell}.`;
 }
 
 const adviceOnSkipped = (skipped: readonly string[]): string =>

@@ -28,7 +28,8 @@ test('a place is read from what the state of each move says', () => {
   assert.equal(placeOf('resize', 'copy disk', { source }), null);
   assert.equal(placeOf('resize', 'switch home', { source, target }), null);
   assert.deepEqual(placeOf('confirm', 'clean source', { sourceHost: 'a' }), { host: 'a', cellId: null });
-  assert.deepEqual(placeOf('confirm', 'let go', { host: 'b', homeCellId: 'c2' }), target);
+  assert.deepEqual(placeOf('confirm', 'let go', { host: 'b', homeCellId: 'c2' }), { host: null, cellId: 'c2' });
+  assert.deepEqual(placeOf('resize', 'drop old records', { source, target }), { host: null, cellId: 'c1' });
   assert.deepEqual(placeOf('delete', 'destroy old guest', { open: { sourceHost: 'a' } }), { host: 'a', cellId: null });
   assert.equal(placeOf('delete', 'destroy old guest', { open: null }), null);
   assert.deepEqual(placeOf('stop', 'turn off', source), source);

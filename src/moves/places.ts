@@ -1,26 +1,29 @@
-// Where each step of each move works: at the move's source, at its target, at the one host of a move that has one, or in
-// the global database alone. For people who look at a failed step; a test holds this table against the moves.
+// Where each step of each move works: at the move's source, at its target, at the one host of a move that has one, in the
+// database of the cell of one of these, or in the global database alone. For people who look at a failed step; a test holds this table against the moves.
+import { assertNever } from '../lib/errors.ts';
 import type { State } from '../saga/types.ts';
 
-export type Role = 'source' | 'target' | 'host' | 'global';
+/** `…-cell`: in the database of its cell; the host itself is not asked. */
+export type Role = Side | `${Side}-cell` | 'global';
+type Side = 'source' | 'target' | 'host';
 
-const POWER = { 'take hold': 'host', 'turn off': 'host', 'turn on': 'host', 'let go': 'host' } as const;
+const POWER = { 'take hold': 'host-cell', 'turn off': 'host', 'turn on': 'host', 'let go': 'host-cell' } as const;
 
 export const ROLES: Readonly<Record<string, Readonly<Record<string, Role>>>> = {
   create: {
     'reserve room and ports': 'global',
-    'write record': 'host',
+    'write record': 'host-cell',
     'prepare host': 'host',
     'start guest': 'host',
     'set generation': 'host',
-    'let go': 'host',
+    'let go': 'host-cell',
   },
   start: POWER,
   stop: POWER,
   resume: POWER,
   reboot: POWER,
   resize: {
-    'take hold': 'source',
+    'take hold': 'source-cell',
     'open migration': 'global',
     'hold source room': 'global',
     'choose target': 'global',
@@ -34,48 +37,48 @@ export const ROLES: Readonly<Record<string, Readonly<Record<string, Role>>>> = {
     'grow disk': 'target',
     'hand over ports': 'global',
     'start target': 'target',
-    'freeze record': 'source',
-    'copy records': 'target',
+    'freeze record': 'source-cell',
+    'copy records': 'target-cell',
     'switch home': 'global',
     'keep target': 'target',
-    'drop old records': 'source',
+    'drop old records': 'source-cell',
     'finish migration': 'global',
-    'let go': 'target',
+    'let go': 'target-cell',
   },
   confirm: {
-    'take hold': 'host',
+    'take hold': 'host-cell',
     'mark confirming': 'global',
     'clean source': 'source',
     'unbind source ports': 'global',
     'release source room': 'global',
     'close migration': 'global',
-    'let go': 'host',
+    'let go': 'host-cell',
   },
   revert: {
-    'take hold': 'target',
+    'take hold': 'target-cell',
     'mark reverting': 'global',
     'stop target': 'target',
     'hand back ports': 'global',
     'start source': 'source',
-    'freeze record': 'target',
-    'copy records back': 'source',
+    'freeze record': 'target-cell',
+    'copy records back': 'source-cell',
     'switch home': 'global',
     'keep source': 'source',
-    'drop target records': 'target',
+    'drop target records': 'target-cell',
     'take back room': 'global',
     'clean target': 'target',
     'unbind target ports': 'global',
     'close migration': 'global',
-    'let go': 'source',
+    'let go': 'source-cell',
   },
   delete: {
-    'take hold': 'host',
+    'take hold': 'host-cell',
     'destroy guest': 'host',
     'destroy old guest': 'source',
     'delete ports': 'global',
     'release room': 'global',
     'close migration': 'global',
-    'mark record deleted': 'host',
+    'mark record deleted': 'host-cell',
     'give up home': 'global',
   },
 };
@@ -97,22 +100,48 @@ type Known = Partial<{
   homeCellId: string;
 }>;
 
-/** Null: in the global database alone, or it is not known (yet). */
+/** Null: in the global database alone, or it is not known (yet). Host null: in the cell's database. */
 export function placeOf(move: string, step: string, state: State): StepPlace | null {
-  const s = state as unknown as Known;
-  switch (ROLES[move]?.[step]) {
+  const role = ROLES[move]?.[step];
+  switch (role) {
     case 'source':
-      return known({ host: s.source?.host ?? s.sourceHost ?? s.open?.sourceHost, cellId: s.source?.cellId });
     case 'target':
-      return known({ host: s.target?.host, cellId: s.target?.cellId });
     case 'host':
-      return known({ host: s.place?.host ?? s.host, cellId: s.place?.cellId ?? s.cellId ?? s.homeCellId });
-    default:
+      return known(sideOf(role, state));
+    case 'source-cell':
+      return known({ ...sideOf('source', state), host: null });
+    case 'target-cell':
+      return known({ ...sideOf('target', state), host: null });
+    case 'host-cell':
+      return known({ ...sideOf('host', state), host: null });
+    case 'global':
+    case undefined:
       return null;
+    default:
+      return assertNever(role);
   }
 }
 
-function known(place: { host: string | null | undefined; cellId: string | undefined }): StepPlace | null {
-  const { host = null, cellId = null } = place;
-  return host === null && cellId === null ? null : { host, cellId };
+interface Found {
+  readonly host?: string | null | undefined;
+  readonly cellId?: string | undefined;
+}
+
+function sideOf(side: Side, state: State): Found {
+  const s = state as unknown as Known;
+  switch (side) {
+    case 'source':
+      return { host: s.source?.host ?? s.sourceHost ?? s.open?.sourceHost, cellId: s.source?.cellId };
+    case 'target':
+      return { host: s.target?.host, cellId: s.target?.cellId };
+    case 'host':
+      return { host: s.place?.host ?? s.host, cellId: s.place?.cellId ?? s.cellId ?? s.homeCellId };
+    default:
+      return assertNever(side);
+  }
+}
+
+function known({ host, cellId }: Found): StepPlace | null {
+  const place = { host: host ?? null, cellId: cellId ?? null };
+  return place.host === null && place.cellId === null ? null : place;
 }
