@@ -12,7 +12,9 @@ import { revertResize } from '../../src/moves/revert.ts';
 import { FAULTS, type Fault, faultyEffects, type Target } from './faults.ts';
 import {
   accept,
+  activeSagas,
   assertSound,
+  auditWorld,
   FLAVORS,
   newServer,
   openWorld,
@@ -191,12 +193,49 @@ for (const fixture of FIXTURES) {
   });
 }
 
+/** The API's process dies in the first step, which it takes itself: a conductor finds the saga when the lease is over. */
+async function startedByTheDead(fixture: Fixture, landed: boolean): Promise<void> {
+  const world = await openWorld();
+  try {
+    const serverId = await fixture.prepare(world);
+    await accept(world, fixture.start(world, serverId));
+    await rewind(world, landed);
+    await settle(world);
+    await assertSound(world);
+    await assertDone(world, serverId, fixture.after);
+  } finally {
+    await world.close();
+  }
+}
+
+/** Takes the one active saga back to before its first step was recorded, or (not `landed`) before it was taken. */
+async function rewind(world: World, landed: boolean): Promise<void> {
+  const [saga] = await activeSagas(world);
+  assert(saga);
+  await world.p.stores.global
+    .updateTable('sagas')
+    .set({ cursor: 0, journal_json: '[]', lease_until: world.clock.now() + 10_000 })
+    .where('id', '=', saga.id)
+    .execute();
+  if (landed) return;
+  for (const { id } of await world.p.stores.global.selectFrom('cells').select('id').execute()) {
+    const cell = await world.p.stores.cell(id);
+    await cell.updateTable('servers').set({ saga_id: null, task_state: null }).where('saga_id', '=', saga.id).execute();
+    await cell.deleteFrom('server_actions').where('id', '=', saga.id).execute();
+  }
+}
+
+for (const fixture of FIXTURES) {
+  test(`${fixture.move}: the starter dies before the first step`, () => startedByTheDead(fixture, false));
+  test(`${fixture.move}: the starter dies behind the first step`, () => startedByTheDead(fixture, true));
+}
+
 for (const fault of FAULTS.filter((each) => !each.startsWith('error'))) {
-  for (const { name: step } of findMove('create', 1).definition.steps.slice(1)) {
+  for (const { name: step } of findMove('create', 1).definition.steps.slice(2)) {
     test(`create: do ${step}: ${fault}`, () => strikeCreate({ definition: 'create', step, direction: 'do' }, fault));
   }
 }
-for (const step of ['reserve room and ports', 'prepare host', 'start guest', 'set generation']) {
+for (const step of ['prepare host', 'start guest', 'set generation']) {
   for (const fault of ['error', 'error-after'] as const) {
     test(`create: do ${step}: ${fault}`, () =>
       strikeCreate({ definition: 'create', step, direction: 'do' }, fault, 'error'));
@@ -218,4 +257,30 @@ async function strikeCreate(target: Target, fault: Fault, after = 'active'): Pro
   } finally {
     await world.close();
   }
+}
+
+for (const step of ['drop old records', 'finish migration', 'let go']) {
+  test(`resize: a definite no behind the pivot (${step}) is stuck, named, and goes on when its cause is gone`, async () => {
+    const world = await openWorld();
+    try {
+      const serverId = await newServer(world);
+      await accept(world, resize(world, serverId));
+      await settle(world, faultyEffects(world, { definition: 'resize', step, direction: 'do' }, 'error'));
+      const report = await auditWorld(world);
+      const found = report.invariants.find((each) => each.name === 'sagas have servers');
+      assert.match(found?.breaches[0]?.what ?? '', /^resize .* is stuck$/);
+      assert.equal(found?.breaches[0]?.cause, `${step}: injected`);
+      assert.equal(runningOn(world, serverId).length, 1);
+      await world.p.stores.global
+        .updateTable('sagas')
+        .set({ status: 'active', attempt: 0, wake_at: 0 })
+        .where('status', '=', 'stuck')
+        .execute();
+      await settle(world);
+      await assertDone(world, serverId, 'resized');
+      await assertSound(world);
+    } finally {
+      await world.close();
+    }
+  });
 }
