@@ -25,6 +25,8 @@ export interface OpenDatabase<Tables> {
   readonly db: Kysely<Tables>;
   /** Statements executed since opening. */
   statements(): number;
+  /** True while the last that was heard of its server is that it cannot be reached. Absent: there is no server. */
+  readonly wasLost?: () => boolean;
   close(): Promise<void>;
 }
 
