@@ -46,7 +46,7 @@ export async function up({ deployment, json, image }: UpOptions): Promise<number
   return 0;
 }
 
-const signalled = (signals: readonly NodeJS.Signals[]): Promise<void> =>
+export const signalled = (signals: readonly NodeJS.Signals[]): Promise<void> =>
   new Promise((resolve) => {
     for (const signal of signals) process.once(signal, () => resolve());
   });
@@ -79,7 +79,7 @@ async function offerImage({ platform, administrator }: System, say: (line: strin
 }
 
 /** A clouds.yaml for OpenStack's clients, in the data directory: for the first administrator that there is. */
-async function writeClouds(deployment: Deployment, system: System): Promise<string> {
+export async function writeClouds(deployment: Deployment, system: System): Promise<string> {
   const file = join(deployment.dataDirectory, 'clouds.yaml');
   const quoted = JSON.stringify;
   const password = system.administrator?.password ?? null;
