@@ -4,6 +4,8 @@ import type { AuditReport, InvariantReport } from './audit.ts';
 const MARK = { held: 'held', broken: 'BROKEN', unknown: 'unknown' } as const;
 /** Breaches of one invariant that are written out. */
 const SHOWN = 20;
+/** Silent hosts and cells that are written out under each invariant they concern. */
+const SILENT_SHOWN = 5;
 
 /** One line per invariant, each breach with cause and repair below it; ends with the verdict and a newline. */
 export function renderReport(report: AuditReport): string {
@@ -34,6 +36,7 @@ function linesOf({ name, sentence, verdict, breaches, unknown }: InvariantReport
         `           repair: ${repair}`,
       ]),
     ...(breaches.length > SHOWN ? [`         - and ${breaches.length - SHOWN} more`] : []),
-    ...unknown.map((reason) => `         ? not looked at: ${reason}`),
+    ...unknown.slice(0, SILENT_SHOWN).map((reason) => `         ? not looked at: ${reason}`),
+    ...(unknown.length > SILENT_SHOWN ? [`         ? and ${unknown.length - SILENT_SHOWN} more`] : []),
   ];
 }

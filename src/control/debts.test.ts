@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Host, Job, Reply } from '../host/contract.ts';
 import type { Server } from '../model/types.ts';
+import { insertSaga, newSaga } from '../store/sagas.ts';
 import { CellDown } from '../store/stores.ts';
 import { openDebts, owe, payDebts } from './debts.ts';
 import { updateService } from './hosts.ts';
@@ -45,7 +46,6 @@ test('a debt is one row per host and server, at the newest generation', () =>
 for (const [what, reply] of [
   ['has destroyed the guest', { kind: 'ok', value: DONE }],
   ['knows of no such guest', { kind: 'absent' }],
-  ['has seen a newer generation: the server has lawfully come back', { kind: 'fenced', generation: 6 }],
 ] as const) {
   test(`a debt is paid when the host ${what}`, () =>
     withPlatform(async (p, { c1 }) => {
@@ -159,4 +159,41 @@ test('owed records are dropped when their cell can be reached, unless they are n
     const ids = (await cell.selectFrom('servers').select('id').execute()).map((row) => row.id);
     assert.deepEqual(ids.sort(), [later.id, home.id].sort());
     assert.equal((await cell.selectFrom('server_actions').selectAll().execute()).length, 2);
+  }));
+
+for (const [what, prepare, calls, left] of [
+  ['the server has come back to the host', { host: 'h1' }, ['5'], 0],
+  ['the server is elsewhere: a takeover was there', { host: 'h2' }, ['5', '6'], 0],
+  ['the server is deleted', { host: null, deletedAt: 1 }, ['5', '6'], 0],
+] as const) {
+  test(`a host that has seen a newer generation, and ${what}`, () =>
+    withPlatform(async (p, { c1 }) => {
+      await addHost(p, c1, 'h1');
+      const { id } = await addServer(p, c1, prepare);
+      const got: string[] = [];
+      const destroy: Host['destroy'] = async (_id, { generation }) => {
+        got.push(String(generation));
+        return generation < 6 ? { kind: 'fenced', generation: 6 } : { kind: 'ok', value: DONE };
+      };
+      p.fakes.set('h1', { destroy });
+      await owe(p, debt('h1', id));
+      await later(p);
+      await payDebts(p);
+      assert.deepEqual(got, calls);
+      assert.equal((await openDebts(p)).length, left);
+    }));
+}
+
+test('a host that has seen a newer generation while a saga works on the server is asked again later', () =>
+  withPlatform(async (p, { c1 }) => {
+    await addHost(p, c1, 'h1');
+    const { id } = await addServer(p, c1, { host: 'h2' });
+    const definition = { name: 'resize', version: 1, steps: [], pivot: 0 };
+    await insertSaga(p.stores.global, newSaga({ id: 'g', definition, key: id, state: {}, requestId: 'r' }, 1));
+    const calls = answering(p, 'h1', () => ({ kind: 'fenced', generation: 6 }));
+    await owe(p, debt('h1', id));
+    await later(p);
+    assert.equal(await payDebts(p), 0);
+    assert.deepEqual(calls, [`${id} 5`]);
+    assert.equal((await openDebts(p)).length, 1);
   }));

@@ -1,17 +1,22 @@
 // Debts: clean-ups that could not be made because what they concern could not be reached. Two kinds: a guest that should
 // be gone from a host, and records that should be gone from a cell's database. One row each, at most one open per kind,
 // place and server; paid when the place answers that it is gone.
-// A debt never takes away what has lawfully come back since. A guest's debt carries the generation at which it was made:
-// a host that has seen a newer one refuses it as fenced, and the debt is void, which is paid. A record's debt only
-// takes the record that its own saga left: whatever a later saga brought there is not touched.
+// A debt never takes away what has lawfully come back since. A guest's debt carries the generation at which it was made.
+// A host that has seen a newer one refuses it as fenced: then the server has come back, and the debt is void, which is
+// paid; or a conductor that took over the very saga that owes it was there, and the guest still has to go. The records
+// say which it is. A record's debt only takes the record that its own saga left: whatever a later saga brought there is
+// not touched.
 import type { Selectable } from 'kysely';
+import type { Job, Reply } from '../host/contract.ts';
 import { assertNever } from '../lib/errors.ts';
 import { newId } from '../lib/ids.ts';
 import { exclusively } from '../store/dialect.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
 import { CellDown } from '../store/stores.ts';
 import { hostIsUp } from './hosts.ts';
+import { openMigration } from './migrations.ts';
 import type { Platform } from './platform.ts';
+import { findServer } from './servers.ts';
 
 export type DebtKind = 'destroy-guest' | 'drop-records';
 
@@ -153,10 +158,24 @@ type Answer = 'settled' | 'not yet' | 'silent';
 async function destroyOwed(p: Platform, debt: Debt): Promise<Answer> {
   const host = await p.host(debt.host);
   const reply = await host.destroy(debt.serverId, { generation: debt.generation });
+  if (reply.kind !== 'fenced') return answerOf(reply);
+  switch (await belongs(p, debt)) {
+    case 'yes':
+      return 'settled';
+    case 'perhaps':
+      return 'not yet';
+    case 'no': {
+      // At the generation that the host has seen: whatever saga begins now has a newer one, and fences this call off.
+      const again = await host.destroy(debt.serverId, { generation: reply.generation });
+      return again.kind === 'fenced' ? 'not yet' : answerOf(again);
+    }
+  }
+}
+
+function answerOf(reply: Exclude<Reply<Job>, { kind: 'fenced' }>): Answer {
   switch (reply.kind) {
     case 'ok':
       return reply.value.state === 'done' ? 'settled' : 'not yet';
-    case 'fenced':
     case 'absent':
       return 'settled';
     case 'refused':
@@ -165,6 +184,28 @@ async function destroyOwed(p: Platform, debt: Debt): Promise<Answer> {
       return 'silent';
     default:
       return assertNever(reply);
+  }
+}
+
+/** Whether the server has a guest on that host by right: it is there now, or it waits with its way back kept there. */
+async function belongs(p: Platform, debt: Debt): Promise<'yes' | 'no' | 'perhaps'> {
+  const saga = await p.stores.global
+    .selectFrom('sagas')
+    .select('id')
+    .where('key', '=', debt.serverId)
+    .where('status', 'in', ['active', 'stuck'])
+    .executeTakeFirst();
+  if (saga) return 'perhaps';
+  const found = await findServer(p, debt.serverId);
+  switch (found.kind) {
+    case 'absent':
+      return 'no';
+    case 'down':
+      return 'perhaps';
+    case 'found': {
+      const migration = await openMigration(p.stores.global, debt.serverId);
+      return found.server.host === debt.host || migration?.sourceHost === debt.host ? 'yes' : 'no';
+    }
   }
 }
 

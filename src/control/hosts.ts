@@ -108,6 +108,27 @@ export function zones(
   return (host) => byHost.get(host) ?? defaultZone;
 }
 
+export type HostHealth = Pick<HostRecord, 'up' | 'disabled' | 'forcedDown'>;
+
+/** How every host is, by name. One statement. */
+export async function hostHealth(p: Platform): Promise<Map<string, HostHealth>> {
+  const rows = await p.stores.global
+    .selectFrom('hosts')
+    .select(['name', 'disabled', 'forced_down', 'last_seen_at'])
+    .execute();
+  const now = p.clock.now();
+  return new Map(
+    rows.map((row) => [
+      row.name,
+      {
+        up: isUp(row, now, p.settings.hostDownSeconds),
+        disabled: row.disabled === 1,
+        forcedDown: row.forced_down === 1,
+      },
+    ]),
+  );
+}
+
 /** Whether the host of this name is up; false for an unknown one. One statement. */
 export async function hostIsUp(p: Platform, name: string): Promise<boolean> {
   const row = await p.stores.global

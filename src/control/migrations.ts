@@ -87,11 +87,6 @@ export async function listMigrations(p: Platform, filter: MigrationFilter): Prom
   return (await query.execute()).map(migrationOf);
 }
 
-export async function findMigration(db: Kysely<GlobalTables>, uuid: string): Promise<Migration | null> {
-  const row = await db.selectFrom('migrations').selectAll().where('uuid', '=', uuid).executeTakeFirst();
-  return row ? migrationOf(row) : null;
-}
-
 /** The finished move of a server that waits to be confirmed or reverted. */
 export async function openMigration(db: Kysely<GlobalTables>, serverId: string): Promise<Migration | null> {
   const row = await db

@@ -55,25 +55,6 @@ export type PortResult =
 export type BindingResult = 'ok' | 'fenced';
 
 /**
- * The network service as moves use it. `embeddedNetworkService` is the one over our own tables; one that speaks to
- * Neutron would map these calls to its port bindings API and ignore `db`.
- */
-export interface NetworkService {
-  createPortForServer(db: Kysely<GlobalTables>, request: PortRequest): Promise<PortResult>;
-  portsOfServer(db: Kysely<GlobalTables>, serverId: string): Promise<Port[]>;
-  deletePortsOfServer(db: Kysely<GlobalTables>, serverId: string): Promise<void>;
-  bindPorts(db: Kysely<GlobalTables>, serverId: string, host: string, generation: number): Promise<BindingResult>;
-  activateBindings(
-    db: Kysely<GlobalTables>,
-    serverId: string,
-    host: string,
-    generation: number,
-  ): Promise<BindingResult>;
-  unbindPorts(db: Kysely<GlobalTables>, serverId: string, host: string, generation: number): Promise<BindingResult>;
-  fencePorts(db: Kysely<GlobalTables>, serverId: string, generation: number): Promise<BindingResult>;
-}
-
-/**
  * Gives the server its port on the network, with the active binding on the host. A server has one port per network:
  * asked again, also for another host, the same port is answered, its binding moved to that host.
  * Refused: 400 when the project sees no such network or it has no subnet (Nova's sentences), 409 when no address is
@@ -294,13 +275,3 @@ async function fencedOrPortless(
     .executeTakeFirst();
   return newer ? 'fenced' : 'ok';
 }
-
-export const embeddedNetworkService: NetworkService = {
-  createPortForServer,
-  portsOfServer,
-  deletePortsOfServer,
-  bindPorts,
-  activateBindings,
-  unbindPorts,
-  fencePorts,
-};

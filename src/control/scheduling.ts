@@ -29,10 +29,11 @@ export type Chosen =
 
 /** How many hosts are tried when claims fail. */
 const CLAIMS = 5;
+const FULL = 'No valid host was found. Others took the room of every host that was tried.';
 
 /**
  * Chooses a host and claims its resources for the consumer.
- * @param inTransaction runs the claim; lets the caller put a fence or further writes into the same transaction
+ * @param inTransaction runs the claim; lets the caller put a fence, further writes or a last refusal into the same transaction
  */
 export async function chooseHost(
   p: Platform,
@@ -60,11 +61,11 @@ export async function chooseHost(
     const chosen = await inTransaction(async (trx) =>
       (await claim(trx, consumer, host.hostId, resources))
         ? { kind: 'chosen', cellId: host.cellId, host: host.hostName, zone: host.zone }
-        : { kind: 'none', reason: '' },
+        : { kind: 'none', reason: FULL },
     );
-    if (chosen.kind === 'chosen') return chosen;
+    if (chosen.kind === 'chosen' || chosen.reason !== FULL) return chosen;
   }
-  return { kind: 'none', reason: 'No valid host was found. Others took the room of every host that was tried.' };
+  return { kind: 'none', reason: FULL };
 }
 
 /** All hosts of all cells as the scheduler sees them. Five statements, however many hosts. */

@@ -6,7 +6,8 @@ import { insertSaga, newSaga } from '../store/sagas.ts';
 import { CellDown } from '../store/stores.ts';
 import type { Platform } from './platform.ts';
 import { rowOf, serverOf } from './records.ts';
-import { consoleOutput, editServer, findServer, listServers, serverActions, shouldRun } from './servers.ts';
+import { listServers } from './server-lists.ts';
+import { consoleOutput, editServer, findServer, serverActions, shouldRun } from './servers.ts';
 import { addServer, serverLike, type TestPlatform, withPlatform } from './test-support.ts';
 
 const withoutCell = (p: TestPlatform, down: string): Platform => ({

@@ -1,9 +1,9 @@
 // Servers, read from their homes, and the small changes that need no saga.
 //
 // The global mapping says which cell is a server's home; only that cell's record counts, whatever any other cell may
-// hold. Lists ask every cell that can be reached and drop records whose home is elsewhere. User edits (name,
-// description, metadata, lock) are single-row writes that do nothing while a move carries the record over (`frozen`).
-import type { Insertable, Selectable, Updateable } from 'kysely';
+// hold (lists: server-lists.ts). User edits (name, description, metadata, lock) are single-row writes that do nothing
+// while a move carries the record over (`frozen`).
+import type { Selectable, Updateable } from 'kysely';
 import { POWER_STATE, type Refusal, type Server } from '../model/types.ts';
 import type { Entry } from '../saga/types.ts';
 import type { CellTables } from '../store/cell-schema.ts';
@@ -22,12 +22,29 @@ export type FoundServer =
       readonly generation: number;
       readonly deleteRequested: boolean;
     }
-  /** Its cell cannot be reached: all that is known is the mapping. */
-  | { readonly kind: 'down'; readonly cellId: string; readonly mapping: Mapping }
+  /** Its cell cannot be reached, or could not be when the record was to be written: all that is known is the mapping. */
+  | {
+      readonly kind: 'down';
+      readonly cellId: string;
+      readonly mapping: Mapping;
+      /** The cell answered, but has no record of the server. */
+      readonly reached: boolean;
+    }
   | { readonly kind: 'absent' };
+
+/** How often a server is looked for that is not where its mapping says. */
+const LOOKS = 3;
 
 /** The server as its home records it. Deleted servers are absent. */
 export async function findServer(p: Platform, serverId: string): Promise<FoundServer> {
+  for (let look = 1; ; look += 1) {
+    const found = await lookFor(p, serverId);
+    // A move may have switched the home, and taken the record away, between the two reads: the mapping knows by now.
+    if (found.kind !== 'down' || !found.reached || look === LOOKS) return found;
+  }
+}
+
+async function lookFor(p: Platform, serverId: string): Promise<FoundServer> {
   const mapping = await p.stores.global
     .selectFrom('server_mappings')
     .selectAll()
@@ -38,7 +55,9 @@ export async function findServer(p: Platform, serverId: string): Promise<FoundSe
   try {
     const cell = await p.stores.cell(mapping.cell_id);
     const row = await cell.selectFrom('servers').selectAll().where('id', '=', serverId).executeTakeFirst();
-    if (!row || row.deleted_at !== null) return { kind: 'absent' };
+    // A server that was just accepted exists, also while its record is still to be written.
+    if (!row) return { kind: 'down', cellId: mapping.cell_id, mapping, reached: true };
+    if (row.deleted_at !== null) return { kind: 'absent' };
     return {
       kind: 'found',
       server: serverOf(row),
@@ -47,7 +66,7 @@ export async function findServer(p: Platform, serverId: string): Promise<FoundSe
       deleteRequested: mapping.delete_requested_at !== null,
     };
   } catch (error) {
-    if (error instanceof CellDown) return { kind: 'down', cellId: mapping.cell_id, mapping };
+    if (error instanceof CellDown) return { kind: 'down', cellId: mapping.cell_id, mapping, reached: false };
     throw error;
   }
 }
@@ -55,62 +74,6 @@ export async function findServer(p: Platform, serverId: string): Promise<FoundSe
 /** Whether the server's guest is to be running while nothing is going on with it. */
 export const shouldRun = (server: Server): boolean =>
   server.vmState === 'active' || (server.vmState === 'resized' && server.powerState === POWER_STATE.RUNNING);
-
-export interface ServerFilter {
-  /** Null: of all projects. */
-  readonly projectId: string | null;
-  readonly host?: string;
-  /** Rows changed at or after this time, deleted ones included. */
-  readonly changesSince?: number;
-  readonly deleted?: boolean;
-}
-
-/**
- * All servers that match, newest first (created_at, then id, both descending), and the cells that did not answer.
- * Finer filters and paging are the caller's: they work on the merged list of all cells.
- */
-export async function listServers(
-  p: Platform,
-  filter: ServerFilter,
-): Promise<{ servers: Server[]; downCells: string[] }> {
-  const wantDeleted = filter.deleted === true || filter.changesSince !== undefined;
-  let homes = p.stores.global.selectFrom('server_mappings').select(['server_id', 'cell_id']);
-  if (filter.projectId !== null) homes = homes.where('project_id', '=', filter.projectId);
-  if (!wantDeleted) homes = homes.where('deleted_at', 'is', null);
-  const home = new Map((await homes.execute()).map((each) => [each.server_id, each.cell_id]));
-  const cells = [...new Set(home.values())];
-  const downCells: string[] = [];
-  const lists = await Promise.all(
-    cells.map(async (cellId) => {
-      try {
-        return await serversOfCell(p, cellId, filter, wantDeleted);
-      } catch (error) {
-        if (!(error instanceof CellDown)) throw error;
-        downCells.push(cellId);
-        return [];
-      }
-    }),
-  );
-  const servers = lists
-    .flatMap((list, index) => list.filter((server) => home.get(server.id) === cells[index]))
-    .sort((a, b) => b.createdAt - a.createdAt || (a.id < b.id ? 1 : -1));
-  return { servers, downCells };
-}
-
-async function serversOfCell(
-  p: Platform,
-  cellId: string,
-  filter: ServerFilter,
-  wantDeleted: boolean,
-): Promise<Server[]> {
-  let query = (await p.stores.cell(cellId)).selectFrom('servers').selectAll();
-  if (filter.projectId !== null) query = query.where('project_id', '=', filter.projectId);
-  if (filter.host !== undefined) query = query.where('host', '=', filter.host);
-  if (filter.changesSince !== undefined) query = query.where('updated_at', '>=', filter.changesSince);
-  if (filter.deleted === true) query = query.where('deleted_at', 'is not', null);
-  else if (!wantDeleted) query = query.where('deleted_at', 'is', null);
-  return (await query.execute()).map(serverOf);
-}
 
 export interface ServerEdit {
   readonly name?: string;
@@ -254,5 +217,3 @@ function eventsOf(definition: string, startedAt: number, journal: readonly Entry
     return event;
   });
 }
-
-export type ActionRow = Insertable<CellTables['server_actions']>;

@@ -5,14 +5,11 @@ import {
   contains,
   formatCidr,
   formatIpv4,
-  inPool,
   macAddress,
   nextFreeAddress,
   parseCidr,
   parseIpv4,
-  parseMac,
   poolOf,
-  userNetwork,
 } from './network.ts';
 
 const address = fc.integer({ min: 0, max: 0xffff_ffff });
@@ -25,17 +22,10 @@ describe('MAC addresses', () => {
     assert.equal(macAddress(Uint8Array.of(0, 10, 255)), 'fa:16:3e:00:0a:ff');
     fc.assert(
       fc.property(fc.uint8Array({ minLength: 3, maxLength: 8 }), (bytes) => {
-        const mac = macAddress(bytes);
-        assert.equal(parseMac(mac.toUpperCase()), mac);
+        assert.match(macAddress(bytes), /^fa:16:3e(:[0-9a-f]{2}){3}$/);
       }),
     );
     assert.throws(() => macAddress(Uint8Array.of(1, 2)));
-  });
-
-  it('refuses group addresses, zero and nonsense', () => {
-    for (const text of ['01:00:5e:00:00:01', '00:00:00:00:00:00', 'fa:16:3e:00:00', 'fa-16-3e-00-00-00', '']) {
-      assert.equal(parseMac(text), null);
-    }
   });
 });
 
@@ -79,8 +69,6 @@ describe('address pools', () => {
       '10.0.0.3',
       '10.0.0.254',
     ]);
-    assert.equal(inPool(pool, pool.gateway), false);
-    assert.equal(inPool(pool, pool.last), true);
     for (const small of ['10.0.0.0/30', '10.0.0.0/32']) {
       const tiny = parseCidr(small);
       assert.ok(tiny);
@@ -101,38 +89,5 @@ describe('address pools', () => {
     assert.equal(nextFreeAddress(pool, used), null);
     used.delete(pool.first + 4);
     assert.equal(nextFreeAddress(pool, used), pool.first + 4);
-  });
-});
-
-describe('userNetwork', () => {
-  it('gives the guest its address as the first lease', () => {
-    assert.deepEqual(userNetwork({ ip: '10.0.0.7', cidr: '10.0.0.0/24', gateway: '10.0.0.1' }), {
-      net: '10.0.0.0/24',
-      host: '10.0.0.1',
-      dns: '10.0.0.2',
-      dhcpstart: '10.0.0.7',
-    });
-  });
-
-  it('keeps the four addresses apart and inside, or answers null', () => {
-    fc.assert(
-      fc.property(fc.integer({ min: 20, max: 32 }), fc.nat(), fc.nat(), (prefix, a, b) => {
-        const size = 2 ** (32 - prefix);
-        const [ip, gateway] = [0x0a000000 + (a % size), 0x0a000000 + (b % size)].map(formatIpv4);
-        assert.ok(ip !== undefined && gateway !== undefined);
-        const text = `10.0.0.0/${prefix}`;
-        const network = userNetwork({ ip, cidr: text, gateway });
-        if (network === null) return;
-        const parsed = parseCidr(text);
-        const values = [network.host, network.dns, network.dhcpstart].map(parseIpv4);
-        assert.equal(new Set(values).size, 3);
-        for (const value of values) {
-          assert.ok(parsed !== null && value !== null && value > parsed.network && value < parsed.broadcast);
-        }
-      }),
-    );
-    assert.equal(userNetwork({ ip: '10.0.1.7', cidr: '10.0.0.0/24', gateway: '10.0.0.1' }), null);
-    assert.equal(userNetwork({ ip: '10.0.0.1', cidr: '10.0.0.0/24', gateway: '10.0.0.1' }), null);
-    assert.equal(userNetwork({ ip: 'x', cidr: '10.0.0.0/24', gateway: '10.0.0.1' }), null);
   });
 });

@@ -15,15 +15,6 @@ export function macAddress(random: Uint8Array): string {
   return [MAC_PREFIX, ...Array.from(random.subarray(0, 3), (byte) => byte.toString(16).padStart(2, '0'))].join(':');
 }
 
-const MAC = /^([0-9a-f]{2})(:[0-9a-f]{2}){5}$/i;
-
-/** A MAC in lower case, or null; group (multicast) and all-zero addresses are no guest's address. */
-export function parseMac(text: string): string | null {
-  if (!MAC.test(text)) return null;
-  const mac = text.toLowerCase();
-  return (Number.parseInt(mac.slice(0, 2), 16) & 1) === 1 || mac === '00:00:00:00:00:00' ? null : mac;
-}
-
 const IPV4 = /^(0|[1-9]\d{0,2})\.(0|[1-9]\d{0,2})\.(0|[1-9]\d{0,2})\.(0|[1-9]\d{0,2})$/;
 
 /** The number of a dotted IPv4 address, or null. Leading zeros are refused: some readers take them for octal. */
@@ -91,41 +82,4 @@ export function nextFreeAddress(pool: AddressPool, used: ReadonlySet<number>): n
     if (!used.has(address)) return address;
   }
   return null;
-}
-
-/** True if a tenant may ask for this address. */
-export function inPool(pool: AddressPool, address: number): boolean {
-  return address >= pool.first && address <= pool.last;
-}
-
-/** What QEMU's user-mode networking (`-netdev user`) is told, so that the guest's DHCP lease is its fixed address. */
-export interface UserNetwork {
-  readonly net: string;
-  /** The gateway that the guest sees. */
-  readonly host: string;
-  readonly dns: string;
-  /** The first lease; one guest on the network, so the only one. */
-  readonly dhcpstart: string;
-}
-
-/**
- * Parameters for a guest's port; null if the texts are no addresses, or lie outside the network, or the guest's address
- * is the network's own, the gateway's or the name server's.
- */
-export function userNetwork(port: {
-  readonly ip: string;
-  readonly cidr: string;
-  readonly gateway: string;
-}): UserNetwork | null {
-  const cidr = parseCidr(port.cidr);
-  const ip = parseIpv4(port.ip);
-  const gateway = parseIpv4(port.gateway);
-  if (cidr === null || ip === null || gateway === null) return null;
-  const isHost = (address: number): boolean => address > cidr.network && address < cidr.broadcast;
-  if (!isHost(ip) || !isHost(gateway) || ip === gateway) return null;
-  // The name server must be an address of its own: the lowest host address that is neither.
-  let dns = cidr.network + 1;
-  while (dns === gateway || dns === ip) dns += 1;
-  if (!isHost(dns)) return null;
-  return { net: formatCidr(cidr), host: formatIpv4(gateway), dns: formatIpv4(dns), dhcpstart: formatIpv4(ip) };
 }

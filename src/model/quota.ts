@@ -3,8 +3,8 @@
 // Theory of operation. Usage is counted, never stored. A server counts once although two consumers hold allocations
 // for it while it moves: per class it counts the larger of the two. So a resize upwards counts its new size from the
 // moment its target is chosen, and a revert can only lower the usage: it is never refused (Nova re-checks and may
-// answer 500 there). Two requests at the same time can both pass the check; like Nova's without recheck, the limit may
-// then be exceeded by what was in flight. Texts: nova/exception.py:TooManyInstances, nova/compute/utils.py.
+// answer 500 there). Two requests at the same time can both pass a check: whoever claims room checks once more, in the
+// transaction of the claim. Texts: nova/exception.py:TooManyInstances, nova/compute/utils.py.
 
 import type { Refusal } from './refusal.ts';
 import { badRequest, forbidden } from './refusal.ts';
@@ -128,6 +128,12 @@ export function upsizeDelta(current: Flavor, next: Flavor): QuotaUsage {
     cores: Math.max(0, next.vcpus - current.vcpus),
     ram: Math.max(0, next.memoryMb - current.memoryMb),
   };
+}
+
+/** Whether a resize adds anything that is counted. */
+export function isUpsize(current: Flavor, next: Flavor): boolean {
+  const { cores, ram } = upsizeDelta(current, next);
+  return cores > 0 || ram > 0;
 }
 
 /** V22: a resize upwards must fit into the quota with what it adds; a resize downwards always does. */

@@ -170,14 +170,15 @@ describe('confirm and revert', () => {
   });
 
   it('V33 revert needs a resized idle server and a finished migration', () => {
-    assert.equal(checkRevert(resized, false, 'finished'), null);
-    assert.deepEqual(checkRevert(server(), false, null), {
+    assert.equal(checkRevert(resized, false, 'finished', true), null);
+    assert.equal(checkRevert(resized, false, 'finished', false)?.code, 409);
+    assert.deepEqual(checkRevert(server(), false, null, true), {
       code: 409,
       message: `Cannot 'revertResize' instance ${SERVER_ID} while it is in vm_state active`,
     });
-    assert.deepEqual(checkRevert(resized, false, 'error'), notResized);
+    assert.deepEqual(checkRevert(resized, false, 'error', true), notResized);
     assert.match(
-      checkRevert(server({ vmState: 'resized', locked: true }), false, 'finished')?.message ?? '',
+      checkRevert(server({ vmState: 'resized', locked: true }), false, 'finished', true)?.message ?? '',
       /is locked$/,
     );
   });

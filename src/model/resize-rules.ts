@@ -149,10 +149,19 @@ export function checkConfirm(
   );
 }
 
-/** V33: revert needs a resized, idle server and its migration `finished`. V23: no quota is looked at, see quota.ts. */
-export function checkRevert(server: ServerState, admin: boolean, migration: MigrationStatus | null): Refusal | null {
+/**
+ * V33: revert needs a resized, idle server and its migration `finished`. V23: no quota is looked at, see quota.ts. Nova
+ * does not ask whether the old host is up, and finds out with the guest already stopped: here it is refused before.
+ */
+export function checkRevert(
+  server: ServerState,
+  admin: boolean,
+  migration: MigrationStatus | null,
+  sourceUp: boolean,
+): Refusal | null {
   return firstRefusal(
     () => checkAction('revertResize', server, admin),
     () => (migration === 'finished' ? null : notResized),
+    () => checkServiceUp(sourceUp),
   );
 }

@@ -5,11 +5,9 @@ import {
   API_STATUSES,
   apiProgress,
   apiStatus,
-  copyPercent,
   extendedStatus,
   isLegalTransition,
   isResizing,
-  powerStateOf,
   statesOf,
   TASK_STATES,
   VM_STATES,
@@ -79,10 +77,6 @@ describe('apiStatus', () => {
 });
 
 describe('fields beside the status', () => {
-  it("has Nova's power_state codes", () => {
-    assert.deepEqual([powerStateOf('on'), powerStateOf('off'), powerStateOf(null)], [1, 4, 0]);
-  });
-
   it('names the OS-EXT-STS fields', () => {
     assert.deepEqual(extendedStatus('active', 'resize_prep', 1), {
       'OS-EXT-STS:vm_state': 'active',
@@ -101,18 +95,6 @@ describe('fields beside the status', () => {
       }),
     );
     assert.equal(apiProgress('RESIZE', 41.9), 41);
-  });
-
-  it('says 100 % of a copy only when all bytes are there', () => {
-    fc.assert(
-      fc.property(fc.nat(), fc.nat(), (done, total) => {
-        const percent = copyPercent(done, total);
-        assert.ok(percent >= 0 && percent <= 100);
-        assert.equal(percent === 100, total > 0 && done >= total);
-      }),
-    );
-    assert.equal(copyPercent(999_999, 1_000_000), 99);
-    assert.equal(copyPercent(5, 0), 0);
   });
 });
 

@@ -9,7 +9,6 @@
 // relation between observations: two successive looks may skip states in between, so it is used on recorded changes.
 import { assertNever } from '../lib/errors.ts';
 import type { PowerState, TaskState, VmState } from './types.ts';
-import { POWER_STATE } from './types.ts';
 
 /** The values of `server.status` that this product shows. */
 export type ApiStatus =
@@ -96,12 +95,6 @@ export function statesOf(status: string): readonly { readonly vm: VmState; reado
   );
 }
 
-/** Nova's power_state for what the host reports of the guest; null: no host has been asked yet, or none knows it. */
-export function powerStateOf(guest: 'on' | 'off' | null): PowerState {
-  if (guest === null) return POWER_STATE.NOSTATE;
-  return guest === 'on' ? POWER_STATE.RUNNING : POWER_STATE.SHUTDOWN;
-}
-
 /** The OS-EXT-STS fields of a server, under the names the API gives them. */
 export interface ExtendedStatus {
   readonly 'OS-EXT-STS:vm_state': VmState;
@@ -134,12 +127,6 @@ export function apiProgress(status: ApiStatus, percent: number): number | undefi
     default:
       return assertNever(status);
   }
-}
-
-/** Whole per cent of a copy, 0–100; 100 only when all bytes are there, 0 when the total is not known. */
-export function copyPercent(doneBytes: number, totalBytes: number): number {
-  if (!(totalBytes > 0) || !(doneBytes > 0)) return 0;
-  return doneBytes >= totalBytes ? 100 : Math.min(99, Math.floor((doneBytes / totalBytes) * 100));
 }
 
 /** Which status may directly follow which. Staying is always legal and not listed. */

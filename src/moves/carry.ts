@@ -31,6 +31,9 @@ async function setFrozen<S>(c: StepContext<S>, cellId: string, frozen: 0 | 1): P
   return { kind: 'done' };
 }
 
+/** A statement has room for so many values only, and a history is as long as it is. */
+const ROWS_AT_ONCE = 1000;
+
 /** The target cell holds the same record and history as the source cell, whatever it held before. */
 export async function copyRecords<S>(c: StepContext<S>, from: string, to: string): Promise<StepOutcome<S>> {
   if (from === to) return { kind: 'done', note: 'same cell' };
@@ -52,7 +55,12 @@ export async function copyRecords<S>(c: StepContext<S>, from: string, to: string
     await trx.deleteFrom('server_actions').where('server_id', '=', c.serverId).execute();
     await trx.deleteFrom('servers').where('id', '=', c.serverId).execute();
     await trx.insertInto('servers').values(server).execute();
-    if (actions.length > 0) await trx.insertInto('server_actions').values(actions).execute();
+    for (let first = 0; first < actions.length; first += ROWS_AT_ONCE) {
+      await trx
+        .insertInto('server_actions')
+        .values(actions.slice(first, first + ROWS_AT_ONCE))
+        .execute();
+    }
   });
   return { kind: 'done' };
 }

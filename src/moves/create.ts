@@ -3,9 +3,9 @@
 // BUILD → ACTIVE | ERROR. The request's transaction claims the host's room, makes home and ports and starts the saga: so
 // the quota and the room hold for what is under way. A server that finds no host is written down too, in ERROR with the
 // reason, as Nova's users expect. A build that fails gives everything back and leaves the record in ERROR.
-import type { Transaction } from 'kysely';
+import type { Kysely, Transaction } from 'kysely';
 import { findFlavor } from '../control/flavors.ts';
-import { findImage } from '../control/images.ts';
+import { findImage, snapshotOf } from '../control/images.ts';
 import { findKeypair } from '../control/keypairs.ts';
 import { createPortForServer, deletePortsOfServer } from '../control/network.ts';
 import { release } from '../control/placement.ts';
@@ -16,12 +16,15 @@ import { chooseHost } from '../control/scheduling.ts';
 import { invariant } from '../lib/errors.ts';
 import { newId } from '../lib/ids.ts';
 import { checkCreate } from '../model/create-rules.ts';
+import { rememberedMinDiskGb } from '../model/disk-rules.ts';
 import { hostnameOf } from '../model/names.ts';
 import { checkCreateQuota, checkMetadataQuota } from '../model/quota.ts';
 import { type Actor, type Flavor, POWER_STATE, type Refusal, type Server } from '../model/types.ts';
 import type { Row } from '../saga/types.ts';
+import type { CellTables } from '../store/cell-schema.ts';
 import { exclusively } from '../store/dialect.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
+import { CellDown } from '../store/stores.ts';
 import { letGo } from './claim.ts';
 import { inCell, ownsSaga } from './fencing.ts';
 import { destroyOrOwe, jobOutcome } from './hosts.ts';
@@ -215,12 +218,7 @@ export async function createServer(p: Platform, actor: Actor, request: CreateReq
     description: request.description,
     projectId: actor.projectId,
     userId: actor.userId,
-    image: {
-      id: image.id,
-      minDiskGb: Math.max(image.minDiskGb, flavor.rootGb),
-      minRamMb: image.minRamMb,
-      properties: image.properties,
-    },
+    image: { ...snapshotOf(image), minDiskGb: rememberedMinDiskGb(image.minDiskGb, flavor) },
     flavor: plainFlavor(flavor),
     oldFlavor: null,
     vmState: 'building',
@@ -353,7 +351,7 @@ async function insertHome(trx: Transaction<GlobalTables>, actor: Actor, server: 
     .execute();
 }
 
-/** No host would do: the server exists all the same, in ERROR, in the first enabled cell. */
+/** No host would do: the server exists all the same, in ERROR, in the first enabled cell that can be reached. */
 async function writeInError(
   p: Platform,
   actor: Actor,
@@ -361,18 +359,12 @@ async function writeInError(
   server: Server,
   reason: string,
 ): Promise<Created> {
-  const cell = await p.stores.global
-    .selectFrom('cells')
-    .select('id')
-    .orderBy('disabled')
-    .orderBy('name')
-    .executeTakeFirst();
+  const cell = await firstCell(p);
   if (!cell) return { kind: 'refused', refusal: { code: 503, message: 'There is no cell to hold servers.' } };
   const fault = { code: 500, message: 'No valid host was found. ', details: reason, createdAt: server.createdAt };
   const broken: Server = { ...server, vmState: 'error', taskState: null, fault };
   // The record before the home: if this stops half-way, what is left is invisible and counts for nobody.
-  const db = await p.stores.cell(cell.id);
-  await db.transaction().execute(async (trx) => {
+  await cell.db.transaction().execute(async (trx) => {
     await trx.insertInto('servers').values(rowOf(broken)).execute();
     const action = createAction(
       broken,
@@ -389,4 +381,17 @@ async function writeInError(
   await p.stores.global.transaction().execute((trx) => insertHome(trx, actor, server, cell.id));
   p.log.info({ serverId: server.id, requestId: actor.requestId, zone: request.zone }, reason);
   return { kind: 'created', serverId: server.id, reservationId: server.reservationId };
+}
+
+async function firstCell(p: Platform): Promise<{ id: string; db: Kysely<CellTables> } | null> {
+  const cells = await p.stores.global.selectFrom('cells').select('id').orderBy('disabled').orderBy('name').execute();
+  for (const { id } of cells) {
+    try {
+      return { id, db: await p.stores.cell(id) };
+    } catch (error) {
+      if (!(error instanceof CellDown)) throw error;
+      p.log.warn({ cell: id }, error.message);
+    }
+  }
+  return null;
 }

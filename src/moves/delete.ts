@@ -131,6 +131,12 @@ export async function deleteServer(p: Platform, actor: Actor, serverId: string):
     // Refused because something else has just begun: that is no reason to refuse a delete.
     if (late === null || late.code !== 409) return late;
   }
+  await requestDelete(p, serverId);
+  return null;
+}
+
+/** Puts on record that the server is to be deleted, and starts that as soon as it can be. Asks nobody's leave. */
+export async function requestDelete(p: Platform, serverId: string): Promise<void> {
   await p.stores.global
     .updateTable('server_mappings')
     .set({ delete_requested_at: p.clock.now() })
@@ -141,7 +147,6 @@ export async function deleteServer(p: Platform, actor: Actor, serverId: string):
   p.nudge();
   // What was going on may have ended before the wish was on record, and then has not seen it.
   await startRequestedDeletes(p, serverId);
-  return null;
 }
 
 async function startDelete(p: Platform, actor: Actor, serverId: string): Promise<Refusal | null> {
@@ -176,6 +181,9 @@ async function sagaIsActive(db: Kysely<GlobalTables>, key: string): Promise<bool
   return row !== undefined;
 }
 
+/** How many requested deletes one round starts. */
+const BATCH = 50;
+
 /** Deletes that were asked for while a saga was active and can start now: of one server, or of all. */
 export async function startRequestedDeletes(p: Platform, serverId?: string): Promise<void> {
   let query = p.stores.global
@@ -183,10 +191,19 @@ export async function startRequestedDeletes(p: Platform, serverId?: string): Pro
     .select(['server_id', 'user_id', 'project_id'])
     .where('delete_requested_at', 'is not', null)
     .where('deleted_at', 'is', null)
-    .limit(50);
+    .where(({ not, exists, selectFrom }) =>
+      not(
+        exists(
+          selectFrom('sagas')
+            .select('id')
+            .whereRef('sagas.key', '=', 'server_mappings.server_id')
+            .where('sagas.status', 'in', ['active', 'stuck']),
+        ),
+      ),
+    )
+    .limit(BATCH);
   if (serverId !== undefined) query = query.where('server_id', '=', serverId);
   for (const row of await query.execute()) {
-    if (await sagaIsActive(p.stores.global, row.server_id)) continue;
     const actor: Actor = {
       userId: row.user_id,
       projectId: row.project_id,

@@ -1,6 +1,6 @@
 // Turning a guest on or off on a host, and knowing that it is.
 import { hostIsUp } from '../control/hosts.ts';
-import { jobOutcome } from './hosts.ts';
+import { jobOutcome, unlessDoomed } from './hosts.ts';
 import type { StepContext, StepOutcome } from './move.ts';
 
 /** The guest runs: the host has seen it running. */
@@ -36,3 +36,11 @@ export async function powerOff<S>(c: StepContext<S>, hostName: string, graceSeco
   const host = await c.host(hostName);
   return jobOutcome(await host.setPower(c.serverId, { generation: c.generation, power: 'off', graceSeconds }));
 }
+
+/** As powerOn, where it is tried for ever: undoing, and behind the pivot. */
+export const powerOnAgain = async <S>(c: StepContext<S>, hostName: string): Promise<StepOutcome<S>> =>
+  unlessDoomed(c, hostName, await powerOn(c, hostName));
+
+/** As powerOff without grace, where it is tried for ever: undoing. */
+export const powerOffAgain = async <S>(c: StepContext<S>, hostName: string): Promise<StepOutcome<S>> =>
+  unlessDoomed(c, hostName, await powerOff(c, hostName, 0));

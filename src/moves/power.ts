@@ -19,7 +19,7 @@ import type { CellTables } from '../store/cell-schema.ts';
 import { letGo, takeHold } from './claim.ts';
 import type { Move, MoveStep } from './move.ts';
 import { doneBecause } from './outcomes.ts';
-import { powerOff, powerOn } from './power-effects.ts';
+import { powerOff, powerOffAgain, powerOn, powerOnAgain } from './power-effects.ts';
 import { movable, type Owner, stateOf } from './resize.ts';
 import { startMove } from './start.ts';
 
@@ -41,13 +41,13 @@ const take = (action: string, task: TaskState, from: readonly VmState[]): MoveSt
 const turnOff: MoveStep<PowerState> = {
   step: 'turn off',
   do: (c) => powerOff(c, c.s.host, c.s.graceSeconds),
-  undo: (c) => powerOn(c, c.s.host),
+  undo: (c) => powerOnAgain(c, c.s.host),
 };
 
 const turnOn: MoveStep<PowerState> = {
   step: 'turn on',
   do: (c) => powerOn(c, c.s.host),
-  undo: (c) => powerOff(c, c.s.host, 0),
+  undo: (c) => powerOffAgain(c, c.s.host),
 };
 
 const ON = { vm_state: 'active', power_state: POWER_STATE.RUNNING } as const;
@@ -84,13 +84,13 @@ export const REBOOT = power('reboot', [
       if (c.saga.journal.some((entry) => entry.step === 'turn on' && entry.direction === 'undo')) {
         return doneBecause('turning it on again is what failed');
       }
-      return c.s.wasOn ? powerOn(c, c.s.host) : doneBecause('was off');
+      return c.s.wasOn ? powerOnAgain(c, c.s.host) : doneBecause('was off');
     },
   },
   {
     ...turnOn,
     undo: async (c) => {
-      const off = await powerOff(c, c.s.host, 0);
+      const off = await powerOffAgain(c, c.s.host);
       return off.kind === 'done' ? letGo(c, c.s.cellId, OFF, 'Error') : off;
     },
   },

@@ -5,6 +5,7 @@
 // stays allocated to the migration, so a revert always fits. Records cross last: the server can be edited until then.
 // What can race: user edits (the freeze), another move (one active saga per server), a stalled conductor (fences).
 
+import type { Transaction } from 'kysely';
 import { findFlavor } from '../control/flavors.ts';
 import { hostIsUp } from '../control/hosts.ts';
 import { findBaseImage } from '../control/images.ts';
@@ -20,17 +21,18 @@ import { invariant } from '../lib/errors.ts';
 import { newId } from '../lib/ids.ts';
 import { serverNotFound } from '../model/actions.ts';
 import { rootBytes } from '../model/disk-rules.ts';
-import { checkResizeQuota } from '../model/quota.ts';
+import { checkResizeQuota, isUpsize } from '../model/quota.ts';
 import { checkMigrate, checkResize } from '../model/resize-rules.ts';
 import { type Actor, type Flavor, isAdmin, POWER_STATE, type Refusal, type Server } from '../model/types.ts';
+import type { GlobalTables } from '../store/global-schema.ts';
 import { copyRecords, dropRecords, freeze, switchHome, thaw } from './carry.ts';
 import { letGo, takeHold } from './claim.ts';
 import { globally } from './fencing.ts';
-import { destroyOrOwe, jobOutcome, settled } from './hosts.ts';
+import { destroyOrOwe, jobOutcome, settled, unlessDoomed } from './hosts.ts';
 import { writeMigration } from './migration-record.ts';
 import type { Move, StepContext } from './move.ts';
 import { done, doneBecause, inGlobal, unlessFenced } from './outcomes.ts';
-import { powerOff, powerOn, powerOnProbation } from './power-effects.ts';
+import { powerOff, powerOnAgain, powerOnProbation } from './power-effects.ts';
 import { guestSpec } from './spec.ts';
 import { startMove } from './start.ts';
 
@@ -137,7 +139,7 @@ export const RESIZE: Move<ResizeState> = {
       // A server that was off is not touched, neither here nor by the undo.
       step: 'stop source',
       do: (c) => powerOff(c, c.s.source.host, c.p.settings.shutdownTimeoutSeconds),
-      undo: async (c) => (c.s.wasActive ? powerOn(c, c.s.source.host) : doneBecause('was off')),
+      undo: async (c) => (c.s.wasActive ? powerOnAgain(c, c.s.source.host) : doneBecause('was off')),
     },
     {
       step: 'open export',
@@ -210,7 +212,7 @@ export const RESIZE: Move<ResizeState> = {
     {
       // Starts it again if its probation ended meanwhile.
       step: 'keep target',
-      do: async (c) => (c.s.wasActive ? powerOn(c, target(c).host) : doneBecause('was off: stays off')),
+      do: async (c) => (c.s.wasActive ? powerOnAgain(c, target(c).host) : doneBecause('was off: stays off')),
       undo: 'forward only',
     },
     {
@@ -297,17 +299,30 @@ async function chooseTarget(c: C) {
       homeCellId: c.s.source.cellId,
     },
     serverConsumer(c),
-    (work) => globally(c.p.stores.global, c, work),
+    // With the claim, in one transaction: two resizes that were accepted at once may not both fit into the quota.
+    (claimRoom) =>
+      globally(c.p.stores.global, c, async (trx) => {
+        const over = await overQuota(c, trx);
+        return over === null ? claimRoom(trx) : { kind: 'none', reason: over.message };
+      }),
   );
   if (chosen.kind === 'none') return { kind: 'failed', reason: chosen.reason, final: true } as const;
   await writeMigration(c, c.s.migrationId, { dest_cell_id: chosen.cellId, dest_host: chosen.host });
   return { kind: 'done', output: { target: { cellId: chosen.cellId, host: chosen.host, zone: chosen.zone } } } as const;
 }
 
+async function overQuota(c: C, trx: Transaction<GlobalTables>): Promise<Refusal | null> {
+  const { oldFlavor, newFlavor, owner } = c.s;
+  if (!isUpsize(oldFlavor, newFlavor)) return null;
+  const { limits, used } = await quotaOf(c.p, owner.projectId, trx);
+  return checkResizeQuota(limits, used, oldFlavor, newFlavor);
+}
+
 async function closeExport(c: C) {
   const host = await c.host(c.s.source.host);
   const reply = await host.closeExport(c.serverId, { generation: c.generation });
-  return reply.kind === 'absent' ? done : settled<ResizeState, Record<string, never>>(reply);
+  if (reply.kind === 'absent') return done;
+  return unlessDoomed(c, c.s.source.host, settled<ResizeState, Record<string, never>>(reply));
 }
 
 /** Both hosts hash the overlay: it must be the same, byte for byte. */

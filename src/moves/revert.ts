@@ -4,6 +4,7 @@
 // kept, and so was its room, so it always fits. The record is copied back as it is now: what the user changed while the
 // resize waited survives. What the guest wrote since the resize is lost with the target's disk: that is what reverting
 // means. Until the guest runs again on its source the status is REVERT_RESIZE.
+import { hostIsUp } from '../control/hosts.ts';
 import { openMigration } from '../control/migrations.ts';
 import { activateBindings, unbindPorts } from '../control/network.ts';
 import { release, transfer } from '../control/placement.ts';
@@ -17,7 +18,7 @@ import { destroyOrOwe } from './hosts.ts';
 import { writeMigration } from './migration-record.ts';
 import type { Move } from './move.ts';
 import { doneBecause, inGlobal, unlessFenced } from './outcomes.ts';
-import { endProbation, powerOff, powerOn, powerOnProbation } from './power-effects.ts';
+import { endProbation, powerOff, powerOnAgain, powerOnProbation } from './power-effects.ts';
 import { movable, type Owner, type Place, stateOf } from './resize.ts';
 import { startMove } from './start.ts';
 
@@ -56,7 +57,7 @@ export const REVERT: Move<RevertState> = {
     {
       step: 'stop target',
       do: (c) => powerOff(c, c.s.target.host, c.p.settings.shutdownTimeoutSeconds),
-      undo: async (c) => (c.s.returnTo === 'active' ? powerOn(c, c.s.target.host) : doneBecause('was off')),
+      undo: async (c) => (c.s.returnTo === 'active' ? powerOnAgain(c, c.s.target.host) : doneBecause('was off')),
     },
     {
       step: 'hand back ports',
@@ -90,7 +91,8 @@ export const REVERT: Move<RevertState> = {
     },
     {
       step: 'keep source',
-      do: async (c) => (c.s.returnTo === 'active' ? powerOn(c, c.s.source.host) : doneBecause('was off: stays off')),
+      do: async (c) =>
+        c.s.returnTo === 'active' ? powerOnAgain(c, c.s.source.host) : doneBecause('was off: stays off'),
       undo: 'forward only',
     },
     {
@@ -153,13 +155,17 @@ export const REVERT: Move<RevertState> = {
   ],
 };
 
-/** Takes the resize back. 409 when the server is not resized, 400 without a finished migration. Never over quota. */
+/**
+ * Takes the resize back. 409 when the server is not resized or its old host is down, 400 without a finished migration.
+ * Never over quota.
+ */
 export async function revertResize(p: Platform, actor: Actor, serverId: string): Promise<Refusal | null> {
   const found = await movable(p, serverId);
   if ('code' in found) return found;
   const { server, cellId } = found;
   const migration = await openMigration(p.stores.global, serverId);
-  const refusal = checkRevert(stateOf(server), isAdmin(actor), migration?.status ?? null);
+  const sourceUp = migration !== null && (await hostIsUp(p, migration.sourceHost));
+  const refusal = checkRevert(stateOf(server), isAdmin(actor), migration?.status ?? null, sourceUp);
   if (refusal) return refusal;
   invariant(migration && server.host !== null, 'checkRevert refuses without a migration');
   const sourceZone = await zoneOfHost(p, migration.sourceHost);

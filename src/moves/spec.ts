@@ -1,6 +1,6 @@
 // What a host is told to make: the guest's specification, put together from flavor, image and ports.
 import { findBaseImage } from '../control/images.ts';
-import { portsOfServer } from '../control/network.ts';
+import { guestPortOf, portsOfServer } from '../control/network.ts';
 import type { Platform } from '../control/platform.ts';
 import type { GuestSpec } from '../host/contract.ts';
 import { invariant } from '../lib/errors.ts';
@@ -18,6 +18,6 @@ export async function guestSpec(p: Platform, serverId: string, imageId: string, 
     memoryMb: flavor.memoryMb,
     rootBytes: rootBytes(flavor, base.virtualBytes),
     image: base,
-    ports: ports.map(({ id, mac, ip, cidr, gateway }) => ({ id, mac, ip, cidr, gateway })),
+    ports: ports.map(guestPortOf),
   };
 }

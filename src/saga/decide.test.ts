@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { applyOutcome, CANCELLED, canTurnBack, decide } from './decide.ts';
+import { applyOutcome, CANCELLED, decide } from './decide.ts';
 import { definition, rowOf } from './test-support.ts';
 import type { Definition, Direction, Outcome, Row } from './types.ts';
 
@@ -150,15 +150,6 @@ test('a step is tried as often as it may be, and every failure is in the journal
       }
     }
   }));
-
-test('canTurnBack says whether the saga may still be unwound', () => {
-  const of = definition(['a', 'b', 'c'], 1);
-  assert.deepEqual(
-    [0, 1, 2].map((cursor) => canTurnBack(of, rowOf(of, { cursor }))),
-    [true, true, false],
-  );
-  assert.equal(canTurnBack(of, rowOf(of, { direction: 'undo' })), false);
-});
 
 test('failures wait twice as long each time, up to a minute; a pending step as long as it says', () => {
   const of = definition(['a'], 0, 100);

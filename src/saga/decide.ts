@@ -17,10 +17,6 @@ const REASON_LENGTH = 2000;
 
 export const CANCELLED = 'cancelled on request';
 
-/** True while the saga can still turn back: the pivot has not been passed. */
-export const canTurnBack = (definition: Definition, row: Row): boolean =>
-  row.direction === 'do' && row.cursor <= definition.pivot;
-
 /** What to do next with this row at this time. */
 export function decide(definition: Definition, row: Row, now: number): Decision {
   if (row.status !== 'active') return { kind: 'ended' };

@@ -77,7 +77,7 @@ export class MemorySagaStore implements SagaStore {
   async requestCancel(key: string): Promise<boolean> {
     const row = [...this.rows.values()].find((each) => each.key === key && each.status === 'active');
     if (!row) return false;
-    this.rows.set(row.id, { ...row, cancelRequested: true });
+    this.rows.set(row.id, { ...row, cancelRequested: true, wakeAt: 0 });
     return true;
   }
 
@@ -243,5 +243,14 @@ export function testSagaStore(kind: string, open: (clock: Clock) => Promise<Open
     assert.equal(other.cancelRequested, other.id === row.id);
     const ended = await store.commit(next, patchOf(next), 0);
     assert.equal(ended === null, other.id === row.id);
+  });
+
+  contract('a saga that waits is due at once when it is asked to turn back', async (store, clock) => {
+    await create(store, 's1');
+    const row = await claimed(store, 'x');
+    assert.ok(await store.commit(row, { ...patchOf(row), wakeAt: clock.now() + 60_000 }, 0));
+    assert.equal(await store.claim('x', LEASE_MS), null);
+    assert.equal(await store.requestCancel('s1'), true);
+    assert.equal((await claimed(store, 'x')).cancelRequested, true);
   });
 }

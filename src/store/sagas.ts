@@ -141,7 +141,8 @@ export function sqlSagaStore(db: Kysely<GlobalTables>, clock: Clock): SagaStore 
     async requestCancel(key) {
       const updated = await db
         .updateTable('sagas')
-        .set({ cancel_requested: 1 })
+        // One that waits for its next try is due at once: it need not be tried again.
+        .set({ cancel_requested: 1, wake_at: 0 })
         .where('key', '=', key)
         .where('status', '=', 'active')
         .executeTakeFirst();

@@ -12,6 +12,7 @@ import { revertResize } from '../../src/moves/revert.ts';
 import { FAULTS, type Fault, faultyEffects, type Target } from './faults.ts';
 import {
   accept,
+  activeSagas,
   assertSound,
   FLAVORS,
   newServer,
@@ -191,12 +192,49 @@ for (const fixture of FIXTURES) {
   });
 }
 
+/** The API's process dies in the first step, which it takes itself: a conductor finds the saga when the lease is over. */
+async function startedByTheDead(fixture: Fixture, landed: boolean): Promise<void> {
+  const world = await openWorld();
+  try {
+    const serverId = await fixture.prepare(world);
+    await accept(world, fixture.start(world, serverId));
+    await rewind(world, landed);
+    await settle(world);
+    await assertSound(world);
+    await assertDone(world, serverId, fixture.after);
+  } finally {
+    await world.close();
+  }
+}
+
+/** Takes the one active saga back to before its first step was recorded, or (not `landed`) before it was taken. */
+async function rewind(world: World, landed: boolean): Promise<void> {
+  const [saga] = await activeSagas(world);
+  assert(saga);
+  await world.p.stores.global
+    .updateTable('sagas')
+    .set({ cursor: 0, journal_json: '[]', lease_until: world.clock.now() + 10_000 })
+    .where('id', '=', saga.id)
+    .execute();
+  if (landed) return;
+  for (const { id } of await world.p.stores.global.selectFrom('cells').select('id').execute()) {
+    const cell = await world.p.stores.cell(id);
+    await cell.updateTable('servers').set({ saga_id: null, task_state: null }).where('saga_id', '=', saga.id).execute();
+    await cell.deleteFrom('server_actions').where('id', '=', saga.id).execute();
+  }
+}
+
+for (const fixture of FIXTURES) {
+  test(`${fixture.move}: the starter dies before the first step`, () => startedByTheDead(fixture, false));
+  test(`${fixture.move}: the starter dies behind the first step`, () => startedByTheDead(fixture, true));
+}
+
 for (const fault of FAULTS.filter((each) => !each.startsWith('error'))) {
-  for (const { name: step } of findMove('create', 1).definition.steps.slice(1)) {
+  for (const { name: step } of findMove('create', 1).definition.steps.slice(2)) {
     test(`create: do ${step}: ${fault}`, () => strikeCreate({ definition: 'create', step, direction: 'do' }, fault));
   }
 }
-for (const step of ['reserve room and ports', 'prepare host', 'start guest', 'set generation']) {
+for (const step of ['prepare host', 'start guest', 'set generation']) {
   for (const fault of ['error', 'error-after'] as const) {
     test(`create: do ${step}: ${fault}`, () =>
       strikeCreate({ definition: 'create', step, direction: 'do' }, fault, 'error'));

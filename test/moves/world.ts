@@ -52,35 +52,50 @@ export class SimHost {
   trouble: (method: keyof Host, serverId: string | undefined) => Trouble = () => 'none';
   /** Why a guest must fail to start; null: it starts. */
   startFault: string | null = null;
-  hypervisor: SimulatedHypervisor;
-  agent: Agent;
+  readonly hypervisor: SimulatedHypervisor;
+  #agent: Agent | null = null;
+  readonly #clock: VirtualClock;
 
-  private constructor(name: string, cell: string, hypervisor: SimulatedHypervisor, agent: Agent) {
+  private constructor(name: string, cell: string, clock: VirtualClock, fabric: SimulatedFabric) {
     this.name = name;
     this.cell = cell;
-    this.hypervisor = hypervisor;
-    this.agent = agent;
+    this.#clock = clock;
+    this.hypervisor = new SimulatedHypervisor({ clock, fabric, host: name, startFault: () => this.startFault });
   }
 
   static async open(name: string, cell: string, clock: VirtualClock, fabric: SimulatedFabric): Promise<SimHost> {
-    const fault: { of: SimHost | null } = { of: null };
-    const hypervisor = new SimulatedHypervisor({
-      clock,
-      fabric,
-      host: name,
-      startFault: () => fault.of?.startFault ?? null,
-    });
-    const host = new SimHost(name, cell, hypervisor, null as unknown as Agent);
-    fault.of = host;
-    host.agent = await Agent.open({
-      name,
-      clock,
-      hypervisor,
-      records: host.records,
+    const host = new SimHost(name, cell, clock, fabric);
+    host.#agent = await host.#openAgent();
+    return host;
+  }
+
+  get agent(): Agent {
+    assert(this.#agent, 'an open host has an agent');
+    return this.#agent;
+  }
+
+  #openAgent(): Promise<Agent> {
+    return Agent.open({
+      name: this.name,
+      clock: this.#clock,
+      hypervisor: this.hypervisor,
+      records: this.records,
       resources: { vcpus: 8, memoryMb: 16_384, diskGb: 100 },
       log: silent,
     });
-    return host;
+  }
+
+  /** The agent's process is replaced by a new one; its guests go on running. */
+  async restartAgent(): Promise<void> {
+    await this.agent.close();
+    this.#agent = await this.#openAgent();
+  }
+
+  /** The whole machine restarts: no guest runs afterwards. */
+  async reboot(): Promise<void> {
+    await this.restartAgent();
+    // Only now: a simulated hypervisor takes it that guests outlive what restarts.
+    for (const { serverId } of await this.records.load()) this.hypervisor.crash(serverId);
   }
 
   /** The host as the control plane reaches it. */

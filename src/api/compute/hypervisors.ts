@@ -3,7 +3,7 @@
 import { Type } from 'typebox';
 import { type HostRecord, listHosts } from '../../control/hosts.ts';
 import type { Platform } from '../../control/platform.ts';
-import { listServers } from '../../control/servers.ts';
+import { listServers } from '../../control/server-lists.ts';
 import { ApiError, notFound } from '../http/errors.ts';
 import { type Route, route } from '../http/route.ts';
 import {

@@ -85,7 +85,7 @@ export const instanceActionRoutes: readonly Route[] = [
       if (!action)
         throw notFound(`Action for request_id ${params.key.slice(0, 100)} on instance ${server.id} not found`);
       const admin = isAdmin(actor);
-      // From 2.51 on users see the events too, but not their host and, before 2.84, not what went wrong.
+      // From 2.51 on users see the events too, but not their host and not what went wrong there.
       const events =
         admin || minor >= 51 ? { events: action.events.map((each) => renderEvent(each, minor, admin)) } : {};
       return { status: 200, body: { instanceAction: { ...render(server.id, action, minor), ...events } } };
@@ -112,5 +112,6 @@ const renderEvent = (event: ServerActionEvent, minor: number, admin: boolean): o
   ...(admin ? { traceback: event.result === 'Error' ? event.details : null } : {}),
   ...(minor >= 62 && admin ? { host: event.host } : {}),
   ...(minor >= 62 ? { hostId: '' } : {}),
-  ...(minor >= 84 ? { details: event.result === 'Error' ? event.details : null } : {}),
+  // Names hosts and addresses: for administrators alone, as by Nova's default (events:details).
+  ...(minor >= 84 && admin ? { details: event.result === 'Error' ? event.details : null } : {}),
 });

@@ -10,7 +10,7 @@ import { checkDescription, checkZoneName } from '../../model/names.ts';
 import { checkCreateQuota } from '../../model/quota.ts';
 import { type Actor, isAdmin } from '../../model/types.ts';
 import { createServer } from '../../moves/create.ts';
-import { deleteServer } from '../../moves/delete.ts';
+import { requestDelete } from '../../moves/delete.ts';
 import { type ApiError, badRequest, conflict, errorOf, refuse } from '../http/errors.ts';
 import { booleanOf } from './common.ts';
 import type { CreateWish } from './server-schemas.ts';
@@ -51,7 +51,7 @@ export async function createServers(p: Platform, actor: Actor, wish: CreateWish)
     if (result.kind === 'created') created.push(result);
     else if (created.length >= minCount) break;
     else {
-      for (const each of created) refuse(await deleteServer(p, actor, each.serverId));
+      for (const each of created) await requestDelete(p, each.serverId);
       throw errorOf(result.refusal);
     }
   }

@@ -47,14 +47,22 @@ export function serverTest(query: Query, admin: boolean): Test {
   return (server) => tests.every((test) => test(server));
 }
 
+/** Branches and optional parts multiply: this many make at most 16 ways to try. */
+const MOST_CHOICES = 4;
+
 /**
- * The pattern, when it matches in linear or at worst quadratic time on names of 255 characters: no repeated or
- * looking-around groups, no back references, at most two repetitions. Null: compare as plain text.
+ * The pattern, when it matches in at worst quadratic time on names of 255 characters: no repeated or looking-around
+ * groups, no back references, one repetition (two where it can only match from the beginning), few choices. Null: compare
+ * as plain text.
  */
 export function safePattern(source: string): RegExp | null {
   const plain = source.replaceAll(/\\[^1-9k]/g, '_').replaceAll(/\[[^\]]*\]/g, '_');
-  const repetitions = plain.match(/[*+{]/g)?.length ?? 0;
-  if (repetitions > 2 || /\)[*+{?]/.test(plain) || /\(\?/.test(plain) || plain.includes('\\')) return null;
+  if (/\)[*+{?]/.test(plain) || /\(\?/.test(plain) || plain.includes('\\')) return null;
+  const count = (pattern: RegExp): number => plain.match(pattern)?.length ?? 0;
+  const anchored = plain.startsWith('^') && !plain.includes('|');
+  // A question mark behind a repetition makes it lazy; branches outside of groups are tried one after the other.
+  const choices = count(/(?<![*+}])\?/g) + (plain.includes('(') ? count(/\|/g) : 0);
+  if (count(/[*+{]/g) > (anchored ? 2 : 1) || choices > MOST_CHOICES) return null;
   return compilable(source);
 }
 

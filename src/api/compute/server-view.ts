@@ -1,7 +1,7 @@
 // A server as the API shows it: which keys at which microversion, and which only to administrators
 // (nova/api/openstack/compute/views/servers.py).
 import { createHash } from 'node:crypto';
-import type { HostRecord } from '../../control/hosts.ts';
+import type { HostHealth } from '../../control/hosts.ts';
 import type { Port } from '../../control/network.ts';
 import type { Settings } from '../../control/platform.ts';
 import { apiProgress, apiStatus, extendedStatus } from '../../model/states.ts';
@@ -14,7 +14,7 @@ export interface View {
   readonly minor: number;
   readonly admin: boolean;
   /** Null when host_status is not shown. */
-  readonly hosts: ReadonlyMap<string, HostRecord> | null;
+  readonly hosts: ReadonlyMap<string, HostHealth> | null;
 }
 
 /** What is shown of a server besides its record. */
@@ -154,7 +154,7 @@ function renderFault(server: Server, admin: boolean): object {
   };
 }
 
-function hostStatus(server: Server, hosts: ReadonlyMap<string, HostRecord>): string {
+function hostStatus(server: Server, hosts: ReadonlyMap<string, HostHealth>): string {
   if (server.host === null) return '';
   const host = hosts.get(server.host);
   if (!host) return 'UNKNOWN';

@@ -1,10 +1,11 @@
 // Servers: create, list, show, rename, delete. Actions, metadata and what hangs on a server have files of their own.
 import { randomBytes } from 'node:crypto';
 import { Type } from 'typebox';
-import { type HostRecord, listHosts } from '../../control/hosts.ts';
+import { hostHealth } from '../../control/hosts.ts';
 import { type Port, portsOfServer, portsOfServers } from '../../control/network.ts';
 import type { Platform, Settings } from '../../control/platform.ts';
-import { cellDownRefusal, editServer, listServers, type Mapping } from '../../control/servers.ts';
+import { listServers, newestServers, unreachableCells } from '../../control/server-lists.ts';
+import { cellDownRefusal, editServer, type Mapping } from '../../control/servers.ts';
 import { checkDescription, checkName } from '../../model/names.ts';
 import { isoSeconds } from '../../model/time.ts';
 import { type Actor, isAdmin, type Server } from '../../model/types.ts';
@@ -23,6 +24,7 @@ import {
   nextLink,
   object,
   pageOf,
+  pageSize,
   serverFor,
   timeOf,
 } from './common.ts';
@@ -149,8 +151,7 @@ export const serverRoutes: readonly Route[] = [
     params: IdParams,
     answers: { 204: null },
     handle: async ({ p, actor, params }) => {
-      // A server whose cell is down is deleted too: the use case answers what it can do.
-      await findFor(p, actor, params.id);
+      await serverFor(p, actor, params.id);
       refuse(await deleteServer(p, actor, params.id));
       return { status: 204 };
     },
@@ -159,8 +160,7 @@ export const serverRoutes: readonly Route[] = [
 
 async function viewOf(p: Platform, actor: Actor, minor: number): Promise<View> {
   const admin = isAdmin(actor);
-  const hosts =
-    admin && minor >= 16 ? new Map((await listHosts(p)).map((each): [string, HostRecord] => [each.name, each])) : null;
+  const hosts = admin && minor >= 16 ? await hostHealth(p) : null;
   return { settings: p.settings, minor, admin, hosts };
 }
 
@@ -174,19 +174,41 @@ interface Listed {
 }
 
 async function listed(p: Platform, actor: Actor, query: Query, url: string, minor: number): Promise<Listed> {
-  const admin = isAdmin(actor);
+  const projectId = projectOf(actor, query);
+  const { page, marker, ports } = await pageFor(p, isAdmin(actor), projectId, query);
+  // From 2.69 on the last page of a list without filters ends with what is known of servers in cells that are down.
+  const withUnreachable = minor >= 69 && marker === null && !Object.keys(query).some((key) => FILTERS.has(key));
+  const unreachable = withUnreachable ? await inDownCells(p, await unreachableCells(p, projectId), projectId) : [];
+  return { page, links: nextLink(p.settings, 'servers_links', url, marker), ports, unreachable };
+}
+
+/** What only the cells can find or order: then everything that matches is read, whatever the page. */
+const NEED_ALL = ['sort_key', 'sort_dir', 'changes-since', 'deleted', 'host', 'ip'] as const;
+
+async function pageFor(
+  p: Platform,
+  admin: boolean,
+  projectId: string | null,
+  query: Query,
+): Promise<Pick<Listed, 'page' | 'ports'> & { readonly marker: string | null }> {
   const changesSince = timeOf('changes-since', query['changes-since']);
-  const changesBefore = timeOf('changes-before', query['changes-before']);
-  const deleted = admin && booleanOf(query.deleted) === true;
-  const filter = {
-    projectId: projectOf(actor, query),
+  const changesBefore = timeOf('changes-before', query['changes-before']) ?? Number.POSITIVE_INFINITY;
+  const isWanted = serverTest(query, admin);
+  const test = (server: Server): boolean => server.updatedAt <= changesBefore && isWanted(server);
+  if (NEED_ALL.every((key) => query[key] === undefined)) {
+    const size = pageSize(query.limit);
+    const list = await newestServers(p, { projectId, marker: query.marker, limit: size + 1, test });
+    if (!list) throw markerNotFound(query.marker);
+    const page = list.servers.slice(0, size);
+    return { page, marker: list.servers.length > size ? (page.at(-1)?.id ?? null) : null, ports: null };
+  }
+  const { servers } = await listServers(p, {
+    projectId,
     ...(admin && query.host !== undefined ? { host: query.host } : {}),
     ...(changesSince === undefined ? {} : { changesSince }),
-    ...(deleted ? { deleted } : {}),
-  };
-  const test = serverTest(query, admin);
-  const { servers, downCells } = await listServers(p, filter);
-  let matching = servers.filter((each) => test(each) && each.updatedAt <= (changesBefore ?? Number.POSITIVE_INFINITY));
+    ...(admin && booleanOf(query.deleted) === true ? { deleted: true } : {}),
+  });
+  let matching = servers.filter(test);
   const ports = query.ip === undefined ? null : await portsInBatches(p, matching);
   if (ports) {
     const prefix = (query.ip ?? '').replace(/^\^/, '').replaceAll('\\', '');
@@ -194,10 +216,7 @@ async function listed(p: Platform, actor: Actor, query: Query, url: string, mino
   }
   const result = pageOf(sorted(matching, query), (each) => each.id, query);
   if (!result) throw markerNotFound(query.marker);
-  // From 2.69 on the last page of a list without filters ends with what is known of servers in cells that are down.
-  const withUnreachable = minor >= 69 && result.marker === null && !Object.keys(query).some((key) => FILTERS.has(key));
-  const unreachable = withUnreachable ? await inDownCells(p, downCells, filter.projectId) : [];
-  return { page: result.page, links: nextLink(p.settings, 'servers_links', url, result.marker), ports, unreachable };
+  return { ...result, ports };
 }
 
 const NO_FILTERS = ['limit', 'marker', 'sort_key', 'sort_dir', 'all_tenants', 'project_id', 'tenant_id'];

@@ -1,0 +1,99 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import type { Server } from '../model/types.ts';
+import type { Stores } from '../store/stores.ts';
+import { CellDown } from '../store/stores.ts';
+import { rowOf } from './records.ts';
+import { listServers, newestServers, unreachableCells } from './server-lists.ts';
+import { addServer, type TestPlatform, withPlatform } from './test-support.ts';
+
+const all = (): boolean => true;
+const idsOf = (servers: readonly Server[]): string[] => servers.map((server) => server.id);
+const editable = (p: TestPlatform) => p.stores as { -readonly [K in keyof Stores]: Stores[K] };
+
+/** All pages of this size, one after the other. */
+async function walk(p: TestPlatform, projectId: string | null, size: number, wanted: (server: Server) => boolean) {
+  const ids: string[] = [];
+  for (;;) {
+    const list = await newestServers(p, { projectId, marker: ids.at(-1), limit: size, test: wanted });
+    assert(list);
+    ids.push(...idsOf(list.servers));
+    if (list.servers.length < size) return ids;
+  }
+}
+
+test('pages hold what the whole list holds, in its order, whatever their size and the filter', () =>
+  withPlatform(async (p, { c1, c2 }) => {
+    for (let n = 0; n < 90; n += 1) {
+      // Several of the same age, in both cells and two projects; some are deleted.
+      await addServer(p, n % 3 === 0 ? c1 : c2, {
+        createdAt: Math.floor(n / 4),
+        projectId: n % 5 === 0 ? 'p2' : 'p1',
+        name: `server-${n}`,
+        ...(n % 7 === 0 ? { deletedAt: 99 } : {}),
+      });
+    }
+    await fc.assert(
+      fc.asyncProperty(
+        fc.constantFrom(null, 'p1', 'p2', 'p3'),
+        fc.integer({ min: 1, max: 100 }),
+        fc.constantFrom('', '1', '8', 'nothing'),
+        async (projectId, size, part) => {
+          const wanted = (server: Server): boolean => server.name.includes(part);
+          const whole = (await listServers(p, { projectId })).servers.filter(wanted);
+          assert.deepEqual(await walk(p, projectId, size, wanted), idsOf(whole));
+        },
+      ),
+      { numRuns: 40 },
+    );
+  }));
+
+test('a page costs no more for the servers behind it', () =>
+  withPlatform(async (p, { c1, c2 }) => {
+    for (let n = 0; n < 200; n += 1) await addServer(p, n % 2 === 0 ? c1 : c2, { createdAt: n });
+    const before = p.stores.statements();
+    const list = await newestServers(p, { projectId: null, marker: undefined, limit: 10, test: all });
+    assert.equal(list?.servers.length, 10);
+    assert.equal(p.stores.statements() - before, 3);
+  }));
+
+test('a marker that is deleted, unknown or of another project is none', () =>
+  withPlatform(async (p, { c1 }) => {
+    const [other, gone] = [await addServer(p, c1, { projectId: 'p2' }), await addServer(p, c1, { deletedAt: 5 })];
+    for (const marker of [other.id, gone.id, 'nobody']) {
+      assert.equal(await newestServers(p, { projectId: 'p1', marker, limit: 1, test: all }), null);
+    }
+  }));
+
+test('pages leave out the servers of a cell that is down, and it is named', () =>
+  withPlatform(async (p, { c1, c2 }) => {
+    const kept = await addServer(p, c1, { createdAt: 1 });
+    await addServer(p, c2, { createdAt: 2 });
+    assert.deepEqual(await unreachableCells(p, null), []);
+    const stores = editable(p);
+    const open = stores.cell;
+    stores.cell = async (cellId) => {
+      if (cellId === c2) throw new CellDown(cellId, 'gone');
+      return open(cellId);
+    };
+    const list = await newestServers(p, { projectId: null, marker: undefined, limit: 5, test: all });
+    assert.deepEqual([idsOf(list?.servers ?? []), list?.downCells], [[kept.id], [c2]]);
+    assert.deepEqual(await unreachableCells(p, null), [c2]);
+  }));
+
+test('a server whose home changes while a page is read is in the page', () =>
+  withPlatform(async (p, { c1, c2 }) => {
+    const server = await addServer(p, c1);
+    const stores = editable(p);
+    const open = stores.cell;
+    stores.cell = async (cellId) => {
+      stores.cell = open;
+      await (await open(c2)).insertInto('servers').values(rowOf(server)).execute();
+      await p.stores.global.updateTable('server_mappings').set({ cell_id: c2 }).execute();
+      await (await open(c1)).deleteFrom('servers').execute();
+      return open(cellId);
+    };
+    const list = await newestServers(p, { projectId: null, marker: undefined, limit: 5, test: all });
+    assert.deepEqual(idsOf(list?.servers ?? []), [server.id]);
+  }));

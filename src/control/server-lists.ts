@@ -1,0 +1,196 @@
+// Lists of servers over all cells.
+//
+// The global mappings say which servers there are, in which order, and where each is at home; the homes say the rest. A
+// move may switch a home between those two reads and take the record away from where it is looked for: what is missing is
+// therefore looked for once more where the mapping says then. A cell that cannot be reached leaves its servers out.
+//
+// Two ways to read: `newestServers` walks the mappings in their order and stops when it has a page; `listServers` reads
+// everything that matches, for orders and filters that only the cells know.
+import { sql } from 'kysely';
+import type { Server } from '../model/types.ts';
+import { CellDown } from '../store/stores.ts';
+import type { Platform } from './platform.ts';
+import { serverOf } from './records.ts';
+
+export interface ServerFilter {
+  /** Null: of all projects. */
+  readonly projectId: string | null;
+  readonly host?: string;
+  /** Rows changed at or after this time, deleted ones included. */
+  readonly changesSince?: number;
+  readonly deleted?: boolean;
+}
+
+export interface ServerList {
+  /** Newest first: created_at, then id, both descending. */
+  readonly servers: readonly Server[];
+  /** The cells that did not answer. */
+  readonly downCells: readonly string[];
+}
+
+/** All servers that match. Finer filters and paging are the caller's: they work on the merged list of all cells. */
+export async function listServers(p: Platform, filter: ServerFilter): Promise<ServerList> {
+  const homes = await homesOf(p, filter);
+  const asked = await Promise.all(
+    [...new Set(homes.values())].map(async (cellId) => ({ cellId, found: await read(p, cellId, filter) })),
+  );
+  const downCells = asked.flatMap(({ cellId, found }) => (found === null ? [cellId] : []));
+  const found = new Map<string, Server>();
+  for (const { cellId, found: servers } of asked) {
+    for (const server of servers ?? []) if (homes.get(server.id) === cellId) found.set(server.id, server);
+  }
+  const isMissing = ([id, cellId]: [string, string]): boolean => !found.has(id) && !downCells.includes(cellId);
+  if ([...homes].some(isMissing)) {
+    const moved = [...(await homesOf(p, filter))].filter(([id, cellId]) => homes.has(id) && homes.get(id) !== cellId);
+    const again = await readHomes(p, new Map(moved), filter);
+    for (const server of again.servers) found.set(server.id, server);
+  }
+  const servers = [...found.values()].sort((a, b) => b.createdAt - a.createdAt || (a.id < b.id ? 1 : -1));
+  return { servers, downCells };
+}
+
+/** How many mappings are looked at in one go: as many as are wanted, then more and more. */
+const CHUNK = { least: 20, most: 2000 };
+
+/**
+ * The first `limit` servers behind `marker` (absent: from the newest on) that pass the test; deleted ones are left out.
+ * Null when the marker is no server of the project. A chunk of mappings is one statement and one for each of its cells.
+ */
+export async function newestServers(
+  p: Platform,
+  list: {
+    readonly projectId: string | null;
+    readonly marker: string | undefined;
+    readonly limit: number;
+    readonly test: (server: Server) => boolean;
+  },
+): Promise<ServerList | null> {
+  let behind: Position | null = null;
+  if (list.marker !== undefined) {
+    behind = await positionOf(p, list.projectId, list.marker);
+    if (!behind) return null;
+  }
+  const servers: Server[] = [];
+  const downCells = new Set<string>();
+  let size = Math.min(CHUNK.most, Math.max(CHUNK.least, list.limit));
+  while (servers.length < list.limit) {
+    const chunk = await mappingsBehind(p, list.projectId, behind, size);
+    const read = await readHomes(p, new Map(chunk.map((each) => [each.server_id, each.cell_id])), {
+      projectId: list.projectId,
+    });
+    for (const cellId of read.downCells) downCells.add(cellId);
+    const byId = new Map(read.servers.map((server) => [server.id, server]));
+    for (const { server_id } of chunk) {
+      const server = byId.get(server_id);
+      if (server && servers.length < list.limit && list.test(server)) servers.push(server);
+    }
+    behind = chunk.at(-1) ?? behind;
+    if (chunk.length < size) break;
+    size = Math.min(CHUNK.most, size * 2);
+  }
+  return { servers, downCells: [...downCells] };
+}
+
+/** Cells in which the project (null: anybody) has servers and which cannot be reached. */
+export async function unreachableCells(p: Platform, projectId: string | null): Promise<string[]> {
+  let query = p.stores.global
+    .selectFrom('server_mappings')
+    .select('cell_id')
+    .distinct()
+    .where('deleted_at', 'is', null);
+  if (projectId !== null) query = query.where('project_id', '=', projectId);
+  const down: string[] = [];
+  for (const { cell_id } of await query.execute()) {
+    if ((await read(p, cell_id, { projectId }, [])) === null) down.push(cell_id);
+  }
+  return down;
+}
+
+interface Position {
+  readonly created_at: number;
+  readonly server_id: string;
+}
+
+async function positionOf(p: Platform, projectId: string | null, serverId: string): Promise<Position | null> {
+  let query = p.stores.global
+    .selectFrom('server_mappings')
+    .select(['created_at', 'server_id'])
+    .where('server_id', '=', serverId)
+    .where('deleted_at', 'is', null);
+  if (projectId !== null) query = query.where('project_id', '=', projectId);
+  return (await query.executeTakeFirst()) ?? null;
+}
+
+async function mappingsBehind(p: Platform, projectId: string | null, behind: Position | null, limit: number) {
+  let query = p.stores.global
+    .selectFrom('server_mappings')
+    .select(['server_id', 'cell_id', 'created_at'])
+    .where('deleted_at', 'is', null)
+    .orderBy('created_at', 'desc')
+    .orderBy('server_id', 'desc')
+    .limit(limit);
+  if (projectId !== null) query = query.where('project_id', '=', projectId);
+  if (behind) {
+    query = query.where(sql<boolean>`(created_at, server_id) < (${behind.created_at}, ${behind.server_id})`);
+  }
+  return query.execute();
+}
+
+async function homesOf(p: Platform, filter: ServerFilter, ids?: readonly string[]): Promise<Map<string, string>> {
+  let query = p.stores.global.selectFrom('server_mappings').select(['server_id', 'cell_id']);
+  if (filter.projectId !== null) query = query.where('project_id', '=', filter.projectId);
+  if (!wantsDeleted(filter)) query = query.where('deleted_at', 'is', null);
+  if (ids) query = query.where('server_id', 'in', ids);
+  return new Map((await query.execute()).map((each) => [each.server_id, each.cell_id]));
+}
+
+/** The servers of these homes that match; one that is not where it was said to be is looked for once more. */
+async function readHomes(p: Platform, homes: ReadonlyMap<string, string>, filter: ServerFilter): Promise<ServerList> {
+  const first = await readEach(p, homes, filter);
+  const seen = new Set(first.servers.map((server) => server.id));
+  const missing = [...homes].flatMap(([id, cellId]) => (seen.has(id) || first.downCells.includes(cellId) ? [] : [id]));
+  if (missing.length === 0) return first;
+  const now = await homesOf(p, filter, missing);
+  const moved = [...now].filter(([id, cellId]) => homes.get(id) !== cellId);
+  if (moved.length === 0) return first;
+  const second = await readEach(p, new Map(moved), filter);
+  return {
+    servers: [...first.servers, ...second.servers],
+    downCells: [...new Set([...first.downCells, ...second.downCells])],
+  };
+}
+
+async function readEach(p: Platform, homes: ReadonlyMap<string, string>, filter: ServerFilter): Promise<ServerList> {
+  const idsByCell = Map.groupBy(homes.keys(), (id) => homes.get(id) ?? '');
+  const perCell = await Promise.all(
+    [...idsByCell].map(async ([cellId, ids]) => ({ cellId, servers: await read(p, cellId, filter, ids) })),
+  );
+  return {
+    servers: perCell.flatMap(({ servers }) => servers ?? []),
+    downCells: perCell.flatMap(({ cellId, servers }) => (servers === null ? [cellId] : [])),
+  };
+}
+
+/** Null: the cell cannot be reached. */
+async function read(
+  p: Platform,
+  cellId: string,
+  filter: ServerFilter,
+  ids?: readonly string[],
+): Promise<Server[] | null> {
+  try {
+    let query = (await p.stores.cell(cellId)).selectFrom('servers').selectAll();
+    if (ids) query = query.where('id', 'in', ids);
+    if (filter.projectId !== null) query = query.where('project_id', '=', filter.projectId);
+    if (filter.host !== undefined) query = query.where('host', '=', filter.host);
+    if (filter.changesSince !== undefined) query = query.where('updated_at', '>=', filter.changesSince);
+    if (filter.deleted === true) query = query.where('deleted_at', 'is not', null);
+    else if (!wantsDeleted(filter)) query = query.where('deleted_at', 'is', null);
+    return (await query.execute()).map(serverOf);
+  } catch (error) {
+    if (error instanceof CellDown) return null;
+    throw error;
+  }
+}
+
+const wantsDeleted = (filter: ServerFilter): boolean => filter.deleted === true || filter.changesSince !== undefined;
