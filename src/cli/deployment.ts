@@ -161,7 +161,7 @@ function databasesOf(file: ConfigFile, flags: Flags, cells: readonly CellConfig[
   if (!/^postgres(ql)?:\/\//.test(url) || !URL.canParse(url)) throw new ConfigError('--database needs postgresql://…');
   const pattern = file.database?.cell_url ?? besides(url);
   if (!pattern.includes(CELL)) throw new ConfigError(`database.cell_url needs ${CELL} where the cell's name goes`);
-  return { kind: 'postgres', global: url, cell: (name) => own.get(name) ?? pattern.replaceAll(CELL, name) };
+  return { kind: 'postgres', global: url, cell: (name) => own.get(name) ?? pattern.replaceAll(CELL, () => name) };
 }
 
 /** The same server's database with `_{cell}` behind its name. */
