@@ -3,6 +3,7 @@
 import type { Logger } from 'pino';
 import type { Host } from '../host/contract.ts';
 import type { Clock } from '../lib/clock.ts';
+import type { CrossCellPolicy } from '../model/policy.ts';
 import type { WeightMultipliers } from '../model/weighers.ts';
 import type { Stores } from '../store/stores.ts';
 
@@ -37,6 +38,8 @@ export interface Settings {
     readonly reservedHostDiskGb: number;
   };
   readonly weights: WeightMultipliers;
+  /** Whose moves may leave their cell; the others' find a host within it or none. */
+  readonly crossCellMoves: CrossCellPolicy;
   /** Limits for projects without their own; -1: unlimited. */
   readonly quota: Readonly<Record<string, number>>;
 }

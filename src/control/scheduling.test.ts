@@ -8,6 +8,7 @@ import { addHost, FLAVOR, type TestPlatform, withPlatform } from './test-support
 const CHOICE: Choice = {
   ...{ flavor: FLAVOR, imageProperties: {}, requestedZone: null, requestedHost: null, ignoredHosts: [] },
   homeCellId: null,
+  crossCellAllowed: true,
 };
 const consumer = (id: string) => ({ id, type: 'server' as const, serverId: id, projectId: 'p', userId: 'u' });
 const choose = (p: TestPlatform, id: string, change: Partial<Choice> = {}) =>

@@ -21,6 +21,8 @@ export interface Choice {
   readonly ignoredHosts: readonly string[];
   /** The cell the server is in; null for a new server. */
   readonly homeCellId: string | null;
+  /** Whether it may leave that cell. */
+  readonly crossCellAllowed: boolean;
 }
 
 export type Chosen =
@@ -51,7 +53,7 @@ export async function chooseHost(
       requestedHost: choice.requestedHost,
       ignoreHosts: choice.ignoredHosts,
       homeCellId: choice.homeCellId,
-      crossCellAllowed: true,
+      crossCellAllowed: choice.crossCellAllowed,
     },
     await hostStates(p),
     p.settings.weights,

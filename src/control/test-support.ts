@@ -31,6 +31,7 @@ export const TEST_SETTINGS: Settings = {
     reservedHostDiskGb: 0,
   },
   weights: DEFAULT_MULTIPLIERS,
+  crossCellMoves: 'member',
   quota: {},
 };
 

@@ -23,9 +23,6 @@ const inProject = (actor: Actor, role: Role, projectId: string): boolean =>
 /** Nova's 403 (PolicyNotAuthorized); `action` is the policy's name. */
 export const policyRefusal = (action: string): Refusal => forbidden(`Policy doesn't allow ${action} to be performed.`);
 
-/** Reading what belongs to a project. */
-export const mayRead = (actor: Actor, projectId: string): boolean => inProject(actor, 'reader', projectId);
-
 /** Changing what belongs to a project: V1's rule, and that of start, stop, reboot, delete, create. */
 export const mayWrite = (actor: Actor, projectId: string): boolean => inProject(actor, 'member', projectId);
 

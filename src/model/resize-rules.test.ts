@@ -13,7 +13,7 @@ import {
   checkRevert,
   checkTargetHost,
 } from './resize-rules.ts';
-import { ignoredHosts, migrationTypeOf } from './targeting.ts';
+import { ignoredHosts } from './targeting.ts';
 import { flavor, image, offered, PROJECT_ID, SERVER_ID, server } from './test-samples.ts';
 
 const facts = (changes: Partial<ResizeFacts> = {}): ResizeFacts => ({
@@ -131,8 +131,6 @@ describe('migrate', () => {
     assert.deepEqual(ignoredHosts('migration', 'host1', true, []), ['host1']);
     assert.deepEqual(ignoredHosts('resize', 'host1', false, ['host2', 'host1']), ['host1', 'host2']);
     assert.deepEqual(ignoredHosts('resize', 'host1', true, ['host2']), ['host2']);
-    assert.equal(migrationTypeOf('f1', 'f1'), 'migration');
-    assert.equal(migrationTypeOf('f1', 'f2'), 'resize');
   });
 
   it('V6 V8 hold for migrations too', () => {

@@ -15,8 +15,3 @@ export function ignoredHosts(
   const mayStay = type === 'resize' && allowResizeToSameHost;
   return mayStay ? [...tried] : [sourceHost, ...tried.filter((host) => host !== sourceHost)];
 }
-
-/** `resize` if the flavor changes, else `migration` (nova/conductor/tasks/migrate.py). */
-export function migrationTypeOf(currentFlavorId: string, nextFlavorId: string): MigrationType {
-  return currentFlavorId === nextFlavorId ? 'migration' : 'resize';
-}

@@ -263,6 +263,7 @@ async function place(p: Platform, actor: Actor, request: CreateRequest, server: 
       requestedHost: null,
       ignoredHosts: [],
       homeCellId: null,
+      crossCellAllowed: true,
     },
     { id: server.id, type: 'server', serverId: server.id, ...owner },
     // One transaction: room, home, ports and the saga that goes on from there; and, once more, the quota.

@@ -21,8 +21,10 @@ import { invariant } from '../lib/errors.ts';
 import { newId } from '../lib/ids.ts';
 import { serverNotFound } from '../model/actions.ts';
 import { rootBytes } from '../model/disk-rules.ts';
+import { mayCrossCells } from '../model/policy.ts';
 import { checkResizeQuota, isUpsize } from '../model/quota.ts';
 import { checkMigrate, checkResize } from '../model/resize-rules.ts';
+import { ignoredHosts } from '../model/targeting.ts';
 import { type Actor, type Flavor, isAdmin, POWER_STATE, type Refusal, type Server } from '../model/types.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
 import { copyRecords, dropRecords, freeze, switchHome, thaw } from './carry.ts';
@@ -63,6 +65,7 @@ export interface ResizeState {
   readonly requestedZone: string | null;
   readonly diskConfig: 'AUTO' | 'MANUAL' | null;
   readonly wasActive: boolean;
+  readonly crossCellAllowed: boolean;
   // found out on the way
   readonly target?: Place;
   readonly disk?: DiskExport;
@@ -136,7 +139,7 @@ export const RESIZE: Move<ResizeState> = {
       undo: (c) => destroyOrOwe(c, target(c).host, 'target of a move that was undone'),
     },
     {
-      // A server that was off is not touched, neither here nor by the undo.
+      // Of a server that was off it only makes sure that it is, and the undo leaves it so.
       step: 'stop source',
       do: (c) => powerOff(c, c.s.source.host, c.p.settings.shutdownTimeoutSeconds),
       undo: async (c) => (c.s.wasActive ? powerOnAgain(c, c.s.source.host) : doneBecause('was off')),
@@ -295,7 +298,8 @@ async function chooseTarget(c: C) {
       imageProperties: c.s.imageProperties,
       requestedZone: c.s.requestedZone,
       requestedHost: c.s.requestedHost,
-      ignoredHosts: [c.s.source.host],
+      ignoredHosts: ignoredHosts(c.s.type, c.s.source.host, false, []),
+      crossCellAllowed: c.s.crossCellAllowed,
       homeCellId: c.s.source.cellId,
     },
     serverConsumer(c),
@@ -388,7 +392,7 @@ export async function resizeServer(
       serverId,
       actor,
       state: {
-        ...commonState(actor, server, cellId),
+        ...commonState(p, actor, server, cellId),
         type: 'resize',
         newFlavor: plainFlavor(next),
         requestedHost: null,
@@ -420,7 +424,7 @@ export async function migrateServer(
     host: request.host,
     targetCellId: wanted?.cell_id ?? null,
     serverCellId: cellId,
-    crossCellAllowed: true,
+    crossCellAllowed: mayCrossCells(actor, server.projectId, p.settings.crossCellMoves),
   });
   if (refusal) return refusal;
   return startMove(
@@ -430,7 +434,7 @@ export async function migrateServer(
       serverId,
       actor,
       state: {
-        ...commonState(actor, server, cellId),
+        ...commonState(p, actor, server, cellId),
         type: 'migration',
         newFlavor: server.flavor,
         requestedHost: request.host,
@@ -463,7 +467,7 @@ export const stateOf = (server: Server) => ({
   host: server.host,
 });
 
-function commonState(actor: Actor, server: Server, cellId: string) {
+function commonState(p: Platform, actor: Actor, server: Server, cellId: string) {
   invariant(server.host !== null, 'the rules refuse a server without a host');
   return {
     actor: { userId: actor.userId, projectId: actor.projectId },
@@ -475,5 +479,6 @@ function commonState(actor: Actor, server: Server, cellId: string) {
     source: { cellId, host: server.host, zone: server.zone ?? '' },
     requestedZone: server.requestedZone,
     wasActive: server.vmState === 'active',
+    crossCellAllowed: mayCrossCells(actor, server.projectId, p.settings.crossCellMoves),
   };
 }

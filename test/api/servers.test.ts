@@ -31,6 +31,29 @@ describe('servers over the API, on simulated hosts', () => {
     await waitFor(client, id, ['gone']);
   };
 
+  it('V36 the bodies of resize and migrate: what they take, and nothing else', async () => {
+    const id = await create(s.alice);
+    const refused: readonly (readonly [object, number, RegExp])[] = [
+      [{ resize: {} }, 1, /'flavorRef' is a required property/],
+      [{ resize: { flavorRef: '' } }, 1, /flavorRef/],
+      [{ resize: { flavorRef: null } }, 1, /flavorRef/],
+      [{ resize: { flavorRef: '3', host: 'x' } }, 1, /Additional properties are not allowed \('host' was unexpected\)/],
+      [{ resize: { flavorRef: '3', 'OS-DCF:diskConfig': 'SOMETIMES' } }, 1, /OS-DCF:diskConfig/],
+      [{ resize: null }, 1, /resize/],
+      [{ migrate: { host: 'a' } }, 55, /migrate/],
+      [{ migrate: { host: 7 } }, 56, /host/],
+      [{ migrate: { host: 'a', force: true } }, 56, /'force' was unexpected/],
+      [{ migrate: { host: '../../etc/passwd' } }, 56, /host/],
+    ];
+    for (const [body, minor, sentence] of refused) {
+      const answer = await act(s.admin, id, body, minor);
+      assert.equal(answer.status, 400, `${JSON.stringify(body)}: ${answer.text}`);
+      assert.match(answer.json.badRequest.message, sentence);
+    }
+    assert.equal((await act(s.alice, id, { resize: { flavorRef: 3, 'OS-DCF:diskConfig': 'MANUAL' } })).status, 202);
+    await waitFor(s.alice, id, ['VERIFY_RESIZE']);
+  });
+
   it('resizes, confirms, reverts, migrates; with records of it all', async () => {
     const id = await create(s.alice);
     const [before, home] = [await show(s.alice, id), (await show(s.admin, id))['OS-EXT-SRV-ATTR:host']];

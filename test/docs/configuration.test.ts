@@ -132,6 +132,7 @@ function defaultsOf(plan: Deployment): Readonly<Record<string, unknown>> {
     'network.cidr': plan.networkCidr,
     flavors: plan.flavors.map((each) => each.name).join(', '),
     default_zone: settings.defaultZone,
+    cross_cell_moves: settings.crossCellMoves,
     'images.max_bytes': settings.maxImageBytes,
     resize_confirm_window_seconds: settings.resizeConfirmWindowSeconds,
     shutdown_timeout_seconds: settings.shutdownTimeoutSeconds,

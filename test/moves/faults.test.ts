@@ -14,6 +14,7 @@ import {
   accept,
   activeSagas,
   assertSound,
+  auditWorld,
   FLAVORS,
   newServer,
   openWorld,
@@ -256,4 +257,30 @@ async function strikeCreate(target: Target, fault: Fault, after = 'active'): Pro
   } finally {
     await world.close();
   }
+}
+
+for (const step of ['drop old records', 'finish migration', 'let go']) {
+  test(`resize: a definite no behind the pivot (${step}) is stuck, named, and goes on when its cause is gone`, async () => {
+    const world = await openWorld();
+    try {
+      const serverId = await newServer(world);
+      await accept(world, resize(world, serverId));
+      await settle(world, faultyEffects(world, { definition: 'resize', step, direction: 'do' }, 'error'));
+      const report = await auditWorld(world);
+      const found = report.invariants.find((each) => each.name === 'sagas have servers');
+      assert.match(found?.breaches[0]?.what ?? '', /^resize .* is stuck$/);
+      assert.equal(found?.breaches[0]?.cause, `${step}: injected`);
+      assert.equal(runningOn(world, serverId).length, 1);
+      await world.p.stores.global
+        .updateTable('sagas')
+        .set({ status: 'active', attempt: 0, wake_at: 0 })
+        .where('status', '=', 'stuck')
+        .execute();
+      await settle(world);
+      await assertDone(world, serverId, 'resized');
+      await assertSound(world);
+    } finally {
+      await world.close();
+    }
+  });
 }

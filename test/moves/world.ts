@@ -225,6 +225,7 @@ const SETTINGS: Settings = {
     reservedHostDiskGb: 0,
   },
   weights: DEFAULT_MULTIPLIERS,
+  crossCellMoves: 'member',
   quota: {},
 };
 

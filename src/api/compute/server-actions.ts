@@ -6,7 +6,7 @@ import { consoleOutput, editServer } from '../../control/servers.ts';
 import { checkAction } from '../../model/actions.ts';
 import { MAX_MINOR } from '../../model/microversion.ts';
 import { checkHostName } from '../../model/names.ts';
-import { checkMigratePolicy } from '../../model/policy.ts';
+import { checkMigratePolicy, checkResizePolicy } from '../../model/policy.ts';
 import type { Refusal } from '../../model/refusal.ts';
 import { type Actor, isAdmin, type Server } from '../../model/types.ts';
 import { confirmResize } from '../../moves/confirm.ts';
@@ -72,6 +72,7 @@ const ACTIONS: Readonly<Record<string, Action>> = {
     accepted(rebootServer(p, actor, server.id, type.toUpperCase() === 'HARD' ? 'HARD' : 'SOFT')),
   ),
   resize: action(Resize, ({ p, actor, server }, value) => {
+    refuse(checkResizePolicy(actor, server.projectId, 'resize'));
     const diskConfig = value['OS-DCF:diskConfig'] as 'AUTO' | 'MANUAL' | undefined;
     const wish = { flavorId: String(value.flavorRef), ...(diskConfig === undefined ? {} : { diskConfig }) };
     return accepted(resizeServer(p, actor, server.id, wish));
@@ -86,8 +87,14 @@ const ACTIONS: Readonly<Record<string, Action>> = {
       return accepted(migrateServer(p, actor, server.id, { host }));
     },
   ),
-  confirmResize: action(Nothing, ({ p, actor, server }) => accepted(confirmResize(p, actor, server.id), 204)),
-  revertResize: action(Nothing, ({ p, actor, server }) => accepted(revertResize(p, actor, server.id))),
+  confirmResize: action(Nothing, ({ p, actor, server }) => {
+    refuse(checkResizePolicy(actor, server.projectId, 'confirm_resize'));
+    return accepted(confirmResize(p, actor, server.id), 204);
+  }),
+  revertResize: action(Nothing, ({ p, actor, server }) => {
+    refuse(checkResizePolicy(actor, server.projectId, 'revert_resize'));
+    return accepted(revertResize(p, actor, server.id));
+  }),
   'os-getConsoleOutput': action(Console, async ({ p, actor, server }, value) => {
     refuse(checkAction('getConsoleOutput', stateOf(server), isAdmin(actor)));
     const result = await consoleOutput(p, server.id, linesOf(value?.length));

@@ -80,7 +80,19 @@ function worst(errors: readonly ErrorObject[] | null | undefined): Finding {
   const all = errors ?? [];
   const error = all.at(-1);
   if (!error) throw new Error('a failed check without an error');
-  return { error, all };
+  const branch = branchMeant(error, all);
+  return branch ? worst(branch) : { error, all };
+}
+
+/** The errors of "something or null" where the value is of the something's type: those of the something say more. */
+function branchMeant(union: ErrorObject, all: readonly ErrorObject[]): readonly ErrorObject[] | null {
+  if (union.keyword !== 'anyOf') return null;
+  const within = all.filter((each) => each.schemaPath.startsWith(`${union.schemaPath}/`));
+  const ofType = within.filter((each) => each.keyword === 'type' && each.instancePath === union.instancePath);
+  const [type, more] = ofType;
+  if (!type || more || type.params['type'] !== 'null') return null;
+  const meant = within.filter((each) => each !== type);
+  return meant.length > 0 ? meant : null;
 }
 
 function bodySentence(body: unknown, { error, all }: Finding): string {
