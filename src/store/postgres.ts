@@ -6,22 +6,13 @@
 // although the commit may have landed, as with every other lost reply.
 import { Kysely, PostgresDialect, type PostgresPool, type PostgresPoolClient, sql } from 'kysely';
 import pg from 'pg';
-import { messageOf } from '../lib/errors.ts';
-import type { OpenDatabase } from './database.ts';
+import { DatabaseDown, type OpenDatabase } from './database.ts';
 import { exclusively } from './dialect.ts';
 import type { SchemaMigration } from './migrations.ts';
 
 const CONNECT_TIMEOUT_MS = 5_000;
 const STATEMENT_TIMEOUT_MS = 30_000;
 const STALLED_TRANSACTION_MS = 3_000;
-
-/** The database cannot be reached, or the connection to it broke. */
-export class DatabaseDown extends Error {
-  override readonly name: string = 'DatabaseDown';
-  constructor(cause: unknown) {
-    super(`the database cannot be reached: ${messageOf(cause)}`, { cause });
-  }
-}
 
 export interface PostgresOptions {
   /** Most connections at a time. */

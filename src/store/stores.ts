@@ -6,10 +6,9 @@ import { join } from 'node:path';
 import { type Kysely, sql } from 'kysely';
 import { messageOf } from '../lib/errors.ts';
 import type { CellTables } from './cell-schema.ts';
-import { type OpenDatabase, openSqlite } from './database.ts';
+import { DatabaseDown, type OpenDatabase, openSqlite } from './database.ts';
 import type { GlobalTables } from './global-schema.ts';
 import { CELL_MIGRATIONS, GLOBAL_MIGRATIONS } from './migrations.ts';
-import { DatabaseDown, openPostgres } from './postgres.ts';
 
 /** Connections of one process, at most. */
 const GLOBAL_CONNECTIONS = 10;
@@ -59,6 +58,8 @@ async function openFiles(directory: string): Promise<Stores> {
 }
 
 async function openServers(at: Extract<StoresAt, { kind: 'postgres' }>): Promise<Stores> {
+  // Loaded when it is needed: most systems run on files.
+  const { openPostgres } = await import('./postgres.ts');
   const options = { connections: GLOBAL_CONNECTIONS };
   const global = await openPostgres<GlobalTables>(at.global, GLOBAL_MIGRATIONS, options);
   return storesOf(global, async (cellId) => {

@@ -1,7 +1,7 @@
 // How refusals and failures leave the server: one function for everything that goes wrong anywhere, and the answer to
 // paths and methods that do not exist. What is not known as the client's fault is a 500 that says nothing but its id.
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
-import { DatabaseDown } from '../../store/postgres.ts';
+import { DatabaseDown } from '../../store/database.ts';
 import { CellDown } from '../../store/stores.ts';
 import { JSON_BODY_LIMIT } from './bodies.ts';
 import { ApiError, renderError, serviceOf, unexpectedMessage } from './errors.ts';
