@@ -8,22 +8,24 @@ import type { Platform } from '../control/platform.ts';
 import { connectHost } from '../host/client.ts';
 import type { Host } from '../host/contract.ts';
 import { systemClock } from '../lib/clock.ts';
+import { DatabaseClock } from '../store/database-clock.ts';
 import { openStores, storesExist } from '../store/stores.ts';
 import type { Deployment } from './deployment.ts';
 import { openSecrets } from './secrets.ts';
 
 export async function auditCommand(deployment: Deployment, json: boolean): Promise<number> {
-  if (!storesExist(deployment.dataDirectory)) {
+  if (deployment.databases.kind === 'sqlite' && !storesExist(deployment.dataDirectory)) {
     process.stderr.write(`crosscell: ${deployment.dataDirectory} holds no crosscell data (see --data)\n`);
     return 2;
   }
   const secrets = await openSecrets(deployment.dataDirectory, null);
-  const stores = await openStores(deployment.dataDirectory);
+  const stores = await openStores(deployment.databases);
   try {
     const rows = await stores.global.selectFrom('hosts').select(['name', 'url']).execute();
     const urls = new Map(rows.map((row) => [row.name, row.url]));
     const platform: Platform = {
-      clock: systemClock,
+      clock:
+        deployment.databases.kind === 'postgres' ? await DatabaseClock.of(stores.global, systemClock) : systemClock,
       log: pino({ level: 'silent' }),
       stores,
       settings: { ...deployment.settings, publicUrl: '', hostFacingUrl: 'http://localhost' },

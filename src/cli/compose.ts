@@ -2,8 +2,12 @@
 //
 // Order of a start: databases, secrets, hosts, the API's socket, registration and first-time data, and only then the
 // conductors and the monitor, so that nothing is driven before everything is there. A stop goes the other way.
+//
+// On PostgreSQL several processes may share a deployment. Then nobody can say that leases or uploads of others are dead:
+// they run out. The time is the database's.
 import { chmodSync, mkdirSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
+import { hostname } from 'node:os';
 import { join } from 'node:path';
 import pino, { type Logger } from 'pino';
 import { buildApp } from '../api/http/app.ts';
@@ -19,6 +23,7 @@ import { type ConductorOptions, startConductor } from '../moves/conductor.ts';
 import { createFaults } from '../moves/faults.ts';
 import { monitorOnce, startMonitor } from '../moves/monitor.ts';
 import type { RunningDriver } from '../saga/driver.ts';
+import { DatabaseClock } from '../store/database-clock.ts';
 import { voidLeases } from '../store/sagas.ts';
 import { openStores, type Stores } from '../store/stores.ts';
 import type { Deployment, HostPlan } from './deployment.ts';
@@ -62,16 +67,28 @@ export interface ComposeOptions {
   readonly conductor?: Partial<ConductorOptions>;
   /** Let administrators inject faults. */
   readonly allowFaults?: boolean;
+  /** What this process does; everything unless said otherwise. */
+  readonly role?: Role;
 }
 
+/** `api`: serves the API and drives nothing. `conductor`: drives sagas, runs the monitor, serves nobody. */
+export type Role = 'all' | 'api' | 'conductor';
+
 const IDLE_MS = 500;
+const MEASURE_CLOCK_MS = 10_000;
+const REGISTER_AGAIN_MS = 5_000;
 
 export async function composeSystem(deployment: Deployment, options: ComposeOptions): Promise<System> {
-  const clock = options.clock ?? systemClock;
-  const { log } = options;
+  const { log, role = 'all' } = options;
   prepareDirectories(deployment);
   const secrets = await openSecrets(deployment.dataDirectory, deployment.adminPassword);
-  const stores = await openStores(options.memoryDatabases ? ':memory:' : deployment.dataDirectory);
+  const stores = await openStores(options.memoryDatabases ? ':memory:' : deployment.databases);
+  const alone = options.memoryDatabases === true || deployment.databases.kind === 'sqlite';
+  const own = options.clock ?? systemClock;
+  const shared = alone ? null : await DatabaseClock.of(stores.global, own);
+  const clock = shared ?? own;
+  const stopping = new AbortController();
+  if (shared) void keepMeasuring(shared, log, stopping.signal);
   const configured = withAdminPassword(deployment, secrets.adminPassword);
   const identity = await createIdentity(configured, secrets.tokenKey, clock);
   const moved = new Map<string, HostPlan>();
@@ -81,6 +98,7 @@ export async function composeSystem(deployment: Deployment, options: ComposeOpti
     secretFile: secrets.fleetFile,
     log,
     ...(options.memoryHosts ? { forgetful: true } : {}),
+    elsewhere: role !== 'all',
     onMoved: (plan) => moved.set(plan.name, plan),
   });
 
@@ -100,37 +118,43 @@ export async function composeSystem(deployment: Deployment, options: ComposeOpti
   };
   if (faults) log.warn('faults can be injected: this control plane can be made to fail and to kill itself');
 
-  const app = await buildApp({
-    platform,
-    tokens: identity,
-    registry: metrics.registry,
-    routes: allRoutes({ identity, fleetSecret: secrets.fleet, faults }),
-    ...(options.checkAnswers ? { checkAnswers: true } : {}),
-  });
-  // This process holds the data directory: uploads that a former one had under way are dead.
-  await forgetUploads(platform);
-  await app.listen({ host: deployment.listen.host, port: deployment.listen.port });
-  const { port } = app.server.address() as AddressInfo;
+  const app =
+    role === 'conductor'
+      ? null
+      : await buildApp({
+          platform,
+          tokens: identity,
+          registry: metrics.registry,
+          routes: allRoutes({ identity, fleetSecret: secrets.fleet, faults }),
+          ...(options.checkAnswers ? { checkAnswers: true } : {}),
+        });
+  // This process alone holds the data directory: uploads that a former one had under way are dead.
+  if (alone) await forgetUploads(platform);
+  await app?.listen({ host: deployment.listen.host, port: deployment.listen.port });
+  const port = (app?.server.address() as AddressInfo | undefined)?.port ?? deployment.listen.port;
   const url = `http://${urlHost(deployment.listen.host)}:${port}`;
   settings.publicUrl = deployment.publicUrl ?? url;
   settings.hostFacingUrl = deployment.hostFacingUrl ?? url;
 
-  await registerHosts(platform, deployment.cells, deployment.hosts, fleet);
+  const silent = await registerHosts(platform, deployment.cells, deployment.hosts, fleet);
+  if (silent.length > 0) void registerLater(platform, deployment.cells, silent, fleet, stopping.signal);
   await ensureSharedNetwork(stores.global, { cidr: deployment.networkCidr, now: clock.now() });
   await seedFlavors(platform, deployment.flavors);
-  await monitorOnce(platform, 1);
-  // This process holds the data directory: whoever held leases before is dead.
-  await voidLeases(stores.global);
-  conductor = startConductor(platform, {
-    owner: `${process.pid}@${clock.now()}`,
-    lanes: deployment.conductor.lanes,
-    leaseMs: deployment.conductor.leaseMs,
-    idleMs: IDLE_MS,
-    ...options.conductor,
-  });
-  const monitor = startMonitor(platform);
+  if (role !== 'api') await monitorOnce(platform, 1);
+  // This process alone holds the data directory: whoever held leases before is dead.
+  if (alone) await voidLeases(stores.global);
+  if (role !== 'api') {
+    conductor = startConductor(platform, {
+      owner: `${hostname()}/${process.pid}@${clock.now()}`,
+      lanes: deployment.conductor.lanes,
+      leaseMs: deployment.conductor.leaseMs,
+      idleMs: IDLE_MS,
+      ...options.conductor,
+    });
+  }
+  const monitor = role === 'api' ? null : startMonitor(platform);
   const registering = registerMoved(platform, moved, fleet);
-  log.info({ url: settings.publicUrl }, 'control plane serves');
+  log.info({ url: settings.publicUrl, role }, 'control plane serves');
 
   return {
     platform,
@@ -142,10 +166,11 @@ export async function composeSystem(deployment: Deployment, options: ComposeOpti
     url: settings.publicUrl,
     stores,
     async stop({ guestsWithinSeconds }) {
-      await app.close();
+      await app?.close();
       registering.abort();
+      stopping.abort();
       faults?.close();
-      await monitor.stop();
+      await monitor?.stop();
       await conductor?.stop();
       await fleet.stop({ guestsWithinSeconds });
       await stores.close();
@@ -193,12 +218,14 @@ function administratorOf(config: IdentityConfig, identity: Identity): Administra
   return null;
 }
 
+/** Returns the hosts that did not say what they are, and so are not registered now. */
 async function registerHosts(
   p: Platform,
   cells: readonly string[],
   hosts: readonly HostPlan[],
   fleet: Fleet,
-): Promise<void> {
+): Promise<HostPlan[]> {
+  const silent: HostPlan[] = [];
   const ids = new Map<string, string>();
   for (const cell of cells) {
     const id = await ensureCell(p, cell);
@@ -210,9 +237,43 @@ async function registerHosts(
     const cellId = ids.get(plan.cell);
     if (described.kind !== 'ok' || cellId === undefined) {
       p.log.error({ host: plan.name, described }, 'a host does not say what it is; it is not registered now');
+      silent.push(plan);
       continue;
     }
     await registerHost(p, { name: plan.name, cellId, url: fleet.urlOf(plan.name), description: described.value });
+  }
+  return silent;
+}
+
+/** Registers hosts that could not be reached at the start, as soon as they can. */
+async function registerLater(
+  p: Platform,
+  cells: readonly string[],
+  hosts: readonly HostPlan[],
+  fleet: Fleet,
+  stopping: AbortSignal,
+): Promise<void> {
+  let left = hosts;
+  while (left.length > 0) {
+    await systemClock.sleep(REGISTER_AGAIN_MS, stopping);
+    if (stopping.aborted) return;
+    try {
+      left = await registerHosts(p, cells, left, fleet);
+    } catch (error) {
+      p.log.error({ err: error }, 'hosts could not be registered; trying again');
+    }
+  }
+}
+
+async function keepMeasuring(clock: DatabaseClock, log: Logger, stopping: AbortSignal): Promise<void> {
+  for (;;) {
+    await systemClock.sleep(MEASURE_CLOCK_MS, stopping);
+    if (stopping.aborted) return;
+    try {
+      await clock.measure();
+    } catch (error) {
+      log.warn({ err: error }, "the database's time is not known anew; the difference before goes on");
+    }
   }
 }
 

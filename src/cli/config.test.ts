@@ -83,3 +83,32 @@ test('HOST:PORT', () => {
   for (const bad of ['', 'x', 'x:', ':1', 'x:65536', '::1:80', 'x:1:2'])
     assert.throws(() => parseListen(bad), ConfigError);
 });
+
+test('databases: files, one URL and what follows from it, or URLs of their own', () => {
+  const databases = (yaml: string, database?: string) =>
+    planDeployment(parseConfig(yaml, 'c.yaml'), database === undefined ? {} : { database }).databases;
+  assert.equal(databases('').kind, 'sqlite');
+  const cells = (at: ReturnType<typeof databases>, ...names: string[]) => {
+    assert(at.kind === 'postgres');
+    return [at.global, ...names.map((name) => at.cell(name))];
+  };
+  assert.deepEqual(cells(databases('', 'postgresql://u:p%40@h:1/x?sslmode=require'), 'c1', '$&'), [
+    'postgresql://u:p%40@h:1/x?sslmode=require',
+    'postgresql://u:p%40@h:1/x_c1?sslmode=require',
+    'postgresql://u:p%40@h:1/x_$&?sslmode=require',
+  ]);
+  assert.deepEqual(
+    cells(
+      databases(
+        'database: {url: "postgres://h/x", cell_url: "postgres://c/cells-{cell}"}\ncells: [{name: a, hosts: []}, {name: b, database: "postgres://b/b", hosts: []}]\n',
+      ),
+      'a',
+      'b',
+    ),
+    ['postgres://h/x', 'postgres://c/cells-a', 'postgres://b/b'],
+  );
+  for (const bad of ['mysql://h/x', 'postgresql://h', 'postgresql://h/', 'x'])
+    assert.throws(() => databases('', bad), ConfigError, bad);
+  assert.throws(() => databases('database: {url: "postgres://h/x", cell_url: "postgres://c/y"}\n'), ConfigError);
+  assert.throws(() => databases('cells: [{name: b, database: "postgres://b/b", hosts: []}]\n'), ConfigError);
+});

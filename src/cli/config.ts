@@ -54,8 +54,11 @@ const FlavorConfig = Type.Object(
   closed,
 );
 
+const DatabaseUrl = Type.String({ pattern: '^postgres(ql)?://', maxLength: 2048 });
+
 export const ConfigFile = Type.Object(
   {
+    database: Type.Optional(Type.Object({ url: DatabaseUrl, cell_url: Type.Optional(DatabaseUrl) }, closed)),
     listen: Type.Optional(Type.String({ pattern: '^.+:[0-9]{1,5}$', maxLength: 300 })),
     data: Type.Optional(Type.String({ minLength: 1, maxLength: 4096 })),
     public_url: Type.Optional(Type.String({ pattern: '^https?://', maxLength: 2048 })),
@@ -63,10 +66,17 @@ export const ConfigFile = Type.Object(
     region: Type.Optional(Name),
     hypervisor: Type.Optional(Type.Union([Type.Literal('qemu'), Type.Literal('simulated')])),
     cells: Type.Optional(
-      Type.Array(Type.Object({ name: Name, hosts: Type.Array(HostConfig, { maxItems: 10_000 }) }, closed), {
-        minItems: 1,
-        maxItems: 1000,
-      }),
+      Type.Array(
+        Type.Object(
+          {
+            name: Name,
+            database: Type.Optional(DatabaseUrl),
+            hosts: Type.Array(HostConfig, { maxItems: 10_000 }),
+          },
+          closed,
+        ),
+        { minItems: 1, maxItems: 1000 },
+      ),
     ),
     identity: Type.Optional(
       Type.Object(

@@ -3,6 +3,7 @@ import { resolve } from 'node:path';
 import type { IdentityConfig } from '../control/identity.ts';
 import type { Settings } from '../control/platform.ts';
 import { DEFAULT_MULTIPLIERS } from '../model/weighers.ts';
+import type { StoresAt } from '../store/stores.ts';
 import { ConfigError, type ConfigFile } from './config.ts';
 
 export interface HostPlan {
@@ -27,6 +28,7 @@ export interface FlavorPlan {
 
 export interface Deployment {
   readonly dataDirectory: string;
+  readonly databases: StoresAt;
   readonly listen: { readonly host: string; readonly port: number };
   readonly hypervisor: 'qemu' | 'simulated';
   readonly cells: readonly string[];
@@ -47,6 +49,7 @@ export interface Deployment {
 /** What the command line may say. */
 export interface Flags {
   readonly data?: string;
+  readonly database?: string;
   readonly listen?: string;
   readonly cells?: number;
   readonly hostsPerCell?: number;
@@ -99,6 +102,7 @@ export function planDeployment(file: ConfigFile, flags: Flags): Deployment {
   const dataDirectory = resolve(flags.data ?? file.data ?? DEFAULTS.data);
   return {
     dataDirectory,
+    databases: databasesOf(file, flags, cells, dataDirectory),
     listen: parseListen(flags.listen ?? file.listen ?? DEFAULTS.listen),
     hypervisor: flags.hypervisor ?? file.hypervisor ?? DEFAULTS.hypervisor,
     cells: cells.map((cell) => cell.name),
@@ -142,6 +146,30 @@ export function planDeployment(file: ConfigFile, flags: Flags): Deployment {
       quota: file.quota ?? {},
     },
   };
+}
+
+/** Place of a cell's name in a pattern of URLs. */
+const CELL = '{cell}';
+
+function databasesOf(file: ConfigFile, flags: Flags, cells: readonly CellConfig[], directory: string): StoresAt {
+  const url = flags.database ?? file.database?.url;
+  const own = new Map(cells.map(({ name, database }) => [name, database]));
+  if (url === undefined) {
+    if (cells.some((cell) => cell.database !== undefined))
+      throw new ConfigError('a cell on PostgreSQL needs database.url or --database beside it');
+    return { kind: 'sqlite', directory };
+  }
+  if (!/^postgres(ql)?:\/\//.test(url) || !URL.canParse(url)) throw new ConfigError('--database needs postgresql://…');
+  const pattern = file.database?.cell_url ?? besides(url);
+  if (!pattern.includes(CELL)) throw new ConfigError(`database.cell_url needs ${CELL} where the cell's name goes`);
+  return { kind: 'postgres', global: url, cell: (name) => own.get(name) ?? pattern.replaceAll(CELL, () => name) };
+}
+
+/** The same server's database with `_{cell}` behind its name. */
+function besides(url: string): string {
+  const parsed = new URL(url);
+  if (parsed.pathname.length < 2) throw new ConfigError(`the URL of the database names no database`);
+  return `${parsed.protocol}//${url.slice(url.indexOf('//') + 2).replace(/^([^?#]*?)\/*(?=$|[?#])/, `$1_${CELL}`)}`;
 }
 
 type CellConfig = NonNullable<ConfigFile['cells']>[number];

@@ -44,6 +44,8 @@ export interface FleetOptions {
   readonly secret: string;
   readonly secretFile: string;
   readonly log: Logger;
+  /** All hosts run elsewhere, simulated ones too. */
+  readonly elsewhere?: boolean;
   /** Keep simulated hosts in memory alone. */
   readonly forgetful?: boolean;
   /** An agent was started anew and has another address. */
@@ -51,7 +53,7 @@ export interface FleetOptions {
 }
 
 export const startFleet = (options: FleetOptions): Promise<Fleet> =>
-  options.deployment.hypervisor === 'simulated' ? simulatedFleet(options) : processFleet(options);
+  options.deployment.hypervisor === 'simulated' && !options.elsewhere ? simulatedFleet(options) : processFleet(options);
 
 export const stateDirectory = (deployment: Pick<Deployment, 'dataDirectory'>, host: string): string =>
   join(deployment.dataDirectory, 'hosts', host);

@@ -28,11 +28,14 @@ interface DeploymentOptions extends Flags {
 const withDeployment = (command: Command): Command =>
   command
     .option('--data <dir>', `directory of databases, images, secrets and host states (default: ${DEFAULTS.data})`)
+    .option('--database <url>', 'postgresql://… of the global database (default: SQLite files in the data directory)')
     .option('--config <file>', 'YAML configuration file; unknown keys are refused with their line');
 
+const withListen = (command: Command): Command =>
+  command.option('--listen <host:port>', `address of the API (default: ${DEFAULTS.listen})`);
+
 const withSize = (command: Command): Command =>
-  command
-    .option('--listen <host:port>', `address of the API (default: ${DEFAULTS.listen})`)
+  withListen(command)
     .option('--cells <n>', `cells to make, cell1 … cellN (default: ${DEFAULTS.cells})`, whole(1, 1000))
     .option('--hosts-per-cell <n>', `hosts in each cell (default: ${DEFAULTS.hostsPerCell})`, whole(1, 10_000))
     .addOption(
@@ -70,6 +73,24 @@ withSize(withDeployment(program.command('up')))
     const { up } = await import('./up.ts');
     const { json, image, allowFaults } = options;
     process.exitCode = await up({ deployment: await deploymentOf(options), json, image, allowFaults });
+    process.exit();
+  });
+
+withListen(withDeployment(program.command('api')))
+  .description('serve the API on PostgreSQL; conductors and agents run elsewhere, any number of each')
+  .option('--json', 'print one JSON object when it serves', false)
+  .action(async (options: DeploymentOptions & { json: boolean }) => {
+    const { serve } = await import('./serve.ts');
+    process.exitCode = await serve(await deploymentOf(options), 'api', options.json);
+    process.exit();
+  });
+
+withDeployment(program.command('conductor'))
+  .description('drive moves and watch over hosts on PostgreSQL, beside any number of others')
+  .option('--json', 'print one JSON object when it works', false)
+  .action(async (options: DeploymentOptions & { json: boolean }) => {
+    const { serve } = await import('./serve.ts');
+    process.exitCode = await serve(await deploymentOf(options), 'conductor', options.json);
     process.exit();
   });
 

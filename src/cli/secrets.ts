@@ -1,7 +1,8 @@
 // Secrets of a deployment: files in <data>/secrets, made at the first start, readable by their owner alone.
 import { randomBytes } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync } from 'node:fs';
+import { existsSync, linkSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { isCode } from '../host/qemu/proc.ts';
 import { writeFileAtomically } from '../host/records.ts';
 
 export interface Secrets {
@@ -28,6 +29,16 @@ export async function openSecrets(dataDirectory: string, adminPassword: string |
 }
 
 async function secret(file: string, make: () => string): Promise<string> {
-  if (!existsSync(file)) await writeFileAtomically(file, `${make()}\n`, 0o600);
+  if (!existsSync(file)) {
+    // Several processes may start at once on a new directory: the first one's secret is everybody's.
+    const mine = `${file}.${process.pid}`;
+    await writeFileAtomically(mine, `${make()}\n`, 0o600);
+    try {
+      linkSync(mine, file);
+    } catch (error) {
+      if (!isCode(error, 'EEXIST')) throw error;
+    }
+    rmSync(mine);
+  }
   return readFileSync(file, 'utf8').trim();
 }

@@ -57,7 +57,7 @@ const FAULTS_WARNING = `
 
 `;
 
-const signalled = (signals: readonly NodeJS.Signals[]): Promise<void> =>
+export const signalled = (signals: readonly NodeJS.Signals[]): Promise<void> =>
   new Promise((resolve) => {
     for (const signal of signals) process.once(signal, () => resolve());
   });
@@ -90,7 +90,7 @@ async function offerImage({ platform, administrator }: System, say: (line: strin
 }
 
 /** A clouds.yaml for OpenStack's clients, in the data directory: for the first administrator that there is. */
-async function writeClouds(deployment: Deployment, system: System): Promise<string> {
+export async function writeClouds(deployment: Deployment, system: System): Promise<string> {
   const file = join(deployment.dataDirectory, 'clouds.yaml');
   const quoted = JSON.stringify;
   const password = system.administrator?.password ?? null;

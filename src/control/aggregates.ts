@@ -5,6 +5,7 @@ import { type Kysely, sql, type Transaction } from 'kysely';
 import { newId } from '../lib/ids.ts';
 import { checkName, checkZoneName } from '../model/names.ts';
 import { badRequest, conflict, firstRefusal, notFound, type Refusal } from '../model/refusal.ts';
+import { exclusively } from '../store/dialect.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
 import type { Platform } from './platform.ts';
 
@@ -60,6 +61,7 @@ export async function createAggregate(p: Platform, name: string, zone: string | 
   const refusal = firstRefusal(checkName(name), zone === null ? null : checkZoneName(zone));
   if (refusal) return { kind: 'refused', refusal };
   return p.stores.global.transaction().execute(async (trx): Promise<AggregateResult> => {
+    await exclusively(trx, 'aggregates');
     if (await nameTaken(trx, name, null))
       return { kind: 'refused', refusal: conflict(`Aggregate ${name} already exists.`) };
     const { id } = await trx
@@ -155,6 +157,7 @@ export function removeAggregateHost(p: Platform, id: number, host: string): Prom
 /** 404 when there is none, 400 when it still has hosts, as in Nova. */
 export async function deleteAggregate(p: Platform, id: number): Promise<Refusal | null> {
   return p.stores.global.transaction().execute(async (trx) => {
+    await exclusively(trx, 'aggregates');
     const [aggregate] = await aggregatesIn(trx, id);
     if (!aggregate) return aggregateNotFound(id);
     if (aggregate.hosts.length > 0) {
@@ -173,6 +176,7 @@ function changing(
   change: (trx: Transaction<GlobalTables>, aggregate: AggregateRecord) => Promise<Refusal | null>,
 ): Promise<AggregateResult> {
   return p.stores.global.transaction().execute(async (trx): Promise<AggregateResult> => {
+    await exclusively(trx, 'aggregates');
     const [aggregate] = await aggregatesIn(trx, id);
     if (!aggregate) return { kind: 'refused', refusal: aggregateNotFound(id) };
     const refusal = await change(trx, aggregate);

@@ -10,6 +10,7 @@ import type { Selectable } from 'kysely';
 import type { Job, Reply } from '../host/contract.ts';
 import { assertNever } from '../lib/errors.ts';
 import { newId } from '../lib/ids.ts';
+import { exclusively } from '../store/dialect.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
 import { CellDown } from '../store/stores.ts';
 import { hostIsUp } from './hosts.ts';
@@ -50,6 +51,7 @@ export async function owe(
 ): Promise<void> {
   const now = p.clock.now();
   await p.stores.global.transaction().execute(async (trx) => {
+    await exclusively(trx, `debts of ${debt.serverId}`);
     const open = await trx
       .updateTable('debts')
       // Never lowered: the host would refuse the older generation, and the debt would pass for paid.

@@ -8,6 +8,7 @@ import { checkExtraSpecs, checkFlavorId, checkName } from '../model/names.ts';
 import { badRequest, conflict, firstRefusal, notFound, type Refusal } from '../model/refusal.ts';
 import { mayUseFlavor, type OfferedFlavor } from '../model/resize-rules.ts';
 import { type Actor, isAdmin } from '../model/types.ts';
+import { exclusively } from '../store/dialect.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
 import type { Platform } from './platform.ts';
 
@@ -100,6 +101,7 @@ export async function createFlavor(p: Platform, flavor: NewFlavor): Promise<Flav
   );
   if (refusal) return { kind: 'refused', refusal };
   return p.stores.global.transaction().execute(async (trx): Promise<FlavorResult> => {
+    await exclusively(trx, 'flavors');
     const taken = await trx
       .selectFrom('flavors')
       .select(['flavor_id', 'name'])
@@ -189,6 +191,7 @@ function changeExtraSpecs(
   change: (before: Readonly<Record<string, string>>) => Record<string, string> | Refusal,
 ): Promise<FlavorResult> {
   return p.stores.global.transaction().execute(async (trx): Promise<FlavorResult> => {
+    await exclusively(trx, 'flavors');
     const before = await trx
       .selectFrom('flavors')
       .select('extra_specs_json')
@@ -226,6 +229,7 @@ async function accessIn(db: Kysely<GlobalTables>, flavorId: string): Promise<str
 /** 409 when the flavor is public or the project already has it, 404 when there is no such flavor. */
 export async function grantFlavor(p: Platform, flavorId: string, projectId: string): Promise<Refusal | null> {
   return p.stores.global.transaction().execute(async (trx) => {
+    await exclusively(trx, 'flavors');
     const refusal = await privateOrRefusal(trx, flavorId);
     if (refusal) return refusal;
     const { numInsertedOrUpdatedRows } = await trx
@@ -242,6 +246,7 @@ export async function grantFlavor(p: Platform, flavorId: string, projectId: stri
 /** 404 when the flavor does not exist or the project does not have it, 409 when it is public. */
 export async function revokeFlavor(p: Platform, flavorId: string, projectId: string): Promise<Refusal | null> {
   return p.stores.global.transaction().execute(async (trx) => {
+    await exclusively(trx, 'flavors');
     const refusal = await privateOrRefusal(trx, flavorId);
     if (refusal) return refusal;
     const { numDeletedRows } = await trx

@@ -7,6 +7,7 @@
 import type { HostDescription } from '../host/contract.ts';
 import { newId } from '../lib/ids.ts';
 import type { Refusal } from '../model/types.ts';
+import { exclusively } from '../store/dialect.ts';
 import { listAggregates } from './aggregates.ts';
 import { providerStates } from './placement.ts';
 import type { Platform } from './platform.ts';
@@ -225,6 +226,7 @@ export async function registerHost(
     updated_at: now,
   };
   await p.stores.global.transaction().execute(async (trx) => {
+    await exclusively(trx, 'hosts');
     const known = await trx.selectFrom('hosts').select('id').where('name', '=', host.name).executeTakeFirst();
     if (known) {
       await trx.updateTable('hosts').set(facts).where('id', '=', known.id).execute();

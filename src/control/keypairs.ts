@@ -6,6 +6,7 @@ import type { Selectable } from 'kysely';
 import { checkKeypairName } from '../model/names.ts';
 import { checkKeypairQuota } from '../model/quota.ts';
 import { badRequest, conflict, notFound, type Refusal } from '../model/refusal.ts';
+import { exclusively } from '../store/dialect.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
 import type { Platform } from './platform.ts';
 import { quotaOf } from './quota.ts';
@@ -81,6 +82,7 @@ export async function createKeypair(
   if (fingerprint === null) return refuse(badRequest('Keypair data is invalid: failed to generate fingerprint'));
   const { limits } = await quotaOf(p, owner.projectId);
   return p.stores.global.transaction().execute(async (trx): Promise<KeypairResult> => {
+    await exclusively(trx, `keypairs of ${owner.userId}`);
     const { existing } = await trx
       .selectFrom('keypairs')
       .select((eb) => eb.fn.countAll<number>().as('existing'))

@@ -17,6 +17,7 @@
 import { type Kysely, sql } from 'kysely';
 import type { GuestPort } from '../host/contract.ts';
 import type { Refusal } from '../model/types.ts';
+import { atomically, exclusively, isPostgres } from '../store/dialect.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
 import { insertPort, portIdFor } from './network/addresses.ts';
 
@@ -163,13 +164,15 @@ export async function bindPorts(
   host: string,
   generation: number,
 ): Promise<BindingResult> {
-  const { rows } = await sql<{ port_id: string }>`
-    insert into port_bindings (port_id, host, active, generation)
-    select p.id, cast(${host} as text), 0, cast(${generation} as bigint) from ports p
-    where p.device_id = ${serverId} and ${notFenced(serverId, generation)}
-    on conflict (port_id, host) do update set generation = excluded.generation
-    returning port_id`.execute(db);
-  return rows.length > 0 ? 'ok' : fencedOrPortless(db, serverId, generation);
+  return withPorts(db, serverId, async (trx) => {
+    const { rows } = await sql<{ port_id: string }>`
+      insert into port_bindings (port_id, host, active, generation)
+      select p.id, cast(${host} as text), 0, cast(${generation} as bigint) from ports p
+      where p.device_id = ${serverId} and ${notFenced(serverId, generation)}
+      on conflict (port_id, host) do update set generation = excluded.generation
+      returning port_id`.execute(trx);
+    return rows.length > 0 ? 'ok' : fencedOrPortless(trx, serverId, generation);
+  });
 }
 
 /**
@@ -182,21 +185,23 @@ export async function activateBindings(
   host: string,
   generation: number,
 ): Promise<BindingResult> {
-  // Row by row in this order: the index of one active binding per port holds after every row, on both databases.
-  const { rows } = await sql<{ port_id: string }>`
-    insert into port_bindings (port_id, host, active, generation)
-    select wanted.port_id, wanted.host, wanted.active, wanted.generation from (
-      select b.port_id as port_id, b.host as host, 0 as active, cast(${generation} as bigint) as generation
-      from port_bindings b join ports p on p.id = b.port_id
-      where p.device_id = ${serverId} and b.host <> ${host}
-      union all
-      select p.id, cast(${host} as text), 1, cast(${generation} as bigint) from ports p where p.device_id = ${serverId}
-    ) wanted
-    where ${notFenced(serverId, generation)}
-    order by wanted.active
-    on conflict (port_id, host) do update set active = excluded.active, generation = excluded.generation
-    returning port_id`.execute(db);
-  return rows.length > 0 ? 'ok' : fencedOrPortless(db, serverId, generation);
+  return withPorts(db, serverId, async (trx) => {
+    // Row by row in this order: the index of one active binding per port holds after every row, on both databases.
+    const { rows } = await sql<{ port_id: string }>`
+      insert into port_bindings (port_id, host, active, generation)
+      select wanted.port_id, wanted.host, wanted.active, wanted.generation from (
+        select b.port_id as port_id, b.host as host, 0 as active, cast(${generation} as bigint) as generation
+        from port_bindings b join ports p on p.id = b.port_id
+        where p.device_id = ${serverId} and b.host <> ${host}
+        union all
+        select p.id, cast(${host} as text), 1, cast(${generation} as bigint) from ports p where p.device_id = ${serverId}
+      ) wanted
+      where ${notFenced(serverId, generation)}
+      order by wanted.active
+      on conflict (port_id, host) do update set active = excluded.active, generation = excluded.generation
+      returning port_id`.execute(trx);
+    return rows.length > 0 ? 'ok' : fencedOrPortless(trx, serverId, generation);
+  });
 }
 
 /** The host has no bindings of the server's ports any more. */
@@ -206,15 +211,17 @@ export async function unbindPorts(
   host: string,
   generation: number,
 ): Promise<BindingResult> {
-  // First the bindings that stay learn of the generation: those that go can no longer refuse an older caller.
-  if ((await fencePorts(db, serverId, generation)) === 'fenced') return 'fenced';
-  await db
-    .deleteFrom('port_bindings')
-    .where('host', '=', host)
-    .where('generation', '<=', generation)
-    .where('port_id', 'in', (from) => from.selectFrom('ports').select('id').where('device_id', '=', serverId))
-    .execute();
-  return 'ok';
+  return withPorts(db, serverId, async (trx) => {
+    // First the bindings that stay learn of the generation: those that go can no longer refuse an older caller.
+    if ((await fencePorts(trx, serverId, generation)) === 'fenced') return 'fenced';
+    await trx
+      .deleteFrom('port_bindings')
+      .where('host', '=', host)
+      .where('generation', '<=', generation)
+      .where('port_id', 'in', (from) => from.selectFrom('ports').select('id').where('device_id', '=', serverId))
+      .execute();
+    return 'ok';
+  });
 }
 
 /** From now on every older generation is refused. Has no other effect. */
@@ -223,12 +230,30 @@ export async function fencePorts(
   serverId: string,
   generation: number,
 ): Promise<BindingResult> {
-  const { rows } = await sql<{ port_id: string }>`
-    update port_bindings set generation = ${generation}
-    where port_id in (select p.id from ports p where p.device_id = ${serverId}) and ${notFenced(serverId, generation)}
-    returning port_id`.execute(db);
-  return rows.length > 0 ? 'ok' : fencedOrPortless(db, serverId, generation);
+  return withPorts(db, serverId, async (trx) => {
+    const { rows } = await sql<{ port_id: string }>`
+      update port_bindings set generation = ${generation}
+      where port_id in (select p.id from ports p where p.device_id = ${serverId}) and ${notFenced(serverId, generation)}
+      returning port_id`.execute(trx);
+    return rows.length > 0 ? 'ok' : fencedOrPortless(trx, serverId, generation);
+  });
 }
+
+/**
+ * Runs `work` while nobody else changes the server's bindings: what it finds out about generations stays true until it
+ * has written. On SQLite each of its statements is that by itself.
+ */
+const withPorts = <T>(
+  db: Kysely<GlobalTables>,
+  serverId: string,
+  work: (db: Kysely<GlobalTables>) => Promise<T>,
+): Promise<T> => {
+  if (!isPostgres(db)) return work(db);
+  return atomically(db, async (trx) => {
+    await exclusively(trx, `ports of ${serverId}`);
+    return work(trx);
+  });
+};
 
 const notFenced = (serverId: string, generation: number) => sql`not exists (
   select 1 from port_bindings newer join ports q on q.id = newer.port_id

@@ -19,8 +19,12 @@ export class VirtualClock implements Clock {
   #now: number;
   #timers: Timer[] = [];
 
-  constructor(start = 1_800_000_000_000) {
+  readonly #isBusy: () => boolean;
+
+  /** `isBusy`: whether real I/O is under way; time stands still meanwhile, for it takes none of this clock's. */
+  constructor(start = 1_800_000_000_000, isBusy: () => boolean = () => false) {
     this.#now = start;
+    this.#isBusy = isBusy;
   }
 
   now(): number {
@@ -66,7 +70,7 @@ export class VirtualClock implements Clock {
     for (let idle = 0; idle < PATIENCE && wakes < MOST_WAKES; ) {
       await (idle < BUSY_TURNS ? setImmediate() : setTimeout(1));
       if (settled) return work;
-      if (this.#timers.length > 0) {
+      if (this.#timers.length > 0 && !this.#isBusy()) {
         this.#wakeFirst();
         wakes += 1;
         idle = 0;

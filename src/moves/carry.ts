@@ -9,7 +9,7 @@ import { owe } from '../control/debts.ts';
 import type { CellTables } from '../store/cell-schema.ts';
 import { CellDown } from '../store/stores.ts';
 import { TRAVEL } from '../store/travel.ts';
-import { inCell, notFenced, ownsSaga, raiseInCell } from './fencing.ts';
+import { inCell, ownsSaga } from './fencing.ts';
 import type { StepContext, StepOutcome } from './move.ts';
 
 /** No user edit changes the record until it is thawed: by the undo, or on its arrival. */
@@ -25,13 +25,9 @@ export async function thaw<S>(c: StepContext<S>, from: string, to: string): Prom
 
 async function setFrozen<S>(c: StepContext<S>, cellId: string, frozen: 0 | 1): Promise<StepOutcome<S>> {
   const cell = await c.p.stores.cell(cellId);
-  await cell
-    .updateTable('servers')
-    .set({ frozen })
-    .where('id', '=', c.serverId)
-    .where('saga_id', '=', c.saga.id)
-    .where(notFenced(c))
-    .execute();
+  await inCell(cell, c, (trx) =>
+    trx.updateTable('servers').set({ frozen }).where('id', '=', c.serverId).where('saga_id', '=', c.saga.id).execute(),
+  );
   return { kind: 'done' };
 }
 
@@ -56,8 +52,6 @@ export async function copyRecords<S>(c: StepContext<S>, from: string, to: string
     .execute();
   const target = await c.p.stores.cell(to);
   await inCell(target, c, async (trx) => {
-    // Also where a takeover could not: a conductor that stalled here must not bring back an older record later.
-    await raiseInCell(trx, c);
     await trx.deleteFrom('server_actions').where('server_id', '=', c.serverId).execute();
     await trx.deleteFrom('servers').where('id', '=', c.serverId).execute();
     await trx.insertInto('servers').values(server).execute();
@@ -90,7 +84,6 @@ export async function dropRecords<S>(c: StepContext<S>, cellId: string, home: st
     return { kind: 'done', note: `owed: ${error.message}` };
   }
   await inCell(cell, c, async (trx) => {
-    await raiseInCell(trx, c);
     await trx.deleteFrom('server_actions').where('server_id', '=', c.serverId).execute();
     await trx.deleteFrom('servers').where('id', '=', c.serverId).execute();
   });
@@ -99,13 +92,14 @@ export async function dropRecords<S>(c: StepContext<S>, cellId: string, home: st
 
 /** The pivot: one row says where the server lives. Refused definitely only when a newer generation has written it. */
 export async function switchHome<S>(c: StepContext<S>, to: string): Promise<StepOutcome<S>> {
-  const { numUpdatedRows } = await c.p.stores.global
+  const { global } = c.p.stores;
+  const { numUpdatedRows } = await global
     .updateTable('server_mappings')
     .set({ cell_id: to, generation: c.generation })
     .where('server_id', '=', c.serverId)
     .where('generation', '<=', c.generation)
     .where('deleted_at', 'is', null)
-    .where(ownsSaga(c))
+    .where(ownsSaga(global, c))
     .executeTakeFirst();
   return numUpdatedRows === 1n ? { kind: 'done' } : { kind: 'fenced' };
 }

@@ -22,6 +22,7 @@ import { checkCreateQuota, checkMetadataQuota } from '../model/quota.ts';
 import { type Actor, type Flavor, POWER_STATE, type Refusal, type Server } from '../model/types.ts';
 import type { Row } from '../saga/types.ts';
 import type { CellTables } from '../store/cell-schema.ts';
+import { exclusively } from '../store/dialect.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
 import { CellDown } from '../store/stores.ts';
 import { letGo } from './claim.ts';
@@ -94,11 +95,12 @@ export const CREATE: Move<CreateState> = {
     {
       step: 'set generation',
       do: async (c) => {
-        await c.p.stores.global
+        const { global } = c.p.stores;
+        await global
           .updateTable('server_mappings')
           .set({ generation: c.generation })
           .where('server_id', '=', c.serverId)
-          .where(ownsSaga(c))
+          .where(ownsSaga(global, c))
           .execute();
         return done;
       },
@@ -307,6 +309,8 @@ async function checkQuotaAgain(
   actor: Actor,
   flavor: Flavor,
 ): Promise<void> {
+  // What two creates count at the same time would let both pass.
+  await exclusively(trx, `quota of ${actor.projectId}`);
   const { limits, used } = await quotaOf(p, actor.projectId, trx);
   const counted = checkCreateQuota(limits, used, flavor, 1, 1);
   if (counted.kind === 'refused') throw new Refused(counted.refusal);

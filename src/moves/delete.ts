@@ -105,11 +105,12 @@ export const DELETE: Move<DeleteState> = {
     {
       step: 'give up home',
       do: async (c) => {
-        await c.p.stores.global
+        const { global } = c.p.stores;
+        await global
           .updateTable('server_mappings')
           .set({ deleted_at: c.p.clock.now(), delete_requested_at: null })
           .where('server_id', '=', c.serverId)
-          .where(ownsSaga(c))
+          .where(ownsSaga(global, c))
           .execute();
         return done;
       },

@@ -1,11 +1,12 @@
 // Fencing in the databases: a conductor that was overtaken must not write any more, wherever it stalled.
 //
 // In the global database the saga's own row is the fence: a write holds only while the row still carries the writer's
-// fence. In a cell's database a row in server_fences is; a takeover raises it before its first effect. Both checks are
-// part of the very statement or transaction that writes, so there is no instant between looking and writing. Hosts and
-// port bindings remember generations themselves.
+// fence. In a cell's database a row in server_fences is; a takeover raises it before its first effect, and so does every
+// write. Both checks are part of the very statement or transaction that writes, and hold the row that they look at, so
+// there is no instant between looking and writing. Hosts and port bindings remember generations themselves.
 import { type Expression, type Kysely, type SqlBool, sql, type Transaction } from 'kysely';
 import type { CellTables } from '../store/cell-schema.ts';
+import { forShare } from '../store/dialect.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
 
 /** Who writes: a claim of a saga. */
@@ -20,14 +21,12 @@ export class Fenced extends Error {
   override readonly name = 'Fenced';
 }
 
-/** For the where clause of a write to the global database. */
-export const ownsSaga = (writer: Writer): Expression<SqlBool> =>
-  sql<SqlBool>`exists (select 1 from sagas where sagas.id = ${writer.saga.id} and sagas.fence = ${writer.generation})`;
-
-/** For the where clause of a write to a cell's database. */
-export const notFenced = (writer: Writer): Expression<SqlBool> =>
-  sql<SqlBool>`not exists (select 1 from server_fences where server_fences.server_id = ${writer.serverId}
-    and server_fences.generation > ${writer.generation})`;
+/**
+ * For the where clause of a write to the global database. The saga's row is locked until the write has landed: a
+ * takeover comes before it or after it.
+ */
+export const ownsSaga = (db: Kysely<GlobalTables>, writer: Writer): Expression<SqlBool> =>
+  sql<SqlBool>`exists (select 1 from sagas where sagas.id = ${writer.saga.id} and sagas.fence = ${writer.generation} ${forShare(db)})`;
 
 /** A transaction on the global database that holds only while the writer owns its saga. @throws Fenced */
 export function globally<T>(
@@ -36,7 +35,12 @@ export function globally<T>(
   work: (trx: Transaction<GlobalTables>) => Promise<T>,
 ): Promise<T> {
   return db.transaction().execute(async (trx) => {
-    const owned = await trx.selectFrom('sagas').select('fence').where('id', '=', writer.saga.id).executeTakeFirst();
+    const owned = await trx
+      .selectFrom('sagas')
+      .select('fence')
+      .where('id', '=', writer.saga.id)
+      .modifyEnd(forShare(trx))
+      .executeTakeFirst();
     if (owned?.fence !== writer.generation) throw new Fenced();
     return work(trx);
   });
@@ -49,26 +53,32 @@ export function inCell<T>(
   work: (trx: Transaction<CellTables>) => Promise<T>,
 ): Promise<T> {
   return db.transaction().execute(async (trx) => {
-    const fence = await trx
-      .selectFrom('server_fences')
-      .select('generation')
-      .where('server_id', '=', writer.serverId)
-      .executeTakeFirst();
-    if (fence && fence.generation > writer.generation) throw new Fenced();
+    if ((await raiseInCell(trx, writer)) > writer.generation) throw new Fenced();
     return work(trx);
   });
 }
 
-/** From now on older writers are refused in this cell. */
-export async function raiseInCell(db: Kysely<CellTables>, writer: Writer): Promise<void> {
-  await db
+/**
+ * From now on older writers are refused in this cell. Answers the highest generation seen there, this one included.
+ * Looking and raising are one statement, which holds the fence's row until the transaction ends: an older writer has
+ * then either ended, or has not yet looked and will be refused.
+ */
+export async function raiseInCell(db: Kysely<CellTables>, writer: Writer): Promise<number> {
+  const { generation } = writer;
+  const row = await db
     .insertInto('server_fences')
-    .values({ server_id: writer.serverId, generation: writer.generation })
+    .values({ server_id: writer.serverId, generation })
     .onConflict((conflict) =>
-      conflict
-        .column('server_id')
-        .doUpdateSet({ generation: writer.generation })
-        .where('server_fences.generation', '<', writer.generation),
+      conflict.column('server_id').doUpdateSet((eb) => ({
+        generation: eb
+          .case()
+          .when('server_fences.generation', '<', generation)
+          .then(eb.ref('excluded.generation'))
+          .else(eb.ref('server_fences.generation'))
+          .end(),
+      })),
     )
-    .execute();
+    .returning('generation')
+    .executeTakeFirstOrThrow();
+  return row.generation;
 }

@@ -10,11 +10,12 @@ export async function writeMigration<S>(
   migrationId: string,
   change: Updateable<GlobalTables['migrations']>,
 ) {
-  await c.p.stores.global
+  const { global } = c.p.stores;
+  await global
     .updateTable('migrations')
     .set({ ...change, updated_at: c.p.clock.now() })
     .where('uuid', '=', migrationId)
-    .where(ownsSaga(c))
+    .where(ownsSaga(global, c))
     .execute();
   return done;
 }

@@ -16,6 +16,7 @@ import {
   SqliteIntrospector,
   SqliteQueryCompiler,
 } from 'kysely';
+import { messageOf } from '../lib/errors.ts';
 import type { SchemaMigration } from './migrations.ts';
 
 const BUSY_TIMEOUT_MS = 10_000;
@@ -25,7 +26,17 @@ export interface OpenDatabase<Tables> {
   readonly db: Kysely<Tables>;
   /** Statements executed since opening. */
   statements(): number;
+  /** True while the last that was heard of its server is that it cannot be reached. Absent: there is no server. */
+  readonly wasLost?: () => boolean;
   close(): Promise<void>;
+}
+
+/** A server's database cannot be reached, or the connection to it broke. */
+export class DatabaseDown extends Error {
+  override readonly name = 'DatabaseDown';
+  constructor(cause: unknown) {
+    super(`the database cannot be reached: ${messageOf(cause)}`, { cause });
+  }
 }
 
 /**

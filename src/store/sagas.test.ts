@@ -1,16 +1,15 @@
 // The SQL store of sagas keeps the contract, in memory and in a file; and what goes beyond it.
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { Worker } from 'node:worker_threads';
 import { systemClock } from '../lib/clock.ts';
 import { VirtualClock } from '../lib/virtual-clock.ts';
 import { definition, patchOf, testSagaStore } from '../saga/test-support.ts';
 import { insertSaga, newSaga, nextFence, sagaOf, sqlSagaStore, voidLeases } from './sagas.ts';
 import { openStores, type Stores } from './stores.ts';
+import { claimAll } from './test-support.ts';
 
 testSagaStore('sqlite in memory', async (clock) => {
   const stores = await openStores(':memory:');
@@ -57,12 +56,6 @@ test('of several threads that claim from one file, each saga goes to one', () =>
     assert.equal(all.length, 60);
     assert.equal(new Set(all).size, 60);
   }));
-
-async function claimAll(directory: string, owner: string): Promise<string[]> {
-  const worker = new Worker(new URL('./test-claimer.ts', import.meta.url), { workerData: { directory, owner } });
-  const [claimed] = (await once(worker, 'message')) as [string[]];
-  return claimed;
-}
 
 test('fences are one sequence with whoever else takes from it, and survive a restart', () =>
   inFile(async (open) => {

@@ -1,10 +1,13 @@
 // Sagas in SQL. The lease is a time and an owner in the row; the fence comes from the one sequence in `fences`, so it is
 // greater than every fence handed out before, to whatever saga. At most one saga per key is active or stuck: a unique
-// partial index says so, not the callers' care.
-import type { Kysely, Selectable } from 'kysely';
+// partial index says so, not the callers' care. Claimers of several processes do not wait for each other's sagas: rows
+// that somebody holds are passed over.
+import { type Expression, type Kysely, type Selectable, sql } from 'kysely';
 import type { Clock } from '../lib/clock.ts';
 import { invariant } from '../lib/errors.ts';
 import type { Definition, Direction, Entry, Progress, Row, SagaStore, State, Status } from '../saga/types.ts';
+import { DatabaseClock } from './database-clock.ts';
+import { DATABASE_NOW, forUpdate } from './dialect.ts';
 import type { GlobalTables } from './global-schema.ts';
 
 const OWNER_LENGTH = 255;
@@ -75,40 +78,40 @@ export function sagaOf(record: SagaRecord): Row {
   };
 }
 
-/** `clock`: the clock of leases and wake-ups; processes that share a database file share the machine's. */
+/**
+ * `clock`: the clock of leases and wake-ups. A DatabaseClock stands for the database's own, which then is asked in the
+ * very statement; any other is taken at its word: processes that share a database file share the machine's.
+ */
 export function sqlSagaStore(db: Kysely<GlobalTables>, clock: Clock): SagaStore {
+  const inMs = (ms: number): Expression<number> =>
+    clock instanceof DatabaseClock ? sql`${DATABASE_NOW} + ${ms}` : sql`${clock.now() + ms}`;
+  const due = (from: Kysely<GlobalTables>) =>
+    from
+      .selectFrom('sagas')
+      .select(['id', 'lease_until'])
+      .where('status', '=', 'active')
+      .where('wake_at', '<=', inMs(0))
+      .where('lease_until', '<=', inMs(0))
+      .orderBy('wake_at')
+      .limit(1);
   return {
     create: async (saga) => insertSaga(db, newSaga(saga, clock.now())),
 
     async claim(owner, leaseMs) {
-      const now = clock.now();
-      const due = await db
-        .selectFrom('sagas')
-        .select('id')
-        .where('status', '=', 'active')
-        .where('wake_at', '<=', now)
-        .where('lease_until', '<=', now)
-        .orderBy('wake_at')
-        .limit(1)
-        .executeTakeFirst();
-      if (!due) return null;
+      // Looked at first: most calls find nothing, and need no lock for that.
+      if (!(await due(db).executeTakeFirst())) return null;
       return db.transaction().execute(async (trx) => {
-        const before = await trx
-          .selectFrom('sagas')
-          .select('lease_until')
-          .where('id', '=', due.id)
-          .where('status', '=', 'active')
-          .where('lease_until', '<=', now)
-          .executeTakeFirst();
-        if (!before) return null;
+        // The sequence first: whoever holds it waits for nobody, so that claims and starts never wait in a circle.
         const fence = await nextFence(trx);
+        const found = await due(trx).modifyEnd(forUpdate(trx, false)).executeTakeFirst();
+        if (!found) return null;
         const record = await trx
           .updateTable('sagas')
-          .set({ owner, fence, lease_until: now + leaseMs })
-          .where('id', '=', due.id)
+          .set({ owner, fence, lease_until: inMs(leaseMs) })
+          .where('id', '=', found.id)
           .returningAll()
           .executeTakeFirstOrThrow();
-        return { row: sagaOf(record), takenOver: before.lease_until > 0 };
+        return { row: sagaOf(record), takenOver: found.lease_until > 0 };
       });
     },
 
@@ -126,7 +129,7 @@ export function sqlSagaStore(db: Kysely<GlobalTables>, clock: Clock): SagaStore 
           journal_json: JSON.stringify(patch.journal),
           reason: patch.reason,
           ended_at: patch.endedAt,
-          lease_until: leaseMs === 0 ? 0 : clock.now() + leaseMs,
+          lease_until: leaseMs === 0 ? 0 : inMs(leaseMs),
         })
         .where('id', '=', row.id)
         .where('owner', '=', row.owner)

@@ -1,13 +1,18 @@
-// The databases of a deployment: one global, one per cell. A cell's database is opened when first needed and may fail
-// on its own: callers get CellDown for that cell and go on with the others.
+// The databases of a deployment: one global, one per cell; SQLite files in a directory, or PostgreSQL databases. A cell's
+// database is opened when first needed and may fail on its own, then or later: callers get CellDown for that cell and go
+// on with the others.
 import { existsSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Kysely } from 'kysely';
+import { type Kysely, sql } from 'kysely';
 import { messageOf } from '../lib/errors.ts';
 import type { CellTables } from './cell-schema.ts';
-import { type OpenDatabase, openSqlite } from './database.ts';
+import { DatabaseDown, type OpenDatabase, openSqlite } from './database.ts';
 import type { GlobalTables } from './global-schema.ts';
 import { CELL_MIGRATIONS, GLOBAL_MIGRATIONS } from './migrations.ts';
+
+/** Connections of one process, at most. */
+const GLOBAL_CONNECTIONS = 10;
+const CELL_CONNECTIONS = 5;
 
 /** A cell's database cannot be reached. Its servers are out of reach until it can; nothing else is. */
 export class CellDown extends Error {
@@ -19,48 +24,81 @@ export class CellDown extends Error {
   }
 }
 
+/** Where the databases are. */
+export type StoresAt =
+  /** `directory`: of global.sqlite and cells/<id>.sqlite; ':memory:' keeps everything in memory. */
+  | { readonly kind: 'sqlite'; readonly directory: string }
+  /** URLs; a cell's by the cell's name. */
+  | { readonly kind: 'postgres'; readonly global: string; readonly cell: (name: string) => string };
+
 export interface Stores {
   readonly global: Kysely<GlobalTables>;
-  /** The cell's database. @throws CellDown */
+  /**
+   * The cell's database. @throws CellDown
+   * On PostgreSQL its statements throw CellDown too, when it is lost later on.
+   */
   cell(cellId: string): Promise<Kysely<CellTables>>;
   /** Statements executed in all databases since opening. */
   statements(): number;
   close(): Promise<void>;
 }
 
-/** `directory`: where global.sqlite and cells/<id>.sqlite are; ':memory:' keeps everything in memory. */
-export async function openStores(directory: string): Promise<Stores> {
+/** A text is the directory of SQLite files. @throws when the global database cannot be opened */
+export async function openStores(at: StoresAt | string): Promise<Stores> {
+  return typeof at === 'string' ? openFiles(at) : at.kind === 'sqlite' ? openFiles(at.directory) : openServers(at);
+}
+
+async function openFiles(directory: string): Promise<Stores> {
   const inMemory = directory === ':memory:';
   if (!inMemory) mkdirSync(join(directory, 'cells'), { recursive: true, mode: 0o700 });
-  const global = await openSqlite<GlobalTables>(
-    inMemory ? ':memory:' : join(directory, 'global.sqlite'),
-    GLOBAL_MIGRATIONS,
+  const file = (...names: string[]): string => (inMemory ? ':memory:' : join(directory, ...names));
+  return storesOf(await openSqlite<GlobalTables>(file('global.sqlite'), GLOBAL_MIGRATIONS), (cellId) =>
+    openSqlite<CellTables>(file('cells', `${cellId}.sqlite`), CELL_MIGRATIONS),
   );
+}
+
+async function openServers(at: Extract<StoresAt, { kind: 'postgres' }>): Promise<Stores> {
+  // Loaded when it is needed: most systems run on files.
+  const { openPostgres } = await import('./postgres.ts');
+  const options = { connections: GLOBAL_CONNECTIONS };
+  const global = await openPostgres<GlobalTables>(at.global, GLOBAL_MIGRATIONS, options);
+  return storesOf(global, async (cellId) => {
+    const row = await global.db.selectFrom('cells').select('name').where('id', '=', cellId).executeTakeFirst();
+    return openPostgres<CellTables>(at.cell(row?.name ?? cellId), CELL_MIGRATIONS, {
+      connections: CELL_CONNECTIONS,
+      down: (cause) => new CellDown(cellId, cause),
+    });
+  });
+}
+
+function storesOf(
+  global: OpenDatabase<GlobalTables>,
+  open: (cellId: string) => Promise<OpenDatabase<CellTables>>,
+): Stores {
   const cells = new Map<string, Promise<OpenDatabase<CellTables>>>();
   const opened: OpenDatabase<CellTables>[] = [];
-
-  const open = async (cellId: string): Promise<OpenDatabase<CellTables>> => {
-    const database = await openSqlite<CellTables>(
-      inMemory ? ':memory:' : join(directory, 'cells', `${cellId}.sqlite`),
-      CELL_MIGRATIONS,
-    );
+  const openCell = async (cellId: string): Promise<OpenDatabase<CellTables>> => {
+    const database = await open(cellId);
     opened.push(database);
     return database;
   };
-
   return {
     global: global.db,
     async cell(cellId) {
       let database = cells.get(cellId);
       if (!database) {
-        database = open(cellId);
+        database = openCell(cellId);
         cells.set(cellId, database);
       }
       try {
-        return (await database).db;
+        const { db, wasLost } = await database;
+        // Asked before the caller relies on it: most callers expect to learn here that a cell is down, and only here.
+        if (wasLost?.() === true) await sql`select 1`.execute(db);
+        return db;
       } catch (error) {
-        cells.delete(cellId);
-        throw new CellDown(cellId, error);
+        if (cells.get(cellId) === database && !(await isOpen(database))) cells.delete(cellId);
+        // The global database, where the cell's name is asked for, is no cell.
+        throw error instanceof CellDown || error instanceof DatabaseDown ? error : new CellDown(cellId, error);
       }
     },
     statements: () => opened.reduce((sum, each) => sum + each.statements(), global.statements()),
@@ -70,6 +108,12 @@ export async function openStores(directory: string): Promise<Stores> {
     },
   };
 }
+
+const isOpen = (database: Promise<unknown>): Promise<boolean> =>
+  database.then(
+    () => true,
+    () => false,
+  );
 
 /** True when `directory` holds a deployment's databases. */
 export const storesExist = (directory: string): boolean => existsSync(join(directory, 'global.sqlite'));

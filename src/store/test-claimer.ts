@@ -1,12 +1,15 @@
-// A process of its own for sagas.test.ts: claims sagas of a data directory until none is left, and says which.
+// A process of its own for sagas.test.ts: claims sagas of a data directory, or of a PostgreSQL database, until none is left, and says which.
 import { parentPort, workerData } from 'node:worker_threads';
 import { systemClock } from '../lib/clock.ts';
+import { DatabaseClock } from './database-clock.ts';
 import { sqlSagaStore } from './sagas.ts';
 import { openStores } from './stores.ts';
 
-const { directory, owner } = workerData as { directory: string; owner: string };
-const stores = await openStores(directory);
-const store = sqlSagaStore(stores.global, systemClock);
+const { at, owner } = workerData as { at: string; owner: string };
+const isUrl = at.startsWith('postgresql://');
+const stores = await openStores(isUrl ? { kind: 'postgres', global: at, cell: (name) => `${at}_${name}` } : at);
+const clock = isUrl ? await DatabaseClock.of(stores.global, systemClock) : systemClock;
+const store = sqlSagaStore(stores.global, clock);
 const claimed: string[] = [];
 // Losing a saga to the other claimer answers null too: only several nulls in a row mean that there is none left.
 for (let nulls = 0; nulls < 5; ) {

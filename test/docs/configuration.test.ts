@@ -29,6 +29,7 @@ interface Schema {
 const PATTERNS: Readonly<Record<string, string>> = {
   '^.+:[0-9]{1,5}$': 'HOST:PORT',
   '^https?://': 'URL',
+  '^postgres(ql)?://': 'postgresql://…',
   '^[a-zA-Z0-9]([a-zA-Z0-9.-]{0,61}[a-zA-Z0-9])?$': 'name',
   '^[0-9a-f]{32}$': '32 hex digits',
   '^[0-9.]+/[0-9]+$': 'CIDR',
@@ -164,6 +165,7 @@ test('the defaults are those of the program', () => {
 
 test('what has no default has none in the program either', () => {
   const plan = planDeployment({}, {});
+  assert.equal(plan.databases.kind, 'sqlite');
   assert.equal(plan.publicUrl, null);
   assert.equal(plan.hostFacingUrl, null);
   assert.equal(plan.copyBytesPerSecond, null);

@@ -33,7 +33,7 @@ import { conductor, type Op } from '../../src/saga/conductor.ts';
 import type { Effects } from '../../src/saga/driver.ts';
 import type { Row } from '../../src/saga/types.ts';
 import { sagaOf, sqlSagaStore } from '../../src/store/sagas.ts';
-import { CellDown, openStores } from '../../src/store/stores.ts';
+import { CellDown, openStores, type StoresAt } from '../../src/store/stores.ts';
 
 export const FLAVORS = { small: 'small', medium: 'medium', big: 'big', plain: 'plain' } as const;
 export const LEASE_MS = 15_000;
@@ -136,10 +136,16 @@ export interface World {
   close(): Promise<void>;
 }
 
+/** The empty databases of the next world, and whether they are being asked; test/postgres has others than in memory. */
+export const worldDatabases = {
+  next: async (): Promise<StoresAt | string> => ':memory:',
+  isBusy: (): boolean => false,
+};
+
 export async function openWorld(settings: Partial<Settings> = {}): Promise<World> {
-  const clock = new VirtualClock();
+  const clock = new VirtualClock(undefined, worldDatabases.isBusy);
   const directory = await mkdtemp(join(tmpdir(), 'crosscell-world-'));
-  const stores = await openStores(':memory:');
+  const stores = await openStores(await worldDatabases.next());
   const fabric = new SimulatedFabric();
   const hosts = new Map<string, SimHost>();
   const cellsDown = new Set<string>();

@@ -8,6 +8,7 @@ import { sql } from 'kysely';
 import { assertNever } from '../../lib/errors.ts';
 import { newId } from '../../lib/ids.ts';
 import { type Actor, isAdmin, type Refusal } from '../../model/types.ts';
+import { exclusively, forUpdate } from '../../store/dialect.ts';
 import type { GlobalTables } from '../../store/global-schema.ts';
 import {
   DISK_FORMATS,
@@ -72,6 +73,7 @@ export async function createImage(p: Platform, actor: Actor, request: NewImage):
     ...{ tags: [...new Set(request.tags)], createdAt: now, updatedAt: now },
   };
   return p.stores.global.transaction().execute(async (trx) => {
+    await exclusively(trx, `images of ${owner}`);
     const { count } = await trx
       .selectFrom('images')
       .select((select) => select.fn.countAll<number>().as('count'))
@@ -282,12 +284,14 @@ async function changeImage(
   });
 }
 
+/** The image, which nobody else changes before the transaction ends. */
 async function liveImage(db: Kysely<GlobalTables>, imageId: string): Promise<Image | null> {
   const row = await db
     .selectFrom('images')
     .selectAll()
     .where('id', '=', imageId)
     .where('status', '<>', 'deleted')
+    .modifyEnd(forUpdate(db))
     .executeTakeFirst();
   return row ? imageOf(row) : null;
 }

@@ -11,6 +11,7 @@ import { newId } from '../../lib/ids.ts';
 import { checkDescription } from '../../model/names.ts';
 import { type AddressPool, formatCidr, formatIpv4, parseCidr, parseIpv4, poolOf } from '../../model/network.ts';
 import { type Actor, isAdmin, type Refusal } from '../../model/types.ts';
+import { exclusively } from '../../store/dialect.ts';
 import type { GlobalTables } from '../../store/global-schema.ts';
 import { insertPort, uuidOf } from './addresses.ts';
 
@@ -185,6 +186,7 @@ export async function createNetwork(
     return no(403, 'PolicyNotAuthorized', 'rule:create_network:shared is disallowed by policy');
   const id = newId();
   return db.transaction().execute(async (trx) => {
+    await exclusively(trx, 'networks');
     const { count } = await trx
       .selectFrom('networks')
       .select((select) => select.fn.countAll<number>().as('count'))
@@ -224,6 +226,7 @@ export async function deleteNetwork(db: Db, actor: Actor, id: string): Promise<N
   if (!network) return networkNotFound(id);
   if (!owns(actor, network)) return no(403, 'PolicyNotAuthorized', 'rule:delete_network is disallowed by policy');
   return db.transaction().execute(async (trx) => {
+    await exclusively(trx, 'networks');
     const used = await trx.selectFrom('ports').select('id').where('network_id', '=', id).limit(5).execute();
     if (used.length > 0) {
       const ids = used.map((port) => port.id).join(',');
@@ -299,6 +302,7 @@ export async function createSubnet(db: Db, actor: Actor, request: SubnetRequest)
     ...{ pool: pool.value, now: request.now },
   });
   const result = await db.transaction().execute(async (trx): Promise<NetworkResult<null>> => {
+    await exclusively(trx, 'networks');
     const there = await trx.selectFrom('subnets').select('id').where('network_id', '=', network.id).execute();
     if (there.length > 0)
       return no(409, 'HTTPConflict', `Network ${network.id} has a subnet already; one is all it can have.`);
@@ -324,6 +328,7 @@ export async function deleteSubnet(db: Db, actor: Actor, id: string): Promise<Ne
   if (!subnet) return no(404, 'SubnetNotFound', `Subnet ${id} could not be found.`);
   if (!owns(actor, subnet)) return no(403, 'PolicyNotAuthorized', 'rule:delete_subnet is disallowed by policy');
   return db.transaction().execute(async (trx) => {
+    await exclusively(trx, 'networks');
     const used = await trx.selectFrom('ports').select('id').where('subnet_id', '=', id).limit(1).executeTakeFirst();
     if (used) {
       return no(
@@ -421,6 +426,7 @@ export async function createPort(db: Db, actor: Actor, request: PortCreation): P
   const id = newId();
   const { name, now } = request;
   const inserted = await db.transaction().execute(async (trx): Promise<NetworkResult<{ mac: string; ip: string }>> => {
+    await exclusively(trx, 'networks');
     const { count } = await trx
       .selectFrom('ports')
       .select((select) => select.fn.countAll<number>().as('count'))

@@ -1,0 +1,139 @@
+// Opening a PostgreSQL database: a pool of node-postgres connections behind Kysely, migrated to the newest schema.
+//
+// Whatever shows that the server or the connection is gone is thrown as DatabaseDown, so that callers can tell it from a
+// defect; the pool connects anew by itself. A transaction whose process stalls must not hold its locks: the server ends
+// a session that does nothing inside a transaction for STALLED_TRANSACTION_MS. A reply lost at commit is an error
+// although the commit may have landed, as with every other lost reply.
+import { Kysely, PostgresDialect, type PostgresPool, type PostgresPoolClient, sql } from 'kysely';
+import pg from 'pg';
+import { DatabaseDown, type OpenDatabase } from './database.ts';
+import { exclusively } from './dialect.ts';
+import type { SchemaMigration } from './migrations.ts';
+
+const CONNECT_TIMEOUT_MS = 5_000;
+const STATEMENT_TIMEOUT_MS = 30_000;
+const STALLED_TRANSACTION_MS = 3_000;
+
+export interface PostgresOptions {
+  /** Most connections at a time. */
+  readonly connections: number;
+  /** Makes the error that is thrown when the database cannot be reached. */
+  readonly down?: (cause: unknown) => Error;
+}
+
+/** @param url `postgresql://user@host:port/database`; the database exists, its tables need not */
+export async function openPostgres<Tables>(
+  url: string,
+  migrations: readonly SchemaMigration[],
+  { connections, down = (cause) => new DatabaseDown(cause) }: PostgresOptions,
+): Promise<OpenDatabase<Tables>> {
+  const pool = new pg.Pool({
+    connectionString: url,
+    max: connections,
+    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+    statement_timeout: STATEMENT_TIMEOUT_MS,
+    idle_in_transaction_session_timeout: STALLED_TRANSACTION_MS,
+    application_name: 'crosscell',
+    keepAlive: true,
+    types: { getTypeParser },
+  });
+  // A connection that broke while nobody used it: the pool has thrown it away, the next statement takes another.
+  pool.on('error', () => undefined);
+  const seen = { statements: 0, lost: false };
+  const db = new Kysely<Tables>({ dialect: new PostgresDialect({ pool: watched(pool, seen, down) }) });
+  try {
+    await migrate(db, migrations);
+  } catch (error) {
+    await db.destroy();
+    throw error;
+  }
+  return { db, statements: () => seen.statements, wasLost: () => seen.lost, close: () => db.destroy() };
+}
+
+const INT8 = 20;
+const NUMERIC = 1700;
+
+/** 64-bit integers and sums are numbers, as on SQLite: all of ours are below 2^53. */
+const getTypeParser = ((oid: number, format?: 'text') =>
+  oid === INT8 || oid === NUMERIC ? Number : pg.types.getTypeParser(oid, format)) as typeof pg.types.getTypeParser;
+
+interface Seen {
+  statements: number;
+  /** The last that was heard of the server is that it cannot be reached. */
+  lost: boolean;
+}
+
+/** The pool as Kysely sees it: statements counted, lost connections told from other errors. */
+function watched(pool: pg.Pool, seen: Seen, down: (cause: unknown) => Error): PostgresPool {
+  const clients = new WeakMap<pg.PoolClient, PostgresPoolClient>();
+  const wrap = (client: pg.PoolClient): PostgresPoolClient => {
+    const query = async (text: string, parameters: readonly unknown[]): Promise<unknown> => {
+      seen.statements += 1;
+      try {
+        const result = await client.query(text, [...parameters]);
+        seen.lost = false;
+        return result;
+      } catch (error) {
+        if (!isConnectionError(error)) throw error;
+        seen.lost = true;
+        throw down(error);
+      }
+    };
+    return { query: query as PostgresPoolClient['query'], release: (destroy) => client.release(destroy) };
+  };
+  return {
+    options: pool.options,
+    end: () => pool.end(),
+    async connect() {
+      let client: pg.PoolClient;
+      try {
+        client = await pool.connect();
+      } catch (error) {
+        seen.lost = true;
+        throw down(error);
+      }
+      let known = clients.get(client);
+      if (!known) {
+        // Errors of a connection that is in use reach its statements too; without a listener they would end the process.
+        client.on('error', () => undefined);
+        known = wrap(client);
+        clients.set(client, known);
+      }
+      return known;
+    },
+  };
+}
+
+/** SQLSTATE classes 08 (connection) and 57P (shutting down, starting up), 25P03 and 25P04 (session ended by a limit). */
+const LOST = /^(08...|57P..|25P03|25P04)$/;
+
+function isConnectionError(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  const code = 'code' in error && typeof error.code === 'string' ? error.code : '';
+  if (error instanceof pg.DatabaseError) return LOST.test(code);
+  // What is no answer of the server comes from the socket or from node-postgres, which gives its errors no code.
+  return /^E[A-Z]+$/.test(code) || /connection|not queryable/i.test(error.message);
+}
+
+async function migrate<Tables>(db: Kysely<Tables>, migrations: readonly SchemaMigration[]): Promise<void> {
+  await db.transaction().execute(async (trx) => {
+    await exclusively(trx, 'schema migrations');
+    await sql`create table if not exists schema_migrations
+      (number integer primary key, title text not null, applied_at bigint not null)`.execute(trx);
+    const { rows } = await sql<{ newest: number }>`
+      select coalesce(max(number), 0) as newest from schema_migrations`.execute(trx);
+    const newest = rows[0]?.newest ?? 0;
+    const known = migrations.at(-1)?.number ?? 0;
+    if (newest > known)
+      throw new Error(`the database has schema ${newest}, this program knows ${known}: use a newer crosscell`);
+    for (const { number, title, statements } of migrations.filter((each) => each.number > newest)) {
+      for (const statement of statements) {
+        await sql
+          .raw(statement.replace('{{serial}}', 'integer generated by default as identity primary key'))
+          .execute(trx);
+      }
+      await sql`insert into schema_migrations (number, title, applied_at)
+        values (${number}, ${title}, ${Date.now()})`.execute(trx);
+    }
+  });
+}
