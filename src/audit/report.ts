@@ -14,7 +14,7 @@ export function renderReport(report: AuditReport): string {
   const broken = invariants.filter((each) => each.verdict === 'broken').length;
   const unknown = invariants.filter((each) => each.verdict === 'unknown').length;
   const lines = [
-    `${counts.servers} servers (${counts.busy} of them busy), ${counts.guests} guests on ${counts.hosts} hosts, ${counts.cells} cells`,
+    `servers: ${counts.servers} (busy: ${counts.busy}), guests: ${counts.guests}, hosts: ${counts.hosts}, cells: ${counts.cells}`,
     '',
     ...invariants.flatMap((each) => linesOf(each, width)),
     ...(owed.length > 0 ? ['', 'owed, until it can be reached again:'] : []),

@@ -36,7 +36,7 @@ function readYaml(file: string): unknown {
   try {
     return parse(readFileSync(file, 'utf8'));
   } catch (error) {
-    throw new ConfigError(`${file}: ${messageOf(error)}`);
+    throw new ConfigError(`${file} cannot be read (see --data and OS_CLIENT_CONFIG_FILE): ${messageOf(error)}`);
   }
 }
 

@@ -154,7 +154,8 @@ export async function composeSystem(deployment: Deployment, options: ComposeOpti
   }
   const monitor = role === 'api' ? null : startMonitor(platform);
   const registering = registerMoved(platform, moved, fleet);
-  log.info({ url: settings.publicUrl, role }, 'control plane serves');
+  if (role === 'conductor') log.info({ role }, 'conductor works');
+  else log.info({ url: settings.publicUrl, role }, 'control plane serves');
 
   return {
     platform,

@@ -31,6 +31,13 @@ const withDeployment = (command: Command): Command =>
     .option('--database <url>', 'postgresql://… of the global database (default: SQLite files in the data directory)')
     .option('--config <file>', 'YAML configuration file; unknown keys are refused with their line');
 
+/** For `api` and `conductor`, which are on PostgreSQL alone and keep nothing of hosts. */
+const withSharedDeployment = (command: Command, contents: string): Command =>
+  command
+    .option('--data <dir>', `directory of ${contents} (default: ${DEFAULTS.data})`)
+    .option('--database <url>', 'postgresql://… of the global database; this or database.url is needed')
+    .option('--config <file>', 'YAML configuration file, the same for all processes');
+
 const withListen = (command: Command): Command =>
   command.option('--listen <host:port>', `address of the API (default: ${DEFAULTS.listen})`);
 
@@ -76,18 +83,18 @@ withSize(withDeployment(program.command('up')))
     process.exit();
   });
 
-withListen(withDeployment(program.command('api')))
+withListen(withSharedDeployment(program.command('api'), 'secrets and images'))
   .description('serve the API on PostgreSQL; conductors and agents run elsewhere, any number of each')
-  .option('--json', 'print one JSON object when it serves', false)
+  .option('--json', 'print one JSON object when it serves; the log goes to the standard error', false)
   .action(async (options: DeploymentOptions & { json: boolean }) => {
     const { serve } = await import('./serve.ts');
     process.exitCode = await serve(await deploymentOf(options), 'api', options.json);
     process.exit();
   });
 
-withDeployment(program.command('conductor'))
+withSharedDeployment(program.command('conductor'), 'secrets')
   .description('drive moves and watch over hosts on PostgreSQL, beside any number of others')
-  .option('--json', 'print one JSON object when it works', false)
+  .option('--json', 'print one JSON object when it works; the log goes to the standard error', false)
   .action(async (options: DeploymentOptions & { json: boolean }) => {
     const { serve } = await import('./serve.ts');
     process.exitCode = await serve(await deploymentOf(options), 'conductor', options.json);
@@ -141,7 +148,9 @@ program
   });
 
 withDeployment(program.command('audit'))
-  .description('look at every invariant of a running or resting system; exit status 1 when one is broken')
+  .description(
+    'look at every invariant of a running or resting system; exit status 1: one is broken, 2: not all could be seen',
+  )
   .option('--json', 'print the report as JSON', false)
   .action(async (options: DeploymentOptions & { json: boolean }) => {
     const { auditCommand } = await import('./audit.ts');
@@ -154,10 +163,25 @@ program
   .addArgument(new Argument('<verb>', 'what to do').choices(['list', 'show', 'retry', 'cancel', 'skip']))
   .argument('[id]', "the move, by its own id or its migration's (all but list)")
   .argument('[step]', 'name of the step at which it is stuck, as a confirmation (skip)')
-  .option('--data <dir>', `data directory of crosscell up, with its clouds.yaml (default: ${DEFAULTS.data})`)
-  .option('--cloud <name>', 'cloud in the clouds.yaml', process.env['OS_CLOUD'] ?? 'crosscell')
+  .option(
+    '--data <dir>',
+    `data directory with a clouds.yaml (default: where OS_CLIENT_CONFIG_FILE is, else ${DEFAULTS.data})`,
+  )
+  .addOption(
+    new Option('--cloud <name>', 'cloud in the clouds.yaml; its password may come from OS_PASSWORD').default(
+      process.env['OS_CLOUD'] ?? 'crosscell',
+      'OS_CLOUD, else crosscell',
+    ),
+  )
   .option('--server <id>', 'only moves of this server (list)')
-  .option('--status <status>', 'only moves that are active, done, unwound or stuck (list)')
+  .addOption(
+    new Option('--status <status>', 'only moves with this status (list)').choices([
+      'active',
+      'done',
+      'unwound',
+      'stuck',
+    ]),
+  )
   .option('--limit <n>', 'how many, newest first (list)', whole(1, 200), 20)
   .option('--json', 'print what the API answers', false)
   .action(async (verb: string, id: string | undefined, step: string | undefined, options: MovesOptions) => {

@@ -1,6 +1,6 @@
 // `crosscell moves`: an operator's hands on moves, through the API and with its rights. Exit status 0: done; 1: the API
 // refused, and its sentence says why; 2: wrong usage.
-import { messageOf } from '../lib/errors.ts';
+import { reasonOf } from '../host/reasons.ts';
 import type { FailureCard } from '../moves/failure-card.ts';
 import type { MoveView } from '../moves/view.ts';
 import { ApiClient, ApiFailure } from './client.ts';
@@ -126,7 +126,7 @@ function cardLines(card: FailureCard): string[] {
     ...(failed === null
       ? []
       : line('failed', [
-          `${failed.direction === 'undo' ? 'undo of ' : ''}${failed.step}: ${failed.reason} (${failed.attempts} times, last ${when(failed.lastAt)})`,
+          `${failed.direction === 'undo' ? 'undo of ' : ''}${failed.step}: ${failed.reason} (${failed.attempts === 1 ? 'once,' : `${failed.attempts} times, last`} ${when(failed.lastAt)})`,
         ])),
     ...line('where', where === '' ? [] : [where]),
     ...line('cancelled', card.cancelledBy === null ? [] : [`by ${card.cancelledBy}`]),
@@ -140,7 +140,7 @@ function cardLines(card: FailureCard): string[] {
 
 /** The API's own sentence, where it gave one. */
 function sentenceOf(error: unknown): string {
-  if (!(error instanceof ApiFailure)) return messageOf(error);
+  if (!(error instanceof ApiFailure)) return reasonOf(error);
   try {
     const [fault] = Object.values(JSON.parse(error.body) as Readonly<Record<string, { message?: string }>>);
     return fault?.message ?? error.message;

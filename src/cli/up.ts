@@ -134,7 +134,9 @@ function announce(deployment: Deployment, system: System, clouds: string, json: 
     '  openstack server resize --flavor m1.small --wait first',
     '  openstack server resize confirm first',
     '',
-    existsSync('/usr/bin/openstack') ? '' : '(the openstack command: apt-get install python3-openstackclient)\n',
+    ...(existsSync('/usr/bin/openstack')
+      ? []
+      : ['(the openstack command: apt-get install python3-openstackclient)', '']),
     'Ctrl-C stops it; the data is kept.',
   ];
   process.stdout.write(`${lines.join('\n')}\n`);

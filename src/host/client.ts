@@ -59,6 +59,7 @@ async function exchange(
   serverId: string | undefined,
   argument: unknown,
 ): Promise<Reply<never>> {
+  if (address.url.startsWith('simulated:')) return unreachable('a simulated host lives inside its control plane');
   try {
     const response = await fetch(urlOf(address, method, serverId, argument), {
       method: ROUTES[method].verb,
