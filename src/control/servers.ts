@@ -82,6 +82,7 @@ export interface ServerEdit {
   readonly tags?: readonly string[];
   readonly locked?: boolean;
   readonly lockedReason?: string | null;
+  readonly diskConfig?: 'AUTO' | 'MANUAL';
 }
 
 /** Changes what the user may change at any time. 409 in the instant in which a move carries the record over. */
@@ -96,6 +97,7 @@ export async function editServer(p: Platform, serverId: string, edit: ServerEdit
   if (edit.tags !== undefined) change.tags_json = JSON.stringify(edit.tags);
   if (edit.locked !== undefined) change.locked = edit.locked ? 1 : 0;
   if (edit.lockedReason !== undefined) change.locked_reason = edit.lockedReason;
+  if (edit.diskConfig !== undefined) change.disk_config = edit.diskConfig;
   const cell = await p.stores.cell(found.cellId);
   const { numUpdatedRows } = await cell
     .updateTable('servers')

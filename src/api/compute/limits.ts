@@ -15,8 +15,11 @@ const Limit = Type.Union([
   Type.Integer({ minimum: -1, maximum: MAX_LIMIT }),
   Type.String({ pattern: '^(-1|[0-9]{1,9})$' }),
 ]);
+/** Limits of the network service that Nova showed until 2.35: it has none, and says so. */
+const NETWORK_RESOURCES = ['fixed_ips', 'floating_ips', 'security_groups', 'security_group_rules'];
 const QuotaSet = object({
   id: Type.Optional(text()),
+  ...Object.fromEntries(NETWORK_RESOURCES.map((name) => [name, Type.Optional(Type.Integer())])),
   ...Object.fromEntries(RESOURCES.map((name) => [name, Type.Optional(Type.Integer())])),
 });
 const Usage = object({ limit: Type.Integer(), in_use: Type.Integer(), reserved: Type.Integer() });
@@ -30,7 +33,10 @@ const shownAt = (minor: number): (keyof QuotaLimits)[] =>
   RESOURCES.filter((name) => minor < 57 || !name.startsWith('injected_file'));
 
 const pick = (limits: QuotaLimits, minor: number): object =>
-  Object.fromEntries(shownAt(minor).map((name) => [name, limits[name]]));
+  Object.fromEntries([
+    ...shownAt(minor).map((name) => [name, limits[name]]),
+    ...(minor < 36 ? NETWORK_RESOURCES.map((name) => [name, -1]) : []),
+  ]);
 
 export const limitRoutes: readonly Route[] = [
   route({

@@ -117,7 +117,7 @@ export const CreateAnswer = Type.Union([
   object({ reservation_id: text() }),
 ]);
 
-const rename = { name: Type.Optional(Name) };
+const rename = { name: Type.Optional(Name), 'OS-DCF:diskConfig': Type.Optional(DiskConfig) };
 export const UpdateBody = versions(
   [1, object({ server: Type.Object(rename, { ...closed, minProperties: 1 }) })],
   [

@@ -132,7 +132,12 @@ export const serverRoutes: readonly Route[] = [
     answers: { 200: object({ server: schema.Server }) },
     handle: async ({ p, actor, params, body, minor }) => {
       await serverFor(p, actor, params.id);
-      const change = body.server as { name?: string; description?: string | null };
+      const { 'OS-DCF:diskConfig': diskConfig, ...rest } = body.server as {
+        name?: string;
+        description?: string | null;
+        'OS-DCF:diskConfig'?: 'AUTO' | 'MANUAL';
+      };
+      const change = { ...rest, ...(diskConfig === undefined ? {} : { diskConfig }) };
       if (change.name !== undefined) refuse(checkName(change.name));
       if (change.description) refuse(checkDescription(change.description));
       refuse(await editServer(p, params.id, change));

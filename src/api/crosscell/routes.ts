@@ -196,7 +196,7 @@ export const crosscellRoutes: readonly Route[] = [
         limit,
         marker,
         server_id: Type.Optional(Type.String({ maxLength: 255 })),
-        status: Type.Optional(Type.String({ maxLength: 50 })),
+        status: Type.Optional(Type.Enum(['active', 'done', 'unwound', 'stuck'])),
       },
       closed,
     ),
