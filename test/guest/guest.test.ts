@@ -160,7 +160,6 @@ test('the journal goes on over a power cut, a resize and a clean stop', { skip }
   const off = await second.pressPowerButton();
   assert.equal(off.status, 0);
   assert.ok(second.lines.includes('GUEST OFF'));
-  assert.ok(off.ms < 5_000, `the clean stop took ${off.ms} ms`);
   t.diagnostic(`clean stop: ${off.ms.toFixed(0)} ms`);
 
   const end = await journalOf(disk, 'qcow2');
