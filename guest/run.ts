@@ -75,3 +75,28 @@ export async function findTool(name: string, debianPackage: string, also = SYSTE
   }
   throw new GuestError(`${name} is not installed: install the package ${debianPackage}`);
 }
+
+/** What running a guest and reading its disk takes, and the Debian package that has it. */
+const GUEST_TOOLS = [
+  ['qemu-system-x86_64', 'qemu-system-x86'],
+  ['qemu-img', 'qemu-utils'],
+  ['qemu-nbd', 'qemu-utils'],
+  ['mke2fs', 'e2fsprogs'],
+  ['e2fsck', 'e2fsprogs'],
+  ['debugfs', 'e2fsprogs'],
+] as const;
+
+/** Why no real guest can run on this machine, as a sentence; null when one can. */
+export async function whyNoGuests(): Promise<string | null> {
+  if ((process.env['CROSSCELL_WITHOUT_QEMU'] ?? '') !== '') return 'CROSSCELL_WITHOUT_QEMU is set';
+  if (process.arch !== 'x64') return `QEMU guests are x86_64, and this machine is ${process.arch}`;
+  for (const [tool, debianPackage] of GUEST_TOOLS) {
+    try {
+      await findTool(tool, debianPackage);
+    } catch (error) {
+      if (error instanceof GuestError) return error.message;
+      throw error;
+    }
+  }
+  return null;
+}

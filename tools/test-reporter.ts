@@ -28,11 +28,11 @@ function skipReason(skip: string | boolean | undefined, todo: string | boolean |
   return typeof mark === 'string' ? mark : '';
 }
 
-/** Suites are no tests, and what fails only because a part of it failed was told already. */
+/** Suites are no tests, unless one is left out whole; what fails only because a part of it failed was told already. */
 function outcomeOf(event: TestEvent, names: readonly string[]): Outcome | undefined {
   if (event.type === 'test:pass') {
-    if (event.data.details.type === 'suite') return undefined;
     const skipped = skipReason(event.data.skip, event.data.todo);
+    if (event.data.details.type === 'suite' && skipped === undefined) return undefined;
     return { path: names, passed: true, skipped, line: event.data.line, reason: '' };
   }
   if (event.type !== 'test:fail') return undefined;

@@ -9,7 +9,7 @@ import { after, before, test } from 'node:test';
 import { buildGuest, GUEST_DEFAULTS } from '../../guest/build.ts';
 import { isContinuation, type Journal, longestGapMs, verifyChain } from '../../guest/journal.ts';
 import { findPartition2, type ImageFormat, readJournal } from '../../guest/journal-reader.ts';
-import { findTool } from '../../guest/run.ts';
+import { findTool, whyNoGuests } from '../../guest/run.ts';
 
 // The guest image on real QEMU, by emulation (which every machine has). Each wait has a limit of its own.
 
@@ -17,22 +17,14 @@ const BOOT_LIMIT_MS = 60_000;
 const CACHE = join(import.meta.dirname, '../../var/cache/guest');
 const MIB = 1024 * 1024;
 
-async function whyNot(): Promise<string | false> {
-  if ((process.env['CROSSCELL_WITHOUT_QEMU'] ?? '') !== '') return 'CROSSCELL_WITHOUT_QEMU is set';
-  for (const [program, name] of [
-    ['qemu-system-x86_64', 'qemu-system-x86'],
-    ['qemu-img', 'qemu-utils'],
-    ['mke2fs', 'e2fsprogs'],
-    ['debugfs', 'e2fsprogs'],
-    ['apt-get', 'apt'],
-  ] as const) {
-    const found = await findTool(program, name).catch((error: Error) => error);
-    if (found instanceof Error) return found.message;
-  }
-  return false;
-}
+/** The image is made of Debian packages. */
+const whyNoPackages = (): Promise<string | false> =>
+  findTool('apt-get', 'apt').then(
+    () => false as const,
+    (error: Error) => error.message,
+  );
 
-const skip = await whyNot();
+const skip = (await whyNoGuests()) ?? (await whyNoPackages());
 const running = new Set<ChildProcess>();
 let directory = '';
 let image = '';

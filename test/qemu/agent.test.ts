@@ -8,21 +8,25 @@ import { chmod, mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promis
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { pino } from 'pino';
+import { whyNoGuests } from '../../guest/run.ts';
 import type { BaseImage, DiskExport, Host } from '../../src/host/contract.ts';
 import { findRunningAgent, stopAllGuests } from '../../src/host/main.ts';
 import { runRom } from '../../src/host/qemu/kvm-probe.ts';
 import { isAlive, type ProcessRef } from '../../src/host/qemu/proc.ts';
 import { AGENT, execute, finish, GIB, Laboratory, specOf, type TestAgent, until, value } from './harness.ts';
 
+const skip = (await whyNoGuests()) ?? false;
 let lab: Laboratory;
 let image: BaseImage;
 let generation = 0;
 
 before(async () => {
+  if (skip !== false) return;
   lab = await Laboratory.open();
   image = await lab.emptyImage();
 });
 after(async () => {
+  if (skip !== false) return;
   assert.deepEqual(await lab.cleanUp(), [], 'processes were left');
 });
 
@@ -60,7 +64,7 @@ async function fill(agent: TestAgent, id: string, mib: number): Promise<void> {
   }
 }
 
-describe('one host', () => {
+describe('one host', { skip }, () => {
   let agent: TestAgent;
   before(async () => {
     agent = await lab.agent('one');
@@ -166,7 +170,7 @@ describe('one host', () => {
   });
 });
 
-describe('the end of an installation', () => {
+describe('the end of an installation', { skip }, () => {
   test('an agent that closes leaves its guests running; stopAllGuests stops them and keeps their records', async () => {
     generation += 1;
     const agent = await lab.agent('ending');
@@ -195,7 +199,7 @@ describe('the end of an installation', () => {
   });
 });
 
-describe('a broken hypervisor', () => {
+describe('a broken hypervisor', { skip }, () => {
   test('fails a start with its last words and leaves nothing; a mended one starts', async () => {
     generation += 1;
     const broken = join(lab.directory, 'broken-qemu');
@@ -223,7 +227,7 @@ describe('a broken hypervisor', () => {
   });
 });
 
-describe('images', () => {
+describe('images', { skip }, () => {
   let agent: TestAgent;
   before(async () => {
     agent = await lab.agent('images', { unusedImageBytes: 0 });
@@ -291,7 +295,7 @@ describe('images', () => {
   }
 });
 
-describe('two hosts', () => {
+describe('two hosts', { skip }, () => {
   let source: TestAgent;
   let target: TestAgent;
   const id = randomUUID();

@@ -7,11 +7,12 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { isContinuation, type Journal, verifyChain } from '../../guest/journal.ts';
 import { readJournal } from '../../guest/journal-reader.ts';
+import { whyNoGuests } from '../../guest/run.ts';
 import type { BaseImage } from '../../src/host/contract.ts';
 import { execute, finish, GIB, Laboratory, specOf, type TestAgent, until, value } from './harness.ts';
 
 const IMAGE_FILE = join(import.meta.dirname, '..', '..', 'var', 'cache', 'guest', 'crosscell-guest.qcow2');
-const skip = existsSync(IMAGE_FILE) ? false : 'the guest image has not been built';
+const skip = (await whyNoGuests()) ?? (existsSync(IMAGE_FILE) ? false : 'the guest image has not been built');
 
 describe('a Linux guest', { skip }, () => {
   let lab: Laboratory;

@@ -1,8 +1,7 @@
 // What this machine can run: real guests on QEMU with the journal-keeping image, or simulated ones.
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { findTool } from '../../../guest/run.ts';
-import { messageOf } from '../../lib/errors.ts';
+import { whyNoGuests } from '../../../guest/run.ts';
 import { ensureGuestImage } from '../guest-image.ts';
 import { DemoError } from './place.ts';
 
@@ -11,18 +10,10 @@ export type Means =
   /** `reason`: why it is not QEMU; null when simulated hosts were asked for. */
   | { readonly hypervisor: 'simulated'; readonly reason: string | null };
 
-const TOOLS = [
-  ['qemu-system-x86_64', 'qemu-system-x86'],
-  ['qemu-img', 'qemu-utils'],
-  ['qemu-nbd', 'qemu-utils'],
-  ['e2fsck', 'e2fsprogs'],
-  ['debugfs', 'e2fsprogs'],
-] as const;
-
 /** @throws DemoError when QEMU was asked for and cannot be had */
 export async function findMeans(wanted: 'qemu' | 'simulated' | undefined, say: (line: string) => void): Promise<Means> {
   if (wanted === 'simulated') return { hypervisor: 'simulated', reason: null };
-  let reason = await obstacle();
+  let reason = await whyNoGuests();
   if (reason === null) {
     let last = 'for no known reason';
     const image = await ensureGuestImage((line) => {
@@ -34,18 +25,6 @@ export async function findMeans(wanted: 'qemu' | 'simulated' | undefined, say: (
   }
   if (wanted === 'qemu') throw new DemoError(`no guest can run on QEMU here: ${reason}`);
   return { hypervisor: 'simulated', reason };
-}
-
-async function obstacle(): Promise<string | null> {
-  if (process.arch !== 'x64') return `QEMU guests are x86_64, and this machine is ${process.arch}`;
-  for (const [tool, debianPackage] of TOOLS) {
-    try {
-      await findTool(tool, debianPackage);
-    } catch (error) {
-      return messageOf(error);
-    }
-  }
-  return null;
 }
 
 /** Simulated guests boot anything: a small raw disk will do. */
