@@ -50,6 +50,7 @@ async function inputsDigest(options: GuestOptions): Promise<string> {
 /** Whether the image is there and was made of the same inputs. */
 async function upToDate(cache: string, inputs: string): Promise<boolean> {
   const description = await readFile(join(cache, DESCRIPTION), 'utf8').catch(() => '');
+  // Whatever keeps it from being read, the answer is the same: build it.
   const image = await stat(join(cache, IMAGE)).catch(() => undefined);
   return image !== undefined && description.includes(`"inputs": "${inputs}"`);
 }

@@ -67,6 +67,7 @@ async function modulesDirectory(root: string): Promise<string> {
 
 async function busybox(root: string): Promise<Buffer> {
   for (const path of ['bin/busybox', 'usr/bin/busybox']) {
+    // In one place or the other, by the age of the package; in neither is told below.
     const data = await readFile(join(root, path)).catch(() => undefined);
     if (data !== undefined) return data;
   }

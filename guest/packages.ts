@@ -78,6 +78,7 @@ async function downloadSomehow(cache: string, into: string, say: (line: string) 
 export async function preparePackages(cache: string, say: (line: string) => void): Promise<Packages> {
   const home = join(cache, 'packages');
   const list = join(home, 'packages.txt');
+  // No list, or none that can be read: the packages are unpacked again.
   const present = await readFile(list, 'utf8').catch(() => undefined);
   if (present !== undefined) return { root: join(home, 'root'), names: present.trim().split('\n') };
 
