@@ -153,7 +153,7 @@ export async function composeSystem(deployment: Deployment, options: ComposeOpti
     });
   }
   const monitor = role === 'api' ? null : startMonitor(platform);
-  const registering = registerMoved(platform, moved, fleet);
+  void registerMoved(platform, moved, fleet, stopping.signal);
   if (role === 'conductor') log.info({ role }, 'conductor works');
   else log.info({ url: settings.publicUrl, role }, 'control plane serves');
 
@@ -168,7 +168,6 @@ export async function composeSystem(deployment: Deployment, options: ComposeOpti
     stores,
     async stop({ guestsWithinSeconds }) {
       await app?.close();
-      registering.abort();
       stopping.abort();
       faults?.close();
       await monitor?.stop();
@@ -279,27 +278,28 @@ async function keepMeasuring(clock: DatabaseClock, log: Logger, stopping: AbortS
 }
 
 /** Writes down where agents that were started again listen now: for other processes, such as the auditor. */
-function registerMoved(p: Platform, moved: Map<string, HostPlan>, fleet: Fleet): AbortController {
-  const stopping = new AbortController();
-  void (async () => {
-    while (!stopping.signal.aborted) {
-      await p.clock.sleep(1000, stopping.signal);
-      for (const [name, plan] of moved) {
-        moved.delete(name);
-        try {
-          await p.stores.global
-            .updateTable('hosts')
-            .set({ url: fleet.urlOf(plan.name) })
-            .where('name', '=', name)
-            .execute();
-        } catch (error) {
-          p.log.error({ err: error, host: name }, 'the new address of an agent could not be written; trying again');
-          moved.set(name, plan);
-        }
+async function registerMoved(
+  p: Platform,
+  moved: Map<string, HostPlan>,
+  fleet: Fleet,
+  stopping: AbortSignal,
+): Promise<void> {
+  while (!stopping.aborted) {
+    await p.clock.sleep(1000, stopping);
+    for (const [name, plan] of moved) {
+      moved.delete(name);
+      try {
+        await p.stores.global
+          .updateTable('hosts')
+          .set({ url: fleet.urlOf(plan.name) })
+          .where('name', '=', name)
+          .execute();
+      } catch (error) {
+        p.log.error({ err: error, host: name }, 'the new address of an agent could not be written; trying again');
+        moved.set(name, plan);
       }
     }
-  })();
-  return stopping;
+  }
 }
 
 const urlHost = (host: string): string => (host.includes(':') ? `[${host}]` : host);

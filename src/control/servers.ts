@@ -4,6 +4,7 @@
 // hold (lists: server-lists.ts). User edits (name, description, metadata, lock) are single-row writes that do nothing
 // while a move carries the record over (`frozen`).
 import type { Selectable, Updateable } from 'kysely';
+import { serverNotFound } from '../model/actions.ts';
 import { POWER_STATE, type Refusal, type Server } from '../model/types.ts';
 import type { Entry } from '../saga/types.ts';
 import type { CellTables } from '../store/cell-schema.ts';
@@ -75,6 +76,22 @@ async function lookFor(p: Platform, serverId: string): Promise<FoundServer> {
 export const shouldRun = (server: Server): boolean =>
   server.vmState === 'active' || (server.vmState === 'resized' && server.powerState === POWER_STATE.RUNNING);
 
+/** The server and its home; or 404, or 503 when its cell cannot be reached. */
+export async function serverOrRefusal(
+  p: Platform,
+  serverId: string,
+): Promise<Extract<FoundServer, { kind: 'found' }> | Refusal> {
+  const found = await findServer(p, serverId);
+  switch (found.kind) {
+    case 'absent':
+      return serverNotFound(serverId);
+    case 'down':
+      return cellDownRefusal(serverId);
+    case 'found':
+      return found;
+  }
+}
+
 export interface ServerEdit {
   readonly name?: string;
   readonly description?: string | null;
@@ -87,9 +104,8 @@ export interface ServerEdit {
 
 /** Changes what the user may change at any time. 409 in the instant in which a move carries the record over. */
 export async function editServer(p: Platform, serverId: string, edit: ServerEdit): Promise<Refusal | null> {
-  const found = await findServer(p, serverId);
-  if (found.kind === 'absent') return { code: 404, message: `Instance ${serverId} could not be found.` };
-  if (found.kind === 'down') return cellDownRefusal(serverId);
+  const found = await serverOrRefusal(p, serverId);
+  if ('code' in found) return found;
   const change: Updateable<CellTables['servers']> = { updated_at: p.clock.now() };
   if (edit.name !== undefined) change.name = edit.name;
   if (edit.description !== undefined) change.description = edit.description;
@@ -123,9 +139,8 @@ export async function consoleOutput(
   lines?: number,
 ): Promise<{ kind: 'ok'; output: string } | { kind: 'refused'; refusal: Refusal }> {
   const refuse = (refusal: Refusal) => ({ kind: 'refused', refusal }) as const;
-  const found = await findServer(p, serverId);
-  if (found.kind === 'absent') return refuse({ code: 404, message: `Instance ${serverId} could not be found.` });
-  if (found.kind === 'down') return refuse(cellDownRefusal(serverId));
+  const found = await serverOrRefusal(p, serverId);
+  if ('code' in found) return refuse(found);
   if (found.server.host === null) return refuse({ code: 409, message: `Instance ${serverId} is not ready` });
   const reply = await (await p.host(found.server.host)).console(serverId, lines);
   switch (reply.kind) {

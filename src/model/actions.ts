@@ -7,7 +7,7 @@
 
 import type { Refusal } from './refusal.ts';
 import { conflict, notFound } from './refusal.ts';
-import type { TaskState, VmState } from './types.ts';
+import type { Server, TaskState, VmState } from './types.ts';
 
 export type ServerAction =
   | 'start'
@@ -57,6 +57,16 @@ export interface ServerState {
   /** The host of its guest; null while it has none. */
   readonly host: string | null;
 }
+
+/** What the rules look at. */
+export const stateOf = (server: Server): ServerState => ({
+  id: server.id,
+  vmState: server.vmState,
+  taskState: server.taskState,
+  launched: server.launchedAt !== null,
+  locked: server.locked,
+  host: server.host,
+});
 
 interface ActionRule {
   /** The word in the refusal: "Cannot '<word>' instance …". */

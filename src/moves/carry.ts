@@ -13,18 +13,12 @@ import { inCell, ownsSaga } from './fencing.ts';
 import type { StepContext, StepOutcome } from './move.ts';
 
 /** No user edit changes the record until it is thawed: by the undo, or on its arrival. */
-export async function freeze<S>(c: StepContext<S>, from: string, to: string): Promise<StepOutcome<S>> {
-  if (from === to) return { kind: 'done', note: 'same cell' };
-  return setFrozen(c, from, 1);
-}
+export const freeze = <S>(c: StepContext<S>, from: string, to: string) => setFrozen(c, from, to, 1);
+export const thaw = <S>(c: StepContext<S>, from: string, to: string) => setFrozen(c, from, to, 0);
 
-export async function thaw<S>(c: StepContext<S>, from: string, to: string): Promise<StepOutcome<S>> {
+async function setFrozen<S>(c: StepContext<S>, from: string, to: string, frozen: 0 | 1): Promise<StepOutcome<S>> {
   if (from === to) return { kind: 'done', note: 'same cell' };
-  return setFrozen(c, from, 0);
-}
-
-async function setFrozen<S>(c: StepContext<S>, cellId: string, frozen: 0 | 1): Promise<StepOutcome<S>> {
-  const cell = await c.p.stores.cell(cellId);
+  const cell = await c.p.stores.cell(from);
   await inCell(cell, c, (trx) =>
     trx.updateTable('servers').set({ frozen }).where('id', '=', c.serverId).where('saga_id', '=', c.saga.id).execute(),
   );

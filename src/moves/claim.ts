@@ -7,10 +7,10 @@ import type { Updateable } from 'kysely';
 import type { TaskState, VmState } from '../model/types.ts';
 import type { CellTables } from '../store/cell-schema.ts';
 import { inCell } from './fencing.ts';
-import type { StepContext, StepOutcome } from './move.ts';
+import type { Owner, StepContext, StepOutcome } from './move.ts';
 
 export interface ActionState {
-  readonly actor: { readonly userId: string; readonly projectId: string };
+  readonly actor: Owner;
 }
 
 /** What the caller went by when it made the saga's state: the record must still say so when it is taken hold of. */

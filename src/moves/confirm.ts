@@ -2,21 +2,23 @@
 //
 // VERIFY_RESIZE → ACTIVE|SHUTOFF. Nothing here can be undone and nothing needs to be: every step only takes away what
 // the server no longer uses. A source host that is down does not hold it up: its clean-up is owed.
+
 import { hostIsUp } from '../control/hosts.ts';
 import { dueConfirmations, type Migration, openMigration } from '../control/migrations.ts';
 import { unbindPorts } from '../control/network.ts';
 import { release } from '../control/placement.ts';
 import type { Platform } from '../control/platform.ts';
+import { serverOrRefusal } from '../control/servers.ts';
 import { invariant } from '../lib/errors.ts';
 import { newRequestId } from '../lib/ids.ts';
+import { stateOf } from '../model/actions.ts';
 import { checkConfirm } from '../model/resize-rules.ts';
 import { type Actor, isAdmin, POWER_STATE, type Refusal } from '../model/types.ts';
 import { letGo, takeHold } from './claim.ts';
 import { destroyOrOwe } from './hosts.ts';
 import { writeMigration } from './migration-record.ts';
-import type { Move } from './move.ts';
+import type { Move, Owner } from './move.ts';
 import { inGlobal, unlessFenced } from './outcomes.ts';
-import { movable, type Owner, stateOf } from './resize.ts';
 import { startMove } from './start.ts';
 
 export interface ConfirmState {
@@ -79,7 +81,7 @@ export const CONFIRM: Move<ConfirmState> = {
 
 /** Keeps the resize. 409 when the server is not resized or its source host is down, 400 without a finished migration. */
 export async function confirmResize(p: Platform, actor: Actor, serverId: string): Promise<Refusal | null> {
-  const found = await movable(p, serverId);
+  const found = await serverOrRefusal(p, serverId);
   if ('code' in found) return found;
   const { server, cellId } = found;
   const migration = await openMigration(p.stores.global, serverId);

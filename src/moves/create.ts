@@ -28,10 +28,9 @@ import { CellDown } from '../store/stores.ts';
 import { letGo } from './claim.ts';
 import { inCell, ownsSaga } from './fencing.ts';
 import { destroyOrOwe, jobOutcome } from './hosts.ts';
-import type { Move, StepContext } from './move.ts';
+import type { Move, Owner, Place, StepContext } from './move.ts';
 import { done, inGlobal } from './outcomes.ts';
 import { powerOn } from './power-effects.ts';
-import type { Owner, Place } from './resize.ts';
 import { guestSpec } from './spec.ts';
 import { insertLeased, type Start, takeFirstStep } from './start.ts';
 

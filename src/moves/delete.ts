@@ -11,7 +11,7 @@ import { release } from '../control/placement.ts';
 import type { Platform } from '../control/platform.ts';
 import { cellDownRefusal, findServer } from '../control/servers.ts';
 import { newRequestId } from '../lib/ids.ts';
-import { checkAction, serverNotFound } from '../model/actions.ts';
+import { checkAction, serverNotFound, stateOf } from '../model/actions.ts';
 import { type Actor, isAdmin, POWER_STATE, type Refusal } from '../model/types.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
 import { sqlSagaStore } from '../store/sagas.ts';
@@ -19,9 +19,8 @@ import { letGo, takeHold } from './claim.ts';
 import { ownsSaga } from './fencing.ts';
 import { destroyOrOwe } from './hosts.ts';
 import { writeMigration } from './migration-record.ts';
-import type { Move } from './move.ts';
+import type { Move, Owner } from './move.ts';
 import { done, doneBecause, inGlobal } from './outcomes.ts';
-import { type Owner, stateOf } from './resize.ts';
 import { startMove } from './start.ts';
 
 export interface DeleteState {

@@ -9,6 +9,19 @@ import type { Host } from '../host/contract.ts';
 import { invariant } from '../lib/errors.ts';
 import type { Definition, Direction, Outcome, Row, State } from '../saga/types.ts';
 
+/** Who acts, or whose a server is. */
+export interface Owner {
+  readonly userId: string;
+  readonly projectId: string;
+}
+
+/** Where a guest is or is to be. */
+export interface Place {
+  readonly cellId: string;
+  readonly host: string;
+  readonly zone: string;
+}
+
 /** Like the core's outcome, with the output typed as a part of the move's state. */
 export type StepOutcome<S> =
   | { readonly kind: 'done'; readonly output?: Partial<S>; readonly note?: string }

@@ -1,26 +1,33 @@
 // Turning a guest on or off on a host, and knowing that it is.
 import { hostIsUp } from '../control/hosts.ts';
+import type { PowerRequest } from '../host/contract.ts';
 import { jobOutcome, unlessDoomed } from './hosts.ts';
 import type { StepContext, StepOutcome } from './move.ts';
 
-/** The guest runs: the host has seen it running. */
-export async function powerOn<S>(c: StepContext<S>, hostName: string): Promise<StepOutcome<S>> {
+async function setPower<S>(
+  c: StepContext<S>,
+  hostName: string,
+  request: Omit<PowerRequest, 'generation'>,
+): Promise<StepOutcome<S>> {
   const host = await c.host(hostName);
-  return jobOutcome(await host.setPower(c.serverId, { generation: c.generation, power: 'on', graceSeconds: 0 }));
+  return jobOutcome(await host.setPower(c.serverId, { generation: c.generation, ...request }));
 }
+
+/** The guest runs: the host has seen it running. */
+export const powerOn = <S>(c: StepContext<S>, hostName: string): Promise<StepOutcome<S>> =>
+  setPower(c, hostName, { power: 'on', graceSeconds: 0 });
 
 /**
  * The guest runs, but turns itself off unless `powerOn` keeps it soon: for guests that must not run on where nobody can
  * reach them. A host counts as down a good while after the longest probation that it can have been given, so a guest that
  * was only ever started like this does not run on a host that is down.
  */
-export async function powerOnProbation<S>(c: StepContext<S>, hostName: string): Promise<StepOutcome<S>> {
-  const host = await c.host(hostName);
-  const probationSeconds = Math.max(1, Math.floor(c.p.settings.hostDownSeconds / 3));
-  return jobOutcome(
-    await host.setPower(c.serverId, { generation: c.generation, power: 'on', graceSeconds: 0, probationSeconds }),
-  );
-}
+export const powerOnProbation = <S>(c: StepContext<S>, hostName: string): Promise<StepOutcome<S>> =>
+  setPower(c, hostName, {
+    power: 'on',
+    graceSeconds: 0,
+    probationSeconds: Math.max(1, Math.floor(c.p.settings.hostDownSeconds / 3)),
+  });
 
 /** Undoes powerOnProbation where the guest must stay: it is off, or on a host that is down and off by itself. */
 export async function endProbation<S>(c: StepContext<S>, hostName: string): Promise<StepOutcome<S>> {
@@ -32,10 +39,8 @@ export async function endProbation<S>(c: StepContext<S>, hostName: string): Prom
 }
 
 /** The guest's process is gone: asked first, made to after `graceSeconds`. */
-export async function powerOff<S>(c: StepContext<S>, hostName: string, graceSeconds: number): Promise<StepOutcome<S>> {
-  const host = await c.host(hostName);
-  return jobOutcome(await host.setPower(c.serverId, { generation: c.generation, power: 'off', graceSeconds }));
-}
+export const powerOff = <S>(c: StepContext<S>, hostName: string, graceSeconds: number): Promise<StepOutcome<S>> =>
+  setPower(c, hostName, { power: 'off', graceSeconds });
 
 /** As powerOn, where it is tried for ever: undoing, and behind the pivot. */
 export const powerOnAgain = async <S>(c: StepContext<S>, hostName: string): Promise<StepOutcome<S>> =>

@@ -2,10 +2,12 @@
 //
 // Small sagas of one table shape: take hold, turn off and/or on, let go with the new state. A start that fails leaves
 // the server as it was, with the reason in its instance action.
+
 import type { Updateable } from 'kysely';
 import type { Platform } from '../control/platform.ts';
+import { serverOrRefusal } from '../control/servers.ts';
 import { newRequestId } from '../lib/ids.ts';
-import { checkAction, type ServerAction } from '../model/actions.ts';
+import { checkAction, type ServerAction, stateOf } from '../model/actions.ts';
 import {
   type Actor,
   isAdmin,
@@ -17,10 +19,9 @@ import {
 } from '../model/types.ts';
 import type { CellTables } from '../store/cell-schema.ts';
 import { letGo, takeHold } from './claim.ts';
-import type { Move, MoveStep } from './move.ts';
+import type { Move, MoveStep, Owner } from './move.ts';
 import { doneBecause } from './outcomes.ts';
 import { powerOff, powerOffAgain, powerOn, powerOnAgain } from './power-effects.ts';
-import { movable, type Owner, stateOf } from './resize.ts';
 import { startMove } from './start.ts';
 
 export interface PowerState {
@@ -122,7 +123,7 @@ async function begin(
   action: ServerAction,
   graceSeconds: number,
 ): Promise<Refusal | null> {
-  const found = await movable(p, serverId);
+  const found = await serverOrRefusal(p, serverId);
   if ('code' in found) return found;
   const { server, cellId } = found;
   const refusal = checkAction(action, stateOf(server), isAdmin(actor));

@@ -15,11 +15,11 @@ import type { Platform } from '../control/platform.ts';
 import { quotaOf } from '../control/quota.ts';
 import { plainFlavor } from '../control/records.ts';
 import { chooseHost } from '../control/scheduling.ts';
-import { cellDownRefusal, findServer } from '../control/servers.ts';
+import { serverOrRefusal } from '../control/servers.ts';
 import type { DiskExport } from '../host/contract.ts';
 import { invariant } from '../lib/errors.ts';
 import { newId } from '../lib/ids.ts';
-import { serverNotFound } from '../model/actions.ts';
+import { stateOf } from '../model/actions.ts';
 import { rootBytes } from '../model/disk-rules.ts';
 import { mayCrossCells } from '../model/policy.ts';
 import { checkResizeQuota, isUpsize } from '../model/quota.ts';
@@ -32,22 +32,11 @@ import { letGo, takeHold } from './claim.ts';
 import { globally } from './fencing.ts';
 import { destroyOrOwe, jobOutcome, settled, unlessDoomed } from './hosts.ts';
 import { writeMigration } from './migration-record.ts';
-import type { Move, StepContext } from './move.ts';
+import type { Move, Owner, Place, StepContext } from './move.ts';
 import { done, doneBecause, inGlobal, unlessFenced } from './outcomes.ts';
 import { powerOff, powerOnAgain, powerOnProbation } from './power-effects.ts';
 import { guestSpec } from './spec.ts';
 import { startMove } from './start.ts';
-
-export interface Place {
-  readonly cellId: string;
-  readonly host: string;
-  readonly zone: string;
-}
-
-export interface Owner {
-  readonly userId: string;
-  readonly projectId: string;
-}
 
 export interface ResizeState {
   readonly actor: Owner;
@@ -362,7 +351,7 @@ export async function resizeServer(
   serverId: string,
   request: { readonly flavorId: string; readonly diskConfig?: 'AUTO' | 'MANUAL' },
 ): Promise<Refusal | null> {
-  const found = await movable(p, serverId);
+  const found = await serverOrRefusal(p, serverId);
   if ('code' in found) return found;
   const { server, cellId } = found;
   const next = await findFlavor(p, request.flavorId);
@@ -410,7 +399,7 @@ export async function migrateServer(
   serverId: string,
   request: { readonly host: string | null },
 ): Promise<Refusal | null> {
-  const found = await movable(p, serverId);
+  const found = await serverOrRefusal(p, serverId);
   if ('code' in found) return found;
   const { server, cellId } = found;
   const wanted =
@@ -444,28 +433,6 @@ export async function migrateServer(
     'migrate',
   );
 }
-
-export async function movable(p: Platform, serverId: string): Promise<{ server: Server; cellId: string } | Refusal> {
-  const found = await findServer(p, serverId);
-  switch (found.kind) {
-    case 'absent':
-      return serverNotFound(serverId);
-    case 'down':
-      return cellDownRefusal(serverId);
-    case 'found':
-      return found;
-  }
-}
-
-/** What the rules look at. */
-export const stateOf = (server: Server) => ({
-  id: server.id,
-  vmState: server.vmState,
-  taskState: server.taskState,
-  launched: server.launchedAt !== null,
-  locked: server.locked,
-  host: server.host,
-});
 
 function commonState(p: Platform, actor: Actor, server: Server, cellId: string) {
   invariant(server.host !== null, 'the rules refuse a server without a host');

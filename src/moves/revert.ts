@@ -4,22 +4,24 @@
 // kept, and so was its room, so it always fits. The record is copied back as it is now: what the user changed while the
 // resize waited survives. What the guest wrote since the resize is lost with the target's disk: that is what reverting
 // means. Until the guest runs again on its source the status is REVERT_RESIZE.
+
 import { hostIsUp } from '../control/hosts.ts';
 import { openMigration } from '../control/migrations.ts';
 import { activateBindings, unbindPorts } from '../control/network.ts';
 import { release, transfer } from '../control/placement.ts';
 import type { Platform } from '../control/platform.ts';
+import { serverOrRefusal } from '../control/servers.ts';
 import { invariant } from '../lib/errors.ts';
+import { stateOf } from '../model/actions.ts';
 import { checkRevert } from '../model/resize-rules.ts';
 import { type Actor, type Flavor, isAdmin, POWER_STATE, type Refusal } from '../model/types.ts';
 import { copyRecords, dropRecords, freeze, switchHome, thaw } from './carry.ts';
 import { letGo, takeHold } from './claim.ts';
 import { destroyOrOwe } from './hosts.ts';
 import { writeMigration } from './migration-record.ts';
-import type { Move } from './move.ts';
+import type { Move, Owner, Place } from './move.ts';
 import { doneBecause, inGlobal, unlessFenced } from './outcomes.ts';
 import { endProbation, powerOff, powerOnAgain, powerOnProbation } from './power-effects.ts';
-import { movable, type Owner, type Place, stateOf } from './resize.ts';
 import { startMove } from './start.ts';
 
 export interface RevertState {
@@ -160,7 +162,7 @@ export const REVERT: Move<RevertState> = {
  * Never over quota.
  */
 export async function revertResize(p: Platform, actor: Actor, serverId: string): Promise<Refusal | null> {
-  const found = await movable(p, serverId);
+  const found = await serverOrRefusal(p, serverId);
   if ('code' in found) return found;
   const { server, cellId } = found;
   const migration = await openMigration(p.stores.global, serverId);

@@ -9,7 +9,7 @@ import type { Platform } from '../control/platform.ts';
 import { findServer } from '../control/servers.ts';
 import { invariant } from '../lib/errors.ts';
 import { newId } from '../lib/ids.ts';
-import { invalidState } from '../model/actions.ts';
+import { invalidState, serverNotFound } from '../model/actions.ts';
 import type { Actor, Refusal } from '../model/types.ts';
 import { applyOutcome } from '../saga/decide.ts';
 import type { Row, State } from '../saga/types.ts';
@@ -94,7 +94,7 @@ export async function takeFirstStep<S>(p: Platform, start: Start<S>, saga: Row, 
 
 async function busy(p: Platform, serverId: string, word: string): Promise<Refusal> {
   const found = await findServer(p, serverId);
-  if (found.kind === 'absent') return { code: 404, message: `Instance ${serverId} could not be found.` };
+  if (found.kind === 'absent') return serverNotFound(serverId);
   if (found.kind === 'found' && found.server.taskState !== null) {
     return invalidState(word, serverId, 'task_state', found.server.taskState);
   }

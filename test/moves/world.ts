@@ -16,6 +16,7 @@ import { ensureCell, registerHost } from '../../src/control/hosts.ts';
 import { ensureSharedNetwork } from '../../src/control/network/records.ts';
 import type { Platform, Settings } from '../../src/control/platform.ts';
 import { findServer } from '../../src/control/servers.ts';
+import { TEST_SETTINGS } from '../../src/control/test-support.ts';
 import { Agent } from '../../src/host/agent.ts';
 import type { Host, Reply } from '../../src/host/contract.ts';
 import { MemoryRecords } from '../../src/host/records.ts';
@@ -24,7 +25,6 @@ import { SimulatedFabric, SimulatedHypervisor } from '../../src/host/simulated.t
 import { newId } from '../../src/lib/ids.ts';
 import { VirtualClock } from '../../src/lib/virtual-clock.ts';
 import type { Actor, Refusal, Server } from '../../src/model/types.ts';
-import { DEFAULT_MULTIPLIERS } from '../../src/model/weighers.ts';
 import { moveEffects } from '../../src/moves/conductor.ts';
 import { createServer } from '../../src/moves/create.ts';
 import { monitorOnce } from '../../src/moves/monitor.ts';
@@ -205,29 +205,7 @@ export async function openWorld(settings: Partial<Settings> = {}): Promise<World
   return world;
 }
 
-const SETTINGS: Settings = {
-  region: 'RegionOne',
-  publicUrl: 'http://api',
-  hostFacingUrl: 'http://api',
-  imageDirectory: '',
-  maxImageBytes: 2 ** 30,
-  defaultZone: 'nova',
-  resizeConfirmWindowSeconds: 0,
-  shutdownTimeoutSeconds: 60,
-  hostDownSeconds: 30,
-  heartbeatSeconds: HEARTBEAT_MS / 1000,
-  inventory: {
-    cpuAllocationRatio: 1,
-    ramAllocationRatio: 1,
-    diskAllocationRatio: 1,
-    reservedHostCpus: 0,
-    reservedHostMemoryMb: 0,
-    reservedHostDiskGb: 0,
-  },
-  weights: DEFAULT_MULTIPLIERS,
-  crossCellMoves: 'member',
-  quota: {},
-};
+const SETTINGS: Settings = { ...TEST_SETTINGS, imageDirectory: '', heartbeatSeconds: HEARTBEAT_MS / 1000 };
 
 async function addFlavor(
   p: Platform,

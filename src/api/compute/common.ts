@@ -3,9 +3,9 @@ import { type TSchema, Type } from 'typebox';
 import type { Platform, Settings } from '../../control/platform.ts';
 import { cellDownRefusal, type FoundServer, findServer } from '../../control/servers.ts';
 import { isUuid } from '../../lib/ids.ts';
-import { type ServerState, serverNotFound } from '../../model/actions.ts';
+import { serverNotFound } from '../../model/actions.ts';
 import { parseTime } from '../../model/time.ts';
-import { type Actor, isAdmin, type Server } from '../../model/types.ts';
+import { type Actor, isAdmin } from '../../model/types.ts';
 import { type ApiError, badRequest, errorOf } from '../http/errors.ts';
 
 export const BASE = '/compute/v2.1';
@@ -102,13 +102,3 @@ export async function findFor(
   if (projectId !== actor.projectId && !isAdmin(actor)) throw errorOf(absent);
   return found;
 }
-
-/** What the rules of actions look at. */
-export const stateOf = (server: Server): ServerState => ({
-  id: server.id,
-  vmState: server.vmState,
-  taskState: server.taskState,
-  launched: server.launchedAt !== null,
-  locked: server.locked,
-  host: server.host,
-});

@@ -3,7 +3,7 @@
 import { type Static, type TSchema, Type } from 'typebox';
 import type { Platform } from '../../control/platform.ts';
 import { consoleOutput, editServer } from '../../control/servers.ts';
-import { checkAction } from '../../model/actions.ts';
+import { checkAction, stateOf } from '../../model/actions.ts';
 import { MAX_MINOR } from '../../model/microversion.ts';
 import { checkHostName } from '../../model/names.ts';
 import { checkMigratePolicy, checkResizePolicy } from '../../model/policy.ts';
@@ -16,7 +16,7 @@ import { revertResize } from '../../moves/revert.ts';
 import { badRequest, errorOf, refuse } from '../http/errors.ts';
 import { type Answer, type Route, route } from '../http/route.ts';
 import { checkBody } from '../http/validation.ts';
-import { BASE, IdParams, nullable, object, serverFor, stateOf, text } from './common.ts';
+import { BASE, IdParams, nullable, object, serverFor, text } from './common.ts';
 
 interface ActionCall {
   readonly p: Platform;

@@ -4,13 +4,13 @@ import { Type } from 'typebox';
 import type { Platform } from '../../control/platform.ts';
 import { quotaOf } from '../../control/quota.ts';
 import { editServer } from '../../control/servers.ts';
-import { checkAction, type ServerAction } from '../../model/actions.ts';
+import { checkAction, type ServerAction, stateOf } from '../../model/actions.ts';
 import { checkMetadata } from '../../model/names.ts';
 import { checkMetadataQuota } from '../../model/quota.ts';
 import { type Actor, isAdmin, type Server } from '../../model/types.ts';
 import { badRequest, notFound, refuse } from '../http/errors.ts';
 import { type Route, route } from '../http/route.ts';
-import { BASE, IdAndKeyParams, IdParams, object, StringMap, serverFor, stateOf, text } from './common.ts';
+import { BASE, IdAndKeyParams, IdParams, object, StringMap, serverFor, text } from './common.ts';
 import { MAX_TAGS, Metadata, Tag } from './server-schemas.ts';
 
 const METADATA = `${BASE}/servers/:id/metadata`;
