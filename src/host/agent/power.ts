@@ -1,0 +1,130 @@
+// A guest is turned on and off.
+//
+// Theory of operation. A start waits for a stop under way; a stop during a start calls the start off. Between a start
+// that was admitted at generation g and a fence at g+1: the process is created inside the mutex after comparing
+// generations again, so once the fence has been answered no older start can happen any more; whoever looks then sees
+// the process or will never see it. A start closes an open export: a disk that changes must not be copied.
+// Not handled: a clock that jumps makes the grace of a stop longer or shorter.
+import { messageOf } from '../../lib/errors.ts';
+import type { Job, PowerRequest } from '../contract.ts';
+import { HypervisorError, type JobControl } from '../hypervisor.ts';
+import type { HostJob } from '../jobs.ts';
+import type { GuestBody } from '../records.ts';
+import { closeExport } from './disks.ts';
+import { ABSENT, type Entry, type Guests, JOB_DONE, ok, refused, type Step } from './guests.ts';
+import { setProbation } from './probation.ts';
+import { busyWith, earlierJob, startJob } from './work.ts';
+
+/** How often a guest that is to stop is reminded: early in its boot it does not notice the first press. */
+const BUTTON_INTERVAL_MS = 2000;
+const STOP_POLL_MS = 500;
+
+/** Inside the mutex. */
+export async function setPower(guests: Guests, entry: Entry, request: PowerRequest): Promise<Step<Job>> {
+  const guest = entry.record.guest;
+  if (guest === null) return ABSENT;
+  if (guest.destroying) return refused('the guest is being destroyed');
+  if (request.power === 'off') return powerOff(guests, entry, guest, request);
+  return powerOn(guests, entry, await setProbation(guests, entry, guest, request.probationSeconds ?? null));
+}
+
+async function powerOn(guests: Guests, entry: Entry, guest: GuestBody): Promise<Step<Job>> {
+  const { hypervisor } = guests;
+  const { serverId, generation } = entry.record;
+  const earlier = earlierJob(entry, 'power-on', '', generation);
+  if (earlier) return earlier;
+  if (guest.disk !== 'ready') return refused('the guest has no disk yet');
+  const busy = busyWith(entry, ['power-off', 'digest']);
+  if (busy !== null) return refused(`the guest is busy: ${busy}`);
+  if (hypervisor.running(serverId) && busyWith(entry, []) === null) return ok(JOB_DONE);
+  // A digest of a disk that is about to change is of no use; a stop cannot be called off and is waited for.
+  if (entry.job?.kind === 'digest') entry.job.cancel();
+  return startJob(guests, entry, 'power-on', '', async (control, previous, job) => {
+    await previous;
+    await entry.mutex.run(() => spawn(guests, entry, control, job()));
+    try {
+      await hypervisor.awaitRunning(serverId, control);
+    } catch (error) {
+      // Whether it refused or was told to stop: the answer must not leave a process behind.
+      if (!guests.closed) await hypervisor.kill(serverId, false);
+      throw error;
+    }
+    await entry.mutex.run(async () => {
+      const now = entry.record.guest;
+      if (now !== null) await guests.saveGuest(entry, { ...now, startedAt: hypervisor.startedAt(serverId) });
+    });
+  });
+}
+
+/** Inside the mutex: the one place where a guest's process comes to be. */
+async function spawn(guests: Guests, entry: Entry, control: JobControl, job: HostJob): Promise<void> {
+  control.signal.throwIfAborted();
+  const { serverId, generation, guest } = entry.record;
+  if (generation !== job.generation) throw new HypervisorError(`overtaken by generation ${generation}`);
+  if (guest === null || guest.destroying) throw new HypervisorError('the guest is being destroyed');
+  if (guests.hypervisor.running(serverId)) return;
+  if (guest.probationUntil !== null && guest.probationUntil <= guests.clock.now())
+    throw new HypervisorError('its probation was over before it could start');
+  await closeExport(guests, entry, guest);
+  entry.digest = null;
+  await guests.saveGuest(entry, { ...guest, power: 'on', importDigest: null, exported: null });
+  await guests.hypervisor.spawn(serverId, guest.spec);
+}
+
+async function powerOff(guests: Guests, entry: Entry, guest: GuestBody, request: PowerRequest): Promise<Step<Job>> {
+  const { serverId } = entry.record;
+  const deadline = guests.clock.now() + request.graceSeconds * 1000;
+  const job = entry.job;
+  if (job?.kind === 'power-off' && job.outcome === null) {
+    // Grace counts from the first request; a later one can only make it shorter.
+    entry.stopDeadline = Math.min(entry.stopDeadline, deadline);
+    job.generation = request.generation;
+    return { kind: 'job', job };
+  }
+  const earlier = earlierJob(entry, 'power-off', '', request.generation);
+  if (earlier) return earlier;
+  const starting = job?.kind === 'power-on' && job.outcome === null;
+  if (guest.power !== 'off' || guest.probationUntil !== null)
+    await guests.saveGuest(entry, { ...guest, power: 'off', probationUntil: null });
+  if (!guests.hypervisor.running(serverId) && !starting) return ok(JOB_DONE);
+  if (starting) job.cancel();
+  entry.stopDeadline = deadline;
+  return startJob(guests, entry, 'power-off', '', async (control, previous) => {
+    await previous;
+    await stopGuest(guests, serverId, () => entry.stopDeadline, control.signal);
+  });
+}
+
+/** Resolves when the guest's process is confirmed gone; until the deadline it is asked, then made to. */
+export async function stopGuest(
+  guests: Guests,
+  serverId: string,
+  deadline: () => number,
+  signal: AbortSignal,
+): Promise<void> {
+  const { clock, hypervisor } = guests;
+  let nextPress = clock.now();
+  while (hypervisor.running(serverId)) {
+    signal.throwIfAborted();
+    const now = clock.now();
+    if (now >= deadline()) return hypervisor.kill(serverId, true);
+    if (now >= nextPress) {
+      nextPress = now + BUTTON_INTERVAL_MS;
+      await press(guests, serverId);
+    }
+    const over = new AbortController();
+    const wake = AbortSignal.any([over.signal, signal]);
+    const pause = clock.sleep(Math.min(STOP_POLL_MS, deadline() - now), wake);
+    await Promise.race([hypervisor.gone(serverId), pause]);
+    over.abort();
+  }
+}
+
+async function press(guests: Guests, serverId: string): Promise<void> {
+  try {
+    await guests.hypervisor.pressPowerButton(serverId);
+  } catch (error) {
+    // A hypervisor that does not listen is dealt with at the deadline; a guest just ending ends anyway.
+    guests.log.info({ serverId, reason: messageOf(error) }, 'the power button could not be pressed');
+  }
+}
