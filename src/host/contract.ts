@@ -137,6 +137,21 @@ export const DigestJob = Type.Object(
 );
 export type DigestJob = Static<typeof DigestJob>;
 
+/** How a guest reaches a volume: NBD with TLS-PSK (RFC 4279), `user` and `key` (hex) good for this attachment only. */
+export const VolumeConnection = Type.Object(
+  {
+    host: Type.String({ maxLength: 255, pattern: '^[0-9A-Za-z.:-]+$' }),
+    port: Type.Integer({ minimum: 1, maximum: 65535 }),
+    exportName: Type.String({ maxLength: 128, pattern: '^[0-9a-z-]+$' }),
+    user: Type.String({ maxLength: 128, pattern: '^[0-9a-z-]+$' }),
+    key: Type.String({ pattern: '^[0-9a-f]{64}$' }),
+    mode: Type.Union([Type.Literal('rw'), Type.Literal('ro')]),
+    sizeBytes: Bytes,
+  },
+  { additionalProperties: false },
+);
+export type VolumeConnection = Static<typeof VolumeConnection>;
+
 export const Guest = Type.Object(
   {
     serverId: ServerId,

@@ -39,6 +39,19 @@ export interface CellTables {
     launched_at: number | null;
     deleted_at: number | null;
   };
+  /** The volumes that a server has, in the words of its creator; who has access is in the global volume_attachments. */
+  block_device_mappings: {
+    id: string;
+    server_id: string;
+    volume_id: string;
+    /** /dev/vda and so on; the guest sees the volume's id as the disk's serial (its first 20 characters). */
+    device: string;
+    /** 0: what the server boots from; null: never. */
+    boot_index: number | null;
+    delete_on_termination: number;
+    tag: string | null;
+    created_at: number;
+  };
   server_actions: {
     id: string;
     server_id: string;

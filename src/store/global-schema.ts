@@ -199,6 +199,81 @@ export interface GlobalTables {
     generation: number;
   };
 
+  /** A storage host: where volumes are kept. */
+  storage_hosts: {
+    id: string;
+    name: string;
+    url: string;
+    disabled: number;
+    last_seen_at: number | null;
+    agent_id: string | null;
+    driver: string;
+    total_gb: number;
+    free_gb: number;
+    created_at: number;
+    updated_at: number;
+  };
+  volume_types: {
+    id: string;
+    name: string;
+    description: string | null;
+    is_public: number;
+    extra_specs_json: string;
+    created_at: number;
+  };
+  volumes: {
+    id: string;
+    name: string | null;
+    description: string | null;
+    project_id: string;
+    user_id: string;
+    size_gb: number;
+    /** Cinder's words: creating, available, reserved, attaching, in-use, detaching, extending, deleting, error… */
+    status: string;
+    storage_host: string;
+    type_id: string;
+    zone: string;
+    multiattach: number;
+    bootable: number;
+    snapshot_id: string | null;
+    source_volume_id: string | null;
+    /** What it remembers of the image it was made from (`volume_image_metadata`); null: of none. */
+    image_json: string | null;
+    metadata_json: string;
+    /** Fence of the saga that last changed the volume itself. */
+    generation: number;
+    created_at: number;
+    updated_at: number;
+  };
+  volume_snapshots: {
+    id: string;
+    volume_id: string;
+    name: string | null;
+    description: string | null;
+    project_id: string;
+    user_id: string;
+    size_gb: number;
+    status: string;
+    metadata_json: string;
+    created_at: number;
+    updated_at: number;
+  };
+  /**
+   * A volume on a compute host for a server. At most one of a server's attachments of a volume is active: that one has
+   * access. generation: fence of the server's saga that last changed it; older ones are refused.
+   */
+  volume_attachments: {
+    id: string;
+    volume_id: string;
+    server_id: string;
+    host: string;
+    active: number;
+    mode: string;
+    generation: number;
+    created_at: number;
+    attached_at: number | null;
+  };
+
   sagas: {
     id: string;
     definition: string;

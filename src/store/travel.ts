@@ -40,6 +40,16 @@ export const TRAVEL: Fates = {
     launched_at: 'travels',
     deleted_at: 'travels',
   },
+  block_device_mappings: {
+    id: 'travels',
+    server_id: 'travels',
+    volume_id: 'travels',
+    device: 'travels',
+    boot_index: 'travels',
+    delete_on_termination: 'travels',
+    tag: 'travels',
+    created_at: 'travels',
+  },
   server_actions: {
     id: 'travels',
     server_id: 'travels',

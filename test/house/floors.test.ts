@@ -15,6 +15,7 @@ const FOLDERS = [
   'saga',
   'store',
   'host',
+  'storage',
   'control',
   'audit',
   'moves',
@@ -31,12 +32,13 @@ const BELOW: Readonly<Record<Folder, readonly Folder[]>> = {
   saga: ['lib'],
   store: ['lib', 'model', 'saga'],
   host: ['lib', 'model'],
-  control: ['lib', 'model', 'saga', 'store', 'host'],
-  audit: ['lib', 'model', 'saga', 'store', 'host', 'control'],
-  moves: ['lib', 'model', 'saga', 'store', 'host', 'control'],
-  api: ['lib', 'model', 'saga', 'store', 'host', 'control', 'audit', 'moves'],
-  cli: ['lib', 'model', 'saga', 'store', 'host', 'control', 'audit', 'moves', 'api'],
-  simulation: ['lib', 'model', 'saga', 'store', 'host', 'control', 'audit', 'moves', 'api', 'cli'],
+  storage: ['lib', 'model', 'host'],
+  control: ['lib', 'model', 'saga', 'store', 'host', 'storage'],
+  audit: ['lib', 'model', 'saga', 'store', 'host', 'storage', 'control'],
+  moves: ['lib', 'model', 'saga', 'store', 'host', 'storage', 'control'],
+  api: ['lib', 'model', 'saga', 'store', 'host', 'storage', 'control', 'audit', 'moves'],
+  cli: ['lib', 'model', 'saga', 'store', 'host', 'storage', 'control', 'audit', 'moves', 'api'],
+  simulation: ['lib', 'model', 'saga', 'store', 'host', 'storage', 'control', 'audit', 'moves', 'api', 'cli'],
 };
 
 /** All pairs that the linter refuses, from one run over a probe file for each. */
