@@ -13,7 +13,9 @@ import { serverOf } from '../control/records.ts';
 import type { Guest } from '../host/contract.ts';
 import { messageOf } from '../lib/errors.ts';
 import { type Inventory, RESOURCE_CLASSES, type ResourceClass, type Resources } from '../model/types.ts';
+import { whyStuck } from '../saga/decide.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
+import { sagaOf } from '../store/sagas.ts';
 import type {
   CellView,
   ConsumerView,
@@ -96,7 +98,7 @@ async function readSagas(db: Db): Promise<SagaView[]> {
   const rows = await all('id', (after) =>
     db
       .selectFrom('sagas')
-      .select(['id', 'definition', 'key', 'status', 'reason', 'wake_at', 'lease_until', 'created_at'])
+      .selectAll()
       .where('status', 'in', ['active', 'stuck'])
       .where('id', '>', after)
       .orderBy('id')
@@ -108,7 +110,7 @@ async function readSagas(db: Db): Promise<SagaView[]> {
     definition: row.definition,
     serverId: row.key,
     status: row.status === 'stuck' ? 'stuck' : 'active',
-    reason: row.reason,
+    reason: row.status === 'stuck' ? whyStuck(sagaOf(row)) : row.reason,
     dueAt: Math.max(row.wake_at, row.lease_until, row.created_at),
   }));
 }

@@ -101,6 +101,17 @@ test('stuck: an operator is needed, retry first', () => {
   assert.match(made.advice, /does not go on by itself.*Then 'crosscell moves retry'.*skip/);
 });
 
+test('stuck in an undo: that undo, and what is still to be undone', () => {
+  const journal = [
+    entry('a', 'done'),
+    failed('b', 'no room'),
+    failed('b', 'busy', { direction: 'undo', attempts: 12 }),
+  ];
+  const made = card({ status: 'stuck', direction: 'undo', cursor: 1, reason: 'b: no room', journal });
+  assert.deepEqual([made.situation, made.failed?.reason, made.toUndo], ['stuck', 'busy', ['b', 'a']]);
+  assert.match(made.advice, /Remove the cause on host host of b\. Then 'crosscell moves retry'/);
+});
+
 test('what to do names the host, or the cell whose database it is, or neither', () => {
   const row = rowOf(D, { status: 'stuck', cursor: 3, journal: [failed('c', 'full')] });
   const at = (host: string | null, cell: string | null) =>

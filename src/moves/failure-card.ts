@@ -95,7 +95,7 @@ export function failureCard(facts: CardFacts): FailureCard | null {
             ...where(entry.step),
           },
     undone: row.journal.filter((each) => each.direction === 'undo' && each.outcome === 'done').map((each) => each.step),
-    toUndo: undoing && row.status === 'active' ? stepsBack(row, definition) : [],
+    toUndo: undoing && (row.status === 'active' || row.status === 'stuck') ? stepsBack(row, definition) : [],
     skipped,
     cancelledBy,
     owed,

@@ -52,22 +52,26 @@ export function jobOutcome<S, J extends Job>(reply: Reply<J>, output?: (job: J) 
 }
 
 /**
- * Of an effect on a host, when the server is to be deleted: a host that is down is not waited for. The delete comes next,
- * and destroys what is on the host or owes that, so that what this effect was to bring about makes no difference.
+ * Of an effect on a host, when the server is to be deleted: a host that is down is not waited for, and one that refuses is
+ * not asked again. The delete comes next, and destroys what is on the host or owes that, so that what this effect was to
+ * bring about makes no difference.
  */
 export async function unlessDoomed<S>(
   c: StepContext<S>,
   hostName: string,
   outcome: StepOutcome<S>,
 ): Promise<StepOutcome<S>> {
-  if (outcome.kind !== 'failed' || outcome.final || (await hostIsUp(c.p, hostName))) return outcome;
+  if (outcome.kind !== 'failed') return outcome;
+  if (!outcome.final && (await hostIsUp(c.p, hostName))) return outcome;
   const doomed = await c.p.stores.global
     .selectFrom('server_mappings')
     .select('server_id')
     .where('server_id', '=', c.serverId)
     .where('delete_requested_at', 'is not', null)
     .executeTakeFirst();
-  return doomed ? { kind: 'done', note: `host ${hostName} is down, and the server is to be deleted` } : outcome;
+  return doomed
+    ? { kind: 'done', note: `the server is to be deleted, and host ${hostName}: ${outcome.reason}` }
+    : outcome;
 }
 
 /** The guest and its disks are gone from the host, or owed. Harmless when they were never there. */

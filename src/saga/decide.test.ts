@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { applyOrder, applyOutcome, CANCELLED, decide } from './decide.ts';
+import { applyOrder, applyOutcome, CANCELLED, decide, UNDO_REFUSALS, whyStuck } from './decide.ts';
 import { definition, rowOf } from './test-support.ts';
 import type { Definition, Direction, Outcome, Row } from './types.ts';
 
@@ -84,10 +84,10 @@ const everyPlay = (check: (played: ReturnType<typeof play>, of: Definition) => v
   );
 const indexOf = (of: Definition, step: string): number => of.steps.findIndex((each) => each.name === step);
 
-test('every saga ends: done, unwound, or stuck behind its pivot; on every way its rows are sensible', () =>
+test('every saga ends: done, unwound, or stuck behind its pivot or in an undo; its rows are sensible', () =>
   everyPlay(({ row, rows }, of) => {
     assert.notEqual(row.status, 'active');
-    if (row.status === 'stuck') assert.ok(row.cursor > of.pivot && row.direction === 'do' && row.reason !== null);
+    if (row.status === 'stuck') assert.ok((row.cursor > of.pivot || row.direction === 'undo') && row.reason !== null);
     if (row.status !== 'stuck') assert.notEqual(row.endedAt, null);
     if (row.status === 'unwound') assert.ok(row.direction === 'undo' && row.cursor === 0 && row.reason !== null);
     if (row.status === 'done') assert.ok(row.direction === 'do' && row.cursor === of.steps.length - 1);
@@ -112,13 +112,13 @@ test('steps are done in order, each until it says so, and undone in exactly the 
     }
   }));
 
-test('behind the pivot nothing is undone, and before it nothing gets stuck', () =>
+test('behind the pivot nothing is undone, and before it nothing gets stuck but a refused undo', () =>
   everyPlay(({ row, ran }, of) => {
     const passed = ran.some(
       (each) => each.direction === 'do' && each.outcome.kind === 'done' && indexOf(of, each.step) === of.pivot,
     );
     if (passed || of.pivot < 0) assert.ok(ran.every((each) => each.direction === 'do'));
-    else assert.equal(row.status, 'unwound');
+    else assert.ok(row.status === 'unwound' || (row.status === 'stuck' && row.direction === 'undo'));
   }));
 
 test('a wish to turn back is granted before the pivot at the next step, and never from there on', () =>
@@ -126,7 +126,7 @@ test('a wish to turn back is granted before the pivot at the next step, and neve
     for (const each of ran) {
       if (each.cancelled && each.direction === 'do') assert.ok(indexOf(of, each.step) >= of.pivot);
     }
-    if (row.reason === CANCELLED) assert.equal(row.status, 'unwound');
+    if (row.reason === CANCELLED) assert.equal(row.direction, 'undo');
   }));
 
 test('a step is tried as often as it may be, and every failure is in the journal', () =>
@@ -232,6 +232,27 @@ test('skip goes past the step at which a saga is stuck, under its name, and neve
   assert.match(String(order(at, { kind: 'skip', step: 'b' })), /stuck at 'c', not at 'b'/);
   assert.match(String(order({ cursor: 3 }, { kind: 'skip', step: 'c' })), /not stuck/);
   assert.match(String(order({ ...at, cursor: 4 }, { kind: 'skip', step: 'z' })), /last step/);
+});
+
+test('an undo that is refused time after time is stuck and keeps the reason why it turned; silence does not count', () => {
+  let row = rowOf(D4, { cursor: 1, direction: 'undo', reason: 'b: why it turned' });
+  const fail = (final: boolean) => {
+    row = { ...row, ...applyOutcome(D4, row, { kind: 'failed', reason: 'no', final }, 1000) };
+  };
+  for (let n = 0; n < 100; n += 1) fail(false);
+  for (let n = 1; n < UNDO_REFUSALS; n += 1) fail(true);
+  fail(false);
+  assert.equal(row.status, 'active');
+  fail(true);
+  assert.deepEqual([row.status, row.reason, whyStuck(row)], ['stuck', 'b: why it turned', 'undo b: no']);
+  assert.equal(row.journal.length, 1);
+  assert.match(String(order(row, { kind: 'cancel' })), /turning back already/);
+  const again = accepted(order(row, { kind: 'retry' }));
+  assert.deepEqual([again.status, again.direction, again.cursor], ['active', 'undo', 1]);
+  const past = accepted(order(row, { kind: 'skip', step: 'b' }));
+  assert.deepEqual([past.status, past.direction, past.cursor], ['active', 'undo', 0]);
+  for (const each of [again, past]) assert.equal(each.reason, 'b: why it turned');
+  assert.match(String(order({ ...row, cursor: 0 }, { kind: 'skip', step: 'a' })), /last step/);
 });
 
 test('the same order again is the same entry with a count; nothing is ordered of a saga that has ended', () => {

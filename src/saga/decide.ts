@@ -14,6 +14,12 @@ const BACKOFF_FIRST_MS = 200;
 const BACKOFF_MOST_MS = 60_000;
 const backoff = (attempt: number): number => Math.min(BACKOFF_MOST_MS, BACKOFF_FIRST_MS * 2 ** Math.min(attempt, 20));
 
+/**
+ * A refused undo is tried this often, which takes about five minutes, for what a host refuses may pass: no memory just now,
+ * another job under way. Then only a person can help, and the server must not wait in silence.
+ */
+export const UNDO_REFUSALS = 12;
+
 const REASON_LENGTH = 2000;
 
 export const CANCELLED = 'cancelled on request';
@@ -65,19 +71,29 @@ export function applyOutcome(
       };
     }
     case 'failed': {
-      const failed = { ...patch, progress: null, journal: withFailure(row, step, outcome.reason, now) };
+      const entry = failureOf(row, step, outcome, now);
+      const failed = { ...patch, progress: null, journal: [...entry.before, entry.last] };
       const retry = { ...failed, attempt: row.attempt + 1, wakeAt: now + backoff(row.attempt) };
       const reason = shorten(`${step.name}: ${outcome.reason}`);
       const spent = outcome.final || row.attempt + 1 >= step.attempts;
-      if (row.direction === 'undo') return retry;
+      const refusals = entry.last.refusals ?? 0;
+      // The reason stays the one why it turned round, which is what the move's history tells; whyStuck() has this one.
+      if (row.direction === 'undo') return refusals >= UNDO_REFUSALS ? { ...failed, status: 'stuck' } : retry;
       if (row.cursor < definition.pivot) return spent ? { ...failed, ...turnRound(reason) } : retry;
       // The pivot's write may have landed although it reported failure, so only a definite no turns the saga round.
       if (row.cursor === definition.pivot) return outcome.final ? { ...failed, ...turnRound(reason) } : retry;
-      return outcome.final && row.attempt + 1 >= step.attempts ? { ...failed, status: 'stuck', reason } : retry;
+      return outcome.final && refusals >= step.attempts ? { ...failed, status: 'stuck', reason } : retry;
     }
     default:
       return assertNever(outcome);
   }
+}
+
+/** Why a stuck saga does not go on: the step, and what it was refused with. */
+export function whyStuck(row: Pick<Row, 'journal' | 'reason'>): string | null {
+  const last = row.journal.findLast((entry) => entry.outcome === 'failed');
+  if (last === undefined) return row.reason;
+  return `${last.direction === 'undo' ? 'undo ' : ''}${last.step}: ${last.note ?? ''}`;
 }
 
 export type Ordered =
@@ -110,8 +126,9 @@ export function applyOrder(definition: Definition, row: Row, order: Order, by: s
 function retried(row: Row, step: StepSpec, by: string, now: number): Ordered {
   const patch = { ...patchOf(row), wakeAt: 0, journal: withOrder(row, step, 'retried', by, now) };
   // A new budget: the operator says that the cause is gone.
-  if (row.status === 'stuck')
-    return { kind: 'accepted', patch: { ...patch, status: 'active', attempt: 0, reason: null } };
+  if (row.status === 'stuck') {
+    return { kind: 'accepted', patch: { ...patch, status: 'active', attempt: 0, reason: reasonToGoOnWith(row) } };
+  }
   const waits = row.attempt > 0 && row.wakeAt > now;
   return waits ? { kind: 'accepted', patch } : refused(`Its step '${step.name}' is not waiting to be tried again.`);
 }
@@ -141,14 +158,18 @@ function skipped(
 ): Ordered {
   if (row.status !== 'stuck') return refused('It is not stuck: only a step at which it is stuck can be skipped.');
   if (confirmed !== step.name) return refused(`It is stuck at '${step.name}', not at '${confirmed}'.`);
+  const [last, next] = row.direction === 'do' ? [definition.steps.length - 1, 1] : [0, -1];
   // The last step is what frees the key for others: without it the saga would end and keep hold.
-  if (row.cursor === definition.steps.length - 1) {
+  if (row.cursor === last) {
     return refused(`'${step.name}' is its last step, which lets go of the server, and cannot be skipped.`);
   }
   const journal = withOrder(row, step, 'skipped', by, now);
-  const next = { cursor: row.cursor + 1, attempt: 0, wakeAt: 0, progress: null, reason: null };
-  return { kind: 'accepted', patch: { ...patchOf(row), ...next, status: 'active', journal } };
+  const goOn = { cursor: row.cursor + next, attempt: 0, wakeAt: 0, progress: null, reason: reasonToGoOnWith(row) };
+  return { kind: 'accepted', patch: { ...patchOf(row), ...goOn, status: 'active', journal } };
 }
+
+/** Going forward the reason was why it was stuck, and is gone; turning back it is still why it turned. */
+const reasonToGoOnWith = (row: Row): string | null => (row.direction === 'undo' ? row.reason : null);
 
 const refused = (reason: string): Ordered => ({ kind: 'refused', reason });
 
@@ -190,19 +211,29 @@ const turnRound = (reason: string): Pick<Patch, 'direction' | 'attempt' | 'wakeA
   progress: null,
 });
 
-function withFailure(row: Row, step: StepSpec, reason: string, now: number): readonly Entry[] {
+/** The journal's last entry with this failure in it, and the entries before: failures of a step in a row are one. */
+function failureOf(
+  row: Row,
+  step: StepSpec,
+  failure: Extract<Outcome, { kind: 'failed' }>,
+  now: number,
+): { readonly before: readonly Entry[]; readonly last: Entry } {
   const last = row.journal.at(-1);
   const again = last?.outcome === 'failed' && last.step === step.name && last.direction === row.direction;
-  const entry: Entry = {
-    step: step.name,
-    direction: row.direction,
-    outcome: 'failed',
-    firstAt: again ? last.firstAt : now,
-    at: now,
-    attempts: again ? last.attempts + 1 : 1,
-    note: shorten(reason),
+  const refusals = (again ? (last.refusals ?? 0) : 0) + (failure.final ? 1 : 0);
+  return {
+    before: again ? row.journal.slice(0, -1) : row.journal,
+    last: {
+      step: step.name,
+      direction: row.direction,
+      outcome: 'failed',
+      firstAt: again ? last.firstAt : now,
+      at: now,
+      attempts: again ? last.attempts + 1 : 1,
+      ...(refusals === 0 ? {} : { refusals }),
+      note: shorten(failure.reason),
+    },
   };
-  return [...(again ? row.journal.slice(0, -1) : row.journal), entry];
 }
 
 const shorten = (text: string): string => (text.length > REASON_LENGTH ? `${text.slice(0, REASON_LENGTH)}…` : text);

@@ -5,7 +5,8 @@
 // (`commit`) records the step's outcome and moves the cursor, guarded by owner and fence: if no row is updated, the
 // lease was lost and the conductor stops silently. There is no "started" record: the undo of the step at the cursor
 // runs whether or not its do has landed, so every undo accepts "it never happened" and every do "it already did".
-// Up to the pivot a failing do turns the saga round; behind it the saga only goes forward. Undo is tried for ever.
+// Up to the pivot a failing do turns the saga round; behind it the saga only goes forward. What may pass is then tried for
+// ever, also in undoing; what is refused time after time makes the saga stuck, in either direction.
 // What can race: two conductors after a stall. The older one's commits update nothing, and its effects carry an older
 // fence, which the other parties refuse.
 
@@ -43,6 +44,8 @@ export interface Entry {
   readonly firstAt: number;
   readonly at: number;
   readonly attempts: number;
+  /** How many of these attempts ended in a definite no; absent: none. */
+  readonly refusals?: number;
   readonly note?: string;
   /** Of an order: who gave it. */
   readonly by?: string;

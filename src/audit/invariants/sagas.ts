@@ -53,7 +53,7 @@ export const SAGA_HAS_SERVER: Invariant = {
           {
             what: `${name} is stuck`,
             cause: saga.reason ?? 'no reason was written down',
-            repair: 'remove the cause, then set the saga active again: it goes on where it stopped',
+            repair: `remove the cause, then 'crosscell moves retry ${saga.id}': it goes on where it stopped`,
           },
         ];
       }
