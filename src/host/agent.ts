@@ -12,8 +12,8 @@
 //   agent/power.ts      on and off
 //   agent/probation.ts  a start that nobody keeps
 //   agent/disks.ts      exports, imports, digests, growth
-import { randomUUID } from 'node:crypto';
 import { messageOf } from '../lib/errors.ts';
+import { newId } from '../lib/ids.ts';
 import { define, destroy, startDestroy } from './agent/define.ts';
 import { closeExport, digest, growDisk, importDisk, knownDigest, openExport } from './agent/disks.ts';
 import {
@@ -54,7 +54,7 @@ const START_PATIENCE_MS = 3000;
 export class Agent implements Host {
   readonly #name: string;
   readonly #guests: Guests;
-  readonly #agentId = randomUUID();
+  readonly #agentId = newId();
 
   private constructor(options: AgentOptions) {
     this.#name = options.name;

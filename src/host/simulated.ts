@@ -29,11 +29,32 @@ interface SimulatedGuest {
   readonly onGone: Array<() => void>;
 }
 
-/** Where simulated hosts find each other's exports; one per simulation. */
+/**
+ * Where simulated hosts find each other's exports; one per simulation. It also sees every guest start and end on all of
+ * them, as nobody in a real network can, and so knows whether two of one server ever ran at once.
+ */
 export class SimulatedFabric {
   readonly #exports = new Map<string, SimulatedDisk>();
+  readonly #running = new Map<string, Set<string>>();
+  readonly #twice: string[] = [];
   #nextPort = 1024;
   #nextName = 1;
+
+  /** A guest of the server runs on the host. */
+  started(serverId: string, host: string): void {
+    const hosts = this.#running.get(serverId) ?? new Set<string>();
+    this.#running.set(serverId, hosts.add(host));
+    if (hosts.size > 1) this.#twice.push(`server ${serverId} ran at once on ${[...hosts].sort().join(' and ')}`);
+  }
+
+  ended(serverId: string, host: string): void {
+    this.#running.get(serverId)?.delete(host);
+  }
+
+  /** Each time that a guest was started while another of its server ran, in order. */
+  get ranTwice(): readonly string[] {
+    return this.#twice;
+  }
 
   open(disk: SimulatedDisk, saved: SavedExport | null): SavedExport {
     // Names count up instead of being random, so that a run can be repeated exactly.
@@ -90,7 +111,10 @@ export class SimulatedHypervisor implements Hypervisor {
       const guest = this.#guest(serverId);
       guest.spec = body.spec;
       if (body.disk === 'ready' && guest.disk === null) guest.disk = newDisk(serverId, body.spec);
-      if (body.power === 'on' && body.startedAt !== null) guest.startedAt = body.startedAt;
+      if (body.power === 'on' && body.startedAt !== null) {
+        guest.startedAt = body.startedAt;
+        this.#options.fabric.started(serverId, this.#options.host);
+      }
     }
   }
 
@@ -109,6 +133,7 @@ export class SimulatedHypervisor implements Hypervisor {
     if (fault !== null) throw new HypervisorError(fault);
     guest.spec = spec;
     guest.startedAt = this.#options.clock.now();
+    this.#options.fabric.started(serverId, this.#options.host);
     guest.disk.words.push(`run ${guest.disk.words.length} on ${this.#options.host}`);
     guest.output += `GUEST UP cpus=${spec.vcpus} mem_kb=${spec.memoryMb * 1024}\n`;
   }
@@ -238,6 +263,7 @@ export class SimulatedHypervisor implements Hypervisor {
     const guest = this.#guests.get(serverId);
     if (!guest || guest.startedAt === null) return;
     guest.startedAt = null;
+    this.#options.fabric.ended(serverId, this.#options.host);
     for (const resolve of guest.onGone.splice(0)) resolve();
   }
 }

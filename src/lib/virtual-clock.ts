@@ -36,10 +36,10 @@ export class VirtualClock implements Clock {
     const { promise, resolve } = Promise.withResolvers<void>();
     const timer = { at: this.#now + Math.max(0, ms), wake: resolve };
     // Kept in the order of their times; equal times in the order of their asking.
-    const place = this.#timers.findIndex((each) => each.at > timer.at);
-    this.#timers.splice(place < 0 ? this.#timers.length : place, 0, timer);
+    this.#timers.splice(this.#placeOf(timer.at), 0, timer);
     const abort = () => {
-      this.#timers = this.#timers.filter((each) => each !== timer);
+      const place = this.#timers.indexOf(timer);
+      if (place >= 0) this.#timers.splice(place, 1);
       resolve();
     };
     signal?.addEventListener('abort', abort, { once: true });
@@ -52,6 +52,7 @@ export class VirtualClock implements Clock {
     const until = this.#now + ms;
     for (;;) {
       await setImmediate();
+      while (this.#isBusy()) await setImmediate();
       const next = this.#timers[0];
       if (!next || next.at > until) break;
       this.#wakeFirst();
@@ -79,10 +80,20 @@ export class VirtualClock implements Clock {
     throw new Error('the work waits for something that does not come');
   }
 
+  /** Where a timer of that time belongs: behind all that are not later. */
+  #placeOf(at: number): number {
+    let [low, high] = [0, this.#timers.length];
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if ((this.#timers[middle]?.at ?? 0) > at) high = middle;
+      else low = middle + 1;
+    }
+    return low;
+  }
+
   #wakeFirst(): void {
-    const [first, ...rest] = this.#timers;
+    const first = this.#timers.shift();
     if (!first) return;
-    this.#timers = rest;
     this.#now = Math.max(this.#now, first.at);
     first.wake();
   }

@@ -49,19 +49,24 @@ export async function openSqlite<Tables>(
 ): Promise<OpenDatabase<Tables>> {
   // Made before SQLite does, for the owner alone; SQLite gives its other files the mode of this one.
   if (path !== ':memory:') closeSync(openSync(path, 'a', 0o600));
-  const sqlite = new DatabaseSync(path, { timeout: BUSY_TIMEOUT_MS });
-  sqlite.exec('pragma journal_mode = wal; pragma synchronous = full; pragma foreign_keys = on;');
-  migrate(sqlite, migrations);
-  const connection = new SqliteConnection(sqlite);
-  const db = new Kysely<Tables>({ dialect: dialectOn(connection) });
+  const connection = new SqliteConnection(openMigrated(path, migrations));
+  const db = new Kysely<Tables>({ dialect: sqliteDialect(driverOn(connection)) });
   return {
     db,
     statements: () => connection.executed,
     close: async () => {
       await db.destroy();
-      sqlite.close();
+      connection.close();
     },
   };
+}
+
+/** The bare database behind `openSqlite`: opened, and migrated to the newest schema. */
+export function openMigrated(path: string, migrations: readonly SchemaMigration[]): DatabaseSync {
+  const sqlite = new DatabaseSync(path, { timeout: BUSY_TIMEOUT_MS });
+  sqlite.exec('pragma journal_mode = wal; pragma synchronous = full; pragma foreign_keys = on;');
+  migrate(sqlite, migrations);
+  return sqlite;
 }
 
 function migrate(sqlite: DatabaseSync, migrations: readonly SchemaMigration[]): void {
@@ -97,7 +102,7 @@ interface Prepared {
   readonly answers: boolean;
 }
 
-class SqliteConnection implements DatabaseConnection {
+export class SqliteConnection implements DatabaseConnection {
   executed = 0;
   private readonly sqlite: DatabaseSync;
   private readonly prepared = new Map<string, Prepared>();
@@ -132,6 +137,10 @@ class SqliteConnection implements DatabaseConnection {
     return Promise.resolve({ rows: [], numAffectedRows: BigInt(changes), insertId: BigInt(lastInsertRowid) });
   }
 
+  close(): void {
+    this.sqlite.close();
+  }
+
   // biome-ignore lint/correctness/useYield: the interface asks for a generator; no query here is streamed
   async *streamQuery<R>(): AsyncIterableIterator<QueryResult<R>> {
     throw new Error('streaming is not supported');
@@ -148,8 +157,8 @@ class SqliteConnection implements DatabaseConnection {
   }
 }
 
-function dialectOn(connection: SqliteConnection): Dialect {
-  const driver: Driver = {
+function driverOn(connection: SqliteConnection): Driver {
+  return {
     init: async () => undefined,
     acquireConnection: async () => {
       await connection.acquire();
@@ -161,6 +170,10 @@ function dialectOn(connection: SqliteConnection): Dialect {
     rollbackTransaction: async () => void (await connection.executeQuery(CompiledQuery.raw('rollback'))),
     destroy: async () => undefined,
   };
+}
+
+/** SQLite's words over a driver. */
+export function sqliteDialect(driver: Driver): Dialect {
   return {
     createDriver: () => driver,
     createAdapter: () => new SqliteAdapter(),

@@ -38,7 +38,7 @@ const BELOW: Readonly<Record<Folder, readonly Folder[]>> = {
   moves: ['lib', 'model', 'saga', 'store', 'host', 'storage', 'control'],
   api: ['lib', 'model', 'saga', 'store', 'host', 'storage', 'control', 'audit', 'moves'],
   cli: ['lib', 'model', 'saga', 'store', 'host', 'storage', 'control', 'audit', 'moves', 'api'],
-  simulation: ['lib', 'model', 'saga', 'store', 'host', 'storage', 'control', 'audit', 'moves', 'api', 'cli'],
+  simulation: ['lib', 'model', 'saga', 'store', 'host', 'storage', 'control', 'audit', 'moves'],
 };
 
 /** All pairs that the linter refuses, from one run over a probe file for each. */

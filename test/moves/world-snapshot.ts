@@ -4,9 +4,10 @@
 // heartbeats, times of change and of start. Of a disk it says what it started from and not how often it was started,
 // because a guest that was stopped and runs again has been started once more.
 import type { Kysely } from 'kysely';
+import type { SimHost } from '../../src/simulation/hosts.ts';
 import type { CellTables } from '../../src/store/cell-schema.ts';
 import type { GlobalTables } from '../../src/store/global-schema.ts';
-import type { SimHost, World } from './world.ts';
+import type { World } from './world.ts';
 
 const GLOBAL: { readonly [Table in keyof GlobalTables]?: readonly string[] } = {
   cells: [],

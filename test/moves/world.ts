@@ -1,30 +1,19 @@
-// A small deployment in one process: real moves, real stores (in memory), real agents over simulated hypervisors, one
-// virtual clock. Two cells with two hosts each; `silver` flavors run in cell1 only, `gold` ones in cell2 only.
+// The simulated world (src/simulation/world.ts), worked by hand: two cells with two hosts each; `silver` flavors run in
+// cell1 only, `gold` ones in cell2 only.
 //
 // Nothing here runs by itself: conductors are stepped, the monitor is called, time passes when told. So a test says
 // exactly what happens when, and a failure repeats. Faults come in at two seams: effects of sagas (see faults.ts) and
 // calls to hosts (`SimHost.trouble`).
 import assert from 'node:assert/strict';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
 import { type AuditReport, audit } from '../../src/audit/audit.ts';
-import { addAggregateHost, createAggregate, setAggregateMetadata } from '../../src/control/aggregates.ts';
-import { createFlavor } from '../../src/control/flavors.ts';
-import { ensureCell, registerHost } from '../../src/control/hosts.ts';
-import { ensureSharedNetwork } from '../../src/control/network/records.ts';
-import type { Platform, Settings } from '../../src/control/platform.ts';
+import type { Settings } from '../../src/control/platform.ts';
 import { findServer } from '../../src/control/servers.ts';
-import { TEST_SETTINGS } from '../../src/control/test-support.ts';
-import { Agent } from '../../src/host/agent.ts';
-import type { Host, Reply } from '../../src/host/contract.ts';
-import { MemoryRecords } from '../../src/host/records.ts';
-import { METHODS } from '../../src/host/routes.ts';
-import { SimulatedFabric, SimulatedHypervisor } from '../../src/host/simulated.ts';
-import { newId } from '../../src/lib/ids.ts';
 import { VirtualClock } from '../../src/lib/virtual-clock.ts';
-import type { Actor, Refusal, Server } from '../../src/model/types.ts';
+import type { Refusal, Server } from '../../src/model/types.ts';
 import { moveEffects } from '../../src/moves/conductor.ts';
 import { createServer } from '../../src/moves/create.ts';
 import { monitorOnce } from '../../src/moves/monitor.ts';
@@ -32,109 +21,18 @@ import { findDefinition } from '../../src/moves/registry.ts';
 import { conductor, type Op } from '../../src/saga/conductor.ts';
 import type { Effects } from '../../src/saga/driver.ts';
 import type { Row } from '../../src/saga/types.ts';
+import type { SimHost } from '../../src/simulation/hosts.ts';
+import { FLAVORS, furnish, inhabit, LEASE_MS, SETTINGS, SMALL, type World } from '../../src/simulation/world.ts';
 import { sagaOf, sqlSagaStore } from '../../src/store/sagas.ts';
-import { CellDown, openStores, type StoresAt } from '../../src/store/stores.ts';
+import { openStores, type StoresAt } from '../../src/store/stores.ts';
 
-export const FLAVORS = { small: 'small', medium: 'medium', big: 'big', plain: 'plain' } as const;
-export const LEASE_MS = 15_000;
-const HEARTBEAT_MS = 5_000;
+export { FLAVORS, LEASE_MS, type World };
+
+const HEARTBEAT_MS = SETTINGS.heartbeatSeconds * 1000;
 /** Virtual time within which everything that was begun must have come to an end. */
 const PATIENCE_MS = 3_600_000;
 
-/** What befalls one call to a host: nothing, it never arrives, or its answer is lost. */
-export type Trouble = 'none' | 'unreachable' | 'lost';
-
-export class SimHost {
-  readonly name: string;
-  readonly cell: string;
-  readonly records = new MemoryRecords();
-  /** Asked at every call. */
-  trouble: (method: keyof Host, serverId: string | undefined) => Trouble = () => 'none';
-  /** Why a guest must fail to start; null: it starts. */
-  startFault: string | null = null;
-  readonly hypervisor: SimulatedHypervisor;
-  #agent: Agent | null = null;
-  readonly #clock: VirtualClock;
-
-  private constructor(name: string, cell: string, clock: VirtualClock, fabric: SimulatedFabric) {
-    this.name = name;
-    this.cell = cell;
-    this.#clock = clock;
-    this.hypervisor = new SimulatedHypervisor({ clock, fabric, host: name, startFault: () => this.startFault });
-  }
-
-  static async open(name: string, cell: string, clock: VirtualClock, fabric: SimulatedFabric): Promise<SimHost> {
-    const host = new SimHost(name, cell, clock, fabric);
-    host.#agent = await host.#openAgent();
-    return host;
-  }
-
-  get agent(): Agent {
-    assert(this.#agent, 'an open host has an agent');
-    return this.#agent;
-  }
-
-  #openAgent(): Promise<Agent> {
-    return Agent.open({
-      name: this.name,
-      clock: this.#clock,
-      hypervisor: this.hypervisor,
-      records: this.records,
-      resources: { vcpus: 8, memoryMb: 16_384, diskGb: 100 },
-      log: silent,
-    });
-  }
-
-  /** The agent's process is replaced by a new one; its guests go on running. */
-  async restartAgent(): Promise<void> {
-    await this.agent.close();
-    this.#agent = await this.#openAgent();
-  }
-
-  /** The whole machine restarts: no guest runs afterwards. */
-  async reboot(): Promise<void> {
-    await this.restartAgent();
-    // Only now: a simulated hypervisor takes it that guests outlive what restarts.
-    for (const { serverId } of await this.records.load()) this.hypervisor.crash(serverId);
-  }
-
-  /** The host as the control plane reaches it. */
-  readonly remote: Host = Object.fromEntries(
-    METHODS.map((method) => [method, (...args: readonly unknown[]) => this.#call(method, args)]),
-  ) as unknown as Host;
-
-  async #call(method: keyof Host, args: readonly unknown[]): Promise<Reply<unknown>> {
-    const [serverId] = args;
-    const trouble = this.trouble(method, typeof serverId === 'string' ? serverId : undefined);
-    if (trouble === 'unreachable') return { kind: 'unreachable', reason: 'no route to host' };
-    const act = this.agent[method].bind(this.agent) as (...args: readonly unknown[]) => Promise<Reply<unknown>>;
-    const reply = await act(...args);
-    return trouble === 'lost' ? { kind: 'unreachable', reason: 'the answer was lost' } : reply;
-  }
-
-  down(): void {
-    this.trouble = () => 'unreachable';
-  }
-
-  up(): void {
-    this.trouble = () => 'none';
-  }
-}
-
 const silent = pino({ level: process.env['WORLD_LOG'] ?? 'silent' });
-
-export interface World {
-  readonly p: Platform;
-  readonly clock: VirtualClock;
-  readonly hosts: ReadonlyMap<string, SimHost>;
-  /** Names of cells whose databases cannot be reached. */
-  readonly cellsDown: Set<string>;
-  readonly user: Actor;
-  readonly admin: Actor;
-  readonly imageId: string;
-  readonly networkId: string;
-  close(): Promise<void>;
-}
 
 /** The empty databases of the next world, and whether they are being asked; test/postgres has others than in memory. */
 export const worldDatabases = {
@@ -143,106 +41,24 @@ export const worldDatabases = {
 };
 
 export async function openWorld(settings: Partial<Settings> = {}): Promise<World> {
-  const clock = new VirtualClock(undefined, worldDatabases.isBusy);
   const directory = await mkdtemp(join(tmpdir(), 'crosscell-world-'));
-  const stores = await openStores(await worldDatabases.next());
-  const fabric = new SimulatedFabric();
-  const hosts = new Map<string, SimHost>();
-  const cellsDown = new Set<string>();
-  const cellNames = new Map<string, string>();
-  const p: Platform = {
-    clock,
+  const parts = {
+    stores: await openStores(await worldDatabases.next()),
+    clock: new VirtualClock(undefined, worldDatabases.isBusy),
     log: silent,
-    stores: {
-      ...stores,
-      cell: async (cellId) => {
-        if (cellsDown.has(cellNames.get(cellId) ?? '')) throw new CellDown(cellId, 'as the test wants it');
-        return stores.cell(cellId);
-      },
-    },
     settings: { ...SETTINGS, imageDirectory: directory, ...settings },
-    host: async (name) => {
-      const host = hosts.get(name);
-      assert(host, `no host ${name}`);
-      return host.remote;
-    },
-    nudge: () => undefined,
+    shape: SMALL,
   };
-  for (const [cell, metal] of [
-    ['cell1', 'silver'],
-    ['cell2', 'gold'],
-  ] as const) {
-    const cellId = await ensureCell(p, cell);
-    cellNames.set(cellId, cell);
-    const aggregate = accepted(await createAggregate(p, metal, null)).aggregate.id;
-    accepted(await setAggregateMetadata(p, aggregate, { metal }));
-    for (const name of [`${cell}-a`, `${cell}-b`]) {
-      const host = await SimHost.open(name, cell, clock, fabric);
-      hosts.set(name, host);
-      const described = await host.agent.describe();
-      assert(described.kind === 'ok');
-      await registerHost(p, { name, cellId, url: `http://${name}`, description: described.value });
-      accepted(await addAggregateHost(p, aggregate, name));
-    }
-  }
-  await addFlavor(p, FLAVORS.small, 1, 256, 1, 'silver');
-  await addFlavor(p, FLAVORS.medium, 2, 512, 2, 'silver');
-  await addFlavor(p, FLAVORS.big, 4, 1024, 3, 'gold');
-  await addFlavor(p, FLAVORS.plain, 1, 256, 1, null);
-  const imageId = await addImage(p);
-  const { networkId } = await ensureSharedNetwork(stores.global, { cidr: '10.42.0.0/16', now: clock.now() });
+  const opened = await inhabit(parts, await furnish(parts));
   const world: World = {
-    ...{ p, clock, hosts, cellsDown, imageId, networkId },
-    user: { userId: 'user-1', projectId: 'project-1', roles: ['member'], requestId: 'req-user' },
-    admin: { userId: 'user-0', projectId: 'project-0', roles: ['admin'], requestId: 'req-admin' },
+    ...opened,
     async close() {
-      await Promise.all([...hosts.values()].map((host) => host.agent.close()));
-      await stores.close();
+      await opened.close();
       await rm(directory, { recursive: true, force: true });
     },
   };
   await beat(world);
   return world;
-}
-
-const SETTINGS: Settings = { ...TEST_SETTINGS, imageDirectory: '', heartbeatSeconds: HEARTBEAT_MS / 1000 };
-
-async function addFlavor(
-  p: Platform,
-  id: string,
-  vcpus: number,
-  memoryMb: number,
-  rootGb: number,
-  metal: string | null,
-) {
-  accepted(
-    await createFlavor(p, {
-      ...{ flavorId: id, name: id, vcpus, memoryMb, rootGb, ephemeralGb: 0, swapMb: 0, rxtxFactor: 1 },
-      ...{ isPublic: true, description: null },
-      extraSpecs: metal === null ? {} : { 'aggregate_instance_extra_specs:metal': metal },
-    }),
-  );
-}
-
-async function addImage(p: Platform): Promise<string> {
-  const id = newId();
-  const bytes = Buffer.from('an image');
-  await writeFile(join(p.settings.imageDirectory, id), bytes);
-  await p.stores.global
-    .insertInto('images')
-    .values({
-      ...{ id, name: 'image', status: 'active', visibility: 'public', owner: 'project-0' },
-      ...{ disk_format: 'raw', container_format: 'bare', size_bytes: bytes.length, virtual_bytes: 2 ** 20 },
-      ...{ md5: null, sha256: 'ab'.repeat(32), sha512: null, min_disk_gb: 0, min_ram_mb: 0, protected: 0, hidden: 0 },
-      ...{ properties_json: '{}', tags_json: '[]', created_at: p.clock.now(), updated_at: p.clock.now() },
-    })
-    .execute();
-  return id;
-}
-
-function accepted<T extends { readonly kind: string }>(result: T): Exclude<T, { readonly kind: 'refused' }> {
-  assert(result.kind !== 'refused', JSON.stringify(result));
-  return result as Exclude<T, { readonly kind: 'refused' }>;
 }
 
 /** One round of the monitor: heartbeats, debts, requested deletes, overdue confirmations. */

@@ -1,0 +1,162 @@
+// A simulated host: a real agent over a simulated hypervisor, and the network between it and the control plane.
+//
+// Theory of operation. The agent's records outlive it, as files do; its guests outlive it too, unless the whole machine
+// restarts. Its clock is its own: it may be wrong, and jump, without anybody else's noticing. What befalls a call to it is
+// asked at every call (`trouble`): it never arrives, its answer is lost, it arrives after its caller has given up, or it
+// arrives a second time, later.
+import type { Logger } from 'pino';
+import { Agent } from '../host/agent.ts';
+import type { Host, HostDescription, Reply } from '../host/contract.ts';
+import { MemoryRecords } from '../host/records.ts';
+import { METHODS } from '../host/routes.ts';
+import { type SimulatedFabric, SimulatedHypervisor } from '../host/simulated.ts';
+import type { Clock } from '../lib/clock.ts';
+import { invariant } from '../lib/errors.ts';
+
+/** What befalls one call: nothing, it never arrives, its answer is lost, it arrives late or a second time. */
+export type Trouble = 'none' | 'unreachable' | 'lost' | { readonly kind: 'late' | 'again'; readonly afterMs: number };
+
+/** Asked at every call. */
+export type Weather = (method: keyof Host, serverId: string | undefined) => Trouble;
+
+export interface HostSize {
+  readonly vcpus: number;
+  readonly memoryMb: number;
+  readonly diskGb: number;
+}
+
+export interface SimHostOptions {
+  readonly name: string;
+  /** Name of its cell. */
+  readonly cell: string;
+  readonly clock: Clock;
+  readonly fabric: SimulatedFabric;
+  readonly size: HostSize;
+  readonly log: Logger;
+}
+
+/** What an agent on such a host says of it. */
+export const descriptionOf = (name: string, size: HostSize): HostDescription => ({
+  ...{ name, hypervisorType: 'simulated', hypervisorVersion: 1_000_000, accelerator: 'none', architecture: 'x86_64' },
+  ...size,
+});
+
+/** A clock that shows another time than the one it follows, and counts the same milliseconds. */
+class WrongClock implements Clock {
+  readonly #right: Clock;
+  aheadMs = 0;
+
+  constructor(right: Clock) {
+    this.#right = right;
+  }
+
+  now(): number {
+    return this.#right.now() + this.aheadMs;
+  }
+
+  sleep(ms: number, signal?: AbortSignal): Promise<void> {
+    return this.#right.sleep(ms, signal);
+  }
+}
+
+export class SimHost {
+  readonly name: string;
+  readonly cell: string;
+  readonly records = new MemoryRecords();
+  trouble: Weather = () => 'none';
+  /** Why a guest must fail to start; null: it starts. */
+  startFault: string | null = null;
+  readonly hypervisor: SimulatedHypervisor;
+  readonly #options: SimHostOptions;
+  readonly #clock: WrongClock;
+  #agent: Agent | null = null;
+
+  private constructor(options: SimHostOptions) {
+    this.name = options.name;
+    this.cell = options.cell;
+    this.#options = options;
+    this.#clock = new WrongClock(options.clock);
+    this.hypervisor = new SimulatedHypervisor({
+      clock: this.#clock,
+      fabric: options.fabric,
+      host: options.name,
+      startFault: () => this.startFault,
+    });
+  }
+
+  static async open(options: SimHostOptions): Promise<SimHost> {
+    const host = new SimHost(options);
+    host.#agent = await host.#openAgent();
+    return host;
+  }
+
+  get agent(): Agent {
+    invariant(this.#agent, 'an open host has an agent');
+    return this.#agent;
+  }
+
+  #openAgent(): Promise<Agent> {
+    const { name, size, log } = this.#options;
+    return Agent.open({
+      ...{ name, clock: this.#clock, hypervisor: this.hypervisor, records: this.records, resources: size, log },
+    });
+  }
+
+  /** The agent's process is replaced by a new one; its guests go on running. */
+  async restartAgent(): Promise<void> {
+    await this.agent.close();
+    this.#agent = await this.#openAgent();
+  }
+
+  /** The whole machine restarts: no guest runs afterwards. */
+  async reboot(): Promise<void> {
+    await this.restartAgent();
+    // Only now: a simulated hypervisor takes it that guests outlive what restarts.
+    for (const { serverId } of await this.records.load()) this.hypervisor.crash(serverId);
+  }
+
+  /** Its own clock shows a time that is so much later than everybody else's; negative: earlier. */
+  setClock(aheadMs: number): void {
+    this.#clock.aheadMs = aheadMs;
+  }
+
+  /** The host as the control plane reaches it. */
+  readonly remote: Host = Object.fromEntries(
+    METHODS.map((method) => [method, (...args: readonly unknown[]) => this.#call(method, args)]),
+  ) as unknown as Host;
+
+  async #call(method: keyof Host, args: readonly unknown[]): Promise<Reply<unknown>> {
+    const [serverId] = args;
+    const trouble = this.trouble(method, typeof serverId === 'string' ? serverId : undefined);
+    if (trouble === 'none') return this.#arrive(method, args);
+    if (trouble === 'unreachable') return { kind: 'unreachable', reason: 'no route to host' };
+    if (trouble === 'lost') {
+      await this.#arrive(method, args);
+      return { kind: 'unreachable', reason: 'the answer was lost' };
+    }
+    const later = async (): Promise<void> => {
+      await this.#options.clock.sleep(trouble.afterMs);
+      await this.#arrive(method, args);
+    };
+    if (trouble.kind === 'again') {
+      const reply = await this.#arrive(method, args);
+      void later();
+      return reply;
+    }
+    void later();
+    return { kind: 'unreachable', reason: 'no answer in time' };
+  }
+
+  #arrive(method: keyof Host, args: readonly unknown[]): Promise<Reply<unknown>> {
+    const act = this.agent[method].bind(this.agent) as (...args: readonly unknown[]) => Promise<Reply<unknown>>;
+    return act(...args);
+  }
+
+  down(): void {
+    this.trouble = () => 'unreachable';
+  }
+
+  up(): void {
+    this.trouble = () => 'none';
+  }
+}

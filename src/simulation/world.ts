@@ -1,0 +1,207 @@
+// The simulated world: a whole deployment in one process, without a network and without real time. Real moves, scheduler,
+// placement and stores; real agents over simulated hypervisors; one virtual clock.
+//
+// Theory of operation. A world has cells, cell1 … cellN, with the same number of hosts each. Hosts of odd cells are silver,
+// those of even ones gold: a flavor that asks for one metal sends its servers into some cells and not into others, so
+// that a resize to it crosses. Nothing here runs by itself. Tests step conductors by hand (test/moves); the simulation
+// lets several of them run side by side, as processes (process.ts).
+// Faults come in at the seams that the product has anyway: effects of steps (Platform.around), calls to hosts
+// (SimHost.trouble) and databases of cells (`cellsDown`).
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Logger } from 'pino';
+import { addAggregateHost, createAggregate, setAggregateMetadata } from '../control/aggregates.ts';
+import { createFlavor } from '../control/flavors.ts';
+import { ensureCell, registerHost } from '../control/hosts.ts';
+import { ensureSharedNetwork } from '../control/network/records.ts';
+import type { Platform, Settings } from '../control/platform.ts';
+import { SimulatedFabric } from '../host/simulated.ts';
+import { invariant } from '../lib/errors.ts';
+import { newId } from '../lib/ids.ts';
+import type { VirtualClock } from '../lib/virtual-clock.ts';
+import type { Actor } from '../model/types.ts';
+import { DEFAULT_MULTIPLIERS } from '../model/weighers.ts';
+import { CellDown, type Stores } from '../store/stores.ts';
+import { descriptionOf, type HostSize, SimHost } from './hosts.ts';
+
+export const FLAVORS = { small: 'small', medium: 'medium', big: 'big', plain: 'plain' } as const;
+export const LEASE_MS = 15_000;
+
+export interface Shape {
+  readonly cells: number;
+  readonly hostsPerCell: number;
+  readonly size: HostSize;
+}
+
+/** Two cells with two hosts each: enough for every move. */
+export const SMALL: Shape = {
+  cells: 2,
+  hostsPerCell: 2,
+  size: { vcpus: 8, memoryMb: 16_384, diskGb: 100 },
+};
+
+export const SETTINGS: Settings = {
+  region: 'RegionOne',
+  publicUrl: 'http://api',
+  hostFacingUrl: 'http://api',
+  imageDirectory: '',
+  maxImageBytes: 2 ** 30,
+  defaultZone: 'nova',
+  resizeConfirmWindowSeconds: 0,
+  shutdownTimeoutSeconds: 60,
+  hostDownSeconds: 30,
+  heartbeatSeconds: 5,
+  inventory: {
+    ...{ cpuAllocationRatio: 1, ramAllocationRatio: 1, diskAllocationRatio: 1 },
+    ...{ reservedHostCpus: 0, reservedHostMemoryMb: 0, reservedHostDiskGb: 0 },
+  },
+  weights: DEFAULT_MULTIPLIERS,
+  crossCellMoves: 'member',
+  quota: {},
+};
+
+/** What the databases of a world hold before anybody has asked for anything. */
+export interface Furniture {
+  /** Names of cells by id. */
+  readonly cells: ReadonlyMap<string, string>;
+  readonly hosts: readonly { readonly name: string; readonly cell: string }[];
+  readonly imageId: string;
+  readonly networkId: string;
+}
+
+export interface World {
+  readonly p: Platform;
+  readonly clock: VirtualClock;
+  readonly fabric: SimulatedFabric;
+  readonly hosts: ReadonlyMap<string, SimHost>;
+  /** Names of cells whose databases cannot be reached. */
+  readonly cellsDown: Set<string>;
+  readonly user: Actor;
+  readonly admin: Actor;
+  readonly imageId: string;
+  readonly networkId: string;
+  close(): Promise<void>;
+}
+
+export interface WorldParts {
+  readonly stores: Stores;
+  readonly clock: VirtualClock;
+  readonly log: Logger;
+  readonly settings: Settings;
+  readonly shape: Shape;
+}
+
+const USER: Actor = { userId: 'user-1', projectId: 'project-1', roles: ['member'], requestId: 'req-user' };
+const ADMIN: Actor = { userId: 'user-0', projectId: 'project-0', roles: ['admin'], requestId: 'req-admin' };
+
+/** Puts cells, hosts, flavors, an image and a network into empty databases. */
+export async function furnish(parts: WorldParts): Promise<Furniture> {
+  const { shape } = parts;
+  const p = platformOf(parts, () => {
+    throw new Error('nobody calls a host while the world is furnished');
+  });
+  const cells = new Map<string, string>();
+  const hosts: { name: string; cell: string }[] = [];
+  const aggregates = new Map<string, number>();
+  for (let index = 0; index < shape.cells; index += 1) {
+    const [cell, metal] = [`cell${index + 1}`, index % 2 === 0 ? 'silver' : 'gold'];
+    const cellId = await ensureCell(p, cell);
+    cells.set(cellId, cell);
+    const aggregate = aggregates.get(metal) ?? accepted(await createAggregate(p, metal, null)).aggregate.id;
+    aggregates.set(metal, aggregate);
+    accepted(await setAggregateMetadata(p, aggregate, { metal }));
+    for (let count = 0; count < shape.hostsPerCell; count += 1) {
+      const name = `${cell}-${letters(count)}`;
+      hosts.push({ name, cell });
+      await registerHost(p, { name, cellId, url: `http://${name}`, description: descriptionOf(name, shape.size) });
+      accepted(await addAggregateHost(p, aggregate, name));
+    }
+  }
+  await addFlavor(p, FLAVORS.small, 1, 256, 1, 'silver');
+  await addFlavor(p, FLAVORS.medium, 2, 512, 2, 'silver');
+  await addFlavor(p, FLAVORS.big, 4, 1024, 3, 'gold');
+  await addFlavor(p, FLAVORS.plain, 1, 256, 1, null);
+  const imageId = await addImage(p);
+  const { networkId } = await ensureSharedNetwork(p.stores.global, { cidr: '10.42.0.0/16', now: p.clock.now() });
+  return { cells, hosts, imageId, networkId };
+}
+
+/** a … z, then aa, ab … */
+const letters = (index: number): string =>
+  (index >= 26 ? letters(Math.floor(index / 26) - 1) : '') + String.fromCodePoint(97 + (index % 26));
+
+/** A world over furnished databases, with hosts that hold nothing yet. */
+export async function inhabit(parts: WorldParts, furniture: Furniture): Promise<World> {
+  const { clock, stores, shape, log } = parts;
+  const fabric = new SimulatedFabric();
+  const hosts = new Map<string, SimHost>();
+  for (const { name, cell } of furniture.hosts) {
+    hosts.set(name, await SimHost.open({ name, cell, clock, fabric, size: shape.size, log }));
+  }
+  const cellsDown = new Set<string>();
+  const reachable: Stores = {
+    ...stores,
+    cell: async (cellId) => {
+      if (cellsDown.has(furniture.cells.get(cellId) ?? '')) throw new CellDown(cellId, 'the simulation has it so');
+      return stores.cell(cellId);
+    },
+  };
+  const p = platformOf({ ...parts, stores: reachable }, (name) => {
+    const host = hosts.get(name);
+    invariant(host, `no host ${name}`);
+    return host;
+  });
+  const { imageId, networkId } = furniture;
+  return {
+    ...{ p, clock, fabric, hosts, cellsDown, user: USER, admin: ADMIN, imageId, networkId },
+    async close() {
+      await Promise.all([...hosts.values()].map((host) => host.agent.close()));
+      await stores.close();
+    },
+  };
+}
+
+const platformOf = ({ clock, log, stores, settings }: WorldParts, hostOf: (name: string) => SimHost): Platform => ({
+  ...{ clock, log, stores, settings },
+  host: async (name) => hostOf(name).remote,
+  nudge: () => undefined,
+});
+
+async function addFlavor(
+  p: Platform,
+  id: string,
+  vcpus: number,
+  memoryMb: number,
+  rootGb: number,
+  metal: string | null,
+) {
+  accepted(
+    await createFlavor(p, {
+      ...{ flavorId: id, name: id, vcpus, memoryMb, rootGb, ephemeralGb: 0, swapMb: 0, rxtxFactor: 1 },
+      ...{ isPublic: true, description: null },
+      extraSpecs: metal === null ? {} : { 'aggregate_instance_extra_specs:metal': metal },
+    }),
+  );
+}
+
+async function addImage(p: Platform): Promise<string> {
+  const id = newId();
+  const bytes = Buffer.from('an image');
+  await mkdir(p.settings.imageDirectory, { recursive: true });
+  await writeFile(join(p.settings.imageDirectory, id), bytes);
+  await p.stores.global
+    .insertInto('images')
+    .values({
+      ...{ id, name: 'image', status: 'active', visibility: 'public', owner: 'project-0' },
+      ...{ disk_format: 'raw', container_format: 'bare', size_bytes: bytes.length, virtual_bytes: 2 ** 20 },
+      ...{ md5: null, sha256: 'ab'.repeat(32), sha512: null, min_disk_gb: 0, min_ram_mb: 0, protected: 0, hidden: 0 },
+      ...{ properties_json: '{}', tags_json: '[]', created_at: p.clock.now(), updated_at: p.clock.now() },
+    })
+    .execute();
+  return id;
+}
+
+function accepted<T extends { readonly kind: string }>(result: T): Exclude<T, { readonly kind: 'refused' }> {
+  invariant(result.kind !== 'refused', JSON.stringify(result));
+  return result as Exclude<T, { readonly kind: 'refused' }>;
+}
