@@ -1,15 +1,8 @@
 // Quotas: limits from the quotas table or the settings, usage counted from placement's consumers, each server once.
 // Counted in the global database alone, so a cell that is down changes nothing.
-import type { Kysely, Transaction } from 'kysely';
-import {
-  addUsage,
-  DEFAULT_LIMITS,
-  NO_USAGE,
-  type QuotaLimits,
-  type QuotaUsage,
-  usageOfServer,
-} from '../model/quota.ts';
-import type { Resources } from '../model/types.ts';
+import { type Kysely, sql, type Transaction } from 'kysely';
+import { DEFAULT_LIMITS, type QuotaLimits, type QuotaUsage } from '../model/quota.ts';
+import type { ResourceClass } from '../model/types.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
 import type { Platform } from './platform.ts';
 
@@ -18,7 +11,10 @@ export interface ProjectQuota {
   readonly used: QuotaUsage;
 }
 
-/** Three statements; give a transaction to count and claim in one. */
+/**
+ * Two statements; give a transaction to count and claim in one. The database counts, so that no row per server travels:
+ * per server and class the larger of what its consumers hold (as in usageOfServer of model/quota.ts), then the sums.
+ */
 export async function quotaOf(
   p: Platform,
   projectId: string,
@@ -34,30 +30,37 @@ export async function quotaOf(
     ...p.settings.quota,
     ...Object.fromEntries(own.map((row) => [row.resource, row.hard_limit])),
   };
-  const servers = await db
-    .selectFrom('server_mappings')
-    .select('server_id')
-    .where('project_id', '=', projectId)
-    .where('deleted_at', 'is', null)
-    .execute();
-  const held = await db
-    .selectFrom('consumers')
-    .innerJoin('allocations', 'allocations.consumer_id', 'consumers.id')
-    .select(['consumers.id', 'consumers.server_id', 'allocations.resource_class', 'allocations.used'])
-    .where('consumers.project_id', '=', projectId)
-    .execute();
-  const holdings = new Map<string, Map<string, Record<string, number>>>();
-  for (const { server_id } of servers) holdings.set(server_id, new Map());
-  for (const row of held) {
-    const consumers = holdings.get(row.server_id);
-    if (!consumers) continue;
-    const resources = consumers.get(row.id) ?? {};
-    resources[row.resource_class] = row.used;
-    consumers.set(row.id, resources);
-  }
-  const used = [...holdings.values()]
-    .map((consumers) => usageOfServer([...consumers.values()] as Resources[]))
-    .reduce(addUsage, NO_USAGE);
+  const held = (resourceClass: ResourceClass) =>
+    sql<number>`coalesce(sum(case when a.resource_class = ${resourceClass} then a.used end), 0)`;
+  const counted = db
+    .selectFrom('server_mappings as m')
+    .leftJoin(
+      (from) =>
+        from
+          .selectFrom('consumers as c')
+          .innerJoin('allocations as a', 'a.consumer_id', 'c.id')
+          .select(['c.server_id', held('VCPU').as('cores'), held('MEMORY_MB').as('ram')])
+          .where('c.project_id', '=', projectId)
+          .groupBy(['c.id', 'c.server_id'])
+          .as('held'),
+      (join) => join.onRef('held.server_id', '=', 'm.server_id'),
+    )
+    .select((eb) => [
+      eb.fn.max<number | null>('held.cores').as('cores'),
+      eb.fn.max<number | null>('held.ram').as('ram'),
+    ])
+    .where('m.project_id', '=', projectId)
+    .where('m.deleted_at', 'is', null)
+    .groupBy('m.server_id');
+  const sums = await db
+    .selectFrom(counted.as('server'))
+    .select((eb) => [
+      eb.fn.countAll<number>().as('instances'),
+      eb.fn.sum<number | null>('server.cores').as('cores'),
+      eb.fn.sum<number | null>('server.ram').as('ram'),
+    ])
+    .executeTakeFirstOrThrow();
+  const used = { instances: Number(sums.instances), cores: Number(sums.cores ?? 0), ram: Number(sums.ram ?? 0) };
   return { limits, used };
 }
 

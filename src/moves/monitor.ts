@@ -13,6 +13,7 @@ import { serverOf } from '../control/records.ts';
 import { findServer, shouldRun } from '../control/servers.ts';
 import type { Heartbeat } from '../host/contract.ts';
 import { messageOf } from '../lib/errors.ts';
+import { eachAtMost } from '../lib/pool.ts';
 import { POWER_STATE, type Server } from '../model/types.ts';
 import type { CellTables } from '../store/cell-schema.ts';
 import { CellDown } from '../store/stores.ts';
@@ -73,10 +74,7 @@ async function beat(p: Platform, round: number): Promise<void> {
     .select(['name', 'cell_id', 'agent_id'])
     .orderBy('name')
     .execute();
-  for (let first = 0; first < hosts.length; first += HOSTS_AT_A_TIME) {
-    const some = hosts.slice(first, first + HOSTS_AT_A_TIME);
-    await Promise.all(some.map((host) => part(p, `host ${host.name}`, () => askHost(p, host, round))));
-  }
+  await eachAtMost(HOSTS_AT_A_TIME, hosts, (host) => part(p, `host ${host.name}`, () => askHost(p, host, round)));
 }
 
 async function askHost(p: Platform, known: KnownHost, round: number): Promise<void> {
