@@ -7,6 +7,7 @@ import { audit, renderReport } from '../audit/audit.ts';
 import type { Platform } from '../control/platform.ts';
 import { connectHost } from '../host/client.ts';
 import type { Host } from '../host/contract.ts';
+import { nobody } from '../host/nobody.ts';
 import { systemClock } from '../lib/clock.ts';
 import { DatabaseClock } from '../store/database-clock.ts';
 import { openStores, storesExist } from '../store/stores.ts';
@@ -30,6 +31,7 @@ export async function auditCommand(deployment: Deployment, json: boolean): Promi
       stores,
       settings: { ...deployment.settings, publicUrl: '', hostFacingUrl: 'http://localhost' },
       host: async (name): Promise<Host> => connectHost({ url: urls.get(name) ?? '', secret: secrets.fleet, name }),
+      storage: async (name) => nobody(`the storage host ${name} is not asked by the audit`),
       nudge: () => undefined,
     };
     const report = await audit(platform);

@@ -17,12 +17,14 @@ import { createIdentity, type Identity, type IdentityConfig } from '../control/i
 import { forgetUploads } from '../control/images/collect.ts';
 import { ensureSharedNetwork } from '../control/network/records.ts';
 import type { Platform } from '../control/platform.ts';
-import type { Host, Reply } from '../host/contract.ts';
+import type { Host } from '../host/contract.ts';
+import { nobody } from '../host/nobody.ts';
 import { type Clock, systemClock } from '../lib/clock.ts';
 import { type ConductorOptions, startConductor } from '../moves/conductor.ts';
 import { createFaults } from '../moves/faults.ts';
 import { monitorOnce, startMonitor } from '../moves/monitor.ts';
 import type { RunningDriver } from '../saga/driver.ts';
+import type { StorageHost } from '../storage/contract.ts';
 import { DatabaseClock } from '../store/database-clock.ts';
 import { voidLeases } from '../store/sagas.ts';
 import { openStores, type Stores } from '../store/stores.ts';
@@ -113,6 +115,7 @@ export async function composeSystem(deployment: Deployment, options: ComposeOpti
     stores: faults ? faults.stores(stores) : stores,
     settings,
     host: async (name, trace) => hostOf(name, fleet.find(name, trace) ?? NO_SUCH_HOST),
+    storage: async () => NO_SUCH_STORAGE,
     nudge: () => conductor?.nudge(),
     ...(faults ? { around: faults.around } : {}),
   };
@@ -304,11 +307,6 @@ async function registerMoved(
 
 const urlHost = (host: string): string => (host.includes(':') ? `[${host}]` : host);
 
-/** A host that nobody knows how to reach. */
-const NO_SUCH_HOST: Host = new Proxy({} as Host, {
-  get: (_, property) =>
-    // It is handed over in promises: with a `then` it would pass for one, and never resolve.
-    property === 'then'
-      ? undefined
-      : async (): Promise<Reply<never>> => ({ kind: 'unreachable', reason: 'no agent of this host is known' }),
-});
+/** Hosts that nobody knows how to reach. */
+const NO_SUCH_HOST = nobody<Host>('no agent of this host is known');
+const NO_SUCH_STORAGE = nobody<StorageHost>('no agent of this storage host is known');

@@ -6,6 +6,7 @@ import type { Clock } from '../lib/clock.ts';
 import type { CrossCellPolicy } from '../model/policy.ts';
 import type { WeightMultipliers } from '../model/weighers.ts';
 import type { Direction, Outcome, Row } from '../saga/types.ts';
+import type { StorageHost } from '../storage/contract.ts';
 import type { Stores } from '../store/stores.ts';
 
 export interface Settings {
@@ -55,6 +56,8 @@ export interface Platform {
   readonly settings: Settings;
   /** The host of that name. Never fails: a host that is not there answers `unreachable`. */
   host(name: string, trace?: { readonly requestId: string; readonly sagaId: string }): Promise<Host>;
+  /** The storage host of that name; never fails either. */
+  storage(name: string, trace?: { readonly requestId: string; readonly sagaId: string }): Promise<StorageHost>;
   /** Tells the conductors of this process that there may be work. */
   nudge(): void;
   /** Absent: effects are had as they are. */

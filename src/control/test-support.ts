@@ -2,14 +2,17 @@
 import assert from 'node:assert/strict';
 import { pino } from 'pino';
 import type { Host } from '../host/contract.ts';
+import { nobody } from '../host/nobody.ts';
 import { newId } from '../lib/ids.ts';
 import { VirtualClock } from '../lib/virtual-clock.ts';
 import { type Flavor, POWER_STATE, type Server } from '../model/types.ts';
 import { DEFAULT_MULTIPLIERS } from '../model/weighers.ts';
+import type { StorageHost } from '../storage/contract.ts';
 import { openStores } from '../store/stores.ts';
 import { ensureCell, registerHost } from './hosts.ts';
 import type { Platform, Settings } from './platform.ts';
 import { rowOf } from './records.ts';
+import { registerStorageHost } from './volumes/storage-hosts.ts';
 
 export const TEST_SETTINGS: Settings = {
   region: 'RegionOne',
@@ -39,6 +42,8 @@ export interface TestPlatform extends Platform {
   readonly clock: VirtualClock;
   /** What p.host(name) answers; a host without an entry must not be called. */
   readonly fakes: Map<string, Partial<Host>>;
+  /** The same for p.storage(name); one without an entry is unreachable. */
+  readonly storageFakes: Map<string, Partial<StorageHost>>;
 }
 
 /** Runs `body` with a platform of two cells, c1 and c2, without hosts. */
@@ -48,16 +53,22 @@ export async function withPlatform(
 ): Promise<void> {
   const stores = await openStores(':memory:');
   const fakes = new Map<string, Partial<Host>>();
+  const storageFakes = new Map<string, Partial<StorageHost>>();
   const p: TestPlatform = {
     clock: new VirtualClock(),
     log: pino({ level: 'silent' }),
     stores,
     settings: { ...TEST_SETTINGS, ...settings },
     fakes,
+    storageFakes,
     host: async (name) => {
       const fake = fakes.get(name);
       assert(fake, `host ${name} was called`);
       return fake as Host;
+    },
+    storage: async (name) => {
+      const fake = storageFakes.get(name);
+      return fake ? (fake as StorageHost) : nobody(`no storage host ${name}`);
     },
     nudge: () => undefined,
   };
@@ -80,6 +91,13 @@ export async function addHost(p: Platform, cellId: string, name: string, vcpus =
   const row = await p.stores.global.selectFrom('hosts').select('id').where('name', '=', name).executeTakeFirstOrThrow();
   return row.id;
 }
+
+/** A storage host that is up, with 1000 GiB free; what it answers: `p.storageFakes`. */
+export const addStorageHost = (p: Platform, name = 'storage1'): Promise<void> =>
+  registerStorageHost(p, {
+    ...{ name, url: `http://${name}` },
+    description: { name, driver: 'simulated', totalBytes: 1000 * 2 ** 30, freeBytes: 1000 * 2 ** 30 },
+  });
 
 export const FLAVOR: Flavor = {
   ...{ flavorId: 'f1', name: 'f1', vcpus: 2, memoryMb: 1024, rootGb: 10, ephemeralGb: 0, swapMb: 0, extraSpecs: {} },

@@ -1,6 +1,6 @@
 // The periodic work of a control plane: heartbeats, power states, overdue confirmations, requested deletes, debts.
 //
-// Every round asks every host for its heartbeat; one that answers is written as seen. When a host's agent is a new one
+// Every round asks every host and storage host for its heartbeat; one that answers is written as seen. When a host's agent is a new one
 // (the host or its agent restarted), or now and then, what its guests do is compared with what the records say: a guest
 // that should run but is off is turned on again after a restart, and recorded as stopped otherwise (it turned itself
 // off). Servers that a saga works on are left alone. Several control planes may do this at once: every effect is a
@@ -11,6 +11,7 @@ import { collectUnusedImages } from '../control/images/collect.ts';
 import type { Platform } from '../control/platform.ts';
 import { serverOf } from '../control/records.ts';
 import { findServer, shouldRun } from '../control/servers.ts';
+import { recordStorageHeartbeat } from '../control/volumes/storage-hosts.ts';
 import type { Heartbeat } from '../host/contract.ts';
 import { messageOf } from '../lib/errors.ts';
 import { eachAtMost } from '../lib/pool.ts';
@@ -48,6 +49,7 @@ export function startMonitor(p: Platform): RunningMonitor {
 /** One round. An error in one part is logged and keeps no other part from its turn. */
 export async function monitorOnce(p: Platform, round: number): Promise<void> {
   await part(p, 'heartbeats', () => beat(p, round));
+  await part(p, 'heartbeats of storage hosts', () => beatStorage(p));
   await part(p, 'debts', () => payDebts(p));
   await part(p, 'requested deletes', () => startRequestedDeletes(p));
   await part(p, 'overdue confirmations', () => confirmOverdue(p));
@@ -75,6 +77,20 @@ async function beat(p: Platform, round: number): Promise<void> {
     .orderBy('name')
     .execute();
   await eachAtMost(HOSTS_AT_A_TIME, hosts, (host) => part(p, `host ${host.name}`, () => askHost(p, host, round)));
+}
+
+async function beatStorage(p: Platform): Promise<void> {
+  const hosts = await p.stores.global.selectFrom('storage_hosts').select('name').orderBy('name').execute();
+  for (let first = 0; first < hosts.length; first += HOSTS_AT_A_TIME) {
+    const some = hosts.slice(first, first + HOSTS_AT_A_TIME);
+    await Promise.all(some.map(({ name }) => part(p, `storage host ${name}`, () => askStorageHost(p, name))));
+  }
+}
+
+async function askStorageHost(p: Platform, name: string): Promise<void> {
+  const reply = await (await p.storage(name)).heartbeat();
+  if (reply.kind === 'ok') await recordStorageHeartbeat(p, name, reply.value);
+  else p.log.warn({ storageHost: name, reply }, 'no heartbeat');
 }
 
 async function askHost(p: Platform, known: KnownHost, round: number): Promise<void> {

@@ -15,6 +15,7 @@ import { createFlavor } from '../control/flavors.ts';
 import { ensureCell, registerHost } from '../control/hosts.ts';
 import { ensureSharedNetwork } from '../control/network/records.ts';
 import type { Platform, Settings } from '../control/platform.ts';
+import { nobody } from '../host/nobody.ts';
 import { SimulatedFabric } from '../host/simulated.ts';
 import { invariant } from '../lib/errors.ts';
 import { newId } from '../lib/ids.ts';
@@ -164,6 +165,7 @@ export async function inhabit(parts: WorldParts, furniture: Furniture): Promise<
 const platformOf = ({ clock, log, stores, settings }: WorldParts, hostOf: (name: string) => SimHost): Platform => ({
   ...{ clock, log, stores, settings },
   host: async (name) => hostOf(name).remote,
+  storage: async (name) => nobody(`no storage host ${name}`),
   nudge: () => undefined,
 });
 

@@ -16,8 +16,10 @@ import { createIdentity } from '../../src/control/identity.ts';
 import { qcow2 } from '../../src/control/images/testing.ts';
 import { ensureSharedNetwork } from '../../src/control/network/records.ts';
 import type { Platform } from '../../src/control/platform.ts';
-import type { Host, Reply } from '../../src/host/contract.ts';
+import type { Host } from '../../src/host/contract.ts';
+import { nobody } from '../../src/host/nobody.ts';
 import { systemClock } from '../../src/lib/clock.ts';
+import type { StorageHost } from '../../src/storage/contract.ts';
 import { openStores, type Stores } from '../../src/store/stores.ts';
 
 export interface FuzzWorld extends AsyncDisposable {
@@ -45,6 +47,7 @@ export async function fuzzWorld(): Promise<FuzzWorld> {
     stores,
     settings: { ...deployment.settings, publicUrl: 'http://localhost', hostFacingUrl: 'http://localhost' },
     host: async () => SILENT,
+    storage: async () => SILENT_STORAGE,
     nudge: () => undefined,
   };
   const identity = await createIdentity(
@@ -146,9 +149,8 @@ async function furnish(p: Platform, app: FastifyInstance): Promise<void> {
   await post('/compute/v2.1/os-aggregates', { aggregate: { name: 'agg' } });
 }
 
-const SILENT: Host = new Proxy({} as Host, {
-  get: () => async (): Promise<Reply<never>> => ({ kind: 'unreachable', reason: 'no host answers here' }),
-});
+const SILENT = nobody<Host>('nobody is there');
+const SILENT_STORAGE = nobody<StorageHost>('nobody is there');
 
 /** All rows, read again only when a statement has written something since. */
 function cachedRows(stores: Stores): () => Promise<string> {

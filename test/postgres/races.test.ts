@@ -33,6 +33,7 @@ function races(server: TestPostgres): void {
         (stores): Platform => ({
           ...{ stores, clock: systemClock, log: pino({ level: 'silent' }), settings: TEST_SETTINGS },
           host: () => assert.fail('no host is called here'),
+          storage: () => assert.fail('no storage host is called here'),
           nudge: () => undefined,
         }),
       ) as [Platform, Platform];

@@ -269,6 +269,7 @@ async function assertSound(text: string, stores: Stores, urls: Record<string, st
     ...{ clock: systemClock, log: pino({ level: 'silent' }), stores },
     settings: { ...settings, publicUrl: '', hostFacingUrl: '' },
     host: async (name) => connectHost({ url: urls[name] ?? '', secret: SECRET, name }),
+    storage: () => assert.fail('there are no storage hosts here'),
     nudge: () => undefined,
   });
   const wrong = report.invariants.filter((each) => !each.held);

@@ -35,6 +35,7 @@ export async function imageWorld(overrides: Partial<Settings> = {}): Promise<Ima
   const p: Platform = {
     ...{ clock, log, stores, settings },
     host: () => Promise.reject(new Error('there are no hosts in this test')),
+    storage: () => Promise.reject(new Error('there are no storage hosts in this test')),
     nudge: () => undefined,
   };
   return {

@@ -1,0 +1,95 @@
+// Quotas of volumes: limits under Cinder's names in the quotas table (prefix `volume:`, so that no name of Nova's can
+// ever mean both) or the settings, usage counted from the records. Whoever makes something checks in the transaction that
+// makes it, after `claimVolumeQuota`: two at a time cannot both pass.
+import type { Kysely } from 'kysely';
+import type { Refusal } from '../../model/types.ts';
+import {
+  checkVolumeQuota,
+  DEFAULT_VOLUME_LIMITS,
+  type VolumeLimits,
+  type VolumeUsage,
+} from '../../model/volume-quota.ts';
+import { exclusively } from '../../store/dialect.ts';
+import type { GlobalTables } from '../../store/global-schema.ts';
+import type { Platform } from '../platform.ts';
+
+type Db = Kysely<GlobalTables>;
+
+export interface VolumeQuota {
+  readonly limits: VolumeLimits;
+  readonly used: VolumeUsage;
+}
+
+const PREFIX = 'volume:';
+
+/** Three statements. A volume counts from the request that makes it until its row is gone, also in error. */
+export async function volumeQuotaOf(p: Platform, projectId: string, db: Db = p.stores.global): Promise<VolumeQuota> {
+  const rows = await db
+    .selectFrom('quotas')
+    .select(['resource', 'hard_limit'])
+    .where('project_id', '=', projectId)
+    .where('resource', 'like', `${PREFIX}%`)
+    .execute();
+  const own = new Map(rows.map((row) => [row.resource.slice(PREFIX.length), row.hard_limit]));
+  const limit = (name: keyof VolumeLimits): number =>
+    own.get(name) ?? p.settings.quota[name] ?? DEFAULT_VOLUME_LIMITS[name];
+  const volumes = await db
+    .selectFrom('volumes')
+    .select((eb) => [eb.fn.countAll<number>().as('count'), eb.fn.sum<number | null>('size_gb').as('gigabytes')])
+    .where('project_id', '=', projectId)
+    .executeTakeFirstOrThrow();
+  const snapshots = await db
+    .selectFrom('volume_snapshots')
+    .select((eb) => [eb.fn.countAll<number>().as('count'), eb.fn.sum<number | null>('size_gb').as('gigabytes')])
+    .where('project_id', '=', projectId)
+    .executeTakeFirstOrThrow();
+  return {
+    limits: {
+      volumes: limit('volumes'),
+      snapshots: limit('snapshots'),
+      gigabytes: limit('gigabytes'),
+      per_volume_gigabytes: limit('per_volume_gigabytes'),
+    },
+    used: {
+      volumes: Number(volumes.count),
+      snapshots: Number(snapshots.count),
+      gigabytes: Number(volumes.gigabytes ?? 0) + Number(snapshots.gigabytes ?? 0),
+    },
+  };
+}
+
+/** Whether the project may have this much more; nobody else of the project asks before the transaction has ended. */
+export async function claimVolumeQuota(
+  p: Platform,
+  trx: Db,
+  projectId: string,
+  wanted: VolumeUsage,
+): Promise<Refusal | null> {
+  await exclusively(trx, `volume quota of ${projectId}`);
+  const { limits, used } = await volumeQuotaOf(p, projectId, trx);
+  return checkVolumeQuota(limits, used, wanted);
+}
+
+/** Sets limits of a project; -1: unlimited. */
+export async function setVolumeQuota(p: Platform, projectId: string, limits: Partial<VolumeLimits>): Promise<void> {
+  const rows = Object.entries(limits).map(([name, hard_limit]) => ({
+    ...{ project_id: projectId, resource: `${PREFIX}${name}`, hard_limit },
+  }));
+  if (rows.length === 0) return;
+  await p.stores.global
+    .insertInto('quotas')
+    .values(rows)
+    .onConflict((conflict) =>
+      conflict.columns(['project_id', 'resource']).doUpdateSet((eb) => ({ hard_limit: eb.ref('excluded.hard_limit') })),
+    )
+    .execute();
+}
+
+/** The project's own limits go; the defaults count again. */
+export async function forgetVolumeQuota(p: Platform, projectId: string): Promise<void> {
+  await p.stores.global
+    .deleteFrom('quotas')
+    .where('project_id', '=', projectId)
+    .where('resource', 'like', `${PREFIX}%`)
+    .execute();
+}
