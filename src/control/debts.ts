@@ -8,7 +8,7 @@
 // not touched.
 import type { Selectable } from 'kysely';
 import type { Job, Reply } from '../host/contract.ts';
-import { assertNever } from '../lib/errors.ts';
+import { assertNever, invariant } from '../lib/errors.ts';
 import { newId } from '../lib/ids.ts';
 import { exclusively } from '../store/dialect.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
@@ -18,14 +18,17 @@ import { openMigration } from './migrations.ts';
 import type { Platform } from './platform.ts';
 import { findServer } from './servers.ts';
 
-export type DebtKind = 'destroy-guest' | 'drop-records';
+export const DEBT_KINDS = ['destroy-guest', 'drop-records', 'revoke-volume', 'delete-volume'] as const;
+export type DebtKind = (typeof DEBT_KINDS)[number];
 
 export interface Debt {
   readonly id: string;
   readonly kind: DebtKind;
-  /** The host's name, or (drop-records) the cell's id. */
+  /** The host's name, the cell's id (drop-records) or the storage host's name (revoke-volume, delete-volume). */
   readonly host: string;
   readonly serverId: string;
+  /** Of revoke-volume and delete-volume; else null. */
+  readonly volumeId: string | null;
   readonly generation: number;
   readonly sagaId: string;
   readonly reason: string;
@@ -44,11 +47,13 @@ export async function owe(
     readonly kind: DebtKind;
     readonly host: string;
     readonly serverId: string;
+    readonly volumeId?: string;
     readonly generation: number;
     readonly sagaId: string;
     readonly reason: string;
   },
 ): Promise<void> {
+  const volumeId = debt.volumeId ?? null;
   const now = p.clock.now();
   await p.stores.global.transaction().execute(async (trx) => {
     await exclusively(trx, `debts of ${debt.serverId}`);
@@ -66,6 +71,7 @@ export async function owe(
       .where('kind', '=', debt.kind)
       .where('host', '=', debt.host)
       .where('server_id', '=', debt.serverId)
+      .where('volume_id', volumeId === null ? 'is' : '=', volumeId)
       .where('paid_at', 'is', null)
       .executeTakeFirst();
     if (open.numUpdatedRows > 0n) return;
@@ -76,6 +82,7 @@ export async function owe(
         kind: debt.kind,
         host: debt.host,
         server_id: debt.serverId,
+        volume_id: volumeId,
         generation: debt.generation,
         saga_id: debt.sagaId,
         reason: debt.reason,
@@ -101,11 +108,18 @@ export async function openDebts(p: Platform, limit = PAGE): Promise<Debt[]> {
   return rows.map(debtOf);
 }
 
+function kindOf(text: string): DebtKind {
+  const kind = DEBT_KINDS.find((each) => each === text);
+  invariant(kind, `no debt is of kind ${text}`);
+  return kind;
+}
+
 const debtOf = (row: Selectable<GlobalTables['debts']>): Debt => ({
   id: row.id,
-  kind: row.kind === 'drop-records' ? 'drop-records' : 'destroy-guest',
+  kind: kindOf(row.kind),
   host: row.host,
   serverId: row.server_id,
+  volumeId: row.volume_id,
   generation: row.generation,
   sagaId: row.saga_id,
   reason: row.reason,

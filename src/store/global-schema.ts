@@ -260,7 +260,7 @@ export interface GlobalTables {
   };
   /**
    * A volume on a compute host for a server. At most one of a server's attachments of a volume is active: that one has
-   * access. generation: fence of the server's saga that last changed it; older ones are refused.
+   * access. generation: fence of the server's saga that last changed it.
    */
   volume_attachments: {
     id: string;
@@ -305,10 +305,15 @@ export interface GlobalTables {
   /** A clean-up that could not be done because its host, or its cell's database, was unreachable. */
   debts: {
     id: string;
-    /** destroy-guest, or drop-records: then `host` holds the id of the cell. */
+    /**
+     * destroy-guest; drop-records: then `host` holds the id of the cell; revoke-volume, delete-volume: then it names the
+     * storage host.
+     */
     kind: string;
     host: string;
     server_id: string;
+    /** Of the debts that concern a volume; else null. */
+    volume_id: string | null;
     generation: number;
     saga_id: string;
     reason: string;

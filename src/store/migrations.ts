@@ -105,7 +105,7 @@ export const GLOBAL_MIGRATIONS: readonly SchemaMigration[] = [
       `create table fences (name text primary key, value bigint not null)`,
       `insert into fences (name, value) values ('saga', 0)`,
       `create table debts (id text primary key, kind text not null, host text not null, server_id text not null,
-        generation bigint not null, saga_id text not null, reason text not null, attempts integer not null,
+        volume_id text, generation bigint not null, saga_id text not null, reason text not null, attempts integer not null,
         due_at bigint not null, created_at bigint not null, paid_at bigint)`,
       `create index debts_due on debts (due_at) where paid_at is null`,
     ],
