@@ -62,8 +62,7 @@ async function measure(directory: string): Promise<Figure[]> {
       name: serverId,
       vcpus: 1,
       memoryMb: 128,
-      rootBytes: 2 * GIB,
-      image: images.image,
+      root: { kind: 'image', image: images.image, bytes: 2 * GIB },
       ports: [],
     };
     await finished(() => source.host.define(serverId, { generation: 1, spec, disk: 'fresh' }));

@@ -54,7 +54,7 @@ class World {
     const overlay = { overlayBytes: 1000, copyBytesPerSecond: 200 };
     this.hypervisor = new SimulatedHypervisor({ clock, fabric, host: 'h', heedsPowerButton, ...overlay });
     const spawn = this.hypervisor.spawn.bind(this.hypervisor);
-    this.hypervisor.spawn = async (serverId, spec) => {
+    this.hypervisor.spawn = async (serverId, spec, volumes) => {
       // Whatever the agent believes: what is recorded at this moment must allow a start. Noted here and judged at the
       // end, because a job that fails fails quietly.
       const [record] = await this.records.load();
@@ -63,7 +63,7 @@ class World {
       if (guest?.power !== 'on') this.#wrongs.push('a start that is not on record');
       if (record?.generation !== this.#lastStart) this.#wrongs.push('a start that was overtaken');
       if (this.#exported()) this.#wrongs.push('a start while the disk is exported');
-      await spawn(serverId, spec);
+      await spawn(serverId, spec, volumes);
     };
   }
 

@@ -12,6 +12,7 @@
 //   agent/power.ts      on and off
 //   agent/probation.ts  a start that nobody keeps
 //   agent/disks.ts      exports, imports, digests, growth
+//   agent/volumes.ts    volumes, plugged in and unplugged
 import { messageOf } from '../lib/errors.ts';
 import { newId } from '../lib/ids.ts';
 import { define, destroy, startDestroy } from './agent/define.ts';
@@ -29,8 +30,11 @@ import {
 } from './agent/guests.ts';
 import { setPower, stopGuest } from './agent/power.ts';
 import { watchProbation } from './agent/probation.ts';
+import { attachVolume, detachVolume } from './agent/volumes.ts';
 import type {
+  AttachRequest,
   DefineRequest,
+  DetachRequest,
   DigestJob,
   DiskExport,
   GenerationRequest,
@@ -117,6 +121,7 @@ export class Agent implements Host {
       power: this.#guests.power(serverId),
       disk: record.guest.disk === 'ready',
       spec: record.guest.spec,
+      volumes: record.guest.volumes.map(({ volumeId, attachmentId, device }) => ({ volumeId, attachmentId, device })),
       startedAt: record.guest.startedAt,
     });
   }
@@ -175,6 +180,14 @@ export class Agent implements Host {
 
   async growDisk(serverId: string, request: GrowRequest): Promise<Reply<Job>> {
     return this.#guests.jobCall(serverId, request.generation, (entry) => growDisk(this.#guests, entry, request));
+  }
+
+  async attachVolume(serverId: string, request: AttachRequest): Promise<Reply<Job>> {
+    return this.#guests.jobCall(serverId, request.generation, (entry) => attachVolume(this.#guests, entry, request));
+  }
+
+  async detachVolume(serverId: string, request: DetachRequest): Promise<Reply<Job>> {
+    return this.#guests.jobCall(serverId, request.generation, (entry) => detachVolume(this.#guests, entry, request));
   }
 
   async destroy(serverId: string, request: GenerationRequest): Promise<Reply<Job>> {

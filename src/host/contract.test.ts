@@ -9,7 +9,7 @@ import type { Guest, Host, Reply } from './contract.ts';
 import { MemoryRecords } from './records.ts';
 import { createHostServer } from './server.ts';
 import { SimulatedFabric, SimulatedHypervisor } from './simulated.ts';
-import { finish, GIB, MUTATIONS, OTHER_SERVER, SERVER, SPEC, silent, value } from './test-support.ts';
+import { finish, GIB, MUTATIONS, OTHER_SERVER, ROOT, SERVER, SPEC, silent, value } from './test-support.ts';
 
 const SECRET = 'a-secret-of-the-fleet';
 const fabric = new SimulatedFabric();
@@ -138,7 +138,7 @@ for (const [way, open] of [
       assert.match(here.sha256 ?? '', /^[0-9a-f]{64}$/);
       assert.equal(there.sha256, here.sha256);
       await finish(() => target.growDisk(SERVER, { generation, rootBytes: 5 * GIB }));
-      assert.equal(value(await target.guest(SERVER)).spec.rootBytes, 5 * GIB);
+      assert.deepEqual(value(await target.guest(SERVER)).spec.root, { ...ROOT, bytes: 5 * GIB });
       await finish(() => target.setPower(SERVER, { generation, power: 'on', graceSeconds: 0 }));
       await finish(() => target.setPower(SERVER, { generation, power: 'off', graceSeconds: 0 }));
       const later = await finish(() => target.digest(SERVER, { generation }));
@@ -197,8 +197,8 @@ for (const [way, open] of [
       const impossible = [
         { ...SPEC, vcpus: 17 },
         { ...SPEC, memoryMb: 32769 },
-        { ...SPEC, rootBytes: 101 * GIB },
-        { ...SPEC, rootBytes: GIB - 1 },
+        { ...SPEC, root: { ...ROOT, bytes: 101 * GIB } },
+        { ...SPEC, root: { ...ROOT, bytes: GIB - 1 } },
       ];
       for (const spec of impossible) {
         assert.equal((await host.define(SERVER, { generation, spec, disk: 'fresh' })).kind, 'refused');

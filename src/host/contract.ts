@@ -56,15 +56,28 @@ export const GuestPort = Type.Object(
 );
 export type GuestPort = Static<typeof GuestPort>;
 
-/** What a guest is made of. */
+/** Where a guest's root disk is: an overlay of `bytes` on a base image, kept by the host, or a volume. */
+export const GuestRoot = Type.Union([
+  Type.Object(
+    {
+      kind: Type.Literal('image'),
+      image: BaseImage,
+      /** Size of the root disk; never smaller than the base image's virtual size. */
+      bytes: Bytes,
+    },
+    { additionalProperties: false },
+  ),
+  Type.Object({ kind: Type.Literal('volume') }, { additionalProperties: false }),
+]);
+export type GuestRoot = Static<typeof GuestRoot>;
+
+/** What a guest is made of, volumes apart. */
 export const GuestSpec = Type.Object(
   {
     name: Type.String({ maxLength: 255 }),
     vcpus: Type.Integer({ minimum: 1, maximum: 1024 }),
     memoryMb: Type.Integer({ minimum: 1, maximum: 64 * 1024 * 1024 }),
-    /** Size of the root disk in bytes; never smaller than the base image's virtual size. */
-    rootBytes: Bytes,
-    image: BaseImage,
+    root: GuestRoot,
     ports: Type.Array(GuestPort, { maxItems: 16 }),
   },
   { additionalProperties: false },
@@ -72,14 +85,15 @@ export const GuestSpec = Type.Object(
 export type GuestSpec = Static<typeof GuestSpec>;
 
 /**
- * Be prepared: base image cached, room claimed, record written. `fresh`: with a new overlay of rootBytes.
- * `incoming`: with no disk yet; importDisk brings it.
+ * Be prepared: base image cached, room claimed, record written. `fresh`: with a new overlay of root.bytes.
+ * `incoming`: with no disk yet; importDisk brings it. `none`: with no disk of its own, which goes with a root volume and
+ * with nothing else.
  */
 export const DefineRequest = Type.Object(
   {
     generation: Generation,
     spec: GuestSpec,
-    disk: Type.Union([Type.Literal('fresh'), Type.Literal('incoming')]),
+    disk: Type.Union([Type.Literal('fresh'), Type.Literal('incoming'), Type.Literal('none')]),
   },
   { additionalProperties: false },
 );
@@ -152,14 +166,50 @@ export const VolumeConnection = Type.Object(
 );
 export type VolumeConnection = Static<typeof VolumeConnection>;
 
+/** A volume as a guest has it. At most one of a guest has a given device, or a given boot index. */
+export const GuestVolume = Type.Object(
+  {
+    volumeId: ServerId,
+    attachmentId: ServerId,
+    /** Where it is plugged in. How a guest names it is the guest's choice; the serial number is the id's beginning. */
+    device: Type.String({ pattern: '^/dev/vd[a-z]$' }),
+    /** 0: the root volume of a guest that boots from one. null: never booted from. */
+    bootIndex: Type.Union([Type.Integer({ minimum: 0, maximum: 25 }), Type.Null()]),
+    connection: VolumeConnection,
+  },
+  { additionalProperties: false },
+);
+export type GuestVolume = Static<typeof GuestVolume>;
+
+/** Have this volume. */
+export const AttachRequest = Type.Object(
+  { generation: Generation, volume: GuestVolume },
+  { additionalProperties: false },
+);
+export type AttachRequest = Static<typeof AttachRequest>;
+
+/** Do not have this volume. */
+export const DetachRequest = Type.Object(
+  { generation: Generation, volumeId: ServerId },
+  { additionalProperties: false },
+);
+export type DetachRequest = Static<typeof DetachRequest>;
+
 export const Guest = Type.Object(
   {
     serverId: ServerId,
     generation: Generation,
     power: Type.Union([Type.Literal('on'), Type.Literal('off')]),
-    /** True when the disk is there (not only announced as incoming). */
+    /** True when the disk is there (not only announced as incoming), or not needed. */
     disk: Type.Boolean(),
     spec: GuestSpec,
+    /** Without their connections, which hold keys. */
+    volumes: Type.Array(
+      Type.Object(
+        { volumeId: ServerId, attachmentId: ServerId, device: GuestVolume.properties.device },
+        { additionalProperties: false },
+      ),
+    ),
     /** When the guest's process was last started, ms since epoch; null: never on this host. */
     startedAt: Type.Union([Type.Integer(), Type.Null()]),
   },
@@ -230,6 +280,16 @@ export interface Host {
   importDisk(serverId: string, request: ImportRequest): Promise<Reply<Job>>;
   digest(serverId: string, request: GenerationRequest): Promise<Reply<DigestJob>>;
   growDisk(serverId: string, request: GrowRequest): Promise<Reply<Job>>;
+  /**
+   * A guest that is on has it when the job is done; one that is off has it from its next start. Another attachment or
+   * connection of a volume that the guest has takes the old one's place, only while it is off.
+   */
+  attachVolume(serverId: string, request: AttachRequest): Promise<Reply<Job>>;
+  /**
+   * A guest that is on has let go of it when the job is done; the job fails when the guest does not heed in time. `done`
+   * if the guest never had it or is not here.
+   */
+  detachVolume(serverId: string, request: DetachRequest): Promise<Reply<Job>>;
   /**
    * Be gone: process dead, jobs cancelled, export closed, disks deleted, generation remembered. `done` if never here.
    * Afterwards a define needs a newer generation than the destroy had, so that a define that was delayed on its way

@@ -5,7 +5,7 @@
 // Every effect may be repeated: removing what is not there, closing what is closed and killing what is dead succeed.
 // A driver forgets nothing over a restart that matters: `recover` tells it what the records say, and it finds its
 // processes again, or cleans up after work that the restart cut short.
-import type { DiskExport, GuestSpec } from './contract.ts';
+import type { BaseImage, DefineRequest, DiskExport, GuestSpec, GuestVolume } from './contract.ts';
 import type { GuestBody, SavedExport } from './records.ts';
 
 /** The hypervisor's definite no: the reason is one sentence (plus the last lines a program said) for operators. */
@@ -33,10 +33,10 @@ export interface Hypervisor {
   /** Called once, before anything else, with every guest on record: find those that run, drop half-made disks. */
   recover(guests: ReadonlyMap<string, GuestBody>): Promise<void>;
 
-  /** Base image cached, place for the guest made; with `fresh` also its root disk of spec.rootBytes. */
-  prepare(serverId: string, spec: GuestSpec, disk: 'fresh' | 'incoming', job: JobControl): Promise<void>;
+  /** Base image cached, place for the guest made; with `fresh` also its root disk of spec.root.bytes. */
+  prepare(serverId: string, spec: GuestSpec, disk: DefineRequest['disk'], job: JobControl): Promise<void>;
   /** Creates the guest's process and returns at once; from then on `running` is true until the process is gone. */
-  spawn(serverId: string, spec: GuestSpec): Promise<void>;
+  spawn(serverId: string, spec: GuestSpec, volumes: readonly GuestVolume[]): Promise<void>;
   /** Resolves when the spawned guest runs; rejects with the hypervisor's own words when it will not. */
   awaitRunning(serverId: string, job: JobControl): Promise<void>;
   /** Whether a process of this guest may still exist. */
@@ -45,6 +45,10 @@ export interface Hypervisor {
   startedAt(serverId: string): number | null;
   /** Resolves when no process of this guest exists (any more). */
   gone(serverId: string): Promise<void>;
+  /** The running guest has this volume afterwards; rejects, and leaves nothing of it, when it cannot be reached. */
+  plug(serverId: string, volume: GuestVolume): Promise<void>;
+  /** The running guest no longer has it, nor what an unfinished `plug` left. Rejects when the guest does not let go. */
+  unplug(serverId: string, volume: GuestVolume, job: JobControl): Promise<void>;
   /** Presses the guest's power button; says nothing about whether the guest cares. */
   pressPowerButton(serverId: string): Promise<void>;
   /** Pulls the plug and resolves when the process is confirmed gone. `flush`: let the hypervisor write its caches. */
@@ -54,7 +58,7 @@ export interface Hypervisor {
   openExport(serverId: string, saved: SavedExport | null): Promise<DiskExport>;
   closeExport(serverId: string): Promise<void>;
   /** Brings the root disk over and returns the SHA-256 of its bytes as received. Leaves nothing when it fails. */
-  importDisk(serverId: string, spec: GuestSpec, source: DiskExport, job: JobControl): Promise<string>;
+  importDisk(serverId: string, image: BaseImage, source: DiskExport, job: JobControl): Promise<string>;
   /** SHA-256 of the root disk's own bytes (the overlay, not what it shows). The guest is off. */
   digest(serverId: string, job: JobControl): Promise<string>;
   /** Grows the root disk to `rootBytes` at least. The guest is off. */

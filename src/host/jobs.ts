@@ -9,7 +9,16 @@ import { assertNever, InvariantError, messageOf } from '../lib/errors.ts';
 import type { Job } from './contract.ts';
 import { HypervisorError, type JobControl } from './hypervisor.ts';
 
-export type JobKind = 'define' | 'power-on' | 'power-off' | 'import' | 'digest' | 'grow' | 'destroy';
+export type JobKind =
+  | 'define'
+  | 'power-on'
+  | 'power-off'
+  | 'import'
+  | 'digest'
+  | 'grow'
+  | 'plug'
+  | 'unplug'
+  | 'destroy';
 
 export type JobOutcome =
   | { readonly kind: 'done' }

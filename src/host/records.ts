@@ -11,7 +11,7 @@ import { type Static, Type } from 'typebox';
 import { Compile } from 'typebox/compile';
 import { messageOf } from '../lib/errors.ts';
 import { isUuid } from '../lib/ids.ts';
-import { GuestSpec, ServerId } from './contract.ts';
+import { GuestSpec, GuestVolume, ServerId } from './contract.ts';
 
 const Nullable = <T extends Type.TSchema>(schema: T) => Type.Union([schema, Type.Null()]);
 
@@ -25,10 +25,12 @@ export type SavedExport = Static<typeof SavedExport>;
 export const GuestBody = Type.Object(
   {
     spec: GuestSpec,
-    /** Where the root disk comes from: made here, or imported. */
-    origin: Type.Union([Type.Literal('fresh'), Type.Literal('incoming')]),
+    /** Where the root disk comes from: made here, or imported; `none`: it is a volume. */
+    origin: Type.Union([Type.Literal('fresh'), Type.Literal('incoming'), Type.Literal('none')]),
     /** `missing` until the disk is whole; what lies there meanwhile is rubbish. */
     disk: Type.Union([Type.Literal('missing'), Type.Literal('ready')]),
+    /** With their keys, which is one reason why nobody else may read records. Sorted by device. */
+    volumes: Type.Array(GuestVolume, { maxItems: 26 }),
     /** SHA-256 of the imported bytes, until the guest's first start. */
     importDigest: Nullable(Type.String()),
     /** What was asked for last; what is true, only the hypervisor knows. */

@@ -6,7 +6,9 @@
 // the reply itself. A body without a kind did not come from an agent, whatever its status is.
 import { type TObject, type TSchema, Type } from 'typebox';
 import {
+  AttachRequest,
   DefineRequest,
+  DetachRequest,
   DigestJob,
   DiskExport,
   GenerationRequest,
@@ -62,6 +64,8 @@ export const ROUTES = {
   importDisk: put('/v1/guests/:serverId/import', ImportRequest, Job),
   digest: put('/v1/guests/:serverId/digest', GenerationRequest, DigestJob),
   growDisk: put('/v1/guests/:serverId/disk-size', GrowRequest, Job),
+  attachVolume: put('/v1/guests/:serverId/volume', AttachRequest, Job),
+  detachVolume: put('/v1/guests/:serverId/no-volume', DetachRequest, Job),
   destroy: put('/v1/guests/:serverId/absence', GenerationRequest, Job),
 } as const satisfies Record<keyof Host, Route>;
 

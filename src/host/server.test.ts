@@ -10,7 +10,7 @@ import { MemoryRecords } from './records.ts';
 import { BODY_LIMIT, HOST_HEADER } from './routes.ts';
 import { createHostServer, sameSecret } from './server.ts';
 import { SimulatedFabric, SimulatedHypervisor } from './simulated.ts';
-import { SERVER, SPEC, silent } from './test-support.ts';
+import { IMAGE, ROOT, SERVER, SPEC, silent, VOLUME } from './test-support.ts';
 
 const SECRET = 'a-secret-of-the-fleet';
 const AUTH = { authorization: `Bearer ${SECRET}` };
@@ -49,6 +49,10 @@ describe('server', () => {
     assert.equal((await put('fence', { generation: 1 }, { ...AUTH, [HOST_HEADER]: 'h' })).statusCode, 200);
   });
 
+  const attach = (changes: object) => ({
+    generation: 1,
+    volume: { ...VOLUME, connection: { ...VOLUME.connection, ...changes } },
+  });
   const define = { generation: 1, spec: SPEC, disk: 'fresh' };
   const bad: ReadonlyArray<readonly [string, string, unknown]> = [
     ['an unknown field', 'definition', { ...define, more: 1 }],
@@ -61,6 +65,12 @@ describe('server', () => {
     ['a patience of days', 'power', { generation: 1, power: 'off', graceSeconds: 999999 }],
     ['an absurd size', 'disk-size', { generation: 1, rootBytes: 1e300 }],
     ['a negative size', 'disk-size', { generation: 1, rootBytes: -1 }],
+    ['a volume with options in its export', 'volume', attach({ exportName: 'a,file=/etc' })],
+    ['a volume with options in its user', 'volume', attach({ user: 'a:b' })],
+    ['a volume with a key that is none', 'volume', attach({ key: 'zz'.repeat(32) })],
+    ['a volume as another device', 'volume', { generation: 1, volume: { ...VOLUME, device: '/dev/sda,x=y' } }],
+    ['a volume with a path for an id', 'volume', { generation: 1, volume: { ...VOLUME, volumeId: '../../x' } }],
+    ['no volume at all', 'no-volume', { generation: 1 }],
     [
       'an export with options in its host',
       'import',
@@ -72,12 +82,12 @@ describe('server', () => {
     [
       'an image from a file',
       'definition',
-      { ...define, spec: { ...SPEC, image: { ...SPEC.image, url: 'file:///x' } } },
+      { ...define, spec: { ...SPEC, root: { ...ROOT, image: { ...IMAGE, url: 'file:///x' } } } },
     ],
     [
       'a digest with a path',
       'definition',
-      { ...define, spec: { ...SPEC, image: { ...SPEC.image, sha256: '../../x' } } },
+      { ...define, spec: { ...SPEC, root: { ...ROOT, image: { ...IMAGE, sha256: '../../x' } } } },
     ],
     ['no object', 'fence', [1]],
   ];

@@ -3,16 +3,18 @@
 //
 // Theory of operation. A simulated disk is a list of words; its digest is the SHA-256 of that list. Every start of a
 // guest writes one word, so a copy that missed a run, or took one too many, shows in the digest. Exports are reached
-// through a fabric that the hosts of one simulation share, as real exports are reached through the network.
+// through a fabric that the hosts of one simulation share, as real exports are reached through the network; so are
+// volumes, in which starts and plugs leave a word too.
 // Nothing reads the wall clock; a copy takes bytes / copyBytesPerSecond on the injected clock, or no time at all.
 // A restarted agent finds its guests as the records describe them: those that were on are on, and a ready disk is
 // there, with its history cut down to the server's name.
 import { createHash } from 'node:crypto';
 import type { Clock } from '../lib/clock.ts';
 import { invariant } from '../lib/errors.ts';
-import type { DiskExport, GuestSpec } from './contract.ts';
+import type { BaseImage, DefineRequest, DiskExport, GuestSpec, GuestVolume } from './contract.ts';
 import { type Hypervisor, HypervisorError, type HypervisorFacts, type JobControl } from './hypervisor.ts';
 import type { GuestBody, SavedExport } from './records.ts';
+import { SimulatedVolumes } from './simulated-volumes.ts';
 
 /** A root disk as far as a simulation cares. */
 interface SimulatedDisk {
@@ -25,15 +27,18 @@ interface SimulatedGuest {
   spec: GuestSpec | null;
   startedAt: number | null;
   exported: DiskExport | null;
+  /** What the running guest has plugged in. */
+  volumes: readonly GuestVolume[];
   output: string;
   readonly onGone: Array<() => void>;
 }
 
 /**
- * Where simulated hosts find each other's exports; one per simulation. It also sees every guest start and end on all of
+ * Where simulated hosts find each other's exports, and volumes; one per simulation. It also sees every guest start and end on all of
  * them, as nobody in a real network can, and so knows whether two of one server ever ran at once.
  */
 export class SimulatedFabric {
+  readonly volumes = new SimulatedVolumes();
   readonly #exports = new Map<string, SimulatedDisk>();
   readonly #running = new Map<string, Set<string>>();
   readonly #twice: string[] = [];
@@ -84,6 +89,8 @@ export interface SimulatedOptions {
   readonly copyBytesPerSecond?: number | null;
   /** Whether the guest heeds its power button at once (else it ignores it and is killed at the deadline). */
   readonly heedsPowerButton?: boolean;
+  /** Whether the guest lets go of a volume that is unplugged. Default: it does. */
+  readonly heedsUnplug?: (serverId: string) => boolean;
   /** Why the next start must fail; null: it succeeds. Asked at every start. */
   readonly startFault?: (serverId: string) => string | null;
 }
@@ -111,30 +118,33 @@ export class SimulatedHypervisor implements Hypervisor {
       const guest = this.#guest(serverId);
       guest.spec = body.spec;
       if (body.disk === 'ready' && guest.disk === null) guest.disk = newDisk(serverId, body.spec);
-      if (body.power === 'on' && body.startedAt !== null) {
-        guest.startedAt = body.startedAt;
-        this.#options.fabric.started(serverId, this.#options.host);
-      }
+      if (body.power !== 'on' || body.startedAt === null) continue;
+      guest.startedAt = body.startedAt;
+      guest.volumes = body.volumes;
+      this.#options.fabric.started(serverId, this.#options.host);
     }
   }
 
-  async prepare(serverId: string, spec: GuestSpec, disk: 'fresh' | 'incoming', job: JobControl): Promise<void> {
+  async prepare(serverId: string, spec: GuestSpec, disk: DefineRequest['disk'], job: JobControl): Promise<void> {
     const guest = this.#guest(serverId);
     guest.spec = spec;
     if (disk === 'fresh' && guest.disk === null) guest.disk = newDisk(serverId, spec);
-    job.progress(spec.image.sizeBytes, spec.image.sizeBytes);
+    if (spec.root.kind === 'image') job.progress(spec.root.image.sizeBytes, spec.root.image.sizeBytes);
   }
 
-  async spawn(serverId: string, spec: GuestSpec): Promise<void> {
+  async spawn(serverId: string, spec: GuestSpec, volumes: readonly GuestVolume[]): Promise<void> {
     const guest = this.#guest(serverId);
-    invariant(guest.disk !== null, 'a guest is started with its disk');
+    invariant(guest.disk !== null || spec.root.kind === 'volume', 'a guest is started with its disk');
     invariant(guest.startedAt === null, 'a guest is started once');
     const fault = this.#options.startFault?.(serverId) ?? null;
     if (fault !== null) throw new HypervisorError(fault);
+    for (const volume of volumes) this.#checkAccess(volume);
     guest.spec = spec;
     guest.startedAt = this.#options.clock.now();
+    guest.volumes = volumes;
     this.#options.fabric.started(serverId, this.#options.host);
-    guest.disk.words.push(`run ${guest.disk.words.length} on ${this.#options.host}`);
+    guest.disk?.words.push(`run ${guest.disk.words.length} on ${this.#options.host}`);
+    for (const volume of volumes) this.#write(volume, 'run');
     guest.output += `GUEST UP cpus=${spec.vcpus} mem_kb=${spec.memoryMb * 1024}\n`;
   }
 
@@ -154,6 +164,21 @@ export class SimulatedHypervisor implements Hypervisor {
     const guest = this.#guests.get(serverId);
     if (!guest || guest.startedAt === null) return Promise.resolve();
     return new Promise((resolve) => guest.onGone.push(resolve));
+  }
+
+  async plug(serverId: string, volume: GuestVolume): Promise<void> {
+    const guest = this.#guest(serverId);
+    if (guest.volumes.some(({ volumeId }) => volumeId === volume.volumeId)) return;
+    this.#checkAccess(volume);
+    guest.volumes = [...guest.volumes, volume];
+    this.#write(volume, 'plug');
+  }
+
+  async unplug(serverId: string, volume: GuestVolume): Promise<void> {
+    const guest = this.#guest(serverId);
+    if (this.#options.heedsUnplug?.(serverId) === false)
+      throw new HypervisorError(`the guest does not let go of volume ${volume.volumeId}`);
+    guest.volumes = guest.volumes.filter(({ volumeId }) => volumeId !== volume.volumeId);
   }
 
   async pressPowerButton(serverId: string): Promise<void> {
@@ -187,7 +212,7 @@ export class SimulatedHypervisor implements Hypervisor {
     guest.exported = null;
   }
 
-  async importDisk(serverId: string, _spec: GuestSpec, source: DiskExport, job: JobControl): Promise<string> {
+  async importDisk(serverId: string, _image: BaseImage, source: DiskExport, job: JobControl): Promise<string> {
     const rate = this.#options.copyBytesPerSecond ?? null;
     if (rate !== null) {
       const pause = (source.allocatedBytes / rate / COPY_STEPS) * 1000;
@@ -240,6 +265,26 @@ export class SimulatedHypervisor implements Hypervisor {
     return this.#guests.get(serverId)?.disk?.words ?? null;
   }
 
+  /** The volumes that the running guest could write now, for the invariants of a simulation. */
+  writableVolumes(serverId: string): readonly string[] {
+    const guest = this.#guests.get(serverId);
+    if (!guest || guest.startedAt === null) return [];
+    const { volumes } = this.#options.fabric;
+    return guest.volumes
+      .filter(({ connection }) => volumes.reachToWrite(connection) !== null)
+      .map(({ volumeId }) => volumeId);
+  }
+
+  #checkAccess({ volumeId, connection }: GuestVolume): void {
+    if (this.#options.fabric.volumes.reach(connection) === null)
+      throw new HypervisorError(`volume ${volumeId} cannot be reached at ${connection.host}:${connection.port}`);
+  }
+
+  #write({ attachmentId, connection }: GuestVolume, what: string): void {
+    const volume = this.#options.fabric.volumes.reachToWrite(connection);
+    volume?.words.push(`${what} on ${this.#options.host} by ${attachmentId}`);
+  }
+
   #reach(source: DiskExport): SimulatedDisk {
     const disk = this.#options.fabric.find(source.name);
     if (!disk) throw new HypervisorError(`the copy failed: no export at ${source.host}:${source.port}`);
@@ -249,7 +294,7 @@ export class SimulatedHypervisor implements Hypervisor {
   #guest(serverId: string): SimulatedGuest {
     const known = this.#guests.get(serverId);
     if (known) return known;
-    const guest = { disk: null, spec: null, startedAt: null, exported: null, output: '', onGone: [] };
+    const guest = { disk: null, spec: null, startedAt: null, exported: null, volumes: [], output: '', onGone: [] };
     this.#guests.set(serverId, guest);
     return guest;
   }
@@ -264,12 +309,14 @@ export class SimulatedHypervisor implements Hypervisor {
     if (!guest || guest.startedAt === null) return;
     guest.startedAt = null;
     this.#options.fabric.ended(serverId, this.#options.host);
+    guest.volumes = [];
     for (const resolve of guest.onGone.splice(0)) resolve();
   }
 }
 
-function newDisk(serverId: string, spec: GuestSpec): SimulatedDisk {
-  return { words: [`disk of ${serverId} on ${spec.image.sha256}`], virtualBytes: spec.rootBytes };
+function newDisk(serverId: string, { root }: GuestSpec): SimulatedDisk | null {
+  if (root.kind === 'volume') return null;
+  return { words: [`disk of ${serverId} on ${root.image.sha256}`], virtualBytes: root.bytes };
 }
 
 function digestOf(disk: SimulatedDisk): string {

@@ -1,7 +1,7 @@
 // What the tests of this floor share: requests that are right, and a clock that stands still until told.
 import { pino } from 'pino';
 import type { Clock } from '../lib/clock.ts';
-import type { BaseImage, GuestSpec, Host, Job, Reply } from './contract.ts';
+import type { BaseImage, GuestSpec, GuestVolume, Host, Job, Reply } from './contract.ts';
 
 export const silent = pino({ level: 'silent' });
 export const SERVER = '00000000-0000-4000-8000-000000000001';
@@ -17,12 +17,14 @@ export const IMAGE: BaseImage = {
   url: 'http://127.0.0.1:1/image',
 };
 
+/** A root disk on that image. */
+export const ROOT = { kind: 'image', image: IMAGE, bytes: 2 * GIB } as const;
+
 export const SPEC: GuestSpec = {
   name: 'one',
   vcpus: 1,
   memoryMb: 128,
-  rootBytes: 2 * GIB,
-  image: IMAGE,
+  root: ROOT,
   ports: [
     {
       id: '00000000-0000-4000-8000-0000000000bb',
@@ -32,6 +34,23 @@ export const SPEC: GuestSpec = {
       gateway: '10.0.0.1',
     },
   ],
+};
+
+/** A volume as a data disk; nobody serves it. */
+export const VOLUME: GuestVolume = {
+  volumeId: '00000000-0000-4000-8000-0000000000cc',
+  attachmentId: '00000000-0000-4000-8000-0000000000dd',
+  device: '/dev/vdb',
+  bootIndex: null,
+  connection: {
+    host: '127.0.0.1',
+    port: 1,
+    exportName: 'nothing',
+    user: 'nobody',
+    key: '5e'.repeat(32),
+    mode: 'rw',
+    sizeBytes: GIB,
+  },
 };
 
 /** The value of a reply that must be ok. */
@@ -107,5 +126,7 @@ export const MUTATIONS: Record<string, (host: Host, generation: number) => Promi
     }),
   digest: (host, generation) => host.digest(SERVER, { generation }),
   growDisk: (host, generation) => host.growDisk(SERVER, { generation, rootBytes: 3 * GIB }),
+  attachVolume: (host, generation) => host.attachVolume(SERVER, { generation, volume: VOLUME }),
+  detachVolume: (host, generation) => host.detachVolume(SERVER, { generation, volumeId: VOLUME.volumeId }),
   destroy: (host, generation) => host.destroy(SERVER, { generation }),
 };

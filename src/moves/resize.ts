@@ -167,7 +167,8 @@ export const RESIZE: Move<ResizeState> = {
       do: async (c) => {
         const host = await c.host(target(c).host);
         const spec = await guestSpec(c.p, c.serverId, c.s.imageId, c.s.newFlavor);
-        return jobOutcome(await host.growDisk(c.serverId, { generation: c.generation, rootBytes: spec.rootBytes }));
+        invariant(spec.root.kind === 'image', 'the disk was copied');
+        return jobOutcome(await host.growDisk(c.serverId, { generation: c.generation, rootBytes: spec.root.bytes }));
       },
       undo: 'the disk goes with the target',
     },

@@ -16,8 +16,7 @@ export async function guestSpec(p: Platform, serverId: string, imageId: string, 
     name: serverId,
     vcpus: flavor.vcpus,
     memoryMb: flavor.memoryMb,
-    rootBytes: rootBytes(flavor, base.virtualBytes),
-    image: base,
+    root: { kind: 'image', image: base, bytes: rootBytes(flavor, base.virtualBytes) },
     ports: ports.map(guestPortOf),
   };
 }

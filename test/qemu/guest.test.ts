@@ -46,8 +46,8 @@ describe('a Linux guest', { skip }, () => {
     finish(() => agent.host.setPower(id, { generation, power: state, graceSeconds: 60 }), 70_000);
 
   test('crosses with its journal', async () => {
-    const small = specOf(image, { vcpus: 1, memoryMb: 128, rootBytes: GIB });
-    const big = specOf(image, { vcpus: 2, memoryMb: 192, rootBytes: 2 * GIB });
+    const small = specOf(image, { vcpus: 1, memoryMb: 128, root: { kind: 'image', image, bytes: GIB } });
+    const big = specOf(image, { vcpus: 2, memoryMb: 192, root: { kind: 'image', image, bytes: 2 * GIB } });
     await finish(() => source.host.define(id, { generation: 1, spec: small, disk: 'fresh' }));
     await power(source, 1, 'on');
     await bootsUp(source);

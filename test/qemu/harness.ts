@@ -142,7 +142,14 @@ export function specOf(image: BaseImage, changes: Partial<GuestSpec> = {}): Gues
   const port = {
     ...{ id: randomUUID(), mac: '52:54:00:12:34:56', ip: '10.0.0.5', cidr: '10.0.0.0/24', gateway: '10.0.0.1' },
   };
-  return { name: 'a, "server"', vcpus: 1, memoryMb: 64, rootBytes: 2 * GIB, image, ports: [port], ...changes };
+  return {
+    name: 'a, "server"',
+    vcpus: 1,
+    memoryMb: 64,
+    root: { kind: 'image', image, bytes: 2 * GIB },
+    ports: [port],
+    ...changes,
+  };
 }
 
 /** The value of a reply that must be ok. */

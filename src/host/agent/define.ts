@@ -18,7 +18,7 @@ export async function define(guests: Guests, entry: Entry, request: DefineReques
   const { spec, disk } = request;
   const guest = entry.record.guest;
   if (guest?.destroying) return refused('the guest is being destroyed');
-  const wrong = await impossible(guests, spec);
+  const wrong = await impossible(guests, request);
   if (wrong !== null) return refused(wrong);
   if (guest !== null && guest.origin !== disk) return refused(`the guest is defined with its disk ${guest.origin}`);
 
@@ -64,21 +64,25 @@ async function prepare(
 }
 
 /** Why no guest of this spec can ever be on this host; null: none. */
-async function impossible(guests: Guests, spec: GuestSpec): Promise<string | null> {
+async function impossible(guests: Guests, { spec, disk }: DefineRequest): Promise<string | null> {
   const { vcpus, memoryMb } = guests.resources;
   if (spec.vcpus > vcpus) return `${spec.vcpus} vCPUs are more than this host's ${vcpus}`;
   if (spec.memoryMb > memoryMb) return `${spec.memoryMb} MiB of memory are more than this host's ${memoryMb}`;
-  if (spec.rootBytes < spec.image.virtualBytes) return 'the root disk is smaller than its image';
-  if (spec.rootBytes > (await guests.diskLimit())) return "the root disk is larger than this host's storage";
+  if ((spec.root.kind === 'volume') !== (disk === 'none')) return 'a guest has a root disk or a root volume';
+  if (spec.root.kind === 'volume') return null;
+  if (spec.root.bytes < spec.root.image.virtualBytes) return 'the root disk is smaller than its image';
+  if (spec.root.bytes > (await guests.diskLimit())) return "the root disk is larger than this host's storage";
   return null;
 }
 
 /** Why a guest that is defined cannot get another spec; null: it can. */
 function respecObstacle(guests: Guests, serverId: string, guest: GuestBody, spec: GuestSpec): string | null {
   if (guests.hypervisor.running(serverId)) return 'the guest runs with another specification';
-  if (guest.spec.image.sha256 !== spec.image.sha256) return 'the guest is defined with another image';
+  const [old, next] = [guest.spec.root, spec.root];
+  if (old.kind === 'volume' || next.kind === 'volume') return null;
+  if (old.image.sha256 !== next.image.sha256) return 'the guest is defined with another image';
   // growDisk raises the recorded size; a define is not the way to change it.
-  if (guest.spec.rootBytes !== spec.rootBytes) return 'the guest is defined with another root disk size';
+  if (old.bytes !== next.bytes) return 'the guest is defined with another root disk size';
   return null;
 }
 

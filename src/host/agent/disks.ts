@@ -5,17 +5,20 @@
 // of it is there; what lies on the host before is rubbish.
 import { isDeepStrictEqual } from 'node:util';
 import { invariant } from '../../lib/errors.ts';
-import type { DiskExport, GrowRequest, GuestSpec, ImportRequest, Job, Reply } from '../contract.ts';
+import type { BaseImage, DiskExport, GrowRequest, ImportRequest, Job, Reply } from '../contract.ts';
 import type { JobControl } from '../hypervisor.ts';
 import type { GuestBody } from '../records.ts';
 import { ABSENT, type Entry, type Guests, JOB_DONE, ok, type Refusal, refused, type Step } from './guests.ts';
 import { busyWith, earlierJob, startJob } from './work.ts';
+
+const NO_DISK = refused('the guest boots from a volume');
 
 /** The guest, if its disk is there and nobody writes to it. */
 function diskAtRest(guests: Guests, entry: Entry): { readonly guest: GuestBody } | Refusal {
   const guest = entry.record.guest;
   if (guest === null) return ABSENT;
   if (guest.destroying) return refused('the guest is being destroyed');
+  if (guest.origin === 'none') return NO_DISK;
   if (guest.disk !== 'ready') return refused('the guest has no disk yet');
   if (guests.hypervisor.running(entry.record.serverId)) return refused('the guest is running');
   return { guest };
@@ -48,6 +51,8 @@ export async function importDisk(guests: Guests, entry: Entry, request: ImportRe
   const guest = entry.record.guest;
   if (guest === null) return ABSENT;
   if (guest.destroying) return refused('the guest is being destroyed');
+  const { root } = guest.spec;
+  if (root.kind === 'volume') return NO_DISK;
   if (guest.origin !== 'incoming') return refused('the guest was defined with a disk of its own');
   const key = `${request.source.host}:${request.source.port}/${request.source.name}`;
   const earlier = earlierJob(entry, 'import', key, request.generation);
@@ -58,19 +63,19 @@ export async function importDisk(guests: Guests, entry: Entry, request: ImportRe
   if (busy !== null) return refused(`the guest is busy: ${busy}`);
   return startJob(guests, entry, 'import', key, async (control, previous) => {
     await previous;
-    await copyHere(guests, entry, guest.spec, request.source, control);
+    await copyHere(guests, entry, root.image, request.source, control);
   });
 }
 
 async function copyHere(
   guests: Guests,
   entry: Entry,
-  spec: GuestSpec,
+  image: BaseImage,
   source: DiskExport,
   control: JobControl,
 ): Promise<void> {
   control.signal.throwIfAborted();
-  const sha256 = await guests.hypervisor.importDisk(entry.record.serverId, spec, source, control);
+  const sha256 = await guests.hypervisor.importDisk(entry.record.serverId, image, source, control);
   await entry.mutex.run(async () => {
     control.signal.throwIfAborted();
     const guest = entry.record.guest;
@@ -116,8 +121,9 @@ export async function growDisk(guests: Guests, entry: Entry, request: GrowReques
     entry.digest = null;
     await entry.mutex.run(async () => {
       const now = entry.record.guest;
-      if (now === null || now.spec.rootBytes >= request.rootBytes) return;
-      await guests.saveGuest(entry, { ...now, spec: { ...now.spec, rootBytes: request.rootBytes } });
+      const root = now?.spec.root;
+      if (!now || root?.kind !== 'image' || root.bytes >= request.rootBytes) return;
+      await guests.saveGuest(entry, { ...now, spec: { ...now.spec, root: { ...root, bytes: request.rootBytes } } });
     });
   });
 }

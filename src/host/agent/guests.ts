@@ -170,7 +170,10 @@ export class Guests {
   /** SHA-256 values of the base images that a guest stands on. */
   imagesInUse(): Set<string> {
     const inUse = new Set<string>();
-    for (const { record } of this.#entries.values()) if (record.guest) inUse.add(record.guest.spec.image.sha256);
+    for (const { record } of this.#entries.values()) {
+      const root = record.guest?.spec.root;
+      if (root?.kind === 'image') inUse.add(root.image.sha256);
+    }
     return inUse;
   }
 
@@ -213,6 +216,7 @@ export function newGuest(spec: GuestSpec, origin: GuestBody['origin']): GuestBod
     spec,
     origin,
     disk: 'missing',
+    volumes: [],
     importDigest: null,
     power: 'off',
     startedAt: null,

@@ -34,6 +34,8 @@ async function powerOn(guests: Guests, entry: Entry, guest: GuestBody): Promise<
   const earlier = earlierJob(entry, 'power-on', '', generation);
   if (earlier) return earlier;
   if (guest.disk !== 'ready') return refused('the guest has no disk yet');
+  if (guest.spec.root.kind === 'volume' && !guest.volumes.some(({ bootIndex }) => bootIndex === 0))
+    return refused('the guest has no root volume yet');
   const busy = busyWith(entry, ['power-off', 'digest']);
   if (busy !== null) return refused(`the guest is busy: ${busy}`);
   if (hypervisor.running(serverId) && busyWith(entry, []) === null) return ok(JOB_DONE);
@@ -68,7 +70,7 @@ async function spawn(guests: Guests, entry: Entry, control: JobControl, job: Hos
   await closeExport(guests, entry, guest);
   entry.digest = null;
   await guests.saveGuest(entry, { ...guest, power: 'on', importDigest: null, exported: null });
-  await guests.hypervisor.spawn(serverId, guest.spec);
+  await guests.hypervisor.spawn(serverId, guest.spec, guest.volumes);
 }
 
 async function powerOff(guests: Guests, entry: Entry, guest: GuestBody, request: PowerRequest): Promise<Step<Job>> {
@@ -87,7 +89,8 @@ async function powerOff(guests: Guests, entry: Entry, guest: GuestBody, request:
   if (guest.power !== 'off' || guest.probationUntil !== null)
     await guests.saveGuest(entry, { ...guest, power: 'off', probationUntil: null });
   if (!guests.hypervisor.running(serverId) && !starting) return ok(JOB_DONE);
-  if (starting) job.cancel();
+  // Nor does a stop wait for a guest that does not let go of a volume: what is off has let go.
+  if (starting || job?.kind === 'unplug') job.cancel();
   entry.stopDeadline = deadline;
   return startJob(guests, entry, 'power-off', '', async (control, previous) => {
     await previous;

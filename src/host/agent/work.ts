@@ -8,6 +8,8 @@ import type { JobControl } from '../hypervisor.ts';
 import { HostJob, type JobKind } from '../jobs.ts';
 import type { Entry, Guests, Step } from './guests.ts';
 
+const REPEATED: readonly JobKind[] = ['power-on', 'power-off', 'plug', 'unplug'];
+
 /** The job that a repeated call belongs to: under way, or ended with something to tell. */
 export function earlierJob(entry: Entry, kind: JobKind, key: string, generation: number): Step<never> | null {
   const job = entry.job;
@@ -25,8 +27,8 @@ export function earlierJob(entry: Entry, kind: JobKind, key: string, generation:
     case 'cancelled':
       return null;
     case 'done':
-      // A guest may have stopped or started since: power is compared anew. The rest stays done.
-      return kind === 'power-on' || kind === 'power-off' ? null : { kind: 'job', job };
+      // A guest may have stopped or started since: power and volumes are compared anew. The rest stays done.
+      return REPEATED.includes(kind) ? null : { kind: 'job', job };
     default:
       return assertNever(outcome);
   }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
-import { SERVER, SPEC } from '../test-support.ts';
+import { IMAGE, ROOT, SERVER, SPEC } from '../test-support.ts';
 import { type CommandFacts, portAddresses, qemuArguments } from './command.ts';
 import { convertArguments } from './copy.ts';
 
@@ -45,7 +45,7 @@ describe('QEMU command line', () => {
     assert.equal(disk.driver, 'qcow2');
     assert.equal(disk.backing.file.filename, '/s/base.qcow2');
     assert.deepEqual([disk.backing.driver, disk.backing['read-only'], disk.backing.backing], ['qcow2', true, null]);
-    const raw = { ...SPEC, image: { ...SPEC.image, format: 'raw' as const } };
+    const raw = { ...SPEC, root: { ...ROOT, image: { ...IMAGE, format: 'raw' as const } } };
     const other = JSON.parse(option(qemuArguments({ ...facts, spec: raw }), '-blockdev'));
     assert.equal(other.backing.driver, 'raw');
     assert.ok(!('backing' in other.backing));

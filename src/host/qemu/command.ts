@@ -6,7 +6,7 @@
 // that nothing in an image's bytes decides which file is opened.
 // Rights: no monitor but QMP on a unix socket in a directory of the guest's user, no display, no default devices, and
 // QEMU's seccomp sandbox. Guests have user-mode networking without a way out (restrict=on).
-import type { GuestPort, GuestSpec } from '../contract.ts';
+import type { BaseImage, GuestPort, GuestSpec } from '../contract.ts';
 import { HypervisorError } from '../hypervisor.ts';
 import { CONSOLE_LOG, QMP_SOCKET } from './layout.ts';
 
@@ -14,6 +14,7 @@ export interface CommandFacts {
   readonly serverId: string;
   readonly spec: GuestSpec;
   readonly accelerator: 'kvm' | 'tcg';
+  /** Used with a root disk of the host's own. */
   readonly diskPath: string;
   readonly imagePath: string;
   readonly pidFile: string;
@@ -38,25 +39,25 @@ export function qemuArguments(facts: CommandFacts): string[] {
     ...['-smp', String(spec.vcpus), '-m', `${spec.memoryMb}M`],
     ...['-rtc', 'base=utc', '-boot', 'menu=off,strict=on'],
     ...['-chardev', `socket,id=qmp,path=${QMP_SOCKET},server=on,wait=off`, '-mon', 'chardev=qmp,mode=control'],
-    ...['-blockdev', JSON.stringify(rootBlockdev(facts))],
-    ...['-device', 'virtio-blk-pci,id=root,drive=root-disk,bootindex=1'],
+    ...(spec.root.kind === 'image' ? rootArguments(facts, spec.root.image) : []),
     ...['-chardev', `file,id=console,path=${CONSOLE_LOG},append=on`, '-serial', 'chardev:console'],
     ...['-object', 'rng-random,id=rng,filename=/dev/urandom', '-device', 'virtio-rng-pci,rng=rng'],
     ...spec.ports.flatMap(portArguments),
   ];
 }
 
-function rootBlockdev({ spec, diskPath, imagePath }: CommandFacts): unknown {
+function rootArguments({ diskPath, imagePath }: CommandFacts, image: BaseImage): string[] {
   const baseFile = { driver: 'file', filename: imagePath, 'read-only': true };
-  const base = { driver: spec.image.format, 'node-name': 'root-base', 'read-only': true, file: baseFile };
-  return {
+  const base = { driver: image.format, 'node-name': 'root-base', 'read-only': true, file: baseFile };
+  const disk = {
     driver: 'qcow2',
     'node-name': 'root-disk',
     discard: 'unmap',
     file: { driver: 'file', filename: diskPath, locking: 'on', discard: 'unmap' },
     // A qcow2 base must not have a base of its own, whatever its header says.
-    backing: spec.image.format === 'qcow2' ? { ...base, backing: null } : base,
+    backing: image.format === 'qcow2' ? { ...base, backing: null } : base,
   };
+  return ['-blockdev', JSON.stringify(disk), '-device', 'virtio-blk-pci,id=root,drive=root-disk,bootindex=1'];
 }
 
 function portArguments(port: GuestPort, index: number): string[] {

@@ -8,7 +8,7 @@
 import { constants } from 'node:fs';
 import { rename, rm, stat, statfs } from 'node:fs/promises';
 import type { Clock } from '../../lib/clock.ts';
-import type { DiskExport, GuestSpec } from '../contract.ts';
+import type { BaseImage, DiskExport } from '../contract.ts';
 import { HypervisorError, type JobControl } from '../hypervisor.ts';
 import { syncDirectory } from '../records.ts';
 import { sha256File } from './digest.ts';
@@ -40,7 +40,7 @@ const SPARE_BYTES = 64 * 1024 * 1024;
 export async function importOverlay(
   options: CopyOptions,
   serverId: string,
-  spec: GuestSpec,
+  image: BaseImage,
   source: DiskExport,
   job: JobControl,
 ): Promise<string> {
@@ -52,8 +52,8 @@ export async function importOverlay(
     await copy(options, source, partial, job);
     await cut(partial, source.sizeBytes);
     const sha256 = await sha256File(partial, { signal: job.signal, progress: () => undefined });
-    await judge(partial, spec);
-    const base = { name: layout.imageFromGuest(spec.image), format: spec.image.format };
+    await judge(partial, image);
+    const base = { name: layout.imageFromGuest(image), format: image.format };
     await rebaseOverlay(options.tools, partial, base);
     await sync(partial);
     job.signal.throwIfAborted();
@@ -133,10 +133,10 @@ async function cut(path: string, bytes: number): Promise<void> {
   }
 }
 
-async function judge(path: string, spec: GuestSpec): Promise<void> {
+async function judge(path: string, image: BaseImage): Promise<void> {
   const header = await readHeader(path);
   if (!header.hasBackingFile) throw new HypervisorError('the copied disk has no base image');
-  if (header.virtualBytes < spec.image.virtualBytes)
+  if (header.virtualBytes < image.virtualBytes)
     throw new HypervisorError('the copied disk is smaller than its base image');
 }
 

@@ -14,7 +14,7 @@ import type { Logger } from 'pino';
 import type { Clock } from '../../lib/clock.ts';
 import { messageOf } from '../../lib/errors.ts';
 import { isUuid } from '../../lib/ids.ts';
-import type { DiskExport, GuestSpec } from '../contract.ts';
+import type { BaseImage, DefineRequest, DiskExport, GuestSpec, GuestVolume } from '../contract.ts';
 import { type Hypervisor, HypervisorError, type HypervisorFacts, type JobControl } from '../hypervisor.ts';
 import { Semaphore } from '../mutex.ts';
 import { type GuestBody, type SavedExport, syncDirectory } from '../records.ts';
@@ -127,28 +127,29 @@ export class QemuHypervisor implements Hypervisor {
     this.#housekeeping = this.#keepHouse();
   }
 
-  async prepare(serverId: string, spec: GuestSpec, disk: 'fresh' | 'incoming', job: JobControl): Promise<void> {
-    await this.#images.ensure(spec.image, job);
+  async prepare(serverId: string, { root }: GuestSpec, disk: DefineRequest['disk'], job: JobControl): Promise<void> {
+    if (root.kind === 'image') await this.#images.ensure(root.image, job);
     await this.#makeDirectory(serverId);
-    if (disk === 'incoming') return;
+    if (root.kind === 'volume' || disk !== 'fresh') return;
     const { bavail, bsize } = await statfs(this.#layout.guestsDir);
     if (bavail * bsize < SPARE_BYTES) throw new HypervisorError('no room for another disk');
     const partial = this.#layout.partialDisk(serverId);
     await rm(partial, { force: true });
-    const base = { name: this.#layout.imageFromGuest(spec.image), format: spec.image.format };
-    await createOverlay(this.#tools, partial, base, spec.rootBytes, job.signal);
+    const base = { name: this.#layout.imageFromGuest(root.image), format: root.image.format };
+    await createOverlay(this.#tools, partial, base, root.bytes, job.signal);
     await syncFile(partial);
     await rename(partial, this.#layout.disk(serverId));
     await syncDirectory(this.#layout.guestDir(serverId));
   }
 
-  async spawn(serverId: string, spec: GuestSpec): Promise<void> {
+  async spawn(serverId: string, spec: GuestSpec, volumes: readonly GuestVolume[]): Promise<void> {
+    if (volumes.length > 0) throw new HypervisorError('this driver has no volumes');
     const args = qemuArguments({
       serverId,
       spec,
       accelerator: await this.#chosenAccelerator(),
       diskPath: this.#layout.disk(serverId),
-      imagePath: this.#layout.image(spec.image),
+      imagePath: spec.root.kind === 'image' ? this.#layout.image(spec.root.image) : '',
       pidFile: this.#layout.pidFile(serverId),
     });
     const guest = await GuestProcess.spawn(this.#options.qemuBinary, args, this.#identity, this.#place(serverId));
@@ -176,6 +177,14 @@ export class QemuHypervisor implements Hypervisor {
     await this.#processes.get(serverId)?.gone;
   }
 
+  async plug(): Promise<void> {
+    throw new HypervisorError('this driver has no volumes');
+  }
+
+  async unplug(): Promise<void> {
+    // Nothing was plugged.
+  }
+
   async pressPowerButton(serverId: string): Promise<void> {
     await this.#processes.get(serverId)?.pressPowerButton();
   }
@@ -192,13 +201,13 @@ export class QemuHypervisor implements Hypervisor {
     await this.#exports.close(serverId);
   }
 
-  async importDisk(serverId: string, spec: GuestSpec, source: DiskExport, job: JobControl): Promise<string> {
+  async importDisk(serverId: string, image: BaseImage, source: DiskExport, job: JobControl): Promise<string> {
     const { clock, stallMs, copyBytesPerSecond } = this.#options;
     const options = { layout: this.#layout, tools: this.#tools, clock, stallMs, bytesPerSecond: copyBytesPerSecond };
     await this.#makeDirectory(serverId);
     return this.#heavy.run(async () => {
       job.signal.throwIfAborted();
-      return importOverlay(options, serverId, spec, source, job);
+      return importOverlay(options, serverId, image, source, job);
     });
   }
 
