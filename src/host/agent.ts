@@ -113,12 +113,15 @@ export class Agent implements Host {
 
   async guest(serverId: string): Promise<Reply<Guest>> {
     if (this.#guests.closed) return UNREACHABLE;
-    const record = this.#guests.find(serverId)?.record;
+    const entry = this.#guests.find(serverId);
+    const record = entry?.record;
     if (!record?.guest) return ABSENT;
+    const power = this.#guests.power(serverId);
     return ok({
       serverId,
       generation: record.generation,
-      power: this.#guests.power(serverId),
+      power,
+      interrupted: entry?.interrupted === true && power === 'off' && record.guest.power === 'on',
       disk: record.guest.disk === 'ready',
       spec: record.guest.spec,
       volumes: record.guest.volumes.map(({ volumeId, attachmentId, device }) => ({ volumeId, attachmentId, device })),
@@ -218,6 +221,7 @@ async function recoverGuest(guests: Guests, entry: Entry, guest: GuestBody): Pro
     if (guest.startedAt === null) await guests.saveGuest(entry, { ...guest, startedAt });
     return;
   }
+  entry.interrupted = guest.power === 'on';
   if (guest.exported === null) return;
   try {
     const { name, port } = await hypervisor.openExport(serverId, guest.exported);

@@ -212,6 +212,8 @@ export const Guest = Type.Object(
     ),
     /** When the guest's process was last started, ms since epoch; null: never on this host. */
     startedAt: Type.Union([Type.Integer(), Type.Null()]),
+    /** It was to run when this agent started, and was not found running: its host restarted, or it ended unseen. */
+    interrupted: Type.Boolean(),
   },
   { additionalProperties: false },
 );

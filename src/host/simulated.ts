@@ -6,8 +6,8 @@
 // through a fabric that the hosts of one simulation share, as real exports are reached through the network; so are
 // volumes, in which starts and plugs leave a word too.
 // Nothing reads the wall clock; a copy takes bytes / copyBytesPerSecond on the injected clock, or no time at all.
-// A restarted agent finds its guests as the records describe them: those that were on are on, and a ready disk is
-// there, with its history cut down to the server's name.
+// An agent that restarts over the same hypervisor finds its guests as they are. Over a new one it finds them as its
+// records describe them: those that were on are on, and a ready disk is there, its history cut down to the server's name.
 import { createHash } from 'node:crypto';
 import type { Clock } from '../lib/clock.ts';
 import { invariant } from '../lib/errors.ts';
@@ -115,9 +115,10 @@ export class SimulatedHypervisor implements Hypervisor {
 
   async recover(guests: ReadonlyMap<string, GuestBody>): Promise<void> {
     for (const [serverId, body] of guests) {
+      if (this.#guests.has(serverId)) continue;
       const guest = this.#guest(serverId);
       guest.spec = body.spec;
-      if (body.disk === 'ready' && guest.disk === null) guest.disk = newDisk(serverId, body.spec);
+      if (body.disk === 'ready') guest.disk = newDisk(serverId, body.spec);
       if (body.power !== 'on' || body.startedAt === null) continue;
       guest.startedAt = body.startedAt;
       guest.volumes = body.volumes;

@@ -1,10 +1,11 @@
 // The periodic work of a control plane: heartbeats, power states, overdue confirmations, requested deletes, debts.
 //
-// Every round asks every host and storage host for its heartbeat; one that answers is written as seen. When a host's agent is a new one
-// (the host or its agent restarted), or now and then, what its guests do is compared with what the records say: a guest
-// that should run but is off is turned on again after a restart, and recorded as stopped otherwise (it turned itself
-// off). Servers that a saga works on are left alone. Several control planes may do this at once: every effect is a
-// compare-and-set or a saga.
+// Every round asks every host and storage host for its heartbeat; one that answers is written as seen. When a host's agent
+// is a new one (the host or its agent restarted), or now and then, what its guests do is compared with what the records
+// say: a guest that should run but is off is turned on again if a restart of its host interrupted it, and recorded as
+// stopped otherwise (it turned itself off). Which of the two it was the host tells, as long as the guest is off: so a server
+// that a saga works on can be left alone until a later round. Several control planes may do this at once: every effect is
+// a compare-and-set or a saga.
 import type { Kysely } from 'kysely';
 import { payDebts } from '../control/debts.ts';
 import { collectUnusedImages } from '../control/images/collect.ts';
@@ -12,7 +13,7 @@ import type { Platform } from '../control/platform.ts';
 import { serverOf } from '../control/records.ts';
 import { findServer, shouldRun } from '../control/servers.ts';
 import { recordStorageHeartbeat } from '../control/volumes/storage-hosts.ts';
-import type { Heartbeat } from '../host/contract.ts';
+import type { Guest, Heartbeat } from '../host/contract.ts';
 import { messageOf } from '../lib/errors.ts';
 import { eachAtMost } from '../lib/pool.ts';
 import { POWER_STATE, type Server } from '../model/types.ts';
@@ -101,8 +102,7 @@ async function askHost(p: Platform, known: KnownHost, round: number): Promise<vo
   }
   const heartbeat = reply.value;
   const restarted = heartbeat.agentId !== known.agent_id;
-  const compared =
-    !restarted && round % COMPARE_EVERY !== 0 ? true : await comparePower(p, known, heartbeat, restarted);
+  const compared = !restarted && round % COMPARE_EVERY !== 0 ? true : await comparePower(p, known, heartbeat);
   // The new agent is written down when the comparison has been made: until then every round makes it again.
   await p.stores.global
     .updateTable('hosts')
@@ -112,7 +112,7 @@ async function askHost(p: Platform, known: KnownHost, round: number): Promise<vo
 }
 
 /** False when the host's cell cannot be reached. */
-async function comparePower(p: Platform, host: KnownHost, heartbeat: Heartbeat, restarted: boolean): Promise<boolean> {
+async function comparePower(p: Platform, host: KnownHost, heartbeat: Heartbeat): Promise<boolean> {
   const running = new Set(heartbeat.guests.filter((guest) => guest.power === 'on').map((guest) => guest.serverId));
   try {
     const cell = await p.stores.cell(host.cell_id);
@@ -124,8 +124,10 @@ async function comparePower(p: Platform, host: KnownHost, heartbeat: Heartbeat, 
       .where('deleted_at', 'is', null)
       .execute();
     for (const server of rows.map(serverOf)) {
-      if (!shouldRun(server) || running.has(server.id) || !(await isOff(p, server, host))) continue;
-      if (restarted) await resumeServer(p, server, host.cell_id, host.name);
+      if (!shouldRun(server) || running.has(server.id)) continue;
+      const off = await offGuest(p, server, host);
+      if (off === null) continue;
+      if (off.interrupted) await resumeServer(p, server, host.cell_id, host.name);
       else await recordOff(p, server, cell);
     }
     return true;
@@ -136,14 +138,17 @@ async function comparePower(p: Platform, host: KnownHost, heartbeat: Heartbeat, 
   }
 }
 
-/** Asked now, for the heartbeat is older than the record and the guest may have been started in between. */
-async function isOff(p: Platform, server: Server, host: KnownHost): Promise<boolean> {
+/**
+ * The guest, if it is off. Asked now, for the heartbeat is older than the record and the guest may have been started in
+ * between.
+ */
+async function offGuest(p: Platform, server: Server, host: KnownHost): Promise<Guest | null> {
   const found = await findServer(p, server.id);
   // A record that is not the server's home says nothing.
-  if (found.kind !== 'found' || found.cellId !== host.cell_id) return false;
+  if (found.kind !== 'found' || found.cellId !== host.cell_id) return null;
   const reply = await (await p.host(host.name)).guest(server.id);
   if (reply.kind === 'absent') p.log.error({ serverId: server.id, host: host.name }, 'the guest is not on its host');
-  return reply.kind === 'ok' && reply.value.power === 'off';
+  return reply.kind === 'ok' && reply.value.power === 'off' ? reply.value : null;
 }
 
 /**

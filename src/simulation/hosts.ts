@@ -110,9 +110,8 @@ export class SimHost {
 
   /** The whole machine restarts: no guest runs afterwards. */
   async reboot(): Promise<void> {
-    await this.restartAgent();
-    // Only now: a simulated hypervisor takes it that guests outlive what restarts.
     for (const { serverId } of await this.records.load()) this.hypervisor.crash(serverId);
+    await this.restartAgent();
   }
 
   /** Its own clock shows a time that is so much later than everybody else's; negative: earlier. */

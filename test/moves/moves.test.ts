@@ -19,6 +19,7 @@ import {
   FLAVORS,
   homeOf,
   hostOf,
+  LEASE_MS,
   newServer,
   openWorld,
   refuse,
@@ -473,8 +474,7 @@ inWorld(
     await settle(world);
     assert.equal(await statusOf(world, waiting), 'SHUTOFF');
 
-    hostOf(world, (await serverOf(world, serverId)).host).hypervisor.crash(serverId);
-    await world.p.stores.global.updateTable('hosts').set({ agent_id: 'the one before' }).execute();
+    await world.clock.drive(hostOf(world, (await serverOf(world, serverId)).host).reboot());
     await beat(world);
     await settle(world);
     assert.equal(await statusOf(world, serverId), 'ACTIVE');
@@ -482,3 +482,27 @@ inWorld(
     await assertSound(world);
   },
 );
+
+inWorld('a host that restarts at any moment of a move leaves its server running in the end', async (world) => {
+  const serverId = await newServer(world);
+  for (let operations = 0; operations < 100; operations += 4) {
+    await accept(world, resizeServer(world.p, world.user, serverId, { flavorId: FLAVORS.big }));
+    const worker = new Worker(world);
+    for (let count = 0; count < operations; count += 1) await worker.step();
+    for (const host of world.hosts.values()) await world.clock.drive(host.reboot());
+    // The monitor sees the new agents while the saga is still at it, and the guests only when it is over.
+    await beat(world);
+    await settle(world);
+    for (const round of [0, 6]) {
+      await world.clock.pass(LEASE_MS);
+      await beat(world, round);
+      await settle(world);
+    }
+    const { vmState, host } = await serverOf(world, serverId);
+    assert.deepEqual(runningOn(world, serverId), [host], `after ${operations} operations, ${vmState}`);
+    await assertSound(world);
+    if (vmState === 'active') continue;
+    await accept(world, revertResize(world.p, world.user, serverId));
+    await settle(world);
+  }
+});

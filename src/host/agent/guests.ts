@@ -42,6 +42,8 @@ export interface Entry {
   stopDeadline: number;
   /** SHA-256 of the root disk while it is known not to have changed. */
   digest: string | null;
+  /** See the contract: found off at the agent's start although it was to run, and not started since. */
+  interrupted: boolean;
 }
 
 export type Refusal = Exclude<Reply<never>, { kind: 'ok' }>;
@@ -208,7 +210,7 @@ export class Guests {
 }
 
 function newEntry(record: GuestRecord): Entry {
-  return { mutex: new Mutex(), record, job: null, stopDeadline: 0, digest: null };
+  return { mutex: new Mutex(), record, job: null, stopDeadline: 0, digest: null, interrupted: false };
 }
 
 export function newGuest(spec: GuestSpec, origin: GuestBody['origin']): GuestBody {

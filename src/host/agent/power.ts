@@ -69,6 +69,7 @@ async function spawn(guests: Guests, entry: Entry, control: JobControl, job: Hos
     throw new HypervisorError('its probation was over before it could start');
   await closeExport(guests, entry, guest);
   entry.digest = null;
+  entry.interrupted = false;
   await guests.saveGuest(entry, { ...guest, power: 'on', importDigest: null, exported: null });
   await guests.hypervisor.spawn(serverId, guest.spec, guest.volumes);
 }
