@@ -15,6 +15,7 @@ export const contextOf = (p: Platform, row: Row): StepContext<State> => ({
   serverId: row.key,
   log: p.log.child({ sagaId: row.id, serverId: row.key, requestId: row.requestId }),
   host: (name) => p.host(name, { requestId: row.requestId, sagaId: row.id }),
+  storage: (name) => p.storage(name, { requestId: row.requestId, sagaId: row.id }),
 });
 
 /** Runs a step's effect. Whatever it throws is a failure that may pass: the step is tried again, or undone. */

@@ -8,6 +8,7 @@ import type { Platform } from '../control/platform.ts';
 import type { Host } from '../host/contract.ts';
 import { invariant } from '../lib/errors.ts';
 import type { Definition, Direction, Outcome, Row, State } from '../saga/types.ts';
+import type { StorageHost } from '../storage/contract.ts';
 
 /** Who acts, or whose a server is. */
 export interface Owner {
@@ -37,6 +38,7 @@ export interface StepContext<S> {
   readonly serverId: string;
   readonly log: Logger;
   host(name: string): Promise<Host>;
+  storage(name: string): Promise<StorageHost>;
 }
 
 export type Effect<S> = (c: StepContext<S>) => Promise<StepOutcome<S>>;

@@ -3,8 +3,8 @@
 import { assertNever } from '../lib/errors.ts';
 import type { State } from '../saga/types.ts';
 
-/** `…-cell`: in the database of its cell; the host itself is not asked. */
-export type Role = Side | `${Side}-cell` | 'global';
+/** `…-cell`: in the database of its cell; the host itself is not asked. `storage`: at the volume's storage host. */
+export type Role = Side | `${Side}-cell` | 'storage' | 'global';
 type Side = 'source' | 'target' | 'host';
 
 const POWER = { 'take hold': 'host-cell', 'turn off': 'host', 'turn on': 'host', 'let go': 'host-cell' } as const;
@@ -81,6 +81,11 @@ export const ROLES: Readonly<Record<string, Readonly<Record<string, Role>>>> = {
     'mark record deleted': 'host-cell',
     'give up home': 'global',
   },
+  'create volume': { 'write record': 'global', 'make volume': 'storage', 'let go': 'global' },
+  'delete volume': { 'take hold': 'global', 'remove volume': 'storage', 'drop record': 'global' },
+  'extend volume': { 'take hold': 'global', 'grow volume': 'storage', 'let go': 'global' },
+  'create snapshot': { 'write record': 'global', 'take snapshot': 'storage', 'let go': 'global' },
+  'delete snapshot': { 'take hold': 'global', 'remove snapshot': 'storage', 'drop record': 'global' },
 };
 
 export interface StepPlace {
@@ -98,6 +103,7 @@ type Known = Partial<{
   host: string | null;
   cellId: string;
   homeCellId: string;
+  storageHost: string;
 }>;
 
 /** Null: in the global database alone, or it is not known (yet). Host null: in the cell's database. */
@@ -114,6 +120,8 @@ export function placeOf(move: string, step: string, state: State): StepPlace | n
       return known({ ...sideOf('target', state), host: null });
     case 'host-cell':
       return known({ ...sideOf('host', state), host: null });
+    case 'storage':
+      return known({ host: (state as unknown as Known).storageHost });
     case 'global':
     case undefined:
       return null;

@@ -8,6 +8,10 @@ import { type AnyMove, anyMove } from './move.ts';
 import { REBOOT, RESUME, START, STOP } from './power.ts';
 import { RESIZE } from './resize.ts';
 import { REVERT } from './revert.ts';
+import { CREATE_VOLUME } from './volumes/create.ts';
+import { DELETE_VOLUME } from './volumes/delete.ts';
+import { EXTEND_VOLUME } from './volumes/extend.ts';
+import { CREATE_SNAPSHOT, DELETE_SNAPSHOT } from './volumes/snapshots.ts';
 
 export const MOVES: readonly AnyMove[] = [
   anyMove(CREATE),
@@ -19,6 +23,11 @@ export const MOVES: readonly AnyMove[] = [
   anyMove(CONFIRM),
   anyMove(REVERT),
   anyMove(DELETE),
+  anyMove(CREATE_VOLUME),
+  anyMove(DELETE_VOLUME),
+  anyMove(EXTEND_VOLUME),
+  anyMove(CREATE_SNAPSHOT),
+  anyMove(DELETE_SNAPSHOT),
 ];
 
 const byVersion = new Map(MOVES.map((move) => [`${move.definition.name} ${move.definition.version}`, move]));

@@ -1,0 +1,110 @@
+// Delete a volume: deleting → gone | error_deleting.
+//
+// A storage host that is down holds nothing up: what it still keeps is owed. One that refuses (somebody has access all
+// the same) leaves the volume in error_deleting, from which it can be deleted again.
+
+import type { Transaction } from 'kysely';
+import type { Platform } from '../../control/platform.ts';
+import { changeStatus, deleteVolumeRecord, lockVolume } from '../../control/volumes/records.ts';
+import type { Actor, Refusal } from '../../model/types.ts';
+import { DELETABLE, notDeletable, VOLUME_STATUSES, volumeNotFound } from '../../model/volumes.ts';
+import type { GlobalTables } from '../../store/global-schema.ts';
+import type { Move } from '../move.ts';
+import { done, inGlobal } from '../outcomes.ts';
+import { removeVolume } from './effects.ts';
+import { startOnVolume } from './start.ts';
+
+export interface DeleteVolumeState {
+  readonly volumeId: string;
+  readonly storageHost: string;
+}
+
+export const DELETE_VOLUME: Move<DeleteVolumeState> = {
+  name: 'delete volume',
+  version: 1,
+  pivot: 'remove volume',
+  parties: () => [],
+  steps: [
+    {
+      // Done in the transaction that makes the saga.
+      step: 'take hold',
+      do: async () => done,
+      undo: (c) =>
+        inGlobal(c, (trx) =>
+          changeStatus(trx, c.s.volumeId, ['deleting'], {
+            ...{ status: 'error_deleting', generation: c.generation, updated_at: c.p.clock.now() },
+          }),
+        ),
+    },
+    {
+      step: 'remove volume',
+      do: (c) => removeVolume(c, c.s, 'deleted volume'),
+      undo: 'a volume is not half deleted: only a storage host that has not begun refuses',
+    },
+    {
+      step: 'drop record',
+      do: (c) => inGlobal(c, (trx) => deleteVolumeRecord(trx, c.s.volumeId)),
+      undo: 'forward only: the volume is gone',
+    },
+  ],
+};
+
+export interface DeleteVolumeOptions {
+  /** With its snapshots; without, a volume that has some is not deleted. */
+  readonly cascade: boolean;
+  /** From any status, while nobody has it attached: administrators'. */
+  readonly force: boolean;
+}
+
+/** Deletes a volume that nobody has attached and nothing is being made from. */
+export const deleteVolume = (
+  p: Platform,
+  actor: Actor,
+  volumeId: string,
+  options: DeleteVolumeOptions,
+): Promise<Refusal | null> =>
+  startOnVolume(p, {
+    ...{ move: DELETE_VOLUME, volumeId, actor },
+    take: async (trx) => {
+      const volume = await lockVolume(trx, volumeId);
+      if (!volume) return { kind: 'refused', refusal: volumeNotFound(volumeId) };
+      const from = options.force ? VOLUME_STATUSES : DELETABLE;
+      const held = await isHeld(trx, volumeId, options.cascade);
+      const change = { status: 'deleting', updated_at: p.clock.now() };
+      if (held || !(await changeStatus(trx, volumeId, from, change))) {
+        return { kind: 'refused', refusal: notDeletable() };
+      }
+      return { kind: 'ok', state: { volumeId, storageHost: volume.storageHost } };
+    },
+  });
+
+async function isHeld(trx: Transaction<GlobalTables>, volumeId: string, cascade: boolean): Promise<boolean> {
+  const attached = await trx
+    .selectFrom('volume_attachments')
+    .select('id')
+    .where('volume_id', '=', volumeId)
+    .limit(1)
+    .executeTakeFirst();
+  const snapshots = await trx.selectFrom('volume_snapshots').select('id').where('volume_id', '=', volumeId).execute();
+  const copies = await trx
+    .selectFrom('volumes')
+    .select('id')
+    .where('status', '=', 'creating')
+    .where((eb) =>
+      eb.or([
+        eb('source_volume_id', '=', volumeId),
+        ...(snapshots.length === 0
+          ? []
+          : [
+              eb(
+                'snapshot_id',
+                'in',
+                snapshots.map((each) => each.id),
+              ),
+            ]),
+      ]),
+    )
+    .limit(1)
+    .executeTakeFirst();
+  return attached !== undefined || copies !== undefined || (snapshots.length > 0 && !cascade);
+}
