@@ -52,7 +52,7 @@ function document(
     url,
     service,
     summary,
-    access: 'public',
+    policy: 'public',
     answers: { [status]: Type.Object({}) },
     handle: ({ p }) => ({ status, body: body(p.settings) }),
   });

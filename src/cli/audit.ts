@@ -5,6 +5,7 @@
 import pino from 'pino';
 import { audit, renderReport } from '../audit/audit.ts';
 import type { Platform } from '../control/platform.ts';
+import { DEFAULT_POLICIES } from '../control/policies.ts';
 import { connectHost } from '../host/client.ts';
 import type { Host } from '../host/contract.ts';
 import { nobody } from '../host/nobody.ts';
@@ -32,6 +33,7 @@ export async function auditCommand(deployment: Deployment, json: boolean): Promi
       settings: { ...deployment.settings, publicUrl: '', hostFacingUrl: 'http://localhost' },
       host: async (name): Promise<Host> => connectHost({ url: urls.get(name) ?? '', secret: secrets.fleet, name }),
       storage: async (name) => nobody(`the storage host ${name} is not asked by the audit`),
+      policies: DEFAULT_POLICIES,
       nudge: () => undefined,
     };
     const report = await audit(platform);

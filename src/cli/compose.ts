@@ -17,8 +17,10 @@ import { createIdentity, type Identity, type IdentityConfig } from '../control/i
 import { forgetUploads } from '../control/images/collect.ts';
 import { ensureSharedNetwork } from '../control/network/records.ts';
 import type { Platform } from '../control/platform.ts';
+import { openPolicies } from '../control/policies.ts';
 import type { Host } from '../host/contract.ts';
 import { nobody } from '../host/nobody.ts';
+
 import { type Clock, systemClock } from '../lib/clock.ts';
 import { type ConductorOptions, startConductor } from '../moves/conductor.ts';
 import { createFaults } from '../moves/faults.ts';
@@ -114,6 +116,7 @@ export async function composeSystem(deployment: Deployment, options: ComposeOpti
     log,
     stores: faults ? faults.stores(stores) : stores,
     settings,
+    policies: openPolicies(deployment.policyFile, log, clock),
     host: async (name, trace) => hostOf(name, fleet.find(name, trace) ?? NO_SUCH_HOST),
     storage: async () => NO_SUCH_STORAGE,
     nudge: () => conductor?.nudge(),

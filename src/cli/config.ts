@@ -103,9 +103,7 @@ export const ConfigFile = Type.Object(
     images: Type.Optional(Type.Object({ max_bytes: Amount }, closed)),
     flavors: Type.Optional(Type.Array(FlavorConfig, { maxItems: 1000 })),
     default_zone: Type.Optional(Name),
-    cross_cell_moves: Type.Optional(
-      Type.Union([Type.Literal('nobody'), Type.Literal('admin'), Type.Literal('member')]),
-    ),
+    policy_file: Type.Optional(Type.String({ minLength: 1, maxLength: 4096 })),
     resize_confirm_window_seconds: Type.Optional(Amount),
     shutdown_timeout_seconds: Type.Optional(Type.Integer({ minimum: 0, maximum: 3600 })),
     heartbeat_seconds: Type.Optional(Type.Number({ minimum: 0.1, maximum: 3600 })),

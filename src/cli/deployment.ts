@@ -39,6 +39,8 @@ export interface Deployment {
   readonly flavors: readonly FlavorPlan[];
   readonly conductor: { readonly lanes: number; readonly leaseMs: number };
   readonly copyBytesPerSecond: number | null;
+  /** Rules that are not the defaults; null: there are none. */
+  readonly policyFile: string | null;
   readonly logLevel: string;
   /** Settings that do not depend on the address that is listened on. */
   readonly settings: Omit<Settings, 'publicUrl' | 'hostFacingUrl'>;
@@ -121,6 +123,7 @@ export function planDeployment(file: ConfigFile, flags: Flags): Deployment {
       })) ?? FLAVORS,
     conductor: { lanes: file.conductor?.lanes ?? 32, leaseMs: (file.conductor?.lease_seconds ?? 15) * 1000 },
     copyBytesPerSecond: file.copy?.bytes_per_second ?? null,
+    policyFile: file.policy_file === undefined ? null : resolve(file.policy_file),
     logLevel: file.log_level ?? 'info',
     publicUrl: file.public_url?.replace(/\/+$/, '') ?? null,
     hostFacingUrl: file.host_facing_url?.replace(/\/+$/, '') ?? null,
@@ -129,7 +132,6 @@ export function planDeployment(file: ConfigFile, flags: Flags): Deployment {
       imageDirectory: `${dataDirectory}/images`,
       maxImageBytes: file.images?.max_bytes ?? 64 * 2 ** 30,
       defaultZone: file.default_zone ?? 'nova',
-      crossCellMoves: file.cross_cell_moves ?? 'member',
       resizeConfirmWindowSeconds: file.resize_confirm_window_seconds ?? 0,
       shutdownTimeoutSeconds: file.shutdown_timeout_seconds ?? 60,
       heartbeatSeconds: file.heartbeat_seconds ?? 5,

@@ -6,6 +6,7 @@ import type { AgentOptions } from './agent.ts';
 import { ConfigError, type ConfigFile, readConfig } from './config.ts';
 import { DEFAULTS, type Deployment, type Flags, planDeployment } from './deployment.ts';
 import type { MovesOptions } from './moves.ts';
+import type { PolicyOptions } from './policy.ts';
 
 const VERSION = (
   JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string }
@@ -187,6 +188,24 @@ program
   .action(async (verb: string, id: string | undefined, step: string | undefined, options: MovesOptions) => {
     const { movesCommand } = await import('./moves.ts');
     process.exitCode = await movesCommand(verb, id, step, options);
+  });
+
+program
+  .command('policy')
+  .description('look at rules: list what they say, check (and explain) whom one lets act; exit status 1: it does not')
+  .addArgument(new Argument('<verb>', 'what to do').choices(['list', 'check']))
+  .option('--policy-file <file>', 'file of rules that are not the defaults (default: none)')
+  .option('--rule <name>', 'rule that is asked, such as os_compute_api:servers:create (check)')
+  .option('--roles <list>', "the actor's roles, parted by commas (check)")
+  .option('--project <id>', "the actor's project (check)", 'p1')
+  .option('--user <id>', 'the actor (check)', 'u1')
+  .option('--target-project <id>', "project of what is acted on (check; default: the actor's)")
+  .option('--target-user <id>', 'user of what is acted on (check; default: the actor)')
+  .option('--target <word=value...>', 'more words of what is acted on, such as visibility=public (check)')
+  .option('--json', 'print JSON', false)
+  .action(async (verb: 'list' | 'check', options: PolicyOptions) => {
+    const { policyCommand } = await import('./policy.ts');
+    process.exitCode = policyCommand(verb, options);
   });
 
 program

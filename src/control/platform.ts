@@ -3,11 +3,11 @@
 import type { Logger } from 'pino';
 import type { Host } from '../host/contract.ts';
 import type { Clock } from '../lib/clock.ts';
-import type { CrossCellPolicy } from '../model/policy.ts';
 import type { WeightMultipliers } from '../model/weighers.ts';
 import type { Direction, Outcome, Row } from '../saga/types.ts';
 import type { StorageHost } from '../storage/contract.ts';
 import type { Stores } from '../store/stores.ts';
+import type { Policies } from './policies.ts';
 
 export interface Settings {
   /** Region name in the catalog. */
@@ -40,8 +40,6 @@ export interface Settings {
     readonly reservedHostDiskGb: number;
   };
   readonly weights: WeightMultipliers;
-  /** Whose moves may leave their cell; the others' find a host within it or none. */
-  readonly crossCellMoves: CrossCellPolicy;
   /** Limits for projects without their own; -1: unlimited. */
   readonly quota: Readonly<Record<string, number>>;
 }
@@ -54,6 +52,7 @@ export interface Platform {
   readonly log: Logger;
   readonly stores: Stores;
   readonly settings: Settings;
+  readonly policies: Policies;
   /** The host of that name. Never fails: a host that is not there answers `unreachable`. */
   host(name: string, trace?: { readonly requestId: string; readonly sagaId: string }): Promise<Host>;
   /** The storage host of that name; never fails either. */

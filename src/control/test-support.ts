@@ -11,6 +11,7 @@ import type { StorageHost } from '../storage/contract.ts';
 import { openStores } from '../store/stores.ts';
 import { ensureCell, registerHost } from './hosts.ts';
 import type { Platform, Settings } from './platform.ts';
+import { DEFAULT_POLICIES } from './policies.ts';
 import { rowOf } from './records.ts';
 import { registerStorageHost } from './volumes/storage-hosts.ts';
 
@@ -34,7 +35,6 @@ export const TEST_SETTINGS: Settings = {
     reservedHostDiskGb: 0,
   },
   weights: DEFAULT_MULTIPLIERS,
-  crossCellMoves: 'member',
   quota: {},
 };
 
@@ -70,6 +70,7 @@ export async function withPlatform(
       const fake = storageFakes.get(name);
       return fake ? (fake as StorageHost) : nobody(`no storage host ${name}`);
     },
+    policies: DEFAULT_POLICIES,
     nudge: () => undefined,
   };
   try {

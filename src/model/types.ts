@@ -78,8 +78,10 @@ export interface Actor {
   readonly projectId: string;
   readonly roles: readonly string[];
   readonly requestId: string;
+  /** Whether the policy makes an administrator of them; absent: whoever has the role is one. */
+  readonly admin?: boolean;
 }
-export const isAdmin = (actor: Actor): boolean => actor.roles.includes('admin');
+export const isAdmin = (actor: Actor): boolean => actor.admin ?? actor.roles.includes('admin');
 
 /** A definite no to a request: the HTTP status and the sentence that OpenStack's API gives. */
 export interface Refusal {

@@ -21,7 +21,6 @@ import { invariant } from '../lib/errors.ts';
 import { newId } from '../lib/ids.ts';
 import { stateOf } from '../model/actions.ts';
 import { rootBytes } from '../model/disk-rules.ts';
-import { mayCrossCells } from '../model/policy.ts';
 import { checkResizeQuota, isUpsize } from '../model/quota.ts';
 import { checkMigrate, checkResize } from '../model/resize-rules.ts';
 import { ignoredHosts } from '../model/targeting.ts';
@@ -414,7 +413,7 @@ export async function migrateServer(
     host: request.host,
     targetCellId: wanted?.cell_id ?? null,
     serverCellId: cellId,
-    crossCellAllowed: mayCrossCells(actor, server.projectId, p.settings.crossCellMoves),
+    crossCellAllowed: mayCrossCells(p, actor, server),
   });
   if (refusal) return refusal;
   return startMove(
@@ -435,6 +434,13 @@ export async function migrateServer(
   );
 }
 
+/** Not being allowed is no refusal, as in Nova: the move then finds a host within its cell, or none. */
+const mayCrossCells = (p: Platform, actor: Actor, server: Server): boolean =>
+  p.policies.allows('compute', 'compute:servers:resize:cross_cell', actor, {
+    project_id: server.projectId,
+    user_id: server.userId,
+  });
+
 function commonState(p: Platform, actor: Actor, server: Server, cellId: string) {
   invariant(server.host !== null, 'the rules refuse a server without a host');
   return {
@@ -447,6 +453,6 @@ function commonState(p: Platform, actor: Actor, server: Server, cellId: string) 
     source: { cellId, host: server.host, zone: server.zone ?? '' },
     requestedZone: server.requestedZone,
     wasActive: server.vmState === 'active',
-    crossCellAllowed: mayCrossCells(actor, server.projectId, p.settings.crossCellMoves),
+    crossCellAllowed: mayCrossCells(p, actor, server),
   };
 }

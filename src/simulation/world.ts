@@ -15,6 +15,7 @@ import { createFlavor } from '../control/flavors.ts';
 import { ensureCell, registerHost } from '../control/hosts.ts';
 import { ensureSharedNetwork } from '../control/network/records.ts';
 import type { Platform, Settings } from '../control/platform.ts';
+import { DEFAULT_POLICIES } from '../control/policies.ts';
 import { nobody } from '../host/nobody.ts';
 import { SimulatedFabric } from '../host/simulated.ts';
 import { invariant } from '../lib/errors.ts';
@@ -57,7 +58,6 @@ export const SETTINGS: Settings = {
     ...{ reservedHostCpus: 0, reservedHostMemoryMb: 0, reservedHostDiskGb: 0 },
   },
   weights: DEFAULT_MULTIPLIERS,
-  crossCellMoves: 'member',
   quota: {},
 };
 
@@ -166,6 +166,7 @@ const platformOf = ({ clock, log, stores, settings }: WorldParts, hostOf: (name:
   ...{ clock, log, stores, settings },
   host: async (name) => hostOf(name).remote,
   storage: async (name) => nobody(`no storage host ${name}`),
+  policies: DEFAULT_POLICIES,
   nudge: () => undefined,
 });
 

@@ -3,11 +3,23 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import fc from 'fast-check';
-import { accessOf } from '../../src/api/http/auth.ts';
 import { type Route, schemaAt } from '../../src/api/http/route.ts';
-import { hasRole } from '../../src/model/policy.ts';
+import { DEFAULT_POLICIES } from '../../src/control/policies.ts';
+import { ownTarget } from '../../src/model/policy/rules.ts';
+import type { Actor } from '../../src/model/types.ts';
 import { validValue } from '../fuzz/generate.ts';
 import { type FuzzWorld, fuzzWorld } from '../fuzz/world.ts';
+
+const STRANGER: Actor = { userId: 'u2', projectId: 'p2', roles: ['member'], requestId: '' };
+
+/** By the defaults, and something of the actor's own; a route whose handler asks lets everybody come that far. */
+function mayCall(route: Route, actor: Actor): boolean {
+  const { policy, service, target } = route;
+  if (policy === 'public' || policy === 'anyone' || target === 'handler') return true;
+  const rules = typeof policy === 'string' ? [policy] : Object.values(policy.byBody);
+  const what = target?.('x', actor) ?? ownTarget(actor);
+  return rules.some((rule) => DEFAULT_POLICIES.allows(service, rule, actor, what));
+}
 
 describe('every route', () => {
   let world: FuzzWorld;
@@ -36,7 +48,7 @@ describe('every route', () => {
 
   it('refuses without a token, and with an unknown one', async () => {
     for (const route of world.routes) {
-      if (accessOf(route) === 'public') continue;
+      if (route.policy === 'public') continue;
       for (const token of [null, 'unknown']) {
         const response = await call(route, token);
         assert.equal(response.statusCode, 401, `${route.method} ${route.url}`);
@@ -49,13 +61,11 @@ describe('every route', () => {
   it('refuses roles that are not enough, and tokens without a project', async () => {
     let refused = 0;
     for (const route of world.routes) {
-      const access = accessOf(route);
-      if (access === 'public' || access === 'anyone') continue;
       for (const name of ['reader', 'member', 'unscoped']) {
         const person = world.people[name];
         assert.ok(person);
         const actor = { ...person, projectId: person.projectId ?? '', requestId: '' };
-        if (person.projectId !== null && hasRole(actor, access)) continue;
+        if (mayCall(route, actor)) continue;
         const response = await call(route, name);
         assert.equal(response.statusCode, 403, `${name}: ${route.method} ${route.url}: ${response.body}`);
         refused += 1;
@@ -66,7 +76,7 @@ describe('every route', () => {
 
   it("answers 404 for another project's server, as if it were not there", async () => {
     const onServers = world.routes.filter(
-      (route) => route.url.includes('/compute/v2.1/servers/:id') && accessOf(route) !== 'admin',
+      (route) => route.url.includes('/compute/v2.1/servers/:id') && mayCall(route, STRANGER),
     );
     assert.ok(onServers.length > 15);
     for (const route of onServers) {

@@ -132,7 +132,6 @@ function defaultsOf(plan: Deployment): Readonly<Record<string, unknown>> {
     'network.cidr': plan.networkCidr,
     flavors: plan.flavors.map((each) => each.name).join(', '),
     default_zone: settings.defaultZone,
-    cross_cell_moves: settings.crossCellMoves,
     'images.max_bytes': settings.maxImageBytes,
     resize_confirm_window_seconds: settings.resizeConfirmWindowSeconds,
     shutdown_timeout_seconds: settings.shutdownTimeoutSeconds,
@@ -168,6 +167,7 @@ test('what has no default has none in the program either', () => {
   assert.equal(plan.databases.kind, 'sqlite');
   assert.equal(plan.publicUrl, null);
   assert.equal(plan.hostFacingUrl, null);
+  assert.equal(plan.policyFile, null);
   assert.equal(plan.copyBytesPerSecond, null);
   assert.deepEqual(plan.settings.quota, {});
   assert.ok(plan.hosts.every((host) => host.url === null));

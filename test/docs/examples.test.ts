@@ -7,6 +7,7 @@ import test from 'node:test';
 import { parseConfig } from '../../src/cli/config.ts';
 import { planDeployment } from '../../src/cli/deployment.ts';
 import { createIdentity } from '../../src/control/identity.ts';
+import { compileText } from '../../src/control/policies.ts';
 import { systemClock } from '../../src/lib/clock.ts';
 import { fences, pages, prose, ROOT, read } from './markdown.ts';
 
@@ -33,6 +34,16 @@ test('every YAML example is a configuration that would start', async () => {
   }
 });
 
+test('every example of a policy file is one, and names only rules that are asked', async () => {
+  const found = await examples('yaml policy');
+  assert.ok(found.length > 0);
+  for (const { where, text } of found) {
+    const read = compileText(text, where);
+    assert.equal(read.kind, 'ok', JSON.stringify(read));
+    if (read.kind === 'ok') assert.deepEqual(read.rules.warnings, []);
+  }
+});
+
 test('every shell example is well formed', async () => {
   const found = await examples('sh');
   assert.ok(found.length > 0);
@@ -43,7 +54,7 @@ test('every shell example is well formed', async () => {
 });
 
 test('every fenced block says what it is, so that none escapes these tests', async () => {
-  const known = ['sh', 'yaml', 'ts', 'json', 'text'];
+  const known = ['sh', 'yaml', 'yaml policy', 'ts', 'json', 'text'];
   for (const page of await pages()) {
     for (const fence of fences(read(page)))
       assert.ok(known.includes(fence.info), `${page}:${fence.line}: '${fence.info}'`);

@@ -5,9 +5,8 @@
 // They stand between two marks per service; the text around them is written by hand. A test compares them.
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { accessOf } from '../../src/api/http/auth.ts';
 import type { Service } from '../../src/api/http/errors.ts';
-import type { Route } from '../../src/api/http/route.ts';
+import { policyText, type Route } from '../../src/api/http/route.ts';
 import { allRoutes } from '../../src/api/routes.ts';
 import { createIdentity } from '../../src/control/identity.ts';
 import { systemClock } from '../../src/lib/clock.ts';
@@ -29,7 +28,7 @@ function versionsOf({ since, until }: Route): string {
 }
 
 function rowOf(route: Route): string {
-  const cells = [`\`${route.method}\``, `\`${route.url}\``, accessOf(route)];
+  const cells = [`\`${route.method}\``, `\`${route.url}\``, policyText(route)];
   if (route.service === 'compute') cells.push(versionsOf(route));
   return `| ${[...cells, route.summary.replaceAll('|', '\\|')].join(' | ')} |`;
 }
@@ -41,8 +40,8 @@ export function withTables(text: string, routes: readonly Route[]): string {
     (_all, begin: string, service: Service, end: string) => {
       const compute = service === 'compute';
       const header = compute
-        ? ['| method | path | role | microversion | what |', '|---|---|---|---|---|']
-        : ['| method | path | role | what |', '|---|---|---|---|'];
+        ? ['| method | path | policy | microversion | what |', '|---|---|---|---|---|']
+        : ['| method | path | policy | what |', '|---|---|---|---|'];
       const rows = routes.filter((route) => route.service === service).map(rowOf);
       return `${begin}\n${[...header, ...rows].join('\n')}\n\n${end}`;
     },

@@ -1,5 +1,6 @@
 // The API over stores in memory, with hosts that are known but never answer, and nobody driving sagas: what a request
 // leaves behind is then its own doing, and can be compared row by row.
+
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -16,6 +17,7 @@ import { createIdentity } from '../../src/control/identity.ts';
 import { qcow2 } from '../../src/control/images/testing.ts';
 import { ensureSharedNetwork } from '../../src/control/network/records.ts';
 import type { Platform } from '../../src/control/platform.ts';
+import { DEFAULT_POLICIES } from '../../src/control/policies.ts';
 import type { Host } from '../../src/host/contract.ts';
 import { nobody } from '../../src/host/nobody.ts';
 import { systemClock } from '../../src/lib/clock.ts';
@@ -48,6 +50,7 @@ export async function fuzzWorld(): Promise<FuzzWorld> {
     settings: { ...deployment.settings, publicUrl: 'http://localhost', hostFacingUrl: 'http://localhost' },
     host: async () => SILENT,
     storage: async () => SILENT_STORAGE,
+    policies: DEFAULT_POLICIES,
     nudge: () => undefined,
   };
   const identity = await createIdentity(

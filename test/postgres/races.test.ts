@@ -1,4 +1,5 @@
 // What transactions that run side by side must not do to each other: fences and placement, with connections of their own.
+
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { pino } from 'pino';
@@ -7,6 +8,7 @@ import { ensureCell, registerHost } from '../../src/control/hosts.ts';
 import { bindPorts, fencePorts } from '../../src/control/network.ts';
 import { claim } from '../../src/control/placement.ts';
 import type { Platform } from '../../src/control/platform.ts';
+import { DEFAULT_POLICIES } from '../../src/control/policies.ts';
 import { addHost, addServer, TEST_SETTINGS } from '../../src/control/test-support.ts';
 import { systemClock } from '../../src/lib/clock.ts';
 import { newId } from '../../src/lib/ids.ts';
@@ -34,6 +36,7 @@ function races(server: TestPostgres): void {
           ...{ stores, clock: systemClock, log: pino({ level: 'silent' }), settings: TEST_SETTINGS },
           host: () => assert.fail('no host is called here'),
           storage: () => assert.fail('no storage host is called here'),
+          policies: DEFAULT_POLICIES,
           nudge: () => undefined,
         }),
       ) as [Platform, Platform];

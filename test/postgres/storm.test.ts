@@ -1,6 +1,7 @@
 // Three conductors, an API and simulated hosts, as processes of their own on PostgreSQL. Hundreds of moves go on while one
 // conductor is killed, one is stopped past its lease and continued, and PostgreSQL is killed and started again: every
 // move ends, every step is recorded as done once, and every invariant holds.
+
 import assert from 'node:assert/strict';
 import { type ChildProcess, fork, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -14,6 +15,7 @@ import { pino } from 'pino';
 import { audit } from '../../src/audit/audit.ts';
 import { parseConfig } from '../../src/cli/config.ts';
 import { planDeployment } from '../../src/cli/deployment.ts';
+import { DEFAULT_POLICIES } from '../../src/control/policies.ts';
 import { connectHost } from '../../src/host/client.ts';
 import { systemClock } from '../../src/lib/clock.ts';
 import type { Entry } from '../../src/saga/types.ts';
@@ -270,6 +272,7 @@ async function assertSound(text: string, stores: Stores, urls: Record<string, st
     settings: { ...settings, publicUrl: '', hostFacingUrl: '' },
     host: async (name) => connectHost({ url: urls[name] ?? '', secret: SECRET, name }),
     storage: () => assert.fail('there are no storage hosts here'),
+    policies: DEFAULT_POLICIES,
     nudge: () => undefined,
   });
   const wrong = report.invariants.filter((each) => !each.held);

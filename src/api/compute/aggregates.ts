@@ -16,7 +16,7 @@ import {
 import { listHosts } from '../../control/hosts.ts';
 import { isoMicroseconds } from '../../model/time.ts';
 import { errorOf, refuse } from '../http/errors.ts';
-import { type Answer, type Route, route } from '../http/route.ts';
+import { type Answer, byBody, type Route, route } from '../http/route.ts';
 import { BASE, IdParams, nullable, object, StringMap, text } from './common.ts';
 
 const Aggregate = object({
@@ -34,7 +34,6 @@ const Aggregate = object({
 const One = object({ aggregate: Aggregate });
 const Name = Type.String({ minLength: 1, maxLength: 255 });
 const HostBody = object({ host: Name });
-const POLICY = 'os_compute_api:os-aggregates';
 
 export const aggregateRoutes: readonly Route[] = [
   route({
@@ -42,8 +41,7 @@ export const aggregateRoutes: readonly Route[] = [
     url: `${BASE}/os-aggregates`,
     service: 'compute',
     summary: 'List host aggregates',
-    access: 'admin',
-    policy: `${POLICY}:index`,
+    policy: 'os_compute_api:os-aggregates:index',
     answers: { 200: object({ aggregates: Type.Array(Aggregate) }) },
     handle: async ({ p, minor }) => ({
       status: 200,
@@ -55,8 +53,7 @@ export const aggregateRoutes: readonly Route[] = [
     url: `${BASE}/os-aggregates`,
     service: 'compute',
     summary: 'Create a host aggregate',
-    access: 'admin',
-    policy: `${POLICY}:create`,
+    policy: 'os_compute_api:os-aggregates:create',
     body: object({ aggregate: object({ name: Name, availability_zone: Type.Optional(nullable(Name)) }) }),
     answers: { 200: One },
     handle: async ({ p, body, minor }) =>
@@ -67,8 +64,7 @@ export const aggregateRoutes: readonly Route[] = [
     url: `${BASE}/os-aggregates/:id`,
     service: 'compute',
     summary: 'Show a host aggregate',
-    access: 'admin',
-    policy: `${POLICY}:show`,
+    policy: 'os_compute_api:os-aggregates:show',
     params: IdParams,
     answers: { 200: One },
     handle: async ({ p, params, minor }) => {
@@ -82,8 +78,7 @@ export const aggregateRoutes: readonly Route[] = [
     url: `${BASE}/os-aggregates/:id`,
     service: 'compute',
     summary: 'Rename a host aggregate or change its zone',
-    access: 'admin',
-    policy: `${POLICY}:update`,
+    policy: 'os_compute_api:os-aggregates:update',
     params: IdParams,
     body: object({
       aggregate: Type.Object(
@@ -103,8 +98,7 @@ export const aggregateRoutes: readonly Route[] = [
     url: `${BASE}/os-aggregates/:id`,
     service: 'compute',
     summary: 'Delete a host aggregate that has no hosts',
-    access: 'admin',
-    policy: `${POLICY}:delete`,
+    policy: 'os_compute_api:os-aggregates:delete',
     params: IdParams,
     answers: { 200: null },
     handle: async ({ p, params }) => {
@@ -117,8 +111,11 @@ export const aggregateRoutes: readonly Route[] = [
     url: `${BASE}/os-aggregates/:id/action`,
     service: 'compute',
     summary: 'Add or remove a host, set metadata',
-    access: 'admin',
-    policy: `${POLICY}:action`,
+    policy: byBody({
+      add_host: 'os_compute_api:os-aggregates:add_host',
+      remove_host: 'os_compute_api:os-aggregates:remove_host',
+      set_metadata: 'os_compute_api:os-aggregates:set_metadata',
+    }),
     params: IdParams,
     body: Type.Union([
       object({ add_host: HostBody }),
@@ -164,6 +161,7 @@ export const zoneRoutes: readonly Route[] = [
     url: `${BASE}/os-availability-zone`,
     service: 'compute',
     summary: 'List availability zones',
+    policy: 'os_compute_api:os-availability-zone:list',
     answers: { 200: Zones },
     handle: async ({ p }) => {
       const zones = Map.groupBy(await listHosts(p), (host) => host.zone);
@@ -180,7 +178,6 @@ export const zoneRoutes: readonly Route[] = [
     url: `${BASE}/os-availability-zone/detail`,
     service: 'compute',
     summary: 'List availability zones with their hosts',
-    access: 'admin',
     policy: 'os_compute_api:os-availability-zone:detail',
     answers: { 200: Zones },
     handle: async ({ p }) => {

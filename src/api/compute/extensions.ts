@@ -45,6 +45,7 @@ export const extensionRoutes: readonly Route[] = [
     url: `${BASE}/extensions`,
     service: 'compute',
     summary: 'List extensions',
+    policy: 'os_compute_api:extensions',
     answers: { 200: object({ extensions: Type.Array(Extension) }) },
     handle: () => ({ status: 200, body: { extensions: EXTENSIONS } }),
   }),
@@ -53,6 +54,7 @@ export const extensionRoutes: readonly Route[] = [
     url: `${BASE}/extensions/:alias`,
     service: 'compute',
     summary: 'Show an extension',
+    policy: 'os_compute_api:extensions',
     params: object({ alias: Type.String({ maxLength: 1024 }) }),
     answers: { 200: object({ extension: Extension }) },
     handle: ({ params }) => {
@@ -66,6 +68,7 @@ export const extensionRoutes: readonly Route[] = [
     url: `${BASE}/os-server-groups`,
     service: 'compute',
     summary: 'List server groups: always none, because groups are not supported',
+    policy: 'os_compute_api:os-server-groups:index',
     query: object({
       ...Page,
       offset: Type.Optional(Type.Integer({ minimum: 0 })),

@@ -12,7 +12,7 @@ import {
 import type { Platform } from '../../control/platform.ts';
 import type { Actor } from '../../model/types.ts';
 import { badRequest, errorOf, notFound, refuse } from '../http/errors.ts';
-import { type Route, route } from '../http/route.ts';
+import { byBody, type Route, route } from '../http/route.ts';
 import { BASE, IdAndKeyParams, IdParams, object, StringMap, text } from './common.ts';
 import { flavorFor } from './flavors.ts';
 
@@ -30,6 +30,7 @@ export const flavorExtraRoutes: readonly Route[] = [
     url: SPECS,
     service: 'compute',
     summary: "List a flavor's extra specs",
+    policy: 'os_compute_api:os-flavor-extra-specs:index',
     params: IdParams,
     answers: { 200: object({ extra_specs: StringMap }) },
     handle: async ({ p, actor, params }) => ({
@@ -42,7 +43,6 @@ export const flavorExtraRoutes: readonly Route[] = [
     url: SPECS,
     service: 'compute',
     summary: 'Add or replace extra specs',
-    access: 'admin',
     policy: 'os_compute_api:os-flavor-extra-specs:create',
     params: IdParams,
     body: object({ extra_specs: SpecsBody }),
@@ -57,6 +57,7 @@ export const flavorExtraRoutes: readonly Route[] = [
     url: `${SPECS}/:key`,
     service: 'compute',
     summary: 'Show one extra spec',
+    policy: 'os_compute_api:os-flavor-extra-specs:show',
     params: IdAndKeyParams,
     answers: { 200: StringMap },
     handle: async ({ p, actor, params }) => {
@@ -71,7 +72,6 @@ export const flavorExtraRoutes: readonly Route[] = [
     url: `${SPECS}/:key`,
     service: 'compute',
     summary: 'Replace one extra spec',
-    access: 'admin',
     policy: 'os_compute_api:os-flavor-extra-specs:update',
     params: IdAndKeyParams,
     body: SpecsBody,
@@ -88,7 +88,6 @@ export const flavorExtraRoutes: readonly Route[] = [
     url: `${SPECS}/:key`,
     service: 'compute',
     summary: 'Delete one extra spec',
-    access: 'admin',
     policy: 'os_compute_api:os-flavor-extra-specs:delete',
     params: IdAndKeyParams,
     answers: { 200: null },
@@ -102,7 +101,6 @@ export const flavorExtraRoutes: readonly Route[] = [
     url: `${BASE}/flavors/:id/os-flavor-access`,
     service: 'compute',
     summary: 'List the projects that may use a private flavor',
-    access: 'admin',
     policy: 'os_compute_api:os-flavor-access',
     params: IdParams,
     answers: { 200: object({ flavor_access: Access }) },
@@ -117,8 +115,10 @@ export const flavorExtraRoutes: readonly Route[] = [
     url: `${BASE}/flavors/:id/action`,
     service: 'compute',
     summary: 'Give a project access to a private flavor, or take it',
-    access: 'admin',
-    policy: 'os_compute_api:os-flavor-access:add_tenant_access',
+    policy: byBody({
+      addTenantAccess: 'os_compute_api:os-flavor-access:add_tenant_access',
+      removeTenantAccess: 'os_compute_api:os-flavor-access:remove_tenant_access',
+    }),
     params: IdParams,
     body: Type.Union([
       object({ addTenantAccess: object({ tenant: Type.String({ minLength: 1, maxLength: 255 }) }) }),

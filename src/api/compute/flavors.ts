@@ -115,6 +115,7 @@ export const flavorRoutes: readonly Route[] = [
     url: `${BASE}/flavors`,
     service: 'compute',
     summary: 'List flavors',
+    policy: 'anyone',
     query: ListQuery,
     answers: { 200: object({ flavors: Type.Array(FlavorRef), ...pages }) },
     handle: async ({ p, actor, query, minor, request }) => {
@@ -133,6 +134,7 @@ export const flavorRoutes: readonly Route[] = [
     url: `${BASE}/flavors/detail`,
     service: 'compute',
     summary: 'List flavors with details',
+    policy: 'anyone',
     query: ListQuery,
     answers: { 200: object({ flavors: Type.Array(Flavor), ...pages }) },
     handle: async ({ p, actor, query, minor, request }) => {
@@ -145,7 +147,6 @@ export const flavorRoutes: readonly Route[] = [
     url: `${BASE}/flavors`,
     service: 'compute',
     summary: 'Create a flavor',
-    access: 'admin',
     policy: 'os_compute_api:os-flavor-manage:create',
     body: versions(
       [1, object({ flavor: object(common) })],
@@ -177,6 +178,7 @@ export const flavorRoutes: readonly Route[] = [
     url: `${BASE}/flavors/:id`,
     service: 'compute',
     summary: 'Show a flavor',
+    policy: 'anyone',
     params: IdParams,
     answers: { 200: FlavorAnswer },
     handle: async ({ p, actor, params, minor }) => ({
@@ -189,7 +191,6 @@ export const flavorRoutes: readonly Route[] = [
     url: `${BASE}/flavors/:id`,
     service: 'compute',
     summary: "Change a flavor's description",
-    access: 'admin',
     policy: 'os_compute_api:os-flavor-manage:update',
     since: 55,
     params: IdParams,
@@ -207,7 +208,6 @@ export const flavorRoutes: readonly Route[] = [
     url: `${BASE}/flavors/:id`,
     service: 'compute',
     summary: 'Delete a flavor; servers keep their copy of it',
-    access: 'admin',
     policy: 'os_compute_api:os-flavor-manage:delete',
     params: IdParams,
     answers: { 202: null },

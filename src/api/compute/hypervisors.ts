@@ -54,7 +54,6 @@ const Query = object({
   with_servers: Type.Optional(text(10)),
 });
 const links = { hypervisors_links: Type.Optional(Links) };
-const POLICY = 'os_compute_api:os-hypervisors';
 
 export const hypervisorRoutes: readonly Route[] = [
   route({
@@ -62,8 +61,7 @@ export const hypervisorRoutes: readonly Route[] = [
     url: `${BASE}/os-hypervisors`,
     service: 'compute',
     summary: 'List hypervisors',
-    access: 'admin',
-    policy: `${POLICY}:list`,
+    policy: 'os_compute_api:os-hypervisors:list',
     query: Query,
     answers: { 200: object({ hypervisors: Type.Array(Ref), ...links }) },
     handle: async ({ p, query, minor, request }) => {
@@ -77,8 +75,7 @@ export const hypervisorRoutes: readonly Route[] = [
     url: `${BASE}/os-hypervisors/detail`,
     service: 'compute',
     summary: 'List hypervisors with details',
-    access: 'admin',
-    policy: `${POLICY}:list-detail`,
+    policy: 'os_compute_api:os-hypervisors:list-detail',
     query: Query,
     answers: { 200: object({ hypervisors: Type.Array(Hypervisor), ...links }) },
     handle: async ({ p, query, minor, request }) => {
@@ -92,8 +89,7 @@ export const hypervisorRoutes: readonly Route[] = [
     url: `${BASE}/os-hypervisors/statistics`,
     service: 'compute',
     summary: 'Sums over all hypervisors',
-    access: 'admin',
-    policy: `${POLICY}:statistics`,
+    policy: 'os_compute_api:os-hypervisors:statistics',
     until: 87,
     answers: { 200: object({ hypervisor_statistics: Type.Record(Type.String(), Type.Integer()) }) },
     handle: async ({ p }) => {
@@ -121,8 +117,7 @@ export const hypervisorRoutes: readonly Route[] = [
     url: `${BASE}/os-hypervisors/:id`,
     service: 'compute',
     summary: 'Show a hypervisor',
-    access: 'admin',
-    policy: `${POLICY}:show`,
+    policy: 'os_compute_api:os-hypervisors:show',
     params: IdParams,
     query: object({ with_servers: Type.Optional(text(10)) }),
     answers: { 200: object({ hypervisor: Hypervisor }) },
@@ -138,8 +133,7 @@ export const hypervisorRoutes: readonly Route[] = [
     url: `${BASE}/os-hypervisors/:id/uptime`,
     service: 'compute',
     summary: "A hypervisor's uptime, which hosts here do not report: 501, as Nova says it for such drivers",
-    access: 'admin',
-    policy: `${POLICY}:uptime`,
+    policy: 'os_compute_api:os-hypervisors:uptime',
     until: 87,
     params: IdParams,
     answers: { 501: null },

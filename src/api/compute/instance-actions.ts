@@ -2,7 +2,6 @@
 import { Type } from 'typebox';
 import { type ServerAction, type ServerActionEvent, serverActions } from '../../control/servers.ts';
 import { isoMicroseconds } from '../../model/time.ts';
-import { isAdmin } from '../../model/types.ts';
 import { notFound } from '../http/errors.ts';
 import { type Route, route } from '../http/route.ts';
 import {
@@ -51,6 +50,7 @@ export const instanceActionRoutes: readonly Route[] = [
     url: URL,
     service: 'compute',
     summary: "List a server's actions",
+    policy: 'os_compute_api:os-instance-actions:list',
     params: IdParams,
     query: object({ ...Page, 'changes-since': Type.Optional(text(64)), 'changes-before': Type.Optional(text(64)) }),
     answers: { 200: object({ instanceActions: Type.Array(Action), links: Type.Optional(Links) }) },
@@ -77,6 +77,7 @@ export const instanceActionRoutes: readonly Route[] = [
     url: `${URL}/:key`,
     service: 'compute',
     summary: 'Show an action, by the request id of the call that caused it',
+    policy: 'os_compute_api:os-instance-actions:show',
     params: IdAndKeyParams,
     answers: { 200: object({ instanceAction: Action }) },
     handle: async ({ p, actor, params, minor }) => {
@@ -84,10 +85,11 @@ export const instanceActionRoutes: readonly Route[] = [
       const action = (await serverActions(p, server.id)).find((each) => each.requestId === params.key);
       if (!action)
         throw notFound(`Action for request_id ${params.key.slice(0, 100)} on instance ${server.id} not found`);
-      const admin = isAdmin(actor);
-      // From 2.51 on users see the events too, but not their host and not what went wrong there.
+      const full = p.policies.allows('compute', 'os_compute_api:os-instance-actions:events', actor);
+      const details = p.policies.allows('compute', 'os_compute_api:os-instance-actions:events:details', actor);
+      // From 2.51 on everybody sees the events, but not their host and not what went wrong there.
       const events =
-        admin || minor >= 51 ? { events: action.events.map((each) => renderEvent(each, minor, admin)) } : {};
+        full || minor >= 51 ? { events: action.events.map((each) => renderEvent(each, minor, full, details)) } : {};
       return { status: 200, body: { instanceAction: { ...render(server.id, action, minor), ...events } } };
     },
   }),
@@ -104,14 +106,14 @@ const render = (serverId: string, action: ServerAction, minor: number): object =
   ...(minor >= 58 ? { updated_at: isoMicroseconds(action.updatedAt) } : {}),
 });
 
-const renderEvent = (event: ServerActionEvent, minor: number, admin: boolean): object => ({
+const renderEvent = (event: ServerActionEvent, minor: number, full: boolean, details: boolean): object => ({
   event: event.event,
   start_time: isoMicroseconds(event.startedAt),
   finish_time: event.finishedAt === null ? null : isoMicroseconds(event.finishedAt),
   result: event.result,
-  ...(admin ? { traceback: event.result === 'Error' ? event.details : null } : {}),
-  ...(minor >= 62 && admin ? { host: event.host } : {}),
+  ...(full ? { traceback: event.result === 'Error' ? event.details : null } : {}),
+  ...(minor >= 62 && full ? { host: event.host } : {}),
   ...(minor >= 62 ? { hostId: '' } : {}),
-  // Names hosts and addresses: for administrators alone, as by Nova's default (events:details).
-  ...(minor >= 84 && admin ? { details: event.result === 'Error' ? event.details : null } : {}),
+  // Names hosts and addresses: by default for administrators alone.
+  ...(minor >= 84 && details ? { details: event.result === 'Error' ? event.details : null } : {}),
 });

@@ -8,9 +8,10 @@ import {
   keypairNotFound,
   listKeypairs,
 } from '../../control/keypairs.ts';
+import type { Platform } from '../../control/platform.ts';
 import { isoMicroseconds } from '../../model/time.ts';
 import type { Actor } from '../../model/types.ts';
-import { requireAdmin } from '../http/auth.ts';
+import { requireRule } from '../http/auth.ts';
 import { badRequest, errorOf } from '../http/errors.ts';
 import { type Route, route, versions } from '../http/route.ts';
 import { BASE, Links, markerNotFound, nextLink, nullable, object, Page, pageOf, text } from './common.ts';
@@ -35,10 +36,11 @@ export const keypairRoutes: readonly Route[] = [
     url: `${BASE}/os-keypairs`,
     service: 'compute',
     summary: 'List key pairs',
+    policy: 'os_compute_api:os-keypairs:index',
     query: object({ ...Page, ...userId }),
     answers: { 200: object({ keypairs: Type.Array(Ref), keypairs_links: Type.Optional(Links) }) },
     handle: async ({ p, actor, query, minor, request }) => {
-      const keypairs = await listKeypairs(p, ownerOf(actor, query.user_id, minor));
+      const keypairs = await listKeypairs(p, ownerOf(p, 'index', actor, query.user_id, minor));
       const result = pageOf(keypairs, (each) => each.name, query);
       if (!result) throw markerNotFound(query.marker);
       return {
@@ -55,6 +57,7 @@ export const keypairRoutes: readonly Route[] = [
     url: `${BASE}/os-keypairs`,
     service: 'compute',
     summary: 'Import a public key, or (before 2.92) generate a pair',
+    policy: 'os_compute_api:os-keypairs:create',
     body: versions(
       [1, object({ keypair: object(create) })],
       [2, object({ keypair: object({ ...create, type: Type.Optional(KeyType) }) })],
@@ -68,7 +71,7 @@ export const keypairRoutes: readonly Route[] = [
     handle: async ({ p, actor, body, minor }) => {
       const wish = body.keypair as { name: string; public_key?: string; type?: string; user_id?: string };
       if (wish.type === 'x509') throw badRequest('Keypair data is invalid: only keys of type ssh are supported');
-      const owner = { userId: ownerOf(actor, wish.user_id, minor), projectId: actor.projectId };
+      const owner = { userId: ownerOf(p, 'create', actor, wish.user_id, minor), projectId: actor.projectId };
       const result = await createKeypair(p, owner, { name: wish.name, publicKey: wish.public_key ?? null }, minor);
       if (result.kind === 'refused') throw errorOf(result.refusal);
       const keypair = {
@@ -84,6 +87,7 @@ export const keypairRoutes: readonly Route[] = [
     url: `${BASE}/os-keypairs/:name`,
     service: 'compute',
     summary: 'Show a key pair',
+    policy: 'os_compute_api:os-keypairs:show',
     params: NameParams,
     query: object(userId),
     answers: {
@@ -100,7 +104,7 @@ export const keypairRoutes: readonly Route[] = [
       }),
     },
     handle: async ({ p, actor, params, query, minor }) => {
-      const owner = ownerOf(actor, query.user_id, minor);
+      const owner = ownerOf(p, 'show', actor, query.user_id, minor);
       const keypair = await findKeypair(p, owner, params.name);
       if (!keypair) throw errorOf(keypairNotFound(owner, params.name.slice(0, 255)));
       const body = {
@@ -122,11 +126,12 @@ export const keypairRoutes: readonly Route[] = [
     url: `${BASE}/os-keypairs/:name`,
     service: 'compute',
     summary: 'Delete a key pair; servers keep the key they were made with',
+    policy: 'os_compute_api:os-keypairs:delete',
     params: NameParams,
     query: object(userId),
     answers: { 202: null, 204: null },
     handle: async ({ p, actor, params, query, minor }) => {
-      const owner = ownerOf(actor, query.user_id, minor);
+      const owner = ownerOf(p, 'delete', actor, query.user_id, minor);
       if (!(await deleteKeypair(p, owner, params.name)))
         throw errorOf(keypairNotFound(owner, params.name.slice(0, 255)));
       return { status: minor >= 2 ? 204 : 202 };
@@ -134,10 +139,12 @@ export const keypairRoutes: readonly Route[] = [
   }),
 ];
 
-/** Whose key pairs: the caller's own, or from 2.10 on anybody's for administrators. */
-function ownerOf(actor: Actor, userId: string | undefined, minor: number): string {
+type Verb = 'index' | 'create' | 'show' | 'delete';
+
+/** Whose key pairs: the caller's own, or from 2.10 on anybody's as the policy allows (by default to administrators). */
+function ownerOf(p: Platform, verb: Verb, actor: Actor, userId: string | undefined, minor: number): string {
   if (userId === undefined || minor < 10 || userId === actor.userId) return actor.userId;
-  requireAdmin('compute', actor, 'os_compute_api:os-keypairs');
+  requireRule(p, 'compute', actor, `os_compute_api:os-keypairs:${verb}`, { user_id: userId });
   return userId;
 }
 

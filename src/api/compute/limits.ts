@@ -1,8 +1,9 @@
 // Limits and quota sets: the same numbers in two shapes.
 import { Type } from 'typebox';
 import { quotaOf, setQuota } from '../../control/quota.ts';
+import type { Target } from '../../model/policy/judge.ts';
 import { DEFAULT_LIMITS, type QuotaLimits } from '../../model/quota.ts';
-import { requireAdmin } from '../http/auth.ts';
+import { requireRule } from '../http/auth.ts';
 import { badRequest } from '../http/errors.ts';
 import { type Route, route } from '../http/route.ts';
 import { BASE, object, text } from './common.ts';
@@ -38,12 +39,15 @@ const pick = (limits: QuotaLimits, minor: number): object =>
     ...(minor < 36 ? NETWORK_RESOURCES.map((name) => [name, -1]) : []),
   ]);
 
+const ofProject = (id: string): Target => ({ project_id: id });
+
 export const limitRoutes: readonly Route[] = [
   route({
     method: 'GET',
     url: `${BASE}/limits`,
     service: 'compute',
     summary: "The project's limits and what it uses of them",
+    policy: 'os_compute_api:limits',
     query: object({ tenant_id: Type.Optional(text()), reserved: Type.Optional(text(10)) }),
     answers: {
       200: object({
@@ -55,7 +59,7 @@ export const limitRoutes: readonly Route[] = [
     },
     handle: async ({ p, actor, query, minor }) => {
       if (query.tenant_id !== undefined && query.tenant_id !== actor.projectId) {
-        requireAdmin('compute', actor, 'os_compute_api:limits:other_project');
+        requireRule(p, 'compute', actor, 'os_compute_api:limits:other_project');
       }
       const { limits, used } = await quotaOf(p, query.tenant_id ?? actor.projectId);
       const absolute = {
@@ -86,11 +90,12 @@ export const limitRoutes: readonly Route[] = [
     url: QUOTA,
     service: 'compute',
     summary: "Show a project's quota",
+    policy: 'os_compute_api:os-quota-sets:show',
+    target: ofProject,
     params: ProjectParams,
     query: object({ user_id: Type.Optional(text()) }),
     answers: { 200: object({ quota_set: QuotaSet }) },
-    handle: async ({ p, actor, params, minor }) => {
-      if (params.id !== actor.projectId) requireAdmin('compute', actor, 'os_compute_api:os-quota-sets:show');
+    handle: async ({ p, params, minor }) => {
       const { limits } = await quotaOf(p, params.id);
       return { status: 200, body: { quota_set: { id: params.id, ...pick(limits, minor) } } };
     },
@@ -100,7 +105,8 @@ export const limitRoutes: readonly Route[] = [
     url: `${QUOTA}/defaults`,
     service: 'compute',
     summary: 'Show the limits of projects without their own',
-    access: 'anyone',
+    policy: 'os_compute_api:os-quota-sets:defaults',
+    target: ofProject,
     params: ProjectParams,
     answers: { 200: object({ quota_set: QuotaSet }) },
     handle: ({ p, params, minor }) => ({
@@ -113,11 +119,12 @@ export const limitRoutes: readonly Route[] = [
     url: `${QUOTA}/detail`,
     service: 'compute',
     summary: "Show a project's quota and usage",
+    policy: 'os_compute_api:os-quota-sets:detail',
+    target: ofProject,
     params: ProjectParams,
     query: object({ user_id: Type.Optional(text()) }),
     answers: { 200: object({ quota_set: DetailedQuotaSet }) },
-    handle: async ({ p, actor, params, minor }) => {
-      if (params.id !== actor.projectId) requireAdmin('compute', actor, 'os_compute_api:os-quota-sets:detail');
+    handle: async ({ p, params, minor }) => {
       const { limits, used } = await quotaOf(p, params.id);
       const inUse: Partial<Record<string, number>> = { ...used };
       const entries = shownAt(minor).map((name) => [
@@ -132,8 +139,8 @@ export const limitRoutes: readonly Route[] = [
     url: QUOTA,
     service: 'compute',
     summary: "Change a project's limits; -1 is unlimited",
-    access: 'admin',
     policy: 'os_compute_api:os-quota-sets:update',
+    target: ofProject,
     params: ProjectParams,
     body: object({
       quota_set: object({

@@ -6,15 +6,17 @@ import { consoleOutput, editServer } from '../../control/servers.ts';
 import { checkAction, stateOf } from '../../model/actions.ts';
 import { MAX_MINOR } from '../../model/microversion.ts';
 import { checkHostName } from '../../model/names.ts';
-import { checkMigratePolicy, checkResizePolicy } from '../../model/policy.ts';
+import type { Target } from '../../model/policy/judge.ts';
+import type { RuleName } from '../../model/policy/rules.ts';
 import type { Refusal } from '../../model/refusal.ts';
 import { type Actor, isAdmin, type Server } from '../../model/types.ts';
 import { confirmResize } from '../../moves/confirm.ts';
 import { rebootServer, startServer, stopServer } from '../../moves/power.ts';
 import { migrateServer, resizeServer } from '../../moves/resize.ts';
 import { revertResize } from '../../moves/revert.ts';
+import { requireRule } from '../http/auth.ts';
 import { badRequest, errorOf, refuse } from '../http/errors.ts';
-import { type Answer, type Route, route } from '../http/route.ts';
+import { type Answer, byBody, type Route, route } from '../http/route.ts';
 import { checkBody } from '../http/validation.ts';
 import { BASE, IdParams, nullable, object, serverFor, text } from './common.ts';
 
@@ -26,17 +28,19 @@ interface ActionCall {
 }
 
 interface Action {
+  readonly rule: RuleName;
   /** The schema of the action's value at a microversion. */
   readonly schema: (minor: number) => TSchema;
   readonly run: (call: ActionCall, value: never) => Promise<Answer>;
 }
 
 function action<S extends TSchema>(
+  rule: RuleName,
   schema: S | ((minor: number) => S),
   run: (call: ActionCall, value: Static<S>) => Promise<Answer>,
 ): Action {
   const schemaFor = typeof schema === 'function' ? schema : () => schema;
-  return { schema: schemaFor, run: run as Action['run'] };
+  return { rule, schema: schemaFor, run: run as Action['run'] };
 }
 
 /** 202 unless the use case refuses. */
@@ -44,6 +48,8 @@ const accepted = async (refusal: Promise<Refusal | null>, status = 202): Promise
   refuse(await refusal);
   return { status };
 };
+
+const targetOf = ({ projectId, userId }: Server): Target => ({ project_id: projectId, user_id: userId });
 
 /** Actions without parameters: clients send null, some an empty object. */
 const Nothing = nullable(object({}));
@@ -66,47 +72,54 @@ const Console = nullable(
 const LockFrom73 = nullable(object({ locked_reason: Type.Optional(nullable(text())) }));
 
 const ACTIONS: Readonly<Record<string, Action>> = {
-  'os-start': action(Nothing, ({ p, actor, server }) => accepted(startServer(p, actor, server.id))),
-  'os-stop': action(Nothing, ({ p, actor, server }) => accepted(stopServer(p, actor, server.id))),
-  reboot: action(Reboot, ({ p, actor, server }, { type }) =>
+  'os-start': action('os_compute_api:servers:start', Nothing, ({ p, actor, server }) =>
+    accepted(startServer(p, actor, server.id)),
+  ),
+  'os-stop': action('os_compute_api:servers:stop', Nothing, ({ p, actor, server }) =>
+    accepted(stopServer(p, actor, server.id)),
+  ),
+  reboot: action('os_compute_api:servers:reboot', Reboot, ({ p, actor, server }, { type }) =>
     accepted(rebootServer(p, actor, server.id, type.toUpperCase() === 'HARD' ? 'HARD' : 'SOFT')),
   ),
-  resize: action(Resize, ({ p, actor, server }, value) => {
-    refuse(checkResizePolicy(actor, server.projectId, 'resize'));
+  resize: action('os_compute_api:servers:resize', Resize, ({ p, actor, server }, value) => {
     const diskConfig = value['OS-DCF:diskConfig'] as 'AUTO' | 'MANUAL' | undefined;
     const wish = { flavorId: String(value.flavorRef), ...(diskConfig === undefined ? {} : { diskConfig }) };
     return accepted(resizeServer(p, actor, server.id, wish));
   }),
   migrate: action(
+    'os_compute_api:os-migrate-server:migrate',
     // Before 2.56 nobody could name a host; anything else in there was passed over and is refused here.
     (minor) => (minor >= 56 ? MigrateFrom56 : Nothing) as typeof MigrateFrom56,
     ({ p, actor, server }, value) => {
       const host = value?.host ?? null;
-      refuse(checkMigratePolicy(actor, server.projectId, host));
-      if (host !== null) refuse(checkHostName(host));
+      if (host !== null) {
+        requireRule(p, 'compute', actor, 'os_compute_api:os-migrate-server:migrate:host', targetOf(server));
+        refuse(checkHostName(host));
+      }
       return accepted(migrateServer(p, actor, server.id, { host }));
     },
   ),
-  confirmResize: action(Nothing, ({ p, actor, server }) => {
-    refuse(checkResizePolicy(actor, server.projectId, 'confirm_resize'));
+  confirmResize: action('os_compute_api:servers:confirm_resize', Nothing, ({ p, actor, server }) => {
     return accepted(confirmResize(p, actor, server.id), 204);
   }),
-  revertResize: action(Nothing, ({ p, actor, server }) => {
-    refuse(checkResizePolicy(actor, server.projectId, 'revert_resize'));
+  revertResize: action('os_compute_api:servers:revert_resize', Nothing, ({ p, actor, server }) => {
     return accepted(revertResize(p, actor, server.id));
   }),
-  'os-getConsoleOutput': action(Console, async ({ p, actor, server }, value) => {
+  'os-getConsoleOutput': action('os_compute_api:os-console-output', Console, async ({ p, actor, server }, value) => {
     refuse(checkAction('getConsoleOutput', stateOf(server), isAdmin(actor)));
     const result = await consoleOutput(p, server.id, linesOf(value?.length));
     if (result.kind === 'refused') throw errorOf(result.refusal);
     return { status: 200, body: { output: result.output } };
   }),
   lock: action(
+    'os_compute_api:os-lock-server:lock',
     (minor) => (minor >= 73 ? LockFrom73 : Nothing) as typeof LockFrom73,
     ({ p, server }, value) =>
       accepted(editServer(p, server.id, { locked: true, lockedReason: value?.locked_reason ?? null })),
   ),
-  unlock: action(Nothing, ({ p, server }) => accepted(editServer(p, server.id, { locked: false, lockedReason: null }))),
+  unlock: action('os_compute_api:os-lock-server:unlock', Nothing, ({ p, server }) =>
+    accepted(editServer(p, server.id, { locked: false, lockedReason: null })),
+  ),
 };
 
 /** Nova: absent, null and -1 mean all of it. */
@@ -138,7 +151,7 @@ export const serverActionRoutes: readonly Route[] = [
     url: `${BASE}/servers/:id/action`,
     service: 'compute',
     summary: `Act on a server: ${Object.keys(ACTIONS).join(', ')}`,
-    policy: 'os_compute_api:servers:action',
+    policy: byBody(Object.fromEntries(Object.entries(ACTIONS).map(([name, each]) => [name, each.rule]))),
     params: IdParams,
     body: Type.Object({}, { additionalProperties: true, minProperties: 1 }),
     variants,

@@ -14,6 +14,7 @@ export const serverNetworkRoutes: readonly Route[] = [
     url: `${BASE}/servers/:id/ips`,
     service: 'compute',
     summary: "List a server's addresses by network",
+    policy: 'os_compute_api:ips:index',
     params: IdParams,
     answers: { 200: object({ addresses: Addresses }) },
     handle: async ({ p, actor, params }) => {
@@ -29,6 +30,7 @@ export const serverNetworkRoutes: readonly Route[] = [
     url: `${BASE}/servers/:id/ips/:key`,
     service: 'compute',
     summary: "List a server's addresses on one network, by its name",
+    policy: 'os_compute_api:ips:show',
     params: IdAndKeyParams,
     answers: { 200: Addresses },
     handle: async ({ p, actor, params }) => {
@@ -44,6 +46,7 @@ export const serverNetworkRoutes: readonly Route[] = [
     url: `${BASE}/servers/:id/os-interface`,
     service: 'compute',
     summary: "List a server's ports",
+    policy: 'os_compute_api:os-attach-interfaces:list',
     params: IdParams,
     answers: {
       200: object({
@@ -78,6 +81,7 @@ export const serverNetworkRoutes: readonly Route[] = [
     url: `${BASE}/servers/:id/os-volume_attachments`,
     service: 'compute',
     summary: "List a server's volumes: always none, because servers here have local disks",
+    policy: 'os_compute_api:os-volumes-attachments:index',
     params: IdParams,
     query: object(Page),
     answers: { 200: object({ volumeAttachments: Type.Array(Type.Object({}), { maxItems: 0 }) }) },
@@ -91,6 +95,7 @@ export const serverNetworkRoutes: readonly Route[] = [
     url: `${BASE}/servers/:id/os-security-groups`,
     service: 'compute',
     summary: "List a server's security groups: always none",
+    policy: 'os_compute_api:os-security-groups:list',
     params: IdParams,
     answers: { 200: object({ security_groups: Type.Array(Type.Object({}), { maxItems: 0 }) }) },
     handle: async ({ p, actor, params }) => {

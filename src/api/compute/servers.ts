@@ -7,10 +7,11 @@ import type { Platform, Settings } from '../../control/platform.ts';
 import { listServers, newestServers, unreachableCells } from '../../control/server-lists.ts';
 import { cellDownRefusal, editServer, type Mapping } from '../../control/servers.ts';
 import { checkDescription, checkName } from '../../model/names.ts';
+import type { RuleName } from '../../model/policy/rules.ts';
 import { isoSeconds } from '../../model/time.ts';
 import { type Actor, isAdmin, type Server } from '../../model/types.ts';
 import { deleteServer } from '../../moves/delete.ts';
-import { requireAdmin } from '../http/auth.ts';
+import { requireRule } from '../http/auth.ts';
 import { errorOf, refuse } from '../http/errors.ts';
 import { type Route, route } from '../http/route.ts';
 import {
@@ -68,10 +69,12 @@ export const serverRoutes: readonly Route[] = [
     url: `${BASE}/servers`,
     service: 'compute',
     summary: 'List servers',
+    policy: 'os_compute_api:servers:index',
     query: schema.ListQuery,
     answers: { 200: object({ servers: Type.Array(schema.ServerRef), ...pages }) },
     handle: async ({ p, actor, query, minor, request }) => {
-      const { page, links, unreachable } = await listed(p, actor, query, request.url, minor);
+      const all = 'os_compute_api:servers:index:get_all_tenants';
+      const { page, links, unreachable } = await listed(p, actor, query, request.url, minor, all);
       const servers = [...page.map((each) => renderServerRef(p.settings, each)), ...unreachable];
       return { status: 200, body: { servers, ...links } };
     },
@@ -81,10 +84,12 @@ export const serverRoutes: readonly Route[] = [
     url: `${BASE}/servers/detail`,
     service: 'compute',
     summary: 'List servers with details',
+    policy: 'os_compute_api:servers:detail',
     query: schema.ListQuery,
     answers: { 200: object({ servers: Type.Array(schema.Server), ...pages }) },
     handle: async ({ p, actor, query, minor, request }) => {
-      const { page, links, ports, unreachable } = await listed(p, actor, query, request.url, minor);
+      const all = 'os_compute_api:servers:detail:get_all_tenants';
+      const { page, links, ports, unreachable } = await listed(p, actor, query, request.url, minor, all);
       const view = await viewOf(p, actor, minor);
       const around =
         ports ??
@@ -103,6 +108,7 @@ export const serverRoutes: readonly Route[] = [
     url: `${BASE}/servers/:id`,
     service: 'compute',
     summary: 'Show a server',
+    policy: 'os_compute_api:servers:show',
     params: IdParams,
     answers: { 200: object({ server: schema.Server }) },
     handle: async ({ p, actor, params, minor }) => {
@@ -164,8 +170,9 @@ export const serverRoutes: readonly Route[] = [
 ];
 
 async function viewOf(p: Platform, actor: Actor, minor: number): Promise<View> {
-  const admin = isAdmin(actor);
-  const hosts = admin && minor >= 16 ? await hostHealth(p) : null;
+  const admin = p.policies.allows('compute', 'os_compute_api:os-extended-server-attributes', actor);
+  const status = minor >= 16 && p.policies.allows('compute', 'os_compute_api:servers:show:host_status', actor);
+  const hosts = status ? await hostHealth(p) : null;
   return { settings: p.settings, minor, admin, hosts };
 }
 
@@ -178,8 +185,15 @@ interface Listed {
   readonly unreachable: readonly object[];
 }
 
-async function listed(p: Platform, actor: Actor, query: Query, url: string, minor: number): Promise<Listed> {
-  const projectId = projectOf(actor, query);
+async function listed(
+  p: Platform,
+  actor: Actor,
+  query: Query,
+  url: string,
+  minor: number,
+  allProjects: RuleName,
+): Promise<Listed> {
+  const projectId = projectOf(p, actor, query, allProjects);
   const { page, marker, ports } = await pageFor(p, isAdmin(actor), projectId, query);
   // From 2.69 on the last page of a list without filters ends with what is known of servers in cells that are down.
   const withUnreachable = minor >= 69 && marker === null && !Object.keys(query).some((key) => FILTERS.has(key));
@@ -261,9 +275,9 @@ async function portsInBatches(p: Platform, servers: readonly Server[]): Promise<
 }
 
 /** Null: servers of all projects. */
-function projectOf(actor: Actor, query: Query): string | null {
+function projectOf(p: Platform, actor: Actor, query: Query, rule: RuleName): string | null {
   const all = query.all_tenants !== undefined && booleanOf(query.all_tenants) !== false;
   if (!all) return actor.projectId;
-  requireAdmin('compute', actor, 'os_compute_api:servers:index:get_all_tenants');
+  requireRule(p, 'compute', actor, rule);
   return query.project_id ?? query.tenant_id ?? null;
 }

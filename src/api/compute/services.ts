@@ -23,7 +23,6 @@ const Service = object({
 });
 const Reason = Type.String({ minLength: 1, maxLength: 255 });
 const Host = Type.String({ minLength: 1, maxLength: 255 });
-const POLICY = 'os_compute_api:os-services';
 
 export const serviceRoutes: readonly Route[] = [
   route({
@@ -31,8 +30,7 @@ export const serviceRoutes: readonly Route[] = [
     url: `${BASE}/os-services`,
     service: 'compute',
     summary: 'List compute services',
-    access: 'admin',
-    policy: `${POLICY}:list`,
+    policy: 'os_compute_api:os-services:list',
     query: object({ host: Type.Optional(text()), binary: Type.Optional(text()) }),
     answers: { 200: object({ services: Type.Array(Service) }) },
     handle: async ({ p, query, minor }) => {
@@ -49,8 +47,7 @@ export const serviceRoutes: readonly Route[] = [
     service: 'compute',
     summary:
       'Enable, disable or force down a service, by its uuid (2.53); before, by the names enable, disable, disable-log-reason, force-down',
-    access: 'admin',
-    policy: `${POLICY}:update`,
+    policy: 'os_compute_api:os-services:update',
     params: IdParams,
     body: Type.Object(
       {

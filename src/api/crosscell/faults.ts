@@ -36,8 +36,7 @@ export function faultRoutes(faults: Faults | null): readonly Route[] {
       url: URL,
       service: 'crosscell',
       summary: 'List injected faults and how often each has struck (only with --allow-faults, else 404)',
-      access: 'admin',
-      policy: 'faults',
+      policy: 'crosscell:faults',
       answers: { 200: Type.Object({ faults: Type.Array(Fault) }, closed) },
       handle: () => ({ status: 200, body: { faults: allowed().list() } }),
     }),
@@ -46,8 +45,7 @@ export function faultRoutes(faults: Faults | null): readonly Route[] {
       url: URL,
       service: 'crosscell',
       summary: 'Inject a fault (only with --allow-faults, else 404)',
-      access: 'admin',
-      policy: 'faults:create',
+      policy: 'crosscell:faults:create',
       body: Type.Object(request, closed),
       answers: { 201: Type.Object({ fault: Fault }, closed) },
       handle: async ({ actor, body }) => {
@@ -61,8 +59,7 @@ export function faultRoutes(faults: Faults | null): readonly Route[] {
       url: URL,
       service: 'crosscell',
       summary: 'Delete all injected faults (only with --allow-faults, else 404)',
-      access: 'admin',
-      policy: 'faults:delete',
+      policy: 'crosscell:faults:delete',
       answers: { 204: null },
       handle: () => {
         allowed().disarm();
@@ -74,8 +71,7 @@ export function faultRoutes(faults: Faults | null): readonly Route[] {
       url: `${URL}/:id`,
       service: 'crosscell',
       summary: 'Delete an injected fault (only with --allow-faults, else 404)',
-      access: 'admin',
-      policy: 'faults:delete',
+      policy: 'crosscell:faults:delete',
       params: Type.Object({ id: Type.String({ maxLength: 255 }) }, closed),
       answers: { 204: null },
       handle: ({ params }) => {

@@ -1,8 +1,8 @@
 // The HTTP server: Fastify with our routes mounted on it. A request passes, in this order: request id → route →
-// microversion → token and role → content type → parsing (with its limit) → schema → handler → answer. Whatever goes
+// microversion → token and policy → content type → parsing (with its limit) → schema → policy of the record that the path names → handler → answer. Whatever goes
 // wrong anywhere on the way ends in one place, `sendError`, and leaves in its service's shape.
 //
-// Token, role and version are looked at before the body is read, so that nobody uploads anything without a right to.
+// Token, policy and version are looked at before the body is read, so that nobody uploads anything without a right to.
 // Validation is our own step and not Fastify's, because a body's schema depends on the microversion.
 import swagger from '@fastify/swagger';
 import Fastify, {
@@ -19,13 +19,14 @@ import type { Platform } from '../../control/platform.ts';
 import { newRequestId } from '../../lib/ids.ts';
 import { MIN_MINOR } from '../../model/microversion.ts';
 import type { Actor } from '../../model/types.ts';
-import { accessOf, actorOf, authorise, nobody, type TokenChecker } from './auth.ts';
+import { actorOf, authorise, nobody, type TokenChecker } from './auth.ts';
 import { checkContentType, JSON_BODY_LIMIT, parseBodies } from './bodies.ts';
 import { ApiError, serviceOf } from './errors.ts';
 import { apiMetrics } from './metrics.ts';
 import { describe } from './openapi.ts';
 import { sendError, unknownPath } from './refusals.ts';
 import { type Answer, bodySchemas, type Route, schemaAt } from './route.ts';
+import { authoriseTarget } from './targets.ts';
 import { checkBody, checkText, mismatch, prepareSchema } from './validation.ts';
 import { requestedMinor, versionHeaders } from './versions.ts';
 
@@ -111,27 +112,31 @@ function mount(app: FastifyInstance, route: Route, options: ApiOptions, held: We
     onRequest: async (request, reply) => {
       const minor = route.service === 'compute' ? takeVersion(request, reply) : MIN_MINOR;
       const actor =
-        accessOf(route) === 'public'
+        route.policy === 'public'
           ? nobody(request.id)
-          : actorOf(options.tokens, request.headers['x-auth-token'], request.id);
+          : actorOf(options.platform, route.service, options.tokens, request.headers['x-auth-token'], request.id);
       held.set(request, { actor, minor });
       request.log = request.log.child({ userId: actor.userId, projectId: actor.projectId });
       if (minor < (route.since ?? MIN_MINOR) || minor > (route.until ?? Number.POSITIVE_INFINITY)) {
         throw new ApiError(404, `API version '2.${minor}' is not supported on this method.`);
       }
-      authorise(route, actor);
+      authorise(options.platform, route, actor, request.params);
       checkContentType(route, request);
     },
     handler: async (request, reply) => {
       const who = held.get(request);
       if (!who) throw new Error('the request was not authorised');
+      const params = route.params ? checkText(route.params, request.params) : {};
+      const query = checkText(route.query ?? NO_QUERY, request.query);
+      const body = bodyOf(route, who.minor, request);
+      await authoriseTarget(options.platform, route, who.actor, params, body);
       const answer = await route.handle({
         p: options.platform,
         actor: who.actor,
         minor: who.minor,
-        params: (route.params ? checkText(route.params, request.params) : {}) as never,
-        query: checkText(route.query ?? NO_QUERY, request.query) as never,
-        body: bodyOf(route, who.minor, request) as never,
+        params: params as never,
+        query: query as never,
+        body: body as never,
         request,
         reply,
       });

@@ -1,9 +1,12 @@
-// Who asks, and may they. A token becomes an Actor here; roles are compared with what the route asks for. Whether a
-// server, image or port is the actor's own is the handler's question (a foreign one is answered 404, as if absent).
-import { hasRole } from '../../model/policy.ts';
-import { type Actor, isAdmin } from '../../model/types.ts';
+// Who asks, and may they. A token becomes an Actor here, and the policy's rule that the route names is asked about it.
+// Whether a server, image or port is there for the actor at all is the handler's question (a foreign one is answered
+// 404, as if absent).
+import type { Platform } from '../../control/platform.ts';
+import type { Target } from '../../model/policy/judge.ts';
+import { ownTarget, type RuleName } from '../../model/policy/rules.ts';
+import type { Actor } from '../../model/types.ts';
 import { ApiError, forbidden, type Service, unauthorized } from './errors.ts';
-import type { Access, Route } from './route.ts';
+import type { Route } from './route.ts';
 
 /** What a valid token says. projectId is null when it is unscoped. */
 export interface Principal {
@@ -19,68 +22,69 @@ export interface TokenChecker {
 
 const MAX_TOKEN_LENGTH = 4096;
 
-/** The actor of a request. @throws ApiError 401 */
-export function actorOf(tokens: TokenChecker, header: string | string[] | undefined, requestId: string): Actor {
+/** The actor of a request to a service. @throws ApiError 401 */
+export function actorOf(
+  p: Platform,
+  service: Service,
+  tokens: TokenChecker,
+  header: string | string[] | undefined,
+  requestId: string,
+): Actor {
   const token = [header].flat()[0];
   if (token === undefined || token.length > MAX_TOKEN_LENGTH) throw unauthorized();
   const principal = tokens.principalOf(token);
   if (!principal) throw unauthorized();
-  return {
-    userId: principal.userId,
-    projectId: principal.projectId ?? '',
-    roles: principal.roles,
-    requestId,
-  };
+  const actor = { userId: principal.userId, projectId: principal.projectId ?? '', roles: principal.roles, requestId };
+  return { ...actor, admin: p.policies.isAdministrator(service, actor) };
 }
 
 export const nobody = (requestId: string): Actor => ({ userId: '', projectId: '', roles: [], requestId });
 
-export const accessOf = (route: Pick<Route, 'access' | 'method'>): Access =>
-  route.access ?? (route.method === 'GET' || route.method === 'HEAD' ? 'reader' : 'member');
-
-/** @throws ApiError 403 when the actor's roles do not allow the route */
-export function authorise(route: Route, actor: Actor): void {
-  if (!allowed(accessOf(route), actor)) throw policyRefusal(route.service, policyOf(route));
-}
-
-/** @throws ApiError 403 unless the actor is an administrator; for what only they may see or name within a route */
-export function requireAdmin(service: Service, actor: Actor, policy: string): void {
-  if (!isAdmin(actor)) throw policyRefusal(service, policy);
-}
-
-function allowed(access: Access, actor: Actor): boolean {
-  switch (access) {
-    case 'public':
-    case 'anyone':
-      return true;
-    case 'reader':
-    case 'member':
-    case 'manager':
-    case 'admin':
-      return actor.projectId !== '' && hasRole(actor, access);
+/**
+ * Whether the actor may call the route at all, looked at before anything else of the request is. What the path names a
+ * record for is looked at again once that is known (see targets.ts).
+ * @throws ApiError 403
+ */
+export function authorise(p: Platform, route: Route, actor: Actor, params: unknown): void {
+  const { policy, service } = route;
+  if (policy === 'public' || policy === 'anyone' || route.target === 'handler') return;
+  const target = route.target?.(idOf(params), actor) ?? ownTarget(actor);
+  const rules = typeof policy === 'string' ? [policy] : Object.values(policy.byBody);
+  if (!rules.some((rule) => p.policies.allows(service, rule, actor, target))) {
+    throw policyRefusal(service, rules[0] ?? '');
   }
 }
 
-const policyOf = (route: Route): string =>
-  route.policy ??
-  `${route.method.toLowerCase()}_${route.url
-    .split('/')
-    .filter((part) => !part.startsWith(':'))
-    .at(-1)}`;
+/** The rule that counts for this body; null: none does. */
+export function ruleFor(route: Route, body: unknown): RuleName | null {
+  const { policy } = route;
+  if (policy === 'public' || policy === 'anyone') return null;
+  if (typeof policy === 'string') return policy;
+  const key = Object.keys(body ?? {}).find((each) => Object.hasOwn(policy.byBody, each));
+  return key === undefined ? null : (policy.byBody[key] ?? null);
+}
 
-function policyRefusal(service: Service, policy: string): ApiError {
+export const idOf = (params: unknown): string => {
+  const { id } = (params ?? {}) as { id?: unknown };
+  return typeof id === 'string' ? id : '';
+};
+
+/** For what a rule of its own guards within a route. Without a target: something of the actor's own. @throws ApiError 403 */
+export function requireRule(p: Platform, service: Service, actor: Actor, rule: RuleName, target?: Target): void {
+  if (!p.policies.allows(service, rule, actor, target)) throw policyRefusal(service, rule);
+}
+
+/** The sentence with which each service says it. */
+function policyRefusal(service: Service, rule: string): ApiError {
   switch (service) {
     case 'compute':
-      return forbidden(
-        `Policy doesn't allow ${policy.includes(':') ? policy : `os_compute_api:${policy}`} to be performed.`,
-      );
     case 'crosscell':
-      return forbidden(`Policy doesn't allow crosscell:${policy} to be performed.`);
+      return forbidden(`Policy doesn't allow ${rule} to be performed.`);
     case 'identity':
-      return forbidden(`You are not authorized to perform the requested action: ${policy}.`);
+      return forbidden(`You are not authorized to perform the requested action: ${rule}.`);
     case 'network':
-      return new ApiError(403, `rule:${policy} is disallowed by policy`, { type: 'PolicyNotAuthorized' });
+      return new ApiError(403, `rule:${rule} is disallowed by policy`, { type: 'PolicyNotAuthorized' });
     case 'image':
-      return forbidden(`You are not authorized to complete ${policy} action.`);
+      return forbidden(`You are not authorized to complete ${rule} action.`);
   }
 }

@@ -1,7 +1,6 @@
 // Routes in the words of the OpenAPI document.
 import type { FastifySchema } from 'fastify';
-import { accessOf } from './auth.ts';
-import { bodySchemas, type Route } from './route.ts';
+import { bodySchemas, policyText, type Route } from './route.ts';
 
 /** What @fastify/swagger makes an operation of. */
 export function describe(route: Route): FastifySchema {
@@ -21,7 +20,7 @@ export function describe(route: Route): FastifySchema {
     description: since(route),
     tags: [route.service],
     hide: route.method === 'HEAD',
-    ...(accessOf(route) === 'public' ? {} : { security: [{ token: [] }] }),
+    ...(route.policy === 'public' ? {} : { security: [{ token: [] }] }),
   } as FastifySchema;
 }
 
@@ -30,5 +29,5 @@ function since(route: Route): string {
     route.since ? `From microversion 2.${route.since}.` : '',
     route.until ? `Up to microversion 2.${route.until}.` : '',
   ].filter((each) => each !== '');
-  return [...range, `Role: ${accessOf(route)}.`].join(' ');
+  return [...range, `Policy: ${policyText(route)}.`].join(' ');
 }

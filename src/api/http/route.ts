@@ -2,11 +2,13 @@
 // exports a list of its routes (`export const imageRoutes: readonly Route[]`); the list of all of them (api/routes.ts)
 // is what the server mounts, what the OpenAPI document describes, and what the tests walk. HEAD comes with GET.
 //
-// Before a handler runs, token, role, microversion, parameters, query and body have been checked. It answers, or throws
+// Before a handler runs, token, policy, microversion, parameters, query and body have been checked. It answers, or throws
 // ApiError (see errors.ts; `refuse(refusal)` throws what a use case refused).
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Static, TSchema } from 'typebox';
 import type { Platform } from '../../control/platform.ts';
+import type { Target } from '../../model/policy/judge.ts';
+import type { RuleName } from '../../model/policy/rules.ts';
 import type { Actor } from '../../model/types.ts';
 import type { Service } from './errors.ts';
 
@@ -38,8 +40,14 @@ export const bodySchemas = (route: Route): TSchema[] =>
       ? route.body.byVersion.map((each) => each.schema)
       : [route.body];
 
-/** Roles, each including those before it; `public` needs no token, `anyone` needs one, scoped or not. */
-export type Access = 'public' | 'anyone' | 'reader' | 'member' | 'manager' | 'admin';
+/** A route whose body's one key says what is done: the rule of each key. */
+export interface ByBody {
+  readonly byBody: Readonly<Record<string, RuleName>>;
+}
+export const byBody = (rules: Readonly<Record<string, RuleName>>): ByBody => ({ byBody: rules });
+
+/** The rule that lets an actor in; `public` needs no token, `anyone` one of any kind, where OpenStack has no rule. */
+export type RoutePolicy = 'public' | 'anyone' | RuleName | ByBody;
 
 /** What a handler is given: parsed, checked and authorised. */
 export interface Call<Params, Query, Body> {
@@ -65,6 +73,10 @@ export interface Answer {
 type BodyOf<B> = B extends VersionedSchema<infer S> ? Static<S> : B extends TSchema ? Static<B> : undefined;
 type TextOf<S> = S extends TSchema ? Static<S> : Record<string, never>;
 
+/** The policy for documents: the rule's name, or those that the body chooses from. */
+export const policyText = ({ policy }: Route): string =>
+  typeof policy === 'string' ? policy : [...new Set(Object.values(policy.byBody))].join(', ');
+
 export interface RouteSpec<
   P extends TSchema | undefined,
   Q extends TSchema | undefined,
@@ -75,10 +87,13 @@ export interface RouteSpec<
   readonly url: string;
   readonly service: Service;
   readonly summary: string;
-  /** Default: reader for GET and HEAD, else member. */
-  readonly access?: Access;
-  /** Name of the policy, for the sentence of a 403; default: the service's and the method's. */
-  readonly policy?: string;
+  readonly policy: RoutePolicy;
+  /**
+   * What the rule is asked about where the path says it, such as another project's quota; `handler`: only the handler
+   * can know, and asks itself. Absent: something of the actor's own, and then the record whose id is in the path (see
+   * targets.ts).
+   */
+  readonly target?: ((id: string, actor: Actor) => Target) | 'handler';
   /** Microversions 2.N in which the route exists. */
   readonly since?: number;
   readonly until?: number;

@@ -10,9 +10,10 @@ import {
   type User,
 } from '../../control/identity.ts';
 import type { Platform, Settings } from '../../control/platform.ts';
+import type { RuleName } from '../../model/policy/rules.ts';
 import { isoMicrosecondsZ } from '../../model/time.ts';
-import { type Actor, isAdmin } from '../../model/types.ts';
-import { requireAdmin } from '../http/auth.ts';
+import type { Actor } from '../../model/types.ts';
+import { requireRule } from '../http/auth.ts';
 import { ApiError, badRequest, notFound, unauthorized } from '../http/errors.ts';
 import { type Route, route } from '../http/route.ts';
 import { catalogOf } from './catalog.ts';
@@ -27,11 +28,16 @@ export const identityRoutes = (identity: Identity): readonly Route[] => [
 
 function tokenRoutes(identity: Identity): Route[] {
   /** The token that a request is about. @throws ApiError 404, or 403 when it is somebody else's */
-  const subject = (header: string | string[] | undefined, actor: Actor): { token: string; info: TokenInfo } => {
+  const subject = (
+    p: Platform,
+    rule: RuleName,
+    header: string | string[] | undefined,
+    actor: Actor,
+  ): { token: string; info: TokenInfo } => {
     const token = [header].flat()[0] ?? '';
     const info = token.length > 4096 ? null : identity.tokenInfo(token);
     if (!info) throw notFound('Could not find token.');
-    if (info.user.id !== actor.userId) requireAdmin('identity', actor, 'identity:validate_token');
+    requireRule(p, 'identity', actor, rule, { 'target.token.user_id': info.user.id });
     return { token, info };
   };
 
@@ -41,7 +47,7 @@ function tokenRoutes(identity: Identity): Route[] {
       url: `${V3}/auth/tokens`,
       service: 'identity',
       summary: 'Issue a token for a password or another token',
-      access: 'public',
+      policy: 'public',
       query: Type.Object({ nocatalog: Type.Optional(Type.String()) }, { additionalProperties: false }),
       body: schema.LoginBody,
       answers: { 201: schema.TokenAnswer },
@@ -68,14 +74,15 @@ function tokenRoutes(identity: Identity): Route[] {
       url: `${V3}/auth/tokens`,
       service: 'identity',
       summary: 'Validate the token in X-Subject-Token',
-      access: 'anyone',
+      policy: 'identity:validate_token',
+      target: 'handler',
       query: Type.Object(
         { nocatalog: Type.Optional(Type.String()), allow_expired: Type.Optional(Type.String()) },
         { additionalProperties: false },
       ),
       answers: { 200: schema.TokenAnswer },
       handle: ({ p, actor, query, request }) => {
-        const { token, info } = subject(request.headers['x-subject-token'], actor);
+        const { token, info } = subject(p, 'identity:validate_token', request.headers['x-subject-token'], actor);
         return {
           status: 200,
           headers: { 'x-subject-token': token },
@@ -88,10 +95,11 @@ function tokenRoutes(identity: Identity): Route[] {
       url: `${V3}/auth/tokens`,
       service: 'identity',
       summary: 'Revoke the token in X-Subject-Token',
-      access: 'anyone',
+      policy: 'identity:revoke_token',
+      target: 'handler',
       answers: { 204: null },
-      handle: ({ actor, request }) => {
-        identity.revoke(subject(request.headers['x-subject-token'], actor).token);
+      handle: ({ p, actor, request }) => {
+        identity.revoke(subject(p, 'identity:revoke_token', request.headers['x-subject-token'], actor).token);
         return { status: 204 };
       },
     }),
@@ -100,7 +108,7 @@ function tokenRoutes(identity: Identity): Route[] {
       url: `${V3}/auth/catalog`,
       service: 'identity',
       summary: 'The service catalog',
-      access: 'reader',
+      policy: 'identity:get_auth_catalog',
       answers: {
         200: Type.Object(
           { catalog: schema.Catalog, links: Type.Object({ self: Type.String() }) },
@@ -117,44 +125,28 @@ function tokenRoutes(identity: Identity): Route[] {
 
 function directoryRoutes(identity: Identity): Route[] {
   return [
-    ...listAndShow(
-      'projects',
-      'project',
-      schema.Project,
-      () => identity.projects,
-      renderProject,
-      (actor, id) => id === actor.projectId,
-    ),
-    ...listAndShow(
-      'users',
-      'user',
-      schema.User,
-      () => identity.users,
-      renderUser,
-      (actor, id) => id === actor.userId,
-    ),
-    ...listAndShow(
-      'roles',
-      'role',
-      schema.Role,
-      () => identity.roles,
-      renderRole,
-      () => false,
-    ),
-    ...listAndShow(
-      'domains',
-      'domain',
-      schema.Domain,
-      () => [DOMAIN],
-      renderDomain,
-      () => true,
-    ),
+    ...listAndShow('projects', 'project', schema.Project, () => identity.projects, renderProject, {
+      list: 'identity:list_projects',
+      show: 'identity:get_project',
+    }),
+    ...listAndShow('users', 'user', schema.User, () => identity.users, renderUser, {
+      list: 'identity:list_users',
+      show: 'identity:get_user',
+    }),
+    ...listAndShow('roles', 'role', schema.Role, () => identity.roles, renderRole, {
+      list: 'identity:list_roles',
+      show: 'identity:get_role',
+    }),
+    ...listAndShow('domains', 'domain', schema.Domain, () => [DOMAIN], renderDomain, {
+      list: 'identity:list_domains',
+      show: 'identity:get_domain',
+    }),
     route({
       method: 'GET',
       url: `${V3}/auth/projects`,
       service: 'identity',
       summary: 'Projects that the token can be scoped to',
-      access: 'anyone',
+      policy: 'identity:get_auth_projects',
       answers: { 200: schema.listOf('projects', schema.Project) },
       handle: ({ p, actor }) => ({
         status: 200,
@@ -171,12 +163,12 @@ function directoryRoutes(identity: Identity): Route[] {
       url: `${V3}/users/:id/projects`,
       service: 'identity',
       summary: 'Projects in which a user has a role',
-      access: 'anyone',
+      policy: 'identity:list_user_projects',
+      target: (id) => ({ 'target.user.id': id }),
       params: schema.IdParams,
       query: schema.ListQuery,
       answers: { 200: schema.listOf('projects', schema.Project) },
-      handle: ({ p, actor, params, query }) => {
-        if (params.id !== actor.userId) requireAdmin('identity', actor, 'identity:list_user_projects');
+      handle: ({ p, params, query }) => {
         const projects = identity.projectsOf(params.id).map((each) => renderProject(p.settings, each));
         return {
           status: 200,
@@ -194,7 +186,7 @@ function listAndShow<T extends { id: string; name: string }>(
   item: Parameters<typeof schema.listOf>[1],
   all: () => readonly T[],
   render: (settings: Settings, one: T) => Rendered,
-  own: (actor: Actor, id: string) => boolean,
+  rules: { readonly list: RuleName; readonly show: RuleName },
 ): Route[] {
   return [
     route({
@@ -202,8 +194,7 @@ function listAndShow<T extends { id: string; name: string }>(
       url: `${V3}/${plural}`,
       service: 'identity',
       summary: `List ${plural}`,
-      access: plural === 'domains' ? 'anyone' : 'admin',
-      policy: `identity:list_${plural}`,
+      policy: rules.list,
       query: schema.ListQuery,
       answers: { 200: schema.listOf(plural, item) },
       handle: ({ p, query }) => ({
@@ -223,11 +214,11 @@ function listAndShow<T extends { id: string; name: string }>(
       url: `${V3}/${plural}/:id`,
       service: 'identity',
       summary: `Show one of the ${plural}`,
-      access: 'anyone',
+      policy: rules.show,
+      target: (id) => ({ [`target.${singular}.id`]: id }),
       params: schema.IdParams,
       answers: { 200: Type.Object({ [singular]: item }, { additionalProperties: false }) },
-      handle: ({ p, actor, params }) => {
-        if (!own(actor, params.id) && !isAdmin(actor)) requireAdmin('identity', actor, `identity:get_${singular}`);
+      handle: ({ p, params }) => {
         const one = all().find((each) => each.id === params.id);
         if (!one) throw notFound(`Could not find ${singular}: ${params.id.slice(0, 255)}.`);
         return { status: 200, body: { [singular]: render(p.settings, one) } };

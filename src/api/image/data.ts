@@ -65,7 +65,7 @@ export const hostImageRoutes = (fleetSecret: string): readonly Route[] => [
     url: '/crosscell/v1/images/:id/data',
     service: 'crosscell',
     summary: 'Download a base image (hosts, with the fleet secret as bearer token)',
-    access: 'public',
+    policy: 'public',
     params: Params,
     answers: { 200: null },
     handle: async ({ p, params, request }) => {

@@ -22,8 +22,10 @@ import {
   updateNetwork,
   updatePort,
 } from '../../control/network/records.ts';
-import type { Settings } from '../../control/platform.ts';
+import type { Platform, Settings } from '../../control/platform.ts';
+import type { RuleName } from '../../model/policy/rules.ts';
 import { type Actor, isAdmin } from '../../model/types.ts';
+import { requireRule } from '../http/auth.ts';
 import { ApiError } from '../http/errors.ts';
 import { type Answer, type Route, route } from '../http/route.ts';
 import { only, renderNetwork, renderPort, renderSubnet, VIF_TYPE } from './render.ts';
@@ -69,6 +71,7 @@ const networkRoutesProper: readonly Route[] = [
     body: schema.CreateNetwork,
     answers: { 201: schema.OneNetwork },
     handle: async ({ p, actor, body: { network } }) => {
+      if (network.shared) requireRule(p, 'network', actor, 'create_network:shared');
       const request = { name: network.name ?? '', shared: network.shared ?? false, now: p.clock.now() };
       const created = orThrow(await createNetwork(p.stores.global, acting(actor, network), request));
       return { status: 201, body: { network: renderNetwork(created) } };
@@ -141,7 +144,7 @@ const portRoutes: readonly Route[] = [
     handle: async ({ p, actor, query }) => {
       const none = query.admin_state_up !== undefined && !isTrue(query.admin_state_up);
       const found = none ? [] : await listPorts(p.stores.global, actor, portFilter(query), onePageMore(query));
-      return listed('ports', found, query, p.settings, (port) => renderPort(port, isAdmin(actor)));
+      return listed('ports', found, query, p.settings, (port) => renderPort(port, seesBindings(p, actor)));
     },
   }),
   route({
@@ -152,12 +155,11 @@ const portRoutes: readonly Route[] = [
     handle: async ({ p, actor, params, query }) => {
       const port = await findPort(p.stores.global, actor, params.id);
       if (!port) throw absent('Port', params.id);
-      return { status: 200, body: { port: only(renderPort(port, isAdmin(actor)), query.fields) } };
+      return { status: 200, body: { port: only(renderPort(port, seesBindings(p, actor)), query.fields) } };
     },
   }),
   route({
     ...{ method: 'GET', url: `${V2}/ports/:id/bindings`, service, summary: 'Show on which hosts a port is bound' },
-    access: 'admin',
     policy: 'get_port_binding',
     params: schema.Params,
     query: schema.ShowQuery,
@@ -185,7 +187,7 @@ const portRoutes: readonly Route[] = [
           ...(fixed?.ip_address === undefined ? {} : { ip: fixed.ip_address }),
         }),
       );
-      return { status: 201, body: { port: renderPort(created, isAdmin(actor)) } };
+      return { status: 201, body: { port: renderPort(created, seesBindings(p, actor)) } };
     },
   }),
   route({
@@ -196,7 +198,7 @@ const portRoutes: readonly Route[] = [
     handle: async ({ p, actor, params, body }) => {
       const change = { ...nameOf(body.port), now: p.clock.now() };
       const port = orThrow(await updatePort(p.stores.global, actor, params.id, change));
-      return { status: 200, body: { port: renderPort(port, isAdmin(actor)) } };
+      return { status: 200, body: { port: renderPort(port, seesBindings(p, actor)) } };
     },
   }),
   removal('ports', 'Delete a port that no server uses', 'delete_port', deletePort),
@@ -211,15 +213,22 @@ const renderExtension = ([alias, name, description]: (typeof EXTENSIONS)[number]
   ...{ alias, name, description, updated: '2012-07-29T10:00:00-00:00', links: [] },
 });
 
+const EMPTY = [
+  ['security-groups', 'get_security_group'],
+  ['security-group-rules', 'get_security_group_rule'],
+  ['routers', 'get_router'],
+  ['floatingips', 'get_floatingip'],
+] as const;
+
 const otherRoutes: readonly Route[] = [
   route({
-    ...{ method: 'GET', url: `${V2}/extensions`, service, summary: 'List extensions', access: 'anyone' },
+    ...{ method: 'GET', url: `${V2}/extensions`, service, summary: 'List extensions', policy: 'anyone' },
     query: schema.EmptyListQuery,
     answers: { 200: Type.Object({ extensions: Type.Array(schema.Extension) }, { additionalProperties: false }) },
     handle: () => ({ status: 200, body: { extensions: EXTENSIONS.map(renderExtension) } }),
   }),
   route({
-    ...{ method: 'GET', url: `${V2}/extensions/:id`, service, summary: 'Show an extension', access: 'anyone' },
+    ...{ method: 'GET', url: `${V2}/extensions/:id`, service, summary: 'Show an extension', policy: 'anyone' },
     params: schema.Params,
     answers: { 200: Type.Object({ extension: schema.Extension }, { additionalProperties: false }) },
     handle: ({ params }) => {
@@ -228,17 +237,15 @@ const otherRoutes: readonly Route[] = [
       return { status: 200, body: { extension: renderExtension(found) } };
     },
   }),
-  ...(['security-groups', 'security-group-rules', 'routers', 'floatingips'] as const).map(emptyList),
+  ...EMPTY.map(([collection, policy]) => emptyList(collection, policy)),
   ...['', '/default'].map((suffix) =>
     route({
       ...{ method: 'GET', url: `${V2}/quotas/:id${suffix}`, service, summary: 'Show the limits of a project' },
       policy: 'get_quota',
+      target: (id) => ({ project_id: id }),
       params: schema.Params,
       answers: { 200: schema.Quota },
-      handle: ({ actor, params }) => {
-        if (params.id !== actor.projectId && !isAdmin(actor)) {
-          throw new ApiError(403, 'rule:get_quota is disallowed by policy', { type: 'PolicyNotAuthorized' });
-        }
+      handle: () => {
         const unused = { router: 0, floatingip: 0, security_group: 0, security_group_rule: 0, subnetpool: 0 };
         return { status: 200, body: { quota: { ...NETWORK_LIMITS, ...unused, rbac_policy: 0 } } };
       },
@@ -251,7 +258,7 @@ export const networkRoutes: readonly Route[] = [...networkRoutesProper, ...subne
 function removal(
   collection: string,
   summary: string,
-  policy: string,
+  policy: RuleName,
   remove: (db: Db, actor: Actor, id: string) => Promise<NetworkResult<null>>,
 ): Route {
   return route({
@@ -265,7 +272,7 @@ function removal(
   });
 }
 
-function emptyList(collection: string): Route {
+function emptyList(collection: string, policy: RuleName): Route {
   const key = collection.replaceAll('-', '_');
   const body: TSchema = Type.Object(
     { [key]: Type.Array(Type.Unknown(), { maxItems: 0 }) },
@@ -273,6 +280,7 @@ function emptyList(collection: string): Route {
   );
   return route({
     ...{ method: 'GET', url: `${V2}/${collection}`, service, summary: `List ${collection}: there are none` },
+    policy,
     query: schema.EmptyListQuery,
     answers: { 200: body },
     handle: () => ({ status: 200, body: { [key]: [] } }),
@@ -299,6 +307,10 @@ function acting(actor: Actor, named: { readonly project_id?: string; readonly te
   }
   return { ...actor, projectId };
 }
+
+/** Neutron has a rule for each of the four fields; the host's stands for all. */
+const seesBindings = (p: Platform, actor: Actor): boolean =>
+  p.policies.allows('network', 'get_port:binding:host_id', actor);
 
 const nameOf = ({ name }: { readonly name?: string }) => (name === undefined ? {} : { name });
 const isTrue = (text: string): boolean => /^([Tt]rue|1)$/.test(text);

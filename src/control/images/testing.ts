@@ -8,6 +8,7 @@ import { systemClock } from '../../lib/clock.ts';
 import type { Actor } from '../../model/types.ts';
 import { openStores, type Stores } from '../../store/stores.ts';
 import type { Platform, Settings } from '../platform.ts';
+import { DEFAULT_POLICIES } from '../policies.ts';
 
 export interface ImageWorld extends AsyncDisposable {
   readonly p: Platform;
@@ -36,6 +37,7 @@ export async function imageWorld(overrides: Partial<Settings> = {}): Promise<Ima
     ...{ clock, log, stores, settings },
     host: () => Promise.reject(new Error('there are no hosts in this test')),
     storage: () => Promise.reject(new Error('there are no storage hosts in this test')),
+    policies: DEFAULT_POLICIES,
     nudge: () => undefined,
   };
   return {

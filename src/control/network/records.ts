@@ -174,7 +174,7 @@ export async function listNetworks(db: Db, actor: Actor, filter: NetworkFilter, 
 export const findNetwork = async (db: Db, actor: Actor, id: string): Promise<NetworkRecord | null> =>
   (await listNetworks(db, actor, { ids: [id] }, { limit: 1 }))[0] ?? null;
 
-/** Creates a network of the actor's project; `shared` is the administrators' to give. */
+/** Creates a network of the actor's project; who may share it with all is the policy's to say. */
 export async function createNetwork(
   db: Db,
   actor: Actor,
@@ -182,8 +182,6 @@ export async function createNetwork(
 ): Promise<NetworkResult<NetworkRecord>> {
   const wrong = checkDescription(request.name, 'name');
   if (wrong) return no(400, 'HTTPBadRequest', wrong.message);
-  if (request.shared && !isAdmin(actor))
-    return no(403, 'PolicyNotAuthorized', 'rule:create_network:shared is disallowed by policy');
   const id = newId();
   return db.transaction().execute(async (trx) => {
     await exclusively(trx, 'networks');

@@ -1,0 +1,87 @@
+// The record that a path names, as the target of the route's rule.
+//
+// Theory of operation. Rules may say something about whose a record is (`user_id:%(user_id)s`) or how it is shared
+// (`'public':%(visibility)s`). So once the path is known to be well-formed, the record is looked up by the beginning of
+// its route's path, and the route's rule is asked about it: a new route under one of these paths needs nothing more. A
+// record that is not there, or that the actor does not see, is left to the handler, which answers 404 for both.
+
+import { findImage, maySee } from '../../control/images.ts';
+import { findNetwork, findPort, findSubnet } from '../../control/network/records.ts';
+import type { Platform } from '../../control/platform.ts';
+import { isUuid } from '../../lib/ids.ts';
+import type { Target } from '../../model/policy/judge.ts';
+import { ownTarget } from '../../model/policy/rules.ts';
+import { type Actor, isAdmin } from '../../model/types.ts';
+import { idOf, requireRule, ruleFor } from './auth.ts';
+import type { Route } from './route.ts';
+
+type Find = (p: Platform, actor: Actor, id: string) => Promise<Target | null>;
+
+const ofProject = (projectId: string): Target => ({ project_id: projectId, tenant_id: projectId });
+
+/** Null: it is not there, or not for this actor. */
+const RECORDS: readonly { readonly path: string; readonly find: Find }[] = [
+  {
+    path: '/compute/v2.1/servers/:id',
+    find: async (p, actor, id) => {
+      const mapping = await p.stores.global
+        .selectFrom('server_mappings')
+        .select(['project_id', 'user_id'])
+        .where('server_id', '=', id)
+        .executeTakeFirst();
+      if (!mapping || (mapping.project_id !== actor.projectId && !isAdmin(actor))) return null;
+      return { ...ofProject(mapping.project_id), user_id: mapping.user_id };
+    },
+  },
+  {
+    path: '/image/v2/images/:id',
+    find: async (p, actor, id) => {
+      const image = await findImage(p, id);
+      if (!image || !maySee(actor, image)) return null;
+      return { ...ofProject(image.owner), owner: image.owner, visibility: image.visibility };
+    },
+  },
+  {
+    path: '/network/v2.0/networks/:id',
+    find: async (p, actor, id) => {
+      const network = await findNetwork(p.stores.global, actor, id);
+      return network && { ...ofProject(network.projectId), shared: network.shared ? 'True' : 'False' };
+    },
+  },
+  {
+    path: '/network/v2.0/subnets/:id',
+    find: async (p, actor, id) => {
+      const subnet = await findSubnet(p.stores.global, actor, id);
+      const network = subnet && (await findNetwork(p.stores.global, actor, subnet.networkId));
+      if (!subnet || !network) return null;
+      const shared = network.shared ? 'True' : 'False';
+      return { ...ofProject(subnet.projectId), shared, 'network:tenant_id': network.projectId };
+    },
+  },
+  {
+    path: '/network/v2.0/ports/:id',
+    find: async (p, actor, id) => {
+      const port = await findPort(p.stores.global, actor, id);
+      return port && ofProject(port.projectId);
+    },
+  },
+];
+
+/** Asks the route's rule about what the path names. @throws ApiError 403 */
+export async function authoriseTarget(
+  p: Platform,
+  route: Route,
+  actor: Actor,
+  params: unknown,
+  body: unknown,
+): Promise<void> {
+  const rule = ruleFor(route, body);
+  if (rule === null || route.target === 'handler') return;
+  if (typeof route.policy !== 'string') {
+    requireRule(p, route.service, actor, rule, route.target?.(idOf(params), actor) ?? ownTarget(actor));
+  }
+  const id = idOf(params);
+  const kind = isUuid(id) ? RECORDS.find(({ path }) => `${route.url}/`.startsWith(`${path}/`)) : undefined;
+  const record = await kind?.find(p, actor, id);
+  if (record) requireRule(p, route.service, actor, rule, record);
+}

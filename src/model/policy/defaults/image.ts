@@ -1,0 +1,38 @@
+// The image service's rules: Glance's names and default checks. Source: glance/policies/*.py.
+
+export const IMAGE_RULES = {
+  default: '',
+  context_is_admin: 'role:admin',
+  cache_image: 'role:admin',
+  cache_list: 'role:admin',
+  cache_delete: 'role:admin',
+  stores_info_detail: 'role:admin',
+  add_image: 'role:admin or (role:member and project_id:%(project_id)s and project_id:%(owner)s)',
+  modify_image: 'role:admin or (role:member and project_id:%(project_id)s)',
+  publicize_image: 'role:admin',
+  communitize_image: 'role:admin or (role:member and project_id:%(project_id)s)',
+  download_image:
+    "role:admin or (role:member and (project_id:%(project_id)s or project_id:%(member_id)s or 'community':%(visibility)s or 'public':%(visibility)s or 'shared':%(visibility)s))",
+  upload_image: 'role:admin or (role:member and project_id:%(project_id)s)',
+  set_image_location: 'role:admin or (role:member and project_id:%(project_id)s)',
+  add_member: 'role:admin or (role:member and project_id:%(project_id)s)',
+  modify_member: 'role:admin or (role:member and project_id:%(member_id)s)',
+  manage_image_cache: 'role:admin',
+  deactivate: 'role:admin or (role:member and project_id:%(project_id)s)',
+  reactivate: 'role:admin or (role:member and project_id:%(project_id)s)',
+  copy_image: 'role:admin',
+  add_task: 'rule:default',
+  modify_task: 'rule:default',
+  tasks_api_access: 'role:admin',
+  delete_image: 'role:admin or (role:member and project_id:%(project_id)s)',
+  delete_image_location: 'role:admin',
+  delete_member: 'role:admin or (role:member and project_id:%(project_id)s)',
+  get_image:
+    "role:admin or (role:reader and (project_id:%(project_id)s or project_id:%(member_id)s or 'community':%(visibility)s or 'public':%(visibility)s or 'shared':%(visibility)s))",
+  get_image_location: 'role:admin or (role:reader and project_id:%(project_id)s)',
+  get_images: 'role:admin or (role:reader and project_id:%(project_id)s)',
+  get_member: 'role:admin or role:reader and (project_id:%(project_id)s or project_id:%(member_id)s)',
+  get_members: 'role:admin or role:reader and (project_id:%(project_id)s or project_id:%(member_id)s)',
+  get_task: 'rule:default',
+  get_tasks: 'rule:default',
+} as const;

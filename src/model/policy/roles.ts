@@ -1,0 +1,12 @@
+// Roles imply each other downwards, admin → manager → member → reader (Keystone's default implications), so that a token
+// with `admin` alone counts as the rest too.
+
+const RANKS = ['reader', 'member', 'manager', 'admin'] as const;
+
+/** The roles with all that they imply. */
+export function withImplied(roles: readonly string[]): ReadonlySet<string> {
+  const all = new Set(roles.map((role) => role.toLowerCase()));
+  const highest = RANKS.findLastIndex((rank) => all.has(rank));
+  for (const rank of RANKS.slice(0, highest + 1)) all.add(rank);
+  return all;
+}
