@@ -102,6 +102,7 @@ export function planDeployment(file: ConfigFile, flags: Flags): Deployment {
     hosts.map((host) => host.name),
   );
   const dataDirectory = resolve(flags.data ?? file.data ?? DEFAULTS.data);
+  const { max_attempts: maxAttempts, ...weights } = file.scheduler ?? {};
   return {
     dataDirectory,
     databases: databasesOf(file, flags, cells, dataDirectory),
@@ -144,7 +145,8 @@ export function planDeployment(file: ConfigFile, flags: Flags): Deployment {
         reservedHostMemoryMb: file.inventory?.reserved_host_memory_mb ?? 512,
         reservedHostDiskGb: file.inventory?.reserved_host_disk_gb ?? 0,
       },
-      weights: { ...DEFAULT_MULTIPLIERS, ...file.scheduler },
+      weights: { ...DEFAULT_MULTIPLIERS, ...weights },
+      maxAttempts: maxAttempts ?? 3,
       quota: file.quota ?? {},
     },
   };

@@ -130,6 +130,7 @@ function cardLines(card: FailureCard): string[] {
         ])),
     ...line('where', where === '' ? [] : [where]),
     ...line('cancelled', card.cancelledBy === null ? [] : [`by ${card.cancelledBy}`]),
+    ...card.tried.flatMap(({ host, reason }) => line('tried', [`${host}: ${reason}`])),
     ...line('undone', card.undone),
     ...line('to undo', card.toUndo),
     ...line('skipped', card.skipped),

@@ -40,6 +40,8 @@ export interface Settings {
     readonly reservedHostDiskGb: number;
   };
   readonly weights: WeightMultipliers;
+  /** How many hosts a build or a move tries, one after the other, before it gives up; at least 1. */
+  readonly maxAttempts: number;
   /** Limits for projects without their own; -1: unlimited. */
   readonly quota: Readonly<Record<string, number>>;
 }

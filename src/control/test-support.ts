@@ -35,6 +35,7 @@ export const TEST_SETTINGS: Settings = {
     reservedHostDiskGb: 0,
   },
   weights: DEFAULT_MULTIPLIERS,
+  maxAttempts: 3,
   quota: {},
 };
 

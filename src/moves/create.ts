@@ -2,13 +2,14 @@
 //
 // BUILD → ACTIVE | ERROR. The request's transaction claims the host's room, makes home and ports and starts the saga: so
 // the quota and the room hold for what is under way. A server that finds no host is written down too, in ERROR with the
-// reason, as Nova's users expect. A build that fails gives everything back and leaves the record in ERROR.
+// reason, as Nova's users expect. A build that fails on its host is tried on another one of the same cell, as in Nova (see
+// alternates.ts); when that does not do either it gives everything back and leaves the record in ERROR.
 import type { Kysely, Transaction } from 'kysely';
 import { findFlavor } from '../control/flavors.ts';
 import { findImage, snapshotOf } from '../control/images.ts';
 import { findKeypair } from '../control/keypairs.ts';
-import { createPortForServer, deletePortsOfServer } from '../control/network.ts';
-import { release } from '../control/placement.ts';
+import { activateBindings, createPortForServer, deletePortsOfServer, unbindPorts } from '../control/network.ts';
+import { allocationsOf, release } from '../control/placement.ts';
 import type { Platform } from '../control/platform.ts';
 import { quotaOf } from '../control/quota.ts';
 import { plainFlavor, rowOf } from '../control/records.ts';
@@ -25,11 +26,12 @@ import type { CellTables } from '../store/cell-schema.ts';
 import { exclusively } from '../store/dialect.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
 import { CellDown } from '../store/stores.ts';
+import { givenUp, noHost, type Tried, triedHosts } from './alternates.ts';
 import { letGo } from './claim.ts';
-import { inCell, ownsSaga } from './fencing.ts';
+import { globally, inCell, ownsSaga } from './fencing.ts';
 import { destroyOrOwe, jobOutcome } from './hosts.ts';
 import type { Move, Owner, Place, StepContext } from './move.ts';
-import { done, inGlobal } from './outcomes.ts';
+import { done, doneBecause, inGlobal, unlessFenced } from './outcomes.ts';
 import { powerOn } from './power-effects.ts';
 import { guestSpec } from './spec.ts';
 import { insertLeased, type Start, takeFirstStep } from './start.ts';
@@ -37,6 +39,7 @@ import { insertLeased, type Start, takeFirstStep } from './start.ts';
 export interface CreateState {
   readonly actor: Owner;
   readonly place: Place;
+  readonly tried?: readonly Tried[];
   readonly flavor: Flavor;
   readonly imageId: string;
   /** The record as it is written first. */
@@ -44,6 +47,9 @@ export interface CreateState {
 }
 
 type C = StepContext<CreateState>;
+
+/** Of the steps that depend on the host: another one may do better. */
+const ELSEWHERE = { retryFrom: 'take place' } as const;
 
 export const CREATE: Move<CreateState> = {
   name: 'create',
@@ -77,7 +83,28 @@ export const CREATE: Move<CreateState> = {
       },
     },
     {
+      // The first place was taken with the request. The undo of `reserve room and ports` gives up room and ports again.
+      step: 'take place',
+      attempts: 3,
+      do: takePlace,
+      undo: async (c) => {
+        await inGlobal(c, (trx) => release(trx, c.serverId));
+        return { kind: 'done', output: { tried: givenUp(c, c.s.place) } };
+      },
+    },
+    {
+      step: 'bind ports',
+      do: async (c) => {
+        const { global } = c.p.stores;
+        if (triedHosts(c.s).length === 0) return doneBecause('bound with the request');
+        return unlessFenced(await activateBindings(global, c.serverId, c.s.place.host, c.generation));
+      },
+      // The port must keep a binding, or nothing would refuse an older generation: the next host's comes first.
+      undo: 'the bindings go with the ports; those at hosts that did not do, with `unbind tried hosts`',
+    },
+    {
       step: 'prepare host',
+      ...ELSEWHERE,
       do: async (c) => {
         const spec = await guestSpec(c.p, c.serverId, c.s.imageId, c.s.flavor);
         const host = await c.host(c.s.place.host);
@@ -87,6 +114,7 @@ export const CREATE: Move<CreateState> = {
     },
     {
       step: 'start guest',
+      ...ELSEWHERE,
       attempts: 2,
       do: (c) => powerOn(c, c.s.place.host),
       undo: 'the guest goes with the host: see `prepare host`',
@@ -106,12 +134,26 @@ export const CREATE: Move<CreateState> = {
       undo: 'a generation only grows',
     },
     {
+      step: 'unbind tried hosts',
+      do: async (c) => {
+        for (const host of triedHosts(c.s)) {
+          const result = await unbindPorts(c.p.stores.global, c.serverId, host, c.generation);
+          if (result === 'fenced') return unlessFenced(result);
+        }
+        return done;
+      },
+      undo: 'nothing uses them',
+    },
+    {
       step: 'let go',
       do: (c) =>
         letGo(
           c,
           c.s.place.cellId,
-          { vm_state: 'active', power_state: POWER_STATE.RUNNING, launched_at: c.p.clock.now() },
+          {
+            ...{ vm_state: 'active', power_state: POWER_STATE.RUNNING, launched_at: c.p.clock.now() },
+            ...{ host: c.s.place.host, zone: c.s.place.zone },
+          },
           null,
         ),
       undo: 'the last step: nothing can fail behind it',
@@ -126,6 +168,32 @@ const faultOf = (c: C): string =>
     details: c.saga.reason,
     createdAt: c.p.clock.now(),
   });
+
+async function takePlace(c: C) {
+  if (triedHosts(c.s).length === 0) return doneBecause('taken with the request');
+  // As in a resize: a claim whose answer was lost is given back first.
+  if ((await allocationsOf(c.p.stores.global, c.serverId)).length > 0) {
+    await inGlobal(c, (trx) => release(trx, c.serverId));
+  }
+  const { actor, flavor, server, place } = c.s;
+  const chosen = await chooseHost(
+    c.p,
+    {
+      flavor,
+      imageProperties: server.image.properties,
+      requestedZone: server.requestedZone,
+      requestedHost: null,
+      ignoredHosts: triedHosts(c.s),
+      homeCellId: place.cellId,
+      crossCellAllowed: false,
+    },
+    { id: c.serverId, type: 'server', serverId: c.serverId, ...actor },
+    (claimRoom) => globally(c.p.stores.global, c, claimRoom),
+  );
+  if (chosen.kind === 'none') return noHost(c.s, chosen.reason);
+  const { cellId, host, zone } = chosen;
+  return { kind: 'done', output: { place: { cellId, host, zone } } } as const;
+}
 
 async function writeRecord(c: C) {
   const cell = await c.p.stores.cell(c.s.place.cellId);
@@ -279,6 +347,7 @@ async function place(p: Platform, actor: Actor, request: CreateRequest, server: 
           serverId: server.id,
           actor,
           done: 1,
+          retries: p.settings.maxAttempts - 1,
           state: {
             actor: owner,
             place: { cellId, host, zone },

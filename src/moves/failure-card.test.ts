@@ -19,6 +19,7 @@ const cardOf = (change: Partial<Row>, owed: readonly Owed[] = []): FailureCard |
     row: rowOf(D, change),
     definition: D,
     owed,
+    tried: [],
     where: (step) => ({ host: `host of ${step}`, cell: 'c1' }),
   });
 function card(change: Partial<Row>, owed: readonly Owed[] = []): FailureCard {
@@ -84,7 +85,7 @@ test('turned back: the failure that did it, not one of the way back', () => {
   const owing = card({ status: 'unwound', direction: 'undo', endedAt: 9, journal }, [DEBT]);
   assert.match(owing.advice, /What is owed is paid by itself when h2 can be reached again\./);
   const row = rowOf(D, { definition: 'create', status: 'unwound', direction: 'undo', journal });
-  const build = failureCard({ row, definition: D, owed: [], where: () => ({ host: null, cell: null }) });
+  const build = failureCard({ row, definition: D, owed: [], tried: [], where: () => ({ host: null, cell: null }) });
   assert.match(build?.advice ?? '', /not built: delete it/);
 });
 
@@ -115,7 +116,7 @@ test('stuck in an undo: that undo, and what is still to be undone', () => {
 test('what to do names the host, or the cell whose database it is, or neither', () => {
   const row = rowOf(D, { status: 'stuck', cursor: 3, journal: [failed('c', 'full')] });
   const at = (host: string | null, cell: string | null) =>
-    failureCard({ row, definition: D, owed: [], where: () => ({ host, cell }) })?.advice ?? '';
+    failureCard({ row, definition: D, owed: [], tried: [], where: () => ({ host, cell }) })?.advice ?? '';
   assert.match(at('h1', 'c1'), /Remove the cause on host h1\./);
   assert.match(at(null, 'c1'), /Remove the cause in the database of cell c1\./);
   assert.match(at(null, null), /Remove the cause\. /);

@@ -6,6 +6,7 @@ import type { Definition, Direction, Entry, Row } from '../saga/types.ts';
 /**
  * - waiting: a step failed and is tried again, and may still turn the move round
  * - waiting-forward: the same, at or behind the pivot: it can only be finished
+ * - elsewhere: it goes back to choose another host; where an undo fails, see turning-back-waits
  * - turning-back, turning-back-waits: undoing goes on; an undo fails and is tried again
  * - turned-back: it is undone; `owed`, if something is, waits for its host
  * - stuck: an operator is needed
@@ -14,6 +15,7 @@ import type { Definition, Direction, Entry, Row } from '../saga/types.ts';
 export type Situation =
   | 'waiting'
   | 'waiting-forward'
+  | 'elsewhere'
   | 'turning-back'
   | 'turning-back-waits'
   | 'turned-back'
@@ -48,6 +50,8 @@ export interface FailureCard {
     readonly host: string | null;
     readonly cell: string | null;
   } | null;
+  /** Hosts that were chosen before and did not do, each with the reason. */
+  readonly tried: readonly { readonly host: string; readonly cell: string | null; readonly reason: string }[];
   /** Steps that were undone, in the order in which they were. */
   readonly undone: readonly string[];
   /** Steps that are still to be undone, the next one first. */
@@ -66,6 +70,7 @@ export interface CardFacts {
   /** Undefined: of a version that this program does not know. */
   readonly definition: Definition | undefined;
   readonly owed: readonly Owed[];
+  readonly tried: FailureCard['tried'];
   /** Where a step works. */
   readonly where: (step: string) => Where;
 }
@@ -94,6 +99,7 @@ export function failureCard(facts: CardFacts): FailureCard | null {
             lastAt: entry.at,
             ...where(entry.step),
           },
+    tried: facts.tried,
     undone: row.journal.filter((each) => each.direction === 'undo' && each.outcome === 'done').map((each) => each.step),
     toUndo: undoing && (row.status === 'active' || row.status === 'stuck') ? stepsBack(row, definition) : [],
     skipped,
@@ -121,7 +127,8 @@ function situationOf(row: Row, definition: Definition | undefined): Situation {
     case 'done':
       return 'passed';
     case 'active':
-      if (row.direction === 'undo') return failing ? 'turning-back-waits' : 'turning-back';
+      if (row.direction === 'undo' && failing) return 'turning-back-waits';
+      if (row.direction === 'undo') return row.backTo === null ? 'turning-back' : 'elsewhere';
       if (!failing) return 'passed';
       return definition !== undefined && row.cursor < definition.pivot ? 'waiting' : 'waiting-forward';
     default:
@@ -131,7 +138,7 @@ function situationOf(row: Row, definition: Definition | undefined): Situation {
 
 const stepsBack = (row: Row, definition: Definition | undefined): string[] =>
   (definition?.steps ?? [])
-    .slice(0, row.cursor + 1)
+    .slice(row.backTo ?? 0, row.cursor + 1)
     .map((step) => step.name)
     .toReversed();
 
@@ -149,6 +156,8 @@ function adviceOn({ situation, failed, cancelledBy }: Omit<FailureCard, 'advice'
       return `It is tried again by itself and turns back when its attempts are spent. ${cause} Then 'crosscell moves retry' tries it at once; 'crosscell moves cancel' turns it back now.`;
     case 'waiting-forward':
       return `It has reached its pivot and can only be finished: it is tried again by itself until it succeeds. ${cause} Then 'crosscell moves retry' tries it at once.`;
+    case 'elsewhere':
+      return 'Nothing: the host did not do, and another one is tried.';
     case 'turning-back':
       return 'Nothing: it is being undone.';
     case 'turning-back-waits':

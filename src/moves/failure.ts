@@ -1,6 +1,7 @@
 // Fetches what a failure card is made of: the places' names, and what is owed by this saga or for its server.
 import type { Platform } from '../control/platform.ts';
 import type { Row } from '../saga/types.ts';
+import type { Tried } from './alternates.ts';
 import { type FailureCard, failureCard, type Owed } from './failure-card.ts';
 import { placeOf } from './places.ts';
 import { findDefinition } from './registry.ts';
@@ -20,6 +21,7 @@ export async function failureOf(p: Platform, id: string): Promise<FailureCard | 
     row,
     definition: findDefinition(row.definition, row.version),
     owed: await owedBy(p, row, cells),
+    tried: triedOf(row).map(({ host, cellId, reason }) => ({ host, cell: cells.get(cellId) ?? null, reason })),
     where: (step) => {
       const place = placeOf(row.definition, step, row.state);
       const cellId = place?.cellId ?? cellOfHost.get(place?.host ?? '') ?? '';
@@ -27,6 +29,8 @@ export async function failureOf(p: Platform, id: string): Promise<FailureCard | 
     },
   });
 }
+
+const triedOf = (row: Row): readonly Tried[] => (row.state as { readonly tried?: readonly Tried[] }).tried ?? [];
 
 async function cellsOfHosts(p: Platform, row: Row): Promise<ReadonlyMap<string, string>> {
   const steps = [...new Set(row.journal.map((entry) => entry.step))];

@@ -49,6 +49,8 @@ export interface MoveStep<S> {
   readonly undo: Effect<S> | string;
   /** How often `do` is tried; see saga/types.ts. */
   readonly attempts?: number;
+  /** Name of the step to go back to and forward again from when `do` has failed for good; see saga/types.ts. */
+  readonly retryFrom?: string;
 }
 
 export interface Move<S> {
@@ -76,10 +78,20 @@ export const definitionOf = <S>(move: Move<S>): Definition => {
   return {
     name: move.name,
     version: move.version,
-    steps: move.steps.map(({ step, attempts }) => ({ name: step, attempts: attempts ?? ATTEMPTS })),
+    steps: move.steps.map(({ step, attempts, retryFrom }, index) => ({
+      name: step,
+      attempts: attempts ?? ATTEMPTS,
+      ...(retryFrom === undefined ? {} : { retryFrom: earlierStep(move, index, retryFrom) }),
+    })),
     pivot,
   };
 };
+
+function earlierStep<S>(move: Move<S>, index: number, name: string): number {
+  const found = move.steps.findIndex((each) => each.step === name);
+  invariant(found >= 0 && found <= index, `${move.name}: no step '${name}' before its step ${index}`);
+  return found;
+}
 
 export function anyMove<S>(move: Move<S>): AnyMove {
   return {

@@ -13,9 +13,12 @@ export const ROLES: Readonly<Record<string, Readonly<Record<string, Role>>>> = {
   create: {
     'reserve room and ports': 'global',
     'write record': 'host-cell',
+    'take place': 'global',
+    'bind ports': 'global',
     'prepare host': 'host',
     'start guest': 'host',
-    'set generation': 'host',
+    'set generation': 'global',
+    'unbind tried hosts': 'global',
     'let go': 'host-cell',
   },
   start: POWER,
@@ -98,7 +101,7 @@ type Known = Partial<{
   source: { host: string; cellId: string };
   sourceHost: string;
   open: { sourceHost: string } | null;
-  target: { host: string; cellId: string };
+  target: { host: string; cellId: string } | null;
   place: { host: string; cellId: string };
   host: string | null;
   cellId: string;

@@ -3,6 +3,7 @@
 // ACTIVE|SHUTOFF → RESIZE → VERIFY_RESIZE; then confirm.ts, revert.ts or delete.ts. Until `switch home` everything can
 // be undone and the server is as it was; behind it there is only forward. The source's guest is kept, off, and its room
 // stays allocated to the migration, so a revert always fits. Records cross last: the server can be edited until then.
+// A target that does not do is given up for another: see alternates.ts.
 // What can race: user edits (the freeze), another move (one active saga per server), a stalled conductor (fences).
 
 import type { Transaction } from 'kysely';
@@ -26,6 +27,7 @@ import { checkMigrate, checkResize } from '../model/resize-rules.ts';
 import { ignoredHosts } from '../model/targeting.ts';
 import { type Actor, type Flavor, isAdmin, POWER_STATE, type Refusal, type Server } from '../model/types.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
+import { givenUp, noHost, type Tried, triedHosts } from './alternates.ts';
 import { copyRecords, dropRecords, freeze, switchHome, thaw } from './carry.ts';
 import { letGo, takeHold } from './claim.ts';
 import { globally } from './fencing.ts';
@@ -55,13 +57,18 @@ export interface ResizeState {
   readonly wasActive: boolean;
   readonly crossCellAllowed: boolean;
   // found out on the way
-  readonly target?: Place;
+  /** Null: given up, another is to be chosen. */
+  readonly target?: Place | null;
+  readonly tried?: readonly Tried[];
   readonly disk?: DiskExport;
   readonly sha256?: string;
   readonly copiedBytes?: number;
 }
 
 type C = StepContext<ResizeState>;
+
+/** Of the steps that depend on the target: another one may do better. */
+const ELSEWHERE = { retryFrom: 'choose target' } as const;
 
 const target = (c: C): Place => {
   invariant(c.s.target, 'a step behind `choose target` needs the target');
@@ -109,7 +116,7 @@ export const RESIZE: Move<ResizeState> = {
       step: 'choose target',
       attempts: 3,
       do: chooseTarget,
-      undo: (c) => inGlobal(c, (trx) => release(trx, c.serverId)),
+      undo: giveUpTarget,
     },
     {
       step: 'bind ports',
@@ -119,6 +126,7 @@ export const RESIZE: Move<ResizeState> = {
     {
       // Room, base image and record on the target; all of it goes with destroy, or is owed by a host that is down.
       step: 'prepare target',
+      ...ELSEWHERE,
       do: async (c) => {
         const spec = await guestSpec(c.p, c.serverId, c.s.imageId, c.s.newFlavor);
         const host = await c.host(target(c).host);
@@ -142,6 +150,7 @@ export const RESIZE: Move<ResizeState> = {
     },
     {
       step: 'copy disk',
+      ...ELSEWHERE,
       attempts: 3,
       do: async (c) => {
         invariant(c.s.disk, 'a copy needs an export');
@@ -153,6 +162,7 @@ export const RESIZE: Move<ResizeState> = {
     },
     {
       step: 'compare digests',
+      ...ELSEWHERE,
       do: compareDigests,
       undo: 'it only looked',
     },
@@ -163,6 +173,7 @@ export const RESIZE: Move<ResizeState> = {
     },
     {
       step: 'grow disk',
+      ...ELSEWHERE,
       do: async (c) => {
         const host = await c.host(target(c).host);
         const spec = await guestSpec(c.p, c.serverId, c.s.imageId, c.s.newFlavor);
@@ -182,6 +193,7 @@ export const RESIZE: Move<ResizeState> = {
       // On probation until the home is switched. The target's guest must be off before the source's starts again: it is
       // destroyed here, or, on a host that is down, turned off by the end of its probation and owed.
       step: 'start target',
+      ...ELSEWHERE,
       attempts: 2,
       do: async (c) => (c.s.wasActive ? powerOnProbation(c, target(c).host) : doneBecause('was off: stays off')),
       undo: (c) => destroyOrOwe(c, target(c).host, 'guest of a move that was undone'),
@@ -193,6 +205,7 @@ export const RESIZE: Move<ResizeState> = {
     },
     {
       step: 'copy records',
+      ...ELSEWHERE,
       do: (c) => copyRecords(c, c.s.source.cellId, target(c).cellId),
       undo: (c) => dropRecords(c, target(c).cellId, c.s.source.cellId),
     },
@@ -287,7 +300,7 @@ async function chooseTarget(c: C) {
       imageProperties: c.s.imageProperties,
       requestedZone: c.s.requestedZone,
       requestedHost: c.s.requestedHost,
-      ignoredHosts: ignoredHosts(c.s.type, c.s.source.host, false, []),
+      ignoredHosts: ignoredHosts(c.s.type, c.s.source.host, false, triedHosts(c.s)),
       crossCellAllowed: c.s.crossCellAllowed,
       homeCellId: c.s.source.cellId,
     },
@@ -299,9 +312,16 @@ async function chooseTarget(c: C) {
         return over === null ? claimRoom(trx) : { kind: 'none', reason: over.message };
       }),
   );
-  if (chosen.kind === 'none') return { kind: 'failed', reason: chosen.reason, final: true } as const;
+  if (chosen.kind === 'none') return noHost(c.s, chosen.reason);
   await writeMigration(c, c.s.migrationId, { dest_cell_id: chosen.cellId, dest_host: chosen.host });
   return { kind: 'done', output: { target: { cellId: chosen.cellId, host: chosen.host, zone: chosen.zone } } } as const;
+}
+
+async function giveUpTarget(c: C) {
+  await inGlobal(c, (trx) => release(trx, c.serverId));
+  // All the way back the target stays known: the failure card tells where it was.
+  if (c.saga.backTo === null) return done;
+  return { kind: 'done', output: { tried: givenUp(c, c.s.target ?? null), target: null } } as const;
 }
 
 async function overQuota(c: C, trx: Transaction<GlobalTables>): Promise<Refusal | null> {
@@ -387,6 +407,7 @@ export async function resizeServer(
         requestedHost: null,
         diskConfig: request.diskConfig ?? null,
       },
+      retries: p.settings.maxAttempts - 1,
     },
     'resize',
   );
@@ -429,6 +450,8 @@ export async function migrateServer(
         requestedHost: request.host,
         diskConfig: null,
       },
+      // A host that was asked for has no alternates.
+      retries: request.host === null ? p.settings.maxAttempts - 1 : 0,
     },
     'migrate',
   );

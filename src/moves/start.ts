@@ -30,6 +30,8 @@ export interface Start<S> {
   readonly actor: Actor;
   /** How many of the first steps the transaction that makes the saga has carried out already; absent: none. */
   readonly done?: number;
+  /** How often it may go back and try another host; absent: never. */
+  readonly retries?: number;
 }
 
 /**
@@ -62,6 +64,7 @@ export async function insertLeased<S>(
       definition: definitionOf(start.move),
       key: start.serverId,
       state: start.state as unknown as State,
+      retries: start.retries ?? 0,
       requestId: start.actor.requestId,
     },
     now,

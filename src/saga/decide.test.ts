@@ -20,6 +20,17 @@ const definitions: fc.Arbitrary<Definition> = fc
     ),
   );
 
+/** The same, with steps that have an earlier one (or themselves) to retry from. */
+const retrying: fc.Arbitrary<Definition> = definitions.chain((of) =>
+  fc.tuple(...of.steps.map((_, index) => fc.option(fc.nat(index), { nil: undefined }))).map((froms) => ({
+    ...of,
+    steps: of.steps.map((step, index) => {
+      const retryFrom = froms[index];
+      return retryFrom === undefined ? step : { ...step, retryFrom };
+    }),
+  })),
+);
+
 const outcomes: fc.Arbitrary<Reported> = fc.oneof(
   { weight: 5, arbitrary: fc.constant<Reported>({ kind: 'done' }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('done' as const), output: fc.constant({ x: 1 }) }) },
@@ -41,8 +52,8 @@ interface Ran {
 }
 
 /** Plays the saga to its end; outcomes that run out are `done`. */
-function play(of: Definition, script: readonly Reported[], cancelAt: number | null) {
-  let row: Row = rowOf(of);
+function play(of: Definition, script: readonly Reported[], cancelAt: number | null, retries = 0) {
+  let row: Row = rowOf(of, { retries });
   let now = 1000;
   const ran: Ran[] = [];
   const rows: Row[] = [row];
@@ -150,6 +161,69 @@ test('a step is tried as often as it may be, and every failure is in the journal
       }
     }
   }));
+
+const everyRetryingPlay = (check: (played: ReturnType<typeof play>, of: Definition, retries: number) => void) =>
+  fc.assert(
+    fc.property(
+      retrying,
+      fc.array(outcomes, { maxLength: 120 }),
+      fc.option(fc.integer({ min: 0, max: 60 }), { nil: null }),
+      fc.integer({ min: 0, max: 4 }),
+      (of, script, cancelAt, retries) => check(play(of, script, cancelAt, retries), of, retries),
+    ),
+    { numRuns: 2000 },
+  );
+
+test('with steps to retry from a saga ends as well, within its budget, and never goes back from its pivot on', () =>
+  everyRetryingPlay(({ row, rows, ran }, of, retries) => {
+    assert.notEqual(row.status, 'active');
+    assert.equal(row.backTo, null, 'who has ended goes nowhere');
+    if (row.status === 'unwound') assert.ok(row.direction === 'undo' && row.cursor === 0 && row.reason !== null);
+    if (row.status === 'done') assert.ok(row.direction === 'do' && row.cursor === of.steps.length - 1);
+    const rounds = rows.filter((each, at) => each.direction === 'do' && rows[at - 1]?.direction === 'undo').length;
+    assert.ok(rounds <= retries - row.retries && row.retries >= 0);
+    for (const each of rows) {
+      if (each.backTo === null) continue;
+      assert.ok(each.direction === 'undo' && each.backTo <= each.cursor && each.cursor < of.pivot);
+    }
+    const passed = ran.findIndex(
+      (each) => each.direction === 'do' && each.outcome.kind === 'done' && indexOf(of, each.step) === of.pivot,
+    );
+    if (passed >= 0) assert.ok(ran.slice(passed).every((each) => each.direction === 'do'));
+  }));
+
+test('whatever is done is undone before it is done again, and what is left done is exactly what the saga has come to', () =>
+  everyRetryingPlay(({ row, ran }, of) => {
+    const standing: number[] = [];
+    for (const { step, direction, outcome } of ran) {
+      if (outcome.kind !== 'done') continue;
+      const index = indexOf(of, step);
+      if (direction === 'do') {
+        assert.equal(index, standing.length, 'done in order, each once');
+        standing.push(index);
+      } else if (standing.at(-1) === index) standing.pop();
+      else assert.equal(index, standing.length, 'the step at the cursor may or may not have been done');
+    }
+    if (row.status === 'done') assert.equal(standing.length, of.steps.length);
+    if (row.status === 'unwound') assert.equal(standing.length, 0);
+  }));
+
+test('a wish to turn back, by whomever, is not put off by another round', () => {
+  const of = definition(['a', 'b', 'c', 'p'], 3, 1);
+  const steps = of.steps.map((step, index) => (index === 2 ? { ...step, retryFrom: 1 } : step));
+  const D = { ...of, steps };
+  const failed = applyOutcome(D, rowOf(D, { cursor: 2, retries: 2 }), { kind: 'failed', reason: 'no', final: true }, 5);
+  assert.deepEqual([failed.direction, failed.backTo, failed.retries, failed.reason], ['undo', 1, 1, 'c: no']);
+  const going = rowOf(D, { ...failed, cancelRequested: true });
+  const decision = decide(D, going, 6);
+  assert(decision.kind === 'turn');
+  assert.deepEqual([decision.patch.backTo, decision.patch.reason, decision.patch.cursor], [null, CANCELLED, 2]);
+  const ordered = applyOrder(D, rowOf(D, failed), { kind: 'cancel' }, 'me', 6);
+  assert(ordered.kind === 'accepted');
+  assert.deepEqual([ordered.patch.backTo, ordered.patch.reason], [null, CANCELLED]);
+  const again = applyOutcome(D, rowOf(D, { ...failed, cursor: 1 }), { kind: 'done' }, 7);
+  assert.deepEqual([again.direction, again.cursor, again.backTo, again.reason], ['do', 1, null, null]);
+});
 
 test('failures wait twice as long each time, up to a minute; a pending step as long as it says', () => {
   const of = definition(['a'], 0, 100);
@@ -275,41 +349,36 @@ test('the same order again is the same entry with a count; nothing is ordered of
 
 test('whatever is ordered and whenever: a saga ends, forward only once its pivot has been tried', () =>
   fc.assert(
-    fc.property(
-      definitions,
-      fc.array(outcomes, { maxLength: 40 }),
-      fc.infiniteStream(fc.nat(9)),
-      (of, script, dice) => {
-        let row = rowOf(of);
-        let ran = 0;
-        let triedPivot = of.pivot < 0;
-        let now = 1;
-        for (let turn = 0; turn < 2000; turn += 1) {
-          const roll = dice.next().value ?? 9;
-          const wish = ([{ kind: 'retry' }, { kind: 'cancel' }, { kind: 'skip', step: `step ${row.cursor}` }] as const)[
-            roll
-          ];
-          if (wish) {
-            const ordered = applyOrder(of, row, wish, 'me', now);
-            if (ordered.kind === 'accepted') {
-              if (wish.kind === 'cancel') assert.equal(triedPivot, false);
-              row = { ...row, ...ordered.patch };
-            }
+    fc.property(retrying, fc.array(outcomes, { maxLength: 40 }), fc.infiniteStream(fc.nat(9)), (of, script, dice) => {
+      let row = rowOf(of, { retries: 2 });
+      let ran = 0;
+      let triedPivot = of.pivot < 0;
+      let now = 1;
+      for (let turn = 0; turn < 2000; turn += 1) {
+        const roll = dice.next().value ?? 9;
+        const wish = ([{ kind: 'retry' }, { kind: 'cancel' }, { kind: 'skip', step: `step ${row.cursor}` }] as const)[
+          roll
+        ];
+        if (wish) {
+          const ordered = applyOrder(of, row, wish, 'me', now);
+          if (ordered.kind === 'accepted') {
+            if (wish.kind === 'cancel') assert.equal(triedPivot, false);
+            row = { ...row, ...ordered.patch };
           }
-          const decision = decide(of, row, now);
-          if (decision.kind === 'ended' && row.status !== 'stuck') return;
-          // Nobody comes for a last step that is stuck but who retries it.
-          if (decision.kind === 'ended' && ran > script.length + 100) return;
-          if (decision.kind === 'turn') row = { ...row, ...decision.patch };
-          if (decision.kind === 'run') {
-            if (row.direction === 'do' && row.cursor === of.pivot) triedPivot = true;
-            row = { ...row, ...applyOutcome(of, row, script[ran] ?? { kind: 'done' }, now) };
-            ran += 1;
-          }
-          now = decision.kind === 'wait' ? decision.until : now + 1;
-          assert.ok(row.cursor >= 0 && row.cursor < of.steps.length);
         }
-        assert.equal(row.status, 'stuck');
-      },
-    ),
+        const decision = decide(of, row, now);
+        if (decision.kind === 'ended' && row.status !== 'stuck') return;
+        // Nobody comes for a last step that is stuck but who retries it.
+        if (decision.kind === 'ended' && ran > script.length + 100) return;
+        if (decision.kind === 'turn') row = { ...row, ...decision.patch };
+        if (decision.kind === 'run') {
+          if (row.direction === 'do' && row.cursor === of.pivot) triedPivot = true;
+          row = { ...row, ...applyOutcome(of, row, script[ran] ?? { kind: 'done' }, now) };
+          ran += 1;
+        }
+        now = decision.kind === 'wait' ? decision.until : now + 1;
+        assert.ok(row.cursor >= 0 && row.cursor < of.steps.length);
+      }
+      assert.equal(row.status, 'stuck');
+    }),
   ));

@@ -27,8 +27,10 @@ export const CANCELLED = 'cancelled on request';
 /** What to do next with this row at this time. */
 export function decide(definition: Definition, row: Row, now: number): Decision {
   if (row.status !== 'active') return { kind: 'ended' };
-  // At the pivot itself the single write may already have landed: only before it a wish to turn back is granted.
-  if (row.cancelRequested && row.direction === 'do' && row.cursor < definition.pivot) {
+  // At the pivot itself the single write may already have landed: only before it a wish to turn back is granted. One that
+  // is going back to go forward again goes all the way back.
+  const goesForward = row.direction === 'do' ? row.cursor < definition.pivot : row.backTo !== null;
+  if (row.cancelRequested && goesForward) {
     return { kind: 'turn', patch: { ...patchOf(row), ...turnRound(CANCELLED) } };
   }
   if (row.wakeAt > now) return { kind: 'wait', until: row.wakeAt };
@@ -79,7 +81,7 @@ export function applyOutcome(
       const refusals = entry.last.refusals ?? 0;
       // The reason stays the one why it turned round, which is what the move's history tells; whyStuck() has this one.
       if (row.direction === 'undo') return refusals >= UNDO_REFUSALS ? { ...failed, status: 'stuck' } : retry;
-      if (row.cursor < definition.pivot) return spent ? { ...failed, ...turnRound(reason) } : retry;
+      if (row.cursor < definition.pivot) return spent ? { ...failed, ...goBack(row, step, reason) } : retry;
       // The pivot's write may have landed although it reported failure, so only a definite no turns the saga round.
       if (row.cursor === definition.pivot) return outcome.final ? { ...failed, ...turnRound(reason) } : retry;
       return outcome.final && refusals >= step.attempts ? { ...failed, status: 'stuck', reason } : retry;
@@ -134,7 +136,8 @@ function retried(row: Row, step: StepSpec, by: string, now: number): Ordered {
 }
 
 function cancelled(definition: Definition, row: Row, step: StepSpec, by: string, now: number): Ordered {
-  if (row.direction === 'undo') return refused('It is turning back already.');
+  if (row.direction === 'undo' && (row.backTo === null || row.status === 'stuck'))
+    return refused('It is turning back already.');
   const pivot = definition.steps[definition.pivot]?.name;
   if (row.cursor > definition.pivot) {
     const passed = pivot === undefined ? 'It only ever goes forward' : `It is past its pivot '${pivot}'`;
@@ -165,7 +168,8 @@ function skipped(
   }
   const journal = withOrder(row, step, 'skipped', by, now);
   const goOn = { cursor: row.cursor + next, attempt: 0, wakeAt: 0, progress: null, reason: reasonToGoOnWith(row) };
-  return { kind: 'accepted', patch: { ...patchOf(row), ...goOn, status: 'active', journal } };
+  // What has not been undone must not be done once more: it turns back for good.
+  return { kind: 'accepted', patch: { ...patchOf(row), ...goOn, backTo: null, status: 'active', journal } };
 }
 
 /** Going forward the reason was why it was stuck, and is gone; turning back it is still why it turned. */
@@ -196,20 +200,24 @@ function withOrder(
   return [...(again ? row.journal.slice(0, -1) : row.journal), entry];
 }
 
-function advance(definition: Definition, row: Row, now: number): Pick<Patch, 'cursor' | 'status' | 'endedAt'> {
+function advance(definition: Definition, row: Row, now: number): Partial<Patch> {
+  // Undone as far back as it was to be: forward again from this very step.
+  if (row.direction === 'undo' && row.cursor === row.backTo) return { direction: 'do', backTo: null, reason: null };
   const next = row.direction === 'do' ? row.cursor + 1 : row.cursor - 1;
   if (next === definition.steps.length) return { cursor: row.cursor, status: 'done', endedAt: now };
   if (next === -1) return { cursor: row.cursor, status: 'unwound', endedAt: now };
   return { cursor: next, status: 'active', endedAt: null };
 }
 
-const turnRound = (reason: string): Pick<Patch, 'direction' | 'attempt' | 'wakeAt' | 'reason' | 'progress'> => ({
-  direction: 'undo',
-  attempt: 0,
-  wakeAt: 0,
-  reason,
-  progress: null,
-});
+/** All the way back. */
+const turnRound = (reason: string) =>
+  ({ direction: 'undo', attempt: 0, wakeAt: 0, reason, progress: null, backTo: null }) satisfies Partial<Patch>;
+
+/** Back to the step that the failed one names to retry from, while the budget lasts; else all the way. */
+const goBack = (row: Row, step: StepSpec, reason: string) =>
+  step.retryFrom !== undefined && row.retries > 0
+    ? { ...turnRound(reason), backTo: step.retryFrom, retries: row.retries - 1 }
+    : turnRound(reason);
 
 /** The journal's last entry with this failure in it, and the entries before: failures of a step in a row are one. */
 function failureOf(
@@ -243,6 +251,8 @@ const patchOf = (row: Row): Patch => ({
   direction: row.direction,
   cursor: row.cursor,
   attempt: row.attempt,
+  backTo: row.backTo,
+  retries: row.retries,
   wakeAt: row.wakeAt,
   state: row.state,
   progress: row.progress,

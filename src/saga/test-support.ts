@@ -21,15 +21,27 @@ export const definition = (
 
 export const rowOf = (of: Definition, change: Partial<Row> = {}): Row => ({
   ...{ id: 's', definition: of.name, version: of.version, key: 'k', status: 'active', direction: 'do' },
-  ...{ cursor: 0, attempt: 0, wakeAt: 0, leaseUntil: 0, owner: '', fence: 1, cancelRequested: false, state: {} },
+  ...{
+    cursor: 0,
+    attempt: 0,
+    backTo: null,
+    retries: 0,
+    wakeAt: 0,
+    leaseUntil: 0,
+    owner: '',
+    fence: 1,
+    cancelRequested: false,
+    state: {},
+  },
   ...{ progress: null, journal: [], reason: null, requestId: 'r', createdAt: 0, endedAt: null },
   ...change,
 });
 
 /** The part of a row that a commit writes. */
 export const patchOf = (row: Row): Patch => {
-  const { status, direction, cursor, attempt, wakeAt, state, progress, journal, reason, endedAt } = row;
-  return { status, direction, cursor, attempt, wakeAt, state, progress, journal, reason, endedAt };
+  const { status, direction, cursor, attempt, backTo, retries, wakeAt, state, progress, journal, reason, endedAt } =
+    row;
+  return { status, direction, cursor, attempt, backTo, retries, wakeAt, state, progress, journal, reason, endedAt };
 };
 
 /** A store in memory; its clock is the one it is given. */
@@ -47,8 +59,11 @@ export class MemorySagaStore implements SagaStore {
       (row) => row.key === saga.key && (row.status === 'active' || row.status === 'stuck'),
     );
     if (taken) return false;
-    const { id, key, state, requestId } = saga;
-    this.rows.set(id, rowOf(saga.definition, { id, key, state, requestId, fence: 0, createdAt: this.#clock.now() }));
+    const { id, key, state, retries = 0, requestId } = saga;
+    this.rows.set(
+      id,
+      rowOf(saga.definition, { id, key, state, retries, requestId, fence: 0, createdAt: this.#clock.now() }),
+    );
     return true;
   }
 
@@ -208,6 +223,7 @@ export function testSagaStore(kind: string, open: (clock: Clock) => Promise<Open
     const entry = { step: 'a', direction: 'do', outcome: 'done', firstAt: 1, at: 2, attempts: 1, note: 'n' } as const;
     const patch: Patch = {
       ...{ status: 'active', direction: 'undo', cursor: 1, attempt: 2, wakeAt: 0, state: { x: [1, { y: null }] } },
+      ...{ backTo: 1, retries: 2 },
       ...{ progress: { doneBytes: 1, totalBytes: 2 }, journal: [entry], reason: 'because', endedAt: null },
     };
     const committed = await store.commit(row, patch, LEASE_MS);

@@ -7,6 +7,8 @@
 // runs whether or not its do has landed, so every undo accepts "it never happened" and every do "it already did".
 // Up to the pivot a failing do turns the saga round; behind it the saga only goes forward. What may pass is then tried for
 // ever, also in undoing; what is refused time after time makes the saga stuck, in either direction.
+// A step may name an earlier one to retry from: then its failure undoes only what lies between, that step included, and
+// the saga goes forward again from there, as often as the row's budget of retries allows. So a move tries another host.
 // What can race: two conductors after a stall. The older one's commits update nothing, and its effects carry an older
 // fence, which the other parties refuse.
 
@@ -20,6 +22,8 @@ export interface StepSpec {
   readonly name: string;
   /** How often `do` is tried before the saga turns round (before the pivot) or says it is stuck (behind it). */
   readonly attempts: number;
+  /** Index of the step, this one or an earlier one, to go back to and forward again from when this one fails for good. */
+  readonly retryFrom?: number;
 }
 
 export interface Definition {
@@ -74,6 +78,10 @@ export interface Row {
   readonly direction: Direction;
   readonly cursor: number;
   readonly attempt: number;
+  /** While undoing: index of the step that, once undone, is done again; null: everything is undone. */
+  readonly backTo: number | null;
+  /** How often it may still go back to an earlier step and forward again. */
+  readonly retries: number;
   readonly wakeAt: number;
   readonly leaseUntil: number;
   readonly owner: string;
@@ -100,13 +108,34 @@ export type Outcome =
 /** The part of a row that a commit writes. */
 export type Patch = Pick<
   Row,
-  'status' | 'direction' | 'cursor' | 'attempt' | 'wakeAt' | 'state' | 'progress' | 'journal' | 'reason' | 'endedAt'
+  | 'status'
+  | 'direction'
+  | 'cursor'
+  | 'attempt'
+  | 'backTo'
+  | 'retries'
+  | 'wakeAt'
+  | 'state'
+  | 'progress'
+  | 'journal'
+  | 'reason'
+  | 'endedAt'
 >;
+
+export interface NewSaga {
+  readonly id: string;
+  readonly definition: Definition;
+  readonly key: string;
+  readonly state: State;
+  /** How often it may go back to an earlier step and forward again; absent: never. */
+  readonly retries?: number;
+  readonly requestId: string;
+}
 
 /** The port to durable storage; six verbs. Leases and wake-ups use the store's own clock. */
 export interface SagaStore {
   /** False when another saga with this key is still active. */
-  create(saga: { id: string; definition: Definition; key: string; state: State; requestId: string }): Promise<boolean>;
+  create(saga: NewSaga): Promise<boolean>;
   /** The due saga that has waited longest, leased to `owner` under a new fence; null when none is due. */
   claim(owner: string, leaseMs: number): Promise<Claim | null>;
   /** Null when the lease was lost. `leaseMs` 0 releases it. */

@@ -58,6 +58,7 @@ export const SETTINGS: Settings = {
     ...{ reservedHostCpus: 0, reservedHostMemoryMb: 0, reservedHostDiskGb: 0 },
   },
   weights: DEFAULT_MULTIPLIERS,
+  maxAttempts: 3,
   quota: {},
 };
 

@@ -284,6 +284,9 @@ export interface GlobalTables {
     direction: string;
     cursor: number;
     attempt: number;
+    /** Undoing as far as this step, then forward again; null: all the way. retries: how often it may still do so. */
+    back_to: number | null;
+    retries: number;
     wake_at: number;
     lease_until: number;
     owner: string;

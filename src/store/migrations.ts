@@ -96,7 +96,7 @@ export const GLOBAL_MIGRATIONS: readonly SchemaMigration[] = [
       `create index volume_attachments_server on volume_attachments (server_id)`,
       `create table sagas (id text primary key, definition text not null, version integer not null, key text not null,
         status text not null, direction text not null, cursor integer not null, attempt integer not null,
-        wake_at bigint not null, lease_until bigint not null, owner text not null, fence bigint not null,
+        back_to integer, retries integer not null, wake_at bigint not null, lease_until bigint not null, owner text not null, fence bigint not null,
         cancel_requested integer not null, state_json text not null, progress_json text, journal_json text not null, reason text,
         request_id text not null, created_at bigint not null, ended_at bigint)`,
       `create unique index sagas_one_active on sagas (key) where status in ('active', 'stuck')`,

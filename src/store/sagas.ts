@@ -5,7 +5,7 @@
 import { type Expression, type Kysely, type Selectable, sql } from 'kysely';
 import type { Clock } from '../lib/clock.ts';
 import { invariant } from '../lib/errors.ts';
-import type { Definition, Direction, Entry, Progress, Row, SagaStore, State, Status } from '../saga/types.ts';
+import type { Direction, Entry, NewSaga, Progress, Row, SagaStore, State, Status } from '../saga/types.ts';
 import { DatabaseClock } from './database-clock.ts';
 import { DATABASE_NOW, forUpdate } from './dialect.ts';
 import type { GlobalTables } from './global-schema.ts';
@@ -15,10 +15,7 @@ const OWNER_LENGTH = 255;
 export type SagaRecord = Selectable<GlobalTables['sagas']>;
 
 /** The values of a new saga's row; `saga.create` below and whoever creates it together with other rows use them. */
-export function newSaga(
-  saga: { id: string; definition: Definition; key: string; state: State; requestId: string },
-  now: number,
-): SagaRecord {
+export function newSaga(saga: NewSaga, now: number): SagaRecord {
   return {
     id: saga.id,
     definition: saga.definition.name,
@@ -28,6 +25,8 @@ export function newSaga(
     direction: 'do',
     cursor: 0,
     attempt: 0,
+    back_to: null,
+    retries: saga.retries ?? 0,
     wake_at: 0,
     lease_until: 0,
     owner: '',
@@ -63,6 +62,8 @@ export function sagaOf(record: SagaRecord): Row {
     direction: record.direction as Direction,
     cursor: record.cursor,
     attempt: record.attempt,
+    backTo: record.back_to,
+    retries: record.retries,
     wakeAt: record.wake_at,
     leaseUntil: record.lease_until,
     owner: record.owner,
@@ -123,6 +124,8 @@ export function sqlSagaStore(db: Kysely<GlobalTables>, clock: Clock): SagaStore 
           direction: patch.direction,
           cursor: patch.cursor,
           attempt: patch.attempt,
+          back_to: patch.backTo,
+          retries: patch.retries,
           wake_at: patch.wakeAt,
           state_json: JSON.stringify(patch.state),
           progress_json: patch.progress === null ? null : JSON.stringify(patch.progress),
@@ -162,6 +165,7 @@ export function sqlSagaStore(db: Kysely<GlobalTables>, clock: Clock): SagaStore 
             direction: patch.direction,
             cursor: patch.cursor,
             attempt: patch.attempt,
+            back_to: patch.backTo,
             wake_at: patch.wakeAt,
             progress_json: patch.progress === null ? null : JSON.stringify(patch.progress),
             journal_json: JSON.stringify(patch.journal),

@@ -65,7 +65,7 @@ describe("operators' hands", () => {
     const { sagas } = (await s.admin('GET', `${X}/sagas`)).json;
     const resize = sagas.find((each: { name: string }) => each.name === 'resize');
     assert.equal(resize.pivot, 'switch home');
-    assert.deepEqual(resize.steps[0], { name: 'take hold', attempts: 4, where: 'source-cell' });
+    assert.deepEqual(resize.steps[0], { name: 'take hold', attempts: 4, retryFrom: null, where: 'source-cell' });
     for (const { name, steps } of sagas) {
       for (const step of steps) await arm({ kind: 'delay', saga: name, step: step.name, phase: 'undo', delay_ms: 1 });
     }

@@ -128,6 +128,7 @@ const FailureCard = Type.Object(
   {
     situation: text(),
     failed: orNull(Failed),
+    tried: Type.Array(Type.Object({ host: text(), cell: orNull(text()), reason: text() }, closed)),
     undone: Type.Array(text()),
     toUndo: Type.Array(text()),
     skipped: Type.Array(text()),
@@ -142,7 +143,9 @@ const Saga = Type.Object(
     name: text(),
     version: Type.Integer(),
     pivot: text(),
-    steps: Type.Array(Type.Object({ name: text(), attempts: Type.Integer(), where: text() }, closed)),
+    steps: Type.Array(
+      Type.Object({ name: text(), attempts: Type.Integer(), retryFrom: orNull(text()), where: text() }, closed),
+    ),
   },
   closed,
 );
@@ -314,7 +317,12 @@ const sagaView = ({ name, version, steps, pivot }: Definition): object => ({
   name,
   version,
   pivot: steps[pivot]?.name ?? '',
-  steps: steps.map((step) => ({ ...step, where: ROLES[name]?.[step.name] ?? 'global' })),
+  steps: steps.map((step) => ({
+    name: step.name,
+    attempts: step.attempts,
+    retryFrom: step.retryFrom === undefined ? null : (steps[step.retryFrom]?.name ?? null),
+    where: ROLES[name]?.[step.name] ?? 'global',
+  })),
 });
 
 const MAX_DEBTS = 10_000;
