@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { existsSync, linkSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { isCode } from '../host/qemu/proc.ts';
-import { writeFileAtomically } from '../host/records.ts';
+import { writeFileAtomically } from '../host/record-files.ts';
 
 export interface Secrets {
   /** Between control plane and agents. */

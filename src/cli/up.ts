@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { createImage } from '../control/images/records.ts';
 import { uploadImage } from '../control/images/upload.ts';
 import { lockDirectory } from '../host/lock.ts';
-import { writeFileAtomically } from '../host/records.ts';
+import { writeFileAtomically } from '../host/record-files.ts';
 import { newRequestId } from '../lib/ids.ts';
 import type { Actor } from '../model/types.ts';
 import { composeSystem, fileLogger, type System } from './compose.ts';

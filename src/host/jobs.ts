@@ -1,6 +1,6 @@
 // Long work on a host, started by one call and polled by the next.
 //
-// Theory of operation. A guest has at most one job. A job runs until it settles, with nobody waiting for it; its
+// Theory of operation. A guest (on a storage host: a volume) has at most one job. A job runs until it settles, with nobody waiting for it; its
 // outcome stays with it until a caller has been told, or another job takes its place. Cancelling is asking: whoever
 // needs the work to have stopped awaits `settled`.
 import type { Logger } from 'pino';
@@ -28,8 +28,8 @@ export type JobOutcome =
 /** Longest reason that a reply carries (the contract's limit is 4096). */
 const REASON_LIMIT = 4000;
 
-export class HostJob {
-  readonly kind: JobKind;
+export class HostJob<Kind extends string = JobKind> {
+  readonly kind: Kind;
   /** What the job is to achieve: two calls with equal kind and key want the same. */
   readonly key: string;
   /** Who asked last: a failure is only told to callers of the same generation. */
@@ -38,17 +38,17 @@ export class HostJob {
   readonly settled: Promise<void>;
   outcome: JobOutcome | null = null;
   /** The job before, which this one's work waits for. */
-  readonly #before: HostJob | null;
+  readonly #before: HostJob<Kind> | null;
   #doneBytes = 0;
   #totalBytes = 0;
   readonly #abort = new AbortController();
 
   constructor(
-    kind: JobKind,
+    kind: Kind,
     key: string,
     generation: number,
     log: Logger,
-    before: HostJob | null,
+    before: HostJob<Kind> | null,
     work: (control: JobControl) => Promise<void>,
   ) {
     this.kind = kind;

@@ -18,7 +18,8 @@ import type { Hypervisor } from './hypervisor.ts';
 import { type Lock, lockDirectory } from './lock.ts';
 import { QemuHypervisor } from './qemu/driver.ts';
 import { identify, isAlive, isCode } from './qemu/proc.ts';
-import { DurableRecords, writeFileAtomically } from './records.ts';
+import { writeFileAtomically } from './record-files.ts';
+import { DurableRecords } from './records.ts';
 import { createHostServer } from './server.ts';
 import { SimulatedFabric, SimulatedHypervisor } from './simulated.ts';
 

@@ -7,10 +7,11 @@ import { systemClock } from '../lib/clock.ts';
 import { Agent } from './agent.ts';
 import { connectHost } from './client.ts';
 import { MemoryRecords } from './records.ts';
-import { BODY_LIMIT, HOST_HEADER } from './routes.ts';
-import { createHostServer, sameSecret } from './server.ts';
+import { createHostServer } from './server.ts';
 import { SimulatedFabric, SimulatedHypervisor } from './simulated.ts';
 import { IMAGE, ROOT, SERVER, SPEC, silent, VOLUME } from './test-support.ts';
+import { BODY_LIMIT, HOST_HEADER } from './wire.ts';
+import { sameSecret } from './wire-server.ts';
 
 const SECRET = 'a-secret-of-the-fleet';
 const AUTH = { authorization: `Bearer ${SECRET}` };

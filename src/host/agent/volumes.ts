@@ -32,7 +32,7 @@ export async function attachVolume(guests: Guests, entry: Entry, request: Attach
   if (obstacle !== null) return refused(obstacle);
   const running = guests.hypervisor.running(serverId);
   const known = guest.volumes.find(({ volumeId }) => volumeId === volume.volumeId);
-  if (!isDeepStrictEqual(known, volume)) {
+  if (!known || !isDeepStrictEqual(sizeless(known), sizeless(volume))) {
     if (running && known) return refused('the guest runs with this volume by another attachment');
     await guests.saveGuest(entry, { ...guest, volumes: withVolume(guest, volume) });
   }
@@ -85,6 +85,11 @@ function obstacleTo(guest: GuestBody, volume: GuestVolume): string | null {
       return `the guest has another volume with boot index ${volume.bootIndex}`;
   }
   return null;
+}
+
+/** A volume may have grown since it was attached: that makes it no other. */
+function sizeless(volume: GuestVolume): GuestVolume {
+  return { ...volume, connection: { ...volume.connection, sizeBytes: 0 } };
 }
 
 function withVolume(guest: GuestBody, volume: GuestVolume): GuestVolume[] {

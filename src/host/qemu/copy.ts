@@ -10,7 +10,7 @@ import { rename, rm, stat, statfs } from 'node:fs/promises';
 import type { Clock } from '../../lib/clock.ts';
 import type { BaseImage, DiskExport } from '../contract.ts';
 import { HypervisorError, type JobControl } from '../hypervisor.ts';
-import { syncDirectory } from '../records.ts';
+import { syncDirectory } from '../record-files.ts';
 import { sha256File } from './digest.ts';
 import { type DiskTools, readHeader, rebaseOverlay } from './disk.ts';
 import type { Layout } from './layout.ts';

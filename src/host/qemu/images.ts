@@ -14,7 +14,7 @@ import { messageOf } from '../../lib/errors.ts';
 import type { BaseImage } from '../contract.ts';
 import { HypervisorError, type JobControl } from '../hypervisor.ts';
 import { reasonOf } from '../reasons.ts';
-import { syncDirectory } from '../records.ts';
+import { syncDirectory } from '../record-files.ts';
 import { checkBaseImage, type DiskTools } from './disk.ts';
 import type { Layout } from './layout.ts';
 import { isCode } from './proc.ts';

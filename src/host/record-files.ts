@@ -1,0 +1,112 @@
+// Durable records, one JSON file each.
+//
+// Theory of operation. A record is replaced as a whole: written aside, fsynced, renamed, directory fsynced. One that
+// cannot be read stops its owner from starting: guessing would break fencing, so an operator must decide.
+import { mkdir, open, readdir, readFile, rename, unlink } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Static, TSchema } from 'typebox';
+import { Compile } from 'typebox/compile';
+import { messageOf } from '../lib/errors.ts';
+import { isUuid } from '../lib/ids.ts';
+
+/** A record is a few KiB; anything larger is not ours. */
+const RECORD_LIMIT = 1024 * 1024;
+
+/** `save` resolves when the record would survive a power cut (as far as the store promises that at all). */
+export interface Records<T> {
+  load(): Promise<T[]>;
+  save(record: T): Promise<void>;
+}
+
+/** Records that live as long as the object: for simulations. */
+export class VolatileRecords<T> implements Records<T> {
+  readonly #idOf: (record: T) => string;
+  readonly #records = new Map<string, string>();
+
+  constructor(idOf: (record: T) => string) {
+    this.#idOf = idOf;
+  }
+
+  async load(): Promise<T[]> {
+    return [...this.#records.values()].map((text) => JSON.parse(text) as T);
+  }
+
+  async save(record: T): Promise<void> {
+    // Kept as text: what is saved must not change when the owner's own object does.
+    this.#records.set(this.#idOf(record), JSON.stringify(record));
+  }
+}
+
+/** Records of one kind as files under `directory` (mode 0700: programs that serve tenants must not reach them). */
+export class RecordFiles<S extends TSchema> implements Records<Static<S>> {
+  readonly #directory: string;
+  readonly #check: { Check(value: unknown): boolean };
+  readonly #idOf: (record: Static<S>) => string;
+
+  /** `idOf` gives the UUID that names a record's file. */
+  constructor(directory: string, schema: S, idOf: (record: Static<S>) => string) {
+    this.#directory = directory;
+    this.#check = Compile(schema);
+    this.#idOf = idOf;
+  }
+
+  async load(): Promise<Array<Static<S>>> {
+    await mkdir(this.#directory, { recursive: true, mode: 0o700 });
+    const records: Array<Static<S>> = [];
+    for (const file of await readdir(this.#directory)) {
+      const path = join(this.#directory, file);
+      if (file.endsWith('.new')) {
+        // Left by a save that was cut short; the record it would have replaced is still the valid one.
+        await unlink(path);
+        continue;
+      }
+      const id = file.slice(0, -'.json'.length);
+      if (!file.endsWith('.json') || !isUuid(id)) throw new Error(`${path} does not belong here`);
+      records.push(await this.#read(path, id));
+    }
+    return records;
+  }
+
+  async save(record: Static<S>): Promise<void> {
+    const path = join(this.#directory, `${this.#idOf(record)}.json`);
+    await writeFileAtomically(path, `${JSON.stringify(record)}\n`, 0o600);
+  }
+
+  async #read(path: string, id: string): Promise<Static<S>> {
+    const text = await readFile(path, 'utf8');
+    if (text.length > RECORD_LIMIT) throw new Error(`record ${path} is too large`);
+    let record: unknown;
+    try {
+      record = JSON.parse(text);
+    } catch (error) {
+      throw new Error(`record ${path} is damaged: ${messageOf(error)}`, { cause: error });
+    }
+    const right = this.#check.Check(record) && this.#idOf(record as Static<S>) === id;
+    if (!right) throw new Error(`record ${path} is damaged`);
+    return record as Static<S>;
+  }
+}
+
+/** Replaces `path` as a whole: after a power cut there is the old content or the new, never something between. */
+export async function writeFileAtomically(path: string, text: string, mode: number): Promise<void> {
+  const aside = `${path}.new`;
+  const file = await open(aside, 'w', mode);
+  try {
+    await file.writeFile(text);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  await rename(aside, path);
+  await syncDirectory(join(path, '..'));
+}
+
+/** Makes renames and deletions in `directory` survive a power cut. */
+export async function syncDirectory(directory: string): Promise<void> {
+  const handle = await open(directory, 'r');
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}

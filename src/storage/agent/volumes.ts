@@ -1,0 +1,228 @@
+// The volumes and servers that a storage agent knows: their records, the gates that mutating calls pass, their jobs.
+//
+// Theory of operation. Two gates, as the contract says: calls about a volume compare the volume's generation, calls about
+// access the server's. Each holds its mutex while it compares and acts; who needs both takes the server's first. A newer
+// generation is on record before anything else happens. A volume has one job at most; making content is the only long
+// one, and nobody is let in before it is done.
+import type { Logger } from 'pino';
+import type { Job, Reply } from '../../host/contract.ts';
+import { HypervisorError, type JobControl } from '../../host/hypervisor.ts';
+import { HostJob } from '../../host/jobs.ts';
+import { Mutex } from '../../host/mutex.ts';
+import type { Clock } from '../../lib/clock.ts';
+import { invariant } from '../../lib/errors.ts';
+import { isUuid } from '../../lib/ids.ts';
+import type { StoredVolume } from '../contract.ts';
+import type { StorageDriver } from '../driver.ts';
+import type { ServerRecord, StorageRecords, VolumeBody, VolumeRecord } from '../records.ts';
+
+export interface StorageAgentOptions {
+  readonly name: string;
+  readonly clock: Clock;
+  readonly driver: StorageDriver;
+  readonly records: StorageRecords;
+  readonly log: Logger;
+  /** How long a call waits for its job before it answers `pending`, ms. */
+  readonly patienceMs?: number;
+}
+
+export type VolumeJob = 'make' | 'delete' | 'extend' | 'snapshot' | 'delete-snapshot';
+
+export interface VolumeEntry {
+  readonly mutex: Mutex;
+  record: VolumeRecord;
+  job: HostJob<VolumeJob> | null;
+  /** How many volumes are being made from this one right now: it must stay as it is. */
+  readers: number;
+}
+
+interface ServerEntry {
+  readonly mutex: Mutex;
+  record: ServerRecord;
+}
+
+export type Refusal = Exclude<Reply<never>, { kind: 'ok' }>;
+/** What a call about a volume comes to inside the mutex. */
+export type Step =
+  | Refusal
+  | { readonly kind: 'ok'; readonly value: Job }
+  | { readonly kind: 'job'; readonly job: HostJob<VolumeJob> };
+
+const DEFAULT_PATIENCE_MS = 1000;
+export const JOB_DONE: Job = { state: 'done', doneBytes: 0, totalBytes: 0 };
+export const NOTHING: Record<string, never> = {};
+export const ABSENT: Refusal = { kind: 'absent' };
+export const UNREACHABLE: Refusal = { kind: 'unreachable', reason: 'the storage agent is closed' };
+export const refused = (reason: string): Refusal => ({ kind: 'refused', reason });
+export const ok = <T>(value: T): { readonly kind: 'ok'; readonly value: T } => ({ kind: 'ok', value });
+
+export class Volumes {
+  readonly clock: Clock;
+  readonly driver: StorageDriver;
+  readonly log: Logger;
+  readonly #records: StorageRecords;
+  readonly #patienceMs: number;
+  readonly #entries = new Map<string, VolumeEntry>();
+  readonly #servers = new Map<string, ServerEntry>();
+  #closed = false;
+
+  constructor(options: StorageAgentOptions) {
+    this.clock = options.clock;
+    this.driver = options.driver;
+    this.log = options.log;
+    this.#records = options.records;
+    this.#patienceMs = options.patienceMs ?? DEFAULT_PATIENCE_MS;
+  }
+
+  /** Reads every record; to be called once, before anything else. */
+  async load(): Promise<void> {
+    for (const record of await this.#records.volumes.load()) this.#entries.set(record.id, newEntry(record));
+    for (const record of await this.#records.servers.load())
+      this.#servers.set(record.id, { mutex: new Mutex(), record });
+  }
+
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  /** Lets nobody in any more, and resolves when jobs and the calls that were let in before have come to their end. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    await Promise.all([...this.#servers.values()].map(({ mutex }) => mutex.run(async () => undefined)));
+    await Promise.all(this.all().map(({ mutex }) => mutex.run(async () => undefined)));
+    const jobs = this.all().flatMap((entry) => entry.job ?? []);
+    for (const job of jobs) job.cancel();
+    await Promise.all(jobs.map((job) => job.settled));
+  }
+
+  // ---- the gates ------------------------------------------------------------------------------------------------
+
+  /** Runs `act` under the volume's mutex at this generation, and waits a moment for the job that it comes to. */
+  async change(volumeId: string, generation: number, act: (entry: VolumeEntry) => Promise<Step>): Promise<Reply<Job>> {
+    invariant(isUuid(volumeId) && Number.isSafeInteger(generation) && generation > 0, 'checked at the edge');
+    if (this.#closed) return UNREACHABLE;
+    const entry = this.#entry(volumeId);
+    const step = await entry.mutex.run(async (): Promise<Step> => {
+      if (this.#closed) return UNREACHABLE;
+      const seen = entry.record.generation;
+      if (generation < seen) return { kind: 'fenced', generation: seen };
+      if (generation > seen) await this.save(entry, { ...entry.record, generation, deletedSnapshots: [] });
+      return act(entry);
+    });
+    if (step.kind !== 'job') return step;
+    const { job } = step;
+    await job.wait(this.clock, this.#patienceMs);
+    const report = job.report();
+    // A failure is told once; the next call tries again.
+    if (report.state === 'failed' && entry.job === job) entry.job = null;
+    return ok(report);
+  }
+
+  /** Runs `act` under the server's mutex at this generation. */
+  async access<T>(serverId: string, generation: number, act: () => Promise<Reply<T>>): Promise<Reply<T>> {
+    invariant(isUuid(serverId) && Number.isSafeInteger(generation) && generation > 0, 'checked at the edge');
+    if (this.#closed) return UNREACHABLE;
+    const server = this.#server(serverId);
+    return server.mutex.run(async () => {
+      if (this.#closed) return UNREACHABLE;
+      const seen = server.record.generation;
+      if (generation < seen) return { kind: 'fenced', generation: seen };
+      if (generation > seen) {
+        const record = { ...server.record, generation };
+        await this.#records.servers.save(record);
+        server.record = record;
+      }
+      return act();
+    });
+  }
+
+  // ---- what is known --------------------------------------------------------------------------------------------
+
+  all(): VolumeEntry[] {
+    return [...this.#entries.values()];
+  }
+
+  find(volumeId: string): VolumeEntry | null {
+    return this.#entries.get(volumeId) ?? null;
+  }
+
+  count(): number {
+    return this.all().filter(({ record }) => record.volume !== null).length;
+  }
+
+  // ---- what is written ------------------------------------------------------------------------------------------
+
+  /** Makes the record durable, then believes it. */
+  async save(entry: VolumeEntry, record: VolumeRecord): Promise<void> {
+    await this.#records.volumes.save(record);
+    entry.record = record;
+  }
+
+  async saveVolume(entry: VolumeEntry, volume: VolumeBody): Promise<void> {
+    await this.save(entry, { ...entry.record, volume });
+  }
+
+  /** The driver's no as a reply; anything else that was thrown is thrown on. */
+  refusal(volumeId: string, error: unknown): Refusal {
+    if (!(error instanceof HypervisorError)) throw error;
+    this.log.warn({ volumeId, reason: error.message }, 'refused by the storage driver');
+    return refused(error.message);
+  }
+
+  // ---- jobs -----------------------------------------------------------------------------------------------------
+
+  /** The job under way that wants the same, joined by the newer generation; or why it must be waited for. */
+  underWay(entry: VolumeEntry, kind: VolumeJob, key: string, generation: number): Step | null {
+    const job = entry.job;
+    if (job === null) return null;
+    const same = job.kind === kind && job.key === key && !job.cancelled;
+    if (job.outcome === null) {
+      if (!same) return refused(`the volume is busy: ${job.kind}`);
+      job.generation = generation;
+      return { kind: 'job', job };
+    }
+    return same && job.outcome.kind === 'failed' && job.generation === generation ? { kind: 'job', job } : null;
+  }
+
+  start(entry: VolumeEntry, kind: VolumeJob, key: string, work: (control: JobControl) => Promise<void>): Step {
+    const { id: volumeId, generation } = entry.record;
+    const before = entry.job;
+    const log = this.log.child({ volumeId, generation });
+    const job = new HostJob<VolumeJob>(kind, key, generation, log, before, async (control) => {
+      if (before !== null) await before.settled;
+      await work(control);
+    });
+    entry.job = job;
+    return { kind: 'job', job };
+  }
+
+  #entry(volumeId: string): VolumeEntry {
+    const known = this.#entries.get(volumeId);
+    if (known) return known;
+    const entry = newEntry({
+      ...{ version: 1, id: volumeId, generation: 0, deletedGeneration: 0, deletedSnapshots: [], volume: null },
+    });
+    this.#entries.set(volumeId, entry);
+    return entry;
+  }
+
+  #server(serverId: string): ServerEntry {
+    const known = this.#servers.get(serverId);
+    if (known) return known;
+    const server: ServerEntry = { mutex: new Mutex(), record: { version: 1, id: serverId, generation: 0 } };
+    this.#servers.set(serverId, server);
+    return server;
+  }
+}
+
+function newEntry(record: VolumeRecord): VolumeEntry {
+  return { mutex: new Mutex(), record, job: null, readers: 0 };
+}
+
+/** As callers see it: without keys. */
+export function shown({ id, generation }: VolumeRecord, volume: VolumeBody): StoredVolume {
+  const grants = volume.grants.map(({ attachmentId, serverId, generation: at, mode }) => ({
+    ...{ attachmentId, serverId, generation: at, mode },
+  }));
+  return { volumeId: id, generation, sizeBytes: volume.sizeBytes, snapshots: [...volume.snapshots], grants };
+}

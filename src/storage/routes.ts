@@ -1,0 +1,30 @@
+// Where each method of a storage host's contract is found over HTTP (host/wire.ts).
+import { GenerationRequest, Job, VolumeConnection } from '../host/contract.ts';
+import { get, Nothing, put, type Route } from '../host/wire.ts';
+import {
+  CreateVolumeRequest,
+  ExtendVolumeRequest,
+  GrantRequest,
+  RevokeRequest,
+  StorageDescription,
+  StorageHeartbeat,
+  type StorageHost,
+  StoredVolume,
+} from './contract.ts';
+
+export const STORAGE_ROUTES = {
+  describe: get('/v1/description', StorageDescription),
+  heartbeat: get('/v1/heartbeat', StorageHeartbeat),
+  volume: get('/v1/volumes/:volumeId', StoredVolume),
+  fence: put('/v1/servers/:serverId/fence', GenerationRequest, Nothing),
+  create: put('/v1/volumes/:volumeId/definition', CreateVolumeRequest, Job),
+  delete: put('/v1/volumes/:volumeId/absence', GenerationRequest, Job),
+  extend: put('/v1/volumes/:volumeId/size', ExtendVolumeRequest, Job),
+  snapshot: put('/v1/volumes/:volumeId/snapshots/:snapshotId/definition', GenerationRequest, Job),
+  deleteSnapshot: put('/v1/volumes/:volumeId/snapshots/:snapshotId/absence', GenerationRequest, Job),
+  grant: put('/v1/volumes/:volumeId/attachments/:attachmentId/access', GrantRequest, VolumeConnection),
+  revoke: put('/v1/volumes/:volumeId/attachments/:attachmentId/no-access', RevokeRequest, Nothing),
+} as const satisfies Record<keyof StorageHost, Route>;
+
+export type StorageMethod = keyof typeof STORAGE_ROUTES;
+export const STORAGE_METHODS = Object.keys(STORAGE_ROUTES) as StorageMethod[];
