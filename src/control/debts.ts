@@ -1,6 +1,7 @@
-// Debts: clean-ups that could not be made because what they concern could not be reached. Two kinds: a guest that should
-// be gone from a host, and records that should be gone from a cell's database. One row each, at most one open per kind,
-// place and server; paid when the place answers that it is gone.
+// Debts: clean-ups that could not be made because what they concern could not be reached: a guest that should be gone from
+// a host, records that should be gone from a cell's database, a server's access to a volume that should have ended, a
+// volume that should be gone (volumes/owed.ts). One row each, at most one open per kind, place, server and volume; paid
+// when the place answers that it is so.
 // A debt never takes away what has lawfully come back since. A guest's debt carries the generation at which it was made.
 // A host that has seen a newer one refuses it as fenced: then the server has come back, and the debt is void, which is
 // paid; or a conductor that took over the very saga that owes it was there, and the guest still has to go. The records
@@ -17,6 +18,8 @@ import { hostIsUp } from './hosts.ts';
 import { openMigration } from './migrations.ts';
 import type { Platform } from './platform.ts';
 import { findServer } from './servers.ts';
+import { type Answer, payDelete, payRevoke } from './volumes/owed.ts';
+import { storageHostIsUp } from './volumes/storage-hosts.ts';
 
 export const DEBT_KINDS = ['destroy-guest', 'drop-records', 'revoke-volume', 'delete-volume'] as const;
 export type DebtKind = (typeof DEBT_KINDS)[number];
@@ -145,10 +148,9 @@ export async function payDebts(p: Platform): Promise<number> {
   const silent = new Set<string>();
   let paid = 0;
   for (const debt of due.map(debtOf)) {
-    const isHost = debt.kind === 'destroy-guest';
-    if (isHost && !silent.has(debt.host) && !(await hostIsUp(p, debt.host))) silent.add(debt.host);
+    if (!silent.has(debt.host) && !(await mayAnswer(p, debt))) silent.add(debt.host);
     const asked = !silent.has(debt.host);
-    const answer = asked ? await (isHost ? destroyOwed(p, debt) : dropOwed(p, debt)) : 'silent';
+    const answer = asked ? await pay(p, debt) : 'silent';
     if (answer === 'silent') silent.add(debt.host);
     const settled = answer === 'settled';
     const later = { attempts: debt.attempts + (asked ? 1 : 0), due_at: p.clock.now() + RETRY_MS };
@@ -167,7 +169,38 @@ export async function payDebts(p: Platform): Promise<number> {
   return paid;
 }
 
-type Answer = 'settled' | 'not yet' | 'silent';
+/** Whether it makes sense to ask; of a cell's database the attempt tells. */
+async function mayAnswer(p: Platform, debt: Debt): Promise<boolean> {
+  switch (debt.kind) {
+    case 'destroy-guest':
+      return hostIsUp(p, debt.host);
+    case 'revoke-volume':
+    case 'delete-volume':
+      return storageHostIsUp(p, debt.host);
+    case 'drop-records':
+      return true;
+    default:
+      return assertNever(debt.kind);
+  }
+}
+
+async function pay(p: Platform, debt: Debt): Promise<Answer> {
+  const { volumeId } = debt;
+  switch (debt.kind) {
+    case 'destroy-guest':
+      return destroyOwed(p, debt);
+    case 'drop-records':
+      return dropOwed(p, debt);
+    case 'revoke-volume':
+      invariant(volumeId !== null, 'the debt concerns a volume');
+      return payRevoke(p, { ...debt, volumeId });
+    case 'delete-volume':
+      invariant(volumeId !== null, 'the debt concerns a volume');
+      return payDelete(p, { ...debt, volumeId });
+    default:
+      return assertNever(debt.kind);
+  }
+}
 
 async function destroyOwed(p: Platform, debt: Debt): Promise<Answer> {
   const host = await p.host(debt.host);
@@ -236,7 +269,9 @@ async function dropOwed(p: Platform, debt: Debt): Promise<Answer> {
     await cell.transaction().execute(async (trx) => {
       await trx.deleteFrom('servers').where('id', '=', debt.serverId).where('saga_id', '=', debt.sagaId).execute();
       const left = await trx.selectFrom('servers').select('id').where('id', '=', debt.serverId).executeTakeFirst();
-      if (!left) await trx.deleteFrom('server_actions').where('server_id', '=', debt.serverId).execute();
+      if (left) return;
+      await trx.deleteFrom('server_actions').where('server_id', '=', debt.serverId).execute();
+      await trx.deleteFrom('block_device_mappings').where('server_id', '=', debt.serverId).execute();
     });
     return 'settled';
   } catch (error) {

@@ -4,13 +4,14 @@
 // says that the copy counts. What is left in the former home is deleted for good, so that a later move back meets no
 // duplicate. What travels is declared in store/travel.ts. A move inside one cell passes through here without effect.
 
-import type { Kysely } from 'kysely';
+import type { Kysely, Transaction } from 'kysely';
 import { owe } from '../control/debts.ts';
 import type { CellTables } from '../store/cell-schema.ts';
 import { CellDown } from '../store/stores.ts';
 import { TRAVEL } from '../store/travel.ts';
 import { inCell, ownsSaga } from './fencing.ts';
 import type { StepContext, StepOutcome } from './move.ts';
+import { type HasVolumes, hasVolumes } from './server-volumes.ts';
 
 /** No user edit changes the record until it is thawed: by the undo, or on its arrival. */
 export const freeze = <S>(c: StepContext<S>, from: string, to: string) => setFrozen(c, from, to, 1);
@@ -29,7 +30,11 @@ async function setFrozen<S>(c: StepContext<S>, from: string, to: string, frozen:
 const ROWS_AT_ONCE = 1000;
 
 /** The target cell holds the same record and history as the source cell, whatever it held before. */
-export async function copyRecords<S>(c: StepContext<S>, from: string, to: string): Promise<StepOutcome<S>> {
+export async function copyRecords<S extends HasVolumes>(
+  c: StepContext<S>,
+  from: string,
+  to: string,
+): Promise<StepOutcome<S>> {
   if (from === to) return { kind: 'done', note: 'same cell' };
   const source = await c.p.stores.cell(from);
   const server = await source
@@ -39,6 +44,7 @@ export async function copyRecords<S>(c: StepContext<S>, from: string, to: string
     .where('saga_id', '=', c.saga.id)
     .executeTakeFirst();
   if (!server) return { kind: 'failed', reason: 'the record is not there to be copied', final: true };
+  const volumes = await mappingsOf(c, source);
   const actions = await source
     .selectFrom('server_actions')
     .select(Object.keys(TRAVEL.server_actions) as (keyof CellTables['server_actions'])[])
@@ -46,9 +52,9 @@ export async function copyRecords<S>(c: StepContext<S>, from: string, to: string
     .execute();
   const target = await c.p.stores.cell(to);
   await inCell(target, c, async (trx) => {
-    await trx.deleteFrom('server_actions').where('server_id', '=', c.serverId).execute();
-    await trx.deleteFrom('servers').where('id', '=', c.serverId).execute();
+    await deleteRecords(trx, c);
     await trx.insertInto('servers').values(server).execute();
+    if (volumes.length > 0) await trx.insertInto('block_device_mappings').values(volumes).execute();
     for (let first = 0; first < actions.length; first += ROWS_AT_ONCE) {
       await trx
         .insertInto('server_actions')
@@ -66,7 +72,11 @@ const TRIES = 3;
  * No record of the server is left in `cellId`, which is not its home (any more, or not yet), or that is owed: nobody
  * sees a record there, so a cell that is down holds up neither the way back nor the end of a move.
  */
-export async function dropRecords<S>(c: StepContext<S>, cellId: string, home: string): Promise<StepOutcome<S>> {
+export async function dropRecords<S extends HasVolumes>(
+  c: StepContext<S>,
+  cellId: string,
+  home: string,
+): Promise<StepOutcome<S>> {
   if (cellId === home) return { kind: 'done', note: 'same cell' };
   let cell: Kysely<CellTables>;
   try {
@@ -77,11 +87,23 @@ export async function dropRecords<S>(c: StepContext<S>, cellId: string, home: st
     await owe(c.p, { kind: 'drop-records', ...debt, reason: 'records that a move left in a cell that was down' });
     return { kind: 'done', note: `owed: ${error.message}` };
   }
-  await inCell(cell, c, async (trx) => {
-    await trx.deleteFrom('server_actions').where('server_id', '=', c.serverId).execute();
-    await trx.deleteFrom('servers').where('id', '=', c.serverId).execute();
-  });
+  await inCell(cell, c, (trx) => deleteRecords(trx, c));
   return { kind: 'done' };
+}
+
+async function deleteRecords<S extends HasVolumes>(trx: Transaction<CellTables>, c: StepContext<S>): Promise<void> {
+  await trx.deleteFrom('server_actions').where('server_id', '=', c.serverId).execute();
+  if (hasVolumes(c)) await trx.deleteFrom('block_device_mappings').where('server_id', '=', c.serverId).execute();
+  await trx.deleteFrom('servers').where('id', '=', c.serverId).execute();
+}
+
+async function mappingsOf<S extends HasVolumes>(c: StepContext<S>, cell: Kysely<CellTables>) {
+  if (!hasVolumes(c)) return [];
+  return cell
+    .selectFrom('block_device_mappings')
+    .select(Object.keys(TRAVEL.block_device_mappings) as (keyof CellTables['block_device_mappings'])[])
+    .where('server_id', '=', c.serverId)
+    .execute();
 }
 
 /** The pivot: one row says where the server lives. Refused definitely only when a newer generation has written it. */

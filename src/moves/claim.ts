@@ -3,11 +3,12 @@
 // The unique index over active sagas makes sure that one saga at a time works on a server; the record's task_state and
 // saga_id are what users see of it. Both writes below are compare-and-set on saga_id, so that they may be repeated and
 // can never touch a server that some other saga holds. The instance action has the saga's id: one row per saga.
-import type { Updateable } from 'kysely';
+import type { Transaction, Updateable } from 'kysely';
 import type { TaskState, VmState } from '../model/types.ts';
 import type { CellTables } from '../store/cell-schema.ts';
 import { inCell } from './fencing.ts';
 import type { Owner, StepContext, StepOutcome } from './move.ts';
+import { type HasVolumes, volumesHeld } from './server-volumes.ts';
 
 export interface ActionState {
   readonly actor: Owner;
@@ -19,19 +20,23 @@ export interface Expected {
   readonly host: string | null;
 }
 
-/** Sets task and saga on the record in its home, and opens the instance action. */
+/**
+ * Sets task and saga on the record in its home, and opens the instance action.
+ * @param also happens in the same transaction, once the server is held; is told how many volumes it has
+ */
 export async function takeHold<S extends ActionState>(
   c: StepContext<S>,
   cellId: string,
   action: string,
   task: TaskState | null,
   expected: Expected,
+  also?: (trx: Transaction<CellTables>, volumes: number) => Promise<Partial<S>>,
 ): Promise<StepOutcome<S>> {
   const cell = await c.p.stores.cell(cellId);
   const now = c.p.clock.now();
   // One transaction: a conductor that stalls between the two writes must not open an action in a cell left behind.
   return inCell(cell, c, async (trx): Promise<StepOutcome<S>> => {
-    const { numUpdatedRows } = await trx
+    const held = await trx
       .updateTable('servers')
       .set({ task_state: task, saga_id: c.saga.id, updated_at: now })
       .where('id', '=', c.serverId)
@@ -46,8 +51,15 @@ export async function takeHold<S extends ActionState>(
           ]),
         ]),
       )
+      .returning((eb) =>
+        eb
+          .selectFrom('block_device_mappings as b')
+          .select(eb.fn.countAll<number>().as('n'))
+          .whereRef('b.server_id', '=', 'servers.id')
+          .as('volumes'),
+      )
       .executeTakeFirst();
-    if (numUpdatedRows === 0n) {
+    if (!held) {
       return { kind: 'failed', reason: `the server is in no state to ${action}`, final: true };
     }
     await trx
@@ -66,20 +78,38 @@ export async function takeHold<S extends ActionState>(
       })
       .onConflict((conflict) => conflict.column('id').doNothing())
       .execute();
-    return { kind: 'done' };
+    return also ? { kind: 'done', output: await also(trx, held.volumes ?? 0) } : { kind: 'done' };
   });
 }
 
-/** Changes the record, clears task and saga, and closes the instance action. `message`: null when all went well. */
+/** Takes hold as above, and finds out which volumes the server has: see server-volumes.ts. */
+export const takeHoldWithVolumes = <S extends ActionState & HasVolumes>(
+  c: StepContext<S>,
+  cellId: string,
+  action: string,
+  task: TaskState | null,
+  expected: Expected,
+): Promise<StepOutcome<S>> =>
+  takeHold(c, cellId, action, task, expected, async (trx, count) => {
+    const found: HasVolumes = { volumes: await volumesHeld(trx, c.serverId, count) };
+    return found as Partial<S>;
+  });
+
+/**
+ * Changes the record, clears task and saga, and closes the instance action. `message`: null when all went well.
+ * @param also happens in the same transaction
+ */
 export async function letGo<S>(
   c: StepContext<S>,
   cellId: string,
   change: Updateable<CellTables['servers']>,
   message: string | null,
+  also?: (trx: Transaction<CellTables>) => Promise<unknown>,
 ): Promise<StepOutcome<S>> {
   const cell = await c.p.stores.cell(cellId);
   const now = c.p.clock.now();
   await inCell(cell, c, async (trx) => {
+    await also?.(trx);
     await trx.updateTable('server_actions').set({ finished_at: now, message }).where('id', '=', c.saga.id).execute();
     await trx
       .updateTable('servers')

@@ -1,11 +1,12 @@
 // The conductor of this process: drives sagas with the effects of the moves.
 //
-// A takeover raises the generation at every party before the first effect: in both cells' databases, at both hosts and at
-// the ports. The home's database must be reached for that, or the saga is left for later. Another cell or a host that
+// A takeover raises the generation at every party before the first effect: in both cells' databases, at both hosts, at the
+// ports and at the storage hosts of the server's volumes. The home's database must be reached for that, or the saga is left for later. Another cell or a host that
 // cannot be reached is fenced by the first effect that does reach it, for the step at the cursor is the only one that
 // the conductor before can still be at.
 import { fencePorts } from '../control/network.ts';
 import type { Platform } from '../control/platform.ts';
+import { storageHostsOf } from '../control/volumes/attachments.ts';
 import { messageOf } from '../lib/errors.ts';
 import { type Effects, type RunningDriver, startDriver } from '../saga/driver.ts';
 import type { Row } from '../saga/types.ts';
@@ -98,6 +99,12 @@ async function raiseEverywhere(p: Platform, row: Row): Promise<void> {
     hosts.map(async (name) => {
       const reply = await (await c.host(name)).fence(row.key, { generation: row.fence });
       if (reply.kind !== 'ok') c.log.warn({ host: name, reply }, 'a host was not fenced at takeover');
+    }),
+  );
+  await Promise.all(
+    (await storageHostsOf(p.stores.global, row.key)).map(async (name) => {
+      const reply = await (await c.storage(name)).fence(row.key, { generation: row.fence });
+      if (reply.kind !== 'ok') c.log.warn({ storageHost: name, reply }, 'a storage host was not fenced at takeover');
     }),
   );
   c.log.info({ move: row.definition, generation: row.fence }, 'saga taken over');

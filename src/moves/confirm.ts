@@ -14,14 +14,15 @@ import { newRequestId } from '../lib/ids.ts';
 import { stateOf } from '../model/actions.ts';
 import { checkConfirm } from '../model/resize-rules.ts';
 import { type Actor, isAdmin, POWER_STATE, type Refusal } from '../model/types.ts';
-import { letGo, takeHold } from './claim.ts';
+import { letGo, takeHoldWithVolumes } from './claim.ts';
 import { destroyOrOwe } from './hosts.ts';
 import { writeMigration } from './migration-record.ts';
 import type { Move, Owner } from './move.ts';
 import { inGlobal, unlessFenced } from './outcomes.ts';
+import { dropVolumes, type HasVolumes } from './server-volumes.ts';
 import { startMove } from './start.ts';
 
-export interface ConfirmState {
+export interface ConfirmState extends HasVolumes {
   readonly actor: Owner;
   readonly migrationId: string;
   readonly homeCellId: string;
@@ -43,7 +44,7 @@ export const CONFIRM: Move<ConfirmState> = {
     {
       // The user goes on seeing VERIFY_RESIZE: there is no status for confirming.
       step: 'take hold',
-      do: (c) => takeHold(c, c.s.homeCellId, 'confirmResize', null, { from: ['resized'], host: c.s.host }),
+      do: (c) => takeHoldWithVolumes(c, c.s.homeCellId, 'confirmResize', null, { from: ['resized'], host: c.s.host }),
       undo: (c) => letGo(c, c.s.homeCellId, {}, 'Error'),
     },
     {
@@ -59,6 +60,11 @@ export const CONFIRM: Move<ConfirmState> = {
     {
       step: 'unbind source ports',
       do: async (c) => unlessFenced(await unbindPorts(c.p.stores.global, c.serverId, c.s.sourceHost, c.generation)),
+      undo: FORWARD,
+    },
+    {
+      step: 'drop source attachments',
+      do: (c) => dropVolumes(c, c.s.sourceHost),
       undo: FORWARD,
     },
     {

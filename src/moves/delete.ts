@@ -15,15 +15,19 @@ import { checkAction, serverNotFound, stateOf } from '../model/actions.ts';
 import { type Actor, isAdmin, POWER_STATE, type Refusal } from '../model/types.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
 import { sqlSagaStore } from '../store/sagas.ts';
-import { letGo, takeHold } from './claim.ts';
+import { letGo, takeHoldWithVolumes } from './claim.ts';
 import { ownsSaga } from './fencing.ts';
 import { destroyOrOwe } from './hosts.ts';
 import { writeMigration } from './migration-record.ts';
 import type { Move, Owner } from './move.ts';
 import { done, doneBecause, inGlobal } from './outcomes.ts';
+import { type DoomedVolume, deleteReleased, releaseAll } from './released-volumes.ts';
+import { dropMappings, type HasVolumes, hasVolumes, revokeAll } from './server-volumes.ts';
 import { startMove } from './start.ts';
 
-export interface DeleteState {
+export interface DeleteState extends HasVolumes {
+  /** Volumes that are deleted with the server; found out by `release volumes`. */
+  readonly doomed?: readonly DoomedVolume[];
   readonly actor: Owner;
   readonly homeCellId: string;
   readonly host: string | null;
@@ -42,7 +46,7 @@ export const DELETE: Move<DeleteState> = {
     {
       step: 'take hold',
       do: (c) =>
-        takeHold(c, c.s.homeCellId, 'delete', 'deleting', {
+        takeHoldWithVolumes(c, c.s.homeCellId, 'delete', 'deleting', {
           from: ['building', 'active', 'stopped', 'resized', 'error'],
           host: c.s.host,
         }),
@@ -57,6 +61,22 @@ export const DELETE: Move<DeleteState> = {
       step: 'destroy old guest',
       do: async (c) =>
         c.s.open === null ? done : destroyOrOwe(c, c.s.open.sourceHost, 'deleted server, source of its last move'),
+      undo: FORWARD,
+    },
+    {
+      step: 'revoke volumes',
+      do: (c) => revokeAll(c, 'volume of a deleted server'),
+      undo: FORWARD,
+    },
+    {
+      // Those that are to go with the server are from now on being deleted, and nobody can have them.
+      step: 'release volumes',
+      do: releaseAll,
+      undo: FORWARD,
+    },
+    {
+      step: 'delete volumes',
+      do: deleteReleased,
       undo: FORWARD,
     },
     {
@@ -98,6 +118,9 @@ export const DELETE: Move<DeleteState> = {
             deleted_at: c.p.clock.now(),
           },
           null,
+          async (trx) => {
+            if (hasVolumes(c)) await dropMappings(trx, c.serverId);
+          },
         ),
       undo: FORWARD,
     },

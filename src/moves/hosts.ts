@@ -63,15 +63,22 @@ export async function unlessDoomed<S>(
 ): Promise<StepOutcome<S>> {
   if (outcome.kind !== 'failed') return outcome;
   if (!outcome.final && (await hostIsUp(c.p, hostName))) return outcome;
+  return doomedOr(c, `host ${hostName}`, outcome);
+}
+
+/** The outcome, or, when the server is to be deleted, done for that reason. `who` could not or would not do it. */
+export async function doomedOr<S>(
+  c: StepContext<S>,
+  who: string,
+  outcome: Extract<StepOutcome<S>, { readonly kind: 'failed' }>,
+): Promise<StepOutcome<S>> {
   const doomed = await c.p.stores.global
     .selectFrom('server_mappings')
     .select('server_id')
     .where('server_id', '=', c.serverId)
     .where('delete_requested_at', 'is not', null)
     .executeTakeFirst();
-  return doomed
-    ? { kind: 'done', note: `the server is to be deleted, and host ${hostName}: ${outcome.reason}` }
-    : outcome;
+  return doomed ? { kind: 'done', note: `the server is to be deleted, and ${who}: ${outcome.reason}` } : outcome;
 }
 
 /** The guest and its disks are gone from the host, or owed. Harmless when they were never there. */

@@ -1,9 +1,10 @@
 // Where each step of each move works: at the move's source, at its target, at the one host of a move that has one, in the
-// database of the cell of one of these, or in the global database alone. For people who look at a failed step; a test holds this table against the moves.
+// database of the cell of one of these, at storage hosts (the reason names which), or in the global database alone. For
+// people who look at a failed step; a test holds this table against the moves.
 import { assertNever } from '../lib/errors.ts';
 import type { State } from '../saga/types.ts';
 
-/** `…-cell`: in the database of its cell; the host itself is not asked. `storage`: at the volume's storage host. */
+/** `…-cell`: in the database of its cell; the host itself is not asked. `storage`: at the volumes' storage hosts. */
 export type Role = Side | `${Side}-cell` | 'storage' | 'global';
 type Side = 'source' | 'target' | 'host';
 
@@ -31,6 +32,7 @@ export const ROLES: Readonly<Record<string, Readonly<Record<string, Role>>>> = {
     'hold source room': 'global',
     'choose target': 'global',
     'bind ports': 'global',
+    'reserve volumes': 'global',
     'prepare target': 'target',
     'stop source': 'source',
     'open export': 'source',
@@ -39,6 +41,7 @@ export const ROLES: Readonly<Record<string, Readonly<Record<string, Role>>>> = {
     'close export': 'source',
     'grow disk': 'target',
     'hand over ports': 'global',
+    'hand over volumes': 'storage',
     'start target': 'target',
     'freeze record': 'source-cell',
     'copy records': 'target-cell',
@@ -53,6 +56,7 @@ export const ROLES: Readonly<Record<string, Readonly<Record<string, Role>>>> = {
     'mark confirming': 'global',
     'clean source': 'source',
     'unbind source ports': 'global',
+    'drop source attachments': 'global',
     'release source room': 'global',
     'close migration': 'global',
     'let go': 'host-cell',
@@ -62,6 +66,7 @@ export const ROLES: Readonly<Record<string, Readonly<Record<string, Role>>>> = {
     'mark reverting': 'global',
     'stop target': 'target',
     'hand back ports': 'global',
+    'hand back volumes': 'storage',
     'start source': 'source',
     'freeze record': 'target-cell',
     'copy records back': 'source-cell',
@@ -71,6 +76,7 @@ export const ROLES: Readonly<Record<string, Readonly<Record<string, Role>>>> = {
     'take back room': 'global',
     'clean target': 'target',
     'unbind target ports': 'global',
+    'drop target attachments': 'global',
     'close migration': 'global',
     'let go': 'source-cell',
   },
@@ -78,6 +84,9 @@ export const ROLES: Readonly<Record<string, Readonly<Record<string, Role>>>> = {
     'take hold': 'host-cell',
     'destroy guest': 'host',
     'destroy old guest': 'source',
+    'revoke volumes': 'storage',
+    'release volumes': 'global',
+    'delete volumes': 'storage',
     'delete ports': 'global',
     'release room': 'global',
     'close migration': 'global',
@@ -109,7 +118,7 @@ type Known = Partial<{
   storageHost: string;
 }>;
 
-/** Null: in the global database alone, or it is not known (yet). Host null: in the cell's database. */
+/** Null: at storage hosts, in the global database alone, or it is not known (yet). Host null: in the cell's database. */
 export function placeOf(move: string, step: string, state: State): StepPlace | null {
   const role = ROLES[move]?.[step];
   switch (role) {

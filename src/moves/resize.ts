@@ -29,17 +29,18 @@ import { type Actor, type Flavor, isAdmin, POWER_STATE, type Refusal, type Serve
 import type { GlobalTables } from '../store/global-schema.ts';
 import { givenUp, noHost, type Tried, triedHosts } from './alternates.ts';
 import { copyRecords, dropRecords, freeze, switchHome, thaw } from './carry.ts';
-import { letGo, takeHold } from './claim.ts';
+import { letGo, takeHoldWithVolumes } from './claim.ts';
 import { globally } from './fencing.ts';
 import { destroyOrOwe, jobOutcome, settled, unlessDoomed } from './hosts.ts';
 import { writeMigration } from './migration-record.ts';
 import type { Move, Owner, Place, StepContext } from './move.ts';
 import { done, doneBecause, inGlobal, unlessFenced } from './outcomes.ts';
 import { powerOff, powerOnAgain, powerOnProbation } from './power-effects.ts';
+import { dropVolumes, type HasVolumes, handBackVolumes, handOverVolumes, reserveVolumes } from './server-volumes.ts';
 import { guestSpec } from './spec.ts';
 import { startMove } from './start.ts';
 
-export interface ResizeState {
+export interface ResizeState extends HasVolumes {
   readonly actor: Owner;
   /** Whose the server is: allocations count for them. */
   readonly owner: Owner;
@@ -93,7 +94,7 @@ export const RESIZE: Move<ResizeState> = {
       // Undone by clearing task and saga, and closing the action with the reason: only history grows.
       step: 'take hold',
       do: (c) =>
-        takeHold(c, c.s.source.cellId, c.s.type === 'resize' ? 'resize' : 'migrate', 'resize_prep', {
+        takeHoldWithVolumes(c, c.s.source.cellId, c.s.type === 'resize' ? 'resize' : 'migrate', 'resize_prep', {
           from: [c.s.wasActive ? 'active' : 'stopped'],
           host: c.s.source.host,
         }),
@@ -122,6 +123,11 @@ export const RESIZE: Move<ResizeState> = {
       step: 'bind ports',
       do: async (c) => unlessFenced(await bindPorts(c.p.stores.global, c.serverId, target(c).host, c.generation)),
       undo: async (c) => unlessFenced(await unbindPorts(c.p.stores.global, c.serverId, target(c).host, c.generation)),
+    },
+    {
+      step: 'reserve volumes',
+      do: (c) => reserveVolumes(c, target(c).host),
+      undo: (c) => dropVolumes(c, target(c).host),
     },
     {
       // Room, base image and record on the target; all of it goes with destroy, or is owed by a host that is down.
@@ -188,6 +194,12 @@ export const RESIZE: Move<ResizeState> = {
         unlessFenced(await activateBindings(c.p.stores.global, c.serverId, target(c).host, c.generation)),
       undo: async (c) =>
         unlessFenced(await activateBindings(c.p.stores.global, c.serverId, c.s.source.host, c.generation)),
+    },
+    {
+      // Both guests are off. The source's access ends before the target's begins, and the other way round to undo it.
+      step: 'hand over volumes',
+      do: (c) => handOverVolumes(c, c.s.source.host, target(c).host),
+      undo: (c) => handBackVolumes(c, target(c).host, c.s.source.host),
     },
     {
       // On probation until the home is switched. The target's guest must be off before the source's starts again: it is

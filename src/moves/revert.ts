@@ -16,15 +16,16 @@ import { stateOf } from '../model/actions.ts';
 import { checkRevert } from '../model/resize-rules.ts';
 import { type Actor, type Flavor, isAdmin, POWER_STATE, type Refusal } from '../model/types.ts';
 import { copyRecords, dropRecords, freeze, switchHome, thaw } from './carry.ts';
-import { letGo, takeHold } from './claim.ts';
+import { letGo, takeHoldWithVolumes } from './claim.ts';
 import { destroyOrOwe } from './hosts.ts';
 import { writeMigration } from './migration-record.ts';
 import type { Move, Owner, Place } from './move.ts';
 import { doneBecause, inGlobal, unlessFenced } from './outcomes.ts';
 import { endProbation, powerOff, powerOnAgain, powerOnProbation } from './power-effects.ts';
+import { dropVolumes, forgetOldVolumes, type HasVolumes, handBackVolumes, handOverVolumes } from './server-volumes.ts';
 import { startMove } from './start.ts';
 
-export interface RevertState {
+export interface RevertState extends HasVolumes {
   readonly actor: Owner;
   readonly owner: Owner;
   readonly migrationId: string;
@@ -45,7 +46,7 @@ export const REVERT: Move<RevertState> = {
     {
       step: 'take hold',
       do: (c) =>
-        takeHold(c, c.s.target.cellId, 'revertResize', 'resize_reverting', {
+        takeHoldWithVolumes(c, c.s.target.cellId, 'revertResize', 'resize_reverting', {
           from: ['resized'],
           host: c.s.target.host,
         }),
@@ -67,6 +68,15 @@ export const REVERT: Move<RevertState> = {
         unlessFenced(await activateBindings(c.p.stores.global, c.serverId, c.s.source.host, c.generation)),
       undo: async (c) =>
         unlessFenced(await activateBindings(c.p.stores.global, c.serverId, c.s.target.host, c.generation)),
+    },
+    {
+      // What was attached or detached while the resize waited stays so: the mappings of now count.
+      step: 'hand back volumes',
+      do: async (c) => {
+        const forgotten = await forgetOldVolumes(c, c.s.source.host);
+        return forgotten.kind === 'done' ? handOverVolumes(c, c.s.target.host, c.s.source.host) : forgotten;
+      },
+      undo: (c) => handBackVolumes(c, c.s.source.host, c.s.target.host),
     },
     {
       // On probation until the home is switched; off again before the target's guest starts again.
@@ -128,6 +138,11 @@ export const REVERT: Move<RevertState> = {
     {
       step: 'unbind target ports',
       do: async (c) => unlessFenced(await unbindPorts(c.p.stores.global, c.serverId, c.s.target.host, c.generation)),
+      undo: 'forward only',
+    },
+    {
+      step: 'drop target attachments',
+      do: (c) => dropVolumes(c, c.s.target.host),
       undo: 'forward only',
     },
     {

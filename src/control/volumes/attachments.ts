@@ -88,6 +88,18 @@ export async function attachmentsOfVolumes(
   return byVolume;
 }
 
+/** Names of the storage hosts that keep volumes of the server. One statement. */
+export async function storageHostsOf(db: Kysely<GlobalTables>, serverId: string): Promise<string[]> {
+  const rows = await db
+    .selectFrom('volume_attachments as a')
+    .innerJoin('volumes as v', 'v.id', 'a.volume_id')
+    .select('v.storage_host')
+    .distinct()
+    .where('a.server_id', '=', serverId)
+    .execute();
+  return rows.map((row) => row.storage_host);
+}
+
 type Trx = Transaction<GlobalTables>;
 
 export interface Claim {

@@ -1,0 +1,225 @@
+// A server's volumes in the moves: who has access to them, and what the guest on each host is told of them.
+//
+// Which volumes a server has is said by the block device mappings in its home; a saga reads them as it takes hold of the
+// server and carries them in its state, for nothing but that saga can change them until it lets go. Where each may be used
+// is said by attachments (control/volumes/attachments.ts) in the global database, and enforced by the storage hosts:
+// whoever is to have a volume is granted access only when the access of whoever had it has ended. Connections hold keys
+// and are never written down by the control plane: granting again answers the same one.
+// Without volumes every effect here is done at once, without a statement.
+import type { Transaction } from 'kysely';
+import { owe } from '../control/debts.ts';
+import {
+  type Attachment,
+  activateAttachments,
+  attachmentsOfServer,
+  dropAttachments,
+  reserveAttachments,
+} from '../control/volumes/attachments.ts';
+import { storageHostIsUp } from '../control/volumes/storage-hosts.ts';
+import type { Job, Reply } from '../host/contract.ts';
+import { invariant } from '../lib/errors.ts';
+import type { CellTables } from '../store/cell-schema.ts';
+import { doomedOr, jobOutcome, settled, unlessDoomed } from './hosts.ts';
+import type { StepContext, StepOutcome } from './move.ts';
+import { doneBecause, inGlobal } from './outcomes.ts';
+
+/** A block device mapping, as sagas carry it. */
+export interface ServerVolume {
+  readonly volumeId: string;
+  readonly device: string;
+  readonly bootIndex: number | null;
+  readonly deleteOnTermination: boolean;
+}
+
+/** The part of a saga's state that the effects here look at. */
+export interface HasVolumes {
+  /** Found out by `take hold`. */
+  readonly volumes?: readonly ServerVolume[];
+}
+
+type C<S extends HasVolumes> = StepContext<S>;
+
+const NONE = doneBecause('has no volumes');
+
+const volumesOf = <S extends HasVolumes>(c: C<S>): readonly ServerVolume[] => c.s.volumes ?? [];
+
+/** False where nothing needs to be done about volumes. */
+export const hasVolumes = <S extends HasVolumes>(c: C<S>): boolean => volumesOf(c).length > 0;
+
+/** For `take hold`: what the server has, as its home says. `count`: how many there are. */
+export async function volumesHeld(
+  trx: Transaction<CellTables>,
+  serverId: string,
+  count: number,
+): Promise<readonly ServerVolume[]> {
+  if (count === 0) return [];
+  const rows = await trx
+    .selectFrom('block_device_mappings')
+    .select(['volume_id', 'device', 'boot_index', 'delete_on_termination'])
+    .where('server_id', '=', serverId)
+    .orderBy('device')
+    .execute();
+  return rows.map((row) => ({
+    volumeId: row.volume_id,
+    device: row.device,
+    bootIndex: row.boot_index,
+    deleteOnTermination: row.delete_on_termination === 1,
+  }));
+}
+
+/** Inactive attachments on the host; all storage hosts concerned must be up, or the move had better not begin. */
+export async function reserveVolumes<S extends HasVolumes>(c: C<S>, host: string): Promise<StepOutcome<S>> {
+  if (!hasVolumes(c)) return NONE;
+  const storageHosts = new Set((await ownAttachments(c)).map((each) => each.storageHost));
+  for (const name of storageHosts) {
+    if (!(await storageHostIsUp(c.p, name))) {
+      return { kind: 'failed', reason: `storage host ${name} is down`, final: false };
+    }
+  }
+  return inGlobal(c, (trx) => reserveAttachments(trx, c.serverId, host, c.generation, c.p.clock.now()));
+}
+
+/** No attachments are left on the host, where the server is not any more. */
+export async function dropVolumes<S extends HasVolumes>(c: C<S>, host: string): Promise<StepOutcome<S>> {
+  if (!hasVolumes(c)) return NONE;
+  return inGlobal(c, (trx) => dropAttachments(trx, c.serverId, host));
+}
+
+/**
+ * The guest on `to` has the server's volumes and no others, and nobody on `from` can reach them: first their access is
+ * revoked, then the other's granted. Both guests are off. The same the other way round undoes it.
+ */
+export async function handOverVolumes<S extends HasVolumes>(
+  c: C<S>,
+  from: string,
+  to: string,
+): Promise<StepOutcome<S>> {
+  const volumes = volumesOf(c);
+  if (volumes.length === 0) return NONE;
+  const attachments = await ownAttachments(c);
+  for (const attachment of attachments.filter((each) => each.host === from)) {
+    const revoked = await revoke(c, attachment);
+    if (revoked.kind !== 'done') return revoked;
+  }
+  await inGlobal(c, (trx) => activateAttachments(trx, c.serverId, to, c.generation));
+  for (const volume of volumes) {
+    const plugged = await plugIn(c, volume, attachmentAt(attachments, volume.volumeId, to));
+    if (plugged.kind !== 'done') return plugged;
+  }
+  return { kind: 'done' };
+}
+
+/** The same to undo a hand-over that may or may not have happened; not when the server is to be deleted all the same. */
+export const handBackVolumes = async <S extends HasVolumes>(
+  c: C<S>,
+  from: string,
+  to: string,
+): Promise<StepOutcome<S>> => unlessDoomedVolumes(c, to, await handOverVolumes(c, from, to));
+
+/** The guest on the host, which is off, forgets what the server does not have any more. */
+export async function forgetOldVolumes<S extends HasVolumes>(c: C<S>, hostName: string): Promise<StepOutcome<S>> {
+  const host = await c.host(hostName);
+  const guest = await host.guest(c.serverId);
+  if (guest.kind !== 'ok') return settled(guest);
+  const kept = new Set(volumesOf(c).map((volume) => volume.volumeId));
+  for (const { volumeId } of guest.value.volumes) {
+    if (kept.has(volumeId)) continue;
+    const forgotten = jobOutcome<S, Job>(await host.detachVolume(c.serverId, { generation: c.generation, volumeId }));
+    if (forgotten.kind !== 'done') return forgotten;
+  }
+  return { kind: 'done' };
+}
+
+/** The guest on the attachment's host has the volume: access is granted, and the guest told of it. */
+export async function plugIn<S>(
+  c: StepContext<S>,
+  volume: Omit<ServerVolume, 'deleteOnTermination'>,
+  attachment: Attachment,
+): Promise<StepOutcome<S>> {
+  const { volumeId, device, bootIndex } = volume;
+  const { generation, serverId } = c;
+  const storage = await c.storage(attachment.storageHost);
+  const granted = await storage.grant(volumeId, attachment.id, { serverId, generation, mode: attachment.mode });
+  if (granted.kind !== 'ok') return storageOutcome(attachment.storageHost, granted);
+  const host = await c.host(attachment.host);
+  const connection = granted.value;
+  const reply = await host.attachVolume(serverId, {
+    generation,
+    volume: { volumeId, attachmentId: attachment.id, device, bootIndex, connection },
+  });
+  return jobOutcome(reply);
+}
+
+/** Nobody reaches the volume by this attachment. */
+export async function revoke<S>(c: StepContext<S>, attachment: Attachment): Promise<StepOutcome<S>> {
+  const { volumeId, id, storageHost } = attachment;
+  const storage = await c.storage(storageHost);
+  const reply = await storage.revoke(volumeId, id, { serverId: c.serverId, generation: c.generation });
+  return reply.kind === 'absent' ? { kind: 'done' } : storageOutcome(storageHost, reply);
+}
+
+/** The same for good: what a storage host that is down cannot do now is owed. */
+export async function revokeOrOwe<S>(
+  c: StepContext<S>,
+  attachments: readonly Attachment[],
+  reason: string,
+): Promise<StepOutcome<S>> {
+  const { serverId, generation } = c;
+  const owed = new Set<string>();
+  for (const attachment of attachments) {
+    const { volumeId, storageHost: host } = attachment;
+    const revoked = await revoke(c, attachment);
+    if (revoked.kind === 'done') continue;
+    if (revoked.kind !== 'failed' || revoked.final || (await storageHostIsUp(c.p, host))) return revoked;
+    await owe(c.p, { kind: 'revoke-volume', host, serverId, volumeId, generation, sagaId: c.saga.id, reason });
+    owed.add(host);
+  }
+  if (owed.size === 0) return { kind: 'done' };
+  return { kind: 'done', note: `owed: storage host ${[...owed].join(', ')} is down` };
+}
+
+/** The server has access to none of its volumes by any attachment, or that is owed. */
+export async function revokeAll<S extends HasVolumes>(c: C<S>, reason: string): Promise<StepOutcome<S>> {
+  return hasVolumes(c) ? revokeOrOwe(c, await ownAttachments(c), reason) : NONE;
+}
+
+/** The server's home knows of no volumes of it any more, or of this one. */
+export async function dropMappings(trx: Transaction<CellTables>, serverId: string, volumeId?: string): Promise<void> {
+  let query = trx.deleteFrom('block_device_mappings').where('server_id', '=', serverId);
+  if (volumeId !== undefined) query = query.where('volume_id', '=', volumeId);
+  await query.execute();
+}
+
+/** As `unlessDoomed` in hosts.ts, of an effect that storage hosts take part in. */
+async function unlessDoomedVolumes<S extends HasVolumes>(
+  c: C<S>,
+  hostName: string,
+  outcome: StepOutcome<S>,
+): Promise<StepOutcome<S>> {
+  if (outcome.kind !== 'failed') return outcome;
+  for (const name of new Set((await ownAttachments(c)).map((each) => each.storageHost))) {
+    if (!(await storageHostIsUp(c.p, name))) return doomedOr(c, `storage host ${name} is down`, outcome);
+  }
+  return unlessDoomed(c, hostName, outcome);
+}
+
+/** Attachments of the volumes that the server has; not those whose end is owed. */
+async function ownAttachments<S extends HasVolumes>(c: C<S>): Promise<Attachment[]> {
+  const own = new Set(volumesOf(c).map((volume) => volume.volumeId));
+  return (await attachmentsOfServer(c.p.stores.global, c.serverId)).filter((each) => own.has(each.volumeId));
+}
+
+function attachmentAt(attachments: readonly Attachment[], volumeId: string, host: string): Attachment {
+  const found = attachments.find((each) => each.volumeId === volumeId && each.host === host);
+  invariant(found, `volume ${volumeId} has no attachment on ${host}`);
+  return found;
+}
+
+function storageOutcome<S>(name: string, reply: Reply<unknown>): StepOutcome<S> {
+  if (reply.kind === 'absent')
+    return { kind: 'failed', reason: `storage host ${name} has no such volume`, final: true };
+  if (reply.kind === 'unreachable') {
+    return { kind: 'failed', reason: `storage host ${name} unreachable: ${reply.reason}`, final: false };
+  }
+  return settled(reply);
+}
