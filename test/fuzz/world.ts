@@ -17,7 +17,7 @@ import { createIdentity } from '../../src/control/identity.ts';
 import { qcow2 } from '../../src/control/images/testing.ts';
 import { ensureSharedNetwork } from '../../src/control/network/records.ts';
 import type { Platform } from '../../src/control/platform.ts';
-import { DEFAULT_POLICIES } from '../../src/control/policies.ts';
+import { DEFAULT_POLICIES, type Policies } from '../../src/control/policies.ts';
 import type { Host } from '../../src/host/contract.ts';
 import { nobody } from '../../src/host/nobody.ts';
 import { systemClock } from '../../src/lib/clock.ts';
@@ -28,7 +28,8 @@ export interface FuzzWorld extends AsyncDisposable {
   readonly app: FastifyInstance;
   readonly routes: readonly Route[];
   readonly p: Platform;
-  readonly people: Readonly<Record<string, Principal>>;
+  /** By token; a test may add some. */
+  readonly people: Record<string, Principal>;
   /** Rows of all tables and names of all files, as text. */
   snapshot(): Promise<string>;
   /** Messages that were logged as errors. */
@@ -37,7 +38,7 @@ export interface FuzzWorld extends AsyncDisposable {
 
 const PASSWORD = 'a-long-password';
 
-export async function fuzzWorld(): Promise<FuzzWorld> {
+export async function fuzzWorld(policies: Policies = DEFAULT_POLICIES): Promise<FuzzWorld> {
   const directory = mkdtempSync(join(tmpdir(), 'crosscell-fuzz-'));
   const deployment = planDeployment({}, { data: directory, hypervisor: 'simulated', adminPassword: PASSWORD });
   const stores = await openStores(':memory:');
@@ -50,7 +51,7 @@ export async function fuzzWorld(): Promise<FuzzWorld> {
     settings: { ...deployment.settings, publicUrl: 'http://localhost', hostFacingUrl: 'http://localhost' },
     host: async () => SILENT,
     storage: async () => SILENT_STORAGE,
-    policies: DEFAULT_POLICIES,
+    policies,
     nudge: () => undefined,
   };
   const identity = await createIdentity(

@@ -1,0 +1,238 @@
+// Projects see and touch nothing of each other: every route of the table × every id of another project. The ids are
+// gathered from the lists that an administrator of project p1 sees, the requests made from the routes' own schemas; a
+// new route is tested without a word here, and a new list must have something of p1's in it (see NOTHING_OWNED).
+import assert from 'node:assert/strict';
+import { after, before, describe, it } from 'node:test';
+import fc from 'fast-check';
+import { bodySchemas, type Route } from '../../src/api/http/route.ts';
+import { newId } from '../../src/lib/ids.ts';
+import { MAX_MINOR } from '../../src/model/microversion.ts';
+import { validValue } from '../fuzz/generate.ts';
+import { type FuzzWorld, fuzzWorld } from '../fuzz/world.ts';
+
+/** Lists whose items belong to no project, or that are always empty. */
+const NOTHING_OWNED = [
+  '/compute/v2.1/extensions',
+  '/compute/v2.1/flavors',
+  '/compute/v2.1/flavors/detail',
+  '/compute/v2.1/limits',
+  '/compute/v2.1/os-aggregates',
+  '/compute/v2.1/os-availability-zone',
+  '/compute/v2.1/os-availability-zone/detail',
+  '/compute/v2.1/os-hypervisors',
+  '/compute/v2.1/os-hypervisors/detail',
+  '/compute/v2.1/os-hypervisors/statistics',
+  '/compute/v2.1/os-server-groups',
+  '/compute/v2.1/os-services',
+  '/identity/v3/auth/catalog',
+  '/identity/v3/auth/projects',
+  '/identity/v3/auth/tokens',
+  '/identity/v3/domains',
+  '/identity/v3/roles',
+  '/image/v2/schemas/image',
+  '/image/v2/schemas/images',
+  '/network/v2.0/extensions',
+  '/network/v2.0/floatingips',
+  '/network/v2.0/routers',
+  '/network/v2.0/security-group-rules',
+  '/network/v2.0/security-groups',
+];
+
+/** What answers 2xx although the path names what is another's, and why that tells nothing. */
+const OPEN = new Map([
+  ['GET /compute/v2.1/os-quota-sets/:id/defaults', 'the same limits for whatever project is named'],
+]);
+
+interface Owned {
+  /** Path of the list that it was found in. */
+  readonly list: string;
+  readonly id: string;
+}
+
+describe('a project', () => {
+  let world: FuzzWorld;
+  let owned: Owned[];
+  let image: string;
+  before(async () => {
+    world = await fuzzWorld();
+    world.people['foreigner'] = { userId: 'u9', projectId: 'p2', roles: ['manager', 'member', 'reader'] };
+    image = await furnish(world);
+    owned = await ownedBy(world);
+  });
+  after(() => world[Symbol.asyncDispose]());
+
+  it('has something of its own in every list', () => {
+    const lists = world.routes.filter(isList).map((route) => route.url);
+    const found = new Set(owned.map((each) => each.list));
+    assert.deepEqual(
+      lists.filter((url) => !found.has(url) && !NOTHING_OWNED.includes(url)),
+      [],
+    );
+    assert.ok(owned.length > 10, JSON.stringify(owned));
+  });
+
+  it("never sees another's things in a list, whatever it asks for", async () => {
+    for (const route of world.routes.filter(isList)) {
+      const queries = [
+        '',
+        ...Object.keys(propertiesOf(route))
+          .filter((key) => /project|tenant|all|user|owner/.test(key))
+          .map((key) => `?${key}=${/all/.test(key) ? '1' : /user/.test(key) ? 'u0' : 'p1'}`),
+      ];
+      for (const query of queries) {
+        const { statusCode, body } = await asForeigner(world, route, `${route.url}${query}`);
+        const said = `GET ${route.url}${query}: ${statusCode}`;
+        if (statusCode >= 300) continue;
+        // A project's id stands as the owner beside what it shares with all.
+        for (const { id, list } of owned.filter((each) => each.id !== 'p1'))
+          assert.ok(!body.includes(`"${id}"`), `${said} shows ${id} of ${list}`);
+      }
+    }
+  });
+
+  it("never touches another's things by their ids, and finds them no more than what is not there", async () => {
+    const before = await world.snapshot();
+    const ids = [...new Set(owned.map((each) => each.id))];
+    const open = new Set<string>();
+    let tried = 0;
+    for (const route of world.routes) {
+      if (!route.url.includes('/:') || route.policy === 'public') continue;
+      const name = `${route.method} ${route.url}`;
+      const answers = new Set<number>();
+      for (const id of ids) {
+        for (const body of bodiesFor(route, id)) {
+          const url = route.url.replaceAll(/:[a-z_]+/g, () => encodeURIComponent(id));
+          const { statusCode, body: text } = await asForeigner(world, route, url, body);
+          tried += 1;
+          answers.add(statusCode);
+          const said = `${name} with ${id}: ${statusCode} ${text.slice(0, 300)}`;
+          if (statusCode < 300) {
+            assert.ok(OPEN.has(name), said);
+            open.add(name);
+          } else assert.ok([400, 403, 404].includes(statusCode), said);
+        }
+      }
+      // A body that was made at random may be refused for what it says; then nothing was shown for this route.
+      assert.ok(
+        [...answers].some((status) => status !== 400),
+        `${name}: only ever 400`,
+      );
+    }
+    assert.ok(tried > 1000, String(tried));
+    assert.deepEqual([...open].toSorted(), [...OPEN.keys()].toSorted());
+    assert.equal(await world.snapshot(), before, 'something was changed');
+  });
+
+  it("never uses another's things in what it makes", async () => {
+    const idOf = (list: string): string => owned.find((each) => each.list.endsWith(list))?.id ?? assert.fail(list);
+    const server = { name: 'mine', flavorRef: '1' };
+    const requests: readonly (readonly [string, object])[] = [
+      ['/compute/v2.1/servers', { server: { ...server, imageRef: idOf('/images') } }],
+      ['/compute/v2.1/servers', { server: { ...server, imageRef: image, networks: [{ uuid: idOf('/networks') }] } }],
+      ['/compute/v2.1/servers', { server: { ...server, imageRef: image, key_name: idOf('/os-keypairs') } }],
+      ['/network/v2.0/ports', { port: { network_id: idOf('/networks') } }],
+      ['/network/v2.0/subnets', { subnet: { network_id: idOf('/networks'), ip_version: 4, cidr: '10.9.0.0/24' } }],
+      ['/network/v2.0/networks', { network: { name: 'theirs', project_id: 'p1' } }],
+      ['/network/v2.0/networks', { network: { name: 'for all', shared: true } }],
+      ['/compute/v2.1/os-keypairs', { keypair: { name: 'theirs', user_id: 'u0', public_key: KEY } }],
+    ];
+    const before = await world.snapshot();
+    for (const [url, payload] of requests) {
+      const response = await world.app.inject({
+        method: 'POST',
+        url,
+        headers: { 'x-auth-token': 'foreigner', 'openstack-api-version': 'compute 2.91' },
+        payload,
+      });
+      assert.ok([400, 403, 404].includes(response.statusCode), `${url} ${JSON.stringify(payload)}: ${response.body}`);
+    }
+    assert.equal(await world.snapshot(), before, 'something was changed');
+  });
+});
+
+const KEY = 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGPKvxQZ1NGXDTYlG9bFCzz8UKVGsBMPNFmyGXDtqhFZ x';
+
+const isList = (route: Route): boolean =>
+  route.method === 'GET' && !route.url.includes('/:') && route.policy !== 'public' && route.service !== 'crosscell';
+
+const propertiesOf = (route: Route): object => (route.query as { properties?: object } | undefined)?.properties ?? {};
+
+/** One body per schema, the same in every run, with the id wherever a text may stand. */
+function bodiesFor(route: Route, id: string): unknown[] {
+  const schemas = route.variants ?? bodySchemas(route);
+  if (schemas.length === 0) return [undefined];
+  return schemas.flatMap((schema) => fc.sample(validValue(schema, fc.constant(id)), { numRuns: 1, seed: 7 }));
+}
+
+function asForeigner(world: FuzzWorld, route: Route, url: string, body?: unknown) {
+  return world.app.inject({
+    method: route.method,
+    url,
+    headers: {
+      'x-auth-token': 'foreigner',
+      'openstack-api-version': `compute 2.${route.until ?? MAX_MINOR}`,
+      ...(body === undefined ? {} : { 'content-type': route.contentTypes?.[0] ?? 'application/json' }),
+    },
+    ...(body === undefined ? {} : { payload: JSON.stringify(body) }),
+  });
+}
+
+/** Whatever lists call p1's or u0's and do not show to all. */
+async function ownedBy(world: FuzzWorld): Promise<Owned[]> {
+  const found: Owned[] = [];
+  for (const route of world.routes.filter(isList)) {
+    const response = await world.app.inject({
+      method: 'GET',
+      url: route.url,
+      headers: { 'x-auth-token': 'admin', 'openstack-api-version': `compute 2.${route.until ?? MAX_MINOR}` },
+    });
+    if (response.statusCode >= 300) continue;
+    for (const id of ownedIn(response.json(), route.url)) found.push({ list: route.url, id });
+  }
+  return found;
+}
+
+/** Lists that show nothing but ids and names: all in them is p1's, for nobody else has made anything. */
+const BRIEF = ['/compute/v2.1/servers', '/compute/v2.1/os-keypairs', '/identity/v3/users', '/identity/v3/projects'];
+
+function ownedIn(value: unknown, list: string): string[] {
+  if (Array.isArray(value)) return value.flatMap((each) => ownedIn(each, list));
+  if (typeof value !== 'object' || value === null) return [];
+  const { id, uuid, name, shared, visibility, ...rest } = value as Record<string, unknown>;
+  const owner = rest['project_id'] ?? rest['tenant_id'] ?? rest['owner'];
+  const open = shared === true || visibility === 'public' || visibility === 'community';
+  const inside = Object.values(rest).flatMap((each) => ownedIn(each, list));
+  const key = [uuid, id, name].find((each) => typeof each === 'string');
+  if (typeof key !== 'string' || open || inside.includes(key)) return inside;
+  return owner === 'p1' || (BRIEF.includes(list) && key !== 'p2') ? [key, ...inside] : inside;
+}
+
+/** More of p1's: a network with a subnet and a port, an image of its own, a move. Returns the image that is public. */
+async function furnish(world: FuzzWorld): Promise<string> {
+  const post = async (url: string, payload: object): Promise<Record<string, { id: string }>> => {
+    const response = await world.app.inject({ method: 'POST', url, headers: { 'x-auth-token': 'admin' }, payload });
+    assert.ok(response.statusCode < 300, `${url}: ${response.body}`);
+    return response.body === '' ? {} : response.json();
+  };
+  const { network } = await post('/network/v2.0/networks', { network: { name: 'private' } });
+  const subnet = { network_id: network?.id, ip_version: 4, cidr: '10.77.0.0/24' };
+  await post('/network/v2.0/subnets', { subnet });
+  await post('/network/v2.0/ports', { port: { network_id: network?.id } });
+  await post('/image/v2/images', { name: 'private', disk_format: 'qcow2', container_format: 'bare' });
+  const { global } = world.p.stores;
+  const server = await global.selectFrom('server_mappings').selectAll().executeTakeFirstOrThrow();
+  await global
+    .insertInto('migrations')
+    .values({
+      ...{ uuid: newId(), server_id: server.server_id, project_id: 'p1', user_id: 'u0', type: 'migration' },
+      ...{ status: 'confirmed', source_cell_id: server.cell_id, source_host: 'cell1-host1', saga_id: newId() },
+      ...{ old_flavor_json: '{"flavorId":"1"}', new_flavor_json: '{"flavorId":"1"}', created_at: 0, updated_at: 0 },
+    })
+    .execute();
+  const { id } = await global
+    .selectFrom('images')
+    .select('id')
+    .where('visibility', '=', 'public')
+    .executeTakeFirstOrThrow();
+  return id;
+}
