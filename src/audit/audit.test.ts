@@ -9,6 +9,7 @@ const EMPTY: Snapshot = {
   ...{ startedAt: 10, endedAt: 30, homes: new Map(), cells: [], hosts: [], sagas: [], busy: new Set() },
   ...{ migrations: [], consumers: [], providers: [], ports: [], images: [], debts: [], together: new Map() },
   imageFiles: { unreachable: null, files: [] },
+  imagesInUse: new Map(),
 };
 const DOWN = { id: 'c1', name: 'cell1', unreachable: 'no such file', records: [], strayActions: [] };
 const SAGA = {

@@ -9,7 +9,25 @@ export interface Breach {
   readonly cause: string;
   /** What to do about it. */
   readonly repair: string;
+  /** What `--repair` may try: it looks again whether it can be proven. Absent: a person has to decide. */
+  readonly fix?: Fix;
 }
+
+/** A repair that can be proven right or wrong by looking once more, under the right lock: see repair.ts. */
+export type Fix =
+  /** A consumer whose server or move is gone, or that holds nothing. */
+  | { readonly kind: 'release room'; readonly consumerId: string; readonly serverId: string }
+  | { readonly kind: 'drop provider'; readonly providerId: string }
+  /** A binding of a port that is attached to nothing, or one that is neither active nor kept for a way back. */
+  | { readonly kind: 'unbind port'; readonly portId: string; readonly serverId: string; readonly host: string }
+  | { readonly kind: 'delete ports'; readonly serverId: string }
+  /** A record, or instance actions, in a cell that is not the server's home. */
+  | { readonly kind: 'drop records'; readonly cellId: string; readonly serverId: string }
+  /** Task, saga and freeze on a record that nothing works on. */
+  | { readonly kind: 'let go'; readonly serverId: string }
+  /** A migration that nobody will close any more. */
+  | { readonly kind: 'close migration'; readonly migrationId: string; readonly serverId: string }
+  | { readonly kind: 'destroy guest'; readonly host: string; readonly serverId: string };
 
 /** What would be a breach if an open debt did not account for it. */
 export interface Owed {

@@ -1,5 +1,5 @@
 // The auditor's report as text.
-import type { AuditReport, InvariantReport } from './audit.ts';
+import type { AuditReport, InvariantReport } from './tally.ts';
 
 const MARK = { held: 'held', broken: 'BROKEN', unknown: 'unknown' } as const;
 /** Breaches of one invariant that are written out. */
@@ -9,7 +9,9 @@ const SILENT_SHOWN = 5;
 
 /** One line per invariant, each breach with cause and repair below it; ends with the verdict and a newline. */
 export function renderReport(report: AuditReport): string {
-  const { counts, invariants, owed } = report;
+  const { counts, invariants, owed, owedCount, repairs } = report;
+  const done = repairs.filter((each) => each.repaired);
+  const left = repairs.filter((each) => !each.repaired);
   const width = Math.max(...invariants.map((each) => each.name.length));
   const broken = invariants.filter((each) => each.verdict === 'broken').length;
   const unknown = invariants.filter((each) => each.verdict === 'unknown').length;
@@ -19,13 +21,21 @@ export function renderReport(report: AuditReport): string {
     ...invariants.flatMap((each) => linesOf(each, width)),
     ...(owed.length > 0 ? ['', 'owed, until it can be reached again:'] : []),
     ...owed.map((debt) => `  ${debt.what}: ${debt.reason}, since ${new Date(debt.since).toISOString()}`),
+    ...(owedCount > owed.length ? [`  and ${owedCount - owed.length} more`] : []),
+    ...(done.length > 0 ? ['', 'repaired:'] : []),
+    ...done.map((each) => `  ${each.what}: ${each.note}`),
+    ...(left.length > 0 ? ['', 'left as it was, because it could not be proven:'] : []),
+    ...left.map((each) => `  ${each.what}: ${each.note}`),
     '',
     `audit: ${MARK[report.verdict]} (${invariants.length - broken - unknown} of ${invariants.length} invariants held, ${broken} broken, ${unknown} unknown)`,
   ];
   return `${lines.join('\n')}\n`;
 }
 
-function linesOf({ name, sentence, verdict, breaches, unknown }: InvariantReport, width: number): string[] {
+function linesOf(
+  { name, sentence, verdict, breaches, breachCount, unknown }: InvariantReport,
+  width: number,
+): string[] {
   return [
     `${MARK[verdict].padEnd(8)} ${name.padEnd(width)}  ${sentence}`,
     ...breaches
@@ -35,7 +45,7 @@ function linesOf({ name, sentence, verdict, breaches, unknown }: InvariantReport
         `           likely cause: ${cause}`,
         `           repair: ${repair}`,
       ]),
-    ...(breaches.length > SHOWN ? [`         - and ${breaches.length - SHOWN} more`] : []),
+    ...(breachCount > SHOWN ? [`         - and ${breachCount - SHOWN} more`] : []),
     ...unknown.slice(0, SILENT_SHOWN).map((reason) => `         ? not looked at: ${reason}`),
     ...(unknown.length > SILENT_SHOWN ? [`         ? and ${unknown.length - SILENT_SHOWN} more`] : []),
   ];

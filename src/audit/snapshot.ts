@@ -1,4 +1,5 @@
-// What the auditor knows when it judges: everything that a server may hold anywhere, read once from all stores and hosts.
+// What the auditor knows when it judges: everything that the servers of a slice may hold anywhere, read once from all
+// stores and hosts.
 //
 // A snapshot of a live system is not one instant: its parts are read one after another. What a saga may have changed in
 // the meantime is told apart by `busy`: every server that a saga worked on at any time between the first and the last
@@ -74,6 +75,8 @@ export interface ProviderView {
   readonly id: string;
   readonly name: string;
   readonly inventories: Inventories;
+  /** What is allocated of it in all. */
+  readonly used: Resources;
 }
 
 export interface PortView {
@@ -111,9 +114,13 @@ export interface Snapshot {
   readonly busy: ReadonlySet<string>;
   readonly migrations: readonly MigrationView[];
   readonly consumers: readonly ConsumerView[];
+  /** Of the whole system, in its first slice; none in the others. */
   readonly providers: readonly ProviderView[];
   readonly ports: readonly PortView[];
+  /** Images whose own ids are in the slice. */
   readonly images: readonly ImageView[];
+  /** Status by id of the images that the records name; one that is not in here is gone. */
+  readonly imagesInUse: ReadonlyMap<string, string>;
   readonly imageFiles: {
     readonly unreachable: Unreachable;
     readonly files: readonly { readonly name: string; readonly sizeBytes: number }[];

@@ -10,11 +10,11 @@ import { storageHostsOf } from '../control/volumes/attachments.ts';
 import { messageOf } from '../lib/errors.ts';
 import { type Effects, type RunningDriver, startDriver } from '../saga/driver.ts';
 import type { Row } from '../saga/types.ts';
+import { raiseInCell } from '../store/cell-fences.ts';
 import { sqlSagaStore } from '../store/sagas.ts';
 import { CellDown } from '../store/stores.ts';
 import { contextOf, outcomeOf } from './context.ts';
 import { startRequestedDeletes } from './delete.ts';
-import { raiseInCell } from './fencing.ts';
 import { findDefinition, findMove } from './registry.ts';
 
 export interface ConductorOptions {
@@ -85,10 +85,10 @@ async function raiseEverywhere(p: Platform, row: Row): Promise<void> {
   const c = contextOf(p, row);
   const hosts = [...new Set(findMove(row.definition, row.version).parties(row.state))];
   const { home, others } = await cellsOf(p, row.key, hosts);
-  if (home !== null) await raiseInCell(await p.stores.cell(home), c);
+  if (home !== null) await raiseInCell(await p.stores.cell(home), c.serverId, c.generation);
   for (const cellId of others) {
     try {
-      await raiseInCell(await p.stores.cell(cellId), c);
+      await raiseInCell(await p.stores.cell(cellId), c.serverId, c.generation);
     } catch (error) {
       if (!(error instanceof CellDown)) throw error;
       c.log.warn({ cell: cellId }, `not fenced at takeover: ${error.message}`);

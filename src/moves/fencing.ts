@@ -5,6 +5,7 @@
 // write. Both checks are part of the very statement or transaction that writes, and hold the row that they look at, so
 // there is no instant between looking and writing. Hosts and port bindings remember generations themselves.
 import { type Expression, type Kysely, type SqlBool, sql, type Transaction } from 'kysely';
+import { raiseInCell } from '../store/cell-fences.ts';
 import type { CellTables } from '../store/cell-schema.ts';
 import { forShare } from '../store/dialect.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
@@ -53,32 +54,7 @@ export function inCell<T>(
   work: (trx: Transaction<CellTables>) => Promise<T>,
 ): Promise<T> {
   return db.transaction().execute(async (trx) => {
-    if ((await raiseInCell(trx, writer)) > writer.generation) throw new Fenced();
+    if ((await raiseInCell(trx, writer.serverId, writer.generation)) > writer.generation) throw new Fenced();
     return work(trx);
   });
-}
-
-/**
- * From now on older writers are refused in this cell. Answers the highest generation seen there, this one included.
- * Looking and raising are one statement, which holds the fence's row until the transaction ends: an older writer has
- * then either ended, or has not yet looked and will be refused.
- */
-export async function raiseInCell(db: Kysely<CellTables>, writer: Writer): Promise<number> {
-  const { generation } = writer;
-  const row = await db
-    .insertInto('server_fences')
-    .values({ server_id: writer.serverId, generation })
-    .onConflict((conflict) =>
-      conflict.column('server_id').doUpdateSet((eb) => ({
-        generation: eb
-          .case()
-          .when('server_fences.generation', '<', generation)
-          .then(eb.ref('excluded.generation'))
-          .else(eb.ref('server_fences.generation'))
-          .end(),
-      })),
-    )
-    .returning('generation')
-    .executeTakeFirstOrThrow();
-  return row.generation;
 }

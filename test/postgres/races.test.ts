@@ -12,8 +12,9 @@ import { DEFAULT_POLICIES } from '../../src/control/policies.ts';
 import { addHost, addServer, TEST_SETTINGS } from '../../src/control/test-support.ts';
 import { systemClock } from '../../src/lib/clock.ts';
 import { newId } from '../../src/lib/ids.ts';
-import { Fenced, globally, inCell, ownsSaga, raiseInCell } from '../../src/moves/fencing.ts';
+import { Fenced, globally, inCell, ownsSaga } from '../../src/moves/fencing.ts';
 import { definition } from '../../src/saga/test-support.ts';
+import { raiseInCell } from '../../src/store/cell-fences.ts';
 import { sqlSagaStore, voidLeases } from '../../src/store/sagas.ts';
 import { openStores } from '../../src/store/stores.ts';
 import { startPostgres, type TestPostgres } from '../../src/store/test-postgres.ts';
@@ -105,7 +106,7 @@ function races(server: TestPostgres): void {
     let raised: Promise<number> | undefined;
     let done = false;
     await inCell(ours, writer(1), async () => {
-      raised = raiseInCell(theirs, writer(2)).then((highest) => {
+      raised = raiseInCell(theirs, writer(2).serverId, 2).then((highest) => {
         assert.equal(done, true, 'the fence was raised while a writer was at it');
         return highest;
       });
@@ -117,7 +118,7 @@ function races(server: TestPostgres): void {
       inCell(ours, writer(1), async () => assert.fail('it was overtaken')),
       Fenced,
     );
-    assert.equal(await raiseInCell(ours, writer(1)), 2);
+    assert.equal(await raiseInCell(ours, writer(1).serverId, 1), 2);
     assert.equal(await inCell(ours, writer(3), async () => 'newer'), 'newer');
   });
 

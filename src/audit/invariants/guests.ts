@@ -97,6 +97,7 @@ export const GUEST_HAS_OWNER: Invariant = {
           what: `host ${host.name} keeps a ${running ? 'running' : 'stopped'} guest of server ${serverId}, which ${home ? 'is elsewhere' : 'does not exist'}`,
           cause: 'a clean-up was lost, or the host came back with an old state directory',
           repair: `look at the guest's disk first if in doubt; then have the agent of ${host.name} destroy it`,
+          fix: { kind: 'destroy guest', host: host.name, serverId },
         });
       }
     }

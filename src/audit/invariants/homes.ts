@@ -42,6 +42,7 @@ export const ONE_RECORD: Invariant = {
             what: `cell ${cell.name} keeps a record of server ${server.id}, which ${lives}`,
             cause: 'a move was cut short and its clean-up did not come, or a create failed before its home was written',
             repair: `delete the rows of the server from servers and server_actions in the database of cell ${cell.name}`,
+            fix: { kind: 'drop records', cellId: cell.id, serverId: server.id } as const,
           },
         ];
       }),
@@ -51,6 +52,7 @@ export const ONE_RECORD: Invariant = {
           what: `cell ${cell.name} keeps instance actions of server ${serverId} but no record`,
           cause: 'a move was cut short and its clean-up did not come',
           repair: `delete the server's rows from server_actions in the database of cell ${cell.name}`,
+          fix: { kind: 'drop records', cellId: cell.id, serverId } as const,
         })),
     ]);
     const owed = debts.map((debt) => ({
@@ -77,10 +79,12 @@ export const RECORD_AT_REST: Invariant = {
       if (resized && !waiting.has(server.id)) wrong.push('waits to be confirmed without a finished move');
       if (!resized && waiting.has(server.id)) wrong.push(`is ${server.vmState} although a finished move waits`);
       if (resized !== (server.oldFlavor !== null)) wrong.push('remembers an old flavor at the wrong time');
+      const fix = { kind: 'let go', serverId: server.id } as const;
       return wrong.map((text) => ({
         what: `server ${server.id} ${text}`,
         cause: 'a step of a move did not write what it should, or the record was changed by hand',
         repair: `compare the record with the server's sagas (crosscell/v1/moves?server_id=${server.id}) and set it right, or delete the server`,
+        ...(text.startsWith('is frozen') ? { fix } : {}),
       }));
     });
     return { breaches, unknown: silentCells(s) };

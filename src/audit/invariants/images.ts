@@ -32,7 +32,7 @@ export const IMAGES_WHOLE: Invariant = {
       });
     }
     for (const server of idleServers(s)) {
-      const status = images.get(server.image.id)?.status;
+      const status = s.imagesInUse.get(server.image.id);
       if (status === 'active' || status === 'deleted') continue;
       breaches.push({
         what: `image ${server.image.id} of server ${server.id} is gone`,

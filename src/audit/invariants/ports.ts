@@ -28,6 +28,9 @@ export const ONE_BINDING: Invariant = {
           what: `port ${port.id} of server ${port.serverId} is bound (${isActive ? 'active' : 'inactive'}) to ${host}; the server is on ${server.host}`,
           cause: 'a hand-over of ports or its clean-up was lost',
           repair: isActive ? `make the binding at ${server.host} the active one` : 'delete this binding',
+          ...(isActive
+            ? {}
+            : { fix: { kind: 'unbind port', portId: port.id, serverId: port.serverId, host } as const }),
         });
       }
       return found;
@@ -43,13 +46,12 @@ export const PORT_HAS_OWNER: Invariant = {
     const breaches = s.ports.flatMap((port): Breach[] => {
       if (port.serverId === '') {
         if (port.bindings.length === 0) return [];
-        return [
-          {
-            what: `port ${port.id} is attached to nothing and bound to ${port.bindings.map((each) => each.host).join(', ')}`,
-            cause: 'a detach left its binding',
-            repair: "delete the port's rows from port_bindings",
-          },
-        ];
+        return port.bindings.map(({ host }) => ({
+          what: `port ${port.id} is attached to nothing and bound to ${host}`,
+          cause: 'a detach left its binding',
+          repair: "delete the port's rows from port_bindings",
+          fix: { kind: 'unbind port', portId: port.id, serverId: '', host },
+        }));
       }
       if (s.homes.has(port.serverId) || s.busy.has(port.serverId)) return [];
       return [
@@ -57,6 +59,7 @@ export const PORT_HAS_OWNER: Invariant = {
           what: `port ${port.id} is attached to server ${port.serverId}, which does not exist`,
           cause: 'a delete was cut short and not finished',
           repair: 'delete the port: its address is free then',
+          fix: { kind: 'delete ports', serverId: port.serverId },
         },
       ];
     });

@@ -1,6 +1,6 @@
 // Placement and quota: who holds how much of what.
 import { capacity } from '../../model/placement.ts';
-import { addUsage, NO_USAGE, type QuotaUsage, usageOfServer } from '../../model/quota.ts';
+import { type QuotaUsage, usageOfServer } from '../../model/quota.ts';
 import { addResources, amountOf, resourcesOf, sameResources } from '../../model/resources.ts';
 import { RESOURCE_CLASSES, type Resources } from '../../model/types.ts';
 import { type Breach, type Invariant, idleServers, silentCells, waitingMoves } from '../invariant.ts';
@@ -16,7 +16,7 @@ export const ROOM_AS_OWED: Invariant = {
     'What is allocated of each host is the sum of what its servers (by flavor) and waiting moves (by old flavor) are owed.',
   check(s) {
     const held = new Map(s.consumers.map((consumer) => [consumer.id, consumer.holds]));
-    const nameOf = new Map(s.providers.map((provider) => [provider.id, provider.name]));
+    const nameOf = new Map(s.hosts.map((host) => [host.id, host.name]));
     const breaches: Breach[] = [];
     for (const [consumerId, { due, of }] of dues(s)) {
       const holds = held.get(consumerId) ?? NOTHING;
@@ -63,15 +63,9 @@ export const WITHIN_CAPACITY: Invariant = {
   name: 'capacity',
   sentence: 'No host has more allocated than its inventory, less what is reserved, times its ratio.',
   check(s) {
-    const used = new Map<string, Resources>();
-    for (const consumer of s.consumers) {
-      for (const [providerId, resources] of consumer.holds) {
-        used.set(providerId, addResources(used.get(providerId) ?? {}, resources));
-      }
-    }
     const breaches = s.providers.flatMap((provider) =>
       RESOURCE_CLASSES.flatMap((each) => {
-        const [sum, inventory] = [amountOf(used.get(provider.id) ?? {}, each), provider.inventories[each]];
+        const [sum, inventory] = [amountOf(provider.used, each), provider.inventories[each]];
         const most = inventory === undefined ? 0 : capacity(inventory);
         if (sum <= most) return [];
         return [
@@ -110,6 +104,10 @@ export const ROOM_HAS_OWNER: Invariant = {
           what: `${name} ${wrong}`,
           cause: 'a release was lost, or placement was changed by hand',
           repair: `delete the row ${consumer.id} from consumers: its allocations go with it`,
+          // Room that counts for another project is in use: that is for a person to set right.
+          ...(owned && consumer.holds.size > 0
+            ? {}
+            : { fix: { kind: 'release room', consumerId: consumer.id, serverId: consumer.serverId } as const }),
         },
       ];
     });
@@ -119,6 +117,7 @@ export const ROOM_HAS_OWNER: Invariant = {
         what: `provider ${provider.name} is no host`,
         cause: 'a host was removed without its provider',
         repair: 'delete the provider, once nothing is allocated of it',
+        fix: { kind: 'drop provider', providerId: provider.id } as const,
       }));
     return { breaches: [...orphans, ...strangers], unknown: [] };
   },
@@ -135,25 +134,19 @@ export const QUOTA_COUNTS_ONCE: Invariant = {
       const holds = [...consumer.holds.values()].reduce(addResources, {});
       counted.set(consumer.serverId, [...(counted.get(consumer.serverId) ?? []), holds]);
     }
-    const byProject = new Map<string, { counts: QuotaUsage; due: QuotaUsage }>();
+    const breaches: Breach[] = [];
     for (const server of idleServers(s)) {
       const sizes = [server.flavor, ...(server.oldFlavor ? [server.oldFlavor] : [])].map(resourcesOf);
       const due = usageOfServer(server.host === null ? [] : sizes);
       const counts = usageOfServer(counted.get(server.id) ?? []);
-      const sums = byProject.get(server.projectId) ?? { counts: NO_USAGE, due: NO_USAGE };
-      byProject.set(server.projectId, { counts: addUsage(sums.counts, counts), due: addUsage(sums.due, due) });
-    }
-    const breaches = [...byProject].flatMap(([projectId, { counts, due }]) => {
-      if (counts.cores === due.cores && counts.ram === due.ram) return [];
+      if (counts.cores === due.cores && counts.ram === due.ram) continue;
       const text = (usage: QuotaUsage) => `${usage.cores} cores and ${usage.ram} MiB`;
-      return [
-        {
-          what: `project ${projectId} is counted ${text(counts)} for its servers at rest, which are ${text(due)}`,
-          cause: 'allocations are not what they should be: see there',
-          repair: 'set the allocations right; quotas are counted from them',
-        },
-      ];
-    });
+      breaches.push({
+        what: `server ${server.id} of project ${server.projectId} is counted ${text(counts)} and is ${text(due)}`,
+        cause: 'allocations are not what they should be: see there',
+        repair: 'set the allocations right; quotas are counted from them',
+      });
+    }
     return { breaches, unknown: silentCells(s) };
   },
 };

@@ -19,6 +19,7 @@ export const TASK_HAS_SAGA: Invariant = {
             what: `server ${server.id} is held by ${held.filter(Boolean).join(', ')}, which is not under way`,
             cause: 'a saga ended without letting go of its server, or the record was changed by hand',
             repair,
+            fix: { kind: 'let go', serverId: server.id },
           },
         ];
       }
@@ -95,6 +96,7 @@ export const ENDED_HOLDS_NOTHING: Invariant = {
             what: `move ${migration.id} waits for server ${migration.serverId}, which does not exist`,
             cause: 'a delete did not close it',
             repair: "set the migration's status to confirmed",
+            fix: { kind: 'close migration', migrationId: migration.id, serverId: migration.serverId },
           },
         ];
       }
@@ -103,6 +105,7 @@ export const ENDED_HOLDS_NOTHING: Invariant = {
           what: `move ${migration.id} of server ${migration.serverId} is ${migration.status} although nothing is under way`,
           cause: 'a saga ended without closing its migration',
           repair: "set the migration's status to what came of it: see its saga's journal",
+          fix: { kind: 'close migration', migrationId: migration.id, serverId: migration.serverId },
         },
       ];
     });

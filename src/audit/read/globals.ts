@@ -1,0 +1,152 @@
+// What the global database says of the servers of a slice.
+import type { Kysely } from 'kysely';
+import { providerStates } from '../../control/placement.ts';
+import type { Resources } from '../../model/types.ts';
+import type { GlobalTables } from '../../store/global-schema.ts';
+import type { ConsumerView, HomeView, MigrationView, PortView, ProviderView, SagaView, Snapshot } from '../snapshot.ts';
+import { inSlice, type Slice } from './slice.ts';
+
+type Db = Kysely<GlobalTables>;
+/** Values of one `in (…)`. */
+const AT_A_TIME = 500;
+
+export async function readSagas(db: Db, slice: Slice): Promise<SagaView[]> {
+  const open = db
+    .selectFrom('sagas')
+    .select(['id', 'definition', 'key', 'status', 'reason', 'wake_at', 'lease_until', 'created_at'])
+    .where('status', 'in', ['active', 'stuck']);
+  const rows = await inSlice(open, 'key', slice).execute();
+  return rows.map((row) => ({
+    id: row.id,
+    definition: row.definition,
+    serverId: row.key,
+    status: row.status === 'stuck' ? 'stuck' : 'active',
+    reason: row.reason,
+    dueAt: Math.max(row.wake_at, row.lease_until, row.created_at),
+  }));
+}
+
+/** Servers of sagas that began or ended since. */
+export async function readPassing(db: Db, slice: Slice, since: number): Promise<string[]> {
+  const passing = db
+    .selectFrom('sagas')
+    .select('key')
+    .distinct()
+    .where((where) => where.or([where('created_at', '>=', since), where('ended_at', '>=', since)]));
+  return (await inSlice(passing, 'key', slice).execute()).map((row) => row.key);
+}
+
+export async function readHomes(db: Db, slice: Slice): Promise<Map<string, HomeView>> {
+  const homes = db
+    .selectFrom('server_mappings')
+    .select(['server_id', 'cell_id', 'project_id'])
+    .where('deleted_at', 'is', null);
+  const rows = await inSlice(homes, 'server_id', slice).execute();
+  return new Map(rows.map((row) => [row.server_id, { cellId: row.cell_id, projectId: row.project_id }]));
+}
+
+export async function readMigrations(db: Db, slice: Slice): Promise<MigrationView[]> {
+  const open = db
+    .selectFrom('migrations')
+    .select(['uuid', 'server_id', 'status', 'source_host'])
+    .where('status', 'not in', ['confirmed', 'reverted', 'error']);
+  const rows = await inSlice(open, 'server_id', slice).execute();
+  return rows.map((row) => ({
+    id: row.uuid,
+    serverId: row.server_id,
+    status: row.status,
+    sourceHost: row.source_host,
+  }));
+}
+
+export async function readConsumers(db: Db, slice: Slice): Promise<ConsumerView[]> {
+  const all = db.selectFrom('consumers').select(['id', 'type', 'server_id', 'project_id']);
+  const rows = await inSlice(all, 'server_id', slice).execute();
+  const holds = new Map<string, Map<string, Resources>>();
+  const held = db
+    .selectFrom('consumers')
+    .innerJoin('allocations', 'allocations.consumer_id', 'consumers.id')
+    .selectAll('allocations');
+  for (const row of await inSlice(held, 'consumers.server_id', slice).execute()) {
+    const of = holds.get(row.consumer_id) ?? new Map<string, Resources>();
+    of.set(row.provider_id, { ...of.get(row.provider_id), [row.resource_class]: row.used });
+    holds.set(row.consumer_id, of);
+  }
+  return rows.map((row) => ({
+    id: row.id,
+    type: row.type,
+    serverId: row.server_id,
+    projectId: row.project_id,
+    holds: holds.get(row.id) ?? new Map(),
+  }));
+}
+
+/** Every provider with its sums; they hang on no server. */
+export async function readProviders(db: Db): Promise<ProviderView[]> {
+  const states = await providerStates(db);
+  const rows = await db.selectFrom('providers').select(['id', 'name']).execute();
+  return rows.map((row) => ({
+    id: row.id,
+    name: row.name,
+    inventories: states.get(row.id)?.inventories ?? {},
+    used: states.get(row.id)?.used ?? {},
+  }));
+}
+
+/** Ports of the slice's servers; and those of no server whose own ids are in the slice, if they are bound. */
+export async function readPorts(db: Db, slice: Slice): Promise<PortView[]> {
+  const ports = new Map<string, { readonly id: string; readonly serverId: string; bindings: PortView['bindings'] }>();
+  const all = db
+    .selectFrom('ports')
+    .leftJoin('port_bindings', 'port_bindings.port_id', 'ports.id')
+    .select(['ports.id', 'ports.device_id', 'port_bindings.host', 'port_bindings.active']);
+  const attached = inSlice(all.where('ports.device_id', '<>', ''), 'ports.device_id', slice);
+  const detached = inSlice(
+    all.where('ports.device_id', '=', '').where('port_bindings.host', 'is not', null),
+    'ports.id',
+    slice,
+  );
+  for (const query of [attached, detached]) {
+    for (const row of await query.execute()) {
+      const port = ports.get(row.id) ?? { id: row.id, serverId: row.device_id, bindings: [] };
+      if (row.host !== null) port.bindings = [...port.bindings, { host: row.host, active: row.active === 1 }];
+      ports.set(row.id, port);
+    }
+  }
+  return [...ports.values()];
+}
+
+/** Images whose ids are in the slice. */
+export async function readImages(db: Db, slice: Slice): Promise<Snapshot['images']> {
+  const all = db.selectFrom('images').select(['id', 'status', 'size_bytes']);
+  const rows = await inSlice(all, 'id', slice).execute();
+  return rows.map((row) => ({ id: row.id, status: row.status, sizeBytes: row.size_bytes }));
+}
+
+/** Status by id of the images that servers stand on. */
+export async function readImagesInUse(db: Db, ids: ReadonlySet<string>): Promise<Map<string, string>> {
+  const wanted = [...ids];
+  const found = new Map<string, string>();
+  for (let first = 0; first < wanted.length; first += AT_A_TIME) {
+    const some = wanted.slice(first, first + AT_A_TIME);
+    for (const row of await db.selectFrom('images').select(['id', 'status']).where('id', 'in', some).execute()) {
+      found.set(row.id, row.status);
+    }
+  }
+  return found;
+}
+
+export async function readDebts(db: Db, slice: Slice): Promise<Snapshot['debts']> {
+  const open = db
+    .selectFrom('debts')
+    .select(['kind', 'host', 'server_id', 'reason', 'created_at'])
+    .where('paid_at', 'is', null);
+  const rows = await inSlice(open, 'server_id', slice).execute();
+  return rows.map((row) => ({
+    kind: row.kind,
+    host: row.host,
+    serverId: row.server_id,
+    reason: row.reason,
+    createdAt: row.created_at,
+  }));
+}
