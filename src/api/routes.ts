@@ -2,6 +2,7 @@
 import type { Identity } from '../control/identity.ts';
 import type { Faults } from '../moves/faults.ts';
 import { computeRoutes } from './compute/routes.ts';
+import { auditRoutes } from './crosscell/audit.ts';
 import { faultRoutes } from './crosscell/faults.ts';
 import { crosscellRoutes } from './crosscell/routes.ts';
 import { discoveryRoutes } from './discovery.ts';
@@ -27,5 +28,6 @@ export const allRoutes = ({ identity, fleetSecret, faults }: RouteParts): readon
   ...hostImageRoutes(fleetSecret),
   ...networkRoutes,
   ...crosscellRoutes,
+  ...auditRoutes(),
   ...faultRoutes(faults ?? null),
 ];

@@ -57,6 +57,12 @@ const withSize = (command: Command): Command =>
       'password of the user admin (default: made at the first start, in secrets/admin-password)',
     );
 
+const cloudOption = (): Option =>
+  new Option('--cloud <name>', 'cloud in the clouds.yaml; its password may come from OS_PASSWORD').default(
+    process.env['OS_CLOUD'] ?? 'crosscell',
+    'OS_CLOUD, else crosscell',
+  );
+
 async function deploymentOf(options: DeploymentOptions): Promise<Deployment> {
   const file: ConfigFile = options.config === undefined ? {} : await readConfig(options.config);
   return planDeployment(file, options);
@@ -153,9 +159,16 @@ withDeployment(program.command('audit'))
     'look at every invariant of a running or resting system; exit status 1: one is broken, 2: not all could be seen',
   )
   .option('--json', 'print the report as JSON', false)
-  .action(async (options: DeploymentOptions & { json: boolean }) => {
+  .option('--repair', 'repair what can be proven, and say what was left and why', false)
+  .option('--direct', 'read the databases and ask the agents here, instead of the control plane that runs', false)
+  .addOption(cloudOption())
+  .action(async (options: DeploymentOptions & { json: boolean; repair: boolean; direct: boolean; cloud: string }) => {
     const { auditCommand } = await import('./audit.ts');
-    process.exitCode = await auditCommand(await deploymentOf(options), options.json);
+    const deployment = await deploymentOf(options);
+    const named = options.data !== undefined || options.config !== undefined;
+    const data = named ? deployment.dataDirectory : undefined;
+    const { cloud, json, repair, direct } = options;
+    process.exitCode = await auditCommand({ deployment, data, cloud, json, repair, direct });
   });
 
 program
@@ -168,12 +181,7 @@ program
     '--data <dir>',
     `data directory with a clouds.yaml (default: where OS_CLIENT_CONFIG_FILE is, else ${DEFAULTS.data})`,
   )
-  .addOption(
-    new Option('--cloud <name>', 'cloud in the clouds.yaml; its password may come from OS_PASSWORD').default(
-      process.env['OS_CLOUD'] ?? 'crosscell',
-      'OS_CLOUD, else crosscell',
-    ),
-  )
+  .addOption(cloudOption())
   .option('--server <id>', 'only moves of this server (list)')
   .addOption(
     new Option('--status <status>', 'only moves with this status (list)').choices([

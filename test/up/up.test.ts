@@ -242,3 +242,23 @@ test('that faults are allowed is said loudly, and no configuration file can allo
   assert.equal(await end(child, 'SIGINT'), 0);
   assert.match(said, /--allow-faults: every administrator can make this system fail/);
 });
+
+test('crosscell audit asks the control plane that runs, and reads the databases when none does', async () => {
+  const { child, api } = await start('audit');
+  await makeServer(api);
+  const data = ['--data', join(directory, 'audit'), '--cloud', 'crosscell'];
+  const held = await crosscell('audit', ...data);
+  assert.deepEqual([held.code, held.err], [0, '']);
+  assert.match(held.out, /servers: 1 .* guests: 1, .*/);
+  assert.match(held.out, /audit: held/);
+  // Simulated hosts live inside the control plane: nobody else can ask them.
+  const direct = await crosscell('audit', '--direct', ...data);
+  assert.equal(direct.code, 2);
+  assert.match(direct.out, /audit: unknown/);
+  assert.equal(await end(child, 'SIGINT'), 0);
+
+  const rest = await crosscell('audit', '--repair', '--json', ...data);
+  assert.equal(rest.code, 2);
+  assert.match(rest.err, /no control plane answers .*: reading the databases/);
+  assert.equal((JSON.parse(rest.out) as { verdict: string }).verdict, 'unknown');
+});

@@ -11,6 +11,8 @@ export const CROSSCELL_RULES = {
   'crosscell:sagas': 'rule:context_is_admin',
   'crosscell:policy': 'rule:context_is_admin',
   'crosscell:debts': 'rule:context_is_admin',
+  'crosscell:audit': 'rule:context_is_admin',
+  'crosscell:audit:create': 'rule:context_is_admin',
   'crosscell:faults': 'rule:context_is_admin',
   'crosscell:faults:create': 'rule:context_is_admin',
   'crosscell:faults:delete': 'rule:context_is_admin',
