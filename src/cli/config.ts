@@ -138,6 +138,8 @@ export const ConfigFile = Type.Object(
           ram_weight_multiplier: Type.Optional(Type.Number()),
           disk_weight_multiplier: Type.Optional(Type.Number()),
           cross_cell_move_weight_multiplier: Type.Optional(Type.Number()),
+          soft_affinity_weight_multiplier: Type.Optional(Type.Number()),
+          soft_anti_affinity_weight_multiplier: Type.Optional(Type.Number()),
           max_attempts: Type.Optional(Type.Integer({ minimum: 1, maximum: 10 })),
         },
         closed,

@@ -9,6 +9,7 @@ const CHOICE: Choice = {
   ...{ flavor: FLAVOR, imageProperties: {}, requestedZone: null, requestedHost: null, ignoredHosts: [] },
   homeCellId: null,
   crossCellAllowed: true,
+  groupId: null,
 };
 const consumer = (id: string) => ({ id, type: 'server' as const, serverId: id, projectId: 'p', userId: 'u' });
 const choose = (p: TestPlatform, id: string, change: Partial<Choice> = {}) =>

@@ -1,17 +1,20 @@
 // Scheduling: reads what hosts there are, lets model/scheduling.ts choose, and claims the choice in placement.
 //
 // Reading and claiming are two things: between them another request may take the room, so the claim checks again and the
-// next best host is tried when it fails, a few times.
+// next best host is tried when it fails, a few times. So does the policy of the server's group: two members that are placed
+// at once see each other in the claim, and the later one chooses anew.
 import type { Kysely, Transaction } from 'kysely';
 import type { HostState } from '../model/hosts.ts';
 import { resourcesOf } from '../model/resources.ts';
 import { schedule } from '../model/scheduling.ts';
+import { groupRefusal } from '../model/server-groups.ts';
 import type { Flavor } from '../model/types.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
 import { listAggregates } from './aggregates.ts';
 import { isUp, zones } from './hosts.ts';
 import { type Consumer, claim, providerStates } from './placement.ts';
 import type { Platform } from './platform.ts';
+import { groupView, groupViewAlone } from './server-groups.ts';
 
 export interface Choice {
   readonly flavor: Flavor;
@@ -23,6 +26,8 @@ export interface Choice {
   readonly homeCellId: string | null;
   /** Whether it may leave that cell. */
   readonly crossCellAllowed: boolean;
+  /** The server's group; its policy is looked at once more where the room is claimed. */
+  readonly groupId: string | null;
 }
 
 export type Chosen =
@@ -31,7 +36,10 @@ export type Chosen =
 
 /** How many hosts are tried when claims fail. */
 const CLAIMS = 5;
+/** How often it chooses anew when other members of the server's group were placed meanwhile. */
+const ROUNDS = 5;
 const FULL = 'No valid host was found. Others took the room of every host that was tried.';
+const GROUP_CHANGED = "No valid host was found. Other members of the server's group were placed at the same time.";
 
 /**
  * Chooses a host and claims its resources for the consumer.
@@ -43,6 +51,19 @@ export async function chooseHost(
   consumer: Consumer,
   inTransaction: (work: (trx: Transaction<GlobalTables>) => Promise<Chosen>) => Promise<Chosen>,
 ): Promise<Chosen> {
+  for (let round = 1; ; round += 1) {
+    const chosen = await chooseOnce(p, choice, consumer, inTransaction);
+    if (chosen.kind === 'chosen' || chosen.reason !== GROUP_CHANGED || round === ROUNDS) return chosen;
+  }
+}
+
+async function chooseOnce(
+  p: Platform,
+  choice: Choice,
+  consumer: Consumer,
+  inTransaction: (work: (trx: Transaction<GlobalTables>) => Promise<Chosen>) => Promise<Chosen>,
+): Promise<Chosen> {
+  const { groupId } = choice;
   const resources = resourcesOf(choice.flavor);
   const result = schedule(
     {
@@ -54,17 +75,20 @@ export async function chooseHost(
       ignoreHosts: choice.ignoredHosts,
       homeCellId: choice.homeCellId,
       crossCellAllowed: choice.crossCellAllowed,
+      group: groupId === null ? null : await groupView(p.stores.global, groupId, consumer.serverId),
     },
     await hostStates(p),
     p.settings.weights,
   );
   if (result.kind === 'none') return { kind: 'none', reason: result.reason };
   for (const { host } of result.hosts.slice(0, CLAIMS)) {
-    const chosen = await inTransaction(async (trx) =>
-      (await claim(trx, consumer, host.hostId, resources))
-        ? { kind: 'chosen', cellId: host.cellId, host: host.hostName, zone: host.zone }
-        : { kind: 'none', reason: FULL },
-    );
+    const chosen = await inTransaction(async (trx): Promise<Chosen> => {
+      const group = groupId === null ? null : await groupViewAlone(trx, groupId, consumer.serverId);
+      if (group && groupRefusal(group, host.hostId) !== null) return { kind: 'none', reason: GROUP_CHANGED };
+      const claimed = await claim(trx, consumer, host.hostId, resources);
+      if (!claimed) return { kind: 'none', reason: FULL };
+      return { kind: 'chosen', cellId: host.cellId, host: host.hostName, zone: host.zone };
+    });
     if (chosen.kind === 'chosen' || chosen.reason !== FULL) return chosen;
   }
   return { kind: 'none', reason: FULL };

@@ -11,6 +11,7 @@ import { freeDiskMb, freeRamMb, versionText } from './hosts.ts';
 import { compileImageRequirements } from './image-requirements.ts';
 import { fits, shortages } from './placement.ts';
 import { amountOf } from './resources.ts';
+import { groupRefusal } from './server-groups.ts';
 
 export type FilterName =
   /** V29: cells that are disabled. */
@@ -26,6 +27,9 @@ export type FilterName =
   | 'ComputeCapabilitiesFilter'
   | 'AggregateInstanceExtraSpecsFilter'
   | 'ImagePropertiesFilter'
+  /** V30: over all cells. */
+  | 'ServerGroupAffinityFilter'
+  | 'ServerGroupAntiAffinityFilter'
   /** Placement's part: room for the resources. */
   | 'Capacity';
 
@@ -157,7 +161,7 @@ export function compileFilters(request: ScheduleRequest): readonly HostFilter[] 
   }
   if (request.ignoreHosts.length > 0) {
     const ignored = new Set(request.ignoreHosts);
-    filters.push(filter('IgnoreHosts', (host) => (ignored.has(host.hostName) ? 'left out by the request' : null)));
+    filters.push(filter('IgnoreHosts', (host) => (ignored.has(host.hostName) ? 'left out, or tried before' : null)));
   }
   if (request.requestedHost !== null) {
     const name = request.requestedHost;
@@ -175,6 +179,11 @@ export function compileFilters(request: ScheduleRequest): readonly HostFilter[] 
   const imageFits = compileImageRequirements(request.imageProperties);
   if (imageFits !== null) {
     filters.push(filter('ImagePropertiesFilter', (host) => (imageFits(host) ? null : 'image properties are not met')));
+  }
+  const { group } = request;
+  if (group?.policy === 'affinity' || group?.policy === 'anti-affinity') {
+    const name = group.policy === 'affinity' ? 'ServerGroupAffinityFilter' : 'ServerGroupAntiAffinityFilter';
+    filters.push(filter(name, (host) => groupRefusal(group, host.hostId)));
   }
   filters.push(
     filter('Capacity', (host) => {

@@ -7,6 +7,7 @@
 import type { Inventories } from './placement.ts';
 import { capacity } from './placement.ts';
 import { amountOf } from './resources.ts';
+import type { GroupView } from './server-groups.ts';
 import type { Resources } from './types.ts';
 
 export interface Aggregate {
@@ -79,4 +80,6 @@ export interface ScheduleRequest {
   readonly homeCellId: string | null;
   /** V3: whether a server may leave its cell. Of no account without `homeCellId`. */
   readonly crossCellAllowed: boolean;
+  /** The group that the server is in. */
+  readonly group: GroupView | null;
 }

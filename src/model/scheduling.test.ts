@@ -8,6 +8,7 @@ import { compileImageRequirements, compileVersionPredicate } from './image-requi
 import { addResources, amountOf } from './resources.ts';
 import type { ScheduleResult } from './scheduling.ts';
 import { schedule } from './scheduling.ts';
+import { GROUP_POLICIES } from './server-groups.ts';
 import { host, request } from './test-samples.ts';
 import { RESOURCE_CLASSES } from './types.ts';
 import type { WeightMultipliers } from './weighers.ts';
@@ -91,6 +92,17 @@ const anyRequest: fc.Arbitrary<ScheduleRequest> = fc
     ignoreHosts: fc.subarray(['host-0', 'host-2']),
     homeCellId: fc.option(fc.constantFrom('c1', 'c2')),
     crossCellAllowed: fc.boolean(),
+    group: fc.option(
+      fc.record({
+        policy: fc.constantFrom(...GROUP_POLICIES),
+        maxServerPerHost: fc.integer({ min: 1, max: 2 }),
+        members: fc
+          .array(fc.tuple(fc.constantFrom('id-0', 'id-1', 'id-2', 'id-3'), fc.integer({ min: 1, max: 3 })), {
+            maxLength: 3,
+          })
+          .map((pairs) => new Map(pairs)),
+      }),
+    ),
     extraSpecs: fc.constantFrom<Readonly<Record<string, string>>>(
       {},
       {},
@@ -123,7 +135,7 @@ describe('filters', () => {
   });
 
   it('V26 ignored hosts are left out', () => {
-    assert.equal(refusalOf(request({ ignoreHosts: ['host1'] }), host()), 'IgnoreHosts: left out by the request');
+    assert.equal(refusalOf(request({ ignoreHosts: ['host1'] }), host()), 'IgnoreHosts: left out, or tried before');
   });
 
   it('V27 a host asked for is the only candidate and still passes all filters', () => {
@@ -259,11 +271,21 @@ function naiveOrder(
 ): readonly string[] {
   const cross = (h: HostState): number =>
     req.homeCellId !== null && req.crossCellAllowed ? (h.cellId === req.homeCellId ? 1 : -1) : 0;
+  const members =
+    (policy: string) =>
+    (h: HostState): number =>
+      req.group?.policy === policy ? (req.group.members.get(h.hostId) ?? 0) : 0;
   const weighers = [
     { option: 'cross_cell_move_weight_multiplier', min: undefined, of: cross },
     { option: 'ram_weight_multiplier', min: 0, of: freeRamMb },
     { option: 'cpu_weight_multiplier', min: 0, of: freeVcpus },
     { option: 'disk_weight_multiplier', min: 0, of: freeDiskMb },
+    { option: 'soft_affinity_weight_multiplier', min: undefined, of: members('soft-affinity') },
+    {
+      option: 'soft_anti_affinity_weight_multiplier',
+      min: undefined,
+      of: (h: HostState) => -members('soft-anti-affinity')(h),
+    },
   ] as const;
   const weights = hosts.map(() => 0);
   for (const { option, min, of } of weighers) {
@@ -337,6 +359,8 @@ describe('schedule', () => {
       cpu_weight_multiplier: factor,
       disk_weight_multiplier: factor,
       cross_cell_move_weight_multiplier: fc.constantFrom(-1_000_000, 0, 1_000_000),
+      soft_affinity_weight_multiplier: factor,
+      soft_anti_affinity_weight_multiplier: factor,
     });
     fc.assert(
       fc.property(anyRequest, anyHosts, anyMultipliers, (req, hosts, multipliers) => {

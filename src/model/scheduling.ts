@@ -4,7 +4,7 @@
 // are the alternates, tried in turn when the chosen one cannot take the server after all. The outcome depends on the set
 // of hosts, not on their order. It is advice: only the claim on the provider, made under its generation, decides whether
 // there was room. When no host passes, the counts per filter say why, in a sentence for the instance action.
-// Not handled: server groups, instance counts and I/O load as weights.
+// Not handled: instance counts and I/O load as weights.
 
 import type { FilterName, HostFilter } from './filters.ts';
 import { compileFilters } from './filters.ts';

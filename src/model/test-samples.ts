@@ -87,6 +87,7 @@ export const request = (changes: Partial<ScheduleRequest> = {}): ScheduleRequest
   ignoreHosts: [],
   homeCellId: null,
   crossCellAllowed: true,
+  group: null,
   ...changes,
 });
 

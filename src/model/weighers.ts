@@ -3,12 +3,18 @@
 // Theory of operation. Each weigher gives every host a raw number; over the hosts at hand these are normalised to 0…1
 // (from the lowest, or from 0 for free resources, to the highest) and multiplied. The multiplier may be set for a host
 // by the metadata of its aggregates, the lowest of several counting. The sum over the weighers decides; ties go by host
-// name. Sources: nova/weights.py, nova/scheduler/weights/{ram,cpu,disk,cross_cell}.py, utils.py:get_weight_multiplier.
+// name. Sources: nova/weights.py, nova/scheduler/weights/{ram,cpu,disk,cross_cell,affinity}.py, utils.py:get_weight_multiplier.
 import { parseNumber } from './extra-specs-ops.ts';
 import type { Aggregate, HostState, ScheduleRequest } from './hosts.ts';
 import { freeDiskMb, freeRamMb, freeVcpus } from './hosts.ts';
 
-export type WeigherName = 'CrossCellWeigher' | 'RAMWeigher' | 'CPUWeigher' | 'DiskWeigher';
+export type WeigherName =
+  | 'CrossCellWeigher'
+  | 'RAMWeigher'
+  | 'CPUWeigher'
+  | 'DiskWeigher'
+  | 'ServerGroupSoftAffinityWeigher'
+  | 'ServerGroupSoftAntiAffinityWeigher';
 
 /** Default multipliers; a negative one turns the weigher round: stack instead of spread, drain instead of stay. */
 export interface WeightMultipliers {
@@ -16,6 +22,8 @@ export interface WeightMultipliers {
   readonly cpu_weight_multiplier: number;
   readonly disk_weight_multiplier: number;
   readonly cross_cell_move_weight_multiplier: number;
+  readonly soft_affinity_weight_multiplier: number;
+  readonly soft_anti_affinity_weight_multiplier: number;
 }
 
 /** Nova's defaults (nova/conf/scheduler.py). */
@@ -24,6 +32,8 @@ export const DEFAULT_MULTIPLIERS: WeightMultipliers = {
   cpu_weight_multiplier: 1,
   disk_weight_multiplier: 1,
   cross_cell_move_weight_multiplier: 1_000_000,
+  soft_affinity_weight_multiplier: 1,
+  soft_anti_affinity_weight_multiplier: 1,
 };
 
 export interface Weigher {
@@ -46,6 +56,18 @@ export const WEIGHERS: readonly Weigher[] = [
   { name: 'RAMWeigher', option: 'ram_weight_multiplier', floor: 0, raw: freeRamMb },
   { name: 'CPUWeigher', option: 'cpu_weight_multiplier', floor: 0, raw: freeVcpus },
   { name: 'DiskWeigher', option: 'disk_weight_multiplier', floor: 0, raw: freeDiskMb },
+  {
+    name: 'ServerGroupSoftAffinityWeigher',
+    option: 'soft_affinity_weight_multiplier',
+    floor: null,
+    raw: (host, { group }) => (group?.policy === 'soft-affinity' ? (group.members.get(host.hostId) ?? 0) : 0),
+  },
+  {
+    name: 'ServerGroupSoftAntiAffinityWeigher',
+    option: 'soft_anti_affinity_weight_multiplier',
+    floor: null,
+    raw: (host, { group }) => (group?.policy === 'soft-anti-affinity' ? -(group.members.get(host.hostId) ?? 0) : 0),
+  },
 ];
 
 /**

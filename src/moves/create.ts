@@ -14,12 +14,14 @@ import type { Platform } from '../control/platform.ts';
 import { quotaOf } from '../control/quota.ts';
 import { plainFlavor, rowOf } from '../control/records.ts';
 import { chooseHost } from '../control/scheduling.ts';
+import { findServerGroup, groupIdOf, joinServerGroup } from '../control/server-groups.ts';
 import { invariant } from '../lib/errors.ts';
 import { newId } from '../lib/ids.ts';
 import { checkCreate } from '../model/create-rules.ts';
 import { rememberedMinDiskGb } from '../model/disk-rules.ts';
 import { hostnameOf } from '../model/names.ts';
 import { checkCreateQuota, checkMetadataQuota } from '../model/quota.ts';
+import { groupHintNotFound } from '../model/server-groups.ts';
 import { type Actor, type Flavor, POWER_STATE, type Refusal, type Server } from '../model/types.ts';
 import type { Row } from '../saga/types.ts';
 import type { CellTables } from '../store/cell-schema.ts';
@@ -186,6 +188,7 @@ async function takePlace(c: C) {
       ignoredHosts: triedHosts(c.s),
       homeCellId: place.cellId,
       crossCellAllowed: false,
+      groupId: await groupIdOf(c.p.stores.global, c.serverId),
     },
     { id: c.serverId, type: 'server', serverId: c.serverId, ...actor },
     (claimRoom) => globally(c.p.stores.global, c, claimRoom),
@@ -231,6 +234,8 @@ export interface CreateRequest {
   readonly flavorId: string;
   readonly zone: string | null;
   readonly networkIds: readonly string[];
+  /** The server group that it joins; absent: none. */
+  readonly groupId?: string;
   readonly keyName: string | null;
   readonly metadata: Readonly<Record<string, string>>;
   readonly tags: readonly string[];
@@ -275,6 +280,11 @@ export async function createServer(p: Platform, actor: Actor, request: CreateReq
   if (counted.kind === 'refused') return refuse(counted.refusal);
   const overMetadata = checkMetadataQuota(quota.limits, Object.keys(request.metadata).length);
   if (overMetadata) return refuse(overMetadata);
+
+  if (request.groupId !== undefined) {
+    const group = await findServerGroup(p, request.groupId);
+    if (group?.projectId !== actor.projectId) return refuse(groupHintNotFound(request.groupId));
+  }
 
   const now = p.clock.now();
   const id = newId();
@@ -331,6 +341,7 @@ async function place(p: Platform, actor: Actor, request: CreateRequest, server: 
       ignoredHosts: [],
       homeCellId: null,
       crossCellAllowed: true,
+      groupId: request.groupId ?? null,
     },
     { id: server.id, type: 'server', serverId: server.id, ...owner },
     // One transaction: room, home, ports and the saga that goes on from there; and, once more, the quota.
@@ -340,6 +351,7 @@ async function place(p: Platform, actor: Actor, request: CreateRequest, server: 
         const room = await claimRoom(trx);
         if (room.kind === 'none') return room;
         await insertHome(trx, actor, server, room.cellId);
+        await joinGroup(p, trx, actor, request, server);
         await createPorts(trx, actor, request, server, room.host);
         const { cellId, host, zone } = room;
         const start: Start<CreateState> = {
@@ -382,6 +394,18 @@ async function checkQuotaAgain(
   const { limits, used } = await quotaOf(p, actor.projectId, trx);
   const counted = checkCreateQuota(limits, used, flavor, 1, 1);
   if (counted.kind === 'refused') throw new Refused(counted.refusal);
+}
+
+async function joinGroup(
+  p: Platform,
+  trx: Transaction<GlobalTables>,
+  actor: Actor,
+  request: CreateRequest,
+  server: Server,
+): Promise<void> {
+  const refusal =
+    request.groupId === undefined ? null : await joinServerGroup(p, trx, actor, request.groupId, server.id);
+  if (refusal) throw new Refused(refusal);
 }
 
 async function createPorts(
@@ -447,7 +471,10 @@ async function writeInError(
       .values({ ...action, message: 'Error', finished_at: server.createdAt })
       .execute();
   });
-  await p.stores.global.transaction().execute((trx) => insertHome(trx, actor, server, cell.id));
+  await p.stores.global.transaction().execute(async (trx) => {
+    await insertHome(trx, actor, server, cell.id);
+    await joinGroup(p, trx, actor, request, server);
+  });
   p.log.info({ serverId: server.id, requestId: actor.requestId, zone: request.zone }, reason);
   return { kind: 'created', serverId: server.id, reservationId: server.reservationId };
 }

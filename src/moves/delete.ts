@@ -9,6 +9,7 @@ import { openMigration } from '../control/migrations.ts';
 import { deletePortsOfServer } from '../control/network.ts';
 import { release } from '../control/placement.ts';
 import type { Platform } from '../control/platform.ts';
+import { leaveServerGroup } from '../control/server-groups.ts';
 import { cellDownRefusal, findServer } from '../control/servers.ts';
 import { newRequestId } from '../lib/ids.ts';
 import { checkAction, serverNotFound, stateOf } from '../model/actions.ts';
@@ -88,6 +89,7 @@ export const DELETE: Move<DeleteState> = {
       step: 'release room',
       do: (c) =>
         inGlobal(c, async (trx) => {
+          await leaveServerGroup(trx, c.serverId);
           await release(trx, c.serverId);
           if (c.s.open) await release(trx, c.s.open.migrationId);
         }),

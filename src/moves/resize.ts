@@ -16,6 +16,7 @@ import type { Platform } from '../control/platform.ts';
 import { quotaOf } from '../control/quota.ts';
 import { plainFlavor } from '../control/records.ts';
 import { chooseHost } from '../control/scheduling.ts';
+import { groupIdOf } from '../control/server-groups.ts';
 import { serverOrRefusal } from '../control/servers.ts';
 import type { DiskExport } from '../host/contract.ts';
 import { invariant } from '../lib/errors.ts';
@@ -315,6 +316,7 @@ async function chooseTarget(c: C) {
       ignoredHosts: ignoredHosts(c.s.type, c.s.source.host, false, triedHosts(c.s)),
       crossCellAllowed: c.s.crossCellAllowed,
       homeCellId: c.s.source.cellId,
+      groupId: await groupIdOf(c.p.stores.global, c.serverId),
     },
     serverConsumer(c),
     // With the claim, in one transaction: two resizes that were accepted at once may not both fit into the quota.

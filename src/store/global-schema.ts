@@ -105,6 +105,19 @@ export interface GlobalTables {
   };
   quotas: { project_id: string; resource: string; hard_limit: number };
 
+  /** policy: affinity, anti-affinity, or one of them with `soft-` before it. */
+  server_groups: {
+    id: string;
+    project_id: string;
+    user_id: string;
+    name: string;
+    policy: string;
+    max_server_per_host: number | null;
+    created_at: number;
+  };
+  /** A server is in one group at most. */
+  server_group_members: { server_id: string; group_id: string; joined_at: number };
+
   providers: {
     id: string;
     name: string;

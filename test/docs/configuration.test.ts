@@ -143,6 +143,8 @@ function defaultsOf(plan: Deployment): Readonly<Record<string, unknown>> {
     'scheduler.ram_weight_multiplier': settings.weights.ram_weight_multiplier,
     'scheduler.disk_weight_multiplier': settings.weights.disk_weight_multiplier,
     'scheduler.cross_cell_move_weight_multiplier': settings.weights.cross_cell_move_weight_multiplier,
+    'scheduler.soft_affinity_weight_multiplier': settings.weights.soft_affinity_weight_multiplier,
+    'scheduler.soft_anti_affinity_weight_multiplier': settings.weights.soft_anti_affinity_weight_multiplier,
     'scheduler.max_attempts': settings.maxAttempts,
   };
 }

@@ -180,11 +180,17 @@ export async function newServer(world: World, flavorId: string = FLAVORS.small, 
   return serverId;
 }
 
-export async function requestServer(world: World, flavorId: string, name = 'one'): Promise<string> {
+export async function requestServer(
+  world: World,
+  flavorId: string,
+  name = 'one',
+  group: { readonly groupId?: string } = {},
+): Promise<string> {
   const created = await world.clock.drive(
     createServer(world.p, world.user, {
       ...{ name, imageId: world.imageId, flavorId, zone: null, networkIds: [world.networkId], keyName: null },
       ...{ metadata: { colour: 'blue' }, tags: ['t'], description: 'a server', diskConfig: 'AUTO' },
+      ...group,
     }),
   );
   assert(created.kind === 'created', JSON.stringify(created));

@@ -3,7 +3,7 @@
 import { Type } from 'typebox';
 import { notFound } from '../http/errors.ts';
 import { type Route, route } from '../http/route.ts';
-import { BASE, object, Page, text } from './common.ts';
+import { BASE, object, text } from './common.ts';
 
 const Extension = object({
   name: text(),
@@ -62,19 +62,5 @@ export const extensionRoutes: readonly Route[] = [
       if (!extension) throw notFound('The resource could not be found.');
       return { status: 200, body: { extension } };
     },
-  }),
-  route({
-    method: 'GET',
-    url: `${BASE}/os-server-groups`,
-    service: 'compute',
-    summary: 'List server groups: always none, because groups are not supported',
-    policy: 'os_compute_api:os-server-groups:index',
-    query: object({
-      ...Page,
-      offset: Type.Optional(Type.Integer({ minimum: 0 })),
-      all_projects: Type.Optional(text()),
-    }),
-    answers: { 200: object({ server_groups: Type.Array(Type.Object({}), { maxItems: 0 }) }) },
-    handle: () => ({ status: 200, body: { server_groups: [] } }),
   }),
 ];

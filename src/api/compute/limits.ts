@@ -1,6 +1,7 @@
 // Limits and quota sets: the same numbers in two shapes.
 import { Type } from 'typebox';
 import { quotaOf, setQuota } from '../../control/quota.ts';
+import { countServerGroups } from '../../control/server-groups.ts';
 import type { Target } from '../../model/policy/judge.ts';
 import { DEFAULT_LIMITS, type QuotaLimits } from '../../model/quota.ts';
 import { requireRule } from '../http/auth.ts';
@@ -62,6 +63,7 @@ export const limitRoutes: readonly Route[] = [
         requireRule(p, 'compute', actor, 'os_compute_api:limits:other_project');
       }
       const { limits, used } = await quotaOf(p, query.tenant_id ?? actor.projectId);
+      const groups = await countServerGroups(p.stores.global, query.tenant_id ?? actor.projectId);
       const absolute = {
         maxTotalInstances: limits.instances,
         maxTotalCores: limits.cores,
@@ -80,7 +82,7 @@ export const limitRoutes: readonly Route[] = [
         totalInstancesUsed: used.instances,
         totalCoresUsed: used.cores,
         totalRAMUsed: used.ram,
-        totalServerGroupsUsed: 0,
+        totalServerGroupsUsed: groups,
       };
       return { status: 200, body: { limits: { rate: [], absolute } } };
     },
@@ -126,7 +128,8 @@ export const limitRoutes: readonly Route[] = [
     answers: { 200: object({ quota_set: DetailedQuotaSet }) },
     handle: async ({ p, params, minor }) => {
       const { limits, used } = await quotaOf(p, params.id);
-      const inUse: Partial<Record<string, number>> = { ...used };
+      const groups = await countServerGroups(p.stores.global, params.id);
+      const inUse: Partial<Record<string, number>> = { ...used, server_groups: groups };
       const entries = shownAt(minor).map((name) => [
         name,
         { limit: limits[name], in_use: inUse[name] ?? 0, reserved: 0 },

@@ -10,6 +10,7 @@ import { keypairRoutes } from './keypairs.ts';
 import { limitRoutes } from './limits.ts';
 import { migrationRoutes } from './migrations.ts';
 import { serverActionRoutes } from './server-actions.ts';
+import { serverGroupRoutes } from './server-groups.ts';
 import { serverMetadataRoutes, serverTagRoutes } from './server-metadata.ts';
 import { serverNetworkRoutes } from './server-network.ts';
 import { serverRoutes } from './servers.ts';
@@ -31,5 +32,6 @@ export const computeRoutes: readonly Route[] = [
   ...zoneRoutes,
   ...limitRoutes,
   ...keypairRoutes,
+  ...serverGroupRoutes,
   ...extensionRoutes,
 ];

@@ -25,10 +25,16 @@ export interface CreatedServers {
 
 /**
  * Creates the servers that were asked for; when fewer than min_count can be made, none is left.
+ * @param groupId the server group that they join; null: none
  * @returns the first one
  * @throws ApiError with the refusal
  */
-export async function createServers(p: Platform, actor: Actor, wish: CreateWish): Promise<CreatedServers> {
+export async function createServers(
+  p: Platform,
+  actor: Actor,
+  wish: CreateWish,
+  groupId: string | null,
+): Promise<CreatedServers> {
   const { minCount, maxCount } = countsOf(wish);
   refuseWhatIsNotThere(wish);
   if (wish.description) refuse(checkDescription(wish.description));
@@ -42,6 +48,7 @@ export async function createServers(p: Platform, actor: Actor, wish: CreateWish)
     tags: [...new Set(wish.tags ?? [])],
     description: wish.description ?? null,
     diskConfig: wish['OS-DCF:diskConfig'] ?? 'AUTO',
+    ...(groupId === null ? {} : { groupId }),
   } as const;
   const count = maxCount === 1 ? 1 : await affordable(p, actor, request.flavorId, minCount, maxCount);
   const created: CreatedServers[] = [];

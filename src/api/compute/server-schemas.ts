@@ -2,6 +2,7 @@
 import { type TSchema, Type } from 'typebox';
 import { versions } from '../http/route.ts';
 import { closed, Links, nullable, object, Page, StringMap, text } from './common.ts';
+import { HINT_KEYS, Hints } from './scheduler-hints.ts';
 
 const Name = Type.String({ minLength: 1, maxLength: 255 });
 const Uuid = Type.String({ format: 'uuid' });
@@ -64,7 +65,10 @@ const hostname = {
 };
 
 const create = (properties: Record<string, TSchema>) =>
-  object({ server: Type.Object({ ...createBase, ...properties }, closed) });
+  object({
+    server: Type.Object({ ...createBase, ...properties }, closed),
+    ...Object.fromEntries(HINT_KEYS.map((key) => [key, Type.Optional(Hints)])),
+  });
 
 export const CreateBody = versions(
   [1, create(networksOptional)],

@@ -20,6 +20,8 @@ export interface View {
 /** What is shown of a server besides its record. */
 export interface Around {
   readonly ports: readonly Port[];
+  /** Its server group; of no account in lists, which do not show it. */
+  readonly groupId: string | null;
   /** A delete was asked for and waits for a move to end. */
   readonly deleteRequested: boolean;
 }
@@ -72,7 +74,7 @@ export function renderServer(view: View, server: Server, around: Around, call: '
     ...(minor >= 19 ? { description: server.description } : {}),
     ...(minor >= 26 ? { tags: server.tags } : {}),
     ...(minor >= 63 ? { trusted_image_certificates: null } : {}),
-    ...(minor >= 71 && call !== 'list' ? { server_groups: [] } : {}),
+    ...(minor >= 71 && call !== 'list' ? { server_groups: around.groupId === null ? [] : [around.groupId] } : {}),
     ...(minor >= 96 ? { pinned_availability_zone: server.requestedZone } : {}),
     ...(minor >= 16 && admin && full && view.hosts ? { host_status: hostStatus(server, view.hosts) } : {}),
   };

@@ -4,6 +4,7 @@ import { Type } from 'typebox';
 import { hostHealth } from '../../control/hosts.ts';
 import { type Port, portsOfServer, portsOfServers } from '../../control/network.ts';
 import type { Platform, Settings } from '../../control/platform.ts';
+import { groupIdOf } from '../../control/server-groups.ts';
 import { listServers, newestServers, unreachableCells } from '../../control/server-lists.ts';
 import { cellDownRefusal, editServer, type Mapping } from '../../control/servers.ts';
 import { checkDescription, checkName } from '../../model/names.ts';
@@ -29,6 +30,7 @@ import {
   serverFor,
   timeOf,
 } from './common.ts';
+import { groupHint } from './scheduler-hints.ts';
 import { createServers } from './server-create.ts';
 import { type Query, serverTest, sorted } from './server-filters.ts';
 import * as schema from './server-schemas.ts';
@@ -47,7 +49,7 @@ export const serverRoutes: readonly Route[] = [
     answers: { 202: schema.CreateAnswer },
     handle: async ({ p, actor, body }) => {
       const wish = body.server as unknown as schema.CreateWish;
-      const { serverId, reservationId } = await createServers(p, actor, wish);
+      const { serverId, reservationId } = await createServers(p, actor, wish, groupHint(body));
       const links = serverLinks(p.settings, serverId);
       const location = { location: links[0]?.href ?? '' };
       if (booleanOf(String(wish.return_reservation_id ?? false))) {
@@ -98,7 +100,7 @@ export const serverRoutes: readonly Route[] = [
           page.map((each) => each.id),
         ));
       const servers = page.map((each) =>
-        renderServer(view, each, { ports: around.get(each.id) ?? [], deleteRequested: false }, 'list'),
+        renderServer(view, each, { ports: around.get(each.id) ?? [], groupId: null, deleteRequested: false }, 'list'),
       );
       return { status: 200, body: { servers: [...servers, ...unreachable], ...links } };
     },
@@ -121,10 +123,9 @@ export const serverRoutes: readonly Route[] = [
       }
       const view = await viewOf(p, actor, minor);
       const ports = await portsOfServer(p.stores.global, found.server.id);
-      return {
-        status: 200,
-        body: { server: renderServer(view, found.server, { ports, deleteRequested: found.deleteRequested }, 'show') },
-      };
+      const groupId = await groupIdOf(p.stores.global, found.server.id);
+      const around = { ports, groupId, deleteRequested: found.deleteRequested };
+      return { status: 200, body: { server: renderServer(view, found.server, around, 'show') } };
     },
   }),
   route({
@@ -150,7 +151,11 @@ export const serverRoutes: readonly Route[] = [
       const { server, deleteRequested } = await serverFor(p, actor, params.id);
       const ports = await portsOfServer(p.stores.global, server.id);
       const view = await viewOf(p, actor, minor);
-      return { status: 200, body: { server: renderServer(view, server, { ports, deleteRequested }, 'update') } };
+      const groupId = await groupIdOf(p.stores.global, server.id);
+      return {
+        status: 200,
+        body: { server: renderServer(view, server, { ports, groupId, deleteRequested }, 'update') },
+      };
     },
   }),
   route({
