@@ -56,7 +56,7 @@ describe('checkAction', () => {
     assert.equal(checkServiceUp(true), null);
   });
 
-  it('V34 while VERIFY_RESIZE only looking, naming, locking, confirming, reverting and deleting are allowed', () => {
+  it('V34 while VERIFY_RESIZE only looking, naming, locking, volumes, confirming, reverting and deleting are allowed', () => {
     assert.deepEqual(allowedActions(server({ vmState: 'resized' }), false), [
       'confirmResize',
       'revertResize',
@@ -65,6 +65,9 @@ describe('checkAction', () => {
       'lock',
       'unlock',
       'getConsoleOutput',
+      'attachVolume',
+      'detachVolume',
+      'updateVolumeAttachment',
     ]);
     for (const action of ['start', 'stop', 'softReboot', 'hardReboot', 'createImage', 'updateMetadata'] as const) {
       assert.equal(checkAction(action, server({ vmState: 'resized' }), true)?.code, 409);

@@ -25,7 +25,10 @@ export type ServerAction =
   | 'deleteMetadata'
   | 'lock'
   | 'unlock'
-  | 'getConsoleOutput';
+  | 'getConsoleOutput'
+  | 'attachVolume'
+  | 'detachVolume'
+  | 'updateVolumeAttachment';
 
 export const SERVER_ACTIONS: readonly ServerAction[] = [
   'start',
@@ -44,6 +47,9 @@ export const SERVER_ACTIONS: readonly ServerAction[] = [
   'lock',
   'unlock',
   'getConsoleOutput',
+  'attachVolume',
+  'detachVolume',
+  'updateVolumeAttachment',
 ];
 
 /** What a rule needs to know of a server. */
@@ -84,6 +90,14 @@ interface ActionRule {
 
 const IDLE: readonly (TaskState | null)[] = [null];
 const anyState = { vmStates: null, taskStates: null, mustHaveLaunched: false, needsHost: false } as const;
+
+/** V34: also while a resize waits to be confirmed. */
+const VOLUMES_CHANGE = {
+  vmStates: ['active', 'stopped', 'resized'],
+  taskStates: IDLE,
+  mustHaveLaunched: true,
+  respectsLock: true,
+} as const;
 
 const RULES: Readonly<Record<ServerAction, ActionRule>> = {
   start: {
@@ -186,6 +200,9 @@ const RULES: Readonly<Record<ServerAction, ActionRule>> = {
     respectsLock: false,
     needsHost: true,
   },
+  attachVolume: { word: 'attach_volume', ...VOLUMES_CHANGE, needsHost: true },
+  detachVolume: { word: 'detach_volume', ...VOLUMES_CHANGE, needsHost: true },
+  updateVolumeAttachment: { word: 'update_volume_attachment', ...VOLUMES_CHANGE, taskStates: null, needsHost: false },
 };
 
 /** Nova's 409 for a state that does not allow an action (common.py:raise_http_conflict_for_instance_invalid_state). */

@@ -30,7 +30,7 @@ export async function takeHold<S extends ActionState>(
   action: string,
   task: TaskState | null,
   expected: Expected,
-  also?: (trx: Transaction<CellTables>, volumes: number) => Promise<Partial<S>>,
+  also?: (trx: Transaction<CellTables>, volumes: number) => Promise<StepOutcome<S>>,
 ): Promise<StepOutcome<S>> {
   const cell = await c.p.stores.cell(cellId);
   const now = c.p.clock.now();
@@ -78,7 +78,7 @@ export async function takeHold<S extends ActionState>(
       })
       .onConflict((conflict) => conflict.column('id').doNothing())
       .execute();
-    return also ? { kind: 'done', output: await also(trx, held.volumes ?? 0) } : { kind: 'done' };
+    return also ? also(trx, held.volumes ?? 0) : { kind: 'done' };
   });
 }
 
@@ -92,7 +92,7 @@ export const takeHoldWithVolumes = <S extends ActionState & HasVolumes>(
 ): Promise<StepOutcome<S>> =>
   takeHold(c, cellId, action, task, expected, async (trx, count) => {
     const found: HasVolumes = { volumes: await volumesHeld(trx, c.serverId, count) };
-    return found as Partial<S>;
+    return { kind: 'done', output: found as Partial<S> };
   });
 
 /**

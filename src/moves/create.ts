@@ -36,7 +36,7 @@ import type { Move, Owner, Place, StepContext } from './move.ts';
 import { done, doneBecause, inGlobal, unlessFenced } from './outcomes.ts';
 import { powerOn } from './power-effects.ts';
 import { guestSpec } from './spec.ts';
-import { insertLeased, type Start, takeFirstStep } from './start.ts';
+import { insertLeased, Refused, type Start, takeFirstStep } from './start.ts';
 
 export interface CreateState {
   readonly actor: Owner;
@@ -246,15 +246,6 @@ export interface CreateRequest {
 export type Created =
   | { readonly kind: 'created'; readonly serverId: string; readonly reservationId: string }
   | { readonly kind: 'refused'; readonly refusal: Refusal };
-
-/** Undoes the transaction it is thrown in. */
-class Refused extends Error {
-  readonly refusal: Refusal;
-  constructor(refusal: Refusal) {
-    super(refusal.message);
-    this.refusal = refusal;
-  }
-}
 
 export async function createServer(p: Platform, actor: Actor, request: CreateRequest): Promise<Created> {
   const refuse = (refusal: Refusal): Created => ({ kind: 'refused', refusal });

@@ -11,6 +11,7 @@ import { release } from '../control/placement.ts';
 import type { Platform } from '../control/platform.ts';
 import { leaveServerGroup } from '../control/server-groups.ts';
 import { cellDownRefusal, findServer } from '../control/servers.ts';
+import { dropMappings } from '../control/volumes/mappings.ts';
 import { newRequestId } from '../lib/ids.ts';
 import { checkAction, serverNotFound, stateOf } from '../model/actions.ts';
 import { type Actor, isAdmin, POWER_STATE, type Refusal } from '../model/types.ts';
@@ -23,7 +24,7 @@ import { writeMigration } from './migration-record.ts';
 import type { Move, Owner } from './move.ts';
 import { done, doneBecause, inGlobal } from './outcomes.ts';
 import { type DoomedVolume, deleteReleased, releaseAll } from './released-volumes.ts';
-import { dropMappings, type HasVolumes, hasVolumes, revokeAll } from './server-volumes.ts';
+import { type HasVolumes, hasVolumes, revokeAll } from './server-volumes.ts';
 import { startMove } from './start.ts';
 
 export interface DeleteState extends HasVolumes {

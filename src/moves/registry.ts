@@ -1,6 +1,7 @@
 // Every move there is. A definition that rows may still carry is kept here until no row of its version is left.
 import { invariant } from '../lib/errors.ts';
 import type { Definition } from '../saga/types.ts';
+import { ATTACH_VOLUME, DETACH_VOLUME } from './attach.ts';
 import { CONFIRM } from './confirm.ts';
 import { CREATE } from './create.ts';
 import { DELETE } from './delete.ts';
@@ -23,6 +24,8 @@ export const MOVES: readonly AnyMove[] = [
   anyMove(CONFIRM),
   anyMove(REVERT),
   anyMove(DELETE),
+  anyMove(ATTACH_VOLUME),
+  anyMove(DETACH_VOLUME),
   anyMove(CREATE_VOLUME),
   anyMove(DELETE_VOLUME),
   anyMove(EXTEND_VOLUME),

@@ -15,6 +15,7 @@ import {
   dropAttachments,
   reserveAttachments,
 } from '../control/volumes/attachments.ts';
+import { mappingsOfServer } from '../control/volumes/mappings.ts';
 import { storageHostIsUp } from '../control/volumes/storage-hosts.ts';
 import type { Job, Reply } from '../host/contract.ts';
 import { invariant } from '../lib/errors.ts';
@@ -53,17 +54,8 @@ export async function volumesHeld(
   count: number,
 ): Promise<readonly ServerVolume[]> {
   if (count === 0) return [];
-  const rows = await trx
-    .selectFrom('block_device_mappings')
-    .select(['volume_id', 'device', 'boot_index', 'delete_on_termination'])
-    .where('server_id', '=', serverId)
-    .orderBy('device')
-    .execute();
-  return rows.map((row) => ({
-    volumeId: row.volume_id,
-    device: row.device,
-    bootIndex: row.boot_index,
-    deleteOnTermination: row.delete_on_termination === 1,
+  return (await mappingsOfServer(trx, serverId)).map(({ volumeId, device, bootIndex, deleteOnTermination }) => ({
+    ...{ volumeId, device, bootIndex, deleteOnTermination },
   }));
 }
 
@@ -181,13 +173,6 @@ export async function revokeOrOwe<S>(
 /** The server has access to none of its volumes by any attachment, or that is owed. */
 export async function revokeAll<S extends HasVolumes>(c: C<S>, reason: string): Promise<StepOutcome<S>> {
   return hasVolumes(c) ? revokeOrOwe(c, await ownAttachments(c), reason) : NONE;
-}
-
-/** The server's home knows of no volumes of it any more, or of this one. */
-export async function dropMappings(trx: Transaction<CellTables>, serverId: string, volumeId?: string): Promise<void> {
-  let query = trx.deleteFrom('block_device_mappings').where('server_id', '=', serverId);
-  if (volumeId !== undefined) query = query.where('volume_id', '=', volumeId);
-  await query.execute();
 }
 
 /** As `unlessDoomed` in hosts.ts, of an effect that storage hosts take part in. */

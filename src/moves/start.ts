@@ -32,7 +32,24 @@ export interface Start<S> {
   readonly done?: number;
   /** How often it may go back and try another host; absent: never. */
   readonly retries?: number;
+  /**
+   * What those steps are, in that transaction: refused, nothing is written. Before the saga's row: whoever waits for a row
+   * must not hold the sequence of fences.
+   */
+  readonly claim?: (trx: Transaction<GlobalTables>) => Promise<Refusal | null>;
 }
+
+/** Undoes the transaction it is thrown in. */
+export class Refused extends Error {
+  readonly refusal: Refusal;
+  constructor(refusal: Refusal) {
+    super(refusal.message);
+    this.refusal = refusal;
+  }
+}
+
+/** The same: another saga is active. */
+class Busy extends Error {}
 
 /**
  * Starts the move. `word`: the action as Nova's 409 names it.
@@ -41,13 +58,30 @@ export interface Start<S> {
 export async function startMove<S>(p: Platform, start: Start<S>, word: string): Promise<Refusal | null> {
   const giveUp = p.clock.now() + ENDING_MS;
   for (;;) {
-    const saga = await p.stores.global.transaction().execute((trx) => insertLeased(p, trx, start));
+    const saga = await begin(p, start);
+    if (saga instanceof Refused) return saga.refusal;
     if (saga) return takeFirstStep(p, start, saga, word);
     // The saga before may have let go of the server and be about to write that it is done: wait for that, no longer.
     const found = await findServer(p, start.serverId);
     if (found.kind !== 'found' || found.server.sagaId !== null || p.clock.now() > giveUp)
       return busy(p, start.serverId, word);
     await p.clock.sleep(LOOK_MS);
+  }
+}
+
+async function begin<S>(p: Platform, start: Start<S>): Promise<Row | Refused | null> {
+  try {
+    return await p.stores.global.transaction().execute(async (trx) => {
+      const refusal = (await start.claim?.(trx)) ?? null;
+      if (refusal) throw new Refused(refusal);
+      const saga = await insertLeased(p, trx, start);
+      if (!saga) throw new Busy();
+      return saga;
+    });
+  } catch (error) {
+    if (error instanceof Refused) return error;
+    if (error instanceof Busy) return null;
+    throw error;
   }
 }
 

@@ -16,7 +16,7 @@ import { ensureCell, registerHost } from '../control/hosts.ts';
 import { ensureSharedNetwork } from '../control/network/records.ts';
 import type { Platform, Settings } from '../control/platform.ts';
 import { DEFAULT_POLICIES } from '../control/policies.ts';
-import { nobody } from '../host/nobody.ts';
+import { registerStorageHost } from '../control/volumes/storage-hosts.ts';
 import { SimulatedFabric } from '../host/simulated.ts';
 import { invariant } from '../lib/errors.ts';
 import { newId } from '../lib/ids.ts';
@@ -25,9 +25,13 @@ import type { Actor } from '../model/types.ts';
 import { DEFAULT_MULTIPLIERS } from '../model/weighers.ts';
 import { CellDown, type Stores } from '../store/stores.ts';
 import { descriptionOf, type HostSize, SimHost } from './hosts.ts';
+import { SimStorage } from './storage.ts';
 
 export const FLAVORS = { small: 'small', medium: 'medium', big: 'big', plain: 'plain' } as const;
 export const LEASE_MS = 15_000;
+
+/** They belong to no cell. */
+export const STORAGE_HOSTS = ['storage1', 'storage2'] as const;
 
 export interface Shape {
   readonly cells: number;
@@ -76,6 +80,7 @@ export interface World {
   readonly clock: VirtualClock;
   readonly fabric: SimulatedFabric;
   readonly hosts: ReadonlyMap<string, SimHost>;
+  readonly storage: ReadonlyMap<string, SimStorage>;
   /** Names of cells whose databases cannot be reached. */
   readonly cellsDown: Set<string>;
   readonly user: Actor;
@@ -99,9 +104,10 @@ const ADMIN: Actor = { userId: 'user-0', projectId: 'project-0', roles: ['admin'
 /** Puts cells, hosts, flavors, an image and a network into empty databases. */
 export async function furnish(parts: WorldParts): Promise<Furniture> {
   const { shape } = parts;
-  const p = platformOf(parts, () => {
+  const nobodyIsCalled = () => {
     throw new Error('nobody calls a host while the world is furnished');
-  });
+  };
+  const p = platformOf(parts, nobodyIsCalled, nobodyIsCalled);
   const cells = new Map<string, string>();
   const hosts: { name: string; cell: string }[] = [];
   const aggregates = new Map<string, number>();
@@ -118,6 +124,10 @@ export async function furnish(parts: WorldParts): Promise<Furniture> {
       await registerHost(p, { name, cellId, url: `http://${name}`, description: descriptionOf(name, shape.size) });
       accepted(await addAggregateHost(p, aggregate, name));
     }
+  }
+  for (const name of STORAGE_HOSTS) {
+    const description = { name, driver: 'simulated', totalBytes: 2 ** 50, freeBytes: 2 ** 50 };
+    await registerStorageHost(p, { name, url: `http://${name}`, description });
   }
   await addFlavor(p, FLAVORS.small, 1, 256, 1, 'silver');
   await addFlavor(p, FLAVORS.medium, 2, 512, 2, 'silver');
@@ -140,6 +150,8 @@ export async function inhabit(parts: WorldParts, furniture: Furniture): Promise<
   for (const { name, cell } of furniture.hosts) {
     hosts.set(name, await SimHost.open({ name, cell, clock, fabric, size: shape.size, log }));
   }
+  const storage = new Map<string, SimStorage>();
+  for (const name of STORAGE_HOSTS) storage.set(name, await SimStorage.open({ name, clock, fabric, log }));
   const cellsDown = new Set<string>();
   const reachable: Stores = {
     ...stores,
@@ -148,25 +160,33 @@ export async function inhabit(parts: WorldParts, furniture: Furniture): Promise<
       return stores.cell(cellId);
     },
   };
-  const p = platformOf({ ...parts, stores: reachable }, (name) => {
-    const host = hosts.get(name);
-    invariant(host, `no host ${name}`);
-    return host;
-  });
+  const p = platformOf({ ...parts, stores: reachable }, among(hosts), among(storage));
   const { imageId, networkId } = furniture;
   return {
-    ...{ p, clock, fabric, hosts, cellsDown, user: USER, admin: ADMIN, imageId, networkId },
+    ...{ p, clock, fabric, hosts, storage, cellsDown, user: USER, admin: ADMIN, imageId, networkId },
     async close() {
-      await Promise.all([...hosts.values()].map((host) => host.agent.close()));
+      await Promise.all([...hosts.values(), ...storage.values()].map((host) => host.agent.close()));
       await stores.close();
     },
   };
 }
 
-const platformOf = ({ clock, log, stores, settings }: WorldParts, hostOf: (name: string) => SimHost): Platform => ({
+const among =
+  <T>(known: ReadonlyMap<string, T>) =>
+  (name: string): T => {
+    const found = known.get(name);
+    invariant(found, `no host ${name}`);
+    return found;
+  };
+
+const platformOf = (
+  { clock, log, stores, settings }: WorldParts,
+  hostOf: (name: string) => SimHost,
+  storageOf: (name: string) => SimStorage,
+): Platform => ({
   ...{ clock, log, stores, settings },
   host: async (name) => hostOf(name).remote,
-  storage: async (name) => nobody(`no storage host ${name}`),
+  storage: async (name) => storageOf(name).remote,
   policies: DEFAULT_POLICIES,
   nudge: () => undefined,
 });

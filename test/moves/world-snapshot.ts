@@ -5,6 +5,7 @@
 // because a guest that was stopped and runs again has been started once more.
 import type { Kysely } from 'kysely';
 import type { SimHost } from '../../src/simulation/hosts.ts';
+import type { SimStorage } from '../../src/simulation/storage.ts';
 import type { CellTables } from '../../src/store/cell-schema.ts';
 import type { GlobalTables } from '../../src/store/global-schema.ts';
 import type { World } from './world.ts';
@@ -22,10 +23,14 @@ const GLOBAL: { readonly [Table in keyof GlobalTables]?: readonly string[] } = {
   images: [],
   ports: ['updated_at'],
   port_bindings: ['generation'],
+  volumes: ['generation', 'updated_at'],
+  volume_attachments: ['id', 'generation', 'created_at'],
+  volume_snapshots: ['updated_at'],
 };
 
 const CELL: { readonly [Table in keyof CellTables]?: readonly string[] } = {
   servers: ['updated_at'],
+  block_device_mappings: [],
 };
 
 export interface SnapshotOptions {
@@ -37,18 +42,21 @@ export async function snapshotOf(world: World, options: SnapshotOptions = {}): P
   const { stores } = world.p;
   const cells: Record<string, unknown> = {};
   for (const { id, name } of await stores.global.selectFrom('cells').select(['id', 'name']).execute()) {
-    const except = { servers: [...(CELL.servers ?? []), ...(options.except ?? [])] };
+    const except = { ...CELL, servers: [...(CELL.servers ?? []), ...(options.except ?? [])] };
     cells[name] = await tables((await stores.cell(id)) as unknown as Kysely<Tables>, except);
   }
   const hosts = Object.fromEntries(
     await Promise.all([...world.hosts.values()].map(async (host) => [host.name, await guestsOf(host)])),
+  );
+  const storage = Object.fromEntries(
+    await Promise.all([...world.storage.values()].map(async (host) => [host.name, await volumesAt(host)])),
   );
   const debts = await stores.global
     .selectFrom('debts')
     .select(['host', 'server_id'])
     .where('paid_at', 'is', null)
     .execute();
-  return { global: await tables(stores.global as unknown as Kysely<Tables>, GLOBAL), cells, hosts, debts };
+  return { global: await tables(stores.global as unknown as Kysely<Tables>, GLOBAL), cells, hosts, storage, debts };
 }
 
 type Tables = Record<string, Record<string, unknown>>;
@@ -74,8 +82,23 @@ async function guestsOf(host: SimHost): Promise<unknown> {
   for (const { serverId, guest } of await host.records.load()) {
     if (guest === null) continue;
     const { spec, origin, disk, exported, destroying } = guest;
+    // Keys are new whenever access was given anew, and attachments are when a claim was.
+    const volumes = guest.volumes.map(({ volumeId, device, bootIndex }) => ({ volumeId, device, bootIndex }));
     const base = host.hypervisor.diskWords(serverId)?.[0] ?? null;
-    guests[serverId] = { spec, origin, disk, exported, destroying, base, running: host.hypervisor.running(serverId) };
+    guests[serverId] = { spec, origin, disk, exported, destroying, base, volumes };
+    Object.assign(guests[serverId] as object, { running: host.hypervisor.running(serverId) });
   }
   return guests;
+}
+
+/** Volumes with their words, and who has access to each. */
+async function volumesAt(host: SimStorage): Promise<unknown> {
+  const volumes: Record<string, unknown> = {};
+  for (const { id, volume } of await host.records.volumes.load()) {
+    if (volume === null) continue;
+    const { state, sizeBytes, snapshots, grants } = volume;
+    const access = grants.map((each) => `${each.serverId} ${each.mode}`);
+    volumes[id] = { state, sizeBytes, snapshots, access, origin: host.driver.words(id)?.[0] ?? null };
+  }
+  return volumes;
 }

@@ -55,13 +55,13 @@ const within = <T>(p: Platform, work: (trx: Transaction<GlobalTables>) => Promis
 const claim = (p: Platform, volumeId: string, serverId = 's1', sourceHost: string | null = null) =>
   within(p, (trx) =>
     claimVolume(trx, {
-      ...{ volumeId, serverId, projectId: 'p1', host: 'h1', sourceHost, mode: 'rw', generation: 5, now: NOW },
+      ...{ volumeId, serverId, projectId: 'p1', host: 'h1', sourceHost, mode: 'rw', now: NOW },
     }),
   );
 
 async function attach(p: Platform, volumeId: string, serverId = 's1', sourceHost: string | null = null): Promise<void> {
   assert.equal(await claim(p, volumeId, serverId, sourceHost), null);
-  await within(p, (trx) => settleVolumes(trx, serverId, [volumeId], NOW));
+  await within(p, (trx) => settleVolumes(trx, serverId, [volumeId], 5, NOW));
 }
 
 async function statusOf(p: Platform, volumeId: string): Promise<string> {
@@ -84,7 +84,7 @@ test('a claim reserves, settling puts in use, release frees', () =>
     const volume = await addVolume(p);
     assert.equal(await claim(p, volume), null);
     assert.equal(await statusOf(p, volume), 'reserved');
-    await within(p, (trx) => settleVolumes(trx, 's1', [volume], NOW));
+    await within(p, (trx) => settleVolumes(trx, 's1', [volume], 5, NOW));
     assert.equal(await statusOf(p, volume), 'in-use');
     const [attachment] = await attachmentsOfVolume(p.stores.global, volume);
     assert.partialDeepStrictEqual(attachment, {
@@ -104,7 +104,7 @@ test('one of two servers gets a volume; a shared one goes to both, once each', (
     assert.equal(await claim(p, shared, 's1'), null);
     assert.equal(await claim(p, shared, 's2'), null);
     assert.match((await claim(p, shared, 's2'))?.message ?? '', /already attached$/);
-    await within(p, (trx) => settleVolumes(trx, 's1', [shared], NOW));
+    await within(p, (trx) => settleVolumes(trx, 's1', [shared], 5, NOW));
     await within(p, (trx) => releaseVolumes(trx, 's1', [shared], NOW));
     assert.equal(await statusOf(p, shared), 'reserved', 's2 has not got it yet');
   }));
@@ -140,7 +140,7 @@ test('claimed while a resize waits, a volume has an attachment on the source too
     assert.equal(await within(p, (trx) => beginDetach(trx, ids, { bootIndex: null })), null);
     assert.equal(await statusOf(p, volume), 'detaching');
     assert.equal((await within(p, (trx) => beginDetach(trx, ids, { bootIndex: null })))?.code, 400);
-    await within(p, (trx) => settleVolumes(trx, 's1', [volume], NOW));
+    await within(p, (trx) => settleVolumes(trx, 's1', [volume], 5, NOW));
     assert.equal(await statusOf(p, volume), 'in-use', 'the detach was undone');
     await within(p, (trx) => releaseVolumes(trx, 's1', [volume], NOW));
     assert.deepEqual(await hostsOf(p), []);

@@ -111,7 +111,6 @@ export interface Claim {
   /** Where it may yet go back to: the source of a resize that waits to be confirmed. */
   readonly sourceHost: string | null;
   readonly mode: 'rw' | 'ro';
-  readonly generation: number;
   /** Milliseconds since the epoch. */
   readonly now: number;
 }
@@ -125,7 +124,7 @@ export async function claimVolume(trx: Trx, claim: Claim): Promise<Refusal | nul
   const refusal = checkClaim(volume, volume?.attachments ?? [], claim);
   if (refusal) return refusal;
   const common = {
-    ...{ volume_id: claim.volumeId, server_id: claim.serverId, mode: claim.mode, generation: claim.generation },
+    ...{ volume_id: claim.volumeId, server_id: claim.serverId, mode: claim.mode, generation: 0 },
     ...{ created_at: claim.now, attached_at: null },
   };
   const rows = [{ ...common, id: newId(), host: claim.host, active: 1 }];
@@ -161,12 +160,13 @@ export async function settleVolumes(
   trx: Trx,
   serverId: string,
   volumeIds: readonly string[],
+  generation: number,
   now: number,
 ): Promise<void> {
   if (volumeIds.length === 0) return;
   await trx
     .updateTable('volume_attachments')
-    .set({ attached_at: now })
+    .set({ attached_at: now, generation })
     .where('server_id', '=', serverId)
     .where('volume_id', 'in', volumeIds)
     .where('attached_at', 'is', null)

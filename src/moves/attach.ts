@@ -1,0 +1,296 @@
+// Attaching a volume to a server, and detaching it.
+//
+// Allowed for servers that are ACTIVE, SHUTOFF or wait in VERIFY_RESIZE, whose status does not change meanwhile. As
+// sagas on the server they exclude its moves. While a resize waits, a volume that is attached gets an (inactive)
+// attachment on the source too, and one that is detached loses both: a revert then finds what the server has now.
+// Attaching: available → reserved → in-use; turned back, it is as if it had never been. Detaching: in-use → detaching →
+// available; a guest that does not let go of the disk keeps it.
+import { hostIsUp } from '../control/hosts.ts';
+import { openMigration } from '../control/migrations.ts';
+import type { Platform } from '../control/platform.ts';
+import { serverOrRefusal } from '../control/servers.ts';
+import {
+  type Attachment,
+  attachmentsOfServer,
+  beginDetach,
+  claimVolume,
+  releaseVolumes,
+  settleVolumes,
+} from '../control/volumes/attachments.ts';
+import {
+  dropMappings,
+  insertMappings,
+  type Mapping,
+  mappingsOfServer,
+  setDeleteOnTermination,
+} from '../control/volumes/mappings.ts';
+import { invariant } from '../lib/errors.ts';
+import { newId } from '../lib/ids.ts';
+import { checkAction, checkServiceUp, type ServerAction, stateOf } from '../model/actions.ts';
+import { chooseDevice } from '../model/attachments.ts';
+import { type Actor, isAdmin, type Refusal, type Server, type VmState } from '../model/types.ts';
+import { letGo, takeHold } from './claim.ts';
+import { inCell } from './fencing.ts';
+import { jobOutcome, unlessDoomed } from './hosts.ts';
+import type { Move, Owner, StepContext, StepOutcome } from './move.ts';
+import { done, inGlobal } from './outcomes.ts';
+import { plugIn, revokeOrOwe } from './server-volumes.ts';
+import { startMove } from './start.ts';
+
+export interface AttachmentState {
+  readonly actor: Owner;
+  readonly cellId: string;
+  readonly host: string;
+  readonly vmState: VmState;
+  readonly volumeId: string;
+}
+
+export interface AttachState extends AttachmentState {
+  /** As it is written; `device`, unless the user wants one, is chosen when the server is held. */
+  readonly mapping: Mapping;
+  readonly wantedDevice: string | null;
+  // found out on the way
+  readonly device?: string;
+}
+
+export interface DetachState extends AttachmentState {
+  readonly device: string;
+}
+
+const expected = (s: AttachmentState) => ({ from: [s.vmState], host: s.host });
+
+export const ATTACH_VOLUME: Move<AttachState> = {
+  name: 'attach volume',
+  version: 1,
+  pivot: 'let go',
+  parties: (s) => [s.host],
+  steps: [
+    {
+      // Done in the transaction that makes the saga, which begins behind it: so it is undone whatever fails.
+      step: 'claim volume',
+      do: async () => done,
+      undo: (c) => inGlobal(c, (trx) => releaseVolumes(trx, c.serverId, [c.s.volumeId], c.p.clock.now())),
+    },
+    {
+      step: 'take hold',
+      do: (c) =>
+        takeHold(c, c.s.cellId, 'attach_volume', null, expected(c.s), async (trx) => {
+          const mappings = await mappingsOfServer(trx, c.serverId);
+          const own = mappings.find((each) => each.volumeId === c.s.volumeId);
+          if (own) return { kind: 'done', output: { device: own.device } };
+          const others = mappings.map((each) => each.device);
+          const chosen = chooseDevice(c.s.wantedDevice, others);
+          // Somebody took the device, or the last one, since it was looked at.
+          if ('refusal' in chosen) return { kind: 'failed', reason: chosen.refusal.message, final: true };
+          await insertMappings(trx, [{ ...c.s.mapping, device: chosen.device }]);
+          return { kind: 'done', output: { device: chosen.device } };
+        }),
+      undo: (c) => letGo(c, c.s.cellId, {}, 'Error', (trx) => dropMappings(trx, c.serverId, c.s.volumeId)),
+    },
+    {
+      step: 'plug in volume',
+      do: async (c) => {
+        invariant(c.s.device, 'the device is chosen when the server is held');
+        return plugInHere(c, c.s.device);
+      },
+      // First out of the guest, then out of reach. The guest on a host that is down is waited for: it may have the disk.
+      undo: async (c) => {
+        const unplugged = await unlessDoomed(c, c.s.host, await unplug(c));
+        if (unplugged.kind !== 'done') return unplugged;
+        return revokeOrOwe(c, await attachmentsHere(c), 'volume that could not be attached');
+      },
+    },
+    {
+      step: 'settle volume',
+      do: (c) => inGlobal(c, (trx) => settleVolumes(trx, c.serverId, [c.s.volumeId], c.generation, c.p.clock.now())),
+      undo: 'goes with the claim: see `claim volume`',
+    },
+    {
+      step: 'let go',
+      do: (c) => letGo(c, c.s.cellId, {}, null),
+      undo: 'the last step: nothing can fail behind it',
+    },
+  ],
+};
+
+export const DETACH_VOLUME: Move<DetachState> = {
+  name: 'detach volume',
+  version: 1,
+  pivot: 'drop mapping',
+  parties: (s) => [s.host],
+  steps: [
+    {
+      // Done in the transaction that makes the saga, which begins behind it: so it is undone whatever fails.
+      step: 'mark detaching',
+      do: async () => done,
+      undo: (c) => inGlobal(c, (trx) => settleVolumes(trx, c.serverId, [c.s.volumeId], c.generation, c.p.clock.now())),
+    },
+    {
+      step: 'take hold',
+      do: (c) => takeHold(c, c.s.cellId, 'detach_volume', null, expected(c.s)),
+      undo: (c) => letGo(c, c.s.cellId, {}, 'Error'),
+    },
+    {
+      // A guest that does not let go of the disk in time keeps it.
+      step: 'unplug volume',
+      do: unplug,
+      undo: async (c) => unlessDoomed(c, c.s.host, await plugInHere(c, c.s.device)),
+    },
+    {
+      step: 'drop mapping',
+      do: async (c) => {
+        const cell = await c.p.stores.cell(c.s.cellId);
+        await inCell(cell, c, (trx) => dropMappings(trx, c.serverId, c.s.volumeId));
+        return done;
+      },
+      undo: 'the pivot: turning back from here means that the mapping is still there',
+    },
+    {
+      step: 'revoke access',
+      do: async (c) => revokeOrOwe(c, await attachmentsHere(c), 'detached volume'),
+      undo: 'forward only',
+    },
+    {
+      step: 'release volume',
+      do: (c) => inGlobal(c, (trx) => releaseVolumes(trx, c.serverId, [c.s.volumeId], c.p.clock.now())),
+      undo: 'forward only',
+    },
+    {
+      step: 'let go',
+      do: (c) => letGo(c, c.s.cellId, {}, null),
+      undo: 'forward only',
+    },
+  ],
+};
+
+type C = StepContext<AttachmentState>;
+
+/** The server's attachments of this volume, on all hosts. */
+const attachmentsHere = async (c: C): Promise<Attachment[]> =>
+  (await attachmentsOfServer(c.p.stores.global, c.serverId)).filter((each) => each.volumeId === c.s.volumeId);
+
+async function plugInHere<S extends AttachmentState>(c: StepContext<S>, device: string): Promise<StepOutcome<S>> {
+  const attachment = (await attachmentsHere(c)).find((each) => each.host === c.s.host);
+  invariant(attachment, `volume ${c.s.volumeId} is claimed for ${c.s.host}`);
+  return plugIn(c, { volumeId: c.s.volumeId, device, bootIndex: null }, attachment);
+}
+
+async function unplug<S extends AttachmentState>(c: StepContext<S>): Promise<StepOutcome<S>> {
+  const host = await c.host(c.s.host);
+  return jobOutcome(await host.detachVolume(c.serverId, { generation: c.generation, volumeId: c.s.volumeId }));
+}
+
+export interface AttachRequest {
+  readonly volumeId: string;
+  /** /dev/vdX; null: the first that is free. */
+  readonly device: string | null;
+  readonly tag: string | null;
+  readonly deleteOnTermination: boolean;
+  readonly readOnly: boolean;
+}
+
+export type Attached =
+  | { readonly kind: 'attached'; readonly mapping: Mapping; readonly attachmentId: string }
+  | { readonly kind: 'refused'; readonly refusal: Refusal };
+
+/** Gives the server the volume. Answers when it is promised; it is `in-use` when the guest has it. */
+export async function attachVolume(
+  p: Platform,
+  actor: Actor,
+  serverId: string,
+  request: AttachRequest,
+): Promise<Attached> {
+  const no = (refusal: Refusal): Attached => ({ kind: 'refused', refusal });
+  const found = await serverFor(p, actor, serverId, 'attachVolume');
+  if ('code' in found) return no(found);
+  const { server, host, cellId } = found;
+  const { volumeId, tag, deleteOnTermination } = request;
+  const cell = await p.stores.cell(cellId);
+  const taken = (await mappingsOfServer(cell, serverId)).map((each) => each.device);
+  const chosen = chooseDevice(request.device, taken);
+  if ('refusal' in chosen) return no(chosen.refusal);
+  const { device } = chosen;
+  const now = p.clock.now();
+  const mapping: Mapping = {
+    ...{ id: newId(), serverId, volumeId, device, bootIndex: null, deleteOnTermination, tag, createdAt: now },
+  };
+  const waiting = server.vmState === 'resized' ? await openMigration(p.stores.global, serverId) : null;
+  const refusal = await startMove(
+    p,
+    {
+      ...{ move: ATTACH_VOLUME, serverId, actor, done: 1 },
+      claim: (trx) =>
+        claimVolume(trx, {
+          ...{ volumeId, serverId, projectId: server.projectId, host, sourceHost: waiting?.sourceHost ?? null },
+          ...{ mode: request.readOnly ? 'ro' : 'rw', now },
+        }),
+      state: { ...stateFor(actor, server, cellId, host, volumeId), mapping, wantedDevice: request.device },
+    },
+    'attach_volume',
+  );
+  if (refusal) return no(refusal);
+  const written = (await mappingsOfServer(cell, serverId)).find((each) => each.volumeId === volumeId);
+  const attachment = (await attachmentsOfServer(p.stores.global, serverId)).find(
+    (each) => each.volumeId === volumeId && each.host === host,
+  );
+  return { kind: 'attached', mapping: written ?? mapping, attachmentId: attachment?.id ?? '' };
+}
+
+/** Takes the volume from the server. 404 when it does not have it. */
+export async function detachVolume(
+  p: Platform,
+  actor: Actor,
+  serverId: string,
+  volumeId: string,
+): Promise<Refusal | null> {
+  const found = await serverFor(p, actor, serverId, 'detachVolume');
+  if ('code' in found) return found;
+  const { server, host, cellId } = found;
+  const cell = await p.stores.cell(cellId);
+  const mapping = (await mappingsOfServer(cell, serverId)).find((each) => each.volumeId === volumeId) ?? null;
+  const ids = { volumeId, serverId, now: p.clock.now() };
+  return startMove(
+    p,
+    {
+      ...{ move: DETACH_VOLUME, serverId, actor, done: 1 },
+      claim: (trx) => beginDetach(trx, ids, mapping),
+      state: { ...stateFor(actor, server, cellId, host, volumeId), device: mapping?.device ?? '' },
+    },
+    'detach_volume',
+  );
+}
+
+/** Whether the volume is deleted with the server: may be changed at any time. */
+export async function updateAttachment(
+  p: Platform,
+  actor: Actor,
+  serverId: string,
+  volumeId: string,
+  change: { readonly deleteOnTermination: boolean },
+): Promise<Refusal | null> {
+  const found = await serverOrRefusal(p, serverId);
+  if ('code' in found) return found;
+  const refusal = checkAction('updateVolumeAttachment', stateOf(found.server), isAdmin(actor));
+  if (refusal) return refusal;
+  return setDeleteOnTermination(p, { serverId, cellId: found.cellId }, volumeId, change.deleteOnTermination);
+}
+
+async function serverFor(
+  p: Platform,
+  actor: Actor,
+  serverId: string,
+  action: ServerAction,
+): Promise<{ readonly server: Server; readonly host: string; readonly cellId: string } | Refusal> {
+  const found = await serverOrRefusal(p, serverId);
+  if ('code' in found) return found;
+  const { server, cellId } = found;
+  const refusal = checkAction(action, stateOf(server), isAdmin(actor));
+  if (refusal) return refusal;
+  invariant(server.host !== null, 'the rules refuse a server without a host');
+  return checkServiceUp(await hostIsUp(p, server.host)) ?? { server, host: server.host, cellId };
+}
+
+const stateFor = (actor: Actor, server: Server, cellId: string, host: string, volumeId: string): AttachmentState => ({
+  actor: { userId: actor.userId, projectId: actor.projectId },
+  ...{ cellId, host, vmState: server.vmState, volumeId },
+});

@@ -1,0 +1,85 @@
+// A simulated storage host: a real storage agent over a driver that keeps volumes in memory, and the network between it and
+// the control plane. As hosts.ts, for volumes: records and volumes outlive the agent.
+import type { Logger } from 'pino';
+import type { Reply } from '../host/contract.ts';
+import type { SimulatedFabric } from '../host/simulated.ts';
+import type { Clock } from '../lib/clock.ts';
+import { invariant } from '../lib/errors.ts';
+import { StorageAgent } from '../storage/agent.ts';
+import type { StorageHost } from '../storage/contract.ts';
+import { MemoryStorageRecords } from '../storage/records.ts';
+import { STORAGE_METHODS } from '../storage/routes.ts';
+import { SimulatedStorage } from '../storage/simulated.ts';
+
+export interface SimStorageOptions {
+  readonly name: string;
+  readonly clock: Clock;
+  readonly fabric: SimulatedFabric;
+  readonly log: Logger;
+}
+
+export class SimStorage {
+  readonly name: string;
+  readonly records = new MemoryStorageRecords();
+  readonly driver: SimulatedStorage;
+  /** Why a volume must fail to be made; null: it is made. */
+  makeFault: string | null = null;
+  /** What befalls a call: nothing, it never arrives, or its answer is lost. `id`: of the volume or, to fence, the server. */
+  trouble: (method: keyof StorageHost, id: string | undefined) => 'none' | 'unreachable' | 'lost' = () => 'none';
+  readonly #options: SimStorageOptions;
+  #agent: StorageAgent | null = null;
+
+  private constructor(options: SimStorageOptions) {
+    this.name = options.name;
+    this.#options = options;
+    this.driver = new SimulatedStorage({
+      fabric: options.fabric,
+      host: options.name,
+      makeFault: () => this.makeFault,
+    });
+  }
+
+  static async open(options: SimStorageOptions): Promise<SimStorage> {
+    const storage = new SimStorage(options);
+    storage.#agent = await storage.#openAgent();
+    return storage;
+  }
+
+  get agent(): StorageAgent {
+    invariant(this.#agent, 'an open storage host has an agent');
+    return this.#agent;
+  }
+
+  #openAgent(): Promise<StorageAgent> {
+    const { name, clock, log } = this.#options;
+    return StorageAgent.open({ name, clock, log, driver: this.driver, records: this.records });
+  }
+
+  /** The agent's process is replaced by a new one; volumes go on being served. */
+  async restartAgent(): Promise<void> {
+    await this.agent.close();
+    this.#agent = await this.#openAgent();
+  }
+
+  /** The storage host as the control plane reaches it. */
+  readonly remote: StorageHost = Object.fromEntries(
+    STORAGE_METHODS.map((method) => [method, (...args: readonly unknown[]) => this.#call(method, args)]),
+  ) as unknown as StorageHost;
+
+  async #call(method: keyof StorageHost, args: readonly unknown[]): Promise<Reply<unknown>> {
+    const [id] = args;
+    const trouble = this.trouble(method, typeof id === 'string' ? id : undefined);
+    if (trouble === 'unreachable') return { kind: 'unreachable', reason: 'no route to host' };
+    const act = this.agent[method].bind(this.agent) as (...args: readonly unknown[]) => Promise<Reply<unknown>>;
+    const reply = await act(...args);
+    return trouble === 'lost' ? { kind: 'unreachable', reason: 'the answer was lost' } : reply;
+  }
+
+  down(): void {
+    this.trouble = () => 'unreachable';
+  }
+
+  up(): void {
+    this.trouble = () => 'none';
+  }
+}

@@ -1,0 +1,276 @@
+// Volumes go where their server goes, and nobody else gets at them. Named after what Nova's functional tests do with
+// cross-cell resizes, and after the defects that are known of it.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { attachVolume, detachVolume, updateAttachment } from '../../src/moves/attach.ts';
+import { confirmResize } from '../../src/moves/confirm.ts';
+import { deleteServer } from '../../src/moves/delete.ts';
+import { stopServer } from '../../src/moves/power.ts';
+import { resizeServer } from '../../src/moves/resize.ts';
+import { revertResize } from '../../src/moves/revert.ts';
+import {
+  accessOf,
+  attach,
+  attachmentsOf,
+  detach,
+  guestVolumes,
+  mappedTo,
+  newVolume,
+  requestAttach,
+  serverWithVolumes,
+  statusOf,
+  writtenTo,
+} from './volumes.ts';
+import {
+  accept,
+  assertSound,
+  FLAVORS,
+  homeOf,
+  hostOf,
+  newServer,
+  openWorld,
+  refuse,
+  runningOn,
+  serverOf,
+  settle,
+  type World,
+} from './world.ts';
+import { snapshotOf } from './world-snapshot.ts';
+
+const within = async (body: (world: World) => Promise<void>): Promise<void> => {
+  const world = await openWorld();
+  try {
+    await body(world);
+    await assertSound(world);
+  } finally {
+    await world.close();
+  }
+};
+
+const resize = async (world: World, serverId: string): Promise<void> => {
+  await accept(world, resizeServer(world.p, world.user, serverId, { flavorId: FLAVORS.big }));
+  await settle(world);
+};
+const revert = async (world: World, serverId: string): Promise<void> => {
+  await accept(world, revertResize(world.p, world.user, serverId));
+  await settle(world);
+};
+const confirm = async (world: World, serverId: string): Promise<void> => {
+  await accept(world, confirmResize(world.p, world.user, serverId));
+  await settle(world);
+};
+
+/** The server has exactly these volumes: its home, its guest and the storage hosts say so. */
+async function assertHas(world: World, serverId: string, volumes: readonly string[]): Promise<void> {
+  const { host } = await serverOf(world, serverId);
+  assert(host);
+  const expected = volumes.toSorted();
+  assert.deepEqual((await mappedTo(world, serverId)).toSorted(), expected, 'its home');
+  assert.deepEqual((await guestVolumes(world, serverId, host)).toSorted(), expected, 'its guest');
+  assert.deepEqual(await accessOf(world, serverId), expected, 'the storage hosts');
+  const active = (await attachmentsOf(world, serverId)).filter((each) => each.endsWith('*'));
+  assert.deepEqual(active, expected.map((volume) => `${host} ${volume}*`).toSorted(), 'its attachments');
+}
+
+test('attached: available to in-use, seen by the running guest; detached: nothing is left', () =>
+  within(async (world) => {
+    const serverId = await newServer(world);
+    const volume = await newVolume(world);
+    const before = await snapshotOf(world);
+    const mapping = await requestAttach(world, serverId, volume);
+    assert.equal(mapping.device, '/dev/vdb');
+    assert.equal(await statusOf(world, volume), 'reserved');
+    await settle(world);
+    assert.equal(await statusOf(world, volume), 'in-use');
+    await assertHas(world, serverId, [volume]);
+    await detach(world, serverId, volume);
+    assert.deepEqual(await snapshotOf(world), before);
+  }));
+
+test('test_resize_confirm: one attachment, two while VERIFY_RESIZE, one again; a volume attached meanwhile stays', () =>
+  within(async (world) => {
+    const { serverId, volumes } = await serverWithVolumes(world);
+    const { host: source } = await serverOf(world, serverId);
+    assert.equal((await attachmentsOf(world, serverId)).length, 2);
+    await resize(world, serverId);
+    const { host: target } = await serverOf(world, serverId);
+    assert.equal((await attachmentsOf(world, serverId)).length, 4);
+    await assertHas(world, serverId, volumes);
+    const late = await newVolume(world);
+    await attach(world, serverId, late);
+    assert.equal((await serverOf(world, serverId)).vmState, 'resized');
+    assert.equal((await attachmentsOf(world, serverId)).length, 6);
+    await assertHas(world, serverId, [...volumes, late]);
+    await confirm(world, serverId);
+    assert.notEqual(source, target);
+    assert.equal((await attachmentsOf(world, serverId)).length, 3);
+    await assertHas(world, serverId, [...volumes, late]);
+    await accept(world, deleteServer(world.p, world.user, serverId));
+    await settle(world);
+    assert.deepEqual(await attachmentsOf(world, serverId), []);
+    for (const volume of [...volumes, late]) assert.equal(await statusOf(world, volume), 'available');
+  }));
+
+test('test_resize_revert: a volume attached while VERIFY_RESIZE is the server’s after the revert', () =>
+  within(async (world) => {
+    const { serverId, volumes } = await serverWithVolumes(world);
+    const { host: source } = await serverOf(world, serverId);
+    await resize(world, serverId);
+    const late = await newVolume(world);
+    await attach(world, serverId, late);
+    await revert(world, serverId);
+    assert.equal((await serverOf(world, serverId)).host, source);
+    assert.deepEqual(runningOn(world, serverId), [source]);
+    await assertHas(world, serverId, [...volumes, late]);
+    assert.equal((await attachmentsOf(world, serverId)).length, 3);
+  }));
+
+test('test_resize_revert_detach_volume_while_resized, L-10: it is free at once, and not the server’s after the revert', () =>
+  within(async (world) => {
+    const { serverId, volumes } = await serverWithVolumes(world);
+    const [first, second] = volumes;
+    const { host: source } = await serverOf(world, serverId);
+    await resize(world, serverId);
+    await detach(world, serverId, first);
+    assert.equal(await statusOf(world, first), 'available');
+    assert.equal((await attachmentsOf(world, serverId)).length, 2, 'and none left behind on the source');
+    const other = await newServer(world, FLAVORS.small, 'two');
+    await attach(world, other, first);
+    await revert(world, serverId);
+    assert.deepEqual(runningOn(world, serverId), [source]);
+    await assertHas(world, serverId, [second]);
+    await assertHas(world, other, [first]);
+  }));
+
+test('another volume takes a detached one’s device while VERIFY_RESIZE, and keeps it through the revert', () =>
+  within(async (world) => {
+    const { serverId, volumes } = await serverWithVolumes(world);
+    const [first, second] = volumes;
+    await resize(world, serverId);
+    await detach(world, serverId, first);
+    const late = await newVolume(world);
+    assert.equal((await requestAttach(world, serverId, late)).device, '/dev/vdb');
+    await settle(world);
+    await revert(world, serverId);
+    assert.deepEqual(await mappedTo(world, serverId), [late, second]);
+    await assertHas(world, serverId, [late, second]);
+  }));
+
+test('all volumes detached while VERIFY_RESIZE: the guest that comes back knows of none', () =>
+  within(async (world) => {
+    const { serverId, volumes } = await serverWithVolumes(world);
+    await resize(world, serverId);
+    for (const volume of volumes) await detach(world, serverId, volume);
+    await revert(world, serverId);
+    await assertHas(world, serverId, []);
+    assert.equal(runningOn(world, serverId).length, 1);
+  }));
+
+test('L-11: what is deleted with the server, changed while VERIFY_RESIZE, survives the revert', () =>
+  within(async (world) => {
+    const { serverId, volumes } = await serverWithVolumes(world);
+    const [first, second] = volumes;
+    await resize(world, serverId);
+    await accept(world, updateAttachment(world.p, world.user, serverId, first, { deleteOnTermination: true }));
+    await revert(world, serverId);
+    await accept(world, deleteServer(world.p, world.user, serverId));
+    await settle(world);
+    assert.equal(await statusOf(world, first), null);
+    assert.equal(await statusOf(world, second), 'available');
+  }));
+
+for (const after of ['confirmed', 'reverted'] as const) {
+  test(`from SHUTOFF, ${after}: volumes go along with a server that is off`, () =>
+    within(async (world) => {
+      const { serverId, volumes } = await serverWithVolumes(world);
+      await accept(world, stopServer(world.p, world.user, serverId));
+      await settle(world);
+      await resize(world, serverId);
+      await assertHas(world, serverId, volumes);
+      await (after === 'confirmed' ? confirm : revert)(world, serverId);
+      assert.equal((await serverOf(world, serverId)).vmState, 'stopped');
+      assert.deepEqual(runningOn(world, serverId), []);
+      await assertHas(world, serverId, volumes);
+    }));
+}
+
+test('test_finish_snapshot_based_resize_at_dest_spawn_fails, L-04: one connected attachment, and the guest runs with it', () =>
+  within(async (world) => {
+    const { serverId, volumes } = await serverWithVolumes(world);
+    const before = await snapshotOf(world);
+    for (const host of world.hosts.values()) host.startFault = host.cell === 'cell2' ? 'no such machine' : null;
+    await resize(world, serverId);
+    assert.equal((await serverOf(world, serverId)).vmState, 'active');
+    assert.equal(await homeOf(world, serverId), 'cell1');
+    assert.deepEqual(await snapshotOf(world), before);
+    await assertHas(world, serverId, volumes);
+    for (const host of world.hosts.values()) host.startFault = null;
+    await resize(world, serverId);
+    assert.equal((await serverOf(world, serverId)).vmState, 'resized', 'and the same resize succeeds later');
+  }));
+
+test('nobody but the guest at home writes: the volumes’ journals have no word from where access was revoked', () =>
+  within(async (world) => {
+    const { serverId, volumes } = await serverWithVolumes(world);
+    const [volume] = volumes;
+    await resize(world, serverId);
+    await revert(world, serverId);
+    const writers = writtenTo(world, volume).map((word) => / on (\S+) by /.exec(word)?.[1]);
+    const { host } = await serverOf(world, serverId);
+    assert.deepEqual(
+      writers.filter((name, index) => name !== writers[index - 1]),
+      [host, ...new Set(writers.filter((name) => name !== host)), host],
+    );
+  }));
+
+test('V34 and the rules: 409 while something else goes on, 404 and 400 as Nova says', () =>
+  within(async (world) => {
+    const { serverId, volumes } = await serverWithVolumes(world);
+    const [first] = volumes;
+    const other = await newServer(world, FLAVORS.small, 'two');
+    const wish = (volumeId: string, device: string | null = null) => ({
+      ...{ volumeId, device, tag: null, deleteOnTermination: false, readOnly: false },
+    });
+    const refusedAttach = async (server: string, volumeId: string, device: string | null = null) => {
+      const attached = await world.clock.drive(attachVolume(world.p, world.user, server, wish(volumeId, device)));
+      assert(attached.kind === 'refused');
+      return attached.refusal;
+    };
+    assert.equal((await refusedAttach(other, first)).code, 400, 'another has it');
+    assert.match((await refusedAttach(serverId, first)).message, /already attached$/);
+    const free = await newVolume(world);
+    assert.equal((await refusedAttach(serverId, free, '/dev/vdb')).code, 409);
+    assert.equal((await refusedAttach(serverId, world.imageId)).code, 404);
+    assert.equal((await refuse(world, detachVolume(world.p, world.user, serverId, free))).code, 404);
+    await accept(world, resizeServer(world.p, world.user, serverId, { flavorId: FLAVORS.big }));
+    assert.equal((await refusedAttach(serverId, free)).code, 409, 'it is being resized');
+    assert.equal((await refuse(world, detachVolume(world.p, world.user, serverId, first))).code, 409);
+    assert.equal(await statusOf(world, free), 'available');
+    assert.equal(await statusOf(world, first), 'in-use');
+    await settle(world);
+  }));
+
+test('a guest that does not let go of a disk keeps it', () =>
+  within(async (world) => {
+    const { serverId, volumes } = await serverWithVolumes(world);
+    const before = await snapshotOf(world);
+    const { host } = await serverOf(world, serverId);
+    hostOf(world, host).trouble = (method) => (method === 'detachVolume' ? 'unreachable' : 'none');
+    await accept(world, detachVolume(world.p, world.user, serverId, volumes[0]));
+    await settle(world);
+    hostOf(world, host).up();
+    assert.deepEqual(await snapshotOf(world), before);
+  }));
+
+test('a volume that cannot be plugged in is free again', () =>
+  within(async (world) => {
+    const serverId = await newServer(world);
+    const volume = await newVolume(world);
+    const before = await snapshotOf(world);
+    const { host } = await serverOf(world, serverId);
+    hostOf(world, host).trouble = (method) => (method === 'attachVolume' ? 'unreachable' : 'none');
+    await requestAttach(world, serverId, volume);
+    await settle(world);
+    hostOf(world, host).up();
+    assert.deepEqual(await snapshotOf(world), before);
+  }));
