@@ -2,7 +2,7 @@
 // catalog names; only versions that are really answered are listed.
 import { Type } from 'typebox';
 import type { Settings } from '../control/platform.ts';
-import { MAX_MINOR, MIN_MINOR, microversionText } from '../model/microversion.ts';
+import { MAX_MINOR, MIN_MINOR, microversionText, VOLUME_VERSIONS } from '../model/microversion.ts';
 import type { Service } from './http/errors.ts';
 import { type Route, route } from './http/route.ts';
 
@@ -40,6 +40,20 @@ const networkVersion = (settings: Settings): object => ({
   links: [{ rel: 'self', href: `${settings.publicUrl}/network/v2.0` }],
 });
 
+const volumeVersions = (settings: Settings): object => ({
+  versions: [
+    {
+      id: 'v3.0',
+      status: 'CURRENT',
+      version: microversionText(VOLUME_VERSIONS.max, VOLUME_VERSIONS),
+      min_version: microversionText(VOLUME_VERSIONS.min, VOLUME_VERSIONS),
+      updated: UPDATED,
+      links: [{ rel: 'self', href: `${settings.publicUrl}/volume/v3/` }],
+      'media-types': [{ base: 'application/json', type: 'application/vnd.openstack.volume+json;version=3' }],
+    },
+  ],
+});
+
 function document(
   service: Service,
   url: string,
@@ -60,7 +74,7 @@ function document(
 
 export const discoveryRoutes: readonly Route[] = [
   document('crosscell', '/', 200, 'Where the services are', (settings) => ({
-    services: ['identity', 'compute', 'image', 'network', 'crosscell'].map((name) => ({
+    services: ['identity', 'compute', 'image', 'network', 'volume', 'crosscell'].map((name) => ({
       name,
       url: `${settings.publicUrl}/${name}`,
     })),
@@ -83,6 +97,8 @@ export const discoveryRoutes: readonly Route[] = [
   document('image', '/image/versions', 200, 'Versions of the image service', (settings) => ({
     versions: imageVersions(settings),
   })),
+  document('volume', '/volume', 300, 'Versions of the block storage service', volumeVersions),
+  document('volume', '/volume/v3', 200, 'Version 3 of the block storage service', volumeVersions),
   document('network', '/network', 200, 'Versions of the network service', (settings) => ({
     versions: [networkVersion(settings)],
   })),

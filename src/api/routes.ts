@@ -11,6 +11,7 @@ import { identityRoutes } from './identity/routes.ts';
 import { hostImageRoutes } from './image/data.ts';
 import { imageRoutes } from './image/routes.ts';
 import { networkRoutes } from './network/routes.ts';
+import { blockStorageRoutes } from './volume/routes.ts';
 
 export interface RouteParts {
   readonly identity: Identity;
@@ -27,6 +28,7 @@ export const allRoutes = ({ identity, fleetSecret, faults }: RouteParts): readon
   ...imageRoutes,
   ...hostImageRoutes(fleetSecret),
   ...networkRoutes,
+  ...blockStorageRoutes,
   ...crosscellRoutes,
   ...auditRoutes(),
   ...faultRoutes(faults ?? null),

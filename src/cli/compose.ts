@@ -18,6 +18,7 @@ import { forgetUploads } from '../control/images/collect.ts';
 import { ensureSharedNetwork } from '../control/network/records.ts';
 import type { Platform } from '../control/platform.ts';
 import { openPolicies } from '../control/policies.ts';
+import { registerStorageHost } from '../control/volumes/storage-hosts.ts';
 import type { Host } from '../host/contract.ts';
 import { nobody } from '../host/nobody.ts';
 
@@ -30,7 +31,7 @@ import type { StorageHost } from '../storage/contract.ts';
 import { DatabaseClock } from '../store/database-clock.ts';
 import { voidLeases } from '../store/sagas.ts';
 import { openStores, type Stores } from '../store/stores.ts';
-import type { Deployment, HostPlan } from './deployment.ts';
+import type { Deployment, HostPlan, StoragePlan } from './deployment.ts';
 import { type Fleet, startFleet } from './fleet.ts';
 import { type SystemMetrics, systemMetrics } from './metrics.ts';
 import { openSecrets, type Secrets } from './secrets.ts';
@@ -118,7 +119,7 @@ export async function composeSystem(deployment: Deployment, options: ComposeOpti
     settings,
     policies: openPolicies(deployment.policyFile, log, clock),
     host: async (name, trace) => hostOf(name, fleet.find(name, trace) ?? NO_SUCH_HOST),
-    storage: async () => NO_SUCH_STORAGE,
+    storage: async (name, trace) => metrics.counted(fleet.findStorage(name, trace) ?? NO_SUCH_STORAGE),
     nudge: () => conductor?.nudge(),
     ...(faults ? { around: faults.around } : {}),
   };
@@ -142,8 +143,8 @@ export async function composeSystem(deployment: Deployment, options: ComposeOpti
   settings.publicUrl = deployment.publicUrl ?? url;
   settings.hostFacingUrl = deployment.hostFacingUrl ?? url;
 
-  const silent = await registerHosts(platform, deployment.cells, deployment.hosts, fleet);
-  if (silent.length > 0) void registerLater(platform, deployment.cells, silent, fleet, stopping.signal);
+  const silent = await registerAll(platform, deployment.cells, deployment, fleet);
+  void registerLater(platform, deployment.cells, silent, fleet, stopping.signal);
   await ensureSharedNetwork(stores.global, { cidr: deployment.networkCidr, now: clock.now() });
   await seedFlavors(platform, deployment.flavors);
   if (role !== 'api') await monitorOnce(platform, 1);
@@ -251,20 +252,51 @@ async function registerHosts(
   return silent;
 }
 
+/** The same for storage hosts. */
+async function registerStorageHosts(
+  p: Platform,
+  hosts: readonly StoragePlan[],
+  fleet: Fleet,
+): Promise<readonly StoragePlan[]> {
+  const silent: StoragePlan[] = [];
+  for (const plan of hosts) {
+    const described = await (await p.storage(plan.name)).describe();
+    if (described.kind === 'ok') {
+      const url = fleet.storageUrlOf(plan.name);
+      await registerStorageHost(p, { name: plan.name, url, description: described.value });
+      continue;
+    }
+    p.log.error({ storageHost: plan.name, described }, 'a storage host does not say what it is; not registered now');
+    silent.push(plan);
+  }
+  return silent;
+}
+
+interface Plans {
+  readonly hosts: readonly HostPlan[];
+  readonly storageHosts: readonly StoragePlan[];
+}
+
+/** Returns those that did not say what they are. */
+const registerAll = async (p: Platform, cells: readonly string[], plans: Plans, fleet: Fleet): Promise<Plans> => ({
+  hosts: await registerHosts(p, cells, plans.hosts, fleet),
+  storageHosts: await registerStorageHosts(p, plans.storageHosts, fleet),
+});
+
 /** Registers hosts that could not be reached at the start, as soon as they can. */
 async function registerLater(
   p: Platform,
   cells: readonly string[],
-  hosts: readonly HostPlan[],
+  silent: Plans,
   fleet: Fleet,
   stopping: AbortSignal,
 ): Promise<void> {
-  let left = hosts;
-  while (left.length > 0) {
+  let left = silent;
+  while (left.hosts.length + left.storageHosts.length > 0) {
     await systemClock.sleep(REGISTER_AGAIN_MS, stopping);
     if (stopping.aborted) return;
     try {
-      left = await registerHosts(p, cells, left, fleet);
+      left = await registerAll(p, cells, left, fleet);
     } catch (error) {
       p.log.error({ err: error }, 'hosts could not be registered; trying again');
     }

@@ -26,6 +26,15 @@ const HostConfig = Type.Object(
   closed,
 );
 
+const StorageHostConfig = Type.Object(
+  {
+    name: Name,
+    /** A storage agent that runs elsewhere; absent: one is started on this machine. */
+    url: Type.Optional(Type.String({ pattern: '^https?://', maxLength: 2048 })),
+  },
+  closed,
+);
+
 const UserConfig = Type.Object(
   {
     name: Type.String({ minLength: 1, maxLength: 255 }),
@@ -78,6 +87,7 @@ export const ConfigFile = Type.Object(
         { minItems: 1, maxItems: 1000 },
       ),
     ),
+    storage_hosts: Type.Optional(Type.Array(StorageHostConfig, { maxItems: 1000 })),
     identity: Type.Optional(
       Type.Object(
         {

@@ -17,6 +17,12 @@ export interface HostPlan {
   readonly qemuBinary: string;
 }
 
+export interface StoragePlan {
+  readonly name: string;
+  /** Agent that runs elsewhere; null: started here. */
+  readonly url: string | null;
+}
+
 export interface FlavorPlan {
   readonly id: string;
   readonly name: string;
@@ -33,6 +39,8 @@ export interface Deployment {
   readonly hypervisor: 'qemu' | 'simulated';
   readonly cells: readonly string[];
   readonly hosts: readonly HostPlan[];
+  /** They belong to no cell: every host reaches them. */
+  readonly storageHosts: readonly StoragePlan[];
   readonly identity: IdentityConfig;
   readonly adminPassword: string | null;
   readonly networkCidr: string;
@@ -101,6 +109,13 @@ export function planDeployment(file: ConfigFile, flags: Flags): Deployment {
     'host',
     hosts.map((host) => host.name),
   );
+  const storageHosts = (file.storage_hosts ?? [{ name: 'storage1' }]).map(
+    (host): StoragePlan => ({ name: host.name, url: 'url' in host ? (host.url ?? null) : null }),
+  );
+  unique(
+    'storage host',
+    storageHosts.map((host) => host.name),
+  );
   const dataDirectory = resolve(flags.data ?? file.data ?? DEFAULTS.data);
   const { max_attempts: maxAttempts, ...weights } = file.scheduler ?? {};
   return {
@@ -110,6 +125,7 @@ export function planDeployment(file: ConfigFile, flags: Flags): Deployment {
     hypervisor: flags.hypervisor ?? file.hypervisor ?? DEFAULTS.hypervisor,
     cells: cells.map((cell) => cell.name),
     hosts,
+    storageHosts,
     identity: identityOf(file),
     adminPassword: flags.adminPassword ?? null,
     networkCidr: file.network?.cidr ?? '10.42.0.0/16',

@@ -14,10 +14,15 @@ import { connectHost } from '../host/client.ts';
 import type { Host } from '../host/contract.ts';
 import { type AgentConfig, findRunningAgent, stopAllGuests } from '../host/main.ts';
 import { isAlive } from '../host/qemu/proc.ts';
+import { RecordFiles } from '../host/record-files.ts';
 import { DurableRecords, MemoryRecords } from '../host/records.ts';
 import { SimulatedFabric, SimulatedHypervisor } from '../host/simulated.ts';
 import { systemClock } from '../lib/clock.ts';
 import { messageOf } from '../lib/errors.ts';
+import { StorageAgent } from '../storage/agent.ts';
+import type { StorageHost } from '../storage/contract.ts';
+import { MemoryStorageRecords, ServerRecord, type StorageRecords, VolumeRecord } from '../storage/records.ts';
+import { SimulatedStorage } from '../storage/simulated.ts';
 import type { Deployment, HostPlan } from './deployment.ts';
 
 const MAIN = fileURLToPath(new URL('./main.ts', import.meta.url));
@@ -31,6 +36,9 @@ export interface Trace {
 }
 
 export interface Fleet {
+  /** The same as `find`, of storage hosts. */
+  findStorage(name: string, trace?: Trace): StorageHost | undefined;
+  storageUrlOf(name: string): string;
   /** Undefined for a host that is not of this deployment or has no address yet. */
   find(name: string, trace?: Trace): Host | undefined;
   urlOf(name: string): string;
@@ -58,6 +66,9 @@ export const startFleet = (options: FleetOptions): Promise<Fleet> =>
 export const stateDirectory = (deployment: Pick<Deployment, 'dataDirectory'>, host: string): string =>
   join(deployment.dataDirectory, 'hosts', host);
 
+export const storageDirectory = (deployment: Pick<Deployment, 'dataDirectory'>, name: string): string =>
+  join(deployment.dataDirectory, 'storage', name);
+
 async function simulatedFleet({ deployment, log, forgetful }: FleetOptions): Promise<Fleet> {
   const fabric = new SimulatedFabric();
   const agents = new Map<string, Agent>();
@@ -81,11 +92,32 @@ async function simulatedFleet({ deployment, log, forgetful }: FleetOptions): Pro
     });
     agents.set(plan.name, agent);
   }
+  const storage = new Map<string, StorageAgent>();
+  for (const { name } of deployment.storageHosts) {
+    const agent = await StorageAgent.open({
+      ...{ name, clock: systemClock, driver: new SimulatedStorage({ fabric, host: name }) },
+      records: forgetful ? new MemoryStorageRecords() : storageRecords(storageDirectory(deployment, name)),
+      log: log.child({ storageHost: name }),
+    });
+    storage.set(name, agent);
+  }
   return {
     find: (name) => agents.get(name),
+    findStorage: (name) => storage.get(name),
     urlOf: (name) => `simulated://${name}`,
+    storageUrlOf: (name) => `simulated://${name}`,
     // Simulated guests live in this process: their records say that they run, and they are found so next time.
-    stop: async () => void (await Promise.all([...agents.values()].map((agent) => agent.close()))),
+    stop: async () => {
+      await Promise.all([...agents.values(), ...storage.values()].map((agent) => agent.close()));
+    },
+  };
+}
+
+function storageRecords(directory: string): StorageRecords {
+  mkdirSync(join(directory, 'records'), { recursive: true, mode: 0o700 });
+  return {
+    volumes: new RecordFiles(join(directory, 'records', 'volumes'), VolumeRecord, ({ id }) => id),
+    servers: new RecordFiles(join(directory, 'records', 'servers'), ServerRecord, ({ id }) => id),
   };
 }
 
@@ -137,7 +169,9 @@ async function processFleet(options: FleetOptions): Promise<Fleet> {
       if (url === undefined) return undefined;
       return connectHost({ url, secret, name, ...(trace ? { context: () => trace } : {}) });
     },
+    findStorage: () => undefined,
     urlOf: (name) => urls.get(name) ?? '',
+    storageUrlOf: () => '',
     async stop({ guestsWithinSeconds }) {
       stopping.abort();
       await supervising;

@@ -1,12 +1,12 @@
 // What operators scrape beside the API's own metrics: sagas, debts, hosts, calls to hosts, statements.
 import { Counter, Gauge, Registry } from 'prom-client';
-import type { Host, Reply } from '../host/contract.ts';
+import type { Reply } from '../host/contract.ts';
 import type { Stores } from '../store/stores.ts';
 
 export interface SystemMetrics {
   readonly registry: Registry;
   /** The same host, its calls counted by method and by what they came to. */
-  counted(host: Host): Host;
+  counted<T extends object>(host: T): T;
   /** Calls to hosts so far. */
   hostCalls(): Promise<number>;
 }
@@ -75,14 +75,14 @@ export function systemMetrics(stores: Stores): SystemMetrics {
   });
   return {
     registry,
-    counted: (host) =>
+    counted: <T extends object>(host: T): T =>
       new Proxy(host, {
-        get(target, method: keyof Host & string) {
-          const call = target[method] as ((...args: unknown[]) => Promise<Reply<unknown>>) | undefined;
+        get(target, method) {
+          const call = Reflect.get(target, method) as ((...args: unknown[]) => Promise<Reply<unknown>>) | undefined;
           if (typeof call !== 'function') return call;
           return async (...args: unknown[]) => {
             const reply = await call.apply(target, args);
-            calls.inc({ method, reply: reply.kind });
+            calls.inc({ method: String(method), reply: reply.kind });
             return reply;
           };
         },

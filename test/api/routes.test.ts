@@ -32,6 +32,8 @@ describe('every route', () => {
   after(() => world[Symbol.asyncDispose]());
 
   const minorOf = (route: Route): number => route.since ?? 1;
+  const versionFor = (route: Route): string =>
+    route.service === 'volume' ? `volume 3.${minorOf(route)}` : `compute 2.${minorOf(route)}`;
   const call = (route: Route, token: string | null, body?: unknown) =>
     world.app.inject({
       method: route.method,
@@ -40,7 +42,7 @@ describe('every route', () => {
       ),
       headers: {
         ...(token === null ? {} : { 'x-auth-token': token }),
-        'openstack-api-version': `compute 2.${minorOf(route)}`,
+        'openstack-api-version': versionFor(route),
         ...(body === undefined ? {} : { 'content-type': route.contentTypes?.[0] ?? 'application/json' }),
       },
       ...(body === undefined ? {} : { payload: JSON.stringify(body) }),
@@ -110,7 +112,7 @@ describe('every route', () => {
         url: `${url}?unheard_of=1`,
         headers: {
           'x-auth-token': 'admin',
-          'openstack-api-version': `compute 2.${minorOf(route)}`,
+          'openstack-api-version': versionFor(route),
           ...(body === undefined ? {} : { 'content-type': route.contentTypes?.[0] ?? 'application/json' }),
         },
         ...(body === undefined ? {} : { payload: JSON.stringify(body) }),

@@ -17,7 +17,7 @@ export interface Answered {
 }
 
 export interface Client {
-  /** `path` from the root; `minor` is N of the microversion 2.N. */
+  /** `path` from the root; `minor` is N of the microversion: 2.N, or 3.N of volumes. */
   (method: string, path: string, body?: unknown, minor?: number | 'latest'): Promise<Answered>;
   readonly token: string;
   readonly projectId: string;
@@ -119,14 +119,17 @@ async function clientFor(url: string, name: string, password: string): Promise<C
       headers: {
         'x-auth-token': token,
         ...(content === undefined ? {} : { 'content-type': 'application/json' }),
-        ...(minor === undefined
-          ? {}
-          : { 'openstack-api-version': `compute ${minor === 'latest' ? minor : `2.${minor}`}` }),
+        ...(minor === undefined ? {} : { 'openstack-api-version': versionOf(path, minor) }),
       },
       ...(content === undefined ? {} : { body: JSON.stringify(content) }),
     });
   return Object.assign(call, { token, projectId: answer.json.token.project.id, userId: answer.json.token.user.id });
 }
+
+const versionOf = (path: string, minor: number | 'latest'): string => {
+  const [service, major] = path.startsWith('/volume') ? ['volume', 3] : ['compute', 2];
+  return `${service} ${minor === 'latest' ? minor : `${major}.${minor}`}`;
+};
 
 async function send(url: string, init: RequestInit): Promise<Answered> {
   const response = await fetch(url, init);

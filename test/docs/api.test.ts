@@ -41,5 +41,5 @@ test('the shapes of errors are those that are sent', () => {
     const sent = renderError(service as Service, 404, 'sentence', 'TypeOfError');
     assert.equal(plain(shape), JSON.stringify(sent), service);
   }
-  assert.equal(rows.length, 5);
+  assert.equal(rows.length, 6);
 });

@@ -7,6 +7,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Service } from '../../src/api/http/errors.ts';
 import { policyText, type Route } from '../../src/api/http/route.ts';
+import { versionsOf as versioned } from '../../src/api/http/versions.ts';
 import { allRoutes } from '../../src/api/routes.ts';
 import { createIdentity } from '../../src/control/identity.ts';
 import { systemClock } from '../../src/lib/clock.ts';
@@ -21,15 +22,16 @@ export async function servedRoutes(): Promise<readonly Route[]> {
   return allRoutes({ identity, fleetSecret: '' });
 }
 
-function versionsOf({ since, until }: Route): string {
+function versionsOf({ service, since, until }: Route): string {
+  const major = versioned(service)?.major;
   if (since === undefined && until === undefined) return '';
-  if (since === undefined) return `up to 2.${until}`;
-  return until === undefined ? `from 2.${since}` : `2.${since} to 2.${until}`;
+  if (since === undefined) return `up to ${major}.${until}`;
+  return until === undefined ? `from ${major}.${since}` : `${major}.${since} to ${major}.${until}`;
 }
 
 function rowOf(route: Route): string {
   const cells = [`\`${route.method}\``, `\`${route.url}\``, policyText(route)];
-  if (route.service === 'compute') cells.push(versionsOf(route));
+  if (versioned(route.service)) cells.push(versionsOf(route));
   return `| ${[...cells, route.summary.replaceAll('|', '\\|')].join(' | ')} |`;
 }
 
@@ -38,8 +40,7 @@ export function withTables(text: string, routes: readonly Route[]): string {
   return text.replace(
     /(<!-- routes: ([a-z]+) -->\n)[\s\S]*?(<!-- end -->)/g,
     (_all, begin: string, service: Service, end: string) => {
-      const compute = service === 'compute';
-      const header = compute
+      const header = versioned(service)
         ? ['| method | path | policy | microversion | what |', '|---|---|---|---|---|']
         : ['| method | path | policy | what |', '|---|---|---|---|'];
       const rows = routes.filter((route) => route.service === service).map(rowOf);

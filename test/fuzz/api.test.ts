@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import fc from 'fast-check';
 import { isVersioned, type Route } from '../../src/api/http/route.ts';
-import { MAX_MINOR } from '../../src/model/microversion.ts';
+import { MAX_MINOR, VOLUME_VERSIONS } from '../../src/model/microversion.ts';
 import { broken, HOSTILE_TEXTS, validValue } from './generate.ts';
 import { type FuzzWorld, fuzzWorld } from './world.ts';
 
@@ -44,7 +44,7 @@ describe('bad input', () => {
           url: request.path,
           headers: {
             'x-auth-token': request.who,
-            'openstack-api-version': `compute 2.${request.minor}`,
+            'openstack-api-version': `compute 2.${request.minor}, volume 3.${Math.min(request.minor, VOLUME_VERSIONS.max)}`,
             ...(request.body === undefined ? {} : { 'content-type': request.contentType }),
           },
           ...(request.body === undefined ? {} : { payload: payloadOf(request) }),

@@ -18,6 +18,7 @@ import { qcow2 } from '../../src/control/images/testing.ts';
 import { ensureSharedNetwork } from '../../src/control/network/records.ts';
 import type { Platform } from '../../src/control/platform.ts';
 import { DEFAULT_POLICIES, type Policies } from '../../src/control/policies.ts';
+import { registerStorageHost } from '../../src/control/volumes/storage-hosts.ts';
 import type { Host } from '../../src/host/contract.ts';
 import { nobody } from '../../src/host/nobody.ts';
 import { systemClock } from '../../src/lib/clock.ts';
@@ -118,6 +119,8 @@ async function furnish(p: Platform, app: FastifyInstance): Promise<void> {
       description: description as never,
     });
   }
+  const volumes = { name: 'storage1', driver: 'simulated', totalBytes: 2 ** 50, freeBytes: 2 ** 50 };
+  await registerStorageHost(p, { name: 'storage1', url: 'simulated://storage1', description: volumes });
   await ensureSharedNetwork(p.stores.global, { cidr: '10.42.0.0/24', now: p.clock.now() });
   const post = async (url: string, payload: object): Promise<{ json: ReturnType<typeof JSON.parse>; text: string }> => {
     const response = await app.inject({ method: 'POST', url, headers: { 'x-auth-token': 'admin' }, payload });
@@ -150,6 +153,8 @@ async function furnish(p: Platform, app: FastifyInstance): Promise<void> {
     });
   }
   await post('/compute/v2.1/os-keypairs', { keypair: { name: 'kp' } });
+  await post('/volume/v3/volumes', { volume: { size: 1, name: 'v' } });
+  await post('/volume/v3/types', { volume_type: { name: 'type' } });
   await post('/compute/v2.1/os-aggregates', { aggregate: { name: 'agg' } });
 }
 

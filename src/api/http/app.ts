@@ -17,7 +17,7 @@ import type { Registry } from 'prom-client';
 import { Type } from 'typebox';
 import type { Platform } from '../../control/platform.ts';
 import { newRequestId } from '../../lib/ids.ts';
-import { MIN_MINOR } from '../../model/microversion.ts';
+import { microversionText } from '../../model/microversion.ts';
 import type { Actor } from '../../model/types.ts';
 import { actorOf, authorise, nobody, type TokenChecker } from './auth.ts';
 import { checkContentType, JSON_BODY_LIMIT, parseBodies } from './bodies.ts';
@@ -28,7 +28,8 @@ import { sendError, unknownPath } from './refusals.ts';
 import { type Answer, bodySchemas, type Route, schemaAt } from './route.ts';
 import { authoriseTarget } from './targets.ts';
 import { checkBody, checkText, mismatch, prepareSchema } from './validation.ts';
-import { requestedMinor, versionHeaders } from './versions.ts';
+import { lowestMinor, requestedMinor, versionHeaders, versionsOf } from './versions.ts';
+import { checkProject, withoutProject } from './volume-paths.ts';
 
 const KEEP_ALIVE_MS = 75_000;
 const HEADERS_TIMEOUT_MS = 60_000;
@@ -68,6 +69,7 @@ export async function buildApp(options: ApiOptions): Promise<FastifyInstance> {
     forceCloseConnections: 'idle',
     return503OnClosing: true,
     exposeHeadRoutes: false,
+    rewriteUrl: (request) => withoutProject(request.url ?? ''),
     routerOptions: { ignoreTrailingSlash: true, ignoreDuplicateSlashes: true, maxParamLength: 1024 },
     frameworkErrors: (error, request, reply) => sendError(error, request as FastifyRequest, reply as FastifyReply),
   });
@@ -110,16 +112,15 @@ function mount(app: FastifyInstance, route: Route, options: ApiOptions, held: We
     url: route.url,
     schema: describe(route),
     onRequest: async (request, reply) => {
-      const minor = route.service === 'compute' ? takeVersion(request, reply) : MIN_MINOR;
+      const minor = takeVersion(route, request, reply);
       const actor =
         route.policy === 'public'
           ? nobody(request.id)
           : actorOf(options.platform, route.service, options.tokens, request.headers['x-auth-token'], request.id);
       held.set(request, { actor, minor });
       request.log = request.log.child({ userId: actor.userId, projectId: actor.projectId });
-      if (minor < (route.since ?? MIN_MINOR) || minor > (route.until ?? Number.POSITIVE_INFINITY)) {
-        throw new ApiError(404, `API version '2.${minor}' is not supported on this method.`);
-      }
+      if (minor < (route.since ?? minor) || minor > (route.until ?? minor)) throw unsupported(route, minor);
+      checkProject(request.originalUrl, actor);
       authorise(options.platform, route, actor, request.params);
       checkContentType(route, request);
     },
@@ -154,18 +155,25 @@ function prepareSchemas(route: Route): void {
   for (const schema of [...bodySchemas(route), ...(route.variants ?? [])]) prepareSchema('body', schema);
 }
 
-function takeVersion(request: FastifyRequest, reply: FastifyReply): number {
+function takeVersion(route: Route, request: FastifyRequest, reply: FastifyReply): number {
+  const range = versionsOf(route.service);
+  if (range === null) return lowestMinor(route.service);
   // The headers say the lowest version even when the asked one is refused, as Nova's do.
-  reply.headers(versionHeaders(MIN_MINOR));
-  const minor = requestedMinor(request.headers);
-  reply.headers(versionHeaders(minor));
+  reply.headers(versionHeaders(range, range.min));
+  const minor = requestedMinor(range, request.headers);
+  reply.headers(versionHeaders(range, minor));
   return minor;
+}
+
+function unsupported(route: Route, minor: number): ApiError {
+  const version = microversionText(minor, versionsOf(route.service) ?? undefined);
+  return new ApiError(404, `API version '${version}' is not supported on this method.`);
 }
 
 function bodyOf(route: Route, minor: number, request: FastifyRequest): unknown {
   if (!route.body) return undefined;
   const schema = schemaAt(route.body, minor);
-  if (!schema) throw new ApiError(404, `API version '2.${minor}' is not supported on this method.`);
+  if (!schema) throw unsupported(route, minor);
   if (request.body === undefined) throw new ApiError(400, 'Malformed request body: a JSON object is required.');
   return checkBody(schema, request.body);
 }

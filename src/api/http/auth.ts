@@ -78,6 +78,7 @@ export function requireRule(p: Platform, service: Service, actor: Actor, rule: R
 function policyRefusal(service: Service, rule: string): ApiError {
   switch (service) {
     case 'compute':
+    case 'volume':
     case 'crosscell':
       return forbidden(`Policy doesn't allow ${rule} to be performed.`);
     case 'identity':

@@ -1,13 +1,13 @@
 // Every refusal of every service in that service's own shape. Handlers throw ApiError (or return what a use case
 // refused through `refuse`); nothing else decides how an error looks. Which service answers is read from the path.
 //
-// Shapes: compute {"<key>": {"code", "message"}} (nova/api/openstack/wsgi.py, class Fault), identity
+// Shapes: compute and volume {"<key>": {"code", "message"}} (nova/api/openstack/wsgi.py, class Fault), identity
 // {"error": {"code", "title", "message"}}, network {"NeutronError": {"type", "message", "detail"}}. Glance answers HTML
 // or plain text; we give {"code", "title", "message"}, which is what its JSON-reading clients look for. A 401 has
 // identity's shape everywhere, because in OpenStack it comes from keystonemiddleware.
 import type { Refusal } from '../../model/refusal.ts';
 
-export type Service = 'compute' | 'identity' | 'image' | 'network' | 'crosscell';
+export type Service = 'compute' | 'identity' | 'image' | 'network' | 'volume' | 'crosscell';
 
 /** A refusal on its way to the client. `type` is Neutron's exception name, used by the network service only. */
 export class ApiError extends Error {
@@ -44,6 +44,7 @@ export function serviceOf(url: string): Service {
     case 'identity':
     case 'image':
     case 'network':
+    case 'volume':
     case 'crosscell':
       return first;
     default:
@@ -102,6 +103,7 @@ export function renderError(service: Service, status: number, message: string, t
   if (status === 401) return { error: { code: status, title: titleOf(status), message } };
   switch (service) {
     case 'compute':
+    case 'volume':
     case 'crosscell':
       return { [NOVA_KEYS[status] ?? 'computeFault']: { code: status, message } };
     case 'identity':

@@ -12,7 +12,7 @@ import type { RuleName } from '../../model/policy/rules.ts';
 import type { Actor } from '../../model/types.ts';
 import type { Service } from './errors.ts';
 
-/** Body schemas by microversion: `from` is N of 2.N; the last one whose `from` is not above the request's counts. */
+/** Body schemas by microversion: `from` is N of 2.N or 3.N; the last one whose `from` is not above the request's counts. */
 export interface VersionedSchema<S extends TSchema = TSchema> {
   readonly byVersion: readonly { readonly from: number; readonly schema: S }[];
 }
@@ -54,7 +54,7 @@ export interface Call<Params, Query, Body> {
   readonly p: Platform;
   /** Of public routes: nobody, without roles. projectId is '' for an unscoped token. */
   readonly actor: Actor;
-  /** N of the microversion 2.N; 1 outside compute. */
+  /** N of the microversion: 2.N for compute, 3.N for volume; 1 elsewhere. */
   readonly minor: number;
   readonly params: Params;
   readonly query: Query;
@@ -94,7 +94,7 @@ export interface RouteSpec<
    * targets.ts).
    */
   readonly target?: ((id: string, actor: Actor) => Target) | 'handler';
-  /** Microversions 2.N in which the route exists. */
+  /** Microversions (their N) in which the route exists. */
   readonly since?: number;
   readonly until?: number;
   readonly params?: P;

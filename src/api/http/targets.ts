@@ -8,6 +8,8 @@
 import { findImage, maySee } from '../../control/images.ts';
 import { findNetwork, findPort, findSubnet } from '../../control/network/records.ts';
 import type { Platform } from '../../control/platform.ts';
+import { volumeFor } from '../../control/volumes/records.ts';
+import { snapshotFor } from '../../control/volumes/snapshots.ts';
 import { isUuid } from '../../lib/ids.ts';
 import type { Target } from '../../model/policy/judge.ts';
 import { ownTarget } from '../../model/policy/rules.ts';
@@ -63,6 +65,20 @@ const RECORDS: readonly { readonly path: string; readonly find: Find }[] = [
     find: async (p, actor, id) => {
       const port = await findPort(p.stores.global, actor, id);
       return port && ofProject(port.projectId);
+    },
+  },
+  {
+    path: '/volume/v3/volumes/:id',
+    find: async (p, actor, id) => {
+      const volume = await volumeFor(p.stores.global, actor, id);
+      return 'code' in volume ? null : { ...ofProject(volume.projectId), user_id: volume.userId };
+    },
+  },
+  {
+    path: '/volume/v3/snapshots/:id',
+    find: async (p, actor, id) => {
+      const snapshot = await snapshotFor(p.stores.global, actor, id);
+      return 'code' in snapshot ? null : { ...ofProject(snapshot.projectId), user_id: snapshot.userId };
     },
   },
 ];

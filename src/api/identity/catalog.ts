@@ -7,9 +7,12 @@ const SERVICES = [
   { type: 'compute', name: 'nova', path: '/compute/v2.1' },
   { type: 'image', name: 'glance', path: '/image' },
   { type: 'network', name: 'neutron', path: '/network' },
+  { type: 'volumev3', name: 'cinderv3', path: '/volume/v3/{project}' },
+  { type: 'block-storage', name: 'cinder', path: '/volume/v3/{project}' },
 ] as const;
 
-export const catalogOf = (settings: Settings): object[] =>
+/** `projectId`: the token's, which block storage has in its path. */
+export const catalogOf = (settings: Settings, projectId: string): object[] =>
   SERVICES.map((service) => ({
     id: derivedId('role', `service:${service.type}`),
     type: service.type,
@@ -19,6 +22,6 @@ export const catalogOf = (settings: Settings): object[] =>
       interface: kind,
       region: settings.region,
       region_id: settings.region,
-      url: `${settings.publicUrl}${service.path}`,
+      url: `${settings.publicUrl}${service.path.replace('{project}', () => projectId)}`,
     })),
   }));

@@ -115,9 +115,12 @@ function tokenRoutes(identity: Identity): Route[] {
           { additionalProperties: false },
         ),
       },
-      handle: ({ p }) => ({
+      handle: ({ p, actor }) => ({
         status: 200,
-        body: { catalog: catalogOf(p.settings), links: { self: `${p.settings.publicUrl}${V3}/auth/catalog` } },
+        body: {
+          catalog: catalogOf(p.settings, actor.projectId),
+          links: { self: `${p.settings.publicUrl}${V3}/auth/catalog` },
+        },
       }),
     }),
   ];
@@ -299,7 +302,7 @@ function renderToken(p: Platform, info: TokenInfo, withCatalog: boolean): object
             project: { id: info.project.id, name: info.project.name, domain: DOMAIN },
             is_domain: false,
             roles: info.roles.map(({ id, name }) => ({ id, name })),
-            ...(withCatalog ? { catalog: catalogOf(p.settings) } : {}),
+            ...(withCatalog ? { catalog: catalogOf(p.settings, info.project.id) } : {}),
           }),
       expires_at: isoMicrosecondsZ(info.expiresAt),
       issued_at: isoMicrosecondsZ(info.issuedAt),

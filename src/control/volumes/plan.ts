@@ -10,10 +10,10 @@ import type { GlobalTables } from '../../store/global-schema.ts';
 import { findImage, type Image, maySee } from '../images.ts';
 import type { Platform } from '../platform.ts';
 import { claimVolumeQuota, volumeQuotaOf } from './quota.ts';
-import { createVolumeRecord, volumeFor } from './records.ts';
+import { createVolumeRecord, findVolume, volumeFor } from './records.ts';
 import { snapshotFor } from './snapshots.ts';
 import { chooseStorageHost, storageHostIsUp } from './storage-hosts.ts';
-import { defaultVolumeType, findVolumeType, isMultiattach, type VolumeType } from './types.ts';
+import { defaultVolumeType, findVolumeType, isMultiattach, type VolumeType, volumeTypeById } from './types.ts';
 
 /** What a new volume starts with, by the ids that users know. */
 export type NewVolumeSource =
@@ -109,8 +109,7 @@ export async function recordPlan(
 
 async function typeFor(p: Platform, actor: Actor, wish: VolumeWish, origin: Origin): Promise<VolumeType | null> {
   if (wish.type !== null) return findVolumeType(p, actor, wish.type);
-  const inherited =
-    origin.typeId === null ? null : await findVolumeType(p, { ...actor, roles: ['admin'] }, origin.typeId);
+  const inherited = origin.typeId === null ? null : await volumeTypeById(p, origin.typeId);
   return inherited ?? defaultVolumeType(p);
 }
 
@@ -159,8 +158,8 @@ async function originOf(p: Platform, actor: Actor, { source }: VolumeWish): Prom
           `Invalid snapshot: Originating snapshot status must be one of 'available' values, currently ${snapshot.status}.`,
         );
       }
-      const volume = await volumeFor(p.stores.global, { ...actor, roles: ['admin'] }, snapshot.volumeId);
-      if ('code' in volume) return snapshotNotFound(snapshot.id);
+      const volume = await findVolume(p.stores.global, snapshot.volumeId);
+      if (!volume) return snapshotNotFound(snapshot.id);
       const tooSmall = (sizeGb: number) =>
         `Volume size '${sizeGb}'GB cannot be smaller than the snapshot size ${snapshot.sizeGb}GB. ` +
         'They must be >= original snapshot size.';

@@ -71,12 +71,16 @@ export async function volumeTypesById(p: Platform): Promise<ReadonlyMap<string, 
   return new Map(rows.map((row) => [row.id, typeOf(row)]));
 }
 
+/** The type of a volume, whoever asks. */
+export async function volumeTypeById(p: Platform, id: string): Promise<VolumeType | null> {
+  const row = await p.stores.global.selectFrom('volume_types').selectAll().where('id', '=', id).executeTakeFirst();
+  return row ? typeOf(row) : null;
+}
+
 /** By id or, failing that, by name; null when there is none that the actor may use. */
 export async function findVolumeType(p: Platform, actor: Actor, idOrName: string): Promise<VolumeType | null> {
   if (idOrName === DEFAULT_TYPE) return defaultVolumeType(p);
-  const db = p.stores.global;
-  const byId = await db.selectFrom('volume_types').selectAll().where('id', '=', idOrName).executeTakeFirst();
-  const type = byId ? typeOf(byId) : await byName(db, idOrName);
+  const type = (await volumeTypeById(p, idOrName)) ?? (await byName(p.stores.global, idOrName));
   return type && (type.isPublic || isAdmin(actor)) ? type : null;
 }
 

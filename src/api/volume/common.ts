@@ -1,0 +1,177 @@
+// What the block storage resources share: links, sorting, paging, filters, and finding what the caller may see.
+import { Type } from 'typebox';
+import type { Settings } from '../../control/platform.ts';
+import type { Refusal } from '../../model/types.ts';
+import { booleanOf, MAX_PAGE, text } from '../compute/common.ts';
+import { badRequest, errorOf } from '../http/errors.ts';
+
+export const V3 = '/volume/v3';
+
+/** @throws ApiError with the refusal */
+export function orThrow<T extends object>(found: T | Refusal): T {
+  if ('code' in found) throw errorOf(found as Refusal);
+  return found;
+}
+
+/** `self` and `bookmark` of a resource, in the forms with the project. */
+export const linksOf = (settings: Settings, projectId: string, path: string): { rel: string; href: string }[] => [
+  { rel: 'self', href: `${settings.publicUrl}${V3}/${projectId}${path}` },
+  { rel: 'bookmark', href: `${settings.publicUrl}/volume/${projectId}${path}` },
+];
+
+const flag = Type.Optional(Type.String({ maxLength: 10 }));
+
+/** Cinder's parameters of every list. */
+export const ListParameters = {
+  limit: Type.Optional(Type.Integer({ minimum: 0 })),
+  offset: Type.Optional(Type.Integer({ minimum: 0, maximum: 1_000_000 })),
+  marker: Type.Optional(text()),
+  sort: Type.Optional(text()),
+  sort_key: Type.Optional(text()),
+  sort_dir: Type.Optional(text(10)),
+  all_tenants: flag,
+  with_count: flag,
+  project_id: Type.Optional(text()),
+  user_id: Type.Optional(text()),
+  name: Type.Optional(text()),
+  'name~': Type.Optional(text()),
+  status: Type.Optional(text()),
+};
+
+export interface ListWish {
+  readonly limit?: number;
+  readonly offset?: number;
+  readonly marker?: string;
+  readonly sort?: string;
+  readonly sort_key?: string;
+  readonly sort_dir?: string;
+  readonly all_tenants?: string;
+  readonly with_count?: string;
+  readonly project_id?: string;
+  readonly user_id?: string;
+  readonly name?: string;
+  readonly 'name~'?: string;
+  readonly status?: string;
+}
+
+interface Listable {
+  readonly id: string;
+  readonly name: string | null;
+  readonly userId: string;
+  readonly status: string;
+  readonly createdAt: number;
+  readonly updatedAt: number;
+  readonly sizeGb: number;
+}
+
+const SORT_KEYS = {
+  id: (each: Listable) => each.id,
+  name: (each: Listable) => each.name ?? '',
+  display_name: (each: Listable) => each.name ?? '',
+  status: (each: Listable) => each.status,
+  created_at: (each: Listable) => each.createdAt,
+  updated_at: (each: Listable) => each.updatedAt,
+  size: (each: Listable) => each.sizeGb,
+} as const;
+
+/** Sorted as asked: `sort=name:asc,size` or the older `sort_key` and `sort_dir`; newest first without. @throws 400 */
+function sorted<T extends Listable>(items: readonly T[], wish: ListWish): T[] {
+  const asked = wish.sort ?? (wish.sort_key === undefined ? '' : `${wish.sort_key}:${wish.sort_dir ?? 'desc'}`);
+  if (asked === '') return [...items];
+  const keys = asked.split(',').map((part) => {
+    const [name = '', direction = 'desc'] = part.trim().split(':');
+    if (!Object.hasOwn(SORT_KEYS, name)) throw badRequest('Invalid input received: Sort key passed is invalid.');
+    if (direction !== 'asc' && direction !== 'desc') {
+      throw badRequest("Invalid input received: Unknown sort direction, must be 'desc' or 'asc'.");
+    }
+    return { fieldOf: SORT_KEYS[name as keyof typeof SORT_KEYS], sign: direction === 'asc' ? 1 : -1 };
+  });
+  return items.toSorted((a, b) => {
+    for (const { fieldOf, sign } of keys) {
+      const [left, right] = [fieldOf(a), fieldOf(b)];
+      if (left !== right) return left < right ? -sign : sign;
+    }
+    return 0;
+  });
+}
+
+export interface ListPage<T> {
+  readonly page: readonly T[];
+  /** How many there are without paging. */
+  readonly count: number;
+  readonly next: string | null;
+}
+
+/** Filters, sorts and pages. @throws ApiError 400 */
+export function listPage<T extends Listable>(items: readonly T[], wish: ListWish): ListPage<T> {
+  const { user_id, 'name~': like } = wish;
+  const wanted = sorted(
+    items.filter(
+      (each) =>
+        (user_id === undefined || each.userId === user_id) &&
+        (like === undefined || (each.name ?? '').toLowerCase().includes(like.toLowerCase())),
+    ),
+    wish,
+  );
+  const behind = wish.marker === undefined ? 0 : wanted.findIndex((each) => each.id === wish.marker) + 1;
+  if (wish.marker !== undefined && behind === 0) {
+    throw badRequest(`Invalid input received: marker [${wish.marker}] not found`);
+  }
+  const start = behind + (wish.offset ?? 0);
+  const size = Math.min(wish.limit ?? MAX_PAGE, MAX_PAGE);
+  const page = wanted.slice(start, start + size);
+  const last = page.at(-1);
+  return { page, count: wanted.length, next: last && start + size < wanted.length ? last.id : null };
+}
+
+/** `{"<name>_links": [next]}`, and `count` when it is asked for (3.45). */
+export function listExtras<T>(
+  settings: Settings,
+  name: string,
+  { next, count }: ListPage<T>,
+  around: { readonly url: string; readonly minor: number; readonly wish: ListWish },
+): object {
+  const counted = around.minor >= 45 && booleanOf(around.wish.with_count) === true ? { count } : {};
+  if (next === null) return counted;
+  const [path = '', query = ''] = around.url.split('?', 2);
+  const params = new URLSearchParams(query);
+  params.set('marker', next);
+  params.delete('offset');
+  return { ...counted, [`${name}_links`]: [{ rel: 'next', href: `${settings.publicUrl}${path}?${params}` }] };
+}
+
+/** The project whose things are listed; null: all, which administrators may ask for. */
+export function projectOf(admin: boolean, own: string, wish: ListWish): string | null {
+  if (!admin) return own;
+  if (wish.project_id !== undefined) return wish.project_id;
+  return booleanOf(wish.all_tenants) === true ? null : own;
+}
+
+/** A dictionary in a query, as clients write it: JSON, or Python's repr. @throws ApiError 400 */
+export function dictionaryOf(name: string, value: string): Record<string, string> {
+  const json = value.replace(/u?'((?:[^'\\]|\\.)*)'/g, (_all, inner: string) => JSON.stringify(inner));
+  for (const candidate of [value, json]) {
+    const parsed = parsedObject(candidate);
+    if (parsed) return parsed;
+  }
+  throw badRequest(
+    `Invalid input for query parameters ${name}. Value: ${value.slice(0, 200)}. A dictionary is needed.`,
+  );
+}
+
+function parsedObject(candidate: string): Record<string, string> | null {
+  let value: unknown;
+  try {
+    value = JSON.parse(candidate);
+  } catch {
+    // Not JSON: the caller tries another reading, and refuses when there is none.
+    return null;
+  }
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return null;
+  return Object.values(value).every((each) => typeof each === 'string') ? (value as Record<string, string>) : null;
+}
+
+export const Metadata = Type.Record(Type.String({ minLength: 1, maxLength: 255 }), Type.String({ maxLength: 255 }), {
+  additionalProperties: false,
+  maxProperties: 128,
+});

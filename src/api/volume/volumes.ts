@@ -1,0 +1,237 @@
+// Volumes: list, show, create, change, delete, and their metadata. Actions have a file of their own.
+import { Type } from 'typebox';
+import type { Platform } from '../../control/platform.ts';
+import type { VolumeWish } from '../../control/volumes/plan.ts';
+import { editVolume, listVolumes, type VolumeFilter, volumeFor } from '../../control/volumes/records.ts';
+
+import { type Actor, isAdmin } from '../../model/types.ts';
+import { type Volume, volumeNotFound } from '../../model/volumes.ts';
+import { createVolume } from '../../moves/volumes/create.ts';
+import { deleteVolume } from '../../moves/volumes/delete.ts';
+import { booleanOf, IdParams, Links, object } from '../compute/common.ts';
+import { requireRule } from '../http/auth.ts';
+import { badRequest, errorOf, refuse } from '../http/errors.ts';
+import { type Route, route } from '../http/route.ts';
+import { dictionaryOf, type ListWish, linksOf, listExtras, listPage, orThrow, projectOf, V3 } from './common.ts';
+import { metadataRoutes } from './metadata.ts';
+import { renderFull, renderPlain } from './render.ts';
+import * as schema from './schemas.ts';
+
+const VOLUMES = `${V3}/volumes`;
+const service = 'volume' as const;
+const pages = { volumes_links: Type.Optional(Links), count: Type.Optional(Type.Integer()) };
+
+interface VolumeQuery extends ListWish {
+  readonly availability_zone?: string;
+  readonly bootable?: string;
+  readonly multiattach?: string;
+  readonly metadata?: string;
+  readonly snapshot_id?: string;
+  readonly host?: string;
+  readonly migration_status?: string;
+  readonly consistencygroup_id?: string;
+  readonly group_id?: string;
+  readonly glance_metadata?: string;
+}
+
+async function listed(p: Platform, actor: Actor, query: VolumeQuery): Promise<ReturnType<typeof listPage<Volume>>> {
+  const filter: VolumeFilter = {
+    projectId: projectOf(isAdmin(actor), actor.projectId, query),
+    ...(query.name === undefined ? {} : { name: query.name }),
+    ...(query.status === undefined ? {} : { statuses: [query.status] }),
+    ...(query.availability_zone === undefined ? {} : { zone: query.availability_zone }),
+    ...(query.bootable === undefined ? {} : { bootable: booleanOf(query.bootable) === true }),
+    ...(query.multiattach === undefined ? {} : { multiattach: booleanOf(query.multiattach) === true }),
+    ...(query.snapshot_id === undefined ? {} : { snapshotId: query.snapshot_id }),
+    ...(query.host === undefined ? {} : { storageHost: query.host.split('@', 1)[0] ?? '' }),
+    ...(query.metadata === undefined ? {} : { metadata: dictionaryOf('metadata', query.metadata) }),
+  };
+  // No volume here has ever been in a group or been migrated.
+  const never = query.migration_status ?? query.consistencygroup_id ?? query.group_id ?? query.glance_metadata;
+  const found = never === undefined ? await listVolumes(p.stores.global, filter) : [];
+  return listPage(found, query);
+}
+
+const wishOf = (body: {
+  readonly size?: number | string | null;
+  readonly name?: string | null;
+  readonly display_name?: string | null;
+  readonly description?: string | null;
+  readonly display_description?: string | null;
+  readonly imageRef?: string | null;
+  readonly image_id?: string | null;
+  readonly snapshot_id?: string | null;
+  readonly source_volid?: string | null;
+  readonly volume_type?: string | null;
+  readonly availability_zone?: string | null;
+  readonly metadata?: Record<string, string> | null;
+}): VolumeWish => ({
+  sizeGb: body.size === undefined || body.size === null ? null : Number(body.size),
+  name: body.name ?? body.display_name ?? null,
+  description: body.description ?? body.display_description ?? null,
+  metadata: body.metadata ?? {},
+  zone: body.availability_zone || null,
+  type: body.volume_type || null,
+  source: sourceOf(body),
+});
+
+/** @throws ApiError 400 when there are several */
+function sourceOf(body: {
+  readonly imageRef?: string | null;
+  readonly image_id?: string | null;
+  readonly snapshot_id?: string | null;
+  readonly source_volid?: string | null;
+}): VolumeWish['source'] {
+  // An image may be named by its URL.
+  const imageId = (body.imageRef || body.image_id)?.split('/').at(-1);
+  const sources: VolumeWish['source'][] = [
+    ...(imageId ? [{ kind: 'image', imageId } as const] : []),
+    ...(body.snapshot_id ? [{ kind: 'snapshot', snapshotId: body.snapshot_id } as const] : []),
+    ...(body.source_volid ? [{ kind: 'volume', volumeId: body.source_volid } as const] : []),
+  ];
+  const [source = { kind: 'blank' }, another] = sources;
+  if (another) {
+    throw badRequest('Invalid input received: A volume is made of one of imageRef, snapshot_id and source_volid.');
+  }
+  return source;
+}
+
+export const volumeRoutes: readonly Route[] = [
+  route({
+    ...{ method: 'GET', url: VOLUMES, service, summary: 'List volumes', policy: 'volume:get_all' },
+    query: schema.VolumeQuery,
+    answers: { 200: object({ volumes: Type.Array(schema.VolumeRef), ...pages }) },
+    handle: async ({ p, actor, query, minor, request }) => {
+      const found = await listed(p, actor, query);
+      const volumes = found.page.map(({ id, name, projectId }) => ({
+        ...{ id, name, links: linksOf(p.settings, projectId, `/volumes/${id}`) },
+      }));
+      const extras = listExtras(p.settings, 'volumes', found, { url: request.originalUrl, minor, wish: query });
+      return { status: 200, body: { volumes, ...extras } };
+    },
+  }),
+  route({
+    ...{ method: 'GET', url: `${VOLUMES}/detail`, service, summary: 'List volumes with details' },
+    policy: 'volume:get_all',
+    query: schema.VolumeQuery,
+    answers: { 200: object({ volumes: Type.Array(schema.FullVolume), ...pages }) },
+    handle: async ({ p, actor, query, minor, request }) => {
+      const found = await listed(p, actor, query);
+      const volumes = await renderFull({ p, actor, minor }, found.page);
+      const extras = listExtras(p.settings, 'volumes', found, { url: request.originalUrl, minor, wish: query });
+      return { status: 200, body: { volumes, ...extras } };
+    },
+  }),
+  route({
+    ...{ method: 'GET', url: `${VOLUMES}/summary`, service, summary: 'How many volumes there are, and how large' },
+    policy: 'volume:get_all',
+    since: 12,
+    query: object({ all_tenants: Type.Optional(Type.String({ maxLength: 10 })) }),
+    answers: {
+      200: object({
+        'volume-summary': object({
+          total_count: Type.Integer(),
+          total_size: Type.Integer(),
+          metadata: Type.Optional(Type.Record(Type.String(), Type.Array(Type.String()))),
+        }),
+      }),
+    },
+    handle: async ({ p, actor, query, minor }) => {
+      const projectId = projectOf(isAdmin(actor), actor.projectId, query);
+      const volumes = await listVolumes(p.stores.global, { projectId });
+      const metadata: Record<string, string[]> = {};
+      for (const volume of volumes) {
+        for (const [key, value] of Object.entries(volume.metadata)) {
+          metadata[key] = [...new Set([...(metadata[key] ?? []), value])];
+        }
+      }
+      const summary = {
+        ...{ total_count: volumes.length, total_size: volumes.reduce((sum, each) => sum + each.sizeGb, 0) },
+        ...(minor >= 36 ? { metadata } : {}),
+      };
+      return { status: 200, body: { 'volume-summary': summary } };
+    },
+  }),
+  route({
+    ...{ method: 'GET', url: `${VOLUMES}/:id`, service, summary: 'Show a volume', policy: 'volume:get' },
+    params: IdParams,
+    answers: { 200: object({ volume: schema.FullVolume }) },
+    handle: async ({ p, actor, params, minor }) => {
+      const volume = orThrow(await volumeFor(p.stores.global, actor, params.id));
+      return { status: 200, body: { volume: (await renderFull({ p, actor, minor }, [volume]))[0] } };
+    },
+  }),
+  route({
+    ...{ method: 'POST', url: VOLUMES, service, summary: 'Create a volume', policy: 'volume:create' },
+    body: schema.CreateVolume,
+    answers: { 202: object({ volume: schema.Volume }) },
+    handle: async ({ p, actor, body, minor }) => {
+      const wish = wishOf(body.volume);
+      if (wish.source.kind === 'image') requireRule(p, service, actor, 'volume:create_from_image');
+      const result = await createVolume(p, actor, wish);
+      if (result.kind === 'refused') throw errorOf(result.refusal);
+      return { status: 202, body: { volume: await renderPlain({ p, actor, minor }, result.volume) } };
+    },
+  }),
+  route({
+    ...{ method: 'PUT', url: `${VOLUMES}/:id`, service, summary: 'Rename or describe a volume' },
+    policy: 'volume:update',
+    params: IdParams,
+    body: schema.UpdateVolume,
+    answers: { 200: object({ volume: schema.Volume }) },
+    handle: async ({ p, actor, params, body, minor }) => {
+      const { id } = orThrow(await volumeFor(p.stores.global, actor, params.id));
+      const volume = await editVolume(p.stores.global, id, editOf(body.volume), p.clock.now());
+      if (!volume) throw errorOf(volumeNotFound(id));
+      return { status: 200, body: { volume: await renderPlain({ p, actor, minor }, volume) } };
+    },
+  }),
+  route({
+    ...{ method: 'DELETE', url: `${VOLUMES}/:id`, service, summary: 'Delete a volume', policy: 'volume:delete' },
+    params: IdParams,
+    query: object({
+      cascade: Type.Optional(Type.String({ maxLength: 10 })),
+      force: Type.Optional(Type.String({ maxLength: 10 })),
+    }),
+    answers: { 202: null },
+    handle: async ({ p, actor, params, query, minor }) => {
+      const volume = orThrow(await volumeFor(p.stores.global, actor, params.id));
+      const force = minor >= 23 && booleanOf(query.force) === true;
+      if (force) requireRule(p, service, actor, 'volume:force_delete', { project_id: volume.projectId });
+      const cascade = booleanOf(query.cascade) === true;
+      refuse(await deleteVolume(p, actor, volume.id, { cascade, force }));
+      return { status: 202 };
+    },
+  }),
+  ...metadataRoutes({
+    ...{ url: VOLUMES, noun: 'volume' },
+    rules: {
+      get: 'volume:get_volume_metadata',
+      create: 'volume:create_volume_metadata',
+      update: 'volume:update_volume_metadata',
+      remove: 'volume:delete_volume_metadata',
+    },
+    read: async (p, actor, id) => orThrow(await volumeFor(p.stores.global, actor, id)).metadata,
+    write: async (p, id, metadata) =>
+      (await editVolume(p.stores.global, id, { metadata }, p.clock.now()))?.metadata ?? null,
+    absent: volumeNotFound,
+  }),
+];
+
+/** What a body says of names; `display_…` are their older names. */
+export const editOf = (body: {
+  readonly name?: string | null;
+  readonly display_name?: string | null;
+  readonly description?: string | null;
+  readonly display_description?: string | null;
+  readonly metadata?: Record<string, string> | null;
+}) => {
+  const name = body.name === undefined ? body.display_name : body.name;
+  const description = body.description === undefined ? body.display_description : body.description;
+  const { metadata } = body;
+  return {
+    ...(name === undefined ? {} : { name }),
+    ...(description === undefined ? {} : { description }),
+    ...(metadata ? { metadata: () => metadata } : {}),
+  };
+};

@@ -1,0 +1,284 @@
+import assert from 'node:assert/strict';
+import { after, afterEach, before, describe, it } from 'node:test';
+import { type Client, type TestSystem, testSystem } from './system.ts';
+
+const V = '/volume/v3';
+
+describe('block storage over the API, on a simulated storage host', () => {
+  let s: TestSystem;
+  before(async () => {
+    s = await testSystem();
+  });
+  after(() => s[Symbol.asyncDispose]());
+  afterEach(async () => {
+    for (const { id } of (await s.alice('GET', `${V}/volumes`)).json.volumes) {
+      await s.alice('DELETE', `${V}/volumes/${id}?cascade=true`);
+      await waitForVolume(s.alice, id, 'gone');
+    }
+  });
+
+  const create = async (client: Client, wish: object = {}, status = 'available'): Promise<string> => {
+    const answer = await client('POST', `${V}/volumes`, { volume: { size: 1, ...wish } });
+    assert.equal(answer.status, 202, answer.text);
+    const { id } = answer.json.volume;
+    await waitForVolume(client, id, status);
+    return id;
+  };
+  const show = async (client: Client, id: string, minor = 0) =>
+    (await client('GET', `${V}/volumes/${id}`, undefined, minor)).json.volume;
+  const act = (client: Client, id: string, body: object, minor = 0) =>
+    client('POST', `${V}/volumes/${id}/action`, body, minor);
+  const kept = async (id: string) => {
+    const reply = await (await s.system.platform.storage('storage1')).volume(id);
+    return reply.kind === 'ok' ? reply.value : null;
+  };
+
+  it('creates, shows, changes and deletes a volume', async () => {
+    const wish = { name: 'one', description: 'first', metadata: { colour: 'blue' }, availability_zone: null };
+    const answer = await s.alice('POST', `${V}/${s.alice.projectId}/volumes`, { volume: { ...wish, size: '2' } });
+    assert.equal(answer.status, 202, answer.text);
+    assert.equal(answer.json.volume.status, 'creating');
+    assert.deepEqual(
+      Object.keys(answer.json.volume).filter((key) => key.startsWith('os-')),
+      [],
+    );
+    const { id } = answer.json.volume;
+    await waitForVolume(s.alice, id, 'available');
+    assert.equal((await kept(id))?.sizeBytes, 2 * 2 ** 30);
+    const volume = await show(s.alice, id);
+    assert.deepEqual([volume.size, volume.bootable, volume.volume_type], [2, 'false', '__DEFAULT__']);
+    assert.equal(volume['os-vol-tenant-attr:tenant_id'], s.alice.projectId);
+    assert.equal(volume['os-vol-host-attr:host'], undefined);
+    assert.equal((await show(s.admin, id))['os-vol-host-attr:host'], 'storage1@crosscell#storage1');
+    assert.match(volume.links[0].href, new RegExp(`/volume/v3/${s.alice.projectId}/volumes/${id}$`));
+    assert.equal((await show(s.alice, id, 63)).volume_type_id.length, 36);
+
+    const renamed = await s.alice('PUT', `${V}/volumes/${id}`, { volume: { name: 'two', description: null } });
+    assert.equal(renamed.status, 200, renamed.text);
+    assert.deepEqual([renamed.json.volume.name, renamed.json.volume.description], ['two', null]);
+    const set = await s.alice('POST', `${V}/volumes/${id}/metadata`, { metadata: { size: 'small' } });
+    assert.deepEqual(set.json.metadata, { colour: 'blue', size: 'small' });
+    assert.equal((await s.alice('DELETE', `${V}/volumes/${id}/metadata/colour`)).status, 200);
+    assert.equal((await s.alice('GET', `${V}/volumes/${id}/metadata/colour`)).status, 404);
+    assert.equal((await act(s.alice, id, { 'os-set_bootable': { bootable: true } })).status, 200);
+    assert.equal((await show(s.alice, id)).bootable, 'true');
+
+    assert.equal((await s.alice('DELETE', `${V}/volumes/${id}`)).status, 202);
+    await waitForVolume(s.alice, id, 'gone');
+    assert.equal(await kept(id), null);
+  });
+
+  it('lists by filter, order and page', async () => {
+    const [a, b, c] = [
+      await create(s.alice, { name: 'a', size: 3 }),
+      await create(s.alice, { name: 'b' }),
+      await create(s.alice, { name: 'c', size: 2 }),
+    ];
+    const ids = async (query: string, minor = 0) =>
+      (await s.alice('GET', `${V}/volumes${query}`, undefined, minor)).json.volumes.map(
+        (each: { id: string }) => each.id,
+      );
+    assert.deepEqual(await ids('?sort=name:asc'), [a, b, c]);
+    assert.deepEqual(await ids('?sort_key=size&sort_dir=desc'), [a, c, b]);
+    assert.deepEqual(await ids('?name=b'), [b]);
+    assert.deepEqual(await ids('?status=error'), []);
+    assert.deepEqual(await ids(`?sort=name:asc&limit=1&marker=${a}`), [b]);
+    const page = await s.alice(
+      'GET',
+      `${V}/${s.alice.projectId}/volumes/detail?sort=name:asc&limit=2&with_count=1`,
+      undefined,
+      45,
+    );
+    assert.equal(page.json.count, 3);
+    const next = new URL(page.json.volumes_links[0].href);
+    const rest = await s.alice('GET', `${next.pathname}${next.search}`, undefined, 45);
+    assert.deepEqual(
+      rest.json.volumes.map((each: { name: string }) => each.name),
+      ['c'],
+    );
+    assert.equal((await s.alice('GET', `${V}/volumes?sort=colour`)).status, 400);
+    assert.equal((await s.alice('GET', `${V}/volumes?nonsense=1`)).status, 400);
+    assert.deepEqual((await s.mallory('GET', `${V}/volumes?all_tenants=1`)).json.volumes, []);
+    assert.equal((await s.admin('GET', `${V}/volumes?all_tenants=1`)).json.volumes.length, 3);
+    const summary = await s.alice('GET', `${V}/volumes/summary`, undefined, 12);
+    assert.deepEqual(summary.json['volume-summary'], { total_count: 3, total_size: 6 });
+    assert.equal((await s.alice('GET', `${V}/volumes/summary`, undefined, 11)).status, 404);
+  });
+
+  it("keeps projects apart: another's volume is not there, in whatever path", async () => {
+    const id = await create(s.alice);
+    const snapshot = await snapshotOf(id);
+    for (const [method, path, body] of [
+      ['GET', `/volumes/${id}`, undefined],
+      ['PUT', `/volumes/${id}`, { volume: { name: 'x' } }],
+      ['DELETE', `/volumes/${id}`, undefined],
+      ['POST', `/volumes/${id}/action`, { 'os-extend': { new_size: 2 } }],
+      ['GET', `/volumes/${id}/metadata`, undefined],
+      ['GET', `/snapshots/${snapshot}`, undefined],
+      ['DELETE', `/snapshots/${snapshot}`, undefined],
+      ['POST', '/snapshots', { snapshot: { volume_id: id } }],
+      ['POST', '/volumes', { volume: { snapshot_id: snapshot } }],
+      ['POST', '/volumes', { volume: { source_volid: id } }],
+    ] as const) {
+      const answer = await s.mallory(method, `${V}${path}`, body);
+      assert.equal(answer.status, 404, `${method} ${path}: ${answer.text}`);
+    }
+    assert.equal((await s.mallory('GET', `${V}/${s.alice.projectId}/volumes`)).status, 400);
+    assert.equal((await s.reader('GET', `${V}/volumes/${id}`)).status, 200);
+    assert.equal((await s.reader('DELETE', `${V}/volumes/${id}`)).status, 403);
+    assert.equal((await act(s.alice, id, { 'os-reset_status': { status: 'error' } })).status, 403);
+    assert.equal((await s.alice('POST', `${V}/types`, { volume_type: { name: 'x' } })).status, 403);
+  });
+
+  const snapshotOf = async (id: string, wish: object = {}): Promise<string> => {
+    const answer = await s.alice('POST', `${V}/snapshots`, { snapshot: { volume_id: id, ...wish } });
+    assert.equal(answer.status, 202, answer.text);
+    const { snapshot } = answer.json;
+    await waitForVolume(s.alice, snapshot.id, 'available', 'snapshot');
+    return snapshot.id;
+  };
+
+  it('copies: from an image, a snapshot, a volume; what is copied stays while it is', async () => {
+    const wish = { imageRef: s.imageId, name: 'boot' };
+    const boot = await create(s.alice, wish);
+    const shown = await show(s.alice, boot);
+    assert.equal(shown.bootable, 'true');
+    assert.equal(shown.volume_image_metadata.image_id, s.imageId);
+    const snapshot = await snapshotOf(boot, { name: 'moment' });
+    assert.equal((await s.alice('DELETE', `${V}/volumes/${boot}`)).status, 400);
+    const copy = await create(s.alice, { snapshot_id: snapshot, size: null });
+    const clone = await create(s.alice, { source_volid: boot, size: 3 });
+    assert.equal((await show(s.alice, copy)).snapshot_id, snapshot);
+    assert.deepEqual([(await show(s.alice, clone)).size, (await show(s.alice, clone)).bootable], [3, 'true']);
+    const detail = (await s.alice('GET', `${V}/snapshots/detail?volume_id=${boot}`)).json.snapshots;
+    assert.deepEqual([detail.length, detail[0]['os-extended-snapshot-attributes:progress']], [1, '100%']);
+    assert.deepEqual((await kept(boot))?.snapshots, [snapshot]);
+    const renamed = await s.alice('PUT', `${V}/snapshots/${snapshot}`, { snapshot: { name: 'other' } });
+    assert.equal(renamed.json.snapshot.name, 'other');
+    assert.equal((await s.alice('DELETE', `${V}/snapshots/${snapshot}`)).status, 202);
+    await waitForVolume(s.alice, snapshot, 'gone', 'snapshot');
+    assert.deepEqual((await kept(boot))?.snapshots, []);
+    assert.equal((await s.alice('DELETE', `${V}/volumes/${boot}`)).status, 202);
+    await waitForVolume(s.alice, boot, 'gone');
+  });
+
+  it('grows, never shrinks', async () => {
+    const id = await create(s.alice, { size: 2 });
+    const refused = await act(s.alice, id, { 'os-extend': { new_size: 1 } });
+    assert.deepEqual([refused.status, refused.json.badRequest.code], [400, 400]);
+    assert.equal((await act(s.alice, id, { 'os-extend': { new_size: 5 } })).status, 202);
+    await waitForVolume(s.alice, id, 'available');
+    assert.equal((await show(s.alice, id)).size, 5);
+    assert.equal((await kept(id))?.sizeBytes, 5 * 2 ** 30);
+  });
+
+  it('refuses what cannot be, in words that say why', async () => {
+    const wishes: readonly (readonly [object, number, RegExp])[] = [
+      [{ size: 0 }, 400, /size/],
+      [{ size: 'much' }, 400, /size/],
+      [{ size: null }, 400, /Volume size 'None' must be an integer and greater than 0/],
+      [{ colour: 'blue' }, 400, /'colour' was unexpected/],
+      [{ availability_zone: 'moon' }, 400, /Availability zone 'moon' is invalid/],
+      [{ volume_type: 'gold' }, 404, /Volume type gold could not be found/],
+      [{ imageRef: '00000000-0000-4000-8000-000000000000' }, 400, /Invalid image identifier/],
+      [{ snapshot_id: 'x' }, 404, /Snapshot x could not be found/],
+      [{ source_volid: 'x', snapshot_id: 'y' }, 400, /made of one of/],
+      [{ size: 1001 }, 413, /Requested 1001G, quota is 1000G and 0G has been consumed/],
+    ];
+    for (const [wish, status, sentence] of wishes) {
+      const answer = await s.alice('POST', `${V}/volumes`, { volume: { size: 1, ...wish } });
+      assert.equal(answer.status, status, `${JSON.stringify(wish)}: ${answer.text}`);
+      assert.match(answer.text, sentence);
+    }
+    assert.deepEqual((await s.alice('GET', `${V}/volumes`)).json.volumes, []);
+    const id = await create(s.alice);
+    assert.match((await act(s.alice, id, { 'os-attach': {} })).text, /no such action: os-attach/);
+    assert.equal((await s.alice('GET', `${V}/volumes`, undefined, 71)).status, 406);
+    const reset = await act(s.admin, id, { 'os-reset_status': { status: 'error' } });
+    assert.equal(reset.status, 202, reset.text);
+    assert.match((await s.alice('POST', `${V}/snapshots`, { snapshot: { volume_id: id } })).text, /must be available/);
+  });
+
+  it('types, with extra specs; multiattach is theirs to give', async () => {
+    const made = await s.admin('POST', `${V}/types`, {
+      volume_type: { name: 'shared', description: null, extra_specs: { multiattach: '<is> True', secret: 'x' } },
+    });
+    assert.equal(made.status, 200, made.text);
+    const { id } = made.json.volume_type;
+    assert.deepEqual((await s.alice('GET', `${V}/types/${id}`)).json.volume_type.extra_specs, {
+      multiattach: '<is> True',
+    });
+    assert.equal((await s.alice('GET', `${V}/types/default`)).json.volume_type.name, '__DEFAULT__');
+    const volume = await create(s.alice, { volume_type: 'shared' });
+    assert.equal((await show(s.alice, volume)).multiattach, true);
+    assert.equal((await s.admin('DELETE', `${V}/types/${id}`)).status, 400);
+    assert.equal((await s.admin('PUT', `${V}/types/${id}/extra_specs/secret`, { secret: 'y' })).status, 200);
+    assert.equal((await s.admin('DELETE', `${V}/types/${id}/extra_specs/secret`)).status, 202);
+    assert.deepEqual((await s.admin('GET', `${V}/types/${id}/extra_specs`)).json.extra_specs, {
+      multiattach: '<is> True',
+    });
+    await s.alice('DELETE', `${V}/volumes/${volume}`);
+    await waitForVolume(s.alice, volume, 'gone');
+    assert.equal((await s.admin('DELETE', `${V}/types/${id}`)).status, 202);
+  });
+
+  it('quotas and limits count volumes, gigabytes and snapshots', async () => {
+    const project = s.alice.projectId;
+    const put = await s.admin('PUT', `${V}/os-quota-sets/${project}`, { quota_set: { volumes: 1, gigabytes: '3' } });
+    assert.equal(put.status, 200, put.text);
+    const id = await create(s.alice, { size: 2 });
+    const second = await s.alice('POST', `${V}/volumes`, { volume: { size: 1 } });
+    assert.equal(second.status, 413);
+    assert.match(second.json.overLimit.message, /Maximum number of volumes allowed \(1\)/);
+    assert.equal((await act(s.alice, id, { 'os-extend': { new_size: 4 } })).status, 413);
+    const { quota_set } = (await s.alice('GET', `${V}/os-quota-sets/${project}?usage=True`)).json;
+    assert.deepEqual(
+      [quota_set.gigabytes, quota_set.volumes],
+      [
+        { limit: 3, in_use: 2, reserved: 0 },
+        { limit: 1, in_use: 1, reserved: 0 },
+      ],
+    );
+    const { absolute } = (await s.alice('GET', `${V}/limits`)).json.limits;
+    assert.deepEqual([absolute.totalGigabytesUsed, absolute.maxTotalVolumes], [2, 1]);
+    assert.equal((await s.alice('PUT', `${V}/os-quota-sets/${project}`, { quota_set: { volumes: 5 } })).status, 403);
+    assert.equal((await s.mallory('GET', `${V}/os-quota-sets/${project}`)).status, 403);
+    assert.equal((await s.admin('DELETE', `${V}/os-quota-sets/${project}`)).status, 200);
+    assert.equal((await s.alice('GET', `${V}/os-quota-sets/${project}`)).json.quota_set.volumes, 10);
+  });
+
+  it('storage hosts as services, pools and zones; versions and catalog', async () => {
+    const { services } = (await s.admin('GET', `${V}/os-services`)).json;
+    assert.deepEqual([services.length, services[0].host, services[0].state], [1, 'storage1', 'up']);
+    const pools = (await s.admin('GET', `${V}/scheduler-stats/get_pools?detail=True`)).json.pools;
+    assert.equal(pools[0].capabilities.volume_backend_name, 'storage1');
+    const off = await s.admin('PUT', `${V}/os-services/disable`, { host: 'storage1', binary: 'cinder-volume' });
+    assert.equal(off.json.status, 'disabled');
+    assert.equal((await s.alice('POST', `${V}/volumes`, { volume: { size: 1 } })).status, 503);
+    assert.equal(
+      (await s.alice('GET', `${V}/os-availability-zone`)).json.availabilityZoneInfo[0].zoneState.available,
+      false,
+    );
+    await s.admin('PUT', `${V}/os-services/enable`, { host: 'storage1@crosscell#storage1' });
+    const versions = await s.raw('/volume/', {});
+    assert.deepEqual([versions.status, versions.json.versions[0].version], [300, '3.70']);
+    assert.equal((await s.raw(`/volume/v3/${s.alice.projectId}/`, {})).status, 200);
+    const asked = await s.alice('GET', `${V}/volumes`, undefined, 'latest');
+    assert.equal(asked.headers.get('openstack-api-version'), 'volume 3.70');
+    const { catalog } = (await s.alice('GET', '/identity/v3/auth/catalog')).json;
+    const entry = catalog.find((each: { type: string }) => each.type === 'volumev3');
+    assert.match(entry.endpoints[0].url, new RegExp(`/volume/v3/${s.alice.projectId}$`));
+  });
+});
+
+/** Waits until the volume or snapshot has the status. */
+async function waitForVolume(client: Client, id: string, status: string, kind = 'volume'): Promise<void> {
+  const end = Date.now() + 20_000;
+  for (;;) {
+    const answer = await client('GET', `${V}/${kind}s/${id}`);
+    const now = answer.status === 404 ? 'gone' : answer.json[kind].status;
+    if (now === status) return;
+    if (Date.now() > end) throw new Error(`${kind} ${id} is ${now}, not ${status}`);
+    await new Promise((resolve) => setTimeout(resolve, 25));
+  }
+}
