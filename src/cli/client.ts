@@ -2,6 +2,7 @@
 import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { Readable } from 'node:stream';
+import { reasonOf } from '../host/reasons.ts';
 
 export interface Credentials {
   readonly url: string;
@@ -79,5 +80,17 @@ export class ApiClient {
     });
     if (response.status >= 400) throw new ApiFailure(response.status, 'upload', await response.text());
     await response.arrayBuffer();
+  }
+}
+
+/** The API's own sentence, where it gave one. */
+export function sentenceOf(error: unknown): string {
+  if (!(error instanceof ApiFailure)) return reasonOf(error);
+  try {
+    const [fault] = Object.values(JSON.parse(error.body) as Readonly<Record<string, { message?: string }>>);
+    return fault?.message ?? error.message;
+  } catch {
+    // Something that is not our API answered: its text is all there is.
+    return error.message;
   }
 }

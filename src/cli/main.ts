@@ -3,6 +3,7 @@
 import { readFileSync } from 'node:fs';
 import { Argument, Command, InvalidArgumentError, Option } from 'commander';
 import type { AgentOptions } from './agent.ts';
+import type { CellsOptions } from './cells.ts';
 import { ConfigError, type ConfigFile, readConfig } from './config.ts';
 import { DEFAULTS, type Deployment, type Flags, planDeployment } from './deployment.ts';
 import type { MovesOptions } from './moves.ts';
@@ -169,6 +170,22 @@ withDeployment(program.command('audit'))
     const data = named ? deployment.dataDirectory : undefined;
     const { cloud, json, repair, direct } = options;
     process.exitCode = await auditCommand({ deployment, data, cloud, json, repair, direct });
+  });
+
+program
+  .command('cells')
+  .description('look at cells, and say which get new servers, through the API: list, disable, enable')
+  .addArgument(new Argument('<verb>', 'what to do').choices(['list', 'disable', 'enable']))
+  .argument('[name]', 'the cell (all but list)')
+  .option(
+    '--data <dir>',
+    `data directory with a clouds.yaml (default: where OS_CLIENT_CONFIG_FILE is, else ${DEFAULTS.data})`,
+  )
+  .addOption(cloudOption())
+  .option('--json', 'print what the API answers', false)
+  .action(async (verb: string, name: string | undefined, options: CellsOptions) => {
+    const { cellsCommand } = await import('./cells.ts');
+    process.exitCode = await cellsCommand(verb, name, options);
   });
 
 program

@@ -1,9 +1,8 @@
 // `crosscell moves`: an operator's hands on moves, through the API and with its rights. Exit status 0: done; 1: the API
 // refused, and its sentence says why; 2: wrong usage.
-import { reasonOf } from '../host/reasons.ts';
 import type { FailureCard } from '../moves/failure-card.ts';
 import type { MoveView } from '../moves/view.ts';
-import { ApiClient, ApiFailure } from './client.ts';
+import { ApiClient, sentenceOf } from './client.ts';
 import { credentialsOf } from './clouds.ts';
 
 export interface MovesOptions {
@@ -137,16 +136,4 @@ function cardLines(card: FailureCard): string[] {
     ...card.owed.flatMap((debt) => line('owed', [`${debt.reason}, at ${debt.where}, since ${when(debt.since)}`])),
     ...line('what to do', [card.advice]),
   ];
-}
-
-/** The API's own sentence, where it gave one. */
-function sentenceOf(error: unknown): string {
-  if (!(error instanceof ApiFailure)) return reasonOf(error);
-  try {
-    const [fault] = Object.values(JSON.parse(error.body) as Readonly<Record<string, { message?: string }>>);
-    return fault?.message ?? error.message;
-  } catch {
-    // Something that is not our API answered: its text is all there is.
-    return error.message;
-  }
 }

@@ -161,6 +161,8 @@ export interface CellRecord {
   readonly id: string;
   readonly name: string;
   readonly disabled: boolean;
+  /** Since when its database cannot be reached, ms since epoch; null: it can. */
+  readonly unreachableSince: number | null;
   readonly hosts: number;
   readonly servers: number;
 }
@@ -185,6 +187,7 @@ export async function listCells(p: Platform): Promise<CellRecord[]> {
     id: cell.id,
     name: cell.name,
     disabled: cell.disabled === 1,
+    unreachableSince: cell.unreachable_since,
     hosts: count(hosts, cell.id),
     servers: count(servers, cell.id),
   }));
@@ -194,7 +197,7 @@ export async function listCells(p: Platform): Promise<CellRecord[]> {
 export async function ensureCell(p: Platform, name: string): Promise<string> {
   await p.stores.global
     .insertInto('cells')
-    .values({ id: newId(), name, disabled: 0, created_at: p.clock.now() })
+    .values({ id: newId(), name, disabled: 0, unreachable_since: null, created_at: p.clock.now() })
     .onConflict((conflict) => conflict.column('name').doNothing())
     .execute();
   const cell = await p.stores.global

@@ -100,7 +100,7 @@ export async function hostStates(p: Platform, db: Kysely<GlobalTables> = p.store
     .selectFrom('hosts')
     .innerJoin('cells', 'cells.id', 'hosts.cell_id')
     .selectAll('hosts')
-    .select(['cells.name as cell_name', 'cells.disabled as cell_disabled'])
+    .select(['cells.name as cell_name', 'cells.disabled as cell_disabled', 'cells.unreachable_since'])
     .execute();
   const states = await providerStates(db);
   const aggregates = await listAggregates(p);
@@ -116,6 +116,7 @@ export async function hostStates(p: Platform, db: Kysely<GlobalTables> = p.store
     cellId: row.cell_id,
     cellName: row.cell_name,
     cellDisabled: row.cell_disabled === 1,
+    cellDown: row.unreachable_since !== null,
     zone: zoneOf(row.name),
     aggregates: aggregatesOf.get(row.name) ?? [],
     disabled: row.disabled === 1,

@@ -16,6 +16,8 @@ import { groupRefusal } from './server-groups.ts';
 export type FilterName =
   /** V29: cells that are disabled. */
   | 'EnabledCells'
+  /** Cells whose databases cannot be reached: nothing can be written down there. */
+  | 'ReachableCells'
   /** V25, V3: a move that may not leave its cell. */
   | 'HomeCell'
   /** V26 and hosts tried before. */
@@ -154,7 +156,10 @@ function aggregateFilter(extraSpecs: Readonly<Record<string, string>>): HostFilt
 
 /** The filters that a request needs, in the order they are asked; a filter that would pass every host is left out. */
 export function compileFilters(request: ScheduleRequest): readonly HostFilter[] {
-  const filters: HostFilter[] = [filter('EnabledCells', (host) => (host.cellDisabled ? 'cell disabled' : null))];
+  const filters: HostFilter[] = [
+    filter('EnabledCells', (host) => (host.cellDisabled ? 'cell disabled' : null)),
+    filter('ReachableCells', (host) => (host.cellDown ? "the cell's database is down" : null)),
+  ];
   const home = request.homeCellId;
   if (home !== null && !request.crossCellAllowed) {
     filters.push(filter('HomeCell', (host) => (host.cellId === home ? null : 'in another cell')));

@@ -23,6 +23,8 @@ export interface HostState {
   readonly cellName: string;
   /** A disabled cell takes no new servers. */
   readonly cellDisabled: boolean;
+  /** The cell's database cannot be reached. */
+  readonly cellDown: boolean;
   readonly zone: string;
   readonly aggregates: readonly Aggregate[];
   /** By an administrator. */

@@ -39,7 +39,7 @@ const anyAggregates: fc.Arbitrary<readonly Aggregate[]> = fc.subarray<Aggregate>
 
 const anyHost: fc.Arbitrary<Omit<HostState, 'hostId' | 'hostName'>> = fc
   .record({
-    cell: fc.constantFrom('c1', 'c2', 'c3'),
+    cell: fc.constantFrom('c1', 'c2', 'c3', 'c4'),
     zone: fc.constantFrom('nova', 'z1'),
     aggregates: anyAggregates,
     disabled: fc.nat(9).map((n) => n === 0),
@@ -62,6 +62,7 @@ const anyHost: fc.Arbitrary<Omit<HostState, 'hostId' | 'hostName'>> = fc
       cellId: h.cell,
       cellName: h.cell,
       cellDisabled: h.cell === 'c3',
+      cellDown: h.cell === 'c4',
       zone: h.zone,
       aggregates: h.aggregates,
       disabled: h.disabled,
@@ -124,6 +125,10 @@ const anyRequest: fc.Arbitrary<ScheduleRequest> = fc
 describe('filters', () => {
   it('V29 hosts of disabled cells are no candidates', () => {
     assert.equal(refusalOf(request(), host({ cellDisabled: true })), 'EnabledCells: cell disabled');
+  });
+
+  it('hosts of cells whose databases are down are no candidates', () => {
+    assert.equal(refusalOf(request(), host({ cellDown: true })), "ReachableCells: the cell's database is down");
   });
 
   it('V3 a move that may not cross stays in its cell', () => {

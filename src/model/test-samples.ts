@@ -60,6 +60,7 @@ export const host = (changes: Partial<HostState> = {}): HostState => ({
   cellId: 'c1',
   cellName: 'cell1',
   cellDisabled: false,
+  cellDown: false,
   zone: 'nova',
   aggregates: [],
   disabled: false,

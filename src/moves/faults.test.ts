@@ -17,7 +17,10 @@ const AT = { saga: 'resize', step: 'copy disk', phase: 'do' } as const;
 async function bench() {
   const clock = new VirtualClock();
   const stores = await openStores(':memory:');
-  await stores.global.insertInto('cells').values({ id: 'c-1', name: 'cell1', disabled: 0, created_at: 0 }).execute();
+  await stores.global
+    .insertInto('cells')
+    .values({ id: 'c-1', name: 'cell1', disabled: 0, unreachable_since: null, created_at: 0 })
+    .execute();
   let deaths = 0;
   const die = (): void => {
     deaths += 1;

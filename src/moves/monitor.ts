@@ -1,4 +1,4 @@
-// The periodic work of a control plane: heartbeats, power states, overdue confirmations, requested deletes, debts.
+// The periodic work of a control plane: databases of cells, heartbeats, power states, overdue confirmations, requested deletes, debts.
 //
 // Every round asks every host and storage host for its heartbeat; one that answers is written as seen. When a host's agent
 // is a new one (the host or its agent restarted), or now and then, what its guests do is compared with what the records
@@ -7,6 +7,7 @@
 // that a saga works on can be left alone until a later round. Several control planes may do this at once: every effect is
 // a compare-and-set or a saga.
 import type { Kysely } from 'kysely';
+import { watchCells } from '../control/cell-health.ts';
 import { payDebts } from '../control/debts.ts';
 import { collectUnusedImages } from '../control/images/collect.ts';
 import type { Platform } from '../control/platform.ts';
@@ -49,6 +50,7 @@ export function startMonitor(p: Platform): RunningMonitor {
 
 /** One round. An error in one part is logged and keeps no other part from its turn. */
 export async function monitorOnce(p: Platform, round: number): Promise<void> {
+  await part(p, 'databases of cells', () => watchCells(p));
   await part(p, 'heartbeats', () => beat(p, round));
   await part(p, 'heartbeats of storage hosts', () => beatStorage(p));
   await part(p, 'debts', () => payDebts(p));

@@ -9,6 +9,8 @@ export interface GlobalTables {
     id: string;
     name: string;
     disabled: number;
+    /** Since when the monitor has not reached its database; null: it reaches it. */
+    unreachable_since: number | null;
     created_at: number;
   };
   /** Host mapping and service record in one; id is also the placement provider's id. */

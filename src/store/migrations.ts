@@ -12,7 +12,8 @@ export const GLOBAL_MIGRATIONS: readonly SchemaMigration[] = [
     number: 1,
     title: 'cells, hosts, homes, moves, placement, images, network, sagas',
     statements: [
-      `create table cells (id text primary key, name text not null unique, disabled integer not null, created_at bigint not null)`,
+      `create table cells (id text primary key, name text not null unique, disabled integer not null,
+        unreachable_since bigint, created_at bigint not null)`,
       `create table hosts (id text primary key, name text not null unique, cell_id text not null references cells(id),
         url text not null, disabled integer not null, disabled_reason text, forced_down integer not null,
         last_seen_at bigint, agent_id text, hypervisor_type text not null, hypervisor_version integer not null,

@@ -61,6 +61,17 @@ describe("operators' hands", () => {
   const hasStatus = (status: string) => (shown: Answered['json']) => shown.move.status === status;
   const order = (id: string, verb: string, body?: object) => s.admin('POST', `${X}/moves/${id}/${verb}`, body);
 
+  it('disables and enables cells', async () => {
+    const [cell] = (await s.admin('GET', `${X}/cells`)).json.cells;
+    assert.deepEqual([cell.disabled, cell.unreachableSince], [false, null]);
+    for (const disabled of [true, false]) {
+      const changed = await s.admin('PUT', `${X}/cells/${cell.name}`, { disabled });
+      assert.deepEqual([changed.status, changed.json.cell.disabled], [200, disabled]);
+    }
+    assert.equal((await s.admin('PUT', `${X}/cells/nowhere`, { disabled: true })).status, 404);
+    assert.equal((await s.alice('PUT', `${X}/cells/${cell.name}`, { disabled: true })).status, 403);
+  });
+
   it('lists the sagas and their steps by name, as faults take them', async () => {
     const { sagas } = (await s.admin('GET', `${X}/sagas`)).json;
     const resize = sagas.find((each: { name: string }) => each.name === 'resize');
@@ -68,6 +79,8 @@ describe("operators' hands", () => {
     assert.deepEqual(resize.steps[0], { name: 'take hold', attempts: 4, retryFrom: null, where: 'source-cell' });
     for (const { name, steps } of sagas) {
       for (const step of steps) await arm({ kind: 'delay', saga: name, step: step.name, phase: 'undo', delay_ms: 1 });
+      // There may be only so many at a time.
+      await s.admin('DELETE', `${X}/faults`);
     }
   });
 

@@ -1,6 +1,7 @@
 // What operators see of the system itself: cells, hosts, moves with their steps, debts; and what they can order a move
 // to do. Administrators only.
 import { Type } from 'typebox';
+import { setCellDisabled } from '../../control/cell-health.ts';
 import { openDebts } from '../../control/debts.ts';
 import { listCells, listHosts } from '../../control/hosts.ts';
 import type { Platform } from '../../control/platform.ts';
@@ -22,7 +23,14 @@ const time = () => Type.Integer({ description: 'Milliseconds since the Unix epoc
 const orNull = <S extends Parameters<typeof Type.Array>[0]>(schema: S) => Type.Union([schema, Type.Null()]);
 
 const Cell = Type.Object(
-  { id: text(), name: text(), disabled: Type.Boolean(), hosts: Type.Integer(), servers: Type.Integer() },
+  {
+    id: text(),
+    name: text(),
+    disabled: Type.Boolean(),
+    unreachableSince: orNull(time()),
+    hosts: Type.Integer(),
+    servers: Type.Integer(),
+  },
   closed,
 );
 const Host = Type.Object(
@@ -171,6 +179,21 @@ export const crosscellRoutes: readonly Route[] = [
       status: 200,
       body: paged('cells', await listCells(p), (each) => each.name, query),
     }),
+  }),
+  route({
+    method: 'PUT',
+    url: `${BASE}/cells/:name`,
+    service: 'crosscell',
+    summary: 'Disable a cell, which gets no new servers then, or enable it',
+    policy: 'crosscell:cells:update',
+    params: Type.Object({ name: Type.String({ maxLength: 255 }) }, closed),
+    body: Type.Object({ disabled: Type.Boolean() }, closed),
+    answers: { 200: Type.Object({ cell: Cell }, closed) },
+    handle: async ({ p, params, body }) => {
+      refuse(await setCellDisabled(p, params.name, body.disabled));
+      const cell = (await listCells(p)).find((each) => each.name === params.name);
+      return { status: 200, body: { cell } };
+    },
   }),
   route({
     method: 'GET',

@@ -414,7 +414,10 @@ describe('deleting', () => {
     await using world = await imageWorld();
     const { p } = world;
     const image = await active(world);
-    await p.stores.global.insertInto('cells').values({ id: 'c1', name: 'c1', disabled: 0, created_at: 1 }).execute();
+    await p.stores.global
+      .insertInto('cells')
+      .values({ id: 'c1', name: 'c1', disabled: 0, unreachable_since: null, created_at: 1 })
+      .execute();
     await deleteImage(p, member, image.id);
     world.advance(GRACE_MS + 1);
     const { CellDown } = await import('../../store/stores.ts');
@@ -475,7 +478,10 @@ test("qemu-img's description must say what the header said", () => {
 });
 
 async function withServer(p: Platform, cellId: string, serverId: string, imageId: string): Promise<void> {
-  await p.stores.global.insertInto('cells').values({ id: cellId, name: cellId, disabled: 0, created_at: 1 }).execute();
+  await p.stores.global
+    .insertInto('cells')
+    .values({ id: cellId, name: cellId, disabled: 0, unreachable_since: null, created_at: 1 })
+    .execute();
   const cell = await p.stores.cell(cellId);
   const texts = { name: 's', hostname: 's', project_id: 'p1', user_id: 'u1', flavor_json: '{}', vm_state: 'active' };
   const rest = { disk_config: 'AUTO', reservation_id: 'r', metadata_json: '{}', tags_json: '[]' };

@@ -3,6 +3,7 @@
 export const CROSSCELL_RULES = {
   context_is_admin: 'role:admin',
   'crosscell:cells': 'rule:context_is_admin',
+  'crosscell:cells:update': 'rule:context_is_admin',
   'crosscell:hosts': 'rule:context_is_admin',
   'crosscell:moves': 'rule:context_is_admin',
   'crosscell:moves:retry': 'rule:context_is_admin',

@@ -1,0 +1,47 @@
+// Cells as the scheduler may use them: enabled or not, by an operator's word, and reachable or not, as the monitor finds.
+//
+// Whether a cell's database can be reached is asked once a round and written down, so that no request has to ask each
+// cell. Several monitors may do so; the last one's word counts for a round. A cell that is lost between two rounds is
+// found out by the move that needs it, which then tries a host elsewhere.
+import type { Refusal } from '../model/types.ts';
+import { CellDown } from '../store/stores.ts';
+import type { Platform } from './platform.ts';
+
+/** Asks every cell's database, side by side, and writes down what has changed. */
+export async function watchCells(p: Platform): Promise<void> {
+  const cells = await p.stores.global.selectFrom('cells').select(['id', 'name', 'unreachable_since']).execute();
+  await Promise.all(
+    cells.map(async ({ id, name, unreachable_since: since }) => {
+      const problem = await problemOf(p, id);
+      if ((problem === null) === (since === null)) return;
+      await p.stores.global
+        .updateTable('cells')
+        .set({ unreachable_since: problem === null ? null : p.clock.now() })
+        .where('id', '=', id)
+        .execute();
+      if (problem === null) p.log.info({ cell: name }, 'the database of the cell can be reached again');
+      else p.log.warn({ cell: name }, problem);
+    }),
+  );
+}
+
+async function problemOf(p: Platform, cellId: string): Promise<string | null> {
+  try {
+    const cell = await p.stores.cell(cellId);
+    await cell.selectFrom('server_fences').select('generation').limit(1).execute();
+    return null;
+  } catch (error) {
+    if (error instanceof CellDown) return error.message;
+    throw error;
+  }
+}
+
+/** A disabled cell gets no new servers, by create or by move; those that are there stay, and may leave. */
+export async function setCellDisabled(p: Platform, name: string, disabled: boolean): Promise<Refusal | null> {
+  const { numUpdatedRows } = await p.stores.global
+    .updateTable('cells')
+    .set({ disabled: disabled ? 1 : 0 })
+    .where('name', '=', name)
+    .executeTakeFirst();
+  return numUpdatedRows === 1n ? null : { code: 404, message: `Cell ${name} could not be found.` };
+}
