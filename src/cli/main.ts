@@ -8,6 +8,7 @@ import { ConfigError, type ConfigFile, readConfig } from './config.ts';
 import { DEFAULTS, type Deployment, type Flags, planDeployment } from './deployment.ts';
 import type { MovesOptions } from './moves.ts';
 import type { PolicyOptions } from './policy.ts';
+import type { StorageOptions } from './storage.ts';
 
 const VERSION = (
   JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string }
@@ -152,6 +153,22 @@ program
   .action(async (options: AgentOptions) => {
     const { agent } = await import('./agent.ts');
     process.exitCode = await agent(options);
+    process.exit();
+  });
+
+program
+  .command('storage')
+  .description('run a storage host: it keeps volumes and serves them; they outlive it')
+  .requiredOption('--name <host>', 'name of the storage host, as the control plane knows it')
+  .requiredOption('--state-dir <dir>', 'directory of its volumes, keys and records')
+  .requiredOption('--secret-file <file>', 'file with the secret shared with the control plane')
+  .option('--listen <host:port>', 'address of its contract; port 0: any', '127.0.0.1:8777')
+  .option('--data-address <host>', 'address under which compute hosts reach volumes (default: that of --listen)')
+  .option('--daemon-binary <file>', 'daemon that serves a volume', 'qemu-storage-daemon')
+  .option('--run-as <user>', "user that daemons run as when the agent is root; '' for the agent's own", 'nobody')
+  .action(async (options: StorageOptions) => {
+    const { storage } = await import('./storage.ts');
+    process.exitCode = await storage(options);
     process.exit();
   });
 

@@ -6,20 +6,17 @@
 //   <state dir>/agent.json    {pid, startTime, url, name} of the agent that serves this directory, mode 0600
 //   <state dir>/records/      one JSON file per server ever seen here (records.ts)
 //   <state dir>/guests/ images/ logs/   the driver's (qemu/layout.ts)
-import { chmod, mkdir, readFile, realpath, rm } from 'node:fs/promises';
+import { chmod, mkdir, realpath } from 'node:fs/promises';
 import { cpus, totalmem } from 'node:os';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
-import { type Static, Type } from 'typebox';
-import { Compile } from 'typebox/compile';
 import { systemClock } from '../lib/clock.ts';
 import { Agent, type HostResources } from './agent.ts';
 import type { Hypervisor } from './hypervisor.ts';
 import { type Lock, lockDirectory } from './lock.ts';
 import { QemuHypervisor } from './qemu/driver.ts';
-import { identify, isAlive, isCode } from './qemu/proc.ts';
-import { writeFileAtomically } from './record-files.ts';
 import { DurableRecords } from './records.ts';
+import { type RunningAgent, serveAgent } from './serve-agent.ts';
 import { createHostServer } from './server.ts';
 import { SimulatedFabric, SimulatedHypervisor } from './simulated.ts';
 
@@ -52,69 +49,17 @@ export interface AgentConfig {
   readonly log: Logger;
 }
 
-export interface RunningAgent {
-  /** Base URL for connectHost. */
-  readonly url: string;
-  /** Resolves when nothing of the agent is left. Guests go on running. */
-  close(): Promise<void>;
-}
-
-const AgentFile = Type.Object({
-  name: Type.String(),
-  pid: Type.Integer({ minimum: 1 }),
-  startTime: Type.String(),
-  url: Type.String(),
-});
-/** What agent.json says; `startTime` is field 22 of /proc/<pid>/stat. */
-export type AgentFile = Static<typeof AgentFile>;
-const agentFileCheck = Compile(AgentFile);
-
 const MIB = 1024 * 1024;
 const DEFAULT_STALL_SECONDS = 60;
 const DEFAULT_UNUSED_IMAGE_BYTES = 10 * 1024 ** 3;
-const MIN_SECRET = 16;
 const ANY_ADDRESS = ['0.0.0.0', '::'];
 
 /** Starts an agent and resolves when it serves. Rejects when its state directory is in use or damaged. */
 export async function runAgent(config: AgentConfig): Promise<RunningAgent> {
-  if (config.secret.length < MIN_SECRET) throw new Error(`the fleet secret needs at least ${MIN_SECRET} characters`);
-  const opened = await openAgent(config);
-  const app = createHostServer({ host: opened.agent, name: config.name, secret: config.secret, log: config.log });
-  try {
-    await app.listen({ host: config.listen.host, port: config.listen.port });
-  } catch (error) {
-    await opened.close();
-    throw error;
-  }
-  const address = app.server.address();
-  const port = typeof address === 'object' && address !== null ? address.port : config.listen.port;
-  const url = `http://${urlHost(config.listen.host)}:${port}`;
-  const file = join(opened.stateDir, 'agent.json');
-  const self: AgentFile = { name: config.name, pid: process.pid, startTime: ownStartTime(), url };
-  await writeFileAtomically(file, `${JSON.stringify(self)}\n`, 0o600);
-  config.log.info({ url, stateDir: opened.stateDir }, 'agent serves');
-  return {
-    url,
-    close: async () => {
-      await app.close();
-      await rm(file, { force: true });
-      await opened.close();
-    },
-  };
-}
-
-/** The agent that serves this state directory now; null when none does. */
-export async function findRunningAgent(stateDir: string): Promise<AgentFile | null> {
-  let text: string;
-  try {
-    text = await readFile(join(stateDir, 'agent.json'), 'utf8');
-  } catch (error) {
-    if (isCode(error, 'ENOENT')) return null;
-    throw error;
-  }
-  const file: unknown = JSON.parse(text);
-  if (!agentFileCheck.Check(file)) throw new Error(`${stateDir}/agent.json is damaged`);
-  return isAlive(file) ? file : null;
+  const { name, secret, listen, log } = config;
+  const { agent, stateDir, close: end } = await openAgent(config);
+  const app = createHostServer({ host: agent, name, secret, log });
+  return serveAgent({ app, name, secret, listen, stateDir, log, end });
 }
 
 /**
@@ -197,11 +142,3 @@ function resourcesOf({ resources }: AgentConfig): HostResources {
     diskGb: resources?.diskGb ?? null,
   };
 }
-
-function ownStartTime(): string {
-  const self = identify(process.pid);
-  if (self === null) throw new Error('/proc does not show this process');
-  return self.startTime;
-}
-
-const urlHost = (host: string): string => (host.includes(':') ? `[${host}]` : host);

@@ -10,9 +10,10 @@ import { after, before, describe, test } from 'node:test';
 import { pino } from 'pino';
 import { whyNoGuests } from '../../guest/run.ts';
 import type { BaseImage, DiskExport, Host } from '../../src/host/contract.ts';
-import { findRunningAgent, stopAllGuests } from '../../src/host/main.ts';
+import { stopAllGuests } from '../../src/host/main.ts';
 import { runRom } from '../../src/host/qemu/kvm-probe.ts';
 import { isAlive, type ProcessRef } from '../../src/host/qemu/proc.ts';
+import { findRunningAgent } from '../../src/host/serve-agent.ts';
 import { AGENT, execute, finish, GIB, Laboratory, specOf, type TestAgent, until, value } from './harness.ts';
 
 const skip = (await whyNoGuests()) ?? false;

@@ -5,7 +5,7 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { createHash, randomUUID } from 'node:crypto';
 import { closeSync, openSync } from 'node:fs';
-import { chmod, mkdtemp, readFile, rm } from 'node:fs/promises';
+import { chmod, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -13,9 +13,11 @@ import { createInterface } from 'node:readline';
 import { setTimeout as delay } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { connectHost } from '../../src/host/client.ts';
-import type { BaseImage, GuestSpec, Host, Job, Reply } from '../../src/host/contract.ts';
+import type { BaseImage, GuestSpec, Host, Job, Reply, VolumeConnection } from '../../src/host/contract.ts';
 import type { AgentConfig } from '../../src/host/main.ts';
 import { isAlive, listProcesses, type ProcessEntry } from '../../src/host/qemu/proc.ts';
+import { connectStorage } from '../../src/storage/client.ts';
+import type { StorageHost } from '../../src/storage/contract.ts';
 
 export const SECRET = 'secret-of-the-test-fleet';
 export const GIB = 1024 ** 3;
@@ -37,6 +39,10 @@ export interface TestAgent {
   close(): Promise<void>;
 }
 
+export interface TestStorage extends Omit<TestAgent, 'host'> {
+  readonly storage: StorageHost;
+}
+
 export class Laboratory {
   readonly directory: string;
   readonly #agents: ChildProcess[] = [];
@@ -54,11 +60,23 @@ export class Laboratory {
 
   /** Starts an agent (again, when the name has been used); its state lies in a directory of that name. */
   async agent(name: string, changes: Partial<AgentConfig> = {}): Promise<TestAgent> {
+    const { url, ...agent } = await this.#start(name, 'agent-process.ts', { ...AGENT, ...changes });
+    return { host: connectHost({ url, secret: SECRET, name }), ...agent };
+  }
+
+  /** The same for a storage agent. */
+  async storage(name: string): Promise<TestStorage> {
+    const { listen, secret } = AGENT;
+    const { url, ...agent } = await this.#start(name, 'storage-process.ts', { listen, secret });
+    return { storage: connectStorage({ url, secret: SECRET, name }), ...agent };
+  }
+
+  async #start(name: string, program: string, options: object) {
     const stateDir = join(this.directory, name);
     const logFile = join(this.directory, `${name}.jsonl`);
-    const config = { ...AGENT, name, stateDir, logFile, ...changes };
+    const config = { ...options, name, stateDir, logFile };
     const errors = openSync(join(this.directory, `${name}.stderr`), 'a');
-    const child = spawn(process.execPath, [join(import.meta.dirname, 'agent-process.ts'), JSON.stringify(config)], {
+    const child = spawn(process.execPath, [join(import.meta.dirname, program), JSON.stringify(config)], {
       stdio: ['pipe', 'pipe', errors],
     });
     closeSync(errors);
@@ -66,7 +84,7 @@ export class Laboratory {
     const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()));
     const url = await firstLine(child, exited);
     return {
-      host: connectHost({ url, secret: SECRET, name }),
+      url,
       stateDir,
       logFile,
       kill: async () => {
@@ -177,3 +195,30 @@ export async function until(condition: () => Promise<boolean>, what: string, lim
     await delay(20);
   }
 }
+
+/** Runs one command of qemu-io on a volume, as a guest would reach it; false when it fails or nobody lets it in. */
+export async function throughNbd(lab: Laboratory, connection: VolumeConnection, command: string): Promise<boolean> {
+  const { host, port, exportName, user, key, mode } = connection;
+  const keys = await mkdtemp(join(lab.directory, 'client-'));
+  try {
+    await writeFile(join(keys, 'keys.psk'), `${user}:${key}\n`);
+    const credentials = `tls-creds-psk,id=key,endpoint=client,dir=${keys},username=${user}`;
+    const image = `driver=nbd,server.type=inet,server.host=${host},server.port=${port},export=${exportName},tls-creds=key`;
+    // qemu-io tells a pattern that does not match on its output alone.
+    const access = mode === 'ro' ? ['-r'] : [];
+    const { stdout } = await execute('qemu-io', [
+      ...access,
+      ...['--object', credentials, '--image-opts', image, '-c', command],
+    ]);
+    return !stdout.includes('verification failed');
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && typeof error.code === 'number') return false;
+    throw error;
+  } finally {
+    await rm(keys, { recursive: true });
+  }
+}
+
+/** Whether somebody with this connection gets in now. */
+export const reaches = (lab: Laboratory, connection: VolumeConnection): Promise<boolean> =>
+  throughNbd(lab, connection, 'read -q 0 512');

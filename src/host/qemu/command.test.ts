@@ -12,6 +12,7 @@ const facts: CommandFacts = {
   diskPath: '/s/disk.qcow2',
   imagePath: '/s/base.qcow2',
   pidFile: '/s/qemu.pid',
+  volumeArguments: [],
 };
 
 /** The value after an option. */

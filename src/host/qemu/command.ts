@@ -18,6 +18,8 @@ export interface CommandFacts {
   readonly diskPath: string;
   readonly imagePath: string;
   readonly pidFile: string;
+  /** See volumes.ts. */
+  readonly volumeArguments: readonly string[];
 }
 
 /** TCG's cache of translated code, MiB: the default (an eighth of the host's memory) costs 40 MiB more per guest. */
@@ -40,6 +42,7 @@ export function qemuArguments(facts: CommandFacts): string[] {
     ...['-rtc', 'base=utc', '-boot', 'menu=off,strict=on'],
     ...['-chardev', `socket,id=qmp,path=${QMP_SOCKET},server=on,wait=off`, '-mon', 'chardev=qmp,mode=control'],
     ...(spec.root.kind === 'image' ? rootArguments(facts, spec.root.image) : []),
+    ...facts.volumeArguments,
     ...['-chardev', `file,id=console,path=${CONSOLE_LOG},append=on`, '-serial', 'chardev:console'],
     ...['-object', 'rng-random,id=rng,filename=/dev/urandom', '-device', 'virtio-rng-pci,rng=rng'],
     ...spec.ports.flatMap(portArguments),

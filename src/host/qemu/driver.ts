@@ -26,12 +26,14 @@ import { sha256File } from './digest.ts';
 import { createOverlay, type DiskTools, growOverlay } from './disk.ts';
 import { Exports } from './export.ts';
 import { ImageCache } from './images.ts';
+import { makeKeysDirectory, removeKeys, writeKeys } from './keys.ts';
 import { probeKvm } from './kvm-probe.ts';
 import { Layout } from './layout.ts';
 import { chooseIdentity, type Identity, openUntrusted } from './privileges.ts';
 import { isAlive, listProcesses, type ProcessEntry, signal } from './proc.ts';
-import { GuestProcess } from './process.ts';
+import { QemuProcess } from './process.ts';
 import { run } from './tools.ts';
+import { plugVolume, unplugVolume, volumeArguments } from './volumes.ts';
 
 export interface QemuOptions {
   /** Absolute and without symbolic links. */
@@ -73,7 +75,7 @@ export class QemuHypervisor implements Hypervisor {
   readonly #tools: DiskTools;
   readonly #images: ImageCache;
   readonly #exports: Exports;
-  readonly #processes = new Map<string, GuestProcess>();
+  readonly #processes = new Map<string, QemuProcess>();
   readonly #heavy = new Semaphore(HEAVY_JOBS);
   readonly #closing = new AbortController();
   #housekeeping: Promise<void> = Promise.resolve();
@@ -99,6 +101,7 @@ export class QemuHypervisor implements Hypervisor {
     await mkdir(layout.logsDir, { recursive: true, mode: 0o700 });
     await chmod(layout.guestsDir, 0o711);
     const identity = await chooseIdentity(options.runAs, layout.guestsDir, options.log);
+    await makeKeysDirectory(layout.keysDir, identity);
     const driver = new QemuHypervisor(options, layout, identity);
     await driver.#images.open();
     // Found out while nobody waits yet: a cold disk and the KVM probe take seconds. Neither rejects.
@@ -144,7 +147,8 @@ export class QemuHypervisor implements Hypervisor {
   }
 
   async spawn(serverId: string, spec: GuestSpec, volumes: readonly GuestVolume[]): Promise<void> {
-    if (volumes.length > 0) throw new HypervisorError('this driver has no volumes');
+    await removeKeys(this.#layout.guestKeys(serverId));
+    for (const volume of volumes) await this.#writeKey(serverId, volume);
     const args = qemuArguments({
       serverId,
       spec,
@@ -152,8 +156,9 @@ export class QemuHypervisor implements Hypervisor {
       diskPath: this.#layout.disk(serverId),
       imagePath: spec.root.kind === 'image' ? this.#layout.image(spec.root.image) : '',
       pidFile: this.#layout.pidFile(serverId),
+      volumeArguments: volumeArguments(volumes, (volumeId) => this.#layout.keys(serverId, volumeId)),
     });
-    const guest = await GuestProcess.spawn(this.#options.qemuBinary, args, this.#identity, this.#place(serverId));
+    const guest = await QemuProcess.spawn(this.#options.qemuBinary, args, this.#identity, this.#place(serverId));
     this.#processes.set(serverId, guest);
     this.#options.log.info({ serverId, qemuPid: guest.ref.pid }, 'guest started');
     void guest.gone.then(() => this.#options.log.info({ serverId, qemuPid: guest.ref.pid }, 'guest ended'));
@@ -178,12 +183,17 @@ export class QemuHypervisor implements Hypervisor {
     await this.#processes.get(serverId)?.gone;
   }
 
-  async plug(): Promise<void> {
-    throw new HypervisorError('this driver has no volumes');
+  async plug(serverId: string, volume: GuestVolume): Promise<void> {
+    const guest = this.#processes.get(serverId);
+    if (!guest || guest.isGone) throw new HypervisorError('the guest does not run');
+    await this.#writeKey(serverId, volume);
+    await plugVolume(guest, volume, this.#layout.keys(serverId, volume.volumeId));
   }
 
-  async unplug(): Promise<void> {
-    // Nothing was plugged.
+  async unplug(serverId: string, volume: GuestVolume, job: JobControl): Promise<void> {
+    const guest = this.#processes.get(serverId);
+    if (guest && !guest.isGone) await unplugVolume(guest, volume, this.#options.clock, job);
+    await removeKeys(this.#layout.keys(serverId, volume.volumeId));
   }
 
   async pressPowerButton(serverId: string): Promise<void> {
@@ -228,6 +238,7 @@ export class QemuHypervisor implements Hypervisor {
     this.#processes.delete(serverId);
     await rm(this.#layout.guestDir(serverId), { recursive: true, force: true });
     await rm(this.#layout.log(serverId), { force: true });
+    await removeKeys(this.#layout.guestKeys(serverId));
     await syncDirectory(this.#layout.guestsDir);
   }
 
@@ -260,7 +271,7 @@ export class QemuHypervisor implements Hypervisor {
     if (serverId === null) return;
     const isGuest = found.argv.includes(this.#layout.pidFile(serverId)) && found.argv.includes('-uuid');
     if (isGuest && guests.has(serverId)) {
-      this.#processes.set(serverId, GuestProcess.adopt(found, this.#place(serverId)));
+      this.#processes.set(serverId, QemuProcess.adopt(found, this.#place(serverId)));
       return;
     }
     const program = basename(found.argv[0] ?? '');
@@ -299,6 +310,12 @@ export class QemuHypervisor implements Hypervisor {
       logPath: this.#layout.log(serverId),
       clock: this.#options.clock,
     };
+  }
+
+  /** Where QEMU reads it, and nobody else. */
+  async #writeKey(serverId: string, { volumeId, connection }: GuestVolume): Promise<void> {
+    await makeKeysDirectory(this.#layout.guestKeys(serverId), this.#identity);
+    await writeKeys(this.#layout.keys(serverId, volumeId), this.#identity, [connection]);
   }
 
   async #makeDirectory(serverId: string): Promise<void> {

@@ -1,6 +1,7 @@
 // Where the QEMU driver keeps what, under the agent's state directory.
 //
 //   guests/<server id>/   the guest's user's own: disk.qcow2, disk.part (a copy under way), console.log, sockets, pid
+//   keys/<server id>/<volume id>/   the agent's own, readable for that user: the guest's key to a volume (keys.ts)
 //   images/<sha256>.<format>   cached base images, read-only, written by the agent alone
 //   logs/<server id>.log  what QEMU said on its standard error since its last start (agent's own)
 //   probe.bin             the KVM probe's ROM
@@ -27,6 +28,10 @@ export class Layout {
     return join(this.stateDir, 'images');
   }
 
+  get keysDir(): string {
+    return join(this.stateDir, 'keys');
+  }
+
   get logsDir(): string {
     return join(this.stateDir, 'logs');
   }
@@ -38,6 +43,16 @@ export class Layout {
 
   disk(serverId: string): string {
     return join(this.guestDir(serverId), 'disk.qcow2');
+  }
+
+  guestKeys(serverId: string): string {
+    invariant(isUuid(serverId), 'a server id is a UUID');
+    return join(this.keysDir, serverId);
+  }
+
+  keys(serverId: string, volumeId: string): string {
+    invariant(isUuid(volumeId), 'a volume id is a UUID');
+    return join(this.guestKeys(serverId), volumeId);
   }
 
   /** A disk that is being made or copied; worth nothing after a restart. */

@@ -1,4 +1,4 @@
-// One guest's QEMU process: started here, or found again after a restart of the agent.
+// One process of QEMU's, a guest's or a storage daemon: started here, or found again after a restart of the agent.
 //
 // Theory of operation. QEMU is its own session leader and shares nothing with the agent but its log file, so it lives
 // on when the agent ends. A process is pid plus start time; it is gone when /proc says so (for an own child: when it has
@@ -18,7 +18,7 @@ import { connectIn } from './sockets.ts';
 import { lastWords, PROGRAM_ENVIRONMENT } from './tools.ts';
 
 export interface ProcessPlace {
-  /** The guest's directory: QEMU's working directory, where its sockets are. */
+  /** QEMU's working directory, where its sockets are. */
   readonly directory: string;
   readonly logPath: string;
   readonly clock: Clock;
@@ -31,7 +31,7 @@ const FLUSH_MS = 2000;
 const KILL_LIMIT_MS = 10_000;
 const LOG_TAIL = 4096;
 
-export class GuestProcess {
+export class QemuProcess {
   readonly ref: ProcessRef;
   readonly startedAt: number;
   /** Resolves when the process is confirmed gone. */
@@ -50,13 +50,14 @@ export class GuestProcess {
     });
   }
 
-  /** Creates the process; HypervisorError when the binary cannot be run at all. */
+  /** Creates the process; HypervisorError when the binary cannot be run at all. It has `descriptors` as 3, 4, … */
   static async spawn(
     binary: string,
     args: readonly string[],
     identity: Identity | null,
     place: ProcessPlace,
-  ): Promise<GuestProcess> {
+    descriptors: readonly number[] = [],
+  ): Promise<QemuProcess> {
     await rm(join(place.directory, QMP_SOCKET), { force: true });
     const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | constants.O_APPEND;
     const log = openSync(place.logPath, flags, 0o600);
@@ -64,7 +65,7 @@ export class GuestProcess {
       const child = spawn(binary, args, {
         cwd: place.directory,
         detached: true,
-        stdio: ['ignore', log, log],
+        stdio: ['ignore', log, log, ...descriptors],
         env: PROGRAM_ENVIRONMENT,
         ...identity,
       });
@@ -75,15 +76,15 @@ export class GuestProcess {
       const ref = identify(child.pid);
       if (ref === null) throw new HypervisorError(`${binary} ended at once`);
       child.unref();
-      return new GuestProcess(ref, place, place.clock.now(), exited);
+      return new QemuProcess(ref, place, place.clock.now(), exited);
     } finally {
       closeSync(log);
     }
   }
 
   /** A process that an earlier agent started. */
-  static adopt(ref: ProcessRef, place: ProcessPlace): GuestProcess {
-    return new GuestProcess(ref, place, startedAtMs(ref), new Promise(() => undefined));
+  static adopt(ref: ProcessRef, place: ProcessPlace): QemuProcess {
+    return new QemuProcess(ref, place, startedAtMs(ref), new Promise(() => undefined));
   }
 
   /** Resolves when QEMU runs the guest; HypervisorError with its last words when it exits or does not get there. */
@@ -101,8 +102,13 @@ export class GuestProcess {
   }
 
   async pressPowerButton(): Promise<void> {
+    await this.execute('system_powerdown');
+  }
+
+  /** Runs one command; HypervisorError when it fails or is not answered in time. */
+  async execute(command: string, args: Readonly<Record<string, unknown>> = {}): Promise<unknown> {
     const qmp = await this.#connected();
-    await qmp.execute('system_powerdown');
+    return qmp.execute(command, args);
   }
 
   /** Resolves when the process is gone. `flush`: QEMU may write its caches first. */
@@ -134,8 +140,7 @@ export class GuestProcess {
 
   async #status(): Promise<string | null> {
     try {
-      const qmp = await this.#connected();
-      const answer = (await qmp.execute('query-status')) as { status?: unknown };
+      const answer = (await this.execute('query-status')) as { status?: unknown };
       return typeof answer.status === 'string' ? answer.status : null;
     } catch (error) {
       // Not listening yet, or just ending: the caller looks again until its limit.

@@ -1,0 +1,187 @@
+// How a guest's QEMU has its volumes: over NBD with TLS-PSK, each behind a PCIe root port of its own.
+//
+// Theory of operation. The letter of a volume's device decides everything: the port it is plugged into, the names of its
+// node, its key and its device. So nothing need be remembered to unplug it, and the firmware and the guest find volumes
+// in the order of their letters. q35 plugs nothing into its root bus while it runs, so there is a root port for each
+// letter from the start.
+// A guest whose connection breaks waits: its requests stand still and go on when the storage host is back, the daemon or
+// its network; after a day without, the guest is paused (`stop`) rather than told that its disk is broken. A guest whose
+// access was revoked waits too, and its key opens nothing any more: what it has not written stays unwritten.
+// Keys are in files that QEMU reads when the device comes to be; nothing secret is on the command line or in QMP.
+import { createConnection } from 'node:net';
+import type { Clock } from '../../lib/clock.ts';
+import type { GuestVolume, VolumeConnection } from '../contract.ts';
+import { HypervisorError, type JobControl } from '../hypervisor.ts';
+import type { QemuProcess } from './process.ts';
+
+/** Requests of a guest wait this long for a storage host that is gone, s. */
+const RECONNECT_SECONDS = 24 * 3600;
+/** A start waits this long for the storage host, s. */
+const OPEN_SECONDS = 10;
+/** QEMU's main loop waits for a volume that is plugged in: look before whether anybody is there, ms. */
+const KNOCK_LIMIT_MS = 2000;
+/** How long a guest may take to let go, and how often it is asked, ms. */
+const UNPLUG_LIMIT_MS = 30_000;
+const UNPLUG_REPEAT_MS = 5000;
+const UNPLUG_POLL_MS = 100;
+/** The serial number of a virtio disk has room for so many characters. */
+const SERIAL_LENGTH = 20;
+const LETTERS = 'abcdefghijklmnopqrstuvwxyz';
+/** Root ports are functions of these slots, eight each; the slots below are for disks and network cards. */
+const FIRST_SLOT = 0x18;
+const FUNCTIONS = 8;
+
+interface Names {
+  readonly port: string;
+  readonly device: string;
+  readonly node: string;
+  readonly key: string;
+}
+
+function namesOf({ device }: Pick<GuestVolume, 'device'>): Names {
+  const letter = device.slice(-1);
+  return { port: `port-${letter}`, device: `vd${letter}`, node: `volume-${letter}`, key: `key-${letter}` };
+}
+
+/** Command line: a root port for each letter, and the volumes that the guest starts with. `keysDir`: of a volume. */
+export function volumeArguments(volumes: readonly GuestVolume[], keysDir: (volumeId: string) => string): string[] {
+  const ports = [...LETTERS].flatMap((letter, index) => {
+    const address = `${(FIRST_SLOT + Math.floor(index / FUNCTIONS)).toString(16)}.${index % FUNCTIONS}`;
+    const multifunction = index % FUNCTIONS === 0 ? ',multifunction=on' : '';
+    return ['-device', `pcie-root-port,id=port-${letter},chassis=${index + 1},addr=${address}${multifunction}`];
+  });
+  const plugged = volumes.flatMap((volume) => {
+    const names = namesOf(volume);
+    return [
+      ...['-object', JSON.stringify(credentials(volume, keysDir(volume.volumeId)))],
+      ...['-blockdev', JSON.stringify(blockNode(volume))],
+      ...[
+        '-device',
+        Object.entries(device(volume, names))
+          .map(([key, value]) => `${key}=${value}`)
+          .join(',')
+          .slice('driver='.length),
+      ],
+    ];
+  });
+  return [...ports, ...plugged];
+}
+
+function credentials(volume: GuestVolume, keysDir: string) {
+  const { key } = namesOf(volume);
+  return { 'qom-type': 'tls-creds-psk', id: key, endpoint: 'client', dir: keysDir, username: volume.connection.user };
+}
+
+function blockNode(volume: GuestVolume) {
+  const { node, key } = namesOf(volume);
+  const { host, port, exportName, mode } = volume.connection;
+  return {
+    driver: 'nbd',
+    'node-name': node,
+    server: { type: 'inet', host, port: String(port) },
+    export: exportName,
+    'tls-creds': key,
+    'reconnect-delay': RECONNECT_SECONDS,
+    'open-timeout': OPEN_SECONDS,
+    'read-only': mode === 'ro',
+    discard: 'unmap',
+  };
+}
+
+function device(volume: GuestVolume, { device: id, node, port }: Names): Readonly<Record<string, string | number>> {
+  return {
+    driver: 'virtio-blk-pci',
+    id,
+    bus: port,
+    drive: node,
+    serial: volume.volumeId.slice(0, SERIAL_LENGTH),
+    // A root disk of the host's own has 1.
+    ...(volume.bootIndex === null ? {} : { bootindex: volume.bootIndex + 1 }),
+    werror: 'stop',
+    rerror: 'stop',
+  };
+}
+
+/** The guest has the volume afterwards; what is there already stays. Its key is in place. */
+export async function plugVolume(qemu: QemuProcess, volume: GuestVolume, keysDir: string): Promise<void> {
+  const names = namesOf(volume);
+  if (await hasDevice(qemu, names.device)) return;
+  await knock(volume.connection);
+  // What an attempt that was cut short has left.
+  await clear(qemu, names);
+  try {
+    await qemu.execute('object-add', credentials(volume, keysDir));
+    await qemu.execute('blockdev-add', { ...blockNode(volume), 'open-timeout': 0 });
+    await qemu.execute('device_add', device(volume, names));
+  } catch (error) {
+    await clear(qemu, names);
+    throw error;
+  }
+}
+
+/** The guest has let go of the volume afterwards, whatever it had of it. */
+export async function unplugVolume(
+  qemu: QemuProcess,
+  volume: GuestVolume,
+  clock: Clock,
+  job: JobControl,
+): Promise<void> {
+  const names = namesOf(volume);
+  const deadline = clock.now() + UNPLUG_LIMIT_MS;
+  let nextAsk = clock.now();
+  while (await hasDevice(qemu, names.device)) {
+    job.signal.throwIfAborted();
+    const now = clock.now();
+    if (now > deadline) throw new HypervisorError(`the guest does not let go of volume ${volume.volumeId}`);
+    if (now >= nextAsk) {
+      nextAsk = now + UNPLUG_REPEAT_MS;
+      await ask(qemu, names.device);
+    }
+    await clock.sleep(UNPLUG_POLL_MS, job.signal);
+  }
+  await clear(qemu, names);
+}
+
+/** A guest that has not booted far enough does not hear the first time; one that is at it already is left at it. */
+async function ask(qemu: QemuProcess, id: string): Promise<void> {
+  try {
+    await qemu.execute('device_del', { id });
+  } catch (error) {
+    if (!(error instanceof HypervisorError) || !/already in the process of unplug|not found/i.test(error.message))
+      throw error;
+  }
+}
+
+/** Takes away node and key, where they are; the device is gone. */
+async function clear(qemu: QemuProcess, names: Names): Promise<void> {
+  const nodes = (await qemu.execute('query-named-block-nodes', { flat: true })) as ReadonlyArray<
+    Record<string, unknown>
+  >;
+  if (nodes.some((node) => node['node-name'] === names.node))
+    await qemu.execute('blockdev-del', { 'node-name': names.node });
+  if (await has(qemu, '/objects', names.key)) await qemu.execute('object-del', { id: names.key });
+}
+
+const hasDevice = (qemu: QemuProcess, id: string): Promise<boolean> => has(qemu, '/machine/peripheral', id);
+
+async function has(qemu: QemuProcess, path: string, name: string): Promise<boolean> {
+  const entries = (await qemu.execute('qom-list', { path })) as ReadonlyArray<{ name: string }>;
+  return entries.some((entry) => entry.name === name);
+}
+
+/** HypervisorError when nobody takes a connection there. */
+async function knock({ host, port }: VolumeConnection): Promise<void> {
+  await new Promise<void>((resolve, reject) => {
+    const socket = createConnection({ host, port });
+    const fail = (why: string) => {
+      socket.destroy();
+      reject(new HypervisorError(`the volume cannot be reached at ${host}:${port}: ${why}`));
+    };
+    socket.setTimeout(KNOCK_LIMIT_MS, () => fail('no answer'));
+    socket.once('error', (error) => fail(error.message));
+    socket.once('connect', () => {
+      socket.destroy();
+      resolve();
+    });
+  });
+}

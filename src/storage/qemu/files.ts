@@ -1,0 +1,104 @@
+// Volumes as files: made, grown and kept in snapshots by qemu-img while no daemon has them open.
+//
+// Theory of operation. A volume is one qcow2 file without a base: it is whole by itself, so that an image, a source or a
+// snapshot can go without a look at who was made from it. Snapshots are inside of the file. Formats are always stated and
+// never guessed; what comes from elsewhere has been judged by the image cache.
+import { constants } from 'node:fs';
+import { stat } from 'node:fs/promises';
+import { HypervisorError, type JobControl } from '../../host/hypervisor.ts';
+import { type DiskTools, readHeader } from '../../host/qemu/disk.ts';
+import { openUntrusted } from '../../host/qemu/privileges.ts';
+import { isCode } from '../../host/qemu/proc.ts';
+import { run } from '../../host/qemu/tools.ts';
+import { withWatchdog } from '../../host/qemu/watchdog.ts';
+import type { Clock } from '../../lib/clock.ts';
+
+const TOOL_LIMIT_MS = 30_000;
+
+export interface CopySource {
+  readonly path: string;
+  readonly format: 'qcow2' | 'raw';
+  /** A snapshot inside of it; null: what it holds. Another program may have the file open then: snapshots stand still. */
+  readonly snapshot: string | null;
+}
+
+export async function makeBlank(tools: DiskTools, path: string, bytes: number): Promise<void> {
+  await qemuImg(tools, ['create', '-q', '-f', 'qcow2', path, String(bytes)]);
+}
+
+/** A full copy of `bytes`. HypervisorError when the source is longer, or when nothing moves for `stallMs`. */
+export async function makeCopy(
+  tools: DiskTools & { readonly clock: Clock; readonly stallMs: number },
+  source: CopySource,
+  path: string,
+  bytes: number,
+  job: JobControl,
+): Promise<void> {
+  let percent = '';
+  const measure = async () => {
+    const written = await allocatedBytes(path);
+    job.progress(Math.min(written, bytes), bytes);
+    return `${written} ${percent}`;
+  };
+  const from = source.snapshot === null ? [] : ['-U', '-l', `snapshot.name=${source.snapshot}`];
+  const args = ['convert', '-p', '-m', '8', '-W', ...from, '-f', source.format, '-O', 'qcow2', source.path, path];
+  await withWatchdog(tools.clock, tools.stallMs, job.signal, measure, async (signal) => {
+    await run(tools.qemuImg, args, {
+      identity: tools.identity,
+      signal,
+      onOutput: (text) => {
+        percent = text.slice(-32);
+      },
+    });
+  });
+  const { virtualBytes } = await readHeader(path);
+  if (virtualBytes > bytes) throw new HypervisorError('the volume is smaller than its source');
+  await growFile(tools, path, bytes);
+  job.progress(bytes, bytes);
+}
+
+export async function growFile(tools: DiskTools, path: string, bytes: number): Promise<void> {
+  if ((await readHeader(path)).virtualBytes >= bytes) return;
+  await qemuImg(tools, ['resize', '-q', '-f', 'qcow2', path, String(bytes)]);
+}
+
+export async function snapshotFile(
+  tools: DiskTools,
+  path: string,
+  action: 'take' | 'delete',
+  name: string,
+): Promise<void> {
+  const there = (await snapshotsIn(tools, path)).includes(name);
+  if (there === (action === 'take')) return;
+  await qemuImg(tools, ['snapshot', '-q', action === 'take' ? '-c' : '-d', name, path]);
+}
+
+async function snapshotsIn(tools: DiskTools, path: string): Promise<string[]> {
+  const info = JSON.parse(await qemuImg(tools, ['info', '--output=json', '-f', 'qcow2', path])) as {
+    snapshots?: ReadonlyArray<{ name: string }>;
+  };
+  return (info.snapshots ?? []).map(({ name }) => name);
+}
+
+/** What has been written survives a power cut afterwards. */
+export async function syncFile(path: string): Promise<void> {
+  const file = await openUntrusted(path, constants.O_RDWR);
+  if (file === null) throw new HypervisorError('the volume is not there');
+  try {
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+}
+
+const qemuImg = (tools: DiskTools, args: readonly string[]): Promise<string> =>
+  run(tools.qemuImg, args, { identity: tools.identity, timeoutMs: TOOL_LIMIT_MS });
+
+async function allocatedBytes(path: string): Promise<number> {
+  try {
+    return (await stat(path)).blocks * 512;
+  } catch (error) {
+    if (isCode(error, 'ENOENT')) return 0;
+    throw error;
+  }
+}
