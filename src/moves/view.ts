@@ -96,8 +96,8 @@ export async function findSaga(p: Platform, id: string): Promise<Row | null> {
 function viewOf(row: Row): MoveView {
   const state = row.state as Partial<{
     migrationId: string;
-    source: { host: string; cellId: string };
-    target: { host: string; cellId: string };
+    source: Partial<{ host: string; cellId: string }>;
+    target: Partial<{ host: string; cellId: string }>;
     copiedBytes: number;
     sha256: string;
   }>;
@@ -113,8 +113,8 @@ function viewOf(row: Row): MoveView {
     step: running,
     reason: row.reason,
     migrationId: state.migrationId ?? null,
-    source: state.source ? { host: state.source.host, cellId: state.source.cellId } : null,
-    target: state.target ? { host: state.target.host, cellId: state.target.cellId } : null,
+    source: placeIn(state.source),
+    target: placeIn(state.target),
     progress: row.progress,
     copiedBytes: state.copiedBytes ?? null,
     sha256: state.sha256 ?? null,
@@ -122,6 +122,12 @@ function viewOf(row: Row): MoveView {
     createdAt: row.createdAt,
     endedAt: row.endedAt,
   };
+}
+
+/** Null: none, or (the source of a volume's content) no place. */
+function placeIn(place: Partial<{ host: string; cellId: string }> | undefined): MoveView['source'] {
+  const { host, cellId } = place ?? {};
+  return host === undefined || cellId === undefined ? null : { host, cellId };
 }
 
 /** A step starts when the one before has ended. */
