@@ -10,6 +10,7 @@ const EMPTY: Snapshot = {
   ...{ migrations: [], consumers: [], providers: [], ports: [], images: [], debts: [], together: new Map() },
   imageFiles: { unreachable: null, files: [] },
   imagesInUse: new Map(),
+  quarantined: [],
 };
 const DOWN = { id: 'c1', name: 'cell1', unreachable: 'no such file', records: [], strayActions: [] };
 const SAGA = {

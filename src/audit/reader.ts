@@ -16,6 +16,7 @@ import {
   readPassing,
   readPorts,
   readProviders,
+  readQuarantine,
   readSagas,
 } from './read/globals.ts';
 import { readHosts, readTogether } from './read/hosts.ts';
@@ -40,11 +41,12 @@ export async function takeSnapshot(p: Platform, slice: Slice = EVERYTHING): Prom
   const hosts = await readHosts(p, slice);
   const together = await readTogether(p, hosts);
   const debts = await readDebts(db, slice);
+  const quarantined = await readQuarantine(db, slice);
   const sagas = await readSagas(db, slice);
   const passing = await readPassing(db, slice, startedAt);
   const busy = new Set([...before, ...sagas].map((saga) => saga.serverId).concat(passing));
   return {
     ...{ startedAt, endedAt: p.clock.now(), homes, cells, hosts, sagas, busy, migrations, consumers, providers },
-    ...{ ports, images, imageFiles, imagesInUse, debts, together },
+    ...{ ports, images, imageFiles, imagesInUse, debts, quarantined, together },
   };
 }

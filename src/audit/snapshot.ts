@@ -101,6 +101,14 @@ export interface DebtView {
   readonly createdAt: number;
 }
 
+/** A guest that nobody owns, kept in quarantine or released from it. */
+export interface QuarantineView {
+  readonly host: string;
+  readonly serverId: string;
+  readonly reason: string;
+  readonly foundAt: number;
+}
+
 export interface Snapshot {
   /** First and last read, ms since epoch. */
   readonly startedAt: number;
@@ -126,6 +134,7 @@ export interface Snapshot {
     readonly files: readonly { readonly name: string; readonly sizeBytes: number }[];
   };
   readonly debts: readonly DebtView[];
+  readonly quarantined: readonly QuarantineView[];
   /** Servers whose guests were seen running on several hosts at one instant, with those hosts. */
   readonly together: ReadonlyMap<string, readonly string[]>;
 }

@@ -15,9 +15,8 @@ import { exclusively } from '../store/dialect.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
 import { CellDown } from '../store/stores.ts';
 import { hostIsUp } from './hosts.ts';
-import { openMigration } from './migrations.ts';
+import { ownership } from './ownership.ts';
 import type { Platform } from './platform.ts';
-import { findServer } from './servers.ts';
 import { type Answer, payDelete, payRevoke } from './volumes/owed.ts';
 import { storageHostIsUp } from './volumes/storage-hosts.ts';
 
@@ -97,6 +96,17 @@ export async function owe(
       .execute();
   });
   p.log.warn({ host: debt.host, serverId: debt.serverId, sagaId: debt.sagaId }, `owed: ${debt.reason}`);
+}
+
+/** The host answers again: whatever it owes is tried at the next turn. */
+export async function hastenDebts(p: Platform, host: string): Promise<void> {
+  await p.stores.global
+    .updateTable('debts')
+    .set({ due_at: p.clock.now() })
+    .where('kind', '=', 'destroy-guest')
+    .where('host', '=', host)
+    .where('paid_at', 'is', null)
+    .execute();
 }
 
 /** Open debts, oldest first. */
@@ -206,12 +216,12 @@ async function destroyOwed(p: Platform, debt: Debt): Promise<Answer> {
   const host = await p.host(debt.host);
   const reply = await host.destroy(debt.serverId, { generation: debt.generation });
   if (reply.kind !== 'fenced') return answerOf(reply);
-  switch (await belongs(p, debt)) {
-    case 'yes':
+  switch (await ownership(p, debt.host, debt.serverId)) {
+    case 'owned':
       return 'settled';
     case 'perhaps':
       return 'not yet';
-    case 'no': {
+    case 'stray': {
       // At the generation that the host has seen: whatever saga begins now has a newer one, and fences this call off.
       const again = await host.destroy(debt.serverId, { generation: reply.generation });
       return again.kind === 'fenced' ? 'not yet' : answerOf(again);
@@ -231,28 +241,6 @@ function answerOf(reply: Exclude<Reply<Job>, { kind: 'fenced' }>): Answer {
       return 'silent';
     default:
       return assertNever(reply);
-  }
-}
-
-/** Whether the server has a guest on that host by right: it is there now, or it waits with its way back kept there. */
-async function belongs(p: Platform, debt: Debt): Promise<'yes' | 'no' | 'perhaps'> {
-  const saga = await p.stores.global
-    .selectFrom('sagas')
-    .select('id')
-    .where('key', '=', debt.serverId)
-    .where('status', 'in', ['active', 'stuck'])
-    .executeTakeFirst();
-  if (saga) return 'perhaps';
-  const found = await findServer(p, debt.serverId);
-  switch (found.kind) {
-    case 'absent':
-      return 'no';
-    case 'down':
-      return 'perhaps';
-    case 'found': {
-      const migration = await openMigration(p.stores.global, debt.serverId);
-      return found.server.host === debt.host || migration?.sourceHost === debt.host ? 'yes' : 'no';
-    }
   }
 }
 

@@ -25,6 +25,8 @@ export interface HostRecord {
   readonly up: boolean;
   readonly lastSeenAt: number | null;
   readonly agentId: string | null;
+  /** False: it was away and has not yet been told what it should run; the scheduler leaves it out. */
+  readonly reconciled: boolean;
   readonly hypervisorType: string;
   readonly hypervisorVersion: number;
   readonly architecture: string;
@@ -76,6 +78,7 @@ export async function listHosts(p: Platform): Promise<HostRecord[]> {
       up: isUp(row, now, p.settings.hostDownSeconds),
       lastSeenAt: row.last_seen_at,
       agentId: row.agent_id,
+      reconciled: row.reconciled === 1,
       hypervisorType: row.hypervisor_type,
       hypervisorVersion: row.hypervisor_version,
       architecture: row.architecture,
@@ -151,6 +154,8 @@ export async function updateService(
       ...(change.disabled === undefined ? {} : { disabled: change.disabled ? 1 : 0 }),
       ...(change.disabledReason === undefined ? {} : { disabled_reason: change.disabledReason }),
       ...(change.forcedDown === undefined ? {} : { forced_down: change.forcedDown ? 1 : 0 }),
+      // What is made of it while it counts as down it has to be told before it is given anything new.
+      ...(change.forcedDown === true ? { reconciled: 0 } : {}),
     })
     .where('name', '=', hostName)
     .executeTakeFirst();
@@ -247,6 +252,8 @@ export async function registerHost(
         forced_down: 0,
         last_seen_at: now,
         agent_id: null,
+        // Nothing of ours can be on a host that was never known; whatever it has is found with its first heartbeat.
+        reconciled: 1,
         created_at: now,
         ...facts,
       })

@@ -120,7 +120,7 @@ export async function hostStates(p: Platform, db: Kysely<GlobalTables> = p.store
     zone: zoneOf(row.name),
     aggregates: aggregatesOf.get(row.name) ?? [],
     disabled: row.disabled === 1,
-    up: isUp(row, now, p.settings.hostDownSeconds),
+    up: isUp(row, now, p.settings.hostDownSeconds) && row.reconciled === 1,
     inventories: states.get(row.id)?.inventories ?? {},
     used: states.get(row.id)?.used ?? {},
     hypervisorType: row.hypervisor_type,

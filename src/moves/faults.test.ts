@@ -134,7 +134,14 @@ test('cell-down and host-down last until they are deleted', async () => {
     .insertInto('hosts')
     .values({
       ...columns,
-      ...{ last_seen_at: null, agent_id: null, hypervisor_type: '', hypervisor_version: 1, architecture: '' },
+      ...{
+        last_seen_at: null,
+        agent_id: null,
+        reconciled: 1,
+        hypervisor_type: '',
+        hypervisor_version: 1,
+        architecture: '',
+      },
       ...{ vcpus: 1, memory_mb: 1, disk_gb: 1, created_at: 0, updated_at: 0 },
     })
     .execute();

@@ -1,28 +1,21 @@
-// The periodic work of a control plane: databases of cells, heartbeats, power states, overdue confirmations, requested deletes, debts.
+// The periodic work of a control plane: databases of cells, heartbeats, power states, overdue confirmations, requested
+// deletes, debts.
 //
-// Every round asks every host and storage host for its heartbeat; one that answers is written as seen. When a host's agent
-// is a new one (the host or its agent restarted), or now and then, what its guests do is compared with what the records
-// say: a guest that should run but is off is turned on again if a restart of its host interrupted it, and recorded as
-// stopped otherwise (it turned itself off). Which of the two it was the host tells, as long as the guest is off: so a server
-// that a saga works on can be left alone until a later round. Several control planes may do this at once: every effect is
-// a compare-and-set or a saga.
-import type { Kysely } from 'kysely';
+// Every round asks every host and storage host for its heartbeat; one that answers is written as seen. When a host is
+// back (its agent is a new one, or it counted as down), or now and then, what it runs is compared with what the records
+// say (reconcile.ts). Until a host that is back has been compared whole, the scheduler leaves it out. Several control
+// planes may do this at once: every effect is a compare-and-set, a saga, or an order under a generation of its own.
 import { watchCells } from '../control/cell-health.ts';
-import { payDebts } from '../control/debts.ts';
+import { hastenDebts, payDebts } from '../control/debts.ts';
+import { isUp } from '../control/hosts.ts';
 import { collectUnusedImages } from '../control/images/collect.ts';
 import type { Platform } from '../control/platform.ts';
-import { serverOf } from '../control/records.ts';
-import { findServer, shouldRun } from '../control/servers.ts';
 import { recordStorageHeartbeat } from '../control/volumes/storage-hosts.ts';
-import type { Guest, Heartbeat } from '../host/contract.ts';
 import { messageOf } from '../lib/errors.ts';
 import { eachAtMost } from '../lib/pool.ts';
-import { POWER_STATE, type Server } from '../model/types.ts';
-import type { CellTables } from '../store/cell-schema.ts';
-import { CellDown } from '../store/stores.ts';
 import { confirmOverdue } from './confirm.ts';
 import { startRequestedDeletes } from './delete.ts';
-import { resumeServer } from './power.ts';
+import { type ComparedHost, reconcile } from './reconcile.ts';
 
 /** Power states are compared in every so many rounds, and whenever an agent is new. */
 const COMPARE_EVERY = 6;
@@ -67,16 +60,17 @@ async function part(p: Platform, what: string, work: () => Promise<unknown>): Pr
   }
 }
 
-interface KnownHost {
-  readonly name: string;
-  readonly cell_id: string;
+interface KnownHost extends ComparedHost {
   readonly agent_id: string | null;
+  readonly last_seen_at: number | null;
+  readonly forced_down: number;
+  readonly reconciled: number;
 }
 
 async function beat(p: Platform, round: number): Promise<void> {
   const hosts = await p.stores.global
     .selectFrom('hosts')
-    .select(['name', 'cell_id', 'agent_id'])
+    .select(['name', 'cell_id', 'agent_id', 'last_seen_at', 'forced_down', 'reconciled'])
     .orderBy('name')
     .execute();
   await eachAtMost(HOSTS_AT_A_TIME, hosts, (host) => part(p, `host ${host.name}`, () => askHost(p, host, round)));
@@ -103,72 +97,29 @@ async function askHost(p: Platform, known: KnownHost, round: number): Promise<vo
     return;
   }
   const heartbeat = reply.value;
-  const restarted = heartbeat.agentId !== known.agent_id;
-  const compared = !restarted && round % COMPARE_EVERY !== 0 ? true : await comparePower(p, known, heartbeat);
+  const isBack =
+    heartbeat.agentId !== known.agent_id ||
+    known.reconciled === 0 ||
+    !isUp(known, p.clock.now(), p.settings.hostDownSeconds);
+  if (isBack) await welcome(p, known);
+  const isDue = isBack || round % COMPARE_EVERY === 0;
+  const compared = !isDue || (await reconcile(p, known, heartbeat));
   // The new agent is written down when the comparison has been made: until then every round makes it again.
   await p.stores.global
     .updateTable('hosts')
-    .set({ last_seen_at: p.clock.now(), ...(compared ? { agent_id: heartbeat.agentId } : {}) })
+    .set((eb) => ({
+      last_seen_at: p.clock.now(),
+      ...(compared ? { agent_id: heartbeat.agentId } : {}),
+      // Not while it is forced down: what is made of it until it is taken back it has to be told then.
+      ...(compared && isBack ? { reconciled: eb.case().when('forced_down', '=', 0).then(1).else(0).end() } : {}),
+    }))
     .where('name', '=', known.name)
     .execute();
 }
 
-/** False when the host's cell cannot be reached. */
-async function comparePower(p: Platform, host: KnownHost, heartbeat: Heartbeat): Promise<boolean> {
-  const running = new Set(heartbeat.guests.filter((guest) => guest.power === 'on').map((guest) => guest.serverId));
-  try {
-    const cell = await p.stores.cell(host.cell_id);
-    const rows = await cell
-      .selectFrom('servers')
-      .selectAll()
-      .where('host', '=', host.name)
-      .where('saga_id', 'is', null)
-      .where('deleted_at', 'is', null)
-      .execute();
-    for (const server of rows.map(serverOf)) {
-      if (!shouldRun(server) || running.has(server.id)) continue;
-      const off = await offGuest(p, server, host);
-      if (off === null) continue;
-      if (off.interrupted) await resumeServer(p, server, host.cell_id, host.name);
-      else await recordOff(p, server, cell);
-    }
-    return true;
-  } catch (error) {
-    if (!(error instanceof CellDown)) throw error;
-    p.log.warn({ host: host.name, cell: host.cell_id }, error.message);
-    return false;
-  }
-}
-
-/**
- * The guest, if it is off. Asked now, for the heartbeat is older than the record and the guest may have been started in
- * between.
- */
-async function offGuest(p: Platform, server: Server, host: KnownHost): Promise<Guest | null> {
-  const found = await findServer(p, server.id);
-  // A record that is not the server's home says nothing.
-  if (found.kind !== 'found' || found.cellId !== host.cell_id) return null;
-  const reply = await (await p.host(host.name)).guest(server.id);
-  if (reply.kind === 'absent') p.log.error({ serverId: server.id, host: host.name }, 'the guest is not on its host');
-  return reply.kind === 'ok' && reply.value.power === 'off' ? reply.value : null;
-}
-
-/**
- * The guest turned itself off: the record follows, unless anything has changed it since it was read. A resize that
- * waits goes on waiting; confirming it looks at the power state.
- */
-async function recordOff(p: Platform, server: Server, cell: Kysely<CellTables>): Promise<void> {
-  const { numUpdatedRows } = await cell
-    .updateTable('servers')
-    .set({
-      power_state: POWER_STATE.SHUTDOWN,
-      updated_at: p.clock.now(),
-      ...(server.vmState === 'active' ? { vm_state: 'stopped' } : {}),
-    })
-    .where('id', '=', server.id)
-    .where('saga_id', 'is', null)
-    .where('vm_state', '=', server.vmState)
-    .where('updated_at', '=', server.updatedAt)
-    .executeTakeFirst();
-  if (numUpdatedRows === 1n) p.log.info({ serverId: server.id, host: server.host }, 'the guest turned itself off');
+/** A host is back: it gets nothing new until it has been told what it should run, and pays its debts at once. */
+async function welcome(p: Platform, { name, reconciled }: KnownHost): Promise<void> {
+  if (reconciled === 0) return;
+  await p.stores.global.updateTable('hosts').set({ reconciled: 0 }).where('name', '=', name).execute();
+  await hastenDebts(p, name);
 }

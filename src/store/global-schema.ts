@@ -26,6 +26,8 @@ export interface GlobalTables {
     last_seen_at: number | null;
     /** Agent instance that answered last; a new one means that the agent (perhaps the host) restarted. */
     agent_id: string | null;
+    /** 0: it was away (or is forced down), and has not yet been told what it should run; nothing new is put there. */
+    reconciled: number;
     hypervisor_type: string;
     hypervisor_version: number;
     architecture: string;
@@ -317,6 +319,21 @@ export interface GlobalTables {
     request_id: string;
     created_at: number;
     ended_at: number | null;
+  };
+  /** A guest that was found on a host and that nobody owns: turned off and kept. At most one open row per guest. */
+  quarantine: {
+    id: string;
+    host: string;
+    server_id: string;
+    /** The guest's own when it was found. */
+    generation: number;
+    was_running: number;
+    reason: string;
+    found_at: number;
+    /** Null: it is kept. */
+    ended_at: number | null;
+    /** released, destroyed; or returned: it belongs there again, or was gone by itself. */
+    outcome: string | null;
   };
   /** The one sequence that fences are taken from (name 'saga'). */
   fences: { name: string; value: number };

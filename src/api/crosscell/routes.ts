@@ -47,6 +47,7 @@ const Host = Type.Object(
     up: Type.Boolean(),
     lastSeenAt: orNull(time()),
     agentId: orNull(text()),
+    reconciled: Type.Boolean(),
     hypervisorType: text(),
     hypervisorVersion: Type.Integer(),
     architecture: text(),

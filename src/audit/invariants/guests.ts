@@ -76,6 +76,7 @@ export const GUEST_HAS_OWNER: Invariant = {
   check(s) {
     const places = placesOf(s);
     const debts = new Map(guestDebts(s).map((debt) => [`${debt.host} ${debt.serverId}`, debt]));
+    const kept = new Map(s.quarantined.map((each) => [`${each.host} ${each.serverId}`, each]));
     const unread = new Set(s.cells.filter((cell) => cell.unreachable !== null).map((cell) => cell.id));
     const breaches: Breach[] = [];
     const owed: Owed[] = [];
@@ -90,6 +91,15 @@ export const GUEST_HAS_OWNER: Invariant = {
             what: `guest of server ${serverId} on ${host.name}`,
             reason: debt.reason,
             since: debt.createdAt,
+          });
+          continue;
+        }
+        const quarantined = kept.get(`${host.name} ${serverId}`);
+        if (quarantined) {
+          owed.push({
+            what: `guest of server ${serverId} on ${host.name}`,
+            reason: `in quarantine, for an operator to release or destroy: ${quarantined.reason}`,
+            since: quarantined.foundAt,
           });
           continue;
         }

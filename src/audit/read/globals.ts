@@ -150,3 +150,17 @@ export async function readDebts(db: Db, slice: Slice): Promise<Snapshot['debts']
     createdAt: row.created_at,
   }));
 }
+
+export async function readQuarantine(db: Db, slice: Slice): Promise<Snapshot['quarantined']> {
+  const known = db
+    .selectFrom('quarantine')
+    .select(['host', 'server_id', 'reason', 'found_at'])
+    .where((where) => where.or([where('ended_at', 'is', null), where('outcome', '=', 'released')]));
+  const rows = await inSlice(known, 'server_id', slice).execute();
+  return rows.map((row) => ({
+    host: row.host,
+    serverId: row.server_id,
+    reason: row.reason,
+    foundAt: row.found_at,
+  }));
+}

@@ -1,0 +1,121 @@
+// Guests that nobody owns: kept, turned off and on record, until an operator says what becomes of them.
+//
+// Theory of operation. absent → kept → released | destroyed | returned. Whoever finds such a guest (moves/reconcile.ts)
+// writes the record first and turns it off then, under a new generation from the sequence of sagas: whatever saga begins
+// later has a newer one and is obeyed, so nothing that becomes somebody's again is held back. Nothing is deleted here: an
+// operator releases the guest (it stays as it is, and is left alone from then on) or has it destroyed, which is a debt
+// like any other and refused by the host when the server has lawfully come back. A guest that belongs where it is again,
+// or is gone, is `returned` by whoever sees that.
+// Its room is not counted in placement: off, it takes disk alone.
+import type { Selectable } from 'kysely';
+import { newId } from '../lib/ids.ts';
+import type { Actor, Refusal } from '../model/types.ts';
+import type { GlobalTables } from '../store/global-schema.ts';
+import { nextFence } from '../store/sagas.ts';
+import { owe } from './debts.ts';
+import { ownership } from './ownership.ts';
+import type { Platform } from './platform.ts';
+
+export interface Quarantined {
+  readonly id: string;
+  readonly host: string;
+  readonly serverId: string;
+  readonly generation: number;
+  readonly wasRunning: boolean;
+  readonly reason: string;
+  readonly foundAt: number;
+}
+
+const quarantinedOf = (row: Selectable<GlobalTables['quarantine']>): Quarantined => ({
+  id: row.id,
+  host: row.host,
+  serverId: row.server_id,
+  generation: row.generation,
+  wasRunning: row.was_running === 1,
+  reason: row.reason,
+  foundAt: row.found_at,
+});
+
+/** What is kept now, in the order of ids. */
+export async function listQuarantine(
+  p: Platform,
+  page: { readonly limit: number; readonly marker?: string },
+): Promise<Quarantined[]> {
+  let query = p.stores.global.selectFrom('quarantine').selectAll().where('ended_at', 'is', null);
+  if (page.marker !== undefined) query = query.where('id', '>', page.marker);
+  return (await query.orderBy('id').limit(page.limit).execute()).map(quarantinedOf);
+}
+
+/** Puts the guest on record; harmless when it is. */
+export async function quarantine(p: Platform, found: Omit<Quarantined, 'id' | 'foundAt'>): Promise<void> {
+  const { numInsertedOrUpdatedRows } = await p.stores.global
+    .insertInto('quarantine')
+    .values({
+      id: newId(),
+      host: found.host,
+      server_id: found.serverId,
+      generation: found.generation,
+      was_running: found.wasRunning ? 1 : 0,
+      reason: found.reason,
+      found_at: p.clock.now(),
+      ended_at: null,
+      outcome: null,
+    })
+    .onConflict((conflict) => conflict.doNothing())
+    .executeTakeFirst();
+  if (numInsertedOrUpdatedRows === 1n) p.log.warn({ ...found }, `guest in quarantine: ${found.reason}`);
+}
+
+/** The guest stays as it is, and is left alone from now on. */
+export async function release(p: Platform, actor: Actor, id: string): Promise<Refusal | null> {
+  const { numUpdatedRows } = await p.stores.global
+    .updateTable('quarantine')
+    .set({ ended_at: p.clock.now(), outcome: 'released' })
+    .where('id', '=', id)
+    .where('ended_at', 'is', null)
+    .executeTakeFirst();
+  if (numUpdatedRows === 0n) return notFound(id);
+  p.log.warn({ quarantine: id, by: actor.userId }, 'guest released from quarantine');
+  return null;
+}
+
+/** The guest and its disks are destroyed as soon as its host can be asked to; 409 when it may be somebody's. */
+export async function destroy(p: Platform, actor: Actor, id: string): Promise<Refusal | null> {
+  // Before the look: a saga that begins behind it has a newer generation, and the host refuses the debt.
+  const generation = await nextFence(p.stores.global);
+  const row = await p.stores.global
+    .selectFrom('quarantine')
+    .selectAll()
+    .where('id', '=', id)
+    .where('ended_at', 'is', null)
+    .executeTakeFirst();
+  if (!row) return notFound(id);
+  const { host, server_id: serverId } = row;
+  const is = await ownership(p, host, serverId);
+  if (is !== 'stray') {
+    const why = is === 'owned' ? 'belongs there again' : 'cannot be proven to be of nobody now: try again later';
+    return { code: 409, message: `The guest of server ${serverId} on ${host} ${why}.` };
+  }
+  const reason = `quarantined guest, destroyed by ${actor.userId}`;
+  await owe(p, { kind: 'destroy-guest', host, serverId, generation, sagaId: id, reason });
+  await endQuarantine(p, host, serverId, 'destroyed');
+  return null;
+}
+
+/** Closes the record of the guest, if there is an open one. */
+export async function endQuarantine(
+  p: Platform,
+  host: string,
+  serverId: string,
+  outcome: 'destroyed' | 'returned',
+): Promise<void> {
+  await p.stores.global
+    .updateTable('quarantine')
+    .set({ ended_at: p.clock.now(), outcome })
+    .where('host', '=', host)
+    .where('server_id', '=', serverId)
+    .where('ended_at', 'is', null)
+    .execute();
+}
+
+const notFound = (id: string): Refusal => ({ code: 404, message: `Quarantined guest ${id} could not be found.` });

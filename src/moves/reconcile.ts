@@ -1,0 +1,246 @@
+// What runs on a host against what the records say: for a host that has just come back, and now and then for every other.
+//
+// Theory of operation. A host tells which guests it has; each is one of these:
+// - owned, by the server's record in its home: it runs exactly if the record says so. Off although it should run: turned
+//   on again if a restart of its host interrupted it, recorded as stopped otherwise (it turned itself off; which of the two
+//   it was the host tells as long as the guest is off). On although the record says off: turned off.
+// - the way back of a move that waits: it must be off.
+// - owed: a debt says that it is to be destroyed (control/debts.ts pays).
+// - a saga's: left alone. The saga fences and undoes, and the next comparison comes.
+// - nobody's: the server was deleted, or lives elsewhere, or was never heard of. It is turned off and kept in quarantine
+//   (control/quarantine.ts). Those that run go first, the oldest generation first: of a server that was made to run
+//   elsewhere meanwhile, the older guest stops before anything else happens on the host.
+// The heartbeat is old when it is compared. So a guest is only acted upon after another look: first a new generation is
+// taken from the sequence of sagas, then record and guest are looked at again, and the host is told under that generation.
+// A saga that began before the look is seen; one that begins behind it has a newer generation, and fences this off.
+// False from a comparison: something could not be looked at (a cell is down), so it has to be made again.
+import type { Kysely } from 'kysely';
+import { ownership } from '../control/ownership.ts';
+import type { Platform } from '../control/platform.ts';
+import { endQuarantine, quarantine } from '../control/quarantine.ts';
+import { serverOf } from '../control/records.ts';
+import { findServer, shouldRun } from '../control/servers.ts';
+import type { Guest, Heartbeat } from '../host/contract.ts';
+import { POWER_STATE, type Server } from '../model/types.ts';
+import type { CellTables } from '../store/cell-schema.ts';
+import { nextFence } from '../store/sagas.ts';
+import { CellDown } from '../store/stores.ts';
+import { resumeServer } from './power.ts';
+
+export interface ComparedHost {
+  readonly name: string;
+  readonly cell_id: string;
+}
+
+type Seen = Heartbeat['guests'][number];
+
+/** Compares all of the host's guests; false: not everything could be looked at. */
+export async function reconcile(p: Platform, host: ComparedHost, heartbeat: Heartbeat): Promise<boolean> {
+  try {
+    const complete = await keepStraysOff(p, host, heartbeat.guests);
+    await comparePower(p, host, heartbeat.guests);
+    return complete;
+  } catch (error) {
+    if (!(error instanceof CellDown)) throw error;
+    p.log.warn({ host: host.name, cell: host.cell_id }, error.message);
+    return false;
+  }
+}
+
+// ---- whose they are ---------------------------------------------------------------------------------------------
+
+async function keepStraysOff(p: Platform, host: ComparedHost, guests: readonly Seen[]): Promise<boolean> {
+  if (guests.length === 0) return true;
+  const suspects = await notAtHome(p, host, guests);
+  const order = (guest: Seen): number => (guest.power === 'on' ? 0 : 1);
+  suspects.sort((a, b) => order(a) - order(b) || a.generation - b.generation);
+  let complete = true;
+  for (const suspect of suspects) complete = (await judge(p, host.name, suspect)) && complete;
+  return complete;
+}
+
+/** The guests of which the host's own cell has no record that puts them there, and that no debt or release explains. */
+async function notAtHome(p: Platform, host: ComparedHost, guests: readonly Seen[]): Promise<Seen[]> {
+  const ids = guests.map((guest) => guest.serverId);
+  const cell = await p.stores.cell(host.cell_id);
+  const db = p.stores.global;
+  const own = await cell
+    .selectFrom('servers')
+    .select('id')
+    .where('host', '=', host.name)
+    .where('deleted_at', 'is', null)
+    .execute();
+  const homes = await db
+    .selectFrom('server_mappings')
+    .select('server_id')
+    .where('server_id', 'in', ids)
+    .where('cell_id', '=', host.cell_id)
+    .where('deleted_at', 'is', null)
+    .execute();
+  const owed = await db
+    .selectFrom('debts')
+    .select('server_id')
+    .where('kind', '=', 'destroy-guest')
+    .where('host', '=', host.name)
+    .where('server_id', 'in', ids)
+    .where('paid_at', 'is', null)
+    .execute();
+  const released = await db
+    .selectFrom('quarantine')
+    .select('server_id')
+    .where('host', '=', host.name)
+    .where('server_id', 'in', ids)
+    .where('outcome', '=', 'released')
+    .execute();
+  const kept = await db
+    .selectFrom('quarantine')
+    .select('server_id')
+    .where('host', '=', host.name)
+    .where('server_id', 'in', ids)
+    .where('ended_at', 'is', null)
+    .execute();
+  const isKept = new Set(kept.map((row) => row.server_id));
+  const isHome = new Set(homes.map((row) => row.server_id));
+  const explained = new Set([...owed, ...released].map((row) => row.server_id));
+  for (const { id } of own) if (isHome.has(id) && !isKept.has(id)) explained.add(id);
+  return guests.filter((guest) => !explained.has(guest.serverId));
+}
+
+/** One guest that may be nobody's; false: that cannot be told now. */
+async function judge(p: Platform, hostName: string, suspect: Seen): Promise<boolean> {
+  const { serverId } = suspect;
+  const generation = await nextFence(p.stores.global);
+  const owner = await ownership(p, hostName, serverId);
+  if (owner === 'perhaps') return isBusy(p, serverId);
+  const host = await p.host(hostName);
+  const now = await host.guest(serverId);
+  if (now.kind === 'absent') {
+    await endQuarantine(p, hostName, serverId, 'returned');
+    return true;
+  }
+  if (now.kind !== 'ok') return false;
+  const runs = now.value.power === 'on';
+  if (owner === 'owned') {
+    await endQuarantine(p, hostName, serverId, 'returned');
+    return !runs || (await stopWayBack(p, hostName, serverId, generation));
+  }
+  const found = await p.stores.global
+    .selectFrom('server_mappings')
+    .select('deleted_at')
+    .where('server_id', '=', serverId)
+    .executeTakeFirst();
+  const reason =
+    found === undefined
+      ? 'nobody knows its server'
+      : found.deleted_at !== null
+        ? 'its server was deleted'
+        : 'its server is elsewhere';
+  await quarantine(p, { host: hostName, serverId, generation: suspect.generation, wasRunning: runs, reason });
+  return !runs || turnOff(p, hostName, serverId, generation, 0);
+}
+
+/** A saga is at the server: it sees to the guest, and this is no reason to look at the whole host again. */
+async function isBusy(p: Platform, serverId: string): Promise<boolean> {
+  const saga = await p.stores.global
+    .selectFrom('sagas')
+    .select('id')
+    .where('key', '=', serverId)
+    .where('status', 'in', ['active', 'stuck'])
+    .executeTakeFirst();
+  return saga !== undefined;
+}
+
+/** The guest runs: that is right where the record puts it, and wrong where only a way back is kept. */
+async function stopWayBack(p: Platform, hostName: string, serverId: string, generation: number): Promise<boolean> {
+  const found = await findServer(p, serverId);
+  if (found.kind !== 'found' || found.server.host === hostName) return found.kind !== 'down';
+  p.log.warn({ serverId, host: hostName }, 'the guest that is kept for the way back runs: it is turned off');
+  return turnOff(p, hostName, serverId, generation, 0);
+}
+
+/** True when the host has taken the order, or has seen somebody newer. */
+async function turnOff(
+  p: Platform,
+  hostName: string,
+  serverId: string,
+  generation: number,
+  graceSeconds: number,
+): Promise<boolean> {
+  const reply = await (await p.host(hostName)).setPower(serverId, { generation, power: 'off', graceSeconds });
+  if (reply.kind === 'ok' || reply.kind === 'fenced' || reply.kind === 'absent') return true;
+  p.log.warn({ serverId, host: hostName, reply }, 'a guest could not be turned off; trying again');
+  return false;
+}
+
+// ---- on and off -------------------------------------------------------------------------------------------------
+
+async function comparePower(p: Platform, host: ComparedHost, guests: readonly Seen[]): Promise<void> {
+  const running = new Set(guests.filter((guest) => guest.power === 'on').map((guest) => guest.serverId));
+  const cell = await p.stores.cell(host.cell_id);
+  const rows = await cell
+    .selectFrom('servers')
+    .selectAll()
+    .where('host', '=', host.name)
+    .where('saga_id', 'is', null)
+    .where('deleted_at', 'is', null)
+    .execute();
+  for (const server of rows.map(serverOf)) {
+    if (running.has(server.id)) {
+      if (shouldBeOff(server)) await turnOffIdle(p, host, server.id);
+      continue;
+    }
+    if (!shouldRun(server)) continue;
+    const off = await offGuest(p, server, host);
+    if (off === null) continue;
+    if (off.interrupted) await resumeServer(p, server, host.cell_id, host.name);
+    else await recordOff(p, server, cell);
+  }
+}
+
+/** What ERROR or any other state means for the guest, its history alone can say. */
+const shouldBeOff = (server: Server): boolean =>
+  server.vmState === 'stopped' || (server.vmState === 'resized' && server.powerState === POWER_STATE.SHUTDOWN);
+
+async function turnOffIdle(p: Platform, host: ComparedHost, serverId: string): Promise<void> {
+  const generation = await nextFence(p.stores.global);
+  if ((await ownership(p, host.name, serverId)) !== 'owned') return;
+  const found = await findServer(p, serverId);
+  if (found.kind !== 'found' || found.server.host !== host.name || !shouldBeOff(found.server)) return;
+  const reply = await (await p.host(host.name)).guest(serverId);
+  if (reply.kind !== 'ok' || reply.value.power === 'off') return;
+  p.log.warn({ serverId, host: host.name }, 'the guest runs although its server is off: it is turned off');
+  await turnOff(p, host.name, serverId, generation, p.settings.shutdownTimeoutSeconds);
+}
+
+/**
+ * The guest, if it is off. Asked now, for the heartbeat is older than the record and the guest may have been started in
+ * between.
+ */
+async function offGuest(p: Platform, server: Server, host: ComparedHost): Promise<Guest | null> {
+  const found = await findServer(p, server.id);
+  // A record that is not the server's home says nothing.
+  if (found.kind !== 'found' || found.cellId !== host.cell_id) return null;
+  const reply = await (await p.host(host.name)).guest(server.id);
+  if (reply.kind === 'absent') p.log.error({ serverId: server.id, host: host.name }, 'the guest is not on its host');
+  return reply.kind === 'ok' && reply.value.power === 'off' ? reply.value : null;
+}
+
+/**
+ * The guest turned itself off: the record follows, unless anything has changed it since it was read. A resize that
+ * waits goes on waiting; confirming it looks at the power state.
+ */
+async function recordOff(p: Platform, server: Server, cell: Kysely<CellTables>): Promise<void> {
+  const { numUpdatedRows } = await cell
+    .updateTable('servers')
+    .set({
+      power_state: POWER_STATE.SHUTDOWN,
+      updated_at: p.clock.now(),
+      ...(server.vmState === 'active' ? { vm_state: 'stopped' } : {}),
+    })
+    .where('id', '=', server.id)
+    .where('saga_id', 'is', null)
+    .where('vm_state', '=', server.vmState)
+    .where('updated_at', '=', server.updatedAt)
+    .executeTakeFirst();
+  if (numUpdatedRows === 1n) p.log.info({ serverId: server.id, host: server.host }, 'the guest turned itself off');
+}
