@@ -4,6 +4,7 @@ import type { Faults } from '../moves/faults.ts';
 import { computeRoutes } from './compute/routes.ts';
 import { auditRoutes } from './crosscell/audit.ts';
 import { faultRoutes } from './crosscell/faults.ts';
+import { quarantineRoutes } from './crosscell/quarantine.ts';
 import { crosscellRoutes } from './crosscell/routes.ts';
 import { discoveryRoutes } from './discovery.ts';
 import type { Route } from './http/route.ts';
@@ -31,5 +32,6 @@ export const allRoutes = ({ identity, fleetSecret, faults }: RouteParts): readon
   ...blockStorageRoutes,
   ...crosscellRoutes,
   ...auditRoutes(),
+  ...quarantineRoutes,
   ...faultRoutes(faults ?? null),
 ];

@@ -8,6 +8,7 @@ import { ConfigError, type ConfigFile, readConfig } from './config.ts';
 import { DEFAULTS, type Deployment, type Flags, planDeployment } from './deployment.ts';
 import type { MovesOptions } from './moves.ts';
 import type { PolicyOptions } from './policy.ts';
+import type { QuarantineOptions } from './quarantine.ts';
 import type { StorageOptions } from './storage.ts';
 
 const VERSION = (
@@ -248,6 +249,22 @@ program
   .action(async (verb: 'list' | 'check', options: PolicyOptions) => {
     const { policyCommand } = await import('./policy.ts');
     process.exitCode = policyCommand(verb, options);
+  });
+
+program
+  .command('quarantine')
+  .description('guests that nobody owns, found on hosts and turned off: list, release, destroy')
+  .addArgument(new Argument('<verb>', 'what to do').choices(['list', 'release', 'destroy']))
+  .argument('[id]', 'what list shows first (all but list)')
+  .option(
+    '--data <dir>',
+    `data directory with a clouds.yaml (default: where OS_CLIENT_CONFIG_FILE is, else ${DEFAULTS.data})`,
+  )
+  .addOption(cloudOption())
+  .option('--json', 'print one JSON object per guest (list)', false)
+  .action(async (verb: string, id: string | undefined, options: QuarantineOptions) => {
+    const { quarantineCommand } = await import('./quarantine.ts');
+    process.exitCode = await quarantineCommand(verb, id, options);
   });
 
 program

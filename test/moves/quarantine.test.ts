@@ -1,0 +1,233 @@
+// A host that comes back is told what it should run before it gets anything new, and what nobody owns is kept.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { owe } from '../../src/control/debts.ts';
+import { updateService } from '../../src/control/hosts.ts';
+import { destroy, listQuarantine, release } from '../../src/control/quarantine.ts';
+import { hostStates } from '../../src/control/scheduling.ts';
+import type { Reply } from '../../src/host/contract.ts';
+import { newId } from '../../src/lib/ids.ts';
+import { resizeServer } from '../../src/moves/resize.ts';
+import {
+  accept,
+  auditWorld,
+  beat,
+  FLAVORS,
+  hostOf,
+  newServer,
+  openWorld,
+  runningOn,
+  serverOf,
+  settle,
+  type World,
+} from './world.ts';
+
+const COMPARE = 6;
+const HOUR_MS = 3_600_000;
+const HOST = 'cell2-b';
+
+const ok = <T>(reply: Reply<T>): T => {
+  assert(reply.kind === 'ok', JSON.stringify(reply));
+  return reply.value;
+};
+
+async function within(use: (world: World) => Promise<void>): Promise<void> {
+  const world = await openWorld();
+  try {
+    await use(world);
+  } finally {
+    await world.close();
+  }
+}
+
+/** A guest that no record puts there, running, at this generation. */
+async function plant(world: World, like: string, serverId: string, host = HOST, generation = 1): Promise<void> {
+  const { spec } = ok(await hostOf(world, (await serverOf(world, like)).host).agent.guest(like));
+  const { agent } = hostOf(world, host);
+  ok(await world.clock.drive(agent.define(serverId, { generation, spec, disk: 'fresh' })));
+  ok(await world.clock.drive(agent.setPower(serverId, { generation, power: 'on', graceSeconds: 0 })));
+}
+
+const isOffered = async (world: World, host: string): Promise<boolean> =>
+  (await hostStates(world.p)).some((each) => each.hostName === host && each.up);
+
+const kept = async (world: World) =>
+  (await listQuarantine(world.p, { limit: 10 })).map(({ host, serverId, wasRunning, reason }) => ({
+    ...{ host, serverId, wasRunning, reason },
+  }));
+
+test('a guest of a server that nobody knows is turned off and kept, disk and all', () =>
+  within(async (world) => {
+    const server = await newServer(world);
+    const stranger = newId();
+    await plant(world, server, stranger);
+    await beat(world, COMPARE);
+    assert.deepEqual(runningOn(world, stranger), []);
+    assert.deepEqual(await kept(world), [
+      { host: HOST, serverId: stranger, wasRunning: true, reason: 'nobody knows its server' },
+    ]);
+    assert.equal(ok(await hostOf(world, HOST).agent.guest(stranger)).disk, true);
+    const report = await auditWorld(world);
+    assert.equal(report.verdict, 'held');
+    assert.match(report.owed[0]?.reason ?? '', /in quarantine/);
+    assert.deepEqual(runningOn(world, server), [(await serverOf(world, server)).host]);
+
+    // Started again by hand, it is turned off again; it stays one record.
+    ok(
+      await world.clock.drive(
+        hostOf(world, HOST).agent.setPower(stranger, { generation: 10_000, power: 'on', graceSeconds: 0 }),
+      ),
+    );
+    await world.p.stores.global.updateTable('fences').set({ value: 20_000 }).execute();
+    await beat(world, COMPARE);
+    assert.deepEqual(runningOn(world, stranger), []);
+    assert.equal((await kept(world)).length, 1);
+  }));
+
+test('a server that came to run elsewhere: the older guest stops when its host is back, before anything new comes there', () =>
+  within(async (world) => {
+    const server = await newServer(world);
+    const { host } = await serverOf(world, server);
+    assert(host !== null);
+    // The record says where the server is: on another host, where it runs at a newer generation.
+    const other = host === 'cell1-a' ? 'cell1-b' : 'cell1-a';
+    hostOf(world, host).down();
+    await world.clock.pass(HOUR_MS);
+    await beat(world);
+    await plant(world, await newServerOn(world, other), server, other, 1_000);
+    await world.p.stores.global.updateTable('fences').set({ value: 2_000 }).execute();
+    const mapping = world.p.stores.global
+      .selectFrom('server_mappings')
+      .select('cell_id')
+      .where('server_id', '=', server);
+    const cell = await world.p.stores.cell((await mapping.executeTakeFirstOrThrow()).cell_id);
+    await cell.updateTable('servers').set({ host: other }).where('id', '=', server).execute();
+
+    assert.equal(await isOffered(world, host), false);
+    hostOf(world, host).up();
+    assert.deepEqual(runningOn(world, server).sort(), ['cell1-a', 'cell1-b']);
+    // With the cell's database down nothing can be compared: the host counts as up, and gets nothing.
+    world.cellsDown.add('cell1');
+    await beat(world);
+    assert.equal(await isOffered(world, host), false);
+    world.cellsDown.delete('cell1');
+    await beat(world);
+    assert.deepEqual(runningOn(world, server), [other]);
+    assert.deepEqual(await kept(world), [
+      { host, serverId: server, wasRunning: true, reason: 'its server is elsewhere' },
+    ]);
+    assert.equal(await isOffered(world, host), true);
+  }));
+
+async function newServerOn(world: World, host: string): Promise<string> {
+  for (let count = 0; count < 4; count += 1) {
+    const server = await newServer(world, FLAVORS.small, `like-${count}`);
+    if ((await serverOf(world, server)).host === host) return server;
+  }
+  return assert.fail(`no server came to ${host}`);
+}
+
+test('a guest that a debt accounts for is destroyed as soon as its host is back, and never kept', () =>
+  within(async (world) => {
+    const server = await newServer(world);
+    const gone = newId();
+    await plant(world, server, gone);
+    hostOf(world, HOST).down();
+    await owe(world.p, {
+      ...{ kind: 'destroy-guest', host: HOST, serverId: gone, generation: 2, sagaId: newId(), reason: 'test' },
+    });
+    await world.clock.pass(HOUR_MS);
+    await beat(world);
+    hostOf(world, HOST).up();
+    await beat(world);
+    await world.clock.pass(10_000);
+    await beat(world);
+    assert.deepEqual(await hostOf(world, HOST).agent.guest(gone), { kind: 'absent' });
+    assert.deepEqual(await kept(world), []);
+  }));
+
+test('the way back of a move that waits is no stray; it is turned off when it runs', () =>
+  within(async (world) => {
+    const server = await newServer(world);
+    const source = (await serverOf(world, server)).host;
+    await accept(world, resizeServer(world.p, world.user, server, { flavorId: FLAVORS.big }));
+    await settle(world);
+    const { generation } = ok(await hostOf(world, source).agent.guest(server));
+    ok(
+      await world.clock.drive(
+        hostOf(world, source).agent.setPower(server, { generation, power: 'on', graceSeconds: 0 }),
+      ),
+    );
+    assert.equal(runningOn(world, server).length, 2);
+    await beat(world, COMPARE);
+    assert.deepEqual(runningOn(world, server), [(await serverOf(world, server)).host]);
+    assert.deepEqual(await kept(world), []);
+  }));
+
+test('a guest that runs although its record says off is turned off, and nothing else is changed', () =>
+  within(async (world) => {
+    const server = await newServer(world);
+    const { host } = await serverOf(world, server);
+    const mapping = world.p.stores.global
+      .selectFrom('server_mappings')
+      .select('cell_id')
+      .where('server_id', '=', server);
+    const cell = await world.p.stores.cell((await mapping.executeTakeFirstOrThrow()).cell_id);
+    await cell.updateTable('servers').set({ vm_state: 'stopped', power_state: 4 }).where('id', '=', server).execute();
+    await beat(world, COMPARE);
+    await world.clock.pass(120_000);
+    assert.deepEqual(runningOn(world, server), []);
+    assert.equal(ok(await hostOf(world, host).agent.guest(server)).disk, true);
+    assert.equal((await auditWorld(world)).verdict, 'held');
+  }));
+
+test('a host that is forced down gets nothing new until it was compared after that', () =>
+  within(async (world) => {
+    await updateService(world.p, HOST, { forcedDown: true });
+    await beat(world);
+    await updateService(world.p, HOST, { forcedDown: false });
+    assert.equal(await isOffered(world, HOST), false);
+    await beat(world);
+    assert.equal(await isOffered(world, HOST), true);
+  }));
+
+test('an operator releases a guest, which is left alone then; or has it destroyed', () =>
+  within(async (world) => {
+    const server = await newServer(world);
+    const [one, two] = [newId(), newId()];
+    await plant(world, server, one);
+    await plant(world, server, two);
+    await beat(world, COMPARE);
+    const found = new Map((await listQuarantine(world.p, { limit: 10 })).map((each) => [each.serverId, each.id]));
+    assert.equal(found.size, 2);
+    assert.equal(await release(world.p, world.admin, found.get(one) ?? ''), null);
+    assert.equal(await destroy(world.p, world.admin, found.get(two) ?? ''), null);
+    assert.equal((await release(world.p, world.admin, found.get(one) ?? ''))?.code, 404);
+    assert.equal((await destroy(world.p, world.admin, newId()))?.code, 404);
+    await world.clock.pass(20_000);
+    await beat(world);
+    await beat(world, COMPARE);
+    assert.deepEqual(await hostOf(world, HOST).agent.guest(two), { kind: 'absent' });
+    assert.equal((await hostOf(world, HOST).agent.guest(one)).kind, 'ok');
+    assert.deepEqual(await kept(world), []);
+    assert.equal((await auditWorld(world)).verdict, 'held');
+  }));
+
+test('a guest in quarantine that belongs there again is let out, and cannot be destroyed before', () =>
+  within(async (world) => {
+    const server = await newServer(world);
+    const { host } = await serverOf(world, server);
+    const mapping = world.p.stores.global
+      .selectFrom('server_mappings')
+      .select('cell_id')
+      .where('server_id', '=', server);
+    const cell = await world.p.stores.cell((await mapping.executeTakeFirstOrThrow()).cell_id);
+    // As a restored backup would have it: for a while the record names another host.
+    await cell.updateTable('servers').set({ host: HOST }).where('id', '=', server).execute();
+    await beat(world, COMPARE);
+    const [id] = (await listQuarantine(world.p, { limit: 10 })).map((each) => each.id);
+    await cell.updateTable('servers').set({ host }).where('id', '=', server).execute();
+    assert.equal((await destroy(world.p, world.admin, id ?? ''))?.code, 409);
+    await beat(world, COMPARE);
+    assert.deepEqual(await kept(world), []);
+  }));
