@@ -37,7 +37,10 @@ export async function takeSnapshot(p: Platform, slice: Slice = EVERYTHING): Prom
   const imageFiles = await readImageFiles(p.settings.imageDirectory, slice);
   const cells = await readCells(p, slice);
   const records = cells.flatMap((cell) => cell.records);
-  const imagesInUse = await readImagesInUse(db, new Set(records.map(({ server }) => server.image.id)));
+  const imagesInUse = await readImagesInUse(
+    db,
+    new Set(records.flatMap(({ server }) => (server.image.id === null ? [] : [server.image.id]))),
+  );
   const hosts = await readHosts(p, slice);
   const together = await readTogether(p, hosts);
   const debts = await readDebts(db, slice);

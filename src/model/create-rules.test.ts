@@ -25,6 +25,7 @@ const facts = (changes: Partial<CreateFacts> = {}): CreateFacts => ({
   flavorRef: 'f1',
   flavor: offered(),
   image: picture(),
+  bootVolume: null,
   keyName: null,
   keyFound: false,
   ...changes,

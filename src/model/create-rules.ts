@@ -1,4 +1,4 @@
-// The rules of creating a server from an image.
+// The rules of creating a server from an image or a volume.
 //
 // Theory of operation. As in resize-rules.ts: facts in, first refusal out, in Nova's order (nova/compute/api.py:create,
 // _validate_and_build_base_options, _validate_flavor_image_nostatus; texts from servers.py:create).
@@ -55,20 +55,32 @@ export interface CreateFacts {
   readonly flavorRef: string;
   readonly flavor: OfferedFlavor | null;
   readonly image: OfferedImage | null;
+  /** What the volume that it boots from remembers of its image; then `image` says nothing. Null: it boots from an image. */
+  readonly bootVolume: Pick<OfferedImage, 'name' | 'minRamMb' | 'properties'> | null;
   readonly keyName: string | null;
   readonly keyFound: boolean;
 }
 
 /** All rules of create but quota (see checkCreateQuota) and what the scheduler decides; null if it may begin. */
 export function checkCreate(facts: CreateFacts): Refusal | null {
-  const { actor, flavor, image } = facts;
+  const { actor, flavor, image, bootVolume } = facts;
   const before = firstRefusal(
     () => checkName(facts.name),
     () => checkMetadata(facts.metadata),
     () => checkFlavorVisible(facts.flavorRef, flavor, actor.projectId, isAdmin(actor)),
-    () => checkImageUsable(image, actor),
+    () => (bootVolume ? null : checkImageUsable(image, actor)),
   );
-  if (before !== null || flavor === null || image === null) return before;
+  if (before !== null || flavor === null) return before;
+  if (bootVolume !== null) {
+    return firstRefusal(
+      () => checkFlavorEnabled(flavor),
+      () => checkKeypairFound(facts.keyName, facts.keyFound),
+      () => checkMinRam(flavor, bootVolume.minRamMb),
+      () => checkFlavorAgainstImageProperties(flavor, bootVolume.properties, bootVolume.name),
+      () => checkLocalDisks(flavor),
+    );
+  }
+  if (image === null) return before;
   return firstRefusal(
     () => checkFlavorEnabled(flavor),
     () => checkKeypairFound(facts.keyName, facts.keyFound),

@@ -95,6 +95,6 @@ export function checkLocalDisks(flavor: Flavor): Refusal | null {
 export function checkDiskConfig(diskConfig: 'AUTO' | 'MANUAL' | null, image: ImageSnapshot): Refusal | null {
   const disabled = image.properties.auto_disk_config?.trim().toLowerCase() === 'disabled';
   return diskConfig === 'AUTO' && disabled
-    ? badRequest(`Requested image ${image.id} has automatic disk resize disabled.`)
+    ? badRequest(`Requested image ${image.id ?? ''} has automatic disk resize disabled.`)
     : null;
 }

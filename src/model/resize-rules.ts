@@ -8,7 +8,14 @@
 
 import type { ServerState } from './actions.ts';
 import { checkAction, checkServiceUp } from './actions.ts';
-import { checkDiskConfig, checkLocalDisks, checkNoShrink, checkRememberedImage, checkZeroRoot } from './disk-rules.ts';
+import {
+  checkDiskConfig,
+  checkLocalDisks,
+  checkMinRam,
+  checkNoShrink,
+  checkRememberedImage,
+  checkZeroRoot,
+} from './disk-rules.ts';
 import { checkFlavorAgainstImageProperties } from './flavor-image.ts';
 import type { Refusal } from './refusal.ts';
 import { badRequest, firstRefusal } from './refusal.ts';
@@ -77,16 +84,19 @@ export function checkResize(facts: ResizeFacts): Refusal | null {
     () => checkFlavorVisible(facts.flavorRef, next, facts.projectId, admin),
   );
   if (before !== null || next === null) return before;
-  return firstRefusal(
-    () => checkZeroRoot(facts.current, next),
+  const volumeBacked = facts.image.id === null;
+  const changed = firstRefusal(
+    // V16: a server that boots from a volume may have a flavor without a root disk.
+    () => (volumeBacked ? null : checkZeroRoot(facts.current, next)),
     // A disabled flavor that is also the current one is refused for being the same.
     () => checkFlavorChanges(facts.current, next),
     () => checkFlavorEnabled(next),
-    () => checkRememberedImage(next, facts.image),
-    () => checkFlavorAgainstImageProperties(next, facts.image.properties, facts.image.id),
+    () => (volumeBacked ? checkMinRam(next, facts.image.minRamMb) : checkRememberedImage(next, facts.image)),
+    () => checkFlavorAgainstImageProperties(next, facts.image.properties, facts.image.id ?? ''),
     () => checkLocalDisks(next),
-    () => checkNoShrink(facts.rootDiskBytes, next, facts.imageVirtualBytes),
   );
+  if (changed !== null || volumeBacked) return changed;
+  return checkNoShrink(facts.rootDiskBytes, next, facts.imageVirtualBytes);
 }
 
 /** V24: the host asked for must be another than the server's. */

@@ -41,9 +41,16 @@ export function sameResources(a: Resources, b: Resources): boolean {
 export const isEmpty = (resources: Resources): boolean => RESOURCE_CLASSES.every((c) => amountOf(resources, c) === 0);
 
 /**
+ * The flavor as it weighs on a host: a server that boots from a volume has no root disk there, whatever its flavor says
+ * (nova/scheduler/utils.py:ResourceRequest, is_bfv).
+ */
+export const flavorOnHost = (flavor: Flavor, image: { readonly id: string | null }): Flavor =>
+  image.id === null ? { ...flavor, rootGb: 0 } : flavor;
+
+/**
  * What a server of this flavor is owed at Placement: VCPU, MEMORY_MB (MiB) and DISK_GB (GiB; root + ephemeral + swap,
  * swap rounded up to whole GiB), without zero entries. Source: nova/scheduler/utils.py:ResourceRequest.from_request_spec
- * for image-backed servers. `resources:` overrides in extra specs are not honoured.
+ * for image-backed servers (others: flavorOnHost). `resources:` overrides in extra specs are not honoured.
  */
 export function resourcesOf(flavor: Flavor): Resources {
   const disk = flavor.rootGb + flavor.ephemeralGb + Math.ceil(flavor.swapMb / 1024);

@@ -14,9 +14,10 @@ export interface Flavor {
   readonly extraSpecs: Readonly<Record<string, string>>;
 }
 
-/** What a server remembers of the image it was made from. */
+/** What a server remembers of the image it was made from, or of that of the volume it boots from. */
 export interface ImageSnapshot {
-  readonly id: string;
+  /** Null: it boots from a volume. */
+  readonly id: string | null;
   readonly minDiskGb: number;
   readonly minRamMb: number;
   readonly properties: Readonly<Record<string, string>>;

@@ -6,7 +6,7 @@
 // alternates.ts); when that does not do either it gives everything back and leaves the record in ERROR.
 import type { Kysely, Transaction } from 'kysely';
 import { findFlavor } from '../control/flavors.ts';
-import { findImage, snapshotOf } from '../control/images.ts';
+import { findImage, type Image, snapshotOf } from '../control/images.ts';
 import { findKeypair } from '../control/keypairs.ts';
 import { activateBindings, createPortForServer, deletePortsOfServer, unbindPorts } from '../control/network.ts';
 import { allocationsOf, release } from '../control/placement.ts';
@@ -15,14 +15,17 @@ import { quotaOf } from '../control/quota.ts';
 import { plainFlavor, rowOf } from '../control/records.ts';
 import { chooseHost } from '../control/scheduling.ts';
 import { findServerGroup, groupIdOf, joinServerGroup } from '../control/server-groups.ts';
+import { dropMappings, insertMappings } from '../control/volumes/mappings.ts';
 import { invariant } from '../lib/errors.ts';
 import { newId } from '../lib/ids.ts';
 import { checkCreate } from '../model/create-rules.ts';
 import { rememberedMinDiskGb } from '../model/disk-rules.ts';
 import { hostnameOf } from '../model/names.ts';
 import { checkCreateQuota, checkMetadataQuota } from '../model/quota.ts';
+import { flavorOnHost } from '../model/resources.ts';
 import { groupHintNotFound } from '../model/server-groups.ts';
-import { type Actor, type Flavor, POWER_STATE, type Refusal, type Server } from '../model/types.ts';
+import { type Actor, type Flavor, type ImageSnapshot, POWER_STATE, type Refusal, type Server } from '../model/types.ts';
+import type { Volume } from '../model/volumes.ts';
 import type { Row } from '../saga/types.ts';
 import type { CellTables } from '../store/cell-schema.ts';
 import { exclusively } from '../store/dialect.ts';
@@ -30,20 +33,36 @@ import type { GlobalTables } from '../store/global-schema.ts';
 import { CellDown } from '../store/stores.ts';
 import { givenUp, noHost, type Tried, triedHosts } from './alternates.ts';
 import { letGo } from './claim.ts';
+import {
+  type BlockDevice,
+  type CreatedVolumes,
+  claimDevices,
+  giveUpVolumes,
+  makeVolumes,
+  type PlannedDevice,
+  planDevices,
+  plugInVolumes,
+  settleCreated,
+  stateOfDevices,
+  unmakeVolumes,
+  unplugVolumes,
+} from './create-volumes.ts';
 import { globally, inCell, ownsSaga } from './fencing.ts';
 import { destroyOrOwe, jobOutcome } from './hosts.ts';
 import type { Move, Owner, Place, StepContext } from './move.ts';
 import { done, doneBecause, inGlobal, unlessFenced } from './outcomes.ts';
 import { powerOn } from './power-effects.ts';
+import { hasVolumes } from './server-volumes.ts';
 import { guestSpec } from './spec.ts';
 import { insertLeased, Refused, type Start, takeFirstStep } from './start.ts';
 
-export interface CreateState {
+export interface CreateState extends CreatedVolumes {
   readonly actor: Owner;
   readonly place: Place;
   readonly tried?: readonly Tried[];
   readonly flavor: Flavor;
-  readonly imageId: string;
+  /** Null: it boots from a volume. */
+  readonly imageId: string | null;
   /** The record as it is written first. */
   readonly server: Server;
 }
@@ -67,6 +86,7 @@ export const CREATE: Move<CreateState> = {
         inGlobal(c, async (trx) => {
           await release(trx, c.serverId);
           await deletePortsOfServer(trx, c.serverId);
+          await giveUpVolumes(c, trx);
         }),
     },
     {
@@ -81,8 +101,17 @@ export const CREATE: Move<CreateState> = {
           c.s.place.cellId,
           { vm_state: 'error', host: null, zone: null, fault_json: faultOf(c) },
           'Error',
+          async (trx) => {
+            if (hasVolumes(c)) await dropMappings(trx, c.serverId);
+          },
         );
       },
+    },
+    {
+      // New ones, at their storage hosts; their records go with `reserve room and ports`.
+      step: 'make volumes',
+      do: makeVolumes,
+      undo: unmakeVolumes,
     },
     {
       // The first place was taken with the request. The undo of `reserve room and ports` gives up room and ports again.
@@ -110,9 +139,21 @@ export const CREATE: Move<CreateState> = {
       do: async (c) => {
         const spec = await guestSpec(c.p, c.serverId, c.s.imageId, c.s.flavor);
         const host = await c.host(c.s.place.host);
-        return jobOutcome(await host.define(c.serverId, { generation: c.generation, spec, disk: 'fresh' }));
+        return jobOutcome(
+          await host.define(c.serverId, {
+            generation: c.generation,
+            spec,
+            disk: c.s.imageId === null ? 'none' : 'fresh',
+          }),
+        );
       },
       undo: (c) => destroyOrOwe(c, c.s.place.host, 'server that could not be built'),
+    },
+    {
+      step: 'plug in volumes',
+      ...ELSEWHERE,
+      do: (c) => plugInVolumes(c, c.s.place.host),
+      undo: (c) => unplugVolumes(c, c.s.place.host),
     },
     {
       step: 'start guest',
@@ -120,6 +161,11 @@ export const CREATE: Move<CreateState> = {
       attempts: 2,
       do: (c) => powerOn(c, c.s.place.host),
       undo: 'the guest goes with the host: see `prepare host`',
+    },
+    {
+      step: 'settle volumes',
+      do: (c) => settleCreated(c, triedHosts(c.s)),
+      undo: 'they are given up with `reserve room and ports`',
     },
     {
       step: 'set generation',
@@ -181,7 +227,7 @@ async function takePlace(c: C) {
   const chosen = await chooseHost(
     c.p,
     {
-      flavor,
+      flavor: flavorOnHost(flavor, server.image),
       imageProperties: server.image.properties,
       requestedZone: server.requestedZone,
       requestedHost: null,
@@ -211,6 +257,7 @@ async function writeRecord(c: C) {
       .values(createAction(c.s.server, c.s.actor, c.saga.requestId, c.saga.id, c.p.clock.now()))
       .onConflict((conflict) => conflict.column('id').doNothing())
       .execute();
+    await insertMappings(trx, c.s.mappings ?? []);
   });
   return done;
 }
@@ -230,12 +277,15 @@ const createAction = (server: Server, actor: Owner, requestId: string, sagaId: s
 
 export interface CreateRequest {
   readonly name: string;
-  readonly imageId: string;
+  /** Null: it boots from the block device with boot index 0. */
+  readonly imageId: string | null;
   readonly flavorId: string;
   readonly zone: string | null;
   readonly networkIds: readonly string[];
   /** The server group that it joins; absent: none. */
   readonly groupId?: string;
+  /** Volumes that it gets; absent: none. */
+  readonly blockDevices?: readonly BlockDevice[];
   readonly keyName: string | null;
   readonly metadata: Readonly<Record<string, string>>;
   readonly tags: readonly string[];
@@ -249,7 +299,13 @@ export type Created =
 
 export async function createServer(p: Platform, actor: Actor, request: CreateRequest): Promise<Created> {
   const refuse = (refusal: Refusal): Created => ({ kind: 'refused', refusal });
-  const [flavor, image] = [await findFlavor(p, request.flavorId), await findImage(p, request.imageId)];
+  const id = newId();
+  const devices = await planDevices(p, actor, id, request.blockDevices ?? []);
+  if ('code' in devices) return refuse(devices);
+  const bootVolume = devices.find(({ mapping }) => mapping.bootIndex === 0)?.volume ?? null;
+  if (bootVolume === null && request.imageId === null) return refuse(NOTHING_TO_BOOT);
+  const flavor = await findFlavor(p, request.flavorId);
+  const image = bootVolume || request.imageId === null ? null : await findImage(p, request.imageId);
   const keypair = request.keyName === null ? null : await findKeypair(p, actor.userId, request.keyName);
   const refusal = checkCreate({
     actor,
@@ -261,11 +317,12 @@ export async function createServer(p: Platform, actor: Actor, request: CreateReq
       image === null
         ? null
         : { ...image, name: image.name ?? '', projectId: image.owner, virtualBytes: image.virtualBytes ?? 0 },
+    bootVolume: bootVolume && rememberedBy(bootVolume),
     keyName: request.keyName,
     keyFound: keypair !== null,
   });
   if (refusal) return refuse(refusal);
-  invariant(flavor && image, 'checkCreate refuses without flavor or image');
+  invariant(flavor, 'checkCreate refuses without a flavor');
   const quota = await quotaOf(p, actor.projectId);
   const counted = checkCreateQuota(quota.limits, quota.used, flavor, 1, 1);
   if (counted.kind === 'refused') return refuse(counted.refusal);
@@ -278,7 +335,6 @@ export async function createServer(p: Platform, actor: Actor, request: CreateReq
   }
 
   const now = p.clock.now();
-  const id = newId();
   const server: Server = {
     id,
     name: request.name,
@@ -286,7 +342,7 @@ export async function createServer(p: Platform, actor: Actor, request: CreateReq
     description: request.description,
     projectId: actor.projectId,
     userId: actor.userId,
-    image: { ...snapshotOf(image), minDiskGb: rememberedMinDiskGb(image.minDiskGb, flavor) },
+    image: imageSnapshot(image, bootVolume, flavor),
     flavor: plainFlavor(flavor),
     oldFlavor: null,
     vmState: 'building',
@@ -312,20 +368,48 @@ export async function createServer(p: Platform, actor: Actor, request: CreateReq
     deletedAt: null,
   };
   try {
-    return await place(p, actor, request, server);
+    return await place(p, actor, request, server, devices);
   } catch (error) {
     if (error instanceof Refused) return refuse(error.refusal);
     throw error;
   }
 }
 
-async function place(p: Platform, actor: Actor, request: CreateRequest, server: Server): Promise<Created> {
+const NOTHING_TO_BOOT: Refusal = {
+  code: 400,
+  message:
+    'Block Device Mapping is Invalid: Boot sequence for the instance and image/block device mapping combination is not valid.',
+};
+
+/** What a volume knows of the image it was made from, which the flavor has to suit. */
+const rememberedBy = ({ id, image }: Volume) => ({
+  name: image?.name ?? id,
+  minRamMb: image?.minRamMb ?? 0,
+  properties: image?.properties ?? {},
+});
+
+function imageSnapshot(image: Image | null, bootVolume: Volume | null, flavor: Flavor): ImageSnapshot {
+  if (bootVolume) {
+    const { minRamMb, properties } = rememberedBy(bootVolume);
+    return { id: null, minDiskGb: 0, minRamMb, properties };
+  }
+  invariant(image, 'checkCreate refuses without an image');
+  return { ...snapshotOf(image), minDiskGb: rememberedMinDiskGb(image.minDiskGb, flavor) };
+}
+
+async function place(
+  p: Platform,
+  actor: Actor,
+  request: CreateRequest,
+  server: Server,
+  devices: readonly PlannedDevice[],
+): Promise<Created> {
   const owner: Owner = { userId: actor.userId, projectId: actor.projectId };
   const started: { start?: Start<CreateState>; saga?: Row } = {};
   const chosen = await chooseHost(
     p,
     {
-      flavor: server.flavor,
+      flavor: flavorOnHost(server.flavor, server.image),
       imageProperties: server.image.properties,
       requestedZone: request.zone,
       requestedHost: null,
@@ -344,6 +428,8 @@ async function place(p: Platform, actor: Actor, request: CreateRequest, server: 
         await insertHome(trx, actor, server, room.cellId);
         await joinGroup(p, trx, actor, request, server);
         await createPorts(trx, actor, request, server, room.host);
+        const claimed = await claimDevices(p, trx, { serverId: server.id, ...owner, host: room.host }, devices);
+        if (claimed) throw new Refused(claimed);
         const { cellId, host, zone } = room;
         const start: Start<CreateState> = {
           move: CREATE,
@@ -357,6 +443,7 @@ async function place(p: Platform, actor: Actor, request: CreateRequest, server: 
             flavor: server.flavor,
             imageId: server.image.id,
             server: { ...server, host, zone },
+            ...stateOfDevices(devices),
           },
         };
         const saga = await insertLeased(p, trx, start);

@@ -14,10 +14,13 @@ export const ROLES: Readonly<Record<string, Readonly<Record<string, Role>>>> = {
   create: {
     'reserve room and ports': 'global',
     'write record': 'host-cell',
+    'make volumes': 'storage',
     'take place': 'global',
     'bind ports': 'global',
     'prepare host': 'host',
+    'plug in volumes': 'host',
     'start guest': 'host',
+    'settle volumes': 'global',
     'set generation': 'global',
     'unbind tried hosts': 'global',
     'let go': 'host-cell',

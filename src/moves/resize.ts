@@ -25,6 +25,7 @@ import { stateOf } from '../model/actions.ts';
 import { rootBytes } from '../model/disk-rules.ts';
 import { checkResizeQuota, isUpsize } from '../model/quota.ts';
 import { checkMigrate, checkResize } from '../model/resize-rules.ts';
+import { flavorOnHost } from '../model/resources.ts';
 import { ignoredHosts } from '../model/targeting.ts';
 import { type Actor, type Flavor, isAdmin, POWER_STATE, type Refusal, type Server } from '../model/types.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
@@ -47,7 +48,8 @@ export interface ResizeState extends HasVolumes {
   readonly owner: Owner;
   readonly type: 'resize' | 'migration';
   readonly migrationId: string;
-  readonly imageId: string;
+  /** Null: it boots from a volume, and no disk has to be copied. */
+  readonly imageId: string | null;
   readonly imageProperties: Readonly<Record<string, string>>;
   readonly oldFlavor: Flavor;
   readonly newFlavor: Flavor;
@@ -71,6 +73,8 @@ type C = StepContext<ResizeState>;
 
 /** Of the steps that depend on the target: another one may do better. */
 const ELSEWHERE = { retryFrom: 'choose target' } as const;
+
+const NO_DISK = doneBecause('boots from a volume');
 
 const target = (c: C): Place => {
   invariant(c.s.target, 'a step behind `choose target` needs the target');
@@ -137,7 +141,13 @@ export const RESIZE: Move<ResizeState> = {
       do: async (c) => {
         const spec = await guestSpec(c.p, c.serverId, c.s.imageId, c.s.newFlavor);
         const host = await c.host(target(c).host);
-        return jobOutcome(await host.define(c.serverId, { generation: c.generation, spec, disk: 'incoming' }));
+        return jobOutcome(
+          await host.define(c.serverId, {
+            generation: c.generation,
+            spec,
+            disk: c.s.imageId === null ? 'none' : 'incoming',
+          }),
+        );
       },
       undo: (c) => destroyOrOwe(c, target(c).host, 'target of a move that was undone'),
     },
@@ -150,6 +160,7 @@ export const RESIZE: Move<ResizeState> = {
     {
       step: 'open export',
       do: async (c) => {
+        if (c.s.imageId === null) return NO_DISK;
         const host = await c.host(c.s.source.host);
         return settled(await host.openExport(c.serverId, { generation: c.generation }), (disk) => ({ disk }));
       },
@@ -160,6 +171,7 @@ export const RESIZE: Move<ResizeState> = {
       ...ELSEWHERE,
       attempts: 3,
       do: async (c) => {
+        if (c.s.imageId === null) return NO_DISK;
         invariant(c.s.disk, 'a copy needs an export');
         const host = await c.host(target(c).host);
         const reply = await host.importDisk(c.serverId, { generation: c.generation, source: c.s.disk });
@@ -182,6 +194,7 @@ export const RESIZE: Move<ResizeState> = {
       step: 'grow disk',
       ...ELSEWHERE,
       do: async (c) => {
+        if (c.s.imageId === null) return NO_DISK;
         const host = await c.host(target(c).host);
         const spec = await guestSpec(c.p, c.serverId, c.s.imageId, c.s.newFlavor);
         invariant(spec.root.kind === 'image', 'the disk was copied');
@@ -309,7 +322,7 @@ async function chooseTarget(c: C) {
   const chosen = await chooseHost(
     c.p,
     {
-      flavor: c.s.newFlavor,
+      flavor: flavorOnHost(c.s.newFlavor, { id: c.s.imageId }),
       imageProperties: c.s.imageProperties,
       requestedZone: c.s.requestedZone,
       requestedHost: c.s.requestedHost,
@@ -346,6 +359,7 @@ async function overQuota(c: C, trx: Transaction<GlobalTables>): Promise<Refusal 
 }
 
 async function closeExport(c: C) {
+  if (c.s.imageId === null) return NO_DISK;
   const host = await c.host(c.s.source.host);
   const reply = await host.closeExport(c.serverId, { generation: c.generation });
   if (reply.kind === 'absent') return done;
@@ -354,6 +368,7 @@ async function closeExport(c: C) {
 
 /** Both hosts hash the overlay: it must be the same, byte for byte. */
 async function compareDigests(c: C) {
+  if (c.s.imageId === null) return NO_DISK;
   const [source, copy] = await Promise.all(
     [c.s.source.host, target(c).host].map(async (name) =>
       jobOutcome<
@@ -389,7 +404,7 @@ export async function resizeServer(
   if ('code' in found) return found;
   const { server, cellId } = found;
   const next = await findFlavor(p, request.flavorId);
-  const base = await findBaseImage(p, server.image.id);
+  const base = server.image.id === null ? null : await findBaseImage(p, server.image.id);
   const refusal = checkResize({
     server: stateOf(server),
     admin: isAdmin(actor),

@@ -176,7 +176,7 @@ export async function revokeAll<S extends HasVolumes>(c: C<S>, reason: string): 
 }
 
 /** As `unlessDoomed` in hosts.ts, of an effect that storage hosts take part in. */
-async function unlessDoomedVolumes<S extends HasVolumes>(
+export async function unlessDoomedVolumes<S extends HasVolumes>(
   c: C<S>,
   hostName: string,
   outcome: StepOutcome<S>,

@@ -17,13 +17,16 @@ import {
   mappedTo,
   newVolume,
   requestAttach,
+  requestVolumeBacked,
   serverWithVolumes,
   statusOf,
+  volumeBackedServer,
   writtenTo,
 } from './volumes.ts';
 import {
   accept,
   assertSound,
+  beat,
   FLAVORS,
   homeOf,
   hostOf,
@@ -274,3 +277,132 @@ test('a volume that cannot be plugged in is free again', () =>
     hostOf(world, host).up();
     assert.deepEqual(await snapshotOf(world), before);
   }));
+
+for (const [how, off] of [
+  ['ACTIVE', false],
+  ['SHUTOFF', true],
+] as const) {
+  for (const after of ['confirmed', 'reverted'] as const) {
+    test(`volume-backed, ${how}, ${after}: no disk is copied, no image kept, no DISK_GB claimed`, () =>
+      within(async (world) => {
+        const { serverId, volumes } = await volumeBackedServer(world);
+        const [root] = volumes;
+        assert(root);
+        assert.equal((await serverOf(world, serverId)).image.id, null);
+        await assertHas(world, serverId, volumes);
+        if (off) {
+          await accept(world, stopServer(world.p, world.user, serverId));
+          await settle(world);
+        }
+        const before = await snapshotOf(world);
+        await resize(world, serverId);
+        await assertHas(world, serverId, volumes);
+        assert.equal((await attachmentsOf(world, serverId)).length, 6);
+        const used = await world.p.stores.global
+          .selectFrom('allocations')
+          .select('resource_class')
+          .where('resource_class', '=', 'DISK_GB')
+          .execute();
+        assert.deepEqual(used, []);
+        await (after === 'confirmed' ? confirm : revert)(world, serverId);
+        await assertHas(world, serverId, volumes);
+        assert.equal(runningOn(world, serverId).length, off ? 0 : 1);
+        if (after === 'reverted') assert.deepEqual(await snapshotOf(world), before);
+        await accept(world, deleteServer(world.p, world.user, serverId));
+        await settle(world);
+        assert.equal(await statusOf(world, root), null, 'the root volume goes with the server');
+        assert.deepEqual(await Promise.all(volumes.slice(1).map((each) => statusOf(world, each))), [
+          'available',
+          'available',
+        ]);
+      }));
+  }
+}
+
+test('a volume-backed server that cannot be built gives its volumes back and keeps none that was made for it', () =>
+  within(async (world) => {
+    const data = await newVolume(world);
+    const before = await volumesOf(world);
+    for (const host of world.hosts.values()) host.startFault = 'no such machine';
+    const serverId = await requestVolumeBacked(world, FLAVORS.small, data);
+    await settle(world);
+    assert.equal((await serverOf(world, serverId)).vmState, 'error');
+    assert.deepEqual(await volumesOf(world), before);
+    assert.deepEqual(await accessOf(world, serverId), []);
+    assert.deepEqual(await mappedTo(world, serverId), []);
+  }));
+
+test('a build that succeeds on the second host has its volumes there alone', () =>
+  within(async (world) => {
+    const data = await newVolume(world);
+    hostOf(world, 'cell1-a').startFault = 'no such machine';
+    const serverId = await requestVolumeBacked(world, FLAVORS.small, data);
+    await settle(world);
+    assert.equal((await serverOf(world, serverId)).host, 'cell1-b');
+    const volumes = await mappedTo(world, serverId);
+    await assertHas(world, serverId, volumes);
+    assert.equal((await attachmentsOf(world, serverId)).length, 3);
+  }));
+
+test('a volume that cannot be made: the server is in ERROR, and nothing is left', () =>
+  within(async (world) => {
+    const data = await newVolume(world);
+    const before = await volumesOf(world);
+    for (const storage of world.storage.values()) storage.makeFault = 'no room';
+    const serverId = await requestVolumeBacked(world, FLAVORS.small, data);
+    await settle(world);
+    assert.match((await serverOf(world, serverId)).fault?.details ?? '', /no room/);
+    assert.deepEqual(await volumesOf(world), before);
+  }));
+
+/** All volumes with their statuses. */
+const volumesOf = (world: World) =>
+  world.p.stores.global.selectFrom('volumes').select(['id', 'status']).orderBy('id').execute();
+
+for (const [what, after] of [
+  ['deleted', 'gone'],
+  ['detached from', 'available'],
+] as const) {
+  test(`a storage host that is down holds up nobody: a server ${what} while it is, and owed until it is back`, () =>
+    within(async (world) => {
+      const { serverId, volumes } = await volumeBackedServer(world);
+      const [root, data] = volumes;
+      assert(root && data);
+      for (const storage of world.storage.values()) storage.down();
+      for (let round = 0; round < 8; round += 1) {
+        await world.clock.pass(5_000);
+        await beat(world);
+      }
+      if (after === 'gone') await accept(world, deleteServer(world.p, world.user, serverId));
+      else await accept(world, detachVolume(world.p, world.user, serverId, data));
+      await settle(world);
+      assert.equal(await statusOf(world, data), 'detaching');
+      const debts = await world.p.stores.global
+        .selectFrom('debts')
+        .select('kind')
+        .where('paid_at', 'is', null)
+        .execute();
+      assert.deepEqual(
+        debts.map((debt) => debt.kind).toSorted(),
+        after === 'gone' ? ['delete-volume', 'revoke-volume', 'revoke-volume', 'revoke-volume'] : ['revoke-volume'],
+      );
+      const other = await newServer(world, FLAVORS.small, 'two');
+      const taken = await world.clock.drive(
+        attachVolume(world.p, world.user, other, {
+          ...{ volumeId: data, device: null, tag: null, deleteOnTermination: false, readOnly: false },
+        }),
+      );
+      assert.equal(taken.kind, 'refused', 'nobody gets it while the old access may still be open');
+      for (const storage of world.storage.values()) storage.up();
+      for (let round = 0; round < 8; round += 1) {
+        await world.clock.pass(5_000);
+        await beat(world);
+      }
+      assert.equal(await statusOf(world, data), 'available');
+      if (after === 'gone') assert.equal(await statusOf(world, root), null);
+      assert.deepEqual(
+        await accessOf(world, serverId),
+        after === 'gone' ? [] : (await mappedTo(world, serverId)).toSorted(),
+      );
+    }));
+}

@@ -4,8 +4,9 @@ import { attachmentsOfServer } from '../../src/control/volumes/attachments.ts';
 import { type Mapping, mappingsOfServer } from '../../src/control/volumes/mappings.ts';
 import { findVolume } from '../../src/control/volumes/records.ts';
 import { attachVolume, detachVolume } from '../../src/moves/attach.ts';
+import { createServer } from '../../src/moves/create.ts';
 import { createVolume } from '../../src/moves/volumes/create.ts';
-import { accept, FLAVORS, newServer, settle, type World } from './world.ts';
+import { accept, FLAVORS, newServer, serverOf, settle, type World } from './world.ts';
 
 /** A blank volume of 1 GiB of the user's, available. */
 export async function newVolume(world: World): Promise<string> {
@@ -52,6 +53,39 @@ export async function serverWithVolumes(
   const volumes = [await newVolume(world), await newVolume(world)] as const;
   for (const volume of volumes) await attach(world, serverId, volume);
   return { serverId, volumes };
+}
+
+/** An ACTIVE server that boots from a volume made of the image, with two data volumes, one of them its own. */
+export async function volumeBackedServer(
+  world: World,
+  flavorId: string = FLAVORS.small,
+): Promise<{ readonly serverId: string; readonly volumes: readonly string[] }> {
+  const data = await newVolume(world);
+  const serverId = await requestVolumeBacked(world, flavorId, data);
+  await settle(world);
+  assert.equal((await serverOf(world, serverId)).vmState, 'active');
+  return { serverId, volumes: await mappedTo(world, serverId) };
+}
+
+export async function requestVolumeBacked(world: World, flavorId: string, data: string): Promise<string> {
+  const common = { bootIndex: null, device: null, deleteOnTermination: false, tag: null, volumeType: null };
+  const created = await world.clock.drive(
+    createServer(world.p, world.user, {
+      ...{ name: 'bfv', imageId: null, flavorId, zone: null, keyName: null, metadata: {}, tags: [], description: null },
+      ...{ networkIds: [world.networkId], diskConfig: 'AUTO' },
+      blockDevices: [
+        {
+          ...common,
+          ...{ source: { kind: 'image', imageId: world.imageId, sizeGb: 1 }, bootIndex: 0, tag: 'root' },
+          deleteOnTermination: true,
+        },
+        { ...common, source: { kind: 'volume', volumeId: data } },
+        { ...common, source: { kind: 'blank', sizeGb: 1 } },
+      ],
+    }),
+  );
+  assert(created.kind === 'created', JSON.stringify(created));
+  return created.serverId;
 }
 
 /** Its status; null when it is gone. */

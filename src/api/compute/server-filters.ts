@@ -118,7 +118,7 @@ function sortValue(server: Server, key: string): SortValue {
     case 'availability_zone':
       return server.zone ?? '';
     case 'image_ref':
-      return server.image.id;
+      return server.image.id ?? '';
     case 'instance_type_id':
       return server.flavor.flavorId;
     case 'key_name':

@@ -57,7 +57,11 @@ export function renderServer(view: View, server: Server, around: Around, call: '
         : createHash('sha224')
             .update(server.projectId + server.host)
             .digest('hex'),
-    image: { id: server.image.id, links: linksOf(settings, `/images/${server.image.id}`).slice(1) },
+    // Nova's empty string for a server that boots from a volume.
+    image:
+      server.image.id === null
+        ? ''
+        : { id: server.image.id, links: linksOf(settings, `/images/${server.image.id}`).slice(1) },
     flavor: minor >= 47 ? embeddedFlavor(server.flavor) : flavorRef(settings, server.flavor),
     created: isoSeconds(server.createdAt),
     updated: isoSeconds(server.updatedAt),

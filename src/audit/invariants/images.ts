@@ -32,6 +32,7 @@ export const IMAGES_WHOLE: Invariant = {
       });
     }
     for (const server of idleServers(s)) {
+      if (server.image.id === null) continue; // it boots from a volume
       const status = s.imagesInUse.get(server.image.id);
       if (status === 'active' || status === 'deleted') continue;
       breaches.push({

@@ -1,7 +1,7 @@
 // Placement and quota: who holds how much of what.
 import { capacity } from '../../model/placement.ts';
 import { type QuotaUsage, usageOfServer } from '../../model/quota.ts';
-import { addResources, amountOf, resourcesOf, sameResources } from '../../model/resources.ts';
+import { addResources, amountOf, flavorOnHost, resourcesOf, sameResources } from '../../model/resources.ts';
 import { RESOURCE_CLASSES, type Resources } from '../../model/types.ts';
 import { type Breach, type Invariant, idleServers, silentCells, waitingMoves } from '../invariant.ts';
 import type { Snapshot } from '../snapshot.ts';
@@ -44,11 +44,14 @@ function dues(s: Snapshot): Map<string, { readonly due: Due; readonly of: string
   const waiting = waitingMoves(s);
   const owed = new Map<string, { due: Due; of: string }>();
   for (const server of idleServers(s)) {
-    owed.set(server.id, { due: at(server.host, resourcesOf(server.flavor)), of: `server ${server.id}` });
+    owed.set(server.id, {
+      due: at(server.host, resourcesOf(flavorOnHost(server.flavor, server.image))),
+      of: `server ${server.id}`,
+    });
     const migration = waiting.get(server.id);
     if (migration && server.oldFlavor) {
       owed.set(migration.id, {
-        due: at(migration.sourceHost, resourcesOf(server.oldFlavor)),
+        due: at(migration.sourceHost, resourcesOf(flavorOnHost(server.oldFlavor, server.image))),
         of: `the waiting move ${migration.id} of server ${server.id}`,
       });
     }

@@ -123,6 +123,17 @@ export async function claimVolume(trx: Trx, claim: Claim): Promise<Refusal | nul
   const volume = await lockedVolume(trx, claim.volumeId);
   const refusal = checkClaim(volume, volume?.attachments ?? [], claim);
   if (refusal) return refusal;
+  await insertClaim(trx, claim);
+  await settleStatus(trx, [claim.volumeId], claim.now);
+  return null;
+}
+
+/** The same of a volume that is only made for the server: it stays `creating` until it is. */
+export async function claimNewVolume(trx: Trx, claim: Claim): Promise<void> {
+  await insertClaim(trx, claim);
+}
+
+async function insertClaim(trx: Trx, claim: Claim): Promise<void> {
   const common = {
     ...{ volume_id: claim.volumeId, server_id: claim.serverId, mode: claim.mode, generation: 0 },
     ...{ created_at: claim.now, attached_at: null },
@@ -130,8 +141,6 @@ export async function claimVolume(trx: Trx, claim: Claim): Promise<Refusal | nul
   const rows = [{ ...common, id: newId(), host: claim.host, active: 1 }];
   if (claim.sourceHost !== null) rows.push({ ...common, id: newId(), host: claim.sourceHost, active: 0 });
   await trx.insertInto('volume_attachments').values(rows).execute();
-  await settleStatus(trx, [claim.volumeId], claim.now);
-  return null;
 }
 
 /**
