@@ -53,6 +53,8 @@ interface Served {
   readonly mutex: Mutex;
   daemon: Daemon | null;
   grants: readonly Grant[];
+  /** Resolves when the daemon before has let go of the file. Nobody reaches it any more. */
+  ended: Promise<void>;
 }
 
 const HEAVY_JOBS = 4;
@@ -137,7 +139,9 @@ export class QemuStorage implements StorageDriver {
 
   async remove(volumeId: string): Promise<void> {
     await this.serve(volumeId, [], null);
-    await this.#of(volumeId).mutex.run(async () => {
+    const served = this.#of(volumeId);
+    await served.mutex.run(async () => {
+      await served.ended;
       await rm(this.#layout.volumeDir(volumeId), { recursive: true, force: true });
       await rm(this.#layout.log(volumeId), { force: true });
       await syncDirectory(this.#layout.volumesDir);
@@ -148,6 +152,7 @@ export class QemuStorage implements StorageDriver {
   async grow(volumeId: string, sizeBytes: number): Promise<void> {
     const served = this.#of(volumeId);
     await served.mutex.run(async () => {
+      await served.ended;
       if (served.daemon) await served.daemon.grow(sizeBytes, served.grants);
       else await growFile(this.#tools, this.#layout.volume(volumeId), sizeBytes);
     });
@@ -179,7 +184,10 @@ export class QemuStorage implements StorageDriver {
   async close(): Promise<void> {
     this.#closing.abort();
     await this.#images.close();
-    for (const { mutex, daemon } of this.#served.values()) await mutex.run(async () => daemon?.detach());
+    for (const { mutex, daemon, ended } of this.#served.values()) {
+      await ended;
+      await mutex.run(async () => daemon?.detach());
+    }
   }
 
   // ---- content --------------------------------------------------------------------------------------------------
@@ -220,6 +228,7 @@ export class QemuStorage implements StorageDriver {
   async #snapshot(volumeId: string, action: 'take' | 'delete', name: string): Promise<void> {
     const served = this.#of(volumeId);
     await served.mutex.run(async () => {
+      await served.ended;
       if (served.daemon) await served.daemon.snapshot(action, name);
       else await snapshotFile(this.#tools, this.#layout.volume(volumeId), action, name);
     });
@@ -231,6 +240,7 @@ export class QemuStorage implements StorageDriver {
     if (served.daemon?.isGone) served.daemon = null;
     await writeKeys(this.#keys(volumeId), this.#identity, served.grants);
     if (served.daemon && (await this.#adjust(volumeId, served, served.daemon))) return;
+    await served.ended;
     const { dataAddress } = this.#options;
     const daemon = await Daemon.start(this.#facts(volumeId), dataAddress, port);
     this.#watch(volumeId, served, daemon);
@@ -242,10 +252,20 @@ export class QemuStorage implements StorageDriver {
     const daemon = served.daemon;
     if (daemon && !daemon.isGone) {
       await writeKeys(this.#keys(volumeId), this.#identity, []);
-      if (await this.#adjust(volumeId, served, daemon)) await daemon.stop();
+      if (await this.#adjust(volumeId, served, daemon)) served.ended = this.#end(volumeId, daemon);
     }
     served.daemon = null;
     await removeKeys(this.#keys(volumeId));
+  }
+
+  /** Not waited for by whoever shuts somebody out: who is out is out. */
+  async #end(volumeId: string, daemon: Daemon): Promise<void> {
+    try {
+      await daemon.stop();
+    } catch (error) {
+      // The next use of the file finds it locked, and says so.
+      this.#options.log.error({ volumeId, daemonPid: daemon.pid, reason: messageOf(error) }, 'a daemon does not end');
+    }
   }
 
   /** False when the daemon does not do as it is told, and has been killed: then nobody is in either. */
@@ -332,7 +352,7 @@ export class QemuStorage implements StorageDriver {
   #of(volumeId: string): Served {
     const known = this.#served.get(volumeId);
     if (known) return known;
-    const served: Served = { mutex: new Mutex(), daemon: null, grants: [] };
+    const served: Served = { mutex: new Mutex(), daemon: null, grants: [], ended: Promise.resolve() };
     this.#served.set(volumeId, served);
     return served;
   }
