@@ -113,6 +113,7 @@ export const ConfigFile = Type.Object(
     images: Type.Optional(Type.Object({ max_bytes: Amount }, closed)),
     flavors: Type.Optional(Type.Array(FlavorConfig, { maxItems: 1000 })),
     default_zone: Type.Optional(Name),
+    force_config_drive: Type.Optional(Type.Boolean()),
     policy_file: Type.Optional(Type.String({ minLength: 1, maxLength: 4096 })),
     resize_confirm_window_seconds: Type.Optional(Amount),
     shutdown_timeout_seconds: Type.Optional(Type.Integer({ minimum: 0, maximum: 3600 })),

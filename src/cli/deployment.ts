@@ -149,6 +149,7 @@ export function planDeployment(file: ConfigFile, flags: Flags): Deployment {
       imageDirectory: `${dataDirectory}/images`,
       maxImageBytes: file.images?.max_bytes ?? 64 * 2 ** 30,
       defaultZone: file.default_zone ?? 'nova',
+      forceConfigDrive: file.force_config_drive ?? false,
       resizeConfirmWindowSeconds: file.resize_confirm_window_seconds ?? 0,
       shutdownTimeoutSeconds: file.shutdown_timeout_seconds ?? 60,
       heartbeatSeconds: file.heartbeat_seconds ?? 5,

@@ -34,12 +34,15 @@ export interface Port {
   /** The subnet, e.g. 10.42.0.0/16. */
   readonly cidr: string;
   readonly gateway: string;
+  /** Device tag, for the guest's metadata; null: none. */
+  readonly tag: string | null;
 }
 
 export interface PortRequest {
   readonly serverId: string;
   readonly projectId: string;
   readonly networkId: string;
+  readonly tag?: string | null;
   /** Host that gets the active binding. */
   readonly host: string;
   /** Fence of the calling saga. */
@@ -68,7 +71,16 @@ export async function createPortForServer(db: Kysely<GlobalTables>, request: Por
     .leftJoin('subnets as s', 's.network_id', 'n.id')
     .leftJoin('ports as p', (join) => join.onRef('p.network_id', '=', 'n.id').on('p.id', '=', portId))
     .select(['n.id as networkId', 'n.name as networkName', 's.id as subnetId', 's.cidr', 's.gateway_ip as gateway'])
-    .select(['s.pool_start', 's.pool_end', 'p.mac', 'p.ip', 'p.name', 'p.project_id as portProjectId', 'p.subnet_id'])
+    .select([
+      's.pool_start',
+      's.pool_end',
+      'p.mac',
+      'p.ip',
+      'p.name',
+      'p.project_id as portProjectId',
+      'p.subnet_id',
+      'p.tag',
+    ])
     .where('n.id', '=', networkId)
     .where((where) => where.or([where('n.shared', '=', 1), where('n.project_id', '=', projectId)]))
     .orderBy(sql`case when p.subnet_id = s.id then 0 else 1 end`)
@@ -89,6 +101,7 @@ export async function createPortForServer(db: Kysely<GlobalTables>, request: Por
       id: portId,
       name: '',
       projectId,
+      tag: request.tag ?? null,
       deviceId: serverId,
       deviceOwner: 'compute:nova',
       now,
@@ -104,6 +117,7 @@ export async function createPortForServer(db: Kysely<GlobalTables>, request: Por
     port: {
       ...{ id: portId, name: row.name ?? '', projectId: row.portProjectId ?? projectId },
       ...{ networkId, networkName, subnetId, cidr, gateway, mac: address.mac, ip: address.ip },
+      tag: row.mac === null ? (request.tag ?? null) : row.tag,
     },
   };
 }
@@ -135,6 +149,7 @@ export async function portsOfServers(
       'p.ip',
       's.cidr',
       's.gateway_ip as gateway',
+      'p.tag',
       'p.device_id as serverId',
     ])
     .where('p.device_id', 'in', serverIds)

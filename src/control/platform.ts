@@ -22,6 +22,8 @@ export interface Settings {
   readonly maxImageBytes: number;
   /** Zone of hosts that are in no aggregate with a zone. */
   readonly defaultZone: string;
+  /** Whether every new server gets a config drive. */
+  readonly forceConfigDrive: boolean;
   /** Seconds after which a finished resize is confirmed by itself; 0: never. */
   readonly resizeConfirmWindowSeconds: number;
   /** Seconds a guest gets to shut down by itself before it is turned off. */

@@ -1,5 +1,6 @@
 // Rows of the databases as the model's types, and back. JSON columns are parsed here and nowhere else.
 import type { Insertable, Selectable } from 'kysely';
+import type { ConfigDrive } from '../model/config-drive.ts';
 import type { Fault, Flavor, ImageSnapshot, PowerState, Server, TaskState, VmState } from '../model/types.ts';
 import type { CellTables } from '../store/cell-schema.ts';
 
@@ -26,6 +27,8 @@ export function serverOf(row: ServerRow): Server {
     zone: row.zone,
     requestedZone: row.requested_zone,
     keyName: row.key_name,
+    userData: row.user_data,
+    configDrive: row.config_drive_json === null ? null : (JSON.parse(row.config_drive_json) as ConfigDrive),
     metadata: JSON.parse(row.metadata_json) as Record<string, string>,
     tags: JSON.parse(row.tags_json) as string[],
     locked: row.locked === 1,
@@ -62,6 +65,8 @@ export function rowOf(server: Server): Insertable<CellTables['servers']> {
     zone: server.zone,
     requested_zone: server.requestedZone,
     key_name: server.keyName,
+    user_data: server.userData,
+    config_drive_json: server.configDrive === null ? null : JSON.stringify(server.configDrive),
     metadata_json: JSON.stringify(server.metadata),
     tags_json: JSON.stringify(server.tags),
     locked: server.locked ? 1 : 0,

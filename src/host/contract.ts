@@ -71,6 +71,16 @@ export const GuestRoot = Type.Union([
 ]);
 export type GuestRoot = Static<typeof GuestRoot>;
 
+/** A file of a guest's config drive; content in base64. */
+export const ConfigFile = Type.Object(
+  {
+    path: Type.String({ pattern: '^openstack/latest/[a-z0-9_]{1,20}([.][a-z0-9]{1,8})?$' }),
+    content: Type.String({ pattern: '^[A-Za-z0-9+/]*={0,2}$', maxLength: 128 * 1024 }),
+  },
+  { additionalProperties: false },
+);
+export type ConfigFile = Static<typeof ConfigFile>;
+
 /** What a guest is made of, volumes apart. */
 export const GuestSpec = Type.Object(
   {
@@ -79,6 +89,8 @@ export const GuestSpec = Type.Object(
     memoryMb: Type.Integer({ minimum: 1, maximum: 64 * 1024 * 1024 }),
     root: GuestRoot,
     ports: Type.Array(GuestPort, { maxItems: 16 }),
+    /** With these the guest has a read-only disk that is labelled config-2; absent: it has none. */
+    configDrive: Type.Optional(Type.Array(ConfigFile, { minItems: 1, maxItems: 8 })),
   },
   { additionalProperties: false },
 );

@@ -1,6 +1,8 @@
 // The words of the product as data. Pure types: what a flavor, a server, an image is, in the units OpenStack uses
 // (vCPUs, MiB of memory, GiB of disk). States are closed unions: match them exhaustively.
 
+import type { ConfigDrive } from './config-drive.ts';
+
 /** An OpenStack flavor as a server remembers it: the snapshot outlives the flavor itself. */
 export interface Flavor {
   /** The id users see and send as flavorRef. */
@@ -119,6 +121,9 @@ export interface Server {
   readonly zone: string | null;
   readonly requestedZone: string | null;
   readonly keyName: string | null;
+  /** base64 */
+  readonly userData: string | null;
+  readonly configDrive: ConfigDrive | null;
   readonly metadata: Readonly<Record<string, string>>;
   readonly tags: readonly string[];
   readonly locked: boolean;

@@ -7,8 +7,14 @@
 import type { Kysely, Transaction } from 'kysely';
 import { findFlavor } from '../control/flavors.ts';
 import { findImage, type Image, snapshotOf } from '../control/images.ts';
-import { findKeypair } from '../control/keypairs.ts';
-import { activateBindings, createPortForServer, deletePortsOfServer, unbindPorts } from '../control/network.ts';
+import { findKeypair, type Keypair } from '../control/keypairs.ts';
+import {
+  activateBindings,
+  createPortForServer,
+  deletePortsOfServer,
+  type Port,
+  unbindPorts,
+} from '../control/network.ts';
 import { allocationsOf, release } from '../control/placement.ts';
 import type { Platform } from '../control/platform.ts';
 import { quotaOf } from '../control/quota.ts';
@@ -18,6 +24,7 @@ import { findServerGroup, groupIdOf, joinServerGroup } from '../control/server-g
 import { dropMappings, insertMappings } from '../control/volumes/mappings.ts';
 import { invariant } from '../lib/errors.ts';
 import { newId } from '../lib/ids.ts';
+import { configDriveOf } from '../model/config-drive.ts';
 import { checkCreate } from '../model/create-rules.ts';
 import { rememberedMinDiskGb } from '../model/disk-rules.ts';
 import { hostnameOf } from '../model/names.ts';
@@ -53,7 +60,7 @@ import type { Move, Owner, Place, StepContext } from './move.ts';
 import { done, doneBecause, inGlobal, unlessFenced } from './outcomes.ts';
 import { powerOn } from './power-effects.ts';
 import { hasVolumes } from './server-volumes.ts';
-import { guestSpec } from './spec.ts';
+import { driveOf, guestSpec } from './spec.ts';
 import { insertLeased, Refused, type Start, takeFirstStep } from './start.ts';
 
 export interface CreateState extends CreatedVolumes {
@@ -137,7 +144,7 @@ export const CREATE: Move<CreateState> = {
       step: 'prepare host',
       ...ELSEWHERE,
       do: async (c) => {
-        const spec = await guestSpec(c.p, c.serverId, c.s.imageId, c.s.flavor);
+        const spec = await guestSpec(c.p, c.serverId, c.s.imageId, c.s.flavor, driveOf(c.s.server));
         const host = await c.host(c.s.place.host);
         return jobOutcome(
           await host.define(c.serverId, {
@@ -291,6 +298,11 @@ export interface CreateRequest {
   readonly tags: readonly string[];
   readonly description: string | null;
   readonly diskConfig: 'AUTO' | 'MANUAL';
+  /** Device tags by network. */
+  readonly networkTags?: Readonly<Record<string, string>>;
+  /** base64 */
+  readonly userData?: string | null;
+  readonly configDrive?: boolean;
 }
 
 export type Created =
@@ -355,6 +367,8 @@ export async function createServer(p: Platform, actor: Actor, request: CreateReq
     zone: null,
     requestedZone: request.zone,
     keyName: request.keyName,
+    userData: request.userData ?? null,
+    configDrive: null,
     metadata: request.metadata,
     tags: request.tags,
     locked: false,
@@ -368,7 +382,7 @@ export async function createServer(p: Platform, actor: Actor, request: CreateReq
     deletedAt: null,
   };
   try {
-    return await place(p, actor, request, server, devices);
+    return await place(p, actor, request, server, devices, keypair);
   } catch (error) {
     if (error instanceof Refused) return refuse(error.refusal);
     throw error;
@@ -403,6 +417,7 @@ async function place(
   request: CreateRequest,
   server: Server,
   devices: readonly PlannedDevice[],
+  key: Keypair | null,
 ): Promise<Created> {
   const owner: Owner = { userId: actor.userId, projectId: actor.projectId };
   const started: { start?: Start<CreateState>; saga?: Row } = {};
@@ -427,10 +442,13 @@ async function place(
         if (room.kind === 'none') return room;
         await insertHome(trx, actor, server, room.cellId);
         await joinGroup(p, trx, actor, request, server);
-        await createPorts(trx, actor, request, server, room.host);
+        const ports = await createPorts(trx, actor, request, server, room.host);
         const claimed = await claimDevices(p, trx, { serverId: server.id, ...owner, host: room.host }, devices);
         if (claimed) throw new Refused(claimed);
         const { cellId, host, zone } = room;
+        const configDrive = wantsConfigDrive(p, request, server)
+          ? configDriveOf({ ...server, serverId: server.id, zone, key, ports })
+          : null;
         const start: Start<CreateState> = {
           move: CREATE,
           serverId: server.id,
@@ -442,7 +460,7 @@ async function place(
             place: { cellId, host, zone },
             flavor: server.flavor,
             imageId: server.image.id,
-            server: { ...server, host, zone },
+            server: { ...server, host, zone, configDrive },
             ...stateOfDevices(devices),
           },
         };
@@ -492,19 +510,26 @@ async function createPorts(
   request: CreateRequest,
   server: Server,
   host: string,
-): Promise<void> {
+): Promise<Port[]> {
+  const ports: Port[] = [];
   for (const networkId of request.networkIds) {
     const result = await createPortForServer(trx, {
       serverId: server.id,
       projectId: actor.projectId,
       networkId,
+      tag: request.networkTags?.[networkId] ?? null,
       host,
       generation: 0,
       now: server.createdAt,
     });
     if (result.kind === 'refused') throw new Refused(result.refusal);
+    ports.push(result.port);
   }
+  return ports;
 }
+
+const wantsConfigDrive = (p: Platform, { configDrive }: CreateRequest, { image }: Server): boolean =>
+  configDrive === true || p.settings.forceConfigDrive || image.properties['img_config_drive'] === 'mandatory';
 
 async function insertHome(trx: Transaction<GlobalTables>, actor: Actor, server: Server, cellId: string): Promise<void> {
   await trx

@@ -39,7 +39,7 @@ import type { Move, Owner, Place, StepContext } from './move.ts';
 import { done, doneBecause, inGlobal, unlessFenced } from './outcomes.ts';
 import { powerOff, powerOnAgain, powerOnProbation } from './power-effects.ts';
 import { dropVolumes, type HasVolumes, handBackVolumes, handOverVolumes, reserveVolumes } from './server-volumes.ts';
-import { guestSpec } from './spec.ts';
+import { guestSpec, recordedDrive } from './spec.ts';
 import { startMove } from './start.ts';
 
 export interface ResizeState extends HasVolumes {
@@ -59,6 +59,7 @@ export interface ResizeState extends HasVolumes {
   readonly requestedZone: string | null;
   readonly diskConfig: 'AUTO' | 'MANUAL' | null;
   readonly wasActive: boolean;
+  readonly hasConfigDrive: boolean;
   readonly crossCellAllowed: boolean;
   // found out on the way
   /** Null: given up, another is to be chosen. */
@@ -139,7 +140,8 @@ export const RESIZE: Move<ResizeState> = {
       step: 'prepare target',
       ...ELSEWHERE,
       do: async (c) => {
-        const spec = await guestSpec(c.p, c.serverId, c.s.imageId, c.s.newFlavor);
+        const drive = c.s.hasConfigDrive ? await recordedDrive(c.p, c.s.source.cellId, c.serverId) : null;
+        const spec = await guestSpec(c.p, c.serverId, c.s.imageId, c.s.newFlavor, drive);
         const host = await c.host(target(c).host);
         return jobOutcome(
           await host.define(c.serverId, {
@@ -196,7 +198,7 @@ export const RESIZE: Move<ResizeState> = {
       do: async (c) => {
         if (c.s.imageId === null) return NO_DISK;
         const host = await c.host(target(c).host);
-        const spec = await guestSpec(c.p, c.serverId, c.s.imageId, c.s.newFlavor);
+        const spec = await guestSpec(c.p, c.serverId, c.s.imageId, c.s.newFlavor, null);
         invariant(spec.root.kind === 'image', 'the disk was copied');
         return jobOutcome(await host.growDisk(c.serverId, { generation: c.generation, rootBytes: spec.root.bytes }));
       },
@@ -505,6 +507,7 @@ function commonState(p: Platform, actor: Actor, server: Server, cellId: string) 
     source: { cellId, host: server.host, zone: server.zone ?? '' },
     requestedZone: server.requestedZone,
     wasActive: server.vmState === 'active',
+    hasConfigDrive: server.configDrive !== null,
     crossCellAllowed: mayCrossCells(p, actor, server),
   };
 }

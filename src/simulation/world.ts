@@ -53,6 +53,7 @@ export const SETTINGS: Settings = {
   imageDirectory: '',
   maxImageBytes: 2 ** 30,
   defaultZone: 'nova',
+  forceConfigDrive: false,
   resizeConfirmWindowSeconds: 0,
   shutdownTimeoutSeconds: 60,
   hostDownSeconds: 30,

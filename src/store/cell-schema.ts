@@ -27,6 +27,10 @@ export interface CellTables {
     zone: string | null;
     requested_zone: string | null;
     key_name: string | null;
+    /** base64, as the user gave it. */
+    user_data: string | null;
+    /** What is on the config drive besides user_data; null: the server has none. */
+    config_drive_json: string | null;
     metadata_json: string;
     tags_json: string;
     locked: number;

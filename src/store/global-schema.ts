@@ -203,6 +203,8 @@ export interface GlobalTables {
     mac: string;
     ip: string;
     /** The server that uses it, or ''. */
+    /** Device tag of the server's port; null: none. */
+    tag: string | null;
     device_id: string;
     device_owner: string;
     created_at: number;

@@ -28,6 +28,9 @@ export const TRAVEL: Fates = {
     zone: { recomputed: "the target host's zone" },
     requested_zone: 'travels',
     key_name: 'travels',
+    user_data: 'travels',
+    // Not made anew on the target: the guest must find the same bytes, whatever was renamed since it was created.
+    config_drive_json: 'travels',
     metadata_json: 'travels',
     tags_json: 'travels',
     locked: 'travels',

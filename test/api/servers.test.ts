@@ -250,8 +250,9 @@ describe('servers over the API, on simulated hosts', () => {
     assert.match(await refused({ availability_zone: 'mars' }), /zone is not available/);
     assert.match(await refused({ min_count: 3, max_count: 2 }), /min_count must be <= max_count/);
     assert.match(await refused({ max_count: 11, min_count: 11 }), /Quota exceeded for/);
-    assert.match(await refused({ config_drive: true }), /not supported/);
-    assert.match(await refused({ user_data: 'x' }), /'user_data' was unexpected/);
+    assert.match(await refused({ config_drive: 'maybe' }), /config_drive/);
+    assert.match(await refused({ user_data: 'x' }), /valid base 64/);
+    assert.match(await refused({ user_data: 'A'.repeat(65_536) }), /user_data/);
     assert.match(await refused({ description: 'x' }), /'description' was unexpected/);
     assert.match(await refused({}, 37), /'networks' is a required property/);
     assert.match(await refused({ networks: 'some' }, 37), /networks/);
@@ -279,6 +280,24 @@ describe('servers over the API, on simulated hosts', () => {
       assert.equal((await s.alice('GET', `${C}/servers/${encodeURIComponent(bad)}`)).status, 404);
     }
     await remove(s.alice, id);
+  });
+
+  it('gives config drives and user data; device tags from 2.32 to 2.36 and from 2.42', async () => {
+    const id = await create(s.alice, { config_drive: 'True', user_data: 'aGVs\nbG8=' });
+    assert.equal((await show(s.alice, id)).config_drive, 'True');
+    assert.equal((await show(s.admin, id, 3))['OS-EXT-SRV-ATTR:user_data'], 'aGVsbG8=');
+    const tagged = { networks: [{ uuid: s.networkId, tag: 'front' }] };
+    for (const minor of [31, 37, 41]) {
+      const wish = { name: 'x', imageRef: s.imageId, flavorRef: '1', ...tagged };
+      const answer = await s.alice('POST', `${C}/servers`, { server: wish }, minor);
+      assert.equal(answer.status, 400, `2.${minor}: ${answer.text}`);
+    }
+    for (const minor of [32, 42]) {
+      const other = await create(s.alice, tagged, minor);
+      assert.equal((await show(s.alice, other)).config_drive, '');
+      const { json } = await s.alice('GET', `${C}/servers/${other}/os-interface`, undefined, 70);
+      assert.equal(json.interfaceAttachments[0].tag, 'front');
+    }
   });
 
   it('makes several at once, and refuses what is over the quota', async () => {

@@ -47,6 +47,8 @@ function typeOf(schema: Schema): string {
     case 'string':
       if (schema.pattern === undefined) return `text${between(schema.minLength, schema.maxLength)}`;
       return `text, ${PATTERNS[schema.pattern] ?? schema.pattern}`;
+    case 'boolean':
+      return 'true or false';
     case 'integer':
       return `whole${between(schema.minimum, schema.maximum)}`;
     case 'number':
@@ -132,6 +134,7 @@ function defaultsOf(plan: Deployment): Readonly<Record<string, unknown>> {
     'network.cidr': plan.networkCidr,
     flavors: plan.flavors.map((each) => each.name).join(', '),
     default_zone: settings.defaultZone,
+    force_config_drive: settings.forceConfigDrive,
     'images.max_bytes': settings.maxImageBytes,
     resize_confirm_window_seconds: settings.resizeConfirmWindowSeconds,
     shutdown_timeout_seconds: settings.shutdownTimeoutSeconds,

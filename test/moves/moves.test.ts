@@ -27,6 +27,7 @@ import {
   runningOn,
   serverOf,
   settle,
+  USER_DATA,
   Worker,
   type World,
 } from './world.ts';
@@ -71,6 +72,34 @@ async function assertGone(world: World, serverId: string): Promise<void> {
   );
   await assertSound(world);
 }
+
+/** What the host was told of the server's guest. */
+async function specOn(world: World, serverId: string) {
+  const name = (await serverOf(world, serverId)).host ?? '';
+  const record = (await hostOf(world, name).records.load()).find((each) => each.serverId === serverId);
+  return record?.guest?.spec;
+}
+
+inWorld('the config drive has the same bytes on every host, whatever was changed meanwhile', async (world) => {
+  const serverId = await newServer(world);
+  const before = (await specOn(world, serverId))?.configDrive;
+  assert.deepEqual(
+    before?.map(({ path }) => path.split('/').at(-1)),
+    ['meta_data.json', 'network_data.json', 'vendor_data.json', 'user_data'],
+  );
+  assert.equal(before?.at(-1)?.content, USER_DATA);
+  const metaData = JSON.parse(Buffer.from(before?.[0]?.content ?? '', 'base64').toString());
+  assert.deepEqual([metaData.uuid, metaData.name, metaData.devices[0].tags], [serverId, 'one', ['front']]);
+  assert.equal(await editServer(world.p, serverId, { name: 'two', metadata: {} }), null);
+  await accept(world, resizeServer(world.p, world.user, serverId, BIG));
+  await settle(world);
+  assert.deepEqual((await specOn(world, serverId))?.configDrive, before);
+  await accept(world, confirmResize(world.p, world.user, serverId));
+  await settle(world);
+  const { userData, configDrive } = await serverOf(world, serverId);
+  assert.equal(userData, USER_DATA);
+  assert.equal(configDrive?.metaData['name'], 'one');
+});
 
 inWorld('create makes a guest that runs, on a host that its flavor asks for', async (world) => {
   const serverId = await requestServer(world, FLAVORS.small);

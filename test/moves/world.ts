@@ -172,6 +172,8 @@ async function isQuiet(world: World): Promise<boolean> {
   return wanted.length === 0;
 }
 
+export const USER_DATA = Buffer.from('#!/bin/sh\n').toString('base64');
+
 /** A new server of the user's, which is ACTIVE. */
 export async function newServer(world: World, flavorId: string = FLAVORS.small, name = 'one'): Promise<string> {
   const serverId = await requestServer(world, flavorId, name);
@@ -191,6 +193,7 @@ export async function requestServer(
       ...{ name, imageId: world.imageId, flavorId, zone: null, networkIds: [world.networkId], keyName: null },
       ...{ metadata: { colour: 'blue' }, tags: ['t'], description: 'a server', diskConfig: 'AUTO' },
       ...group,
+      ...{ userData: USER_DATA, configDrive: true, networkTags: { [world.networkId]: 'front' } },
     }),
   );
   assert(created.kind === 'created', JSON.stringify(created));

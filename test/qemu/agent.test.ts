@@ -4,7 +4,7 @@
 // restarts need. Such a guest ignores its power button, so stops here take the whole grace.
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
-import { chmod, mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readdir, readFile, readlink, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { pino } from 'pino';
@@ -14,6 +14,7 @@ import { stopAllGuests } from '../../src/host/main.ts';
 import { runRom } from '../../src/host/qemu/kvm-probe.ts';
 import { isAlive, type ProcessRef } from '../../src/host/qemu/proc.ts';
 import { findRunningAgent } from '../../src/host/serve-agent.ts';
+import { readIso } from '../../src/model/test-iso.ts';
 import { AGENT, execute, finish, GIB, Laboratory, specOf, type TestAgent, until, value } from './harness.ts';
 
 const skip = (await whyNoGuests()) ?? false;
@@ -43,6 +44,17 @@ async function guestProcess(id: string): Promise<ProcessRef> {
   const [process] = found;
   assert.ok(process && found.length === 1, `processes of guest ${id}`);
   return { pid: process.pid, startTime: process.startTime };
+}
+
+/** How the process has the file open, once for each time. */
+async function flagsOf({ pid }: ProcessRef, path: string): Promise<string[]> {
+  const found: string[] = [];
+  for (const fd of await readdir(`/proc/${pid}/fd`)) {
+    if ((await readlink(`/proc/${pid}/fd/${fd}`)) !== path) continue;
+    const flags = /flags:\s+([0-7]+)/.exec(await readFile(`/proc/${pid}/fdinfo/${fd}`, 'utf8'));
+    found.push((Number.parseInt(flags?.[1] ?? '3', 8) & 3) === 0 ? 'read only' : 'writable');
+  }
+  return found;
 }
 
 /** Nothing of any guest: no process, no directory; records stay. */
@@ -106,6 +118,22 @@ describe('one host', { skip }, () => {
     await destroy(agent.host, id);
     await destroy(agent.host, id);
     assert.equal((await agent.host.guest(id)).kind, 'absent');
+    await assertEmpty(agent);
+  });
+
+  test('a config drive is a CD of the files that were given, open to be read only', async () => {
+    generation += 1;
+    const id = randomUUID();
+    const content = Buffer.from(JSON.stringify({ uuid: id })).toString('base64');
+    const spec = specOf(image, { configDrive: [{ path: 'openstack/latest/meta_data.json', content }] });
+    await finish(() => agent.host.define(id, { generation, spec, disk: 'fresh' }));
+    await power(agent.host, id, 'on');
+    const path = join(agent.stateDir, 'guests', id, 'config-drive.iso');
+    const { label, files } = readIso(await readFile(path), 'joliet');
+    assert.equal(label, 'config-2');
+    assert.deepEqual(JSON.parse(String(files.get('openstack/latest/meta_data.json'))), { uuid: id });
+    assert.deepEqual(await flagsOf(await guestProcess(id), path), ['read only']);
+    await destroy(agent.host, id);
     await assertEmpty(agent);
   });
 

@@ -1,5 +1,5 @@
 // From the body of POST /servers to the use case: which networks, which zone, how many. What the product does not
-// offer (volumes, user data, ports made beforehand) is refused with a sentence, never passed over.
+// offer (volumes, ports made beforehand) is refused with a sentence, never passed over.
 
 import { findFlavor } from '../../control/flavors.ts';
 import { listHosts } from '../../control/hosts.ts';
@@ -11,6 +11,7 @@ import { checkCreateQuota } from '../../model/quota.ts';
 import { type Actor, isAdmin } from '../../model/types.ts';
 import { createServer } from '../../moves/create.ts';
 import { requestDelete } from '../../moves/delete.ts';
+import { requireRule } from '../http/auth.ts';
 import { type ApiError, badRequest, conflict, errorOf, refuse } from '../http/errors.ts';
 import { booleanOf } from './common.ts';
 import type { CreateWish } from './server-schemas.ts';
@@ -37,6 +38,9 @@ export async function createServers(
 ): Promise<CreatedServers> {
   const { minCount, maxCount } = countsOf(wish);
   refuseWhatIsNotThere(wish);
+  if (Array.isArray(wish.networks) && wish.networks.length > 0) {
+    requireRule(p, 'compute', actor, 'os_compute_api:servers:create:attach_network');
+  }
   if (wish.description) refuse(checkDescription(wish.description));
   const request = {
     imageId: imageOf(wish),
@@ -49,6 +53,9 @@ export async function createServers(
     description: wish.description ?? null,
     diskConfig: wish['OS-DCF:diskConfig'] ?? 'AUTO',
     ...(groupId === null ? {} : { groupId }),
+    networkTags: tagsOf(wish.networks),
+    userData: userDataOf(wish),
+    configDrive: configDriveOf(wish),
   } as const;
   const count = maxCount === 1 ? 1 : await affordable(p, actor, request.flavorId, minCount, maxCount);
   const created: CreatedServers[] = [];
@@ -90,10 +97,33 @@ function countsOf(wish: CreateWish): { minCount: number; maxCount: number } {
   return { minCount, maxCount };
 }
 
-function refuseWhatIsNotThere(wish: CreateWish): void {
-  if (booleanOf(String(wish.config_drive ?? 'false')) !== false) {
-    throw notOffered('config_drive', 'Config drives are not supported.');
+function configDriveOf({ config_drive: asked }: CreateWish): boolean {
+  if (asked === undefined || asked === null || asked === '') return false;
+  const wanted = booleanOf(String(asked));
+  if (wanted === null) throw badRequest(`Invalid input for field/attribute config_drive. Value: ${asked}.`);
+  return wanted;
+}
+
+/** Base64, in which line ends may stand, as Nova takes it. */
+function userDataOf({ user_data: given }: CreateWish): string | null {
+  if (given === undefined || given === null) return null;
+  const text = given.replaceAll(/\s/g, '');
+  if (!/^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/.test(text)) {
+    throw badRequest('Invalid input for field/attribute user_data. User data needs to be valid base 64.');
   }
+  return text;
+}
+
+const tagsOf = (networks: CreateWish['networks']): Record<string, string> =>
+  Array.isArray(networks)
+    ? Object.fromEntries(
+        (networks as readonly { uuid?: string; tag?: string }[]).flatMap(({ uuid, tag }) =>
+          uuid === undefined || tag === undefined ? [] : [[uuid.toLowerCase(), tag]],
+        ),
+      )
+    : {};
+
+function refuseWhatIsNotThere(wish: CreateWish): void {
   const group = wish.security_groups?.find((each) => each.name !== 'default');
   if (group) throw badRequest(`Security group ${group.name} not found for project.`);
 }

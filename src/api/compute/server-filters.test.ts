@@ -38,6 +38,8 @@ const base: Server = {
   tags: ['x', 'y'],
   locked: false,
   lockedReason: null,
+  userData: null,
+  configDrive: null,
   diskConfig: 'AUTO',
   reservationId: 'r-1',
   fault: null,

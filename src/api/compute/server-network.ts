@@ -71,7 +71,7 @@ export const serverNetworkRoutes: readonly Route[] = [
         mac_addr: port.mac,
         port_state: 'ACTIVE',
         fixed_ips: [{ subnet_id: port.subnetId, ip_address: port.ip }],
-        ...(minor >= 70 ? { tag: null } : {}),
+        ...(minor >= 70 ? { tag: port.tag } : {}),
       }));
       return { status: 200, body: { interfaceAttachments } };
     },

@@ -1,5 +1,6 @@
 // Bodies and answers of servers, by microversion.
 import { type TSchema, Type } from 'typebox';
+import { MAX_USER_DATA } from '../../model/config-drive.ts';
 import { versions } from '../http/route.ts';
 import { closed, Links, nullable, object, Page, StringMap, text } from './common.ts';
 import { HINT_KEYS, Hints } from './scheduler-hints.ts';
@@ -23,6 +24,7 @@ const NetworkRequest = object({
   fixed_ip: Type.Optional(Type.Union([Type.String({ format: 'ipv4' }), Type.String({ format: 'ipv6' })])),
 });
 const Networks = Type.Array(NetworkRequest, { maxItems: 16 });
+const TaggedNetworks = Type.Array(object({ ...NetworkRequest.properties, tag: Type.Optional(Tag) }), { maxItems: 16 });
 
 /** Only the form that says the same as imageRef; see server-create.ts. */
 const BlockDevice = object({
@@ -49,13 +51,16 @@ const createBase = {
   key_name: Type.Optional(nullable(Name)),
   security_groups: Type.Optional(Type.Array(object({ name: Name }), { maxItems: 20 })),
   block_device_mapping_v2: Type.Optional(Type.Array(BlockDevice, { maxItems: 20 })),
+  user_data: Type.Optional(nullable(Type.String({ maxLength: MAX_USER_DATA }))),
   config_drive: Type.Optional(nullable(Type.Union([Type.Boolean(), Type.String({ maxLength: 5 })]))),
   min_count: Type.Optional(Count),
   max_count: Type.Optional(Count),
   return_reservation_id: Type.Optional(Type.Union([Type.Boolean(), Type.String({ maxLength: 5 })])),
 };
 const networksOptional = { networks: Type.Optional(Networks) };
+const taggedOptional = { networks: Type.Optional(TaggedNetworks) };
 const networksRequired = { networks: Type.Union([Networks, Type.Enum(['auto', 'none'])]) };
+const taggedRequired = { networks: Type.Union([TaggedNetworks, Type.Enum(['auto', 'none'])]) };
 const description = { description: Type.Optional(nullable(text())) };
 const tags = { tags: Type.Optional(Type.Array(Tag, { maxItems: MAX_TAGS })) };
 const hostname = {
@@ -73,9 +78,12 @@ const create = (properties: Record<string, TSchema>) =>
 export const CreateBody = versions(
   [1, create(networksOptional)],
   [19, create({ ...networksOptional, ...description })],
+  // Device tags were lost by mistake from 2.37 to 2.41 (nova/api/openstack/compute/rest_api_version_history.rst).
+  [32, create({ ...taggedOptional, ...description })],
   [37, create({ ...networksRequired, ...description })],
-  [52, create({ ...networksRequired, ...description, ...tags })],
-  [90, create({ ...networksRequired, ...description, ...tags, ...hostname })],
+  [42, create({ ...taggedRequired, ...description })],
+  [52, create({ ...taggedRequired, ...description, ...tags })],
+  [90, create({ ...taggedRequired, ...description, ...tags, ...hostname })],
 );
 
 /** What the handler reads of any of the versions. */
@@ -95,12 +103,18 @@ export interface CreateWish {
     readonly destination_type?: string;
     readonly boot_index?: number | string | null;
   }[];
+  readonly user_data?: string | null;
   readonly config_drive?: boolean | string | null;
   readonly min_count?: number | string;
   readonly max_count?: number | string;
   readonly return_reservation_id?: boolean | string;
   readonly networks?:
-    | readonly { readonly uuid?: string; readonly port?: string | null; readonly fixed_ip?: string }[]
+    | readonly {
+        readonly uuid?: string;
+        readonly port?: string | null;
+        readonly fixed_ip?: string;
+        readonly tag?: string;
+      }[]
     | 'auto'
     | 'none';
   readonly description?: string | null;
@@ -191,7 +205,7 @@ export const Server = object({
   'OS-EXT-SRV-ATTR:ramdisk_id': optional(text()),
   'OS-EXT-SRV-ATTR:reservation_id': optional(text()),
   'OS-EXT-SRV-ATTR:root_device_name': optional(text()),
-  'OS-EXT-SRV-ATTR:user_data': optional(Type.Null()),
+  'OS-EXT-SRV-ATTR:user_data': optional(nullable(Type.String())),
   'OS-EXT-STS:vm_state': optional(text()),
   'OS-EXT-STS:task_state': optional(nullable(text())),
   'OS-EXT-STS:power_state': optional(Type.Integer()),

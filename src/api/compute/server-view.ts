@@ -92,7 +92,7 @@ function whereabouts(server: Server, around: Around, minor: number, admin: boole
     'OS-SRV-USG:launched_at': server.launchedAt === null ? null : isoMicroseconds(server.launchedAt),
     'OS-SRV-USG:terminated_at': server.deletedAt === null ? null : isoMicroseconds(server.deletedAt),
     key_name: server.keyName,
-    config_drive: '',
+    config_drive: server.configDrive === null ? '' : 'True',
     'os-extended-volumes:volumes_attached': [],
     ...(admin
       ? {
@@ -109,7 +109,7 @@ function whereabouts(server: Server, around: Around, minor: number, admin: boole
           'OS-EXT-SRV-ATTR:ramdisk_id': '',
           'OS-EXT-SRV-ATTR:reservation_id': server.reservationId,
           'OS-EXT-SRV-ATTR:root_device_name': '/dev/vda',
-          'OS-EXT-SRV-ATTR:user_data': null,
+          'OS-EXT-SRV-ATTR:user_data': server.userData,
         }
       : {}),
   };

@@ -40,6 +40,7 @@ export interface NewPort {
   readonly name: string;
   readonly projectId: string;
   /** The server that will use it, or ''. */
+  readonly tag?: string | null;
   readonly deviceId: string;
   readonly deviceOwner: string;
   /** The address to have; absent: any of the pool. */
@@ -113,6 +114,7 @@ async function insert(
       project_id: port.projectId,
       mac,
       ip,
+      tag: port.tag ?? null,
       device_id: port.deviceId,
       device_owner: port.deviceOwner,
       created_at: port.now,

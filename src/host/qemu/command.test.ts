@@ -11,6 +11,7 @@ const facts: CommandFacts = {
   accelerator: 'tcg',
   diskPath: '/s/disk.qcow2',
   imagePath: '/s/base.qcow2',
+  configDrivePath: '/s/config-drive.iso',
   pidFile: '/s/qemu.pid',
   volumeArguments: [],
 };
@@ -39,6 +40,16 @@ describe('QEMU command line', () => {
       assert.ok(sandbox.split(',').includes(part), part);
     assert.equal(args.filter((argument) => argument === '-mon').length, 1);
     assert.ok(!args.some((argument) => /tcp:|vnc|-monitor/.test(argument)));
+  });
+
+  test('a config drive is a CD that nobody writes', () => {
+    const configDrive = [{ path: 'openstack/latest/meta_data.json', content: '' }];
+    const args = qemuArguments({ ...facts, spec: { ...SPEC, configDrive } });
+    const cd = args.indexOf('ide-cd,id=config,bus=ide.0,drive=config-drive');
+    const disk = JSON.parse(args[cd - 2] ?? '');
+    assert.deepEqual([disk.driver, disk['read-only'], disk.file['read-only']], ['raw', true, true]);
+    assert.equal(disk.file.filename, facts.configDrivePath);
+    assert.ok(!qemuArguments(facts).some((argument) => argument.includes('config-drive')));
   });
 
   test('names base and formats itself', () => {

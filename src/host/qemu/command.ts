@@ -17,6 +17,7 @@ export interface CommandFacts {
   /** Used with a root disk of the host's own. */
   readonly diskPath: string;
   readonly imagePath: string;
+  readonly configDrivePath: string;
   readonly pidFile: string;
   /** See volumes.ts. */
   readonly volumeArguments: readonly string[];
@@ -43,6 +44,7 @@ export function qemuArguments(facts: CommandFacts): string[] {
     ...['-chardev', `socket,id=qmp,path=${QMP_SOCKET},server=on,wait=off`, '-mon', 'chardev=qmp,mode=control'],
     ...(spec.root.kind === 'image' ? rootArguments(facts, spec.root.image) : []),
     ...facts.volumeArguments,
+    ...(spec.configDrive ? configDriveArguments(facts.configDrivePath) : []),
     ...['-chardev', `file,id=console,path=${CONSOLE_LOG},append=on`, '-serial', 'chardev:console'],
     ...['-object', 'rng-random,id=rng,filename=/dev/urandom', '-device', 'virtio-rng-pci,rng=rng'],
     ...spec.ports.flatMap(portArguments),
@@ -61,6 +63,13 @@ function rootArguments({ diskPath, imagePath }: CommandFacts, image: BaseImage):
     backing: image.format === 'qcow2' ? { ...base, backing: null } : base,
   };
   return ['-blockdev', JSON.stringify(disk), '-device', 'virtio-blk-pci,id=root,drive=root-disk,bootindex=1'];
+}
+
+/** As a CD, as in Nova: a disk would take a name (/dev/vdb) that a volume may be given. */
+function configDriveArguments(path: string): string[] {
+  const file = { driver: 'file', filename: path, 'read-only': true };
+  const disk = { driver: 'raw', 'node-name': 'config-drive', 'read-only': true, file };
+  return ['-blockdev', JSON.stringify(disk), '-device', 'ide-cd,id=config,bus=ide.0,drive=config-drive'];
 }
 
 function portArguments(port: GuestPort, index: number): string[] {

@@ -20,6 +20,7 @@ import { Semaphore } from '../mutex.ts';
 import { syncDirectory } from '../record-files.ts';
 import type { GuestBody, SavedExport } from '../records.ts';
 import { qemuArguments } from './command.ts';
+import { writeConfigDrive } from './config-drive.ts';
 import { boundConsole, CONSOLE_BYTES, readConsole } from './console.ts';
 import { importOverlay } from './copy.ts';
 import { sha256File } from './digest.ts';
@@ -155,9 +156,11 @@ export class QemuHypervisor implements Hypervisor {
       accelerator: await this.#chosenAccelerator(),
       diskPath: this.#layout.disk(serverId),
       imagePath: spec.root.kind === 'image' ? this.#layout.image(spec.root.image) : '',
+      configDrivePath: this.#layout.configDrive(serverId),
       pidFile: this.#layout.pidFile(serverId),
       volumeArguments: volumeArguments(volumes, (volumeId) => this.#layout.keys(serverId, volumeId)),
     });
+    if (spec.configDrive) await writeConfigDrive(this.#layout.configDrive(serverId), spec.configDrive);
     const guest = await QemuProcess.spawn(this.#options.qemuBinary, args, this.#identity, this.#place(serverId));
     this.#processes.set(serverId, guest);
     this.#options.log.info({ serverId, qemuPid: guest.ref.pid }, 'guest started');

@@ -1,6 +1,7 @@
 // Where the QEMU driver keeps what, under the agent's state directory.
 //
-//   guests/<server id>/   the guest's user's own: disk.qcow2, disk.part (a copy under way), console.log, sockets, pid
+//   guests/<server id>/   the guest's user's own: disk.qcow2, disk.part (a copy under way), console.log, sockets, pid,
+//                         config-drive.iso (written anew by the agent at every start)
 //   keys/<server id>/<volume id>/   the agent's own, readable for that user: the guest's key to a volume (keys.ts)
 //   images/<sha256>.<format>   cached base images, read-only, written by the agent alone
 //   logs/<server id>.log  what QEMU said on its standard error since its last start (agent's own)
@@ -58,6 +59,10 @@ export class Layout {
   /** A disk that is being made or copied; worth nothing after a restart. */
   partialDisk(serverId: string): string {
     return join(this.guestDir(serverId), 'disk.part');
+  }
+
+  configDrive(serverId: string): string {
+    return join(this.guestDir(serverId), 'config-drive.iso');
   }
 
   pidFile(serverId: string): string {
