@@ -73,7 +73,15 @@ export const STOP = power('stop', [take('stop', 'powering-off', ['active', 'erro
 /** Also for a server whose resize waits to be confirmed: its vm_state stays. */
 export const RESUME = power('resume', [
   take('start', 'powering-on', ['active', 'resized']),
-  turnOn,
+  {
+    ...turnOn,
+    // The guest is to run: one that does stays on, and one whose host was silent is tried again by the monitor. Only where
+    // the host cannot start it is it off for good, which the monitor then writes down.
+    undo: async (c) => {
+      const refused = c.saga.journal.some((entry) => entry.step === 'turn on' && (entry.refusals ?? 0) > 0);
+      return refused ? powerOffAgain(c, c.s.host) : doneBecause('it is to run');
+    },
+  },
   settle({ power_state: POWER_STATE.RUNNING }),
 ]);
 export const REBOOT = power('reboot', [

@@ -4,34 +4,59 @@
 // heartbeats, times of change and of start. Of a disk it says what it started from and not how often it was started,
 // because a guest that was stopped and runs again has been started once more.
 import type { Kysely } from 'kysely';
+import type { GuestBody } from '../../src/host/records.ts';
 import type { SimHost } from '../../src/simulation/hosts.ts';
 import type { SimStorage } from '../../src/simulation/storage.ts';
 import type { CellTables } from '../../src/store/cell-schema.ts';
 import type { GlobalTables } from '../../src/store/global-schema.ts';
 import type { World } from './world.ts';
 
-const GLOBAL: { readonly [Table in keyof GlobalTables]?: readonly string[] } = {
+type Left<Tables> = { readonly [Table in keyof Tables]: 'history' | readonly (keyof Tables[Table] & string)[] };
+
+/** Of each table: that all of it is history, or its columns that are history or only grow or tick. */
+const GLOBAL: Left<GlobalTables> = {
   cells: [],
   hosts: ['last_seen_at', 'agent_id', 'updated_at'],
   server_mappings: ['generation'],
+  migrations: 'history',
   flavors: [],
+  flavor_projects: [],
+  aggregates: ['updated_at'],
+  aggregate_hosts: [],
+  keypairs: [],
   quotas: [],
   providers: ['generation'],
   inventories: [],
   consumers: ['generation'],
   allocations: [],
   images: [],
+  networks: [],
+  subnets: [],
   ports: ['updated_at'],
   port_bindings: ['generation'],
+  storage_hosts: ['last_seen_at', 'agent_id', 'free_gb', 'updated_at'],
+  volume_types: [],
   volumes: ['generation', 'updated_at'],
-  volume_attachments: ['id', 'generation', 'created_at'],
   volume_snapshots: ['updated_at'],
+  server_groups: [],
+  server_group_members: [],
+  volume_attachments: ['id', 'generation', 'created_at'],
+  quarantine: [],
+  sagas: 'history',
+  fences: 'history',
+  // Paid ones are history; what is owed is compared below.
+  debts: 'history',
 };
 
-const CELL: { readonly [Table in keyof CellTables]?: readonly string[] } = {
+const CELL: Left<CellTables> = {
   servers: ['updated_at'],
   block_device_mappings: [],
+  server_actions: 'history',
+  server_fences: 'history',
 };
+
+/** Of a guest, on its host: what was asked for last is history, what is true is not. */
+const GUEST: readonly (keyof GuestBody)[] = ['importDigest', 'power', 'startedAt', 'probationUntil'];
 
 export interface SnapshotOptions {
   /** Columns of `servers` that may differ too. */
@@ -42,7 +67,7 @@ export async function snapshotOf(world: World, options: SnapshotOptions = {}): P
   const { stores } = world.p;
   const cells: Record<string, unknown> = {};
   for (const { id, name } of await stores.global.selectFrom('cells').select(['id', 'name']).execute()) {
-    const except = { ...CELL, servers: [...(CELL.servers ?? []), ...(options.except ?? [])] };
+    const except = { ...CELL, servers: [...CELL.servers, ...(options.except ?? [])] };
     cells[name] = await tables((await stores.cell(id)) as unknown as Kysely<Tables>, except);
   }
   const hosts = Object.fromEntries(
@@ -63,10 +88,11 @@ type Tables = Record<string, Record<string, unknown>>;
 
 async function tables(
   db: Kysely<Tables>,
-  wanted: Readonly<Record<string, readonly string[] | undefined>>,
+  wanted: Readonly<Record<string, 'history' | readonly string[]>>,
 ): Promise<Record<string, unknown[]>> {
   const result: Record<string, unknown[]> = {};
-  for (const [table, except = []] of Object.entries(wanted)) {
+  for (const [table, except] of Object.entries(wanted)) {
+    if (except === 'history') continue;
     const rows = await db.selectFrom(table).selectAll().execute();
     result[table] = rows
       .map((row) => Object.fromEntries(Object.entries(row).filter(([column]) => !except.includes(column))))
@@ -81,12 +107,11 @@ async function guestsOf(host: SimHost): Promise<unknown> {
   const guests: Record<string, unknown> = {};
   for (const { serverId, guest } of await host.records.load()) {
     if (guest === null) continue;
-    const { spec, origin, disk, exported, destroying } = guest;
+    const kept = Object.entries(guest).filter(([key]) => !GUEST.some((each) => each === key));
     // Keys are new whenever access was given anew, and attachments are when a claim was.
     const volumes = guest.volumes.map(({ volumeId, device, bootIndex }) => ({ volumeId, device, bootIndex }));
     const base = host.hypervisor.diskWords(serverId)?.[0] ?? null;
-    guests[serverId] = { spec, origin, disk, exported, destroying, base, volumes };
-    Object.assign(guests[serverId] as object, { running: host.hypervisor.running(serverId) });
+    guests[serverId] = { ...Object.fromEntries(kept), volumes, base, running: host.hypervisor.running(serverId) };
   }
   return guests;
 }

@@ -64,11 +64,6 @@ export async function openWorld(settings: Partial<Settings> = {}): Promise<World
 /** One round of the monitor: heartbeats, debts, requested deletes, overdue confirmations. */
 export const beat = (world: World, round = 1): Promise<void> => world.clock.drive(monitorOnce(world.p, round));
 
-/** A conductor's process may end at any instruction: this is how a test says so. */
-export class Crash extends Error {
-  override readonly name = 'Crash';
-}
-
 /** One conductor, stepped by hand: it does in turn what the real driver's lanes do. */
 export class Worker {
   readonly owner: string;
@@ -85,13 +80,12 @@ export class Worker {
     this.#effects = effects;
   }
 
-  /** Carries out one operation and says which. @throws Crash when a fault says so: then this worker is dead */
+  /** Carries out one operation and says which. */
   async step(): Promise<Op['op']> {
     const { value: op } = this.#generator.next(this.#answer);
     try {
       this.#answer = await this.#world.clock.drive(this.#carryOut(op));
     } catch (error) {
-      if (error instanceof Crash) throw error;
       // As in the real driver: this saga is dropped, its lease runs out.
       this.#effects.unexpected(null, this.owner, error);
       this.#generator = conductor(findDefinition);
@@ -128,33 +122,25 @@ export class Worker {
 export const activeSagas = async (world: World): Promise<Row[]> =>
   (await world.p.stores.global.selectFrom('sagas').selectAll().where('status', '=', 'active').execute()).map(sagaOf);
 
-/**
- * Conductors work, and the monitor looks after things, until no saga is active and no delete is wanted any more.
- * @param effects those of the first conductor; when it dies, its successors have `later`
- */
-export async function settle(world: World, effects?: Effects, later?: Effects): Promise<void> {
-  if (await work(world, PATIENCE_MS, effects, later)) return;
+/** A conductor works, and the monitor looks after things, until no saga is active and no delete is wanted any more. */
+export async function settle(world: World): Promise<void> {
+  if (await work(world, PATIENCE_MS)) return;
   const left = (await activeSagas(world)).map((saga) => ({ ...saga, journal: saga.journal.slice(-3) }));
   assert.fail(`no end: ${JSON.stringify(left, null, 1)}`);
 }
 
-/** The same, for at most this much virtual time. Returns whether everything has come to rest. */
-export async function work(world: World, ms: number, effects?: Effects, later?: Effects): Promise<boolean> {
+/**
+ * The same, for at most this much virtual time, with a heartbeat every `beatMs` while nothing is due. Returns whether
+ * everything has come to rest.
+ */
+export async function work(world: World, ms: number, beatMs = HEARTBEAT_MS): Promise<boolean> {
   const { clock } = world;
   const until = clock.now() + ms;
-  let worker = new Worker(world, effects);
+  const worker = new Worker(world);
   for (;;) {
-    let op: Op['op'];
-    try {
-      op = await worker.step();
-    } catch (error) {
-      if (!(error instanceof Crash)) throw error;
-      worker = new Worker(world, later);
-      continue;
-    }
-    if (op === 'idle') {
+    if ((await worker.step()) === 'idle') {
       if (await isQuiet(world)) return true;
-      await clock.pass(HEARTBEAT_MS);
+      await clock.pass(beatMs);
       await beat(world);
     }
     if (clock.now() > until) return false;

@@ -7,13 +7,12 @@ import { orderMove } from '../../src/moves/orders.ts';
 import { findMove } from '../../src/moves/registry.ts';
 import { resizeServer } from '../../src/moves/resize.ts';
 import { revertResize } from '../../src/moves/revert.ts';
-import { faultyEffects } from '../moves/faults.ts';
+import { arm, Strike } from '../moves/matrix/faults.ts';
 import {
   accept,
   activeSagas,
   assertSound,
   beat,
-  Crash,
   FLAVORS,
   newServer,
   openWorld,
@@ -43,31 +42,27 @@ const FIXTURES = {
   },
 } as const;
 
-/** Drives until the conductor dies of its fault. */
-async function untilDead(world: World, worker: Worker): Promise<void> {
-  for (let n = 0; n < MOST_OPERATIONS; n += 1) {
-    try {
-      if ((await worker.step()) === 'idle') {
-        await world.clock.pass(1000);
-        await beat(world);
-      }
-    } catch (error) {
-      if (error instanceof Crash) return;
-      throw error;
-    }
+/** A conductor works until the fault has struck. */
+async function untilStruck(world: World, strike: Strike): Promise<void> {
+  const worker = new Worker(world);
+  for (let n = 0; n < MOST_OPERATIONS && !strike.struck; n += 1) {
+    if ((await worker.step()) !== 'idle') continue;
+    await world.clock.pass(1000);
+    await beat(world);
   }
-  assert.fail('the fault did not strike');
+  assert.ok(strike.struck, 'the fault did not strike');
 }
 
-async function cancelAt(name: keyof typeof FIXTURES, step: string, fault: 'zombie' | 'crash-after'): Promise<void> {
+async function cancelAt(name: keyof typeof FIXTURES, step: string, fault: 'stale' | 'crash-after'): Promise<void> {
   const fixture = FIXTURES[name];
   const world = await openWorld();
   try {
     const serverId = await fixture.prepare(world);
     const before = await snapshotOf(world);
     await fixture.start(world, serverId);
-    const effects = faultyEffects(world, { definition: name, step, direction: 'do' }, fault);
-    await untilDead(world, new Worker(world, effects));
+    const strike = new Strike(world, { definition: name, step, direction: 'do' }, fault);
+    arm(world, [strike]);
+    await untilStruck(world, strike);
     const [saga] = await activeSagas(world);
     assert(saga);
     const refusal = await world.clock.drive(orderMove(world.p, world.admin, saga.id, { kind: 'cancel' }));
@@ -76,7 +71,7 @@ async function cancelAt(name: keyof typeof FIXTURES, step: string, fault: 'zombi
     assert.equal(refusal?.code ?? null, passed ? 409 : null);
     // Not by the lease running out: the order itself makes the saga free for the next conductor.
     await settle(world);
-    await world.clock.drive(effects.wake());
+    await world.clock.drive(strike.wake());
     await settle(world);
     if (passed) assert.equal((await serverOf(world, serverId)).vmState, fixture.after);
     else assert.deepEqual(await snapshotOf(world), before);
@@ -90,7 +85,7 @@ for (const name of ['resize', 'revert'] as const) {
   // The first step is taken by the request itself, before anybody could cancel.
   for (const { name: step } of findMove(name, 1).definition.steps.slice(1)) {
     test(`${name}: cancelled while a conductor stalls before '${step}', which then wakes`, () =>
-      cancelAt(name, step, 'zombie'));
+      cancelAt(name, step, 'stale'));
     test(`${name}: cancelled when '${step}' has happened and its conductor died`, () =>
       cancelAt(name, step, 'crash-after'));
   }

@@ -1,0 +1,6 @@
+// Every step of these moves under every fault; see cells.ts.
+import { testCells } from './tests.ts';
+
+testCells('confirm');
+testCells('delete');
+testCells('create');

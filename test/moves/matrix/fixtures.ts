@@ -1,0 +1,161 @@
+// How each move is brought about, and what is so when it has succeeded. A move of the registry without a fixture here fails
+// the test: a new move is tried under every fault, or says why it cannot be.
+import assert from 'node:assert/strict';
+import type { Refusal } from '../../../src/model/types.ts';
+import { attachVolume, detachVolume } from '../../../src/moves/attach.ts';
+import { confirmResize } from '../../../src/moves/confirm.ts';
+import { deleteServer } from '../../../src/moves/delete.ts';
+import { rebootServer, startServer, stopServer } from '../../../src/moves/power.ts';
+import { resizeServer } from '../../../src/moves/resize.ts';
+import { revertResize } from '../../../src/moves/revert.ts';
+import type { Row } from '../../../src/saga/types.ts';
+import { attach, newVolume } from '../volumes.ts';
+import { accept, beat, FLAVORS, hostOf, newServer, requestServer, serverOf, settle, type World } from '../world.ts';
+
+export interface Started {
+  readonly serverId: string;
+  /** Null: the move is under way. */
+  readonly refusal: Refusal | null;
+}
+
+export interface Fixture {
+  readonly move: string;
+  /** Brings the server into the state from which the move starts; '' when there is none yet. */
+  prepare(world: World): Promise<string>;
+  start(world: World, serverId: string): Promise<Started>;
+  /** vm_state of the server after success; null: it is gone. */
+  readonly after: string | null;
+  /** Whether the other cell, too, has a part in it. */
+  readonly crosses: boolean;
+  /** Steps that an API call carries out in the transaction that makes the saga. */
+  readonly made: number;
+  /**
+   * vm_state where it turned back, when the world is not to be as it was: the server could not be built; a guest that its
+   * host cannot turn on stays off; what the control plane itself begins, or has on record as wanted, it begins again.
+   */
+  unwound(saga: Row, turnedAt: string): string | null | 'as before';
+  /** The instance action of it. */
+  readonly action: string;
+}
+
+const asBefore = () => 'as before' as const;
+
+const use =
+  (call: (world: World, serverId: string) => Promise<Refusal | null>) =>
+  async (world: World, serverId: string): Promise<Started> => ({
+    serverId,
+    refusal: await world.clock.drive(call(world, serverId)),
+  });
+
+const resize = (world: World, id: string) => resizeServer(world.p, world.user, id, { flavorId: FLAVORS.big });
+
+/** An ACTIVE server with a data volume. */
+async function running(world: World): Promise<string> {
+  const serverId = await newServer(world);
+  await attach(world, serverId, await newVolume(world));
+  return serverId;
+}
+
+async function resized(world: World): Promise<string> {
+  const serverId = await running(world);
+  await accept(world, resize(world, serverId));
+  await settle(world);
+  return serverId;
+}
+
+async function stopped(world: World): Promise<string> {
+  const serverId = await newServer(world);
+  await accept(world, stopServer(world.p, world.user, serverId));
+  await settle(world);
+  return serverId;
+}
+
+async function interrupted(world: World): Promise<string> {
+  const serverId = await newServer(world);
+  await world.clock.drive(hostOf(world, (await serverOf(world, serverId)).host).reboot());
+  return serverId;
+}
+
+const common = { crosses: false, made: 0, unwound: asBefore } as const;
+
+export const FIXTURES: readonly Fixture[] = [
+  {
+    ...{ ...common, move: 'create', after: 'active', made: 1, action: 'create', unwound: () => 'error' },
+    prepare: async () => '',
+    start: async (world) => ({ serverId: await requestServer(world, FLAVORS.small), refusal: null }),
+  },
+  {
+    ...{ ...common, move: 'start', after: 'active', action: 'start' },
+    prepare: stopped,
+    start: use((world, id) => startServer(world.p, world.user, id)),
+  },
+  {
+    ...{ ...common, move: 'stop', after: 'stopped', action: 'stop' },
+    prepare: newServer,
+    start: use((world, id) => stopServer(world.p, world.user, id)),
+  },
+  {
+    ...{ ...common, move: 'resume', after: 'active', action: 'start' },
+    prepare: interrupted,
+    start: async (world, serverId) => {
+      await beat(world);
+      return { serverId, refusal: null };
+    },
+    unwound: (saga) =>
+      saga.journal.some((entry) => entry.step === 'turn on' && (entry.refusals ?? 0) > 0) ? 'stopped' : 'active',
+  },
+  {
+    ...{ ...common, move: 'reboot', after: 'active', action: 'reboot' },
+    prepare: newServer,
+    start: use((world, id) => rebootServer(world.p, world.user, id, 'HARD')),
+    unwound: (_saga, turnedAt) => (turnedAt === 'turn on' || turnedAt === 'let go' ? 'stopped' : 'as before'),
+  },
+  {
+    ...{ ...common, move: 'resize', after: 'resized', crosses: true, action: 'resize' },
+    prepare: running,
+    start: use(resize),
+  },
+  {
+    ...{ ...common, move: 'confirm', after: 'active', crosses: true, action: 'confirmResize' },
+    prepare: resized,
+    start: use((world, id) => confirmResize(world.p, world.user, id)),
+  },
+  {
+    ...{ ...common, move: 'revert', after: 'active', crosses: true, action: 'revertResize' },
+    prepare: resized,
+    start: use((world, id) => revertResize(world.p, world.user, id)),
+  },
+  {
+    ...{ ...common, move: 'delete', after: null, crosses: true, action: 'delete', unwound: () => null },
+    prepare: resized,
+    start: use((world, id) => deleteServer(world.p, world.user, id)),
+  },
+  {
+    ...{ ...common, move: 'attach volume', after: 'active', made: 1, action: 'attach_volume' },
+    prepare: async (world) => {
+      const serverId = await newServer(world);
+      await newVolume(world);
+      return serverId;
+    },
+    start: async (world, serverId) => {
+      const volumeId = (await onlyVolume(world)).id;
+      const wish = { volumeId, device: null, tag: null, deleteOnTermination: false, readOnly: false };
+      const attached = await world.clock.drive(attachVolume(world.p, world.user, serverId, wish));
+      return { serverId, refusal: attached.kind === 'attached' ? null : attached.refusal };
+    },
+  },
+  {
+    ...{ ...common, move: 'detach volume', after: 'active', made: 1, action: 'detach_volume' },
+    prepare: running,
+    start: use(async (world, id) => detachVolume(world.p, world.user, id, (await onlyVolume(world)).id)),
+  },
+];
+
+const onlyVolume = (world: World): Promise<{ id: string }> =>
+  world.p.stores.global.selectFrom('volumes').select('id').executeTakeFirstOrThrow();
+
+export function fixtureOf(move: string): Fixture {
+  const fixture = FIXTURES.find((each) => each.move === move);
+  assert(fixture, `no fixture for ${move}`);
+  return fixture;
+}

@@ -1,0 +1,8 @@
+// Every step of a resize under every fault, also on its way to another host; see cells.ts.
+import { test } from 'node:test';
+import { cellName, cellsOnTheWayElsewhere, runElsewhere } from './cells.ts';
+import { testCells } from './tests.ts';
+
+testCells('resize', 'without outages');
+
+for (const cell of cellsOnTheWayElsewhere()) test(`${cellName(cell)}, then another host`, () => runElsewhere(cell));

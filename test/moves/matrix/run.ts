@@ -1,0 +1,213 @@
+// Runs one move with its faults to its end, and says what end that was. Whatever happens: the move ends; every invariant
+// holds; where it turned back the world is as it was; a conductor that wakes late changes nothing; nobody is left in ERROR;
+// and what went wrong is told by the move, its instance action and its failure card.
+import assert from 'node:assert/strict';
+import { listMigrations } from '../../../src/control/migrations.ts';
+import { findServer, serverActions } from '../../../src/control/servers.ts';
+import { failureOf } from '../../../src/moves/failure.ts';
+import { orderMove } from '../../../src/moves/orders.ts';
+import { findMove } from '../../../src/moves/registry.ts';
+import { showMove } from '../../../src/moves/view.ts';
+import { whyStuck } from '../../../src/saga/decide.ts';
+import type { Row } from '../../../src/saga/types.ts';
+import { sagaOf } from '../../../src/store/sagas.ts';
+import {
+  accept,
+  activeSagas,
+  assertSound,
+  beat,
+  openWorld,
+  runningOn,
+  serverOf,
+  settle,
+  type World,
+  work,
+} from '../world.ts';
+import { snapshotOf } from '../world-snapshot.ts';
+import { arm, type Fault, isOutage, Strike, type Target } from './faults.ts';
+import { type Fixture, fixtureOf } from './fixtures.ts';
+
+export const ENDS = ['unwound', 'went forward', 'unwound after retry', 'went forward after retry', 'refused'] as const;
+/** `refused`: the request that asked for it was answered 409, and the world is as it was. */
+export type End = (typeof ENDS)[number];
+
+export interface Planned {
+  readonly target: Target;
+  readonly fault: Fault;
+  /** How often an error strikes. */
+  readonly times?: number;
+}
+
+export interface Ran {
+  readonly end: End;
+  /** Why it turned back, or what it was stuck with. */
+  readonly reason: string | null;
+  /** Which of the planned faults came to strike. */
+  readonly struck: readonly boolean[];
+}
+
+/**
+ * @param tries hosts that the move may try: with one, what its target cannot do turns it back for good
+ * @throws AssertionError when a promise is broken
+ */
+export async function run(move: string, planned: readonly Planned[], tries = 1): Promise<Ran> {
+  const fixture = fixtureOf(move);
+  const world = await openWorld({ maxAttempts: tries });
+  try {
+    const prepared = await fixture.prepare(world);
+    const before = await snapshotOf(world);
+    const earlier = new Set((await sagasOf(world)).map((saga) => saga.id));
+    const strikes = planned.map(({ target, fault, times }) => new Strike(world, target, fault, times));
+    arm(world, strikes);
+    const { serverId, refusal } = await fixture.start(world, prepared);
+    await toItsEnd(world, strikes);
+    const mine = (await sagasOf(world)).filter((saga) => !earlier.has(saga.id) && saga.definition === move);
+    const first = mine.at(0);
+    assert(first, `there is no saga ${move}`);
+    const stuck = first.status === 'stuck' ? await helped(world, first, strikes) : null;
+    const saga = await reread(world, first);
+    await assertStaleChangeNothing(world, strikes);
+    // At once, where nothing has to come back first.
+    const atOnce = planned.every(({ fault }) => !isOutage(fault) && fault !== 'hosts-restart');
+    if (atOnce && saga.status === 'unwound' && fixture.unwound(saga, turnedAt(saga)) === 'as before') {
+      assert.deepEqual(await snapshotOf(world), before);
+    }
+    await assertTold(world, fixture, saga, serverId, refusal !== null);
+    await atRest(world);
+    await assertEnd(world, fixture, saga, serverId, before);
+    await assertSound(world);
+    const way = saga.status === 'unwound' ? 'unwound' : 'went forward';
+    const end = stuck !== null ? (`${way} after retry` as const) : refusal !== null ? 'refused' : way;
+    return { end, reason: stuck ?? saga.reason, struck: strikes.map((each) => each.struck) };
+  } finally {
+    await world.close();
+  }
+}
+
+const sagasOf = async (world: World): Promise<Row[]> =>
+  (await world.p.stores.global.selectFrom('sagas').selectAll().orderBy('created_at').execute()).map(sagaOf);
+
+async function reread(world: World, saga: Row): Promise<Row> {
+  const row = await world.p.stores.global.selectFrom('sagas').selectAll().where('id', '=', saga.id).execute();
+  assert(row[0]);
+  return sagaOf(row[0]);
+}
+
+/** How often outages are looked at, and how often there is a heartbeat in them: often enough for a host to count as up. */
+const SLICE_MS = 120_000;
+const SELDOM_MS = 20_000;
+const LONGEST_MS = 12 * 3_600_000;
+
+/** Everybody works until all is over, outages too. */
+async function toItsEnd(world: World, strikes: readonly Strike[]): Promise<void> {
+  const { clock } = world;
+  const giveUp = clock.now() + LONGEST_MS;
+  while (clock.now() < giveUp) {
+    const silent = strikes.some((strike) => strike.until !== null);
+    const quiet = (await work(world, SLICE_MS, silent ? SELDOM_MS : undefined)) || (await waitsForHelp(world));
+    const going = strikes.filter((strike) => strike.until !== null);
+    if (quiet && going.length === 0) return;
+    // Nothing is under way: the rest of the hour passes at once.
+    if (quiet) await clock.pass(Math.max(0, ...going.map((strike) => (strike.until ?? 0) - clock.now())));
+    for (const strike of going) await strike.endOutage();
+    await beat(world);
+  }
+  assert.fail(`no end: ${JSON.stringify(await activeSagas(world), null, 1)}`);
+}
+
+/** A saga is stuck, and nothing else goes on. */
+async function waitsForHelp(world: World): Promise<boolean> {
+  const { status } = (await sagasOf(world)).find((saga) => saga.status === 'active' || saga.status === 'stuck') ?? {};
+  return status === 'stuck';
+}
+
+/** The saga is stuck: its card says so and what to do; that is done, and it ends. Returns what it was stuck with. */
+async function helped(world: World, saga: Row, strikes: readonly Strike[]): Promise<string> {
+  const card = await failureOf(world.p, saga.id);
+  assert.deepEqual([card?.situation, card?.failed?.direction], ['stuck', saga.direction]);
+  assert.match(card?.advice ?? '', /Then 'crosscell moves retry'/);
+  assert.equal(
+    whyStuck(saga),
+    `${saga.direction === 'undo' ? 'undo ' : ''}${card?.failed?.step}: ${card?.failed?.reason}`,
+  );
+  const found = await findServer(world.p, saga.key);
+  if (found.kind === 'found' && saga.definition !== 'create') assert.notEqual(found.server.vmState, 'error');
+  for (const strike of strikes) strike.relent();
+  await accept(world, orderMove(world.p, world.admin, saga.id, { kind: 'retry' }));
+  await toItsEnd(world, strikes);
+  return whyStuck(saga) ?? '';
+}
+
+async function assertStaleChangeNothing(world: World, strikes: readonly Strike[]): Promise<void> {
+  if (!strikes.some((strike) => strike.fault === 'stale')) return;
+  const before = await snapshotOf(world);
+  for (const strike of strikes) await world.clock.drive(strike.wake());
+  assert.deepEqual(await snapshotOf(world), before, 'who woke too late changed something');
+}
+
+/** What the monitor does in its own time: debts paid, guests compared, requested deletes begun. */
+async function atRest(world: World): Promise<void> {
+  for (const round of [1, 6, 1]) {
+    await world.clock.pass(11_000);
+    await beat(world, round);
+    await settle(world);
+  }
+}
+
+async function assertEnd(world: World, fixture: Fixture, saga: Row, serverId: string, before: unknown): Promise<void> {
+  assert.ok(saga.status === 'unwound' || saga.status === 'done', saga.status);
+  const wanted = saga.status === 'done' ? fixture.after : fixture.unwound(saga, turnedAt(saga));
+  if (wanted === 'as before') {
+    assert.deepEqual(await snapshotOf(world), before);
+    return;
+  }
+  if (wanted === null) {
+    assert.equal((await findServer(world.p, serverId)).kind, 'absent');
+    assert.deepEqual(runningOn(world, serverId), []);
+    return;
+  }
+  const server = await serverOf(world, serverId);
+  assert.equal(server.vmState, wanted);
+  assert.deepEqual(runningOn(world, serverId), wanted === 'stopped' || wanted === 'error' ? [] : [server.host]);
+}
+
+/** The step at which it turned round: where its first undo began. */
+function turnedAt(saga: Row): string {
+  const { steps } = findMove(saga.definition, saga.version).definition;
+  return saga.journal.find((entry) => entry.direction === 'undo')?.step ?? steps[0]?.name ?? '';
+}
+
+async function assertTold(
+  world: World,
+  fixture: Fixture,
+  saga: Row,
+  serverId: string,
+  refused: boolean,
+): Promise<void> {
+  const { p } = world;
+  const card = await failureOf(p, saga.id);
+  const failures = saga.journal.some((entry) => entry.outcome === 'failed');
+  if (saga.status === 'done') {
+    assert.equal(card?.situation ?? null, failures || (card?.owed.length ?? 0) > 0 ? 'passed' : null);
+    return;
+  }
+  assert.ok(saga.reason !== null && saga.reason !== '');
+  assert.equal(card?.situation, 'turned-back');
+  assert.equal(saga.reason, `${card?.failed?.step}: ${card?.failed?.reason}`);
+  assert.ok((card?.undone.length ?? 0) > 0 && card?.toUndo.length === 0 && card.advice !== '');
+  if (refused || (await findServer(p, serverId)).kind !== 'found') return;
+  const action = (await serverActions(p, serverId)).find((each) => each.action === fixture.action);
+  // Where the first step never came to pass, none was opened.
+  const { steps } = findMove(saga.definition, saga.version).definition;
+  if (action === undefined && turnedAt(saga) === steps[fixture.made]?.name) return;
+  assert.equal(action?.message, 'Error');
+  const told = action?.events.filter((event) => event.result === 'Error').map((event) => event.details);
+  assert.ok(told?.includes(card?.failed?.reason ?? ''), `the action tells ${told}`);
+  if (fixture.move !== 'resize' && fixture.move !== 'revert') return;
+  const migration = (await listMigrations(p, { serverId, limit: 1 }))?.at(0);
+  // A revert that turned back leaves its resize waiting as it was; a resize that did has failed.
+  if (migration === undefined) return;
+  assert.equal(migration.status, fixture.move === 'resize' ? 'error' : 'finished');
+  const latest = await showMove(p, migration.uuid);
+  if (latest?.id === saga.id) assert.equal(latest.reason, saga.reason);
+}

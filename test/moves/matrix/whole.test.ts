@@ -1,0 +1,26 @@
+// Nothing is left out of the matrix: every move that there is has a fixture and a test file that runs its cells.
+import assert from 'node:assert/strict';
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { MOVES } from '../../../src/moves/registry.ts';
+import { FIXTURES } from './fixtures.ts';
+
+/** Sagas whose key is a volume's id: no server moves in them. */
+const ON_VOLUMES = ['create volume', 'delete volume', 'extend volume', 'create snapshot', 'delete snapshot'];
+
+test('every move on servers is tried under every fault', () => {
+  const files = readdirSync(import.meta.dirname).filter((name) => name.endsWith('.test.ts'));
+  const text = files.map((name) => readFileSync(join(import.meta.dirname, name), 'utf8')).join('\n');
+  const moves = MOVES.map(({ definition }) => definition.name)
+    .filter((name) => !ON_VOLUMES.includes(name))
+    .toSorted();
+  assert.deepEqual(FIXTURES.map(({ move }) => move).toSorted(), moves);
+  const tested = [...text.matchAll(/^testCells\('([^']*)'(?:, '([^']*)')?\);$/gm)];
+  const whole = tested.filter(([, , part]) => part !== 'without outages').map(([, move]) => move);
+  assert.deepEqual(whole.toSorted(), moves);
+  const [outages, others] = ['outages', 'without outages'].map((wanted) =>
+    tested.filter(([, , part]) => part === wanted).map(([, move]) => move),
+  );
+  assert.deepEqual(outages, others);
+});
