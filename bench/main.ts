@@ -1,4 +1,4 @@
-// The measurements: node bench/main.ts [moves] [copy] [startup] [--json]
+// The measurements: node bench/main.ts [moves] [copy] [startup] [placement] [restart] [--json]
 //
 // Counts come first: statements and calls do not depend on what else the machine does. Times stand beside a peer or a
 // physical limit measured in the same run, as ratios. Nova's figures are those of its own functional harness (its
@@ -7,6 +7,8 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { benchCopy } from './copy.ts';
 import { benchMoves } from './moves.ts';
+import { benchPlacement } from './placement.ts';
+import { benchRestart } from './restart.ts';
 import { benchStartup } from './startup.ts';
 import { type Figure, printTable } from './table.ts';
 
@@ -14,6 +16,8 @@ const PARTS: Readonly<Record<string, () => Promise<Figure[]>>> = {
   moves: benchMoves,
   copy: benchCopy,
   startup: benchStartup,
+  placement: benchPlacement,
+  restart: benchRestart,
 };
 
 const wanted = process.argv.slice(2).filter((argument) => argument !== '--json');
