@@ -2,6 +2,7 @@
 // Each command loads its own modules when it is chosen, so that an agent does not carry the control plane.
 import { readFileSync } from 'node:fs';
 import { Argument, Command, InvalidArgumentError, Option } from 'commander';
+import type { SimulateFlags } from '../simulation/command.ts';
 import type { AgentOptions } from './agent.ts';
 import type { CellsOptions } from './cells.ts';
 import { ConfigError, type ConfigFile, readConfig } from './config.ts';
@@ -20,6 +21,16 @@ function whole(least: number, most: number): (text: string) => number {
     const value = Number(text);
     if (!/^[0-9]+$/.test(text) || value < least || value > most) {
       throw new InvalidArgumentError(`a whole number from ${least} to ${most} is needed.`);
+    }
+    return value;
+  };
+}
+
+function decimal(most: number): (text: string) => number {
+  return (text) => {
+    const value = Number(text);
+    if (!/^[0-9]+(\.[0-9]+)?$/.test(text) || value > most) {
+      throw new InvalidArgumentError(`a number up to ${most} is needed.`);
     }
     return value;
   };
@@ -249,6 +260,37 @@ program
   .action(async (verb: 'list' | 'check', options: PolicyOptions) => {
     const { policyCommand } = await import('./policy.ts');
     process.exitCode = policyCommand(verb, options);
+    process.exit();
+  });
+
+program
+  .command('simulate')
+  .description('run the control plane in simulated worlds full of faults; exit status 1: something went wrong in one')
+  .option('--seed <n>', 'what happens; with --schedules, in the first of them', whole(0, 2 ** 32 - 1), 1)
+  .option('--schedules <n>', 'how many worlds, each with the next seed', whole(1, 100_000_000), 1)
+  .option('--servers <n>', 'servers of each world', whole(1, 100_000), 2)
+  .option('--cells <n>', 'cells', whole(1, 100), 2)
+  .option('--hosts-per-cell <n>', 'hosts of each cell (default: as many as the servers need)', whole(1, 10_000))
+  .option('--conductors <n>', 'processes of the control plane', whole(1, 20), 2)
+  .option('--hours <n>', 'virtual hours in which things happen (default: one minute)', decimal(10_000), 1 / 60)
+  .option('--faults <n>', 'faults per operation, on average', decimal(100), 0.6)
+  .option('--ops <list>', 'of the events that the seed makes only these, such as 0,3-5: replays a shortened failure')
+  .addOption(
+    new Option('--without <part>', 'switch a part of the safety off, to see that this is found').choices([
+      'fencing',
+      'lease',
+      'undo',
+      'debts',
+    ]),
+  )
+  .option('--threads <n>', 'threads for --schedules (default: as many as there are processors)', whole(1, 64))
+  .option('--trace', 'print everything that happens', false)
+  .option('--json', 'print the result as JSON', false)
+  .action(async ({ hostsPerCell, without, threads, ...options }: SimulateFlags) => {
+    const { simulate } = await import('../simulation/command.ts');
+    const given = { hostsPerCell: hostsPerCell ?? null, without: without ?? null, threads: threads ?? null };
+    process.exitCode = await simulate({ ...options, ...given });
+    process.exit();
   });
 
 program

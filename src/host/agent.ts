@@ -58,7 +58,8 @@ const START_PATIENCE_MS = 3000;
 export class Agent implements Host {
   readonly #name: string;
   readonly #guests: Guests;
-  readonly #agentId = newId();
+  /** Of this process: an agent that begins anew has another one. */
+  readonly id = newId();
 
   private constructor(options: AgentOptions) {
     this.#name = options.name;
@@ -108,7 +109,7 @@ export class Agent implements Host {
       const { serverId, generation } = record;
       guests.push({ serverId, generation, power: this.#guests.power(serverId) });
     }
-    return ok({ agentId: this.#agentId, now: this.#guests.clock.now(), guests });
+    return ok({ agentId: this.id, now: this.#guests.clock.now(), guests });
   }
 
   async guest(serverId: string): Promise<Reply<Guest>> {

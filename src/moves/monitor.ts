@@ -25,10 +25,11 @@ export interface RunningMonitor {
   stop(): Promise<void>;
 }
 
-export function startMonitor(p: Platform): RunningMonitor {
+/** @param firstRound what is done only now and then is done in rounds whose number says so */
+export function startMonitor(p: Platform, firstRound = 0): RunningMonitor {
   const stopping = new AbortController();
   const over = (async () => {
-    for (let round = 0; !stopping.signal.aborted; round += 1) {
+    for (let round = firstRound; !stopping.signal.aborted; round += 1) {
       await monitorOnce(p, round);
       await p.clock.sleep(p.settings.heartbeatSeconds * 1000, stopping.signal);
     }

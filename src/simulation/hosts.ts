@@ -147,8 +147,25 @@ export class SimHost {
   }
 
   #arrive(method: keyof Host, args: readonly unknown[]): Promise<Reply<unknown>> {
-    const act = this.agent[method].bind(this.agent) as (...args: readonly unknown[]) => Promise<Reply<unknown>>;
+    const act = this.#around[method] as (...args: readonly unknown[]) => Promise<Reply<unknown>>;
     return act(...args);
+  }
+
+  /** The agent that is there when it is called. */
+  readonly #now: Host = Object.fromEntries(
+    METHODS.map((method) => [
+      method,
+      (...args: readonly unknown[]) => {
+        const act = this.agent[method] as (...args: readonly unknown[]) => Promise<Reply<unknown>>;
+        return act.apply(this.agent, [...args]);
+      },
+    ]),
+  ) as unknown as Host;
+  #around: Host = this.#now;
+
+  /** Stands something between the network and its agent. */
+  wrap(around: (agent: Host) => Host): void {
+    this.#around = around(this.#now);
   }
 
   down(): void {

@@ -1,0 +1,73 @@
+// What must be true of a world that has come to rest, beside the invariants of the audit: what nobody inside can see.
+import { audit } from '../audit/audit.ts';
+import { findServer } from '../control/servers.ts';
+import { apiStatus, isLegalTransition } from '../model/states.ts';
+import type { TaskState, VmState } from '../model/types.ts';
+import type { Databases } from './databases.ts';
+import type { World } from './world.ts';
+
+/** One sentence per thing that is wrong; empty: all is well. */
+export async function violationsAtRest(world: World, databases: Databases): Promise<string[]> {
+  const [audited, disks] = [await auditedBreaches(world), await brokenDisks(world, databases)];
+  return [...world.fabric.ranTwice, ...illegalTransitions(databases), ...audited, ...disks, ...strayErrors(databases)];
+}
+
+/** Nothing may be unknown either, nor owed: every host and every cell answers. */
+async function auditedBreaches(world: World): Promise<string[]> {
+  const report = await audit(world.p);
+  return [
+    ...report.invariants.flatMap(({ name, breaches, unknown }) => [
+      ...breaches.map(({ what }) => `${name}: ${what}`),
+      ...unknown.map((why) => `${name}: not looked at: ${why}`),
+    ]),
+    ...report.owed.map(({ what, reason }) => `owed at the end: ${what} (${reason})`),
+  ];
+}
+
+/** Each start of a guest writes one word: a copy that is not of the last run, or a second disk, shows as a gap. */
+async function brokenDisks(world: World, databases: Databases): Promise<string[]> {
+  const wrong: string[] = [];
+  for (const row of databases.rows('select server_id from server_mappings where deleted_at is null')) {
+    const serverId = String(row['server_id']);
+    const found = await findServer(world.p, serverId);
+    if (found.kind !== 'found' || found.server.host === null) continue;
+    const words = world.hosts.get(found.server.host)?.hypervisor.diskWords(serverId);
+    if (!words) wrong.push(`server ${serverId} has no disk`);
+    else if (words.slice(1).some((word, index) => !word.startsWith(`run ${index + 1} on `))) {
+      wrong.push(`the disk of server ${serverId} has a gap: ${words.slice(1).join(', ')}`);
+    }
+  }
+  return wrong;
+}
+
+/** Of every change of a record that was committed, whether its status may follow the one before. */
+function illegalTransitions(databases: Databases): string[] {
+  const wrong: string[] = [];
+  for (const cell of databases.transitions()) {
+    const seen = new Map<string, ReturnType<typeof apiStatus>>();
+    for (const { serverId, vmState, taskState } of cell) {
+      if (vmState === null) {
+        seen.delete(serverId);
+        continue;
+      }
+      const status = apiStatus(vmState as VmState, taskState as TaskState | null);
+      const before = seen.get(serverId) ?? status;
+      if (!isLegalTransition(before, status)) wrong.push(`server ${serverId} went from ${before} to ${status}`);
+      seen.set(serverId, status);
+    }
+  }
+  return wrong;
+}
+
+/** Only a server that could not be built may be in ERROR: no move that fails leaves one there. */
+function strayErrors(databases: Databases): string[] {
+  return databases
+    .transitions()
+    .flat()
+    .filter(({ vmState }) => vmState === 'error')
+    .filter(({ serverId }) => {
+      const [create] = databases.rows("select status from sagas where key = ? and definition = 'create'", serverId);
+      return create !== undefined && create['status'] === 'done';
+    })
+    .map(({ serverId }) => `server ${serverId}, which had been built, went to ERROR`);
+}

@@ -1,0 +1,158 @@
+// What happens in a simulated world, decided before it begins: a list of events with their times, made from a seed.
+//
+// An event names what it concerns by numbers that are taken modulo whatever there is when it happens (the n-th server, the
+// n-th host), so that any part of a list is a list that makes sense: that is what shrinking a failing one needs. What
+// happens between the events (which access is slow, which call is lost) comes from the same seed, by dice of its own.
+import { type Dice, diceOf, pick } from './dice.ts';
+
+export const OPERATIONS = [
+  'resize',
+  'migrate',
+  'migrate to host',
+  'confirm',
+  'revert',
+  'delete',
+  'stop',
+  'start',
+  'reboot',
+  'hard reboot',
+  'rename',
+  'metadata',
+  'lock',
+  'unlock',
+  'cancel',
+  'retry',
+  'disable host',
+  'enable host',
+] as const;
+export type Operation = (typeof OPERATIONS)[number];
+
+/**
+ * What befalls the next effect of a step that any conductor has (after `skip` others):
+ * - error, error-after: it fails for good, without effect or although it took effect;
+ * - passing, lost-reply: it fails once in a way that may pass, without effect or although it took effect;
+ * - twice: its effect is had twice;
+ * - crash-before, crash-after: the process dies before the effect, or between the effect and its commit;
+ * - stall: the process stands still before the effect, for longer than its lease, and goes on with it.
+ */
+export const STEP_FAULTS = [
+  'error',
+  'error-after',
+  'passing',
+  'lost-reply',
+  'twice',
+  'crash-before',
+  'crash-after',
+  'stall',
+] as const;
+export type StepFault = (typeof STEP_FAULTS)[number];
+
+export type Happening =
+  | { readonly what: 'create'; readonly flavor: number }
+  | { readonly what: 'operate'; readonly operation: Operation; readonly server: number; readonly choice: number }
+  | { readonly what: 'step fault'; readonly fault: StepFault; readonly skip: number; readonly forMs: number }
+  | { readonly what: 'kill' | 'pause'; readonly process: number; readonly forMs: number }
+  /** Its clock is wrong by so much from now on. */
+  | { readonly what: 'process clock'; readonly process: number; readonly aheadMs: number }
+  | { readonly what: 'host clock'; readonly host: number; readonly aheadMs: number }
+  /** Unreachable; or every n-th call (`oneIn`) is lost, late or comes twice; or guests fail to start. */
+  | { readonly what: 'cut' | 'start fault'; readonly host: number; readonly forMs: number }
+  | { readonly what: 'bad network'; readonly host: number; readonly oneIn: number; readonly forMs: number }
+  | { readonly what: 'agent restart' | 'reboot'; readonly host: number }
+  | { readonly what: 'cell down'; readonly cell: number; readonly forMs: number };
+
+export type Event = Happening & {
+  /** ms since the beginning. */
+  readonly at: number;
+};
+
+export interface PlanOptions {
+  readonly seed: number;
+  readonly servers: number;
+  /** How long things happen. */
+  readonly ms: number;
+  /** Operations on servers, on average, beside their creation. */
+  readonly operationsPerServer: number;
+  /** Faults per operation, on average. */
+  readonly faults: number;
+  /** Longest time for which a host or a cell falls silent, ms. */
+  readonly silenceMs: number;
+}
+
+export interface Plan {
+  readonly seed: number;
+  readonly events: readonly Event[];
+  /** Seconds after which a finished resize is confirmed by itself; 0: never. */
+  readonly confirmWindowSeconds: number;
+}
+
+/** A conductor's idea of the time is wrong by at most this much. */
+const PROCESS_CLOCK_MS = 2000;
+/** A host's own clock may be wrong by hours. */
+const HOST_CLOCK_MS = 3 * 3_600_000;
+const PAUSE_MS = 40_000;
+/** A server needs about so long to be there: what is asked of it before is refused. */
+const CREATION_MS = 1500;
+
+/** The plan of this seed: always the same one. */
+export function planOf(options: PlanOptions): Plan {
+  const dice = diceOf(options.seed, 'plan');
+  const events: Event[] = [];
+  const operations = Math.round(options.servers * options.operationsPerServer * (0.5 + dice(101) / 100));
+  const faults = Math.round(operations * options.faults * (dice(201) / 100));
+  // Servers come in the first tenth of a long time, and all at once in a short one.
+  const creation = options.ms / 10;
+  for (let count = 0; count < options.servers; count += 1) {
+    events.push({ at: dice(Math.max(1, creation)), what: 'create', flavor: dice(1000) });
+  }
+  const spread = Math.max(1, options.ms - creation - CREATION_MS);
+  const times = timesOf(dice, operations, spread).map((at) => at + creation + CREATION_MS);
+  for (const at of times) {
+    const operation = pick(dice, OFTEN);
+    events.push({ at, what: 'operate', operation, server: dice(1_000_000), choice: dice(1000) });
+  }
+  // A fault that strikes nothing is a waste: most come shortly after an operation has begun.
+  for (let count = 0; count < faults; count += 1) {
+    const near = times.length === 0 || dice(4) === 0 ? dice(options.ms) : pick(dice, times) + dice(3000);
+    events.push({ at: near, ...faultOf(dice, options.silenceMs) });
+  }
+  events.sort((a, b) => a.at - b.at);
+  return { seed: options.seed, events, confirmWindowSeconds: dice(4) === 0 ? 10 : 0 };
+}
+
+/** Often one after the other, sometimes at once: operations have to meet. */
+function timesOf(dice: Dice, count: number, spread: number): number[] {
+  if (count > 50) return Array.from({ length: count }, () => dice(spread)).sort((a, b) => a - b);
+  let at = 0;
+  return Array.from({ length: count }, () => {
+    const roll = dice(10);
+    at += roll < 3 ? dice(100) : roll < 8 ? dice(4000) : dice(20_000);
+    return Math.min(at, spread);
+  });
+}
+
+const OFTEN: readonly Operation[] = [
+  ...OPERATIONS,
+  ...(['resize', 'resize', 'resize', 'resize', 'migrate', 'confirm', 'confirm', 'revert', 'revert', 'stop'] as const),
+];
+
+function faultOf(dice: Dice, silenceMs: number): Happening {
+  const roll = dice(100);
+  const host = dice(1_000_000);
+  const forMs = 1000 + dice(silenceMs);
+  if (roll < 45) {
+    return { what: 'step fault', fault: pick(dice, STEP_FAULTS), skip: dice(12), forMs: 1000 + dice(PAUSE_MS) };
+  }
+  if (roll < 52) return { what: 'kill', process: dice(1000), forMs: 1000 + dice(5000) };
+  if (roll < 60) return { what: 'pause', process: dice(1000), forMs: 1000 + dice(PAUSE_MS) };
+  if (roll < 70) return { what: 'cut', host, forMs };
+  if (roll < 80) return { what: 'bad network', host, oneIn: 2 + dice(8), forMs };
+  if (roll < 84) return { what: 'agent restart', host };
+  if (roll < 88) return { what: 'reboot', host };
+  if (roll < 92) return { what: 'cell down', cell: dice(1000), forMs };
+  if (roll < 95) return { what: 'start fault', host, forMs: 1000 + dice(5000) };
+  if (roll < 98) return { what: 'process clock', process: dice(1000), aheadMs: within(dice, PROCESS_CLOCK_MS) };
+  return { what: 'host clock', host, aheadMs: within(dice, HOST_CLOCK_MS) };
+}
+
+const within = (dice: Dice, most: number): number => dice(2 * most + 1) - most;

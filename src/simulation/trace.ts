@@ -1,0 +1,43 @@
+// What happened, line by line, with the virtual time; and one digest of all of it. Two runs of the same plan have the same.
+import { createHash } from 'node:crypto';
+
+/** Lines that are kept; the digest covers all. */
+const KEPT = 200_000;
+
+export class Trace {
+  readonly #now: () => number;
+  readonly #start: number;
+  readonly #hash = createHash('sha256');
+  readonly #lines: string[] = [];
+  /** Ids by the short names that they have in the lines. */
+  readonly #names = new Map<string, string>();
+
+  constructor(now: () => number) {
+    this.#now = now;
+    this.#start = now();
+  }
+
+  say(text: string): void {
+    const line = `${((this.#now() - this.#start) / 1000).toFixed(3).padStart(9)}  ${text}`;
+    this.#hash.update(line).update('\n');
+    if (this.#lines.length < KEPT) this.#lines.push(line);
+  }
+
+  /** Server ids are written as s1, s2 … */
+  name(id: string): string {
+    const known = this.#names.get(id);
+    if (known !== undefined) return known;
+    const name = `s${this.#names.size + 1}`;
+    this.#names.set(id, name);
+    return name;
+  }
+
+  get lines(): readonly string[] {
+    return this.#lines;
+  }
+
+  /** SHA-256 of all lines, in hexadecimal. To be asked for once, at the end. */
+  digest(): string {
+    return this.#hash.digest('hex');
+  }
+}

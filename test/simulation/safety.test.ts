@@ -1,0 +1,27 @@
+// A check that cannot fail proves nothing: with one part of the safety switched off the search must find what goes wrong.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { Safety } from '../../src/simulation/safety.ts';
+import { DEFAULT_SCENARIO, openStage, planFor } from '../../src/simulation/scenario.ts';
+import { search } from '../../src/simulation/search.ts';
+
+/** Within how many schedules, from seed 1 on, it must be found: some times as many as it takes today. */
+const WITHIN: Readonly<Record<Safety, number>> = { fencing: 2000, lease: 1000, undo: 300, debts: 1000 };
+
+for (const [part, count] of Object.entries(WITHIN)) {
+  test(`without ${part} a violation is found within ${count} schedules`, async (t) => {
+    const without = part as Safety;
+    const { failure, schedules } = await search({ ...DEFAULT_SCENARIO, without }, { first: 1, count }, 1);
+    assert.ok(failure !== null, `nothing was found in ${count} schedules`);
+    t.diagnostic(`found in schedule ${schedules}: ${failure.violations[0]}`);
+    assert.ok(failure.shortest.length < failure.events);
+    // With that part on, nothing is wrong with the very same schedule.
+    const stage = await openStage(DEFAULT_SCENARIO);
+    try {
+      const { violations } = await stage.run(planFor(DEFAULT_SCENARIO, failure.seed));
+      assert.deepEqual(violations, []);
+    } finally {
+      stage.close();
+    }
+  });
+}

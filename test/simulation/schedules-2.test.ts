@@ -1,0 +1,3 @@
+import { quarter } from './schedules.ts';
+
+quarter(2);
