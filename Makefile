@@ -2,9 +2,10 @@
 # a fraction of a second. Options of a command go into ARGS: make up ARGS='--listen 127.0.0.1:9000'
 
 ARGS ?=
+SCHEDULES ?= 1000000
 NODE := .toolchain/bin/node
 
-.PHONY: help setup demo up test check fix bench clean
+.PHONY: help setup demo up test test-long check fix bench clean
 
 help: ## what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | while IFS='|' read -r name text; do printf '%-14s %s\n' "$$name" "$$text"; done
@@ -20,6 +21,9 @@ up: setup ## the system, running until Ctrl-C; its data is kept
 
 test: setup ## lint, types and all tests; ARGS='src/model' for a part
 	@$(NODE) tools/test.ts $(ARGS)
+
+test-long: setup ## all tests with a million schedules of the simulation; SCHEDULES=50000 for fewer
+	@SIMULATION_SCHEDULES=$(SCHEDULES) $(NODE) tools/test.ts --limit-s 14400 $(ARGS)
 
 check: setup ## lint and types alone
 	@$(NODE) tools/test.ts --check-only

@@ -90,6 +90,7 @@ async function simulate({ of, sagas, choices, fencing }: Plan): Promise<string[]
       case 'commit': {
         const committed = await store.commit(op.row, op.patch, op.release ? 0 : LEASE_MS);
         if (committed && op.row.fence !== latest.get(op.row.id)) wrong.push(`an old fence committed ${op.row.id}`);
+        if (committed) latest.set(op.row.id, committed.fence);
         return committed;
       }
       case 'now':

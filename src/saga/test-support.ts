@@ -84,7 +84,9 @@ export class MemorySagaStore implements SagaStore {
     if (!now || now.owner !== row.owner || now.fence !== row.fence || now.status !== 'active') return null;
     const leaseUntil = leaseMs === 0 ? 0 : this.#clock.now() + leaseMs;
     const { cancelRequested } = now;
-    const next = { ...now, ...patchOf({ ...row, ...patch }), leaseUntil, cancelRequested };
+    if (patch.direction !== row.direction) this.#fence += 1;
+    const fence = patch.direction === row.direction ? row.fence : this.#fence;
+    const next = { ...now, ...patchOf({ ...row, ...patch }), fence, leaseUntil, cancelRequested };
     this.rows.set(row.id, next);
     return next;
   }
@@ -233,6 +235,17 @@ export function testSagaStore(kind: string, open: (clock: Clock) => Promise<Open
     assert.equal(await store.claim('y', LEASE_MS), null);
     await clock.pass(1);
     assert.deepEqual(patchOf(await claimed(store, 'y')), patch);
+  });
+
+  contract('a commit that changes the direction puts the saga under a new fence', async (store) => {
+    await create(store, 's1');
+    const row = await claimed(store, 'x');
+    const back = await store.commit(row, { ...patchOf(row), direction: 'undo' }, LEASE_MS);
+    assert(back);
+    assert.ok(back.fence > row.fence);
+    assert.equal(await store.commit(row, patchOf(row), LEASE_MS), null);
+    const kept = await store.commit(back, patchOf(back), LEASE_MS);
+    assert.equal(kept?.fence, back.fence);
   });
 
   contract('a loser’s commit changes nothing', async (store, clock) => {

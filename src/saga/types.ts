@@ -138,7 +138,10 @@ export interface SagaStore {
   create(saga: NewSaga): Promise<boolean>;
   /** The due saga that has waited longest, leased to `owner` under a new fence; null when none is due. */
   claim(owner: string, leaseMs: number): Promise<Claim | null>;
-  /** Null when the lease was lost. `leaseMs` 0 releases it. */
+  /**
+   * Null when the lease was lost. `leaseMs` 0 releases it. Where the patch changes the direction, the row goes on under a
+   * new fence: a call of the former direction that arrives late, behind its own undo, is then refused like a stranger's.
+   */
   commit(row: Row, patch: Patch, leaseMs: number): Promise<Row | null>;
   /** Asks the active saga with this key to turn back if it still can. False when there is none. */
   requestCancel(key: string): Promise<boolean>;

@@ -117,30 +117,36 @@ export function sqlSagaStore(db: Kysely<GlobalTables>, clock: Clock): SagaStore 
     },
 
     async commit(row, patch, leaseMs) {
-      const record = await db
-        .updateTable('sagas')
-        .set({
-          status: patch.status,
-          direction: patch.direction,
-          cursor: patch.cursor,
-          attempt: patch.attempt,
-          back_to: patch.backTo,
-          retries: patch.retries,
-          wake_at: patch.wakeAt,
-          state_json: JSON.stringify(patch.state),
-          progress_json: patch.progress === null ? null : JSON.stringify(patch.progress),
-          journal_json: JSON.stringify(patch.journal),
-          reason: patch.reason,
-          ended_at: patch.endedAt,
-          lease_until: leaseMs === 0 ? 0 : inMs(leaseMs),
-        })
-        .where('id', '=', row.id)
-        .where('owner', '=', row.owner)
-        .where('fence', '=', row.fence)
-        .where('status', '=', 'active')
-        .returning('cancel_requested')
-        .executeTakeFirst();
-      return record ? { ...row, ...patch, cancelRequested: record.cancel_requested === 1 } : null;
+      const write = (on: Kysely<GlobalTables>, fence: number) =>
+        on
+          .updateTable('sagas')
+          .set({
+            fence,
+            status: patch.status,
+            direction: patch.direction,
+            cursor: patch.cursor,
+            attempt: patch.attempt,
+            back_to: patch.backTo,
+            retries: patch.retries,
+            wake_at: patch.wakeAt,
+            state_json: JSON.stringify(patch.state),
+            progress_json: patch.progress === null ? null : JSON.stringify(patch.progress),
+            journal_json: JSON.stringify(patch.journal),
+            reason: patch.reason,
+            ended_at: patch.endedAt,
+            lease_until: leaseMs === 0 ? 0 : inMs(leaseMs),
+          })
+          .where('id', '=', row.id)
+          .where('owner', '=', row.owner)
+          .where('fence', '=', row.fence)
+          .where('status', '=', 'active')
+          .returning(['fence', 'cancel_requested'])
+          .executeTakeFirst();
+      const record =
+        patch.direction === row.direction
+          ? await write(db, row.fence)
+          : await db.transaction().execute(async (trx) => write(trx, await nextFence(trx)));
+      return record ? { ...row, ...patch, fence: record.fence, cancelRequested: record.cancel_requested === 1 } : null;
     },
 
     async requestCancel(key) {

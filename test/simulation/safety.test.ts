@@ -6,19 +6,22 @@ import { DEFAULT_SCENARIO, openStage, planFor } from '../../src/simulation/scena
 import { search } from '../../src/simulation/search.ts';
 
 /** Within how many schedules, from seed 1 on, it must be found: some times as many as it takes today. */
-const WITHIN: Readonly<Record<Safety, number>> = { fencing: 2000, lease: 1000, undo: 300, debts: 1000 };
+const WITHIN: Readonly<Record<Safety, number>> = { fencing: 2000, lease: 1500, undo: 200, debts: 500 };
+
+/** More goes wrong than by default: what is switched off is needed when things go wrong. */
+const SCENARIO = { ...DEFAULT_SCENARIO, faults: 1.5 };
 
 for (const [part, count] of Object.entries(WITHIN)) {
   test(`without ${part} a violation is found within ${count} schedules`, async (t) => {
     const without = part as Safety;
-    const { failure, schedules } = await search({ ...DEFAULT_SCENARIO, without }, { first: 1, count }, 1);
+    const { failure, schedules } = await search({ ...SCENARIO, without }, { first: 1, count }, 1);
     assert.ok(failure !== null, `nothing was found in ${count} schedules`);
     t.diagnostic(`found in schedule ${schedules}: ${failure.violations[0]}`);
     assert.ok(failure.shortest.length < failure.events);
     // With that part on, nothing is wrong with the very same schedule.
-    const stage = await openStage(DEFAULT_SCENARIO);
+    const stage = await openStage(SCENARIO);
     try {
-      const { violations } = await stage.run(planFor(DEFAULT_SCENARIO, failure.seed));
+      const { violations } = await stage.run(planFor(SCENARIO, failure.seed));
       assert.deepEqual(violations, []);
     } finally {
       stage.close();
