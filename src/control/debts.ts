@@ -109,14 +109,31 @@ export async function hastenDebts(p: Platform, host: string): Promise<void> {
     .execute();
 }
 
-/** Open debts, oldest first. */
-export async function openDebts(p: Platform, limit = PAGE): Promise<Debt[]> {
-  const rows = await p.stores.global
-    .selectFrom('debts')
-    .selectAll()
-    .where('paid_at', 'is', null)
+/** Open debts, oldest first, behind the one whose id is `marker`; null: there is no such debt (paid ones count). */
+export async function openDebts(
+  p: Platform,
+  page: { readonly limit?: number; readonly marker?: string } = {},
+): Promise<Debt[] | null> {
+  let query = p.stores.global.selectFrom('debts').selectAll().where('paid_at', 'is', null);
+  if (page.marker !== undefined) {
+    const { marker } = page;
+    const last = await p.stores.global
+      .selectFrom('debts')
+      .select('created_at')
+      .where('id', '=', marker)
+      .executeTakeFirst();
+    if (!last) return null;
+    query = query.where((where) =>
+      where.or([
+        where('created_at', '>', last.created_at),
+        where.and([where('created_at', '=', last.created_at), where('id', '>', marker)]),
+      ]),
+    );
+  }
+  const rows = await query
     .orderBy('created_at')
-    .limit(limit)
+    .orderBy('id')
+    .limit(page.limit ?? PAGE)
     .execute();
   return rows.map(debtOf);
 }

@@ -324,10 +324,14 @@ export const crosscellRoutes: readonly Route[] = [
     policy: 'crosscell:debts',
     query: Page,
     answers: { 200: page('debts', Debt) },
-    handle: async ({ p, query }) => ({
-      status: 200,
-      body: paged('debts', await openDebts(p, MAX_DEBTS), (each) => each.id, query),
-    }),
+    handle: async ({ p, query }) => {
+      const size = query.limit ?? MAX_PAGE;
+      const marker = query.marker === undefined ? {} : { marker: query.marker };
+      const debts = await openDebts(p, { limit: size + 1, ...marker });
+      if (!debts) throw markerUnknown(query.marker ?? '');
+      const shown = debts.slice(0, size);
+      return { status: 200, body: { debts: shown, next: debts.length > size ? (shown.at(-1)?.id ?? null) : null } };
+    },
   }),
 ];
 
@@ -348,8 +352,6 @@ const sagaView = ({ name, version, steps, pivot }: Definition): object => ({
     where: ROLES[name]?.[step.name] ?? 'global',
   })),
 });
-
-const MAX_DEBTS = 10_000;
 
 const markerUnknown = (given: string) => badRequest(`marker [${given}] not found`);
 
