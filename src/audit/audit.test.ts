@@ -11,6 +11,7 @@ const EMPTY: Snapshot = {
   imageFiles: { unreachable: null, files: [] },
   imagesInUse: new Map(),
   quarantined: [],
+  ...{ attachments: [], volumes: [], storage: [], volumesOwed: new Set<string>() },
 };
 const DOWN = { id: 'c1', name: 'cell1', unreachable: 'no such file', records: [], strayActions: [] };
 const SAGA = {

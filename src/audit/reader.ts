@@ -21,6 +21,7 @@ import {
 } from './read/globals.ts';
 import { readHosts, readTogether } from './read/hosts.ts';
 import { EVERYTHING, type Slice } from './read/slice.ts';
+import { readAttachments, readStorage, readVolumes, readVolumesOwed } from './read/volumes.ts';
 import type { Snapshot } from './snapshot.ts';
 
 /** Reads everything of the slice once. @throws when the global database cannot be read */
@@ -33,6 +34,8 @@ export async function takeSnapshot(p: Platform, slice: Slice = EVERYTHING): Prom
   const consumers = await readConsumers(db, slice);
   const providers = slice.after === '' ? await readProviders(db) : [];
   const ports = await readPorts(db, slice);
+  const attachments = await readAttachments(db, slice);
+  const volumes = await readVolumes(db, slice);
   const images = await readImages(db, slice);
   const imageFiles = await readImageFiles(p.settings.imageDirectory, slice);
   const cells = await readCells(p, slice);
@@ -43,6 +46,8 @@ export async function takeSnapshot(p: Platform, slice: Slice = EVERYTHING): Prom
   );
   const hosts = await readHosts(p, slice);
   const together = await readTogether(p, hosts);
+  const storage = await readStorage(p, slice);
+  const volumesOwed = await readVolumesOwed(db, slice);
   const debts = await readDebts(db, slice);
   const quarantined = await readQuarantine(db, slice);
   const sagas = await readSagas(db, slice);
@@ -50,6 +55,7 @@ export async function takeSnapshot(p: Platform, slice: Slice = EVERYTHING): Prom
   const busy = new Set([...before, ...sagas].map((saga) => saga.serverId).concat(passing));
   return {
     ...{ startedAt, endedAt: p.clock.now(), homes, cells, hosts, sagas, busy, migrations, consumers, providers },
+    ...{ attachments, volumes, storage, volumesOwed },
     ...{ ports, images, imageFiles, imagesInUse, debts, quarantined, together },
   };
 }

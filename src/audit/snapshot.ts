@@ -13,6 +13,8 @@ export type Unreachable = string | null;
 export interface ServerRecord {
   readonly server: Server;
   readonly frozen: boolean;
+  /** Ids of the volumes that its home says it has. */
+  readonly volumes: readonly string[];
 }
 
 export interface CellView {
@@ -92,11 +94,35 @@ export interface ImageView {
   readonly sizeBytes: number | null;
 }
 
+export interface AttachmentView {
+  readonly id: string;
+  readonly volumeId: string;
+  readonly serverId: string;
+  readonly host: string;
+  readonly active: boolean;
+  readonly storageHost: string;
+}
+
+export interface VolumeView {
+  readonly id: string;
+  readonly status: string;
+  readonly storageHost: string;
+}
+
+export interface StorageView {
+  readonly name: string;
+  readonly unreachable: Unreachable;
+  /** Ids of volumes. */
+  readonly keeps: readonly string[];
+  readonly access: readonly { readonly volumeId: string; readonly attachmentId: string; readonly serverId: string }[];
+}
+
 export interface DebtView {
   readonly kind: string;
-  /** The host's name, or (drop-records) the cell's id. */
+  /** The host's name, the cell's id (drop-records) or the storage host's name (of volumes). */
   readonly host: string;
   readonly serverId: string;
+  readonly volumeId: string | null;
   readonly reason: string;
   readonly createdAt: number;
 }
@@ -133,6 +159,11 @@ export interface Snapshot {
     readonly unreachable: Unreachable;
     readonly files: readonly { readonly name: string; readonly sizeBytes: number }[];
   };
+  readonly attachments: readonly AttachmentView[];
+  readonly volumes: readonly VolumeView[];
+  readonly storage: readonly StorageView[];
+  /** Volumes whose deletion is owed. */
+  readonly volumesOwed: ReadonlySet<string>;
   readonly debts: readonly DebtView[];
   readonly quarantined: readonly QuarantineView[];
   /** Servers whose guests were seen running on several hosts at one instant, with those hosts. */

@@ -43,9 +43,13 @@ export const TASK_HAS_SAGA: Invariant = {
   },
 };
 
+/** Sagas whose key is a volume's id. */
+const ON_VOLUMES = ['create volume', 'delete volume', 'extend volume', 'create snapshot', 'delete snapshot'];
+
 export const SAGA_HAS_SERVER: Invariant = {
   name: 'sagas have servers',
-  sentence: 'Every saga under way works on a server that exists; none is stuck, and somebody goes on with each.',
+  sentence:
+    'Every saga under way works on a server that exists, or on a volume; none is stuck, and somebody goes on with each.',
   check(s) {
     const breaches = s.sagas.flatMap((saga): Breach[] => {
       const name = `${saga.definition} ${saga.id} of server ${saga.serverId}`;
@@ -59,7 +63,7 @@ export const SAGA_HAS_SERVER: Invariant = {
         ];
       }
       // The last thing that a delete does behind giving up the home is to end.
-      if (!s.homes.has(saga.serverId) && saga.definition !== 'delete') {
+      if (!s.homes.has(saga.serverId) && saga.definition !== 'delete' && !ON_VOLUMES.includes(saga.definition)) {
         return [
           {
             what: `${name} works on a server that does not exist`,

@@ -35,7 +35,18 @@ async function readCell(
         not(exists(selectFrom('servers').select('id').whereRef('servers.id', '=', 'server_actions.server_id'))),
       );
     const strays = await inSlice(strayed, 'server_id', slice).limit(STRAYS).execute();
-    const records = rows.map((row): ServerRecord => ({ server: serverOf(row), frozen: row.frozen === 1 }));
+    const mappings = await inSlice(
+      db.selectFrom('block_device_mappings').select(['server_id', 'volume_id']),
+      'server_id',
+      slice,
+    ).execute();
+    const volumes = Map.groupBy(mappings, (mapping) => mapping.server_id);
+    const records = rows.map(
+      (row): ServerRecord => ({
+        ...{ server: serverOf(row), frozen: row.frozen === 1 },
+        volumes: (volumes.get(row.id) ?? []).map((mapping) => mapping.volume_id),
+      }),
+    );
     return { ...cell, unreachable: null, records, strayActions: strays.map((row) => row.server_id) };
   } catch (error) {
     // Whatever keeps a cell from being read is for the operator to know, and no reason not to look at the others.

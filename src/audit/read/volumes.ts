@@ -1,0 +1,63 @@
+// Volumes, who has them on record, and whom the storage hosts let in.
+import type { Kysely } from 'kysely';
+import type { Platform } from '../../control/platform.ts';
+import type { GlobalTables } from '../../store/global-schema.ts';
+import type { AttachmentView, StorageView, VolumeView } from '../snapshot.ts';
+import { inSlice, type Slice, within } from './slice.ts';
+
+type Db = Kysely<GlobalTables>;
+
+/** Attachments of the slice's servers. */
+export async function readAttachments(db: Db, slice: Slice): Promise<AttachmentView[]> {
+  const all = db
+    .selectFrom('volume_attachments as a')
+    .innerJoin('volumes as v', 'v.id', 'a.volume_id')
+    .select(['a.id', 'a.volume_id', 'a.server_id', 'a.host', 'a.active', 'v.storage_host']);
+  const rows = await inSlice(all, 'a.server_id', slice).execute();
+  return rows.map((row) => ({
+    ...{ id: row.id, volumeId: row.volume_id, serverId: row.server_id, host: row.host, active: row.active === 1 },
+    storageHost: row.storage_host,
+  }));
+}
+
+/** Volumes whose ids are in the slice. */
+export async function readVolumes(db: Db, slice: Slice): Promise<VolumeView[]> {
+  const all = db.selectFrom('volumes').select(['id', 'status', 'storage_host']);
+  const rows = await inSlice(all, 'id', slice).execute();
+  return rows.map((row) => ({ id: row.id, status: row.status, storageHost: row.storage_host }));
+}
+
+/** Volumes of the slice whose deletion is owed. */
+export async function readVolumesOwed(db: Db, slice: Slice): Promise<Set<string>> {
+  const debts = db
+    .selectFrom('debts')
+    .select('volume_id')
+    .where('kind', '=', 'delete-volume')
+    .where('paid_at', 'is', null);
+  const rows = await inSlice(debts, 'volume_id', slice).execute();
+  return new Set(rows.flatMap((row) => (row.volume_id === null ? [] : [row.volume_id])));
+}
+
+/** What each storage host keeps of the slice's volumes, and whom of the slice's servers it lets in. */
+export async function readStorage(p: Platform, slice: Slice): Promise<StorageView[]> {
+  const rows = await p.stores.global.selectFrom('storage_hosts').select('name').orderBy('name').execute();
+  const views: StorageView[] = [];
+  for (const { name } of rows) {
+    const reply = await (await p.storage(name)).heartbeat();
+    if (reply.kind !== 'ok') {
+      const unreachable = reply.kind === 'unreachable' ? reply.reason : `it answered '${reply.kind}' to a heartbeat`;
+      views.push({ name, unreachable, keeps: [], access: [] });
+      continue;
+    }
+    const { volumes } = reply.value;
+    const access = volumes.flatMap(({ volumeId, grants }) =>
+      grants.map(({ attachmentId, serverId }) => ({ volumeId, attachmentId, serverId })),
+    );
+    views.push({
+      ...{ name, unreachable: null },
+      keeps: volumes.map(({ volumeId }) => volumeId).filter((id) => within(slice, id)),
+      access: access.filter(({ serverId }) => within(slice, serverId)),
+    });
+  }
+  return views;
+}

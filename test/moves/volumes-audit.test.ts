@@ -1,0 +1,136 @@
+// Every breach that concerns volumes, planted by hand: the auditor names it, and nothing else.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { newId } from '../../src/lib/ids.ts';
+import { serverWithVolumes } from './volumes.ts';
+import { assertSound, auditWorld, openWorld, type World } from './world.ts';
+
+interface Planted {
+  readonly what: string;
+  plant(world: World, serverId: string, volumes: readonly [string, string]): Promise<unknown>;
+  readonly invariant: string;
+  readonly says: RegExp;
+}
+
+const storageOf = async (world: World, volumeId: string) => {
+  for (const storage of world.storage.values()) if (storage.driver.words(volumeId)) return storage;
+  return assert.fail(`volume ${volumeId} is nowhere`);
+};
+
+const PLANTED: readonly Planted[] = [
+  {
+    what: 'an attachment that is active nowhere',
+    plant: (world, _, [volume]) =>
+      world.p.stores.global
+        .updateTable('volume_attachments')
+        .set({ host: 'cell2-a' })
+        .where('volume_id', '=', volume)
+        .execute(),
+    invariant: 'volumes',
+    says: /is active on cell2-a; the server is on cell1-/,
+  },
+  {
+    what: 'an attachment left behind by a move',
+    plant: (world, serverId, [volume]) =>
+      world.p.stores.global
+        .insertInto('volume_attachments')
+        .values({
+          ...{ id: newId(), volume_id: volume, server_id: serverId, host: 'cell2-b', active: 0, mode: 'rw' },
+          ...{ generation: 1, created_at: 1, attached_at: 1 },
+        })
+        .execute(),
+    invariant: 'volumes',
+    says: /on cell2-b is left of a move$/,
+  },
+  {
+    what: 'an attachment without a mapping',
+    plant: async (world, serverId, [volume]) => {
+      for (const { id } of await world.p.stores.global.selectFrom('cells').select('id').execute()) {
+        const cell = await world.p.stores.cell(id);
+        await cell
+          .deleteFrom('block_device_mappings')
+          .where('server_id', '=', serverId)
+          .where('volume_id', '=', volume)
+          .execute();
+      }
+    },
+    invariant: 'volumes',
+    says: /is not in its home$/,
+  },
+  {
+    what: 'somebody who is let in without an attachment',
+    plant: async (world, serverId, [volume]) => {
+      const storage = await storageOf(world, volume);
+      const generation = Number.MAX_SAFE_INTEGER;
+      const [attachment] = await world.p.stores.global
+        .selectFrom('volume_attachments')
+        .select('id')
+        .where('volume_id', '=', volume)
+        .execute();
+      await storage.agent.revoke(volume, attachment?.id ?? '', { serverId, generation });
+      await storage.agent.grant(volume, newId(), { serverId, generation, mode: 'rw' });
+    },
+    invariant: 'access to volumes',
+    says: /lets server .* to volume .*, which it does not have there$|does not let server/,
+  },
+  {
+    what: 'a volume that is on record and nowhere else',
+    plant: async (world, _, [volume]) => {
+      const { global } = world.p.stores;
+      const row = await global.selectFrom('volumes').selectAll().where('id', '=', volume).executeTakeFirstOrThrow();
+      await global
+        .insertInto('volumes')
+        .values({ ...row, id: newId(), status: 'available' })
+        .execute();
+    },
+    invariant: 'volumes kept',
+    says: /does not have volume/,
+  },
+  {
+    what: 'a volume that nobody knows',
+    plant: async (world) => {
+      const storage = world.storage.get('storage1');
+      assert(storage);
+      const made = { generation: 1, sizeBytes: 2 ** 30, source: { kind: 'blank' } } as const;
+      await world.clock.drive(storage.agent.create(newId(), made));
+    },
+    invariant: 'volumes kept',
+    says: /keeps volume .*, which is not on record there$/,
+  },
+];
+
+for (const { what, plant, invariant, says } of PLANTED) {
+  test(`the auditor finds ${what}`, async () => {
+    const world = await openWorld();
+    try {
+      const { serverId, volumes } = await serverWithVolumes(world);
+      await assertSound(world);
+      await plant(world, serverId, volumes);
+      const report = await auditWorld(world);
+      const found = report.invariants.flatMap((each) => each.breaches.map((breach) => `${each.name}: ${breach.what}`));
+      assert(found.length > 0);
+      for (const each of found) {
+        assert(each.startsWith(`${invariant}: `), each);
+        assert.match(each, says);
+      }
+    } finally {
+      await world.close();
+    }
+  });
+}
+
+test('a storage host that does not answer makes the auditor unsure, not wrong', async () => {
+  const world = await openWorld();
+  try {
+    await serverWithVolumes(world);
+    world.storage.get('storage1')?.down();
+    const report = await auditWorld(world);
+    assert.equal(report.verdict, 'unknown');
+    for (const name of ['access to volumes', 'volumes kept']) {
+      const found = report.invariants.find((each) => each.name === name);
+      assert.match(found?.unknown[0] ?? '', /^storage host storage1: /);
+    }
+  } finally {
+    await world.close();
+  }
+});
