@@ -5,8 +5,8 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import fc from 'fast-check';
 import { bodySchemas, type Route } from '../../src/api/http/route.ts';
+import { versionsOf } from '../../src/api/http/versions.ts';
 import { newId } from '../../src/lib/ids.ts';
-import { MAX_MINOR } from '../../src/model/microversion.ts';
 import { validValue } from '../fuzz/generate.ts';
 import { type FuzzWorld, fuzzWorld } from '../fuzz/world.ts';
 
@@ -22,7 +22,6 @@ const NOTHING_OWNED = [
   '/compute/v2.1/os-hypervisors',
   '/compute/v2.1/os-hypervisors/detail',
   '/compute/v2.1/os-hypervisors/statistics',
-  '/compute/v2.1/os-server-groups',
   '/compute/v2.1/os-services',
   '/identity/v3/auth/catalog',
   '/identity/v3/auth/projects',
@@ -36,6 +35,14 @@ const NOTHING_OWNED = [
   '/network/v2.0/routers',
   '/network/v2.0/security-group-rules',
   '/network/v2.0/security-groups',
+  '/volume/v3/extensions',
+  '/volume/v3/limits',
+  '/volume/v3/os-availability-zone',
+  '/volume/v3/os-services',
+  '/volume/v3/scheduler-stats/get_pools',
+  '/volume/v3/types',
+  '/volume/v3/types/default',
+  '/volume/v3/volumes/summary',
 ];
 
 /** What answers 2xx although the path names what is another's, and why that tells nothing. */
@@ -157,11 +164,21 @@ const isList = (route: Route): boolean =>
 
 const propertiesOf = (route: Route): object => (route.query as { properties?: object } | undefined)?.properties ?? {};
 
+function versionOf({ service, until }: Route): string {
+  const range = versionsOf(service);
+  return range ? `${range.service} ${range.major}.${until ?? range.max}` : 'compute 2.1';
+}
+
+/** Where the path must be said again in the body. */
+const bodyNaming = (route: Route, id: string): unknown[] =>
+  route.method === 'PUT' && route.url.endsWith('/metadata/:key') ? [{ meta: { [id]: 'x' } }] : [];
+
 /** One body per schema, the same in every run, with the id wherever a text may stand. */
 function bodiesFor(route: Route, id: string): unknown[] {
   const schemas = route.variants ?? bodySchemas(route);
   if (schemas.length === 0) return [undefined];
-  return schemas.flatMap((schema) => fc.sample(validValue(schema, fc.constant(id)), { numRuns: 1, seed: 7 }));
+  const sampled = schemas.flatMap((schema) => fc.sample(validValue(schema, fc.constant(id)), { numRuns: 1, seed: 7 }));
+  return [...sampled, ...bodyNaming(route, id)];
 }
 
 function asForeigner(world: FuzzWorld, route: Route, url: string, body?: unknown) {
@@ -170,7 +187,7 @@ function asForeigner(world: FuzzWorld, route: Route, url: string, body?: unknown
     url,
     headers: {
       'x-auth-token': 'foreigner',
-      'openstack-api-version': `compute 2.${route.until ?? MAX_MINOR}`,
+      'openstack-api-version': versionOf(route),
       ...(body === undefined ? {} : { 'content-type': route.contentTypes?.[0] ?? 'application/json' }),
     },
     ...(body === undefined ? {} : { payload: JSON.stringify(body) }),
@@ -184,7 +201,7 @@ async function ownedBy(world: FuzzWorld): Promise<Owned[]> {
     const response = await world.app.inject({
       method: 'GET',
       url: route.url,
-      headers: { 'x-auth-token': 'admin', 'openstack-api-version': `compute 2.${route.until ?? MAX_MINOR}` },
+      headers: { 'x-auth-token': 'admin', 'openstack-api-version': versionOf(route) },
     });
     if (response.statusCode >= 300) continue;
     for (const id of ownedIn(response.json(), route.url)) found.push({ list: route.url, id });
@@ -193,7 +210,19 @@ async function ownedBy(world: FuzzWorld): Promise<Owned[]> {
 }
 
 /** Lists that show nothing but ids and names: all in them is p1's, for nobody else has made anything. */
-const BRIEF = ['/compute/v2.1/servers', '/compute/v2.1/os-keypairs', '/identity/v3/users', '/identity/v3/projects'];
+const BRIEF = [
+  '/compute/v2.1/servers',
+  '/compute/v2.1/os-keypairs',
+  '/compute/v2.1/os-server-groups',
+  '/identity/v3/users',
+  '/identity/v3/projects',
+  '/volume/v3/volumes',
+  '/volume/v3/volumes/detail',
+  '/volume/v3/snapshots',
+  '/volume/v3/snapshots/detail',
+  '/volume/v3/attachments',
+  '/volume/v3/attachments/detail',
+];
 
 function ownedIn(value: unknown, list: string): string[] {
   if (Array.isArray(value)) return value.flatMap((each) => ownedIn(each, list));
@@ -219,6 +248,7 @@ async function furnish(world: FuzzWorld): Promise<string> {
   await post('/network/v2.0/subnets', { subnet });
   await post('/network/v2.0/ports', { port: { network_id: network?.id } });
   await post('/image/v2/images', { name: 'private', disk_format: 'qcow2', container_format: 'bare' });
+  await post('/compute/v2.1/os-server-groups', { server_group: { name: 'private', policies: ['affinity'] } });
   const { global } = world.p.stores;
   const server = await global.selectFrom('server_mappings').selectAll().executeTakeFirstOrThrow();
   await global
@@ -227,6 +257,23 @@ async function furnish(world: FuzzWorld): Promise<string> {
       ...{ uuid: newId(), server_id: server.server_id, project_id: 'p1', user_id: 'u0', type: 'migration' },
       ...{ status: 'confirmed', source_cell_id: server.cell_id, source_host: 'cell1-host1', saga_id: newId() },
       ...{ old_flavor_json: '{"flavorId":"1"}', new_flavor_json: '{"flavorId":"1"}', created_at: 0, updated_at: 0 },
+    })
+    .execute();
+  const volume = await global.selectFrom('volumes').selectAll().executeTakeFirstOrThrow();
+  const when = { created_at: 0, updated_at: 0 };
+  const { project_id, user_id, size_gb } = volume;
+  await global
+    .insertInto('volume_snapshots')
+    .values({
+      ...{ id: newId(), volume_id: volume.id, name: 's', description: null, status: 'available', metadata_json: '{}' },
+      ...{ project_id, user_id, size_gb, ...when },
+    })
+    .execute();
+  await global
+    .insertInto('volume_attachments')
+    .values({
+      ...{ id: newId(), volume_id: volume.id, server_id: server.server_id, host: 'cell1-host1', active: 1, mode: 'rw' },
+      ...{ generation: 1, created_at: 0, attached_at: 0 },
     })
     .execute();
   const { id } = await global
