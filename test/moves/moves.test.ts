@@ -80,7 +80,7 @@ async function specOn(world: World, serverId: string) {
   return record?.guest?.spec;
 }
 
-inWorld('the config drive has the same bytes on every host, whatever was changed meanwhile', async (world) => {
+inWorld('D4: the config drive has the same bytes on every host, whatever was changed meanwhile', async (world) => {
   const serverId = await newServer(world);
   const before = (await specOn(world, serverId))?.configDrive;
   assert.deepEqual(

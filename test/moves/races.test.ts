@@ -188,7 +188,7 @@ inWorld('deletes that cannot start yet keep no other from starting', async (worl
   assert.equal((await serverOf(world, serverId)).taskState, 'deleting');
 });
 
-inWorld('two resizes at once cannot both use the last of a quota', async (world) => {
+inWorld('T12: two resizes at once cannot both use the last of a quota', async (world) => {
   const ids = [await newServer(world, FLAVORS.small, 'one'), await newServer(world, FLAVORS.small, 'two')];
   await setQuota(world.p, world.user.projectId, { cores: 5 });
   for (const id of ids) await accept(world, resizeServer(world.p, world.user, id, { flavorId: FLAVORS.big }));

@@ -196,7 +196,9 @@ async function assertTold(
   assert.equal(saga.reason, `${card?.failed?.step}: ${card?.failed?.reason}`);
   assert.ok((card?.undone.length ?? 0) > 0 && card?.toUndo.length === 0 && card.advice !== '');
   if (refused || (await findServer(p, serverId)).kind !== 'found') return;
-  const action = (await serverActions(p, serverId)).find((each) => each.action === fixture.action);
+  const action = (await serverActions(p, serverId)).find(
+    (each) => each.action === fixture.action && each.requestId === saga.requestId,
+  );
   // Where the first step never came to pass, none was opened.
   const { steps } = findMove(saga.definition, saga.version).definition;
   if (action === undefined && turnedAt(saga) === steps[fixture.made]?.name) return;

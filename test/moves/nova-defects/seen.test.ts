@@ -1,0 +1,232 @@
+// Defects of the original's cross-cell resize that users and operators see, one test each under its number (see
+// docs/nova-defects.md): shown not to be ours.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { createFlavor } from '../../../src/control/flavors.ts';
+import { listMigrations } from '../../../src/control/migrations.ts';
+import { quotaOf, setQuota } from '../../../src/control/quota.ts';
+import { editServer, findServer, serverActions } from '../../../src/control/servers.ts';
+import { apiStatus } from '../../../src/model/states.ts';
+import { confirmOverdue, confirmResize } from '../../../src/moves/confirm.ts';
+import { deleteServer } from '../../../src/moves/delete.ts';
+import { stopServer } from '../../../src/moves/power.ts';
+import { migrateServer, resizeServer } from '../../../src/moves/resize.ts';
+import { revertResize } from '../../../src/moves/revert.ts';
+import {
+  accept,
+  assertSound,
+  beat,
+  FLAVORS,
+  homeOf,
+  hostOf,
+  newServer,
+  openWorld,
+  refuse,
+  runningOn,
+  serverOf,
+  settle,
+  Worker,
+  type World,
+} from '../world.ts';
+import { snapshotOf } from '../world-snapshot.ts';
+
+const inWorld = (name: string, body: (world: World) => Promise<void>, settings = {}) =>
+  test(name, async () => {
+    const world = await openWorld(settings);
+    try {
+      await body(world);
+      await assertSound(world);
+    } finally {
+      await world.close();
+    }
+  });
+
+const resize = (world: World, id: string, flavorId: string = FLAVORS.big) =>
+  resizeServer(world.p, world.user, id, { flavorId });
+
+async function resized(world: World): Promise<string> {
+  const id = await newServer(world);
+  await accept(world, resize(world, id));
+  await settle(world);
+  return id;
+}
+
+async function status(world: World, id: string): Promise<string> {
+  const { vmState, taskState } = await serverOf(world, id);
+  return apiStatus(vmState, taskState);
+}
+
+inWorld('L-08: a disk that has grown is not shrunk: refused before anything is touched', async (world) => {
+  const id = await resized(world);
+  await accept(world, confirmResize(world.p, world.user, id));
+  await settle(world);
+  const before = await snapshotOf(world);
+  assert.equal((await refuse(world, resize(world, id, FLAVORS.small))).code, 400);
+  assert.deepEqual(await snapshotOf(world), before);
+});
+
+inWorld('L-09: D14: a flavor with a local disk that would not travel is refused', async (world) => {
+  const id = await newServer(world);
+  const made = await createFlavor(world.p, {
+    ...{
+      flavorId: 'swap',
+      name: 'swap',
+      vcpus: 1,
+      memoryMb: 512,
+      rootGb: 4,
+      ephemeralGb: 1,
+      swapMb: 64,
+      rxtxFactor: 1,
+    },
+    ...{ isPublic: true, description: null, extraSpecs: {} },
+  });
+  assert.notEqual(made.kind, 'refused');
+  assert.equal((await refuse(world, resize(world, id, 'swap'))).code, 400);
+});
+
+inWorld(
+  'L-12: while a revert goes on the status is REVERT_RESIZE, until the guest runs at its source',
+  async (world) => {
+    const id = await resized(world);
+    await accept(world, revertResize(world.p, world.user, id));
+    const worker = new Worker(world);
+    for (let n = 0; n < 200; n += 1) {
+      const now = await status(world, id);
+      if (now === 'ACTIVE') {
+        assert.deepEqual(runningOn(world, id), [(await serverOf(world, id)).host]);
+        return settle(world);
+      }
+      assert.equal(now, 'REVERT_RESIZE');
+      await worker.step();
+    }
+    assert.fail('the revert does not end');
+  },
+);
+
+inWorld('L-13: a delete at any moment of a revert ends with nothing left anywhere', async (world) => {
+  for (let operations = 0; operations < 60; operations += 6) {
+    const id = await resized(world);
+    await accept(world, revertResize(world.p, world.user, id));
+    const worker = new Worker(world);
+    for (let n = 0; n < operations; n += 1) await worker.step();
+    await accept(world, deleteServer(world.p, world.user, id));
+    await settle(world);
+    assert.equal((await findServer(world.p, id)).kind, 'absent');
+    assert.deepEqual(runningOn(world, id), []);
+  }
+});
+
+inWorld('L-14: a revert to a host that is down is refused, and the server runs on', async (world) => {
+  const id = await newServer(world);
+  const source = hostOf(world, (await serverOf(world, id)).host);
+  await accept(world, resize(world, id));
+  await settle(world);
+  source.down();
+  for (let round = 0; round < 8; round += 1) {
+    await world.clock.pass(5_000);
+    await beat(world);
+  }
+  assert.equal((await refuse(world, revertResize(world.p, world.user, id))).code, 409);
+  assert.deepEqual(runningOn(world, id), [(await serverOf(world, id)).host]);
+  source.up();
+  await beat(world);
+});
+
+inWorld('L-17: one move is one migration, whatever its status and in whatever cell', async (world) => {
+  const id = await resized(world);
+  const statuses = async () =>
+    ((await listMigrations(world.p, { serverId: id, limit: 10 })) ?? []).map((m) => m.status);
+  assert.deepEqual(await statuses(), ['finished']);
+  await accept(world, confirmResize(world.p, world.user, id));
+  await settle(world);
+  assert.deepEqual(await statuses(), ['confirmed']);
+});
+
+inWorld(
+  'L-18: T4: every action and event is complete, wherever the server has been, also after a revert',
+  async (world) => {
+    const id = await resized(world);
+    await editServer(world.p, id, { name: 'renamed' });
+    await accept(world, revertResize(world.p, world.user, id));
+    await settle(world);
+    const actions = await serverActions(world.p, id);
+    assert.deepEqual(actions.map((each) => each.action).toSorted(), ['create', 'resize', 'revertResize']);
+    for (const action of actions) {
+      assert.notEqual(action.finishedAt, null);
+      assert.ok(action.events.length > 0 && action.events.every((event) => event.finishedAt !== null));
+    }
+    assert.equal((await serverOf(world, id)).name, 'renamed');
+  },
+);
+
+inWorld('L-21: a server that was off is off after a move that failed', async (world) => {
+  const id = await newServer(world);
+  await accept(world, stopServer(world.p, world.user, id));
+  await settle(world);
+  for (const host of world.hosts.values()) {
+    if (host.cell === 'cell2') host.trouble = (method) => (method === 'importDisk' ? 'unreachable' : 'none');
+  }
+  await accept(world, resize(world, id));
+  await settle(world);
+  assert.equal(await status(world, id), 'SHUTOFF');
+  assert.deepEqual(runningOn(world, id), []);
+  for (const host of world.hosts.values()) host.up();
+  await beat(world);
+});
+
+inWorld('L-23: a revert is never over quota', async (world) => {
+  const id = await newServer(world, FLAVORS.medium);
+  await accept(world, resize(world, id));
+  await settle(world);
+  await setQuota(world.p, world.user.projectId, { cores: 1, ram: 1 });
+  await accept(world, revertResize(world.p, world.user, id));
+  await settle(world);
+  assert.equal(await status(world, id), 'ACTIVE');
+});
+
+inWorld('L-24: the record in a server’s home names a host of that cell', async (world) => {
+  const id = await resized(world);
+  assert.equal(hostOf(world, (await serverOf(world, id)).host).cell, await homeOf(world, id));
+});
+
+inWorld(
+  'D5: a resize is confirmed by itself when its window is over',
+  async (world) => {
+    const id = await resized(world);
+    await world.clock.pass(61_000);
+    await beat(world);
+    await world.clock.drive(confirmOverdue(world.p));
+    await settle(world);
+    assert.equal(await status(world, id), 'ACTIVE');
+  },
+  { resizeConfirmWindowSeconds: 60 },
+);
+
+inWorld(
+  'D9: D10: servers of a cell that is down count for the quota, and one that waits counts once',
+  async (world) => {
+    await resized(world);
+    const used = async () => ({ ...(await quotaOf(world.p, world.user.projectId)).used });
+    const before = await used();
+    assert.equal(before.instances, 1);
+    assert.equal(before.cores, 4);
+    world.cellsDown.add('cell2');
+    assert.deepEqual(await used(), before);
+    world.cellsDown.clear();
+  },
+);
+
+inWorld('D13: a move has the same events inside a cell and across cells', async (world) => {
+  const inside = await newServer(world, FLAVORS.plain, 'inside');
+  const across = await newServer(world, FLAVORS.plain, 'across');
+  const events = async (id: string, sameCell: boolean) => {
+    const home = await homeOf(world, id);
+    const { host } = await serverOf(world, id);
+    const to = [...world.hosts.values()].find((each) => (each.cell === home) === sameCell && each.name !== host);
+    await accept(world, migrateServer(world.p, world.admin, id, { host: to?.name ?? '' }));
+    await settle(world);
+    const actions = await serverActions(world.p, id);
+    return actions.find((each) => each.action === 'migrate')?.events.map((each) => each.event);
+  };
+  assert.deepEqual(await events(inside, true), await events(across, false));
+});
