@@ -1,4 +1,4 @@
-// The measurements: node bench/main.ts [moves] [copy] [startup] [placement] [restart] [--json]
+// The measurements: node bench/main.ts [moves] [copy] [startup] [placement] [restart] [simulation] [--json]
 //
 // Counts come first: statements and calls do not depend on what else the machine does. Times stand beside a peer or a
 // physical limit measured in the same run, as ratios. Nova's figures are those of its own functional harness (its
@@ -9,6 +9,7 @@ import { benchCopy } from './copy.ts';
 import { benchMoves } from './moves.ts';
 import { benchPlacement } from './placement.ts';
 import { benchRestart } from './restart.ts';
+import { benchSimulation } from './simulation.ts';
 import { benchStartup } from './startup.ts';
 import { type Figure, printTable } from './table.ts';
 
@@ -18,6 +19,7 @@ const PARTS: Readonly<Record<string, () => Promise<Figure[]>>> = {
   startup: benchStartup,
   placement: benchPlacement,
   restart: benchRestart,
+  simulation: benchSimulation,
 };
 
 const wanted = process.argv.slice(2).filter((argument) => argument !== '--json');

@@ -12,8 +12,8 @@ import { shrink } from './shrink.ts';
 
 /** Schedules that a thread is given at a time. */
 const PART = 25;
-/** Runs that shrinking a failing schedule may take. */
-const SHRINKING_RUNS = 400;
+/** Events that all runs of shrinking a failing schedule may have together. */
+const SHRINKING_EVENTS = 20_000;
 
 export interface Part {
   readonly first: number;
@@ -180,7 +180,7 @@ export async function explain(scenario: Scenario, seed: number): Promise<Failure
     const shortest = await shrink(
       events.map((_, index) => index),
       async (some) => kindOf((await stage.run(planFor(scenario, seed, some))).violations) === kind,
-      SHRINKING_RUNS,
+      SHRINKING_EVENTS,
     );
     const { violations, lines } = await stage.run(planFor(scenario, seed, shortest));
     return { seed, violations, events: events.length, shortest, trace: lines };

@@ -10,21 +10,21 @@ test('nothing but what is needed is left', async () => {
   await fc.assert(
     fc.asyncProperty(subset, async (needed) => {
       const all = Array.from({ length: 41 }, (_, index) => index);
-      const shortest = await shrink(all, async (some) => needed.every((each) => some.includes(each)), 10_000);
+      const shortest = await shrink(all, async (some) => needed.every((each) => some.includes(each)), 100_000);
       assert.deepEqual(shortest, needed);
     }),
   );
 });
 
-test('what is left fails, and it is asked no more often than allowed', async () => {
-  let asked = 0;
+test('what is left fails, and no more is tried than allowed', async () => {
+  let tried = 0;
   const all = Array.from({ length: 100 }, (_, index) => index);
   const fails = async (some: readonly number[]): Promise<boolean> => {
-    asked += 1;
+    tried += some.length;
     return some.length >= 30;
   };
-  const shortest = await shrink(all, fails, 20);
-  assert.ok(asked <= 20);
+  const shortest = await shrink(all, fails, 1000);
+  assert.ok(tried < 1000 + all.length);
   assert.ok(shortest.length >= 30 && shortest.length < 100);
 });
 

@@ -1,26 +1,26 @@
 // The shortest list that still fails: delta debugging (Zeller's ddmin) over a list of numbers.
 //
 // It leaves out ever smaller parts and keeps what still fails, until no single one can be left out, or until it has tried
-// often enough. It draws no lots: the same list and the same test give the same answer.
+// enough: a long list takes longer to try than a short one, so that what it may try is counted in numbers. It draws no lots: the same list and the same test give the same answer.
 
 /**
  * @param all a list for which `fails` answers true
- * @param tries how often `fails` is asked at most
+ * @param budget how many numbers all lists that it tries may have together
  */
 export async function shrink(
   all: readonly number[],
   fails: (some: readonly number[]) => Promise<boolean>,
-  tries: number,
+  budget: number,
 ): Promise<readonly number[]> {
   let kept = all;
   let parts = 2;
-  let left = tries;
+  let left = budget;
   while (kept.length > 1 && left > 0) {
     const size = Math.ceil(kept.length / parts);
     let shorter: readonly number[] | null = null;
     for (let from = 0; from < kept.length && left > 0; from += size) {
       const rest = [...kept.slice(0, from), ...kept.slice(from + size)];
-      left -= 1;
+      left -= rest.length;
       if (rest.length > 0 && (await fails(rest))) {
         shorter = rest;
         break;
