@@ -13,7 +13,7 @@ import { NETWORK_RULES } from './defaults/network.ts';
 import { VOLUME_RULES } from './defaults/volume.ts';
 import type { Credentials, Target, Verdict } from './judge.ts';
 import { judge } from './judge.ts';
-import { type Check, NEVER, parseCheck, renderCheck, rulesIn } from './language.ts';
+import { type Check, NEVER, parseCheck, rulesIn } from './language.ts';
 import { withImplied } from './roles.ts';
 
 const DEFAULTS = {
@@ -178,8 +178,3 @@ export const ownTarget = ({ userId, projectId }: Asking): Target => ({
   user_id: userId,
   ...(projectId === '' ? {} : { project_id: projectId, tenant_id: projectId, owner: projectId }),
 });
-
-export const checkText = (rules: Rules, service: PolicyService, name: string): string => {
-  const check = rules.byService[service].get(name);
-  return check ? renderCheck(check) : '';
-};
