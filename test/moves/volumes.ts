@@ -1,5 +1,6 @@
 // Volumes in the simulated world: making some, giving them to servers, and looking at who has them.
 import assert from 'node:assert/strict';
+import { createNetwork, createSubnet } from '../../src/control/network/records.ts';
 import { attachmentsOfServer } from '../../src/control/volumes/attachments.ts';
 import { type Mapping, mappingsOfServer } from '../../src/control/volumes/mappings.ts';
 import { findVolume } from '../../src/control/volumes/records.ts';
@@ -55,7 +56,7 @@ export async function serverWithVolumes(
   return { serverId, volumes };
 }
 
-/** An ACTIVE server that boots from a volume made of the image, with two data volumes, one of them its own. */
+/** An ACTIVE server with two ports that boots from a volume made of the image and has two data volumes. */
 export async function volumeBackedServer(
   world: World,
   flavorId: string = FLAVORS.small,
@@ -67,12 +68,26 @@ export async function volumeBackedServer(
   return { serverId, volumes: await mappedTo(world, serverId) };
 }
 
+/** A network of the user's beside the shared one: a server on both has two ports. */
+async function secondNetwork(world: World): Promise<string> {
+  const { global } = world.p.stores;
+  const now = world.clock.now();
+  const network = await createNetwork(global, world.user, { name: 'second', shared: false, now });
+  assert(network.kind === 'ok', JSON.stringify(network));
+  const made = await createSubnet(global, world.user, {
+    ...{ networkId: network.value.id, name: '', cidr: '10.43.0.0/24', now },
+  });
+  assert(made.kind === 'ok', JSON.stringify(made));
+  return network.value.id;
+}
+
 export async function requestVolumeBacked(world: World, flavorId: string, data: string): Promise<string> {
+  const networkIds = [world.networkId, await secondNetwork(world)];
   const common = { bootIndex: null, device: null, deleteOnTermination: false, tag: null, volumeType: null };
   const created = await world.clock.drive(
     createServer(world.p, world.user, {
       ...{ name: 'bfv', imageId: null, flavorId, zone: null, keyName: null, metadata: {}, tags: [], description: null },
-      ...{ networkIds: [world.networkId], diskConfig: 'AUTO' },
+      ...{ networkIds, diskConfig: 'AUTO' },
       blockDevices: [
         {
           ...common,

@@ -124,11 +124,11 @@ export async function runElsewhere(cell: Cell): Promise<void> {
 }
 
 /** Runs the cell. @throws AssertionError when it comes to another end than it must */
-export async function runCell(cell: Cell): Promise<CellResult> {
+export async function runCell(cell: Cell, fixture = fixtureOf(cell.move)): Promise<CellResult> {
   const { move, step, direction, fault, expected } = cell;
   const result = { move, step, direction, fault };
   if (typeof expected === 'string') return { ...result, end: `n/a: ${expected}` };
-  const ran = await run(move, plan(cell));
+  const ran = await run(move, plan(cell), 1, fixture);
   assert.equal(ran.struck.at(-1), true, 'the fault did not strike');
   assert.ok(expected.includes(ran.end), `${ran.end} (${ran.reason}), not ${expected.join(' or ')}`);
   return { ...result, end: ran.end };

@@ -9,7 +9,7 @@ import { rebootServer, startServer, stopServer } from '../../../src/moves/power.
 import { resizeServer } from '../../../src/moves/resize.ts';
 import { revertResize } from '../../../src/moves/revert.ts';
 import type { Row } from '../../../src/saga/types.ts';
-import { attach, newVolume } from '../volumes.ts';
+import { attach, newVolume, volumeBackedServer } from '../volumes.ts';
 import { accept, beat, FLAVORS, hostOf, newServer, requestServer, serverOf, settle, type World } from '../world.ts';
 
 export interface Started {
@@ -153,6 +153,21 @@ export const FIXTURES: readonly Fixture[] = [
 
 const onlyVolume = (world: World): Promise<{ id: string }> =>
   world.p.stores.global.selectFrom('volumes').select('id').executeTakeFirstOrThrow();
+
+const bootsFromVolume = async (world: World): Promise<string> => (await volumeBackedServer(world)).serverId;
+
+async function resizedWithVolumes(world: World): Promise<string> {
+  const serverId = await bootsFromVolume(world);
+  await accept(world, resize(world, serverId));
+  await settle(world);
+  return serverId;
+}
+
+/** The moves that take volumes along, of a server that boots from one, with two data volumes and two ports. */
+export const VOLUME_BACKED: readonly Fixture[] = FIXTURES.filter(({ crosses }) => crosses).map((fixture) => ({
+  ...fixture,
+  prepare: fixture.move === 'resize' ? bootsFromVolume : resizedWithVolumes,
+}));
 
 export function fixtureOf(move: string): Fixture {
   const fixture = FIXTURES.find((each) => each.move === move);

@@ -50,8 +50,12 @@ export interface Ran {
  * @param tries hosts that the move may try: with one, what its target cannot do turns it back for good
  * @throws AssertionError when a promise is broken
  */
-export async function run(move: string, planned: readonly Planned[], tries = 1): Promise<Ran> {
-  const fixture = fixtureOf(move);
+export async function run(
+  move: string,
+  planned: readonly Planned[],
+  tries = 1,
+  fixture = fixtureOf(move),
+): Promise<Ran> {
   const world = await openWorld({ maxAttempts: tries });
   try {
     const prepared = await fixture.prepare(world);
