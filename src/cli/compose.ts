@@ -96,7 +96,7 @@ export async function composeSystem(deployment: Deployment, options: ComposeOpti
   if (shared) void keepMeasuring(shared, log, stopping.signal);
   const configured = withAdminPassword(deployment, secrets.adminPassword);
   const identity = await createIdentity(configured, secrets.tokenKey, clock);
-  const moved = new Map<string, HostPlan>();
+  const moved: Moved = { hosts: new Set(), storageHosts: new Set() };
   const fleet = await startFleet({
     deployment,
     secret: secrets.fleet,
@@ -104,7 +104,7 @@ export async function composeSystem(deployment: Deployment, options: ComposeOpti
     log,
     ...(options.memoryHosts ? { forgetful: true } : {}),
     elsewhere: role !== 'all',
-    onMoved: (plan) => moved.set(plan.name, plan),
+    onMoved: (kind, name) => (kind === 'host' ? moved.hosts : moved.storageHosts).add(name),
   });
 
   const metrics = systemMetrics(stores);
@@ -195,7 +195,9 @@ function prepareDirectories({ dataDirectory }: Deployment): void {
   for (const private_ of ['images', 'logs', 'secrets']) {
     mkdirSync(join(dataDirectory, private_), { recursive: true, mode: 0o700 });
   }
-  mkdirSync(join(dataDirectory, 'hosts'), { recursive: true, mode: 0o711 });
+  for (const passable of ['hosts', 'storage']) {
+    mkdirSync(join(dataDirectory, passable), { recursive: true, mode: 0o711 });
+  }
 }
 
 export const fileLogger = (deployment: Deployment): Logger => {
@@ -315,27 +317,38 @@ async function keepMeasuring(clock: DatabaseClock, log: Logger, stopping: AbortS
   }
 }
 
+interface Moved {
+  readonly hosts: Set<string>;
+  readonly storageHosts: Set<string>;
+}
+
 /** Writes down where agents that were started again listen now: for other processes, such as the auditor. */
-async function registerMoved(
-  p: Platform,
-  moved: Map<string, HostPlan>,
-  fleet: Fleet,
-  stopping: AbortSignal,
-): Promise<void> {
+async function registerMoved(p: Platform, moved: Moved, fleet: Fleet, stopping: AbortSignal): Promise<void> {
   while (!stopping.aborted) {
     await p.clock.sleep(1000, stopping);
-    for (const [name, plan] of moved) {
-      moved.delete(name);
-      try {
-        await p.stores.global
-          .updateTable('hosts')
-          .set({ url: fleet.urlOf(plan.name) })
-          .where('name', '=', name)
-          .execute();
-      } catch (error) {
-        p.log.error({ err: error, host: name }, 'the new address of an agent could not be written; trying again');
-        moved.set(name, plan);
-      }
+    await writeMoved(p, 'hosts', moved.hosts, (name) => fleet.urlOf(name));
+    await writeMoved(p, 'storage_hosts', moved.storageHosts, (name) => fleet.storageUrlOf(name));
+  }
+}
+
+async function writeMoved(
+  p: Platform,
+  table: 'hosts' | 'storage_hosts',
+  names: Set<string>,
+  urlOf: (name: string) => string,
+): Promise<void> {
+  for (const name of names) {
+    names.delete(name);
+    try {
+      const { global } = p.stores;
+      await global
+        .updateTable(table)
+        .set({ url: urlOf(name) })
+        .where('name', '=', name)
+        .execute();
+    } catch (error) {
+      p.log.error({ err: error, host: name }, 'the new address of an agent could not be written; trying again');
+      names.add(name);
     }
   }
 }

@@ -17,7 +17,7 @@ import { systemClock } from '../lib/clock.ts';
 import { StorageAgent } from './agent.ts';
 import type { StorageDriver } from './driver.ts';
 import { QemuStorage } from './qemu/driver.ts';
-import { ServerRecord, type StorageRecords, VolumeRecord } from './records.ts';
+import { ServerRecord, type StorageRecords, type VolumeBody, VolumeRecord } from './records.ts';
 import { createStorageServer } from './server.ts';
 import { SimulatedStorage } from './simulated.ts';
 
@@ -79,6 +79,30 @@ async function runLocked(config: StorageConfig, stateDir: string, lock: Lock): P
     await lock.release();
   };
   return serveAgent({ app, name, secret, listen, stateDir, log, end });
+}
+
+/**
+ * Ends the daemons of all volumes of a state directory that no agent serves; nothing is forgotten, the next start serves
+ * whoever has access again. Returns how many volumes were served.
+ */
+export async function stopServing(config: StorageConfig): Promise<number> {
+  await mkdir(config.stateDir, { recursive: true, mode: 0o711 });
+  const stateDir = await realpath(config.stateDir);
+  const lock = await lockDirectory(stateDir);
+  if (lock === null) throw new Error(`another agent serves ${stateDir}`);
+  try {
+    const driver = await openDriver(config, stateDir);
+    const records = await (await openRecords(stateDir)).volumes.load();
+    const volumes = new Map<string, VolumeBody>();
+    for (const { id, volume } of records) if (volume) volumes.set(id, volume);
+    await driver.recover(volumes);
+    const served = [...volumes].filter(([, volume]) => volume.grants.length > 0);
+    for (const [volumeId] of served) await driver.serve(volumeId, [], null);
+    await driver.close();
+    return served.length;
+  } finally {
+    await lock.release();
+  }
 }
 
 async function openRecords(stateDir: string): Promise<StorageRecords> {
