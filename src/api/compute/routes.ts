@@ -13,6 +13,7 @@ import { serverActionRoutes } from './server-actions.ts';
 import { serverGroupRoutes } from './server-groups.ts';
 import { serverMetadataRoutes, serverTagRoutes } from './server-metadata.ts';
 import { serverNetworkRoutes } from './server-network.ts';
+import { serverVolumeRoutes } from './server-volumes.ts';
 import { serverRoutes } from './servers.ts';
 import { serviceRoutes } from './services.ts';
 
@@ -24,6 +25,7 @@ export const computeRoutes: readonly Route[] = [
   ...serverMetadataRoutes,
   ...serverTagRoutes,
   ...serverNetworkRoutes,
+  ...serverVolumeRoutes,
   ...instanceActionRoutes,
   ...migrationRoutes,
   ...hypervisorRoutes,

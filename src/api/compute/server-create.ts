@@ -1,5 +1,5 @@
 // From the body of POST /servers to the use case: which networks, which zone, how many. What the product does not
-// offer (volumes, ports made beforehand) is refused with a sentence, never passed over.
+// offer (ports made beforehand) is refused with a sentence, never passed over.
 
 import { findFlavor } from '../../control/flavors.ts';
 import { listHosts } from '../../control/hosts.ts';
@@ -13,6 +13,7 @@ import { createServer } from '../../moves/create.ts';
 import { requestDelete } from '../../moves/delete.ts';
 import { requireRule } from '../http/auth.ts';
 import { type ApiError, badRequest, conflict, errorOf, refuse } from '../http/errors.ts';
+import { disksOf } from './block-devices.ts';
 import { booleanOf } from './common.ts';
 import type { CreateWish } from './server-schemas.ts';
 
@@ -43,7 +44,7 @@ export async function createServers(
   }
   if (wish.description) refuse(checkDescription(wish.description));
   const request = {
-    imageId: imageOf(wish),
+    ...disksOf(wish),
     flavorId: String(wish.flavorRef),
     zone: await zoneOf(p, wish.availability_zone),
     networkIds: await networksOf(p, actor, wish.networks),
@@ -130,27 +131,6 @@ function refuseWhatIsNotThere(wish: CreateWish): void {
 
 const notOffered = (field: string, sentence: string): ApiError =>
   badRequest(`Invalid input for field/attribute ${field}. ${sentence}`);
-
-/** imageRef, or the one block device that says the same: the image on a local disk. */
-function imageOf(wish: CreateWish): string {
-  const devices = wish.block_device_mapping_v2 ?? [];
-  const [device] = devices;
-  const saysTheSame =
-    devices.length === 1 &&
-    device?.source_type === 'image' &&
-    device.destination_type === 'local' &&
-    String(device.boot_index ?? 0) === '0' &&
-    (!wish.imageRef || device.uuid === wish.imageRef);
-  if (devices.length > 0 && !saysTheSame) {
-    throw notOffered(
-      'block_device_mapping_v2',
-      'Only one device is supported: the image, on a local disk, with boot index 0.',
-    );
-  }
-  const imageId = wish.imageRef || device?.uuid;
-  if (!imageId) throw badRequest('Invalid imageRef provided.');
-  return imageId;
-}
 
 async function zoneOf(p: Platform, zone: string | undefined): Promise<string | null> {
   if (zone === undefined) return null;

@@ -3,7 +3,7 @@ import { Type } from 'typebox';
 import { portsOfServer } from '../../control/network.ts';
 import { notFound } from '../http/errors.ts';
 import { type Route, route } from '../http/route.ts';
-import { BASE, IdAndKeyParams, IdParams, nullable, object, Page, serverFor, text } from './common.ts';
+import { BASE, IdAndKeyParams, IdParams, nullable, object, serverFor, text } from './common.ts';
 import { renderAddresses } from './server-view.ts';
 
 const Addresses = Type.Record(Type.String(), Type.Array(object({ version: Type.Integer(), addr: text() })));
@@ -74,20 +74,6 @@ export const serverNetworkRoutes: readonly Route[] = [
         ...(minor >= 70 ? { tag: port.tag } : {}),
       }));
       return { status: 200, body: { interfaceAttachments } };
-    },
-  }),
-  route({
-    method: 'GET',
-    url: `${BASE}/servers/:id/os-volume_attachments`,
-    service: 'compute',
-    summary: "List a server's volumes: always none, because servers here have local disks",
-    policy: 'os_compute_api:os-volumes-attachments:index',
-    params: IdParams,
-    query: object(Page),
-    answers: { 200: object({ volumeAttachments: Type.Array(Type.Object({}), { maxItems: 0 }) }) },
-    handle: async ({ p, actor, params }) => {
-      await serverFor(p, actor, params.id);
-      return { status: 200, body: { volumeAttachments: [] } };
     },
   }),
   route({

@@ -2,6 +2,7 @@
 import { type TSchema, Type } from 'typebox';
 import { MAX_USER_DATA } from '../../model/config-drive.ts';
 import { versions } from '../http/route.ts';
+import { BLOCK_DEVICES, type DisksWish } from './block-devices.ts';
 import { closed, Links, nullable, object, Page, StringMap, text } from './common.ts';
 import { HINT_KEYS, Hints } from './scheduler-hints.ts';
 
@@ -26,20 +27,6 @@ const NetworkRequest = object({
 const Networks = Type.Array(NetworkRequest, { maxItems: 16 });
 const TaggedNetworks = Type.Array(object({ ...NetworkRequest.properties, tag: Type.Optional(Tag) }), { maxItems: 16 });
 
-/** Only the form that says the same as imageRef; see server-create.ts. */
-const BlockDevice = object({
-  uuid: Type.Optional(text()),
-  boot_index: Type.Optional(
-    Type.Union([Type.Integer({ minimum: -1, maximum: 100 }), Type.String({ maxLength: 3 }), Type.Null()]),
-  ),
-  source_type: Type.Optional(text(20)),
-  destination_type: Type.Optional(text(20)),
-  delete_on_termination: Type.Optional(Type.Boolean()),
-  volume_size: Type.Optional(Type.Union([Type.Integer(), text(20), Type.Null()])),
-  device_name: Type.Optional(nullable(text())),
-  guest_format: Type.Optional(nullable(text(20))),
-});
-
 const createBase = {
   name: Name,
   imageRef: Type.Optional(text()),
@@ -50,7 +37,6 @@ const createBase = {
   availability_zone: Type.Optional(Name),
   key_name: Type.Optional(nullable(Name)),
   security_groups: Type.Optional(Type.Array(object({ name: Name }), { maxItems: 20 })),
-  block_device_mapping_v2: Type.Optional(Type.Array(BlockDevice, { maxItems: 20 })),
   user_data: Type.Optional(nullable(Type.String({ maxLength: MAX_USER_DATA }))),
   config_drive: Type.Optional(nullable(Type.Union([Type.Boolean(), Type.String({ maxLength: 5 })]))),
   min_count: Type.Optional(Count),
@@ -75,21 +61,22 @@ const create = (properties: Record<string, TSchema>) =>
     ...Object.fromEntries(HINT_KEYS.map((key) => [key, Type.Optional(Hints)])),
   });
 
+const { plain, tagged, typed } = BLOCK_DEVICES;
 export const CreateBody = versions(
-  [1, create(networksOptional)],
-  [19, create({ ...networksOptional, ...description })],
+  [1, create({ ...networksOptional, ...plain })],
+  [19, create({ ...networksOptional, ...plain, ...description })],
   // Device tags were lost by mistake from 2.37 to 2.41 (nova/api/openstack/compute/rest_api_version_history.rst).
-  [32, create({ ...taggedOptional, ...description })],
-  [37, create({ ...networksRequired, ...description })],
-  [42, create({ ...taggedRequired, ...description })],
-  [52, create({ ...taggedRequired, ...description, ...tags })],
-  [90, create({ ...taggedRequired, ...description, ...tags, ...hostname })],
+  [32, create({ ...taggedOptional, ...tagged, ...description })],
+  [37, create({ ...networksRequired, ...plain, ...description })],
+  [42, create({ ...taggedRequired, ...tagged, ...description })],
+  [52, create({ ...taggedRequired, ...tagged, ...description, ...tags })],
+  [67, create({ ...taggedRequired, ...typed, ...description, ...tags })],
+  [90, create({ ...taggedRequired, ...typed, ...description, ...tags, ...hostname })],
 );
 
 /** What the handler reads of any of the versions. */
-export interface CreateWish {
+export interface CreateWish extends DisksWish {
   readonly name: string;
-  readonly imageRef?: string;
   readonly flavorRef: string | number;
   readonly 'OS-DCF:diskConfig'?: 'AUTO' | 'MANUAL';
   readonly adminPass?: string;
@@ -97,12 +84,6 @@ export interface CreateWish {
   readonly availability_zone?: string;
   readonly key_name?: string | null;
   readonly security_groups?: readonly { readonly name: string }[];
-  readonly block_device_mapping_v2?: readonly {
-    readonly uuid?: string;
-    readonly source_type?: string;
-    readonly destination_type?: string;
-    readonly boot_index?: number | string | null;
-  }[];
   readonly user_data?: string | null;
   readonly config_drive?: boolean | string | null;
   readonly min_count?: number | string;
@@ -213,7 +194,9 @@ export const Server = object({
   'OS-SRV-USG:terminated_at': optional(nullable(text())),
   key_name: optional(nullable(text())),
   config_drive: optional(text()),
-  'os-extended-volumes:volumes_attached': optional(Type.Array(object({ id: text() }))),
+  'os-extended-volumes:volumes_attached': optional(
+    Type.Array(object({ id: text(), delete_on_termination: optional(Type.Boolean()) })),
+  ),
   locked: optional(Type.Boolean()),
   locked_reason: optional(nullable(Type.String())),
   host_status: optional(text()),

@@ -4,6 +4,7 @@ import { createHash } from 'node:crypto';
 import type { HostHealth } from '../../control/hosts.ts';
 import type { Port } from '../../control/network.ts';
 import type { Settings } from '../../control/platform.ts';
+import type { Mapping } from '../../control/volumes/mappings.ts';
 import { apiProgress, apiStatus, extendedStatus } from '../../model/states.ts';
 import { isoMicroseconds, isoSeconds } from '../../model/time.ts';
 import type { Flavor, Server } from '../../model/types.ts';
@@ -20,6 +21,7 @@ export interface View {
 /** What is shown of a server besides its record. */
 export interface Around {
   readonly ports: readonly Port[];
+  readonly volumes: readonly Mapping[];
   /** Its server group; of no account in lists, which do not show it. */
   readonly groupId: string | null;
   /** A delete was asked for and waits for a move to end. */
@@ -93,7 +95,10 @@ function whereabouts(server: Server, around: Around, minor: number, admin: boole
     'OS-SRV-USG:terminated_at': server.deletedAt === null ? null : isoMicroseconds(server.deletedAt),
     key_name: server.keyName,
     config_drive: server.configDrive === null ? '' : 'True',
-    'os-extended-volumes:volumes_attached': [],
+    'os-extended-volumes:volumes_attached': around.volumes.map(({ volumeId, deleteOnTermination }) => ({
+      id: volumeId,
+      ...(minor >= 3 ? { delete_on_termination: deleteOnTermination } : {}),
+    })),
     ...(admin
       ? {
           'OS-EXT-SRV-ATTR:host': server.host,

@@ -7,6 +7,7 @@ import type { Platform, Settings } from '../../control/platform.ts';
 import { groupIdOf } from '../../control/server-groups.ts';
 import { listServers, newestServers, unreachableCells } from '../../control/server-lists.ts';
 import { cellDownRefusal, editServer, type Mapping } from '../../control/servers.ts';
+import { mappingsInHomes } from '../../control/volumes/devices.ts';
 import { checkDescription, checkName } from '../../model/names.ts';
 import type { RuleName } from '../../model/policy/rules.ts';
 import { isoSeconds } from '../../model/time.ts';
@@ -99,9 +100,14 @@ export const serverRoutes: readonly Route[] = [
           p.stores.global,
           page.map((each) => each.id),
         ));
-      const servers = page.map((each) =>
-        renderServer(view, each, { ports: around.get(each.id) ?? [], groupId: null, deleteRequested: false }, 'list'),
+      const volumes = await mappingsInHomes(
+        p,
+        page.map((each) => each.id),
       );
+      const servers = page.map((each) => {
+        const had = { ports: around.get(each.id) ?? [], volumes: volumes.get(each.id) ?? [] };
+        return renderServer(view, each, { ...had, groupId: null, deleteRequested: false }, 'list');
+      });
       return { status: 200, body: { servers: [...servers, ...unreachable], ...links } };
     },
   }),
@@ -124,7 +130,8 @@ export const serverRoutes: readonly Route[] = [
       const view = await viewOf(p, actor, minor);
       const ports = await portsOfServer(p.stores.global, found.server.id);
       const groupId = await groupIdOf(p.stores.global, found.server.id);
-      const around = { ports, groupId, deleteRequested: found.deleteRequested };
+      const volumes = (await mappingsInHomes(p, [found.server.id])).get(found.server.id) ?? [];
+      const around = { ports, volumes, groupId, deleteRequested: found.deleteRequested };
       return { status: 200, body: { server: renderServer(view, found.server, around, 'show') } };
     },
   }),
@@ -152,9 +159,10 @@ export const serverRoutes: readonly Route[] = [
       const ports = await portsOfServer(p.stores.global, server.id);
       const view = await viewOf(p, actor, minor);
       const groupId = await groupIdOf(p.stores.global, server.id);
+      const volumes = (await mappingsInHomes(p, [server.id])).get(server.id) ?? [];
       return {
         status: 200,
-        body: { server: renderServer(view, server, { ports, groupId, deleteRequested }, 'update') },
+        body: { server: renderServer(view, server, { ports, volumes, groupId, deleteRequested }, 'update') },
       };
     },
   }),

@@ -2,12 +2,12 @@
 // (cinder/api/v3/views/volumes.py, snapshots.py).
 import type { Platform } from '../../control/platform.ts';
 import { type Attachment, attachmentsOfVolumes } from '../../control/volumes/attachments.ts';
+import { mappingsInHomes } from '../../control/volumes/devices.ts';
 import { volumeTypesById } from '../../control/volumes/types.ts';
 import { isoMicroseconds } from '../../model/time.ts';
 import { type Actor, isAdmin } from '../../model/types.ts';
 import type { Snapshot, Volume, VolumeImage } from '../../model/volumes.ts';
 import { linksOf } from './common.ts';
-import { devicesOf } from './devices.ts';
 
 export interface VolumeView {
   readonly p: Platform;
@@ -29,7 +29,7 @@ async function renderAll(view: VolumeView, volumes: readonly Volume[], full: boo
   const attached = await attachmentsOfVolumes(p.stores.global, ids);
   const types = await volumeTypesById(p);
   const shown = new Map(ids.map((id) => [id, visible(attached.get(id) ?? [])]));
-  const devices = await devicesOf(
+  const homes = await mappingsInHomes(
     p,
     [...shown.values()].flatMap((each) => each.map((one) => one.serverId)),
   );
@@ -37,7 +37,7 @@ async function renderAll(view: VolumeView, volumes: readonly Volume[], full: boo
     const attachments = (shown.get(volume.id) ?? []).map((each) => ({
       ...{ id: volume.id, attachment_id: each.id, volume_id: volume.id, server_id: each.serverId },
       host_name: isAdmin(view.actor) ? each.host : null,
-      device: devices.get(`${each.serverId} ${volume.id}`) ?? null,
+      device: homes.get(each.serverId)?.find((mapping) => mapping.volumeId === volume.id)?.device ?? null,
       attached_at: each.attachedAt === null ? null : isoMicroseconds(each.attachedAt),
     }));
     const typeName = types.get(volume.typeId)?.name ?? null;

@@ -1,0 +1,195 @@
+import assert from 'node:assert/strict';
+import { after, before, describe, it } from 'node:test';
+import { type TestSystem, testSystem, waitFor } from './system.ts';
+
+const C = '/compute/v2.1';
+const V = '/volume/v3';
+
+describe('servers and their volumes over the API, on simulated hosts', () => {
+  let s: TestSystem;
+  before(async () => {
+    s = await testSystem();
+  });
+  after(() => s[Symbol.asyncDispose]());
+
+  const newVolume = async (wish: object = {}): Promise<string> => {
+    const answer = await s.alice('POST', `${V}/volumes`, { volume: { size: 1, ...wish } });
+    assert.equal(answer.status, 202, answer.text);
+    await volumeIs(answer.json.volume.id, 'available');
+    return answer.json.volume.id;
+  };
+  const volumeIs = async (id: string, status: string): Promise<void> => {
+    const end = Date.now() + 20_000;
+    for (;;) {
+      const answer = await s.alice('GET', `${V}/volumes/${id}`);
+      const now = answer.status === 404 ? 'gone' : answer.json.volume.status;
+      if (now === status) return;
+      if (Date.now() > end) throw new Error(`volume ${id} is ${now}, not ${status}`);
+      await new Promise((resolve) => setTimeout(resolve, 25));
+    }
+  };
+  const newServer = async (wish: object, minor = 1): Promise<string> => {
+    const server = { name: 'one', flavorRef: '1', networks: [{ uuid: s.networkId }], ...wish };
+    const answer = await s.alice('POST', `${C}/servers`, { server }, minor);
+    assert.equal(answer.status, 202, answer.text);
+    assert.equal(await waitFor(s.alice, answer.json.server.id, ['ACTIVE', 'ERROR']), 'ACTIVE');
+    return answer.json.server.id;
+  };
+  const show = async (id: string, minor = 1) =>
+    (await s.alice('GET', `${C}/servers/${id}`, undefined, minor)).json.server;
+  const remove = async (id: string): Promise<void> => {
+    assert.equal((await s.alice('DELETE', `${C}/servers/${id}`)).status, 204);
+    await waitFor(s.alice, id, ['gone']);
+  };
+
+  it('attaches, shows, changes and detaches a volume', async () => {
+    const [server, volume] = [await newServer({ imageRef: s.imageId }), await newVolume()];
+    const url = `${C}/servers/${server}/os-volume_attachments`;
+    const attached = await s.alice('POST', url, { volumeAttachment: { volumeId: volume } }, 79);
+    assert.equal(attached.status, 200, attached.text);
+    assert.deepEqual(attached.json.volumeAttachment, {
+      ...{ id: volume, volumeId: volume, serverId: server, device: '/dev/vdb', tag: null },
+      delete_on_termination: false,
+    });
+    await volumeIs(volume, 'in-use');
+    const { volumeAttachments } = (await s.alice('GET', url)).json;
+    assert.deepEqual(volumeAttachments, [{ id: volume, volumeId: volume, serverId: server, device: '/dev/vdb' }]);
+    const newest = (await s.alice('GET', `${url}/${volume}`, undefined, 89)).json.volumeAttachment;
+    assert.equal(newest.id, undefined);
+    const seen = (await s.alice('GET', `${V}/volumes/${volume}`)).json.volume;
+    assert.deepEqual(
+      seen.attachments.map(({ attached_at, ...rest }: { attached_at: string }) => rest),
+      [
+        {
+          ...{ id: volume, volume_id: volume, server_id: server, attachment_id: newest.attachment_id },
+          ...{ host_name: null, device: '/dev/vdb' },
+        },
+      ],
+    );
+    const attachment = await s.alice('GET', `${V}/attachments/${newest.attachment_id}`, undefined, 27);
+    assert.equal(attachment.json.attachment.instance, server);
+    assert.equal((await s.mallory('GET', `${V}/attachments/${newest.attachment_id}`, undefined, 27)).status, 404);
+    assert.deepEqual((await show(server))['os-extended-volumes:volumes_attached'], [{ id: volume }]);
+
+    const put = await s.alice(
+      'PUT',
+      `${url}/${volume}`,
+      { volumeAttachment: { volumeId: volume, delete_on_termination: true } },
+      85,
+    );
+    assert.equal(put.status, 202, put.text);
+    assert.deepEqual((await show(server, 3))['os-extended-volumes:volumes_attached'], [
+      { id: volume, delete_on_termination: true },
+    ]);
+    assert.equal((await s.alice('DELETE', `${V}/volumes/${volume}`)).status, 400);
+    const second = await s.alice('POST', url, { volumeAttachment: { volumeId: volume } });
+    assert.equal(second.status, 400, second.text);
+    assert.equal((await s.alice('DELETE', `${url}/${volume}`)).status, 202);
+    await volumeIs(volume, 'available');
+    assert.equal((await s.alice('DELETE', `${url}/${volume}`)).status, 404);
+    await remove(server);
+    assert.equal((await s.alice('DELETE', `${V}/volumes/${volume}`)).status, 202);
+  });
+
+  it("does not attach another project's volume, nor to another project's server", async () => {
+    const [server, volume] = [await newServer({ imageRef: s.imageId }), await newVolume()];
+    const foreign = await s.mallory('POST', `${V}/volumes`, { volume: { size: 1 } });
+    const url = `${C}/servers/${server}/os-volume_attachments`;
+    const stolen = await s.alice('POST', url, { volumeAttachment: { volumeId: foreign.json.volume.id } });
+    assert.equal(stolen.status, 404, stolen.text);
+    assert.equal((await s.mallory('POST', url, { volumeAttachment: { volumeId: volume } })).status, 404);
+    assert.equal((await s.mallory('GET', url)).status, 404);
+    assert.equal((await s.reader('POST', url, { volumeAttachment: { volumeId: volume } })).status, 403);
+    await remove(server);
+  });
+
+  it('boots from a volume that is made of an image, and keeps it through a resize and its revert', async () => {
+    const device = {
+      uuid: s.imageId,
+      boot_index: '0',
+      source_type: 'image',
+      destination_type: 'volume',
+      volume_size: 1,
+    };
+    const data = await newVolume();
+    const id = await newServer({
+      imageRef: '',
+      block_device_mapping_v2: [
+        { ...device, delete_on_termination: true },
+        { uuid: data, source_type: 'volume', destination_type: 'volume', boot_index: -1 },
+      ],
+    });
+    const server = await show(id, 3);
+    assert.equal(server.image, '');
+    const volumes = server['os-extended-volumes:volumes_attached'];
+    assert.equal(volumes.length, 2);
+    const root = volumes.find((each: { delete_on_termination: boolean }) => each.delete_on_termination).id;
+    const shown = (await s.alice('GET', `${V}/volumes/${root}`)).json.volume;
+    assert.deepEqual([shown.status, shown.bootable, shown.attachments[0].device], ['in-use', 'true', '/dev/vda']);
+    const url = `${C}/servers/${id}/os-volume_attachments/${root}`;
+    assert.equal((await s.alice('DELETE', url)).status >= 400, true);
+
+    const act = (body: object) => s.alice('POST', `${C}/servers/${id}/action`, body);
+    for (const end of ['revertResize', 'confirmResize']) {
+      assert.equal((await act({ resize: { flavorRef: end === 'revertResize' ? '3' : '2' } })).status, 202);
+      await waitFor(s.alice, id, ['VERIFY_RESIZE']);
+      assert.ok([202, 204].includes((await act({ [end]: null })).status));
+      await waitFor(s.alice, id, ['ACTIVE']);
+      assert.equal((await show(id))['os-extended-volumes:volumes_attached'].length, 2);
+    }
+    await remove(id);
+    await volumeIs(root, 'gone');
+    await volumeIs(data, 'available');
+  });
+
+  it('boots from an existing volume, by the newer and the older words', async () => {
+    const first = await newVolume({ imageRef: s.imageId });
+    const one = await newServer({
+      block_device_mapping_v2: [{ uuid: first, source_type: 'volume', destination_type: 'volume', boot_index: 0 }],
+    });
+    await volumeIs(first, 'in-use');
+    await remove(one);
+    await volumeIs(first, 'available');
+    const two = await newServer({ block_device_mapping: [{ volume_id: first, device_name: 'vda' }] });
+    await volumeIs(first, 'in-use');
+    await remove(two);
+    await volumeIs(first, 'available');
+  });
+
+  it('refuses block devices that make no sense, in Nova’s words', async () => {
+    const volume = await newVolume();
+    const image = { uuid: s.imageId, source_type: 'image', destination_type: 'volume', boot_index: 0 };
+    const blank = { source_type: 'blank', destination_type: 'volume' };
+    const refused: readonly (readonly [object, RegExp])[] = [
+      [{}, /Invalid imageRef provided/],
+      [{ block_device_mapping_v2: [image] }, /need to have a non-zero size specified/],
+      [{ block_device_mapping_v2: [{ ...image, volume_size: 'much' }] }, /Volume size is not an integer/],
+      [{ block_device_mapping_v2: [{ ...blank, volume_size: 1 }] }, /Boot sequence for the instance/],
+      [{ imageRef: s.imageId, block_device_mapping_v2: [blank] }, /Blank volumes/],
+      [{ imageRef: s.imageId, block_device_mapping_v2: [{ ...image, volume_size: 1 }] }, /Boot sequence/],
+      [
+        { imageRef: s.imageId, block_device_mapping_v2: [{ ...blank, destination_type: 'local' }] },
+        /Ephemeral and swap/,
+      ],
+      [{ block_device_mapping_v2: [{ ...image, uuid: null, volume_size: 1 }] }, /Missing device UUID/],
+      [
+        {
+          block_device_mapping_v2: [{ uuid: volume, source_type: 'volume', destination_type: 'volume', boot_index: 0 }],
+        },
+        /not bootable/,
+      ],
+      [
+        { block_device_mapping_v2: [image], block_device_mapping: [{ volume_id: volume }] },
+        /different block_device_mapping syntaxes/,
+      ],
+      [{ block_device_mapping_v2: [{ ...image, colour: 'blue' }] }, /'colour' was unexpected/],
+    ];
+    for (const [wish, sentence] of refused) {
+      const server = { name: 'one', flavorRef: '1', networks: [{ uuid: s.networkId }], ...wish };
+      const answer = await s.alice('POST', `${C}/servers`, { server });
+      assert.equal(answer.status, 400, `${JSON.stringify(wish)}: ${answer.text}`);
+      assert.match(answer.json.badRequest.message, sentence);
+    }
+    assert.deepEqual((await s.alice('GET', `${C}/servers`)).json.servers, []);
+  });
+});
