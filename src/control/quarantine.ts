@@ -81,8 +81,6 @@ export async function release(p: Platform, actor: Actor, id: string): Promise<Re
 
 /** The guest and its disks are destroyed as soon as its host can be asked to; 409 when it may be somebody's. */
 export async function destroy(p: Platform, actor: Actor, id: string): Promise<Refusal | null> {
-  // Before the look: a saga that begins behind it has a newer generation, and the host refuses the debt.
-  const generation = await nextFence(p.stores.global);
   const row = await p.stores.global
     .selectFrom('quarantine')
     .selectAll()
@@ -91,6 +89,8 @@ export async function destroy(p: Platform, actor: Actor, id: string): Promise<Re
     .executeTakeFirst();
   if (!row) return notFound(id);
   const { host, server_id: serverId } = row;
+  // Before the look: a saga that begins behind it has a newer generation, and the host refuses the debt.
+  const generation = await nextFence(p.stores.global);
   const is = await ownership(p, host, serverId);
   if (is !== 'stray') {
     const why = is === 'owned' ? 'belongs there again' : 'cannot be proven to be of nobody now: try again later';
