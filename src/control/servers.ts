@@ -74,7 +74,9 @@ async function lookFor(p: Platform, serverId: string): Promise<FoundServer> {
 
 /** Whether the server's guest is to be running while nothing is going on with it. */
 export const shouldRun = (server: Server): boolean =>
-  server.vmState === 'active' || (server.vmState === 'resized' && server.powerState === POWER_STATE.RUNNING);
+  server.vmState === 'active' ||
+  server.vmState === 'paused' ||
+  (server.vmState === 'resized' && server.powerState === POWER_STATE.RUNNING);
 
 /** The server and its home; or 404, or 503 when its cell cannot be reached. */
 export async function serverOrRefusal(

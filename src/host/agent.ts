@@ -28,7 +28,7 @@ import {
   refused,
   UNREACHABLE,
 } from './agent/guests.ts';
-import { setPower, stopGuest } from './agent/power.ts';
+import { setPaused, setPower, stopGuest } from './agent/power.ts';
 import { watchProbation } from './agent/probation.ts';
 import { attachVolume, detachVolume } from './agent/volumes.ts';
 import type {
@@ -45,6 +45,7 @@ import type {
   HostDescription,
   ImportRequest,
   Job,
+  PauseRequest,
   PowerRequest,
   Reply,
 } from './contract.ts';
@@ -152,6 +153,10 @@ export class Agent implements Host {
       (entry) => setPower(this.#guests, entry, request),
       request.power === 'on' ? START_PATIENCE_MS : undefined,
     );
+  }
+
+  async setPaused(serverId: string, { generation, paused }: PauseRequest): Promise<Reply<Record<string, never>>> {
+    return this.#guests.call(serverId, generation, (entry) => setPaused(this.#guests, entry, paused));
   }
 
   async openExport(serverId: string, request: GenerationRequest): Promise<Reply<DiskExport>> {

@@ -128,6 +128,13 @@ export const PowerRequest = Type.Object(
 );
 export type PowerRequest = Static<typeof PowerRequest>;
 
+/** Have a running guest's processors stand still, or go on. */
+export const PauseRequest = Type.Object(
+  { generation: Generation, paused: Type.Boolean() },
+  { additionalProperties: false },
+);
+export type PauseRequest = Static<typeof PauseRequest>;
+
 export const GenerationRequest = Type.Object({ generation: Generation }, { additionalProperties: false });
 export type GenerationRequest = Static<typeof GenerationRequest>;
 
@@ -289,6 +296,8 @@ export interface Host {
   fence(serverId: string, request: GenerationRequest): Promise<Reply<Record<string, never>>>;
   define(serverId: string, request: DefineRequest): Promise<Reply<Job>>;
   setPower(serverId: string, request: PowerRequest): Promise<Reply<Job>>;
+  /** A guest that is off is not paused, and `refused` when it is to be. A paused guest is on; one that is started is not paused. */
+  setPaused(serverId: string, request: PauseRequest): Promise<Reply<Record<string, never>>>;
   openExport(serverId: string, request: GenerationRequest): Promise<Reply<DiskExport>>;
   closeExport(serverId: string, request: GenerationRequest): Promise<Reply<Record<string, never>>>;
   importDisk(serverId: string, request: ImportRequest): Promise<Reply<Job>>;

@@ -51,6 +51,8 @@ export interface Hypervisor {
   unplug(serverId: string, volume: GuestVolume, job: JobControl): Promise<void>;
   /** Presses the guest's power button; says nothing about whether the guest cares. */
   pressPowerButton(serverId: string): Promise<void>;
+  /** The running guest's processors stand still, or go on; harmless when they already do. Its process stays. */
+  setPaused(serverId: string, paused: boolean): Promise<void>;
   /** Pulls the plug and resolves when the process is confirmed gone. `flush`: let the hypervisor write its caches. */
   kill(serverId: string, flush: boolean): Promise<void>;
 

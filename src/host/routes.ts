@@ -14,6 +14,7 @@ import {
   HostDescription,
   ImportRequest,
   Job,
+  PauseRequest,
   PowerRequest,
 } from './contract.ts';
 import { get, Nothing, put, type Route } from './wire.ts';
@@ -32,6 +33,7 @@ export const ROUTES = {
   fence: put('/v1/guests/:serverId/fence', GenerationRequest, Nothing),
   define: put('/v1/guests/:serverId/definition', DefineRequest, Job),
   setPower: put('/v1/guests/:serverId/power', PowerRequest, Job),
+  setPaused: put('/v1/guests/:serverId/pause', PauseRequest, Nothing),
   openExport: put('/v1/guests/:serverId/export', GenerationRequest, DiskExport),
   closeExport: put('/v1/guests/:serverId/no-export', GenerationRequest, Nothing),
   importDisk: put('/v1/guests/:serverId/import', ImportRequest, Job),

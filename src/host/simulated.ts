@@ -26,6 +26,8 @@ interface SimulatedGuest {
   disk: SimulatedDisk | null;
   spec: GuestSpec | null;
   startedAt: number | null;
+  /** Only while it runs. */
+  paused: boolean;
   exported: DiskExport | null;
   /** What the running guest has plugged in. */
   volumes: readonly GuestVolume[];
@@ -183,7 +185,17 @@ export class SimulatedHypervisor implements Hypervisor {
   }
 
   async pressPowerButton(serverId: string): Promise<void> {
-    if (this.#options.heedsPowerButton ?? true) this.#end(serverId);
+    // A guest that stands still does not notice.
+    if ((this.#options.heedsPowerButton ?? true) && !this.paused(serverId)) this.#end(serverId);
+  }
+
+  async setPaused(serverId: string, paused: boolean): Promise<void> {
+    const guest = this.#guests.get(serverId);
+    if (guest) guest.paused = paused && guest.startedAt !== null;
+  }
+
+  paused(serverId: string): boolean {
+    return this.#guests.get(serverId)?.paused ?? false;
   }
 
   async kill(serverId: string): Promise<void> {
@@ -295,7 +307,16 @@ export class SimulatedHypervisor implements Hypervisor {
   #guest(serverId: string): SimulatedGuest {
     const known = this.#guests.get(serverId);
     if (known) return known;
-    const guest = { disk: null, spec: null, startedAt: null, exported: null, volumes: [], output: '', onGone: [] };
+    const guest = {
+      disk: null,
+      spec: null,
+      startedAt: null,
+      paused: false,
+      exported: null,
+      volumes: [],
+      output: '',
+      onGone: [],
+    };
     this.#guests.set(serverId, guest);
     return guest;
   }
@@ -309,6 +330,7 @@ export class SimulatedHypervisor implements Hypervisor {
     const guest = this.#guests.get(serverId);
     if (!guest || guest.startedAt === null) return;
     guest.startedAt = null;
+    guest.paused = false;
     this.#options.fabric.ended(serverId, this.#options.host);
     guest.volumes = [];
     for (const resolve of guest.onGone.splice(0)) resolve();

@@ -12,6 +12,8 @@ import type { Server, TaskState, VmState } from './types.ts';
 export type ServerAction =
   | 'start'
   | 'stop'
+  | 'pause'
+  | 'unpause'
   | 'softReboot'
   | 'hardReboot'
   | 'resize'
@@ -33,6 +35,8 @@ export type ServerAction =
 export const SERVER_ACTIONS: readonly ServerAction[] = [
   'start',
   'stop',
+  'pause',
+  'unpause',
   'softReboot',
   'hardReboot',
   'resize',
@@ -116,6 +120,22 @@ const RULES: Readonly<Record<ServerAction, ActionRule>> = {
     respectsLock: true,
     needsHost: true,
   },
+  pause: {
+    word: 'pause',
+    vmStates: ['active'],
+    taskStates: IDLE,
+    mustHaveLaunched: true,
+    respectsLock: true,
+    needsHost: true,
+  },
+  unpause: {
+    word: 'unpause',
+    vmStates: ['paused'],
+    taskStates: IDLE,
+    mustHaveLaunched: true,
+    respectsLock: true,
+    needsHost: true,
+  },
   softReboot: {
     word: 'reboot',
     vmStates: ['active'],
@@ -126,7 +146,7 @@ const RULES: Readonly<Record<ServerAction, ActionRule>> = {
   },
   hardReboot: {
     word: 'reboot',
-    vmStates: ['active', 'stopped', 'error'],
+    vmStates: ['active', 'paused', 'stopped', 'error'],
     taskStates: [null, 'rebooting', 'rebooting_hard'],
     mustHaveLaunched: true,
     respectsLock: true,
@@ -168,7 +188,7 @@ const RULES: Readonly<Record<ServerAction, ActionRule>> = {
   rename: { word: 'update', ...anyState, respectsLock: false },
   createImage: {
     word: 'createImage',
-    vmStates: ['active', 'stopped'],
+    vmStates: ['active', 'paused', 'stopped'],
     taskStates: IDLE,
     mustHaveLaunched: true,
     respectsLock: false,
@@ -176,7 +196,7 @@ const RULES: Readonly<Record<ServerAction, ActionRule>> = {
   },
   updateMetadata: {
     word: 'update metadata',
-    vmStates: ['active', 'stopped'],
+    vmStates: ['active', 'paused', 'stopped'],
     taskStates: null,
     mustHaveLaunched: true,
     respectsLock: true,
@@ -184,7 +204,7 @@ const RULES: Readonly<Record<ServerAction, ActionRule>> = {
   },
   deleteMetadata: {
     word: 'delete metadata',
-    vmStates: ['active', 'stopped'],
+    vmStates: ['active', 'paused', 'stopped'],
     taskStates: null,
     mustHaveLaunched: true,
     respectsLock: true,

@@ -14,6 +14,7 @@ import type { PowerState, TaskState, VmState } from './types.ts';
 export type ApiStatus =
   | 'BUILD'
   | 'ACTIVE'
+  | 'PAUSED'
   | 'SHUTOFF'
   | 'REBOOT'
   | 'HARD_REBOOT'
@@ -26,6 +27,7 @@ export type ApiStatus =
 export const API_STATUSES: readonly ApiStatus[] = [
   'BUILD',
   'ACTIVE',
+  'PAUSED',
   'SHUTOFF',
   'REBOOT',
   'HARD_REBOOT',
@@ -36,13 +38,15 @@ export const API_STATUSES: readonly ApiStatus[] = [
   'DELETED',
 ];
 
-export const VM_STATES: readonly VmState[] = ['building', 'active', 'stopped', 'resized', 'error', 'deleted'];
+export const VM_STATES: readonly VmState[] = ['building', 'active', 'paused', 'stopped', 'resized', 'error', 'deleted'];
 
 export const TASK_STATES: readonly TaskState[] = [
   'scheduling',
   'spawning',
   'powering-on',
   'powering-off',
+  'pausing',
+  'unpausing',
   'rebooting',
   'rebooting_hard',
   'resize_prep',
@@ -74,6 +78,8 @@ export function apiStatus(vm: VmState, task: TaskState | null): ApiStatus {
       if (task === 'rebooting') return 'REBOOT';
       if (task === 'rebooting_hard') return 'HARD_REBOOT';
       return isResizing(task) ? 'RESIZE' : 'ACTIVE';
+    case 'paused':
+      return task === 'rebooting_hard' ? 'HARD_REBOOT' : 'PAUSED';
     case 'stopped':
       if (task === 'resize_reverting') return 'REVERT_RESIZE';
       return isResizing(task) ? 'RESIZE' : 'SHUTOFF';
@@ -117,6 +123,7 @@ export function apiProgress(status: ApiStatus, percent: number): number | undefi
     case 'RESIZE':
     case 'VERIFY_RESIZE':
       return Number.isFinite(percent) ? Math.min(100, Math.max(0, Math.floor(percent))) : 0;
+    case 'PAUSED':
     case 'SHUTOFF':
     case 'REBOOT':
     case 'HARD_REBOOT':
@@ -132,7 +139,9 @@ export function apiProgress(status: ApiStatus, percent: number): number | undefi
 /** Which status may directly follow which. Staying is always legal and not listed. */
 const FOLLOWERS: Readonly<Record<ApiStatus, readonly ApiStatus[]>> = {
   BUILD: ['ACTIVE', 'ERROR', 'DELETED'],
-  ACTIVE: ['SHUTOFF', 'REBOOT', 'HARD_REBOOT', 'RESIZE', 'ERROR', 'DELETED'],
+  ACTIVE: ['PAUSED', 'SHUTOFF', 'REBOOT', 'HARD_REBOOT', 'RESIZE', 'ERROR', 'DELETED'],
+  // The memory of a paused guest is lost with its host: it is off then.
+  PAUSED: ['ACTIVE', 'SHUTOFF', 'HARD_REBOOT', 'ERROR', 'DELETED'],
   // A hard reboot of a stopped server shows SHUTOFF until the guest runs, as in Nova's map.
   SHUTOFF: ['ACTIVE', 'RESIZE', 'ERROR', 'DELETED'],
   REBOOT: ['ACTIVE', 'SHUTOFF', 'HARD_REBOOT', 'ERROR', 'DELETED'],

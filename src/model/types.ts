@@ -26,7 +26,7 @@ export interface ImageSnapshot {
 }
 
 /** Nova's vm_state values that this product uses. */
-export type VmState = 'building' | 'active' | 'stopped' | 'resized' | 'error' | 'deleted';
+export type VmState = 'building' | 'active' | 'paused' | 'stopped' | 'resized' | 'error' | 'deleted';
 
 /** Nova's task_state values that this product uses; null: nothing is going on. */
 export type TaskState =
@@ -34,6 +34,8 @@ export type TaskState =
   | 'spawning'
   | 'powering-on'
   | 'powering-off'
+  | 'pausing'
+  | 'unpausing'
   | 'rebooting'
   | 'rebooting_hard'
   | 'resize_prep'
@@ -44,7 +46,7 @@ export type TaskState =
   | 'deleting';
 
 /** Nova's power_state codes (nova/compute/power_state.py). */
-export const POWER_STATE = { NOSTATE: 0, RUNNING: 1, SHUTDOWN: 4 } as const;
+export const POWER_STATE = { NOSTATE: 0, RUNNING: 1, PAUSED: 3, SHUTDOWN: 4 } as const;
 export type PowerState = (typeof POWER_STATE)[keyof typeof POWER_STATE];
 
 export type MigrationType = 'resize' | 'migration';

@@ -29,6 +29,8 @@ export const ROLES: Readonly<Record<string, Readonly<Record<string, Role>>>> = {
   stop: POWER,
   resume: POWER,
   reboot: POWER,
+  pause: { 'take hold': 'host-cell', 'pause guest': 'host', 'let go': 'host-cell' },
+  unpause: { 'take hold': 'host-cell', 'let guest go on': 'host', 'let go': 'host-cell' },
   resize: {
     'take hold': 'source-cell',
     'open migration': 'global',

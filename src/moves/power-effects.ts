@@ -1,7 +1,7 @@
 // Turning a guest on or off on a host, and knowing that it is.
 import { hostIsUp } from '../control/hosts.ts';
 import type { PowerRequest } from '../host/contract.ts';
-import { jobOutcome, unlessDoomed } from './hosts.ts';
+import { jobOutcome, settled, unlessDoomed } from './hosts.ts';
 import type { StepContext, StepOutcome } from './move.ts';
 
 async function setPower<S>(
@@ -36,6 +36,18 @@ export async function endProbation<S>(c: StepContext<S>, hostName: string): Prom
     return { kind: 'done', note: `host ${hostName} is down: the guest's probation is over` };
   }
   return off;
+}
+
+/** The guest stands still, or goes on. */
+export async function pause<S>(c: StepContext<S>, hostName: string, paused: boolean): Promise<StepOutcome<S>> {
+  const host = await c.host(hostName);
+  return settled(await host.setPaused(c.serverId, { generation: c.generation, paused }));
+}
+
+/** Undoes it; a guest that is off meanwhile is nobody's to pause: the monitor writes down that it is off. */
+export async function pauseAgain<S>(c: StepContext<S>, hostName: string, paused: boolean): Promise<StepOutcome<S>> {
+  const outcome = await unlessDoomed(c, hostName, await pause(c, hostName, paused));
+  return outcome.kind === 'failed' && outcome.final ? { kind: 'done', note: outcome.reason } : outcome;
 }
 
 /** The guest's process is gone: asked first, made to after `graceSeconds`. */

@@ -1,4 +1,4 @@
-// Start, stop, reboot, and resume (a guest that should run but was found off after its host restarted).
+// Start, stop, reboot, pause, unpause, and resume (a guest that should run but was found off after its host restarted).
 //
 // Small sagas of one table shape: take hold, turn off and/or on, let go with the new state. A start that fails leaves
 // the server as it was, with the reason in its instance action.
@@ -21,7 +21,7 @@ import type { CellTables } from '../store/cell-schema.ts';
 import { letGo, takeHold } from './claim.ts';
 import type { Move, MoveStep, Owner } from './move.ts';
 import { doneBecause } from './outcomes.ts';
-import { powerOff, powerOffAgain, powerOn, powerOnAgain } from './power-effects.ts';
+import { pause, pauseAgain, powerOff, powerOffAgain, powerOn, powerOnAgain } from './power-effects.ts';
 import { startMove } from './start.ts';
 
 export interface PowerState {
@@ -84,8 +84,19 @@ export const RESUME = power('resume', [
   },
   settle({ power_state: POWER_STATE.RUNNING }),
 ]);
+/** What the guest has in memory stays with its process: a paused server cannot be moved. */
+export const PAUSE = power('pause', [
+  take('pause', 'pausing', ['active']),
+  { step: 'pause guest', do: (c) => pause(c, c.s.host, true), undo: (c) => pauseAgain(c, c.s.host, false) },
+  settle({ vm_state: 'paused', power_state: POWER_STATE.PAUSED }),
+]);
+export const UNPAUSE = power('unpause', [
+  take('unpause', 'unpausing', ['paused']),
+  { step: 'let guest go on', do: (c) => pause(c, c.s.host, false), undo: (c) => pauseAgain(c, c.s.host, true) },
+  settle(ON),
+]);
 export const REBOOT = power('reboot', [
-  take('reboot', 'rebooting', ['active', 'stopped', 'error']),
+  take('reboot', 'rebooting', ['active', 'paused', 'stopped', 'error']),
   {
     ...turnOff,
     // Not after a failed `turn on`, whose undo has let go of the server: a guest that cannot be turned on stays off.
@@ -111,6 +122,12 @@ export const startServer = (p: Platform, actor: Actor, serverId: string): Promis
 
 export const stopServer = (p: Platform, actor: Actor, serverId: string): Promise<Refusal | null> =>
   begin(p, actor, serverId, STOP, 'stop', p.settings.shutdownTimeoutSeconds);
+
+export const pauseServer = (p: Platform, actor: Actor, serverId: string): Promise<Refusal | null> =>
+  begin(p, actor, serverId, PAUSE, 'pause', 0);
+
+export const unpauseServer = (p: Platform, actor: Actor, serverId: string): Promise<Refusal | null> =>
+  begin(p, actor, serverId, UNPAUSE, 'unpause', 0);
 
 /** SOFT asks the guest to shut down and turns it on again; HARD pulls the plug first. */
 export const rebootServer = (
@@ -142,7 +159,7 @@ async function begin(
     cellId,
     host: server.host,
     graceSeconds,
-    wasOn: server.vmState === 'active',
+    wasOn: server.vmState === 'active' || server.vmState === 'paused',
   };
   return startMove(p, { move, serverId, actor, state }, move.name);
 }

@@ -192,7 +192,8 @@ async function comparePower(p: Platform, host: ComparedHost, guests: readonly Se
     if (!shouldRun(server)) continue;
     const off = await offGuest(p, server, host);
     if (off === null) continue;
-    if (off.interrupted) await resumeServer(p, server, host.cell_id, host.name);
+    // What a paused guest had in memory is lost: there is nothing to go on with.
+    if (off.interrupted && server.vmState !== 'paused') await resumeServer(p, server, host.cell_id, host.name);
     else await recordOff(p, server, cell);
   }
 }
@@ -235,7 +236,7 @@ async function recordOff(p: Platform, server: Server, cell: Kysely<CellTables>):
     .set({
       power_state: POWER_STATE.SHUTDOWN,
       updated_at: p.clock.now(),
-      ...(server.vmState === 'active' ? { vm_state: 'stopped' } : {}),
+      ...(server.vmState === 'resized' ? {} : { vm_state: 'stopped' }),
     })
     .where('id', '=', server.id)
     .where('saga_id', 'is', null)

@@ -6,7 +6,7 @@ import { CONFIRM } from './confirm.ts';
 import { CREATE } from './create.ts';
 import { DELETE } from './delete.ts';
 import { type AnyMove, anyMove } from './move.ts';
-import { REBOOT, RESUME, START, STOP } from './power.ts';
+import { PAUSE, REBOOT, RESUME, START, STOP, UNPAUSE } from './power.ts';
 import { RESIZE } from './resize.ts';
 import { REVERT } from './revert.ts';
 import { CREATE_VOLUME } from './volumes/create.ts';
@@ -20,6 +20,8 @@ export const MOVES: readonly AnyMove[] = [
   anyMove(STOP),
   anyMove(RESUME),
   anyMove(REBOOT),
+  anyMove(PAUSE),
+  anyMove(UNPAUSE),
   anyMove(RESIZE),
   anyMove(CONFIRM),
   anyMove(REVERT),

@@ -111,7 +111,13 @@ async function guestsOf(host: SimHost): Promise<unknown> {
     // Keys are new whenever access was given anew, and attachments are when a claim was.
     const volumes = guest.volumes.map(({ volumeId, device, bootIndex }) => ({ volumeId, device, bootIndex }));
     const base = host.hypervisor.diskWords(serverId)?.[0] ?? null;
-    guests[serverId] = { ...Object.fromEntries(kept), volumes, base, running: host.hypervisor.running(serverId) };
+    guests[serverId] = {
+      ...Object.fromEntries(kept),
+      volumes,
+      base,
+      running: host.hypervisor.running(serverId),
+      paused: host.hypervisor.paused(serverId),
+    };
   }
   return guests;
 }

@@ -11,7 +11,7 @@ import type { RuleName } from '../../model/policy/rules.ts';
 import type { Refusal } from '../../model/refusal.ts';
 import { type Actor, isAdmin, type Server } from '../../model/types.ts';
 import { confirmResize } from '../../moves/confirm.ts';
-import { rebootServer, startServer, stopServer } from '../../moves/power.ts';
+import { pauseServer, rebootServer, startServer, stopServer, unpauseServer } from '../../moves/power.ts';
 import { migrateServer, resizeServer } from '../../moves/resize.ts';
 import { revertResize } from '../../moves/revert.ts';
 import { requireRule } from '../http/auth.ts';
@@ -77,6 +77,12 @@ const ACTIONS: Readonly<Record<string, Action>> = {
   ),
   'os-stop': action('os_compute_api:servers:stop', Nothing, ({ p, actor, server }) =>
     accepted(stopServer(p, actor, server.id)),
+  ),
+  pause: action('os_compute_api:os-pause-server:pause', Nothing, ({ p, actor, server }) =>
+    accepted(pauseServer(p, actor, server.id)),
+  ),
+  unpause: action('os_compute_api:os-pause-server:unpause', Nothing, ({ p, actor, server }) =>
+    accepted(unpauseServer(p, actor, server.id)),
   ),
   reboot: action('os_compute_api:servers:reboot', Reboot, ({ p, actor, server }, { type }) =>
     accepted(rebootServer(p, actor, server.id, type.toUpperCase() === 'HARD' ? 'HARD' : 'SOFT')),

@@ -6,12 +6,12 @@
 // the process or will never see it. A start closes an open export: a disk that changes must not be copied.
 // Not handled: a clock that jumps makes the grace of a stop longer or shorter.
 import { messageOf } from '../../lib/errors.ts';
-import type { Job, PowerRequest } from '../contract.ts';
+import type { Job, PowerRequest, Reply } from '../contract.ts';
 import { HypervisorError, type JobControl } from '../hypervisor.ts';
 import type { HostJob } from '../jobs.ts';
 import type { GuestBody } from '../records.ts';
 import { closeExport } from './disks.ts';
-import { ABSENT, type Entry, type Guests, JOB_DONE, ok, refused, type Step } from './guests.ts';
+import { ABSENT, type Entry, type Guests, JOB_DONE, NOTHING, ok, refused, type Step } from './guests.ts';
 import { setProbation } from './probation.ts';
 import { busyWith, earlierJob, startJob } from './work.ts';
 
@@ -56,6 +56,22 @@ async function powerOn(guests: Guests, entry: Entry, guest: GuestBody): Promise<
       if (now !== null) await guests.saveGuest(entry, { ...now, startedAt: hypervisor.startedAt(serverId) });
     });
   });
+}
+
+/** Inside the mutex. */
+export async function setPaused(guests: Guests, entry: Entry, paused: boolean): Promise<Reply<Record<string, never>>> {
+  const { serverId, guest } = entry.record;
+  if (guest === null) return ABSENT;
+  if (guest.destroying) return refused('the guest is being destroyed');
+  const busy = busyWith(entry, ['digest', 'grow']);
+  if (busy !== null) return refused(`the guest is busy: ${busy}`);
+  if (!guests.hypervisor.running(serverId)) return paused ? refused('the guest is off') : ok(NOTHING);
+  try {
+    await guests.hypervisor.setPaused(serverId, paused);
+    return ok(NOTHING);
+  } catch (error) {
+    return refused(messageOf(error));
+  }
 }
 
 /** Inside the mutex: the one place where a guest's process comes to be. */

@@ -203,6 +203,10 @@ export class QemuHypervisor implements Hypervisor {
     await this.#processes.get(serverId)?.pressPowerButton();
   }
 
+  async setPaused(serverId: string, paused: boolean): Promise<void> {
+    await this.#processes.get(serverId)?.setPaused(paused);
+  }
+
   async kill(serverId: string, flush: boolean): Promise<void> {
     await this.#processes.get(serverId)?.kill(flush);
   }

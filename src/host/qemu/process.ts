@@ -111,6 +111,11 @@ export class QemuProcess {
     return qmp.execute(command, args);
   }
 
+  async setPaused(paused: boolean): Promise<void> {
+    const qmp = await this.#connected();
+    await qmp.execute(paused ? 'stop' : 'cont');
+  }
+
   /** Resolves when the process is gone. `flush`: QEMU may write its caches first. */
   async kill(flush: boolean): Promise<void> {
     const { clock } = this.#place;

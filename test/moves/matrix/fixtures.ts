@@ -5,7 +5,7 @@ import type { Refusal } from '../../../src/model/types.ts';
 import { attachVolume, detachVolume } from '../../../src/moves/attach.ts';
 import { confirmResize } from '../../../src/moves/confirm.ts';
 import { deleteServer } from '../../../src/moves/delete.ts';
-import { rebootServer, startServer, stopServer } from '../../../src/moves/power.ts';
+import { pauseServer, rebootServer, startServer, stopServer, unpauseServer } from '../../../src/moves/power.ts';
 import { resizeServer } from '../../../src/moves/resize.ts';
 import { revertResize } from '../../../src/moves/revert.ts';
 import type { Row } from '../../../src/saga/types.ts';
@@ -34,6 +34,8 @@ export interface Fixture {
    * host cannot turn on stays off; what the control plane itself begins, or has on record as wanted, it begins again.
    */
   unwound(saga: Row, turnedAt: string): string | null | 'as before';
+  /** vm_state where the hosts restarted meanwhile, when that makes a difference: what a paused guest had in memory is lost. */
+  restarted?(saga: Row): string | 'as before';
   /** The instance action of it. */
   readonly action: string;
 }
@@ -66,6 +68,13 @@ async function resized(world: World): Promise<string> {
 async function stopped(world: World): Promise<string> {
   const serverId = await newServer(world);
   await accept(world, stopServer(world.p, world.user, serverId));
+  await settle(world);
+  return serverId;
+}
+
+async function paused(world: World): Promise<string> {
+  const serverId = await newServer(world);
+  await accept(world, pauseServer(world.p, world.user, serverId));
   await settle(world);
   return serverId;
 }
@@ -103,6 +112,18 @@ export const FIXTURES: readonly Fixture[] = [
     },
     unwound: (saga) =>
       saga.journal.some((entry) => entry.step === 'turn on' && (entry.refusals ?? 0) > 0) ? 'stopped' : 'active',
+  },
+  {
+    ...{ ...common, move: 'pause', after: 'paused', action: 'pause' },
+    prepare: newServer,
+    start: use((world, id) => pauseServer(world.p, world.user, id)),
+    restarted: (saga) => (saga.status === 'done' ? 'stopped' : 'as before'),
+  },
+  {
+    ...{ ...common, move: 'unpause', after: 'active', action: 'unpause' },
+    prepare: paused,
+    start: use((world, id) => unpauseServer(world.p, world.user, id)),
+    restarted: (saga) => (saga.status === 'done' ? 'active' : 'stopped'),
   },
   {
     ...{ ...common, move: 'reboot', after: 'active', action: 'reboot' },

@@ -5,3 +5,5 @@ testCells('start');
 testCells('stop');
 testCells('resume');
 testCells('reboot');
+testCells('pause');
+testCells('unpause');

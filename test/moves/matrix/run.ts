@@ -78,7 +78,8 @@ export async function run(
     }
     await assertTold(world, fixture, saga, serverId, refusal !== null);
     await atRest(world);
-    await assertEnd(world, fixture, saga, serverId, before);
+    const restarted = planned.some(({ fault }) => fault === 'hosts-restart');
+    await assertEnd(world, fixture, saga, serverId, before, restarted);
     await assertSound(world);
     const way = saga.status === 'unwound' ? 'unwound' : 'went forward';
     const end = stuck !== null ? (`${way} after retry` as const) : refusal !== null ? 'refused' : way;
@@ -158,9 +159,17 @@ async function atRest(world: World): Promise<void> {
   }
 }
 
-async function assertEnd(world: World, fixture: Fixture, saga: Row, serverId: string, before: unknown): Promise<void> {
+async function assertEnd(
+  world: World,
+  fixture: Fixture,
+  saga: Row,
+  serverId: string,
+  before: unknown,
+  restarted: boolean,
+): Promise<void> {
   assert.ok(saga.status === 'unwound' || saga.status === 'done', saga.status);
-  const wanted = saga.status === 'done' ? fixture.after : fixture.unwound(saga, turnedAt(saga));
+  const otherwise = saga.status === 'done' ? fixture.after : fixture.unwound(saga, turnedAt(saga));
+  const wanted = (restarted ? fixture.restarted?.(saga) : undefined) ?? otherwise;
   if (wanted === 'as before') {
     assert.deepEqual(await snapshotOf(world), before);
     return;
