@@ -252,6 +252,11 @@ describe('block storage over the API, on a simulated storage host', () => {
     assert.deepEqual([services.length, services[0].host, services[0].state], [1, 'storage1', 'up']);
     const pools = (await s.admin('GET', `${V}/scheduler-stats/get_pools?detail=True`)).json.pools;
     assert.equal(pools[0].capabilities.volume_backend_name, 'storage1');
+    const { storage } = (await s.admin('GET', '/crosscell/v1/storage')).json;
+    assert.deepEqual(
+      [storage.length, storage[0].name, storage[0].up, storage[0].driver],
+      [1, 'storage1', true, 'simulated'],
+    );
     const off = await s.admin('PUT', `${V}/os-services/disable`, { host: 'storage1', binary: 'cinder-volume' });
     assert.equal(off.json.status, 'disabled');
     assert.equal((await s.alice('POST', `${V}/volumes`, { volume: { size: 1 } })).status, 503);

@@ -5,6 +5,7 @@ import { setCellDisabled } from '../../control/cell-health.ts';
 import { openDebts } from '../../control/debts.ts';
 import { listCells, listHosts } from '../../control/hosts.ts';
 import type { Platform } from '../../control/platform.ts';
+import { listStorageHosts } from '../../control/volumes/storage-hosts.ts';
 import { failureOf } from '../../moves/failure.ts';
 import { orderMove } from '../../moves/orders.ts';
 import { ROLES } from '../../moves/places.ts';
@@ -58,6 +59,23 @@ const Host = Type.Object(
     memoryMbUsed: Type.Integer(),
     diskGbUsed: Type.Integer(),
     runningVms: Type.Integer(),
+    createdAt: time(),
+    updatedAt: time(),
+  },
+  closed,
+);
+const StorageHost = Type.Object(
+  {
+    id: text(),
+    name: text(),
+    url: text(),
+    disabled: Type.Boolean(),
+    up: Type.Boolean(),
+    lastSeenAt: orNull(time()),
+    agentId: orNull(text()),
+    driver: text(),
+    totalGb: Type.Integer(),
+    freeGb: Type.Integer(),
     createdAt: time(),
     updatedAt: time(),
   },
@@ -207,6 +225,19 @@ export const crosscellRoutes: readonly Route[] = [
     handle: async ({ p, query }) => ({
       status: 200,
       body: paged('hosts', await listHosts(p), (each) => each.name, query),
+    }),
+  }),
+  route({
+    method: 'GET',
+    url: `${BASE}/storage`,
+    service: 'crosscell',
+    summary: 'List storage hosts',
+    policy: 'crosscell:storage',
+    query: Page,
+    answers: { 200: page('storage', StorageHost) },
+    handle: async ({ p, query }) => ({
+      status: 200,
+      body: paged('storage', await listStorageHosts(p), (each) => each.name, query),
     }),
   }),
   route({
