@@ -5,7 +5,7 @@ ARGS ?=
 SCHEDULES ?= 1000000
 NODE := .toolchain/bin/node
 
-.PHONY: help setup demo up test test-long check fix bench clean
+.PHONY: help setup demo up test test-long proof check fix bench clean
 
 help: ## what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | while IFS='|' read -r name text; do printf '%-14s %s\n' "$$name" "$$text"; done
@@ -22,8 +22,11 @@ up: setup ## the system, running until Ctrl-C; its data is kept
 test: setup ## lint, types and all tests; ARGS='src/model' for a part
 	@$(NODE) tools/test.ts $(ARGS)
 
-test-long: setup ## all tests with a million schedules of the simulation; SCHEDULES=50000 for fewer
-	@SIMULATION_SCHEDULES=$(SCHEDULES) $(NODE) tools/test.ts --limit-s 14400 $(ARGS)
+test-long: setup ## all tests with a million schedules (SCHEDULES=50000 for fewer) and every kill on real QEMU
+	@SIMULATION_SCHEDULES=$(SCHEDULES) FIRE_CASES=all $(NODE) tools/test.ts --limit-s 14400 $(ARGS)
+
+proof: setup ## docs/proof.md, from runs made now
+	@$(NODE) tools/proof/main.ts $(ARGS)
 
 check: setup ## lint and types alone
 	@$(NODE) tools/test.ts --check-only

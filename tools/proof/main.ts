@@ -1,0 +1,93 @@
+// Writes docs/proof.md from runs made now: node tools/proof/main.ts [--schedules N] [--fire-cases N|all] [--seed N]
+//
+// Each part is a command of its own, the one that the page names, so that anybody can repeat the figure without this
+// program. A part that fails ends the run, and the page stays as it was.
+import { spawn } from 'node:child_process';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { availableParallelism, cpus, tmpdir, totalmem } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { whyNoGuests } from '../../guest/run.ts';
+import { type Fire, type MatrixCell, type Proof, pageOf, type Run, type Simulated } from './page.ts';
+
+const ROOT = join(import.meta.dirname, '..', '..');
+const PAGE = join(ROOT, 'docs', 'proof.md');
+
+/** What is switched off, and in how many schedules at most the search has to notice. */
+const PARTS = [
+  { part: 'fencing', means: 'hosts, ports and cells take calls of any generation' },
+  { part: 'lease', means: 'a commit passes although another conductor has taken over' },
+  { part: 'undo', means: 'the undo of `choose target` does nothing' },
+  { part: 'debts', means: 'what is owed is not written down' },
+] as const;
+const SEARCHED = 20_000;
+
+interface Ended {
+  readonly status: number;
+  readonly output: string;
+}
+
+/** Runs it as the page says it, from the root of the project; errors are shown as they come. */
+function run(command: string, environment: Readonly<Record<string, string>> = {}): Promise<Ended> {
+  const [program = '', ...args] = command.split(' ');
+  process.stderr.write(`${command}\n`);
+  return new Promise((resolve, reject) => {
+    const child = spawn(program === 'node' ? process.execPath : join(ROOT, program), args, {
+      cwd: ROOT,
+      env: { ...process.env, ...environment },
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    const chunks: Buffer[] = [];
+    child.stdout.on('data', (chunk: Buffer) => chunks.push(chunk));
+    child.on('error', reject);
+    child.on('close', (status) => resolve({ status: status ?? 1, output: Buffer.concat(chunks).toString('utf8') }));
+  });
+}
+
+async function jsonOf<T>(command: string, statuses: readonly number[] = [0]): Promise<Run<T>> {
+  const { status, output } = await run(command);
+  if (!statuses.includes(status)) throw new Error(`${command} ended with status ${status}: ${output.slice(-2000)}`);
+  return { command, result: JSON.parse(output) as T };
+}
+
+async function fire(seed: string, cases: string): Promise<Run<Fire> | null> {
+  if ((await whyNoGuests()) !== null) return null;
+  const directory = await mkdtemp(join(tmpdir(), 'crosscell-proof-'));
+  const report = join(directory, 'fire.json');
+  const environment = { FIRE_SEED: seed, FIRE_CASES: cases };
+  const command = 'node tools/test.ts --limit-s 3600 test/fire';
+  try {
+    const { status, output } = await run(command, { ...environment, FIRE_REPORT: report });
+    if (status !== 0) throw new Error(`${command} failed: ${output.slice(-4000)}`);
+    const said = Object.entries(environment).map(([name, value]) => `${name}=${value}`);
+    return { command: [...said, command].join(' '), result: JSON.parse(await readFile(report, 'utf8')) as Fire };
+  } finally {
+    await rm(directory, { recursive: true });
+  }
+}
+
+const machine = (): string =>
+  `${availableParallelism()} processors (${cpus()[0]?.model.trim() ?? 'unknown'}), ${Math.round(totalmem() / 2 ** 30)} GiB, Node.js ${process.versions.node}`;
+
+const { values } = parseArgs({
+  options: {
+    schedules: { type: 'string', default: '20000' },
+    'fire-cases': { type: 'string', default: '12' },
+    seed: { type: 'string', default: '1' },
+  },
+});
+const simulate = 'bin/crosscell simulate';
+const matrix = await jsonOf<MatrixCell[]>('node test/moves/matrix/print.ts');
+const simulation = await jsonOf<Simulated>(`${simulate} --seed ${values.seed} --schedules ${values.schedules} --json`);
+const without: Proof['without'][number][] = [];
+for (const { part, means } of PARTS) {
+  const command = `${simulate} --seed ${values.seed} --schedules ${SEARCHED} --without ${part} --json`;
+  without.push({ part, means, ...(await jsonOf<Simulated>(command, [1])) });
+}
+const date = new Date().toISOString().slice(0, 10);
+const proof: Proof = {
+  ...{ date, machine: machine(), matrix, simulation, without },
+  fire: await fire(values.seed, values['fire-cases']),
+};
+await writeFile(PAGE, pageOf(proof));
+process.stderr.write('docs/proof.md is written\n');

@@ -1,0 +1,79 @@
+// The page of the proof: what did not hold is shown as such, and no figure is without its command.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { type Proof, pageOf } from './page.ts';
+
+const simulated = {
+  seed: 1,
+  schedules: 20_000,
+  seconds: 120,
+  counts: { requests: 10, accepted: 9, steps: 80, faults: 7, virtualMs: 7_200_000 },
+  digest: 'abcdef0123456789abcdef',
+  failure: null,
+};
+const failure = { seed: 7, violations: ['two guests'], events: 20, shortest: [3, 4], command: 'simulate --ops 3-4' };
+const PROOF: Proof = {
+  date: '2026-01-01',
+  machine: 'a machine',
+  matrix: {
+    command: 'print the matrix',
+    result: [
+      { move: 'resize', step: 'take hold', direction: 'do', fault: 'error', end: 'unwound' },
+      { move: 'resize', step: 'take hold', direction: 'undo', fault: 'error', end: 'n/a: behind the pivot' },
+      { move: 'resize', step: 'take hold', direction: 'do', fault: 'crash-before', end: 'went forward' },
+    ],
+  },
+  simulation: { command: 'simulate much', result: simulated },
+  without: [
+    { part: 'fencing', means: 'none', command: 'simulate off', result: { ...simulated, schedules: 12, failure } },
+    { part: 'debts', means: 'none', command: 'simulate off', result: simulated },
+  ],
+  fire: {
+    command: 'fire',
+    result: {
+      seed: 3,
+      results: [
+        { backing: 'volume', victim: 'conductor', step: 'x', moment: 'before', killed: true, end: 'forward' },
+        { backing: 'volume', victim: 'conductor', step: 'x', moment: 'within', killed: true, end: 'back' },
+        { backing: 'volume', victim: 'conductor', step: 'y', moment: 'within', killed: false, end: 'forward' },
+      ],
+      watched: { looks: 1000, lives: 4, longestPauseMs: 30, breaches: [] },
+      left: [],
+    },
+  },
+};
+
+test('the matrix shows doing and undoing, and what there is nothing to try for', () => {
+  const page = pageOf(PROOF);
+  assert.match(page, /^2 runs of 1 moves/m);
+  assert.match(page, /^\| take hold \| back \/ – \| on \/ – \|$/m);
+});
+
+test('each run is followed by its command', () => {
+  const page = pageOf(PROOF);
+  for (const command of ['print the matrix', 'simulate much', 'simulate --ops 3-4', 'fire']) {
+    assert.ok(page.includes(`\`${command}\``), command);
+  }
+});
+
+test('cases in which nothing was there to be killed are not counted as kills', () => {
+  assert.match(pageOf(PROOF), /^\| volume \| conductor \| 2 \| 1 \| 1 \| 0 \|$/m);
+});
+
+test('what did not hold stands out', () => {
+  const page = pageOf({
+    ...PROOF,
+    simulation: { command: 'c', result: { ...simulated, failure } },
+    fire: { command: 'fire', result: { ...fireOf(), left: ['qemu'] } },
+  });
+  assert.match(page, /\*\*Seed 7 fails: two guests\.\*\*/);
+  assert.match(page, /\*\*not found in 20,000 schedules\*\*/);
+  assert.match(page, /\*\*two at once\*\*/);
+  assert.match(page, /\*\*qemu\*\*/);
+});
+
+function fireOf() {
+  assert.ok(PROOF.fire);
+  const { result } = PROOF.fire;
+  return { ...result, watched: { ...result.watched, breaches: ['two at once'] } };
+}
