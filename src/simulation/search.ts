@@ -138,14 +138,14 @@ async function runThread(
     // Most of what a schedule makes is gone a moment later: with room for it, little is ever collected.
     resourceLimits: { maxYoungGenerationSizeMb: 64 },
   });
-  try {
-    for (let part = take(); part !== null; part = take()) {
-      worker.postMessage(part);
-      took(await answerOf(worker));
-    }
-  } finally {
-    await worker.terminate();
+  for (let part = take(); part !== null; part = take()) {
+    worker.postMessage(part);
+    took(await answerOf(worker));
   }
+  // It closes its stage and ends; one that broke has ended already, and its error is on its way up.
+  const ended = new Promise((resolve) => worker.once('exit', resolve));
+  worker.postMessage(null);
+  await ended;
 }
 
 const answerOf = (worker: Worker): Promise<PartResult> =>
