@@ -22,8 +22,8 @@ up: setup ## the system, running until Ctrl-C; its data is kept
 test: setup ## lint, types and all tests; ARGS='src/model' for a part
 	@$(NODE) tools/test.ts $(ARGS)
 
-test-long: setup ## all tests with a million schedules (SCHEDULES=50000 for fewer) and every kill on real QEMU
-	@SIMULATION_SCHEDULES=$(SCHEDULES) FIRE_CASES=all $(NODE) tools/test.ts --limit-s 14400 $(ARGS)
+test-long: setup ## all tests: a million schedules (SCHEDULES=50000 for fewer), all pairs of faults, every kill on QEMU
+	@CROSSCELL_LONG=1 SIMULATION_SCHEDULES=$(SCHEDULES) FIRE_CASES=all $(NODE) tools/test.ts --limit-s 14400 $(ARGS)
 
 proof: setup ## docs/proof.md, from runs made now
 	@$(NODE) tools/proof/main.ts $(ARGS)
