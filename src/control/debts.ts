@@ -1,6 +1,6 @@
 // Debts: clean-ups that could not be made because what they concern could not be reached: a guest that should be gone from
-// a host, records that should be gone from a cell's database, a server's access to a volume that should have ended, a
-// volume that should be gone (volumes/owed.ts). One row each, at most one open per kind, place, server and volume; paid
+// a host, records that should be gone from a cell's database, a volume that its guest should not have any more, a server's
+// access to a volume that should have ended, a volume that should be gone (volumes/owed.ts). One row each, at most one open per kind, place, server and volume; paid
 // when the place answers that it is so.
 // A debt never takes away what has lawfully come back since. A guest's debt carries the generation at which it was made.
 // A host that has seen a newer one refuses it as fenced: then the server has come back, and the debt is void, which is
@@ -17,10 +17,10 @@ import { CellDown } from '../store/stores.ts';
 import { hostIsUp } from './hosts.ts';
 import { ownership } from './ownership.ts';
 import type { Platform } from './platform.ts';
-import { type Answer, payDelete, payRevoke } from './volumes/owed.ts';
+import { type Answer, payDelete, payRevoke, payUnplug } from './volumes/owed.ts';
 import { storageHostIsUp } from './volumes/storage-hosts.ts';
 
-export const DEBT_KINDS = ['destroy-guest', 'drop-records', 'revoke-volume', 'delete-volume'] as const;
+export const DEBT_KINDS = ['destroy-guest', 'drop-records', 'unplug-volume', 'revoke-volume', 'delete-volume'] as const;
 export type DebtKind = (typeof DEBT_KINDS)[number];
 
 export interface Debt {
@@ -29,7 +29,7 @@ export interface Debt {
   /** The host's name, the cell's id (drop-records) or the storage host's name (revoke-volume, delete-volume). */
   readonly host: string;
   readonly serverId: string;
-  /** Of revoke-volume and delete-volume; else null. */
+  /** Of unplug-volume, revoke-volume and delete-volume; else null. */
   readonly volumeId: string | null;
   readonly generation: number;
   readonly sagaId: string;
@@ -103,7 +103,7 @@ export async function hastenDebts(p: Platform, host: string): Promise<void> {
   await p.stores.global
     .updateTable('debts')
     .set({ due_at: p.clock.now() })
-    .where('kind', '=', 'destroy-guest')
+    .where('kind', 'in', ['destroy-guest', 'unplug-volume'])
     .where('host', '=', host)
     .where('paid_at', 'is', null)
     .execute();
@@ -179,27 +179,43 @@ export async function payDebts(p: Platform): Promise<number> {
     const asked = !silent.has(debt.host);
     const answer = asked ? await pay(p, debt) : 'silent';
     if (answer === 'silent') silent.add(debt.host);
-    const settled = answer === 'settled';
-    const later = { attempts: debt.attempts + (asked ? 1 : 0), due_at: p.clock.now() + RETRY_MS };
-    await p.stores.global
-      .updateTable('debts')
-      .set(settled ? { paid_at: p.clock.now() } : later)
-      .where('id', '=', debt.id)
-      // Not the same debt any more if a newer generation owes it since.
-      .where('generation', '=', debt.generation)
-      .execute();
-    if (settled) {
-      paid += 1;
-      p.log.info({ host: debt.host, serverId: debt.serverId }, 'debt paid');
-    }
+    if (answer === 'settled') paid += 1;
+    await record(p, debt, answer, asked ? 1 : 0);
   }
   return paid;
+}
+
+/** What the host owes of volumes, before its guests are turned on again: with one of these, none could start. */
+export async function payUnplugs(p: Platform, host: string): Promise<void> {
+  const rows = await p.stores.global
+    .selectFrom('debts')
+    .selectAll()
+    .where('kind', '=', 'unplug-volume')
+    .where('host', '=', host)
+    .where('paid_at', 'is', null)
+    .limit(PAGE)
+    .execute();
+  for (const debt of rows.map(debtOf)) await record(p, debt, await pay(p, debt), 1);
+}
+
+async function record(p: Platform, debt: Debt, answer: Answer, attempts: number): Promise<void> {
+  const settled = answer === 'settled';
+  const later = { attempts: debt.attempts + attempts, due_at: p.clock.now() + RETRY_MS };
+  await p.stores.global
+    .updateTable('debts')
+    .set(settled ? { paid_at: p.clock.now() } : later)
+    .where('id', '=', debt.id)
+    // Not the same debt any more if a newer generation owes it since.
+    .where('generation', '=', debt.generation)
+    .execute();
+  if (settled) p.log.info({ host: debt.host, serverId: debt.serverId }, 'debt paid');
 }
 
 /** Whether it makes sense to ask; of a cell's database the attempt tells. */
 async function mayAnswer(p: Platform, debt: Debt): Promise<boolean> {
   switch (debt.kind) {
     case 'destroy-guest':
+    case 'unplug-volume':
       return hostIsUp(p, debt.host);
     case 'revoke-volume':
     case 'delete-volume':
@@ -218,6 +234,9 @@ async function pay(p: Platform, debt: Debt): Promise<Answer> {
       return destroyOwed(p, debt);
     case 'drop-records':
       return dropOwed(p, debt);
+    case 'unplug-volume':
+      invariant(volumeId !== null, 'the debt concerns a volume');
+      return payUnplug(p, { ...debt, volumeId });
     case 'revoke-volume':
       invariant(volumeId !== null, 'the debt concerns a volume');
       return payRevoke(p, { ...debt, volumeId });

@@ -5,6 +5,7 @@
 // attachment on the source too, and one that is detached loses both: a revert then finds what the server has now.
 // Attaching: available → reserved → in-use; turned back, it is as if it had never been. Detaching: in-use → detaching →
 // available; a guest that does not let go of the disk keeps it.
+import { owe } from '../control/debts.ts';
 import { hostIsUp } from '../control/hosts.ts';
 import { openMigration } from '../control/migrations.ts';
 import type { Platform } from '../control/platform.ts';
@@ -93,11 +94,14 @@ export const ATTACH_VOLUME: Move<AttachState> = {
         invariant(c.s.device, 'the device is chosen when the server is held');
         return plugInHere(c, c.s.device);
       },
-      // First out of the guest, then out of reach. The guest on a host that is down is waited for: it may have the disk.
+      // First out of the guest, then out of reach. A guest on a host that is down may have the disk: out of its reach it
+      // is all the same, and that the guest forgets it is owed.
       undo: async (c) => {
-        const unplugged = await unlessDoomed(c, c.s.host, await unplug(c));
+        const reason = 'volume that could not be attached';
+        const unplugged = await unplugOrOwe(c, reason);
         if (unplugged.kind !== 'done') return unplugged;
-        return revokeOrOwe(c, await attachmentsHere(c), 'volume that could not be attached');
+        const revoked = await revokeOrOwe(c, await attachmentsHere(c), reason);
+        return revoked.kind === 'done' && unplugged.note ? { ...revoked, note: unplugged.note } : revoked;
       },
     },
     {
@@ -178,6 +182,19 @@ async function plugInHere<S extends AttachmentState>(c: StepContext<S>, device: 
 async function unplug<S extends AttachmentState>(c: StepContext<S>): Promise<StepOutcome<S>> {
   const host = await c.host(c.s.host);
   return jobOutcome(await host.detachVolume(c.serverId, { generation: c.generation, volumeId: c.s.volumeId }));
+}
+
+async function unplugOrOwe<S extends AttachmentState>(c: StepContext<S>, reason: string): Promise<StepOutcome<S>> {
+  const { generation, serverId } = c;
+  const { host: hostName, volumeId } = c.s;
+  const host = await c.host(hostName);
+  const reply = await host.detachVolume(serverId, { generation, volumeId });
+  if (reply.kind !== 'unreachable' || (await hostIsUp(c.p, hostName))) {
+    return unlessDoomed(c, hostName, jobOutcome(reply));
+  }
+  const debt = { host: hostName, serverId, volumeId, generation, sagaId: c.saga.id, reason };
+  await owe(c.p, { kind: 'unplug-volume', ...debt });
+  return { kind: 'done', note: `owed: host ${hostName} is down` };
 }
 
 export interface AttachRequest {

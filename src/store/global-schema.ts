@@ -343,7 +343,7 @@ export interface GlobalTables {
   debts: {
     id: string;
     /**
-     * destroy-guest; drop-records: then `host` holds the id of the cell; revoke-volume, delete-volume: then it names the
+     * destroy-guest, unplug-volume; drop-records: then `host` holds the id of the cell; revoke-volume, delete-volume: then it names the
      * storage host.
      */
     kind: string;

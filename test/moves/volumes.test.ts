@@ -8,6 +8,7 @@ import { deleteServer } from '../../src/moves/delete.ts';
 import { stopServer } from '../../src/moves/power.ts';
 import { resizeServer } from '../../src/moves/resize.ts';
 import { revertResize } from '../../src/moves/revert.ts';
+import { extendVolume } from '../../src/moves/volumes/extend.ts';
 import {
   accessOf,
   attach,
@@ -36,7 +37,9 @@ import {
   runningOn,
   serverOf,
   settle,
+  Worker,
   type World,
+  work,
 } from './world.ts';
 import { snapshotOf } from './world-snapshot.ts';
 
@@ -264,6 +267,92 @@ test('a guest that does not let go of a disk keeps it', () =>
     hostOf(world, host).up();
     assert.deepEqual(await snapshotOf(world), before);
   }));
+
+test('a volume that has grown under its guest is the same volume: a detach that turns back finds it plugged in', () =>
+  within(async (world) => {
+    const { serverId, volumes } = await serverWithVolumes(world);
+    const [volume] = volumes;
+    await grow(world, volume);
+    const { host } = await serverOf(world, serverId);
+    hostOf(world, host).trouble = (method) => (method === 'detachVolume' ? 'unreachable' : 'none');
+    const before = await snapshotOf(world);
+    await accept(world, detachVolume(world.p, world.user, serverId, volume));
+    await settle(world);
+    hostOf(world, host).up();
+    assert.deepEqual(await snapshotOf(world), before);
+    await assertHas(world, serverId, volumes);
+  }));
+
+test('a volume that has grown while VERIFY_RESIZE goes back with its server', () =>
+  within(async (world) => {
+    const { serverId, volumes } = await serverWithVolumes(world);
+    await resize(world, serverId);
+    await grow(world, volumes[0]);
+    await revert(world, serverId);
+    await assertHas(world, serverId, volumes);
+    assert.equal(runningOn(world, serverId).length, 1);
+  }));
+
+const grow = async (world: World, volumeId: string): Promise<void> => {
+  await accept(world, extendVolume(world.p, world.user, volumeId, 2, { attached: true }));
+  await settle(world);
+  assert.equal(await statusOf(world, volumeId), 'in-use');
+};
+
+test('a volume whose server is deleted while it grows is free afterwards', () =>
+  within(async (world) => {
+    const { serverId, volumes } = await serverWithVolumes(world);
+    const [volume] = volumes;
+    for (const storage of world.storage.values())
+      storage.trouble = (method) => (method === 'extend' ? 'unreachable' : 'none');
+    await accept(world, extendVolume(world.p, world.user, volume, 2, { attached: true }));
+    await accept(world, deleteServer(world.p, world.user, serverId));
+    await work(world, 60_000);
+    assert.equal(await statusOf(world, volume), 'extending');
+    for (const storage of world.storage.values()) storage.up();
+    await settle(world);
+    assert.equal(await statusOf(world, volume), 'available');
+  }));
+
+for (const back of ['can be reached again', 'has restarted'] as const) {
+  test(`a failed attach does not wait for a compute host that is down; once it ${back}, its guest forgets the volume`, () =>
+    within(async (world) => {
+      const serverId = await newServer(world);
+      const volume = await newVolume(world);
+      const host = hostOf(world, (await serverOf(world, serverId)).host);
+      host.trouble = (method) => (method === 'attachVolume' ? 'lost' : 'none');
+      await requestAttach(world, serverId, volume);
+      const worker = new Worker(world);
+      while ((await guestVolumes(world, serverId, host.name)).length === 0) await worker.step();
+      host.down();
+      await settle(world);
+      assert.equal(await statusOf(world, volume), 'available');
+      assert.deepEqual(await accessOf(world, serverId), [], 'the guest has it, and reaches it no more');
+      assert.deepEqual(await guestVolumes(world, serverId, host.name), [volume]);
+      const other = await newServer(world, FLAVORS.big, 'two');
+      await attach(world, other, volume);
+      if (back === 'has restarted') await world.clock.drive(host.reboot());
+      host.up();
+      const resumed: unknown[] = [];
+      host.wrap((agent) => ({
+        ...agent,
+        detachVolume: async (...args) => {
+          const { global } = world.p.stores;
+          resumed.push(...(await global.selectFrom('sagas').select('id').where('definition', '=', 'resume').execute()));
+          return agent.detachVolume(...args);
+        },
+      }));
+      for (let round = 0; round < 4; round += 1) {
+        await world.clock.pass(11_000);
+        await beat(world);
+      }
+      await settle(world);
+      assert.deepEqual(await guestVolumes(world, serverId, host.name), []);
+      await assertHas(world, other, [volume]);
+      assert.deepEqual(resumed, [], 'a guest is turned on again when it has forgotten the volume');
+      assert.deepEqual(runningOn(world, serverId), [host.name]);
+    }));
+}
 
 test('a volume that cannot be plugged in is free again', () =>
   within(async (world) => {

@@ -333,8 +333,8 @@ async function statesOf(trx: Trx, volumeId: string): Promise<AttachmentState[]> 
   return rows.map((row) => ({ serverId: row.server_id, attached: row.attached_at !== null }));
 }
 
-/** The volumes' statuses are what their attachments say. */
-async function settleStatus(trx: Trx, volumeIds: readonly string[], now: number): Promise<void> {
+/** The volumes' statuses are what their attachments say, where nothing else is going on with them. */
+export async function settleStatus(trx: Trx, volumeIds: readonly string[], now: number): Promise<void> {
   // In one order for all callers: two of them never wait for each other.
   for (const id of volumeIds.toSorted()) {
     const volume = await lockedVolume(trx, id);

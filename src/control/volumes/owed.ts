@@ -1,10 +1,13 @@
-// Paying what is owed of volumes once their storage host answers again: the end of an access, and a volume's deletion.
+// Paying what is owed of volumes once the host answers again: that a guest forgets one, at its compute host; the end of an
+// access, and a volume's deletion, at its storage host.
 //
+// unplug-volume says that the guest on that host must not have the volume, to which its access has ended by then. A server
+// that has been given the volume again there since makes it void.
 // revoke-volume says that the server must not have the volume any more. Until it is paid the attachments stay, so that
 // nobody else gets the volume, and the same server cannot get it back: what is revoked here can never be wanted again,
 // whatever newer generation of the server the storage host has seen. delete-volume waits for that.
 import type { Kysely } from 'kysely';
-import type { Reply } from '../../host/contract.ts';
+import type { Job, Reply } from '../../host/contract.ts';
 import { assertNever } from '../../lib/errors.ts';
 import type { GlobalTables } from '../../store/global-schema.ts';
 import type { Platform } from '../platform.ts';
@@ -13,7 +16,7 @@ import { deleteVolumeRecord, lockVolume } from './records.ts';
 
 export interface VolumeDebt {
   readonly id: string;
-  /** The storage host's name. */
+  /** Name of the compute host (unplug-volume) or of the storage host. */
   readonly host: string;
   readonly serverId: string;
   readonly volumeId: string;
@@ -22,6 +25,19 @@ export interface VolumeDebt {
 
 /** `silent`: it did not answer. */
 export type Answer = 'settled' | 'not yet' | 'silent';
+
+/** The guest on the host forgets the volume, unless the server has it there again. */
+export async function payUnplug(p: Platform, debt: VolumeDebt): Promise<Answer> {
+  const { serverId, volumeId } = debt;
+  const host = await p.host(debt.host);
+  const first = await host.detachVolume(serverId, { generation: debt.generation, volumeId });
+  if (first.kind !== 'fenced') return jobAnswer(first);
+  const { global } = p.stores;
+  const all = await attachmentsOfVolume(global, volumeId);
+  if (all.some((each) => each.serverId === serverId && each.host === debt.host)) return 'settled';
+  // At the generation that the host has seen: a saga that gives the volume back begins now, and has a newer one.
+  return jobAnswer(await host.detachVolume(serverId, { generation: first.generation, volumeId }));
+}
 
 /** Ends the server's access to the volume; then others may have it. */
 export async function payRevoke(p: Platform, debt: VolumeDebt): Promise<Answer> {
@@ -52,7 +68,7 @@ export async function payDelete(p: Platform, debt: VolumeDebt): Promise<Answer> 
   const first = await remove(debt.generation);
   // Of a volume whose deletion is owed nothing else can have been wanted since.
   const reply = first.kind === 'fenced' ? await remove(first.generation) : first;
-  const answer = reply.kind === 'ok' && reply.value.state !== 'done' ? 'not yet' : answerOf(reply);
+  const answer = jobAnswer(reply);
   if (answer === 'settled') {
     await p.stores.global.transaction().execute(async (trx) => {
       // One that could not be made stays recorded, in error.
@@ -66,6 +82,9 @@ const isPaid = async (db: Kysely<GlobalTables>, id: string): Promise<boolean> =>
   const row = await db.selectFrom('debts').select('paid_at').where('id', '=', id).executeTakeFirst();
   return row === undefined || row.paid_at !== null;
 };
+
+const jobAnswer = (reply: Reply<Job>): Answer =>
+  reply.kind === 'ok' && reply.value.state !== 'done' ? 'not yet' : answerOf(reply);
 
 function answerOf(reply: Reply<unknown>): Answer {
   switch (reply.kind) {

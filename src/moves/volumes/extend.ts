@@ -3,6 +3,7 @@
 // The new size is recorded, and counts for the quota, from the request on; a storage host that refuses takes it back. One
 // that cannot be reached is waited for. A guest that uses the volume sees the new size when it is next started.
 import type { Platform } from '../../control/platform.ts';
+import { settleStatus } from '../../control/volumes/attachments.ts';
 import { claimVolumeQuota, volumeQuotaOf } from '../../control/volumes/quota.ts';
 import { changeStatus, lockVolume } from '../../control/volumes/records.ts';
 import type { Job } from '../../host/contract.ts';
@@ -25,11 +26,14 @@ export interface ExtendVolumeState {
 type C = StepContext<ExtendVolumeState>;
 
 const endWith = (c: C, sizeGb: number): Promise<StepOutcome<ExtendVolumeState>> =>
-  inGlobal(c, (trx) =>
-    changeStatus(trx, c.s.volumeId, ['extending'], {
-      ...{ status: c.s.oldStatus, size_gb: sizeGb, generation: c.generation, updated_at: c.p.clock.now() },
-    }),
-  );
+  inGlobal(c, async (trx) => {
+    const now = c.p.clock.now();
+    await changeStatus(trx, c.s.volumeId, ['extending'], {
+      ...{ status: c.s.oldStatus, size_gb: sizeGb, generation: c.generation, updated_at: now },
+    });
+    // A server that used it may have been deleted meanwhile.
+    await settleStatus(trx, [c.s.volumeId], now);
+  });
 
 export const EXTEND_VOLUME: Move<ExtendVolumeState> = {
   name: 'extend volume',
