@@ -199,7 +199,7 @@ describe('block storage over the API, on a simulated storage host', () => {
     assert.match((await s.alice('POST', `${V}/snapshots`, { snapshot: { volume_id: id } })).text, /must be available/);
   });
 
-  it('types, with extra specs; multiattach is theirs to give', async () => {
+  it('types, with extra specs; multiattach is theirs to give, or asked for by the request', async () => {
     const made = await s.admin('POST', `${V}/types`, {
       volume_type: { name: 'shared', description: null, extra_specs: { multiattach: '<is> True', secret: 'x' } },
     });
@@ -211,6 +211,7 @@ describe('block storage over the API, on a simulated storage host', () => {
     assert.equal((await s.alice('GET', `${V}/types/default`)).json.volume_type.name, '__DEFAULT__');
     const volume = await create(s.alice, { volume_type: 'shared' });
     assert.equal((await show(s.alice, volume)).multiattach, true);
+    assert.equal((await show(s.alice, await create(s.alice, { multiattach: true }))).multiattach, true);
     assert.equal((await s.admin('DELETE', `${V}/types/${id}`)).status, 400);
     assert.equal((await s.admin('PUT', `${V}/types/${id}/extra_specs/secret`, { secret: 'y' })).status, 200);
     assert.equal((await s.admin('DELETE', `${V}/types/${id}/extra_specs/secret`)).status, 202);

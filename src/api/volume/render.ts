@@ -108,14 +108,19 @@ export const hostOf = (storageHost: string): string => `${storageHost}@crosscell
 /** What a volume remembers of its image, all as text. */
 export const imageMetadata = (image: VolumeImage): Record<string, string> => ({
   ...image.properties,
-  image_id: image.id,
-  image_name: image.name ?? '',
-  ...(image.checksum === null ? {} : { checksum: image.checksum }),
-  container_format: image.containerFormat ?? '',
-  disk_format: image.diskFormat ?? '',
-  min_disk: String(image.minDiskGb),
-  min_ram: String(image.minRamMb),
-  size: String(image.sizeBytes),
+  // Of a volume that was made of no image, and got its properties by hand, there is no more.
+  ...(image.id === ''
+    ? {}
+    : {
+        image_id: image.id,
+        image_name: image.name ?? '',
+        ...(image.checksum === null ? {} : { checksum: image.checksum }),
+        container_format: image.containerFormat ?? '',
+        disk_format: image.diskFormat ?? '',
+        min_disk: String(image.minDiskGb),
+        min_ram: String(image.minRamMb),
+        size: String(image.sizeBytes),
+      }),
 });
 
 /** `full`: with progress and project, as it is shown and listed in detail. */

@@ -65,6 +65,7 @@ const wishOf = (body: {
   readonly volume_type?: string | null;
   readonly availability_zone?: string | null;
   readonly metadata?: Record<string, string> | null;
+  readonly multiattach?: boolean | string | null;
 }): VolumeWish => ({
   sizeGb: body.size === undefined || body.size === null ? null : Number(body.size),
   name: body.name ?? body.display_name ?? null,
@@ -72,6 +73,7 @@ const wishOf = (body: {
   metadata: body.metadata ?? {},
   zone: body.availability_zone || null,
   type: body.volume_type || null,
+  multiattach: booleanOf(String(body.multiattach ?? false)) === true,
   source: sourceOf(body),
 });
 
@@ -168,6 +170,7 @@ export const volumeRoutes: readonly Route[] = [
     handle: async ({ p, actor, body, minor }) => {
       const wish = wishOf(body.volume);
       if (wish.source.kind === 'image') requireRule(p, service, actor, 'volume:create_from_image');
+      if (wish.multiattach) requireRule(p, service, actor, 'volume:multiattach');
       const result = await createVolume(p, actor, wish);
       if (result.kind === 'refused') throw errorOf(result.refusal);
       return { status: 202, body: { volume: await renderPlain({ p, actor, minor }, result.volume) } };

@@ -31,6 +31,8 @@ export interface VolumeWish {
   readonly zone: string | null;
   /** Id or name; null: the source's, or the default. */
   readonly type: string | null;
+  /** As its type says, or true because the request says so, which Cinder's users did before there were such types. */
+  readonly multiattach?: boolean;
   readonly source:
     | { readonly kind: 'blank' }
     | { readonly kind: 'image'; readonly imageId: string }
@@ -86,7 +88,7 @@ export async function planVolume(p: Platform, actor: Actor, wish: VolumeWish): P
   const volume: Volume = {
     ...{ id: newId(), name: wish.name, description: wish.description, metadata: wish.metadata, sizeGb },
     ...{ projectId: actor.projectId, userId: actor.userId, status: 'creating', storageHost: storage },
-    ...{ typeId: type.id, zone: p.settings.defaultZone, multiattach: isMultiattach(type) },
+    ...{ typeId: type.id, zone: p.settings.defaultZone, multiattach: isMultiattach(type) || wish.multiattach === true },
     ...{ bootable: origin.bootable, image: origin.image },
     snapshotId: wish.source.kind === 'snapshot' ? wish.source.snapshotId : null,
     sourceVolumeId: wish.source.kind === 'volume' ? wish.source.volumeId : null,
