@@ -85,7 +85,7 @@ export function listText(moves: readonly MoveView[]): string {
   const lines = moves.map((move) =>
     [
       move.id,
-      move.move.padEnd(7),
+      move.move.padEnd(15),
       move.serverId,
       statusOf(move).padEnd(8),
       [move.step, move.reason].filter((each) => each !== null).join(': '),
