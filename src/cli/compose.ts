@@ -13,7 +13,8 @@ import pino, { type Logger } from 'pino';
 import { buildApp } from '../api/http/app.ts';
 import { allRoutes } from '../api/routes.ts';
 import { ensureCell, registerHost } from '../control/hosts.ts';
-import { createIdentity, type Identity, type IdentityConfig } from '../control/identity.ts';
+import { derivedId, type IdentityConfig, seedIdentity } from '../control/identity/seeds.ts';
+import { createIdentity, type Identity } from '../control/identity.ts';
 import { forgetUploads } from '../control/images/collect.ts';
 import { ensureSharedNetwork } from '../control/network/records.ts';
 import type { Platform } from '../control/platform.ts';
@@ -95,7 +96,11 @@ export async function composeSystem(deployment: Deployment, options: ComposeOpti
   const stopping = new AbortController();
   if (shared) void keepMeasuring(shared, log, stopping.signal);
   const configured = withAdminPassword(deployment, secrets.adminPassword);
-  const identity = await createIdentity(configured, secrets.tokenKey, clock);
+  const identity = createIdentity({
+    ...{ db: stores.global, key: secrets.tokenKey, clock },
+    tokenLifetimeSeconds: configured.tokenLifetimeSeconds,
+  });
+  if (role !== 'conductor') await seedIdentity(identity.directory, configured);
   const moved: Moved = { hosts: new Set(), storageHosts: new Set() };
   const fleet = await startFleet({
     deployment,
@@ -168,7 +173,7 @@ export async function composeSystem(deployment: Deployment, options: ComposeOpti
     platform,
     identity,
     secrets,
-    administrator: administratorOf(configured, identity),
+    administrator: administratorOf(configured),
     fleet,
     metrics,
     url: settings.publicUrl,
@@ -215,14 +220,14 @@ const withAdminPassword = ({ identity }: Deployment, password: string): Identity
   ),
 });
 
-function administratorOf(config: IdentityConfig, identity: Identity): Administrator | null {
-  for (const { name, password, roles } of config.users) {
-    const project = Object.keys(roles).find((each) => roles[each]?.includes('admin'));
-    const userId = identity.users.find((each) => each.name === name)?.id;
-    const projectId = identity.projects.find((each) => each.name === project)?.id;
-    if (project !== undefined && userId !== undefined && projectId !== undefined) {
-      return { user: name, userId, project, projectId, password: password ?? null };
-    }
+function administratorOf(config: IdentityConfig): Administrator | null {
+  for (const { id, name, password, roles } of config.users) {
+    const project = config.projects.find((each) => roles[each.name]?.includes('admin'));
+    if (project === undefined) continue;
+    return {
+      ...{ user: name, userId: id ?? derivedId('user', name), password: password ?? null },
+      ...{ project: project.name, projectId: project.id ?? derivedId('project', project.name) },
+    };
   }
   return null;
 }

@@ -1,6 +1,6 @@
 // What is to run: configuration file, command line and defaults put together, with nothing left open.
 import { resolve } from 'node:path';
-import type { IdentityConfig } from '../control/identity.ts';
+import type { IdentityConfig } from '../control/identity/seeds.ts';
 import type { Settings } from '../control/platform.ts';
 import { DEFAULT_MULTIPLIERS } from '../model/weighers.ts';
 import type { StoresAt } from '../store/stores.ts';

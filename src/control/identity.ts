@@ -1,252 +1,270 @@
-// Who there is and who may enter: users, projects and roles from configuration, passwords, tokens.
+// Who may enter: logins, tokens, and what they are worth now.
 //
-// Everything here lives in memory and is rebuilt from configuration at every start; nothing is written. Passwords are
-// kept as scrypt hashes. A password that was right once is remembered as an HMAC under a key of this process, so that
-// the next token costs microseconds; wrong ones always cost a full scrypt, the same whether the user exists or not.
-// Tokens carry their claims, signed with HMAC-SHA-256 under a key that outlives the process: they stay valid over a
-// restart, and several processes with the same key accept each other's. Roles are looked up at every check and are not
-// part of the token. Revocations are kept in memory until the token would have expired: a restart forgets them, and
-// other processes never learn of them.
-import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
+// Theory of operation. Users, projects and roles are records of the global database (identity/directory.ts), seeded from
+// the configuration (identity/seeds.ts). A token carries its claims, signed under a key that outlives the process; it
+// stays valid over a restart, and every process with the key accepts it. What it claims is looked up at every check,
+// through the cache: the user and its domain are there and enabled, the user's token epoch is the token's (it grows when
+// the password changes or the user is disabled), the project or domain is there and enabled, the user still has a role
+// there, the application credential still stands, the token itself was not revoked. So a change counts at once in the
+// process that made it, and within LOOK_MS in every other (identity/cache.ts).
+// What can race: a token that is issued while its user is being disabled is refused at its first check.
+import type { Kysely } from 'kysely';
 import type { Clock } from '../lib/clock.ts';
-import { invariant } from '../lib/errors.ts';
+import type { GlobalTables } from '../store/global-schema.ts';
+import {
+  type ApplicationCredential,
+  findCredential,
+  isCredentialGood,
+  selectCredential,
+} from './identity/application-credentials.ts';
 import {
   type Account,
-  accountsFrom,
-  type IdentityConfig,
-  type Project,
-  projectsFrom,
+  type Directory,
+  type Domain,
+  findAccount,
+  openDirectory,
   type Role,
-  rolesFrom,
+  rolesIn,
+  selectAccount,
+  selectDomain,
+  selectProject,
   type User,
+  withImpliedRoles,
 } from './identity/directory.ts';
-import { hashPassword, isPassword, parsePasswordHash } from './identity/passwords.ts';
-import { failureCounter, turnstile } from './identity/throttle.ts';
-
-export { DOMAIN, derivedId, type IdentityConfig, type Project, type Role, type User } from './identity/directory.ts';
-
-const MIN_KEY_BYTES = 32;
-const MAX_REVOKED = 100_000;
-/** Password checks at the same time; more wait their turn, up to MAX_WAITING. */
-const MAX_CHECKS = 2;
-const MAX_WAITING = 64;
+import type { LoginMethod, LoginRequest, LoginResult, SlowDown } from './identity/logins.ts';
+import { isRevoked, revokeToken } from './identity/revocations.ts';
+import { type ScopeInfo, scopeInfo } from './identity/scopes.ts';
+import { failureCounter } from './identity/throttle.ts';
+import { type Claims, newAuditId, type Scope, tokenSigner } from './identity/tokens.ts';
 
 /** What a valid token says, with its names looked up. Times in milliseconds since the epoch. */
 export interface TokenInfo {
   readonly user: User;
-  readonly project: Project | null;
+  readonly userDomain: Domain;
+  readonly scope: ScopeInfo;
+  /** With those that they imply. */
   readonly roles: readonly Role[];
+  readonly credential: ApplicationCredential | null;
   readonly methods: readonly string[];
   readonly issuedAt: number;
   readonly expiresAt: number;
-  readonly auditId: string;
+  /** Its own, and that of the token it was made from. */
+  readonly auditIds: readonly string[];
 }
 
-export interface Selector {
-  readonly id?: string;
-  readonly name?: string;
+/** What authorisation needs of a token. */
+export interface TokenPrincipal {
+  readonly userId: string;
+  readonly projectId: string | null;
+  readonly projectDomainId?: string;
+  readonly domainId?: string;
+  readonly systemScope?: boolean;
+  readonly roles: readonly string[];
 }
-export interface LoginRequest {
-  readonly by:
-    | { readonly kind: 'password'; readonly user: Selector; readonly password: string }
-    | { readonly kind: 'token'; readonly token: string };
-  /** `default`: the user's default project, if there is one. */
-  readonly scope:
-    | { readonly kind: 'project'; readonly project: Selector }
-    | { readonly kind: 'default' }
-    | { readonly kind: 'unscoped' };
-  /** Where the request comes from, for counting failures. */
-  readonly address: string;
-}
-export type LoginResult =
-  | { readonly kind: 'ok'; readonly token: string; readonly info: TokenInfo }
-  /** Never says which part was wrong. */
-  | { readonly kind: 'denied' }
-  | { readonly kind: 'slow-down'; readonly retryAfterSeconds: number };
 
 export interface Identity {
+  readonly directory: Directory;
   login(request: LoginRequest): Promise<LoginResult>;
-  /** Null: malformed, forged, expired, revoked, or its user or project is gone. */
-  tokenInfo(token: string): TokenInfo | null;
-  /** The same in the few words that authorisation needs. */
-  principalOf(token: string): { userId: string; projectId: string | null; roles: string[] } | null;
-  revoke(token: string): void;
-  readonly users: readonly User[];
-  readonly projects: readonly Project[];
-  readonly roles: readonly Role[];
-  projectsOf(userId: string): readonly Project[];
-  /** Role names that the user has in the project. */
-  rolesOf(userId: string, projectId: string): readonly string[];
+  /** Null: malformed, forged, expired, revoked, or what it claims does not hold any more. */
+  tokenInfo(token: string): Promise<TokenInfo | null>;
+  principalOf(token: string): Promise<TokenPrincipal | null>;
+  revoke(token: string): Promise<void>;
+  /** Whether the password is the user's, with failures counted as for logins. */
+  isPasswordOf(
+    account: Account | null,
+    password: string,
+    origin: { readonly who: string; readonly address: string },
+  ): Promise<'right' | 'wrong' | SlowDown>;
 }
 
-interface Claims {
-  readonly u: string;
-  readonly p: string | null;
-  readonly i: number;
-  readonly e: number;
-  readonly m: readonly string[];
-  readonly a: string;
+export interface IdentityOptions {
+  readonly db: Kysely<GlobalTables>;
+  /** At least 32 random bytes, kept in a file that only the operator can read. */
+  readonly key: Buffer;
+  readonly clock: Clock;
+  readonly tokenLifetimeSeconds: number;
 }
 
-/**
- * @param key at least 32 random bytes, kept in a file that only the operator can read
- * @throws Error with a sentence for the operator when the configuration contradicts itself
- */
-export async function createIdentity(config: IdentityConfig, key: Buffer, clock: Clock): Promise<Identity> {
-  if (key.length < MIN_KEY_BYTES) throw new Error(`the token key must have at least ${MIN_KEY_BYTES} bytes`);
-  const projects = projectsFrom(config);
-  const projectById = new Map(projects.map((each) => [each.id, each]));
-  const accounts = await accountsFrom(config, projects);
-  const accountById = new Map(accounts.map((each) => [each.user.id, each]));
-  const roles = rolesFrom(config);
-  const roleByName = new Map(roles.map((each) => [each.name, each]));
-
-  const memoryKey = randomBytes(32);
-  const nobodysHash = await hashPassword(randomBytes(16).toString('hex'));
-  const revoked = new Map<string, number>();
+export function createIdentity({ db, key, clock, tokenLifetimeSeconds }: IdentityOptions): Identity {
+  const directory = openDirectory(db, clock);
+  const signer = tokenSigner(key);
   const failures = failureCounter(clock);
-  const turns = turnstile(MAX_CHECKS, MAX_WAITING);
 
-  const sign = (payload: string): Buffer => createHmac('sha256', key).update(payload).digest();
-
-  function issue(
-    account: Account,
-    project: Project | null,
-    methods: readonly string[],
-    lastsUntil: number | null,
-  ): LoginResult {
+  async function issue(
+    request: Omit<Claims, 'issuedAt' | 'expiresAt' | 'auditId'>,
+    until: number,
+  ): Promise<LoginResult> {
     const now = clock.now();
-    const expiresAt = Math.min(now + config.tokenLifetimeSeconds * 1000, lastsUntil ?? Number.POSITIVE_INFINITY);
     const claims: Claims = {
-      u: account.user.id,
-      p: project?.id ?? null,
-      i: now,
-      e: expiresAt,
-      m: methods,
-      a: randomBytes(16).toString('base64url'),
+      ...request,
+      issuedAt: now,
+      expiresAt: Math.min(now + tokenLifetimeSeconds * 1000, until),
+      auditId: newAuditId(),
     };
-    const payload = Buffer.from(JSON.stringify(claims)).toString('base64url');
-    const token = `${payload}.${sign(payload).toString('base64url')}`;
-    const info = tokenInfo(token);
-    invariant(info, 'a new token is valid');
-    return { kind: 'ok', token, info };
+    const info = await infoOf(claims);
+    return info ? { kind: 'ok', token: signer.sign(claims), info } : { kind: 'denied' };
   }
 
-  function claimsOf(token: string): Claims | null {
-    const [payload, signature, ...rest] = token.split('.');
-    if (!payload || !signature || rest.length > 0) return null;
-    const given = Buffer.from(signature, 'base64url');
-    const right = sign(payload);
-    if (given.length !== right.length || !timingSafeEqual(given, right)) return null;
-    const claims = JSON.parse(Buffer.from(payload, 'base64url').toString()) as Claims;
-    return claims.e > clock.now() && !revoked.has(claims.a) ? claims : null;
+  /** The claims of a token that has not ended by time or revocation. */
+  async function claimsOf(token: string): Promise<Claims | null> {
+    const claims = signer.read(token);
+    if (!claims || claims.expiresAt <= clock.now()) return null;
+    return (await isRevoked(directory, claims.auditId)) ? null : claims;
   }
 
-  function tokenInfo(token: string): TokenInfo | null {
-    const claims = claimsOf(token);
-    const account = claims && accountById.get(claims.u);
-    if (!claims || !account) return null;
-    const project = claims.p === null ? null : (projectById.get(claims.p) ?? null);
-    const names = project ? (account.rolesByProject.get(project.id) ?? []) : [];
-    if (claims.p !== null && names.length === 0) return null;
+  async function infoOf(claims: Claims): Promise<TokenInfo | null> {
+    const account = await findAccount(directory, claims.userId);
+    if (!account || !isEnabled(account) || account.epoch !== claims.epoch) return null;
+    const scope = await scopeInfo(directory, claims.scope);
+    const credential = claims.credentialId === null ? null : await findCredential(directory, claims.credentialId);
+    if (!scope || (claims.credentialId !== null && !credential)) return null;
+    const held = await rolesIn(directory, claims.userId, claims.scope);
+    const given = credential ? held.filter((role) => credential.roleIds.includes(role.id)) : held;
+    if (claims.scope.kind !== 'unscoped' && given.length === 0) return null;
+    if (credential && !(await isCredentialGood(directory, credential))) return null;
     return {
-      user: account.user,
-      project,
-      roles: names.flatMap((name) => roleByName.get(name) ?? []),
-      methods: claims.m,
-      issuedAt: claims.i,
-      expiresAt: claims.e,
-      auditId: claims.a,
+      ...{ user: account.user, userDomain: account.domain, scope, credential, methods: claims.methods },
+      roles: await withImpliedRoles(directory, given),
+      ...{ issuedAt: claims.issuedAt, expiresAt: claims.expiresAt },
+      auditIds: [claims.auditId, ...(claims.parentAuditId === null ? [] : [claims.parentAuditId])],
     };
   }
 
-  const memoOf = (account: Account, password: string): Buffer =>
-    createHmac('sha256', memoryKey).update(account.user.id).update('\0').update(password).digest();
-
-  /** Null: not the password, or no such user. */
-  async function checkPassword(account: Account | undefined, password: string): Promise<Account | null> {
-    if (account?.remembered && timingSafeEqual(account.remembered, memoOf(account, password))) return account;
-    const stored = parsePasswordHash(account?.hash ?? nobodysHash);
-    invariant(stored, 'hashes were checked at the start');
-    const right = await isPassword(password, stored);
-    if (!right || !account) return null;
-    account.remembered = memoOf(account, password);
-    return account;
+  async function tokenInfo(token: string): Promise<TokenInfo | null> {
+    const claims = await claimsOf(token);
+    return claims && infoOf(claims);
   }
 
-  function accountOf(user: Selector): Account | undefined {
-    if (user.id !== undefined) return accountById.get(user.id);
-    return accounts.find((each) => each.user.name === user.name);
-  }
-
-  function projectFor(account: Account, scope: LoginRequest['scope']): Project | 'denied' | null {
+  /** Null: not there. Whether the user has a role in it is looked at when the token is issued. */
+  async function scopeFor(account: Account, scope: LoginRequest['scope']): Promise<Scope | null> {
     switch (scope.kind) {
       case 'unscoped':
-        return null;
-      case 'default':
-        return account.user.defaultProjectId === null ? null : (projectById.get(account.user.defaultProjectId) ?? null);
+      case 'system':
+        return { kind: scope.kind };
       case 'project': {
-        const { id, name } = scope.project;
-        const project = projects.find((each) => (id !== undefined ? each.id === id : each.name === name));
-        return project && account.rolesByProject.has(project.id) ? project : 'denied';
+        const found = await selectProject(directory, scope.project);
+        return found && { kind: 'project', id: found.project.id };
+      }
+      case 'domain': {
+        const found = await selectDomain(directory, scope.domain);
+        return found && { kind: 'domain', id: found.id };
+      }
+      case 'default': {
+        const { id, defaultProjectId } = account.user;
+        if (defaultProjectId === null) return { kind: 'unscoped' };
+        const project: Scope = { kind: 'project', id: defaultProjectId };
+        const usable = (await scopeInfo(directory, project)) && (await rolesIn(directory, id, project)).length > 0;
+        return usable ? project : { kind: 'unscoped' };
       }
     }
   }
 
-  async function login(request: LoginRequest): Promise<LoginResult> {
-    if (request.by.kind === 'token') {
-      const claims = claimsOf(request.by.token);
-      const account = claims ? accountById.get(claims.u) : undefined;
-      if (!claims || !account) return { kind: 'denied' };
-      const project = projectFor(account, request.scope);
-      // A token made from a token lives no longer than it.
-      return project === 'denied'
-        ? { kind: 'denied' }
-        : issue(account, project, ['token', ...claims.m].slice(0, 2), claims.e);
-    }
-    const who = (request.by.user.id ?? request.by.user.name ?? '').slice(0, 255);
-    // Per user and address: nobody can lock a user out from elsewhere.
-    const origin = `${request.address} ${who}`;
-    const blocked = failures.blockedFor([origin, request.address]);
+  async function byToken(token: string, asked: LoginRequest['scope']): Promise<LoginResult> {
+    const claims = await claimsOf(token);
+    const account = claims && (await findAccount(directory, claims.userId));
+    // Tokens of application credentials stay in their project.
+    if (!claims || !account || claims.credentialId !== null) return { kind: 'denied' };
+    const scope = await scopeFor(account, asked);
+    if (!scope) return { kind: 'denied' };
+    const { userId, epoch, auditId } = claims;
+    const methods = ['token', ...claims.methods.filter((each) => each !== 'token')];
+    // A token made from a token lives no longer than it.
+    return issue({ userId, epoch, scope, methods, credentialId: null, parentAuditId: auditId }, claims.expiresAt);
+  }
+
+  async function isPasswordOf(
+    owner: string,
+    hash: string | null,
+    password: string,
+    keys: readonly string[],
+  ): Promise<'right' | 'wrong' | SlowDown> {
+    const blocked = failures.blockedFor(keys);
     if (blocked > 0) return { kind: 'slow-down', retryAfterSeconds: blocked };
-    const turn = await turns.enter();
-    if (!turn) return { kind: 'slow-down', retryAfterSeconds: 1 };
-    let account: Account | null;
-    try {
-      account = await checkPassword(accountOf(request.by.user), request.by.password);
-    } finally {
-      turn.leave();
-    }
-    const project = account ? projectFor(account, request.scope) : 'denied';
-    if (!account || project === 'denied') {
-      failures.count([origin, request.address]);
-      return { kind: 'denied' };
-    }
-    return issue(account, project, ['password'], null);
+    const verdict = await directory.passwords.check(owner, hash, password);
+    if (verdict === 'busy') return { kind: 'slow-down', retryAfterSeconds: 1 };
+    if (verdict === 'wrong') failures.count(keys);
+    return verdict;
+  }
+
+  /** Failures count per user and address, so that nobody can lock a user out from elsewhere, and per address. */
+  const countedAs = (who: string, address: string): string[] => [`${address} ${who.slice(0, 255)}`, address];
+
+  async function byPassword(
+    { user, password }: Extract<LoginMethod, { kind: 'password' }>,
+    { scope: asked, address }: LoginRequest,
+  ): Promise<LoginResult> {
+    const keys = countedAs(user.id ?? user.name ?? '', address);
+    const account = await selectAccount(directory, user);
+    const verdict = await isPasswordOf(ownerOf(account), account?.passwordHash ?? null, password, keys);
+    if (typeof verdict !== 'string') return verdict;
+    const scope = account && verdict === 'right' ? await scopeFor(account, asked) : null;
+    if (!account || !scope) return { kind: 'denied' };
+    const {
+      epoch,
+      user: { id: userId },
+    } = account;
+    const claims = { userId, epoch, scope, methods: ['password'], credentialId: null, parentAuditId: null };
+    return issue(claims, Number.POSITIVE_INFINITY);
+  }
+
+  async function byCredential(
+    { credential: named, secret }: Extract<LoginMethod, { kind: 'application_credential' }>,
+    { scope: asked, address }: LoginRequest,
+  ): Promise<LoginResult> {
+    const credential = await selectCredential(directory, named);
+    const keys = countedAs('id' in named ? named.id : named.name, address);
+    const owner = `application credential ${credential?.id ?? ''}`;
+    const verdict = await isPasswordOf(owner, credential?.secretHash ?? null, secret, keys);
+    if (typeof verdict !== 'string') return verdict;
+    const account = credential && verdict === 'right' ? await findAccount(directory, credential.userId) : null;
+    // A credential is good for its own project alone, so there is nothing to ask for.
+    if (!credential || !account || asked.kind !== 'default') return { kind: 'denied' };
+    return issue(
+      {
+        ...{ userId: account.user.id, epoch: account.epoch, methods: ['application_credential'] },
+        ...{ scope: { kind: 'project', id: credential.projectId }, credentialId: credential.id, parentAuditId: null },
+      },
+      credential.expiresAt ?? Number.POSITIVE_INFINITY,
+    );
   }
 
   return {
-    login,
+    directory,
     tokenInfo,
-    principalOf(token) {
-      const info = tokenInfo(token);
-      if (!info) return null;
-      return { userId: info.user.id, projectId: info.project?.id ?? null, roles: info.roles.map((each) => each.name) };
+    login(request) {
+      const { by } = request;
+      switch (by.kind) {
+        case 'token':
+          return byToken(by.token, request.scope);
+        case 'password':
+          return byPassword(by, request);
+        case 'application_credential':
+          return byCredential(by, request);
+      }
     },
-    revoke(token) {
-      const claims = claimsOf(token);
-      if (!claims) return;
-      const now = clock.now();
-      if (revoked.size >= MAX_REVOKED) for (const [id, expiry] of revoked) if (expiry <= now) revoked.delete(id);
-      // Still full of live ones: the oldest revocation is given up rather than memory.
-      const oldest = revoked.size >= MAX_REVOKED ? revoked.keys().next().value : undefined;
-      if (oldest !== undefined) revoked.delete(oldest);
-      revoked.set(claims.a, claims.e);
+    async principalOf(token) {
+      const info = await tokenInfo(token);
+      return info && principalIn(info);
     },
-    users: accounts.map((each) => each.user),
-    projects,
-    roles,
-    projectsOf: (userId) => projects.filter((each) => accountById.get(userId)?.rolesByProject.has(each.id)),
-    rolesOf: (userId, projectId) => accountById.get(userId)?.rolesByProject.get(projectId) ?? [],
+    async revoke(token) {
+      const claims = await claimsOf(token);
+      if (claims) await revokeToken(directory, claims);
+    },
+    isPasswordOf: (account, password, { who, address }) =>
+      isPasswordOf(ownerOf(account), account?.passwordHash ?? null, password, countedAs(who, address)),
+  };
+}
+
+const ownerOf = (account: Account | null): string => `user ${account?.user.id ?? ''}`;
+const isEnabled = ({ user, domain }: Account): boolean => user.enabled && domain.enabled;
+
+function principalIn({ user, scope, roles }: TokenInfo): TokenPrincipal {
+  return {
+    userId: user.id,
+    projectId: scope.kind === 'project' ? scope.project.id : null,
+    ...(scope.kind === 'project' ? { projectDomainId: scope.domain.id } : {}),
+    ...(scope.kind === 'domain' ? { domainId: scope.domain.id } : {}),
+    ...(scope.kind === 'system' ? { systemScope: true } : {}),
+    roles: roles.map((role) => role.name),
   };
 }

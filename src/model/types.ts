@@ -80,7 +80,14 @@ export interface Inventory {
 /** Who asks: taken from the token, passed to every use case. */
 export interface Actor {
   readonly userId: string;
+  /** Empty for a token that is not a project's. */
   readonly projectId: string;
+  /** The domain of the token's project; absent: the default one. */
+  readonly projectDomainId?: string;
+  /** Of a domain's token. */
+  readonly domainId?: string;
+  /** The token is one for the whole system. */
+  readonly systemScope?: boolean;
   readonly roles: readonly string[];
   readonly requestId: string;
   /** Whether the policy makes an administrator of them; absent: whoever has the role is one. */

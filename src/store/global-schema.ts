@@ -3,8 +3,9 @@
 // cell that is down hurts nobody outside it. Times are milliseconds since the Unix epoch; booleans are 0 or 1; columns
 // that end in _json hold JSON text; everything else is text or integers, the same on SQLite and PostgreSQL.
 import type { Generated } from 'kysely';
+import type { IdentityTables } from './identity-schema.ts';
 
-export interface GlobalTables {
+export interface GlobalTables extends IdentityTables {
   cells: {
     id: string;
     name: string;

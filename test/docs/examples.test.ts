@@ -6,9 +6,11 @@ import { join } from 'node:path';
 import test from 'node:test';
 import { parseConfig } from '../../src/cli/config.ts';
 import { planDeployment } from '../../src/cli/deployment.ts';
-import { createIdentity } from '../../src/control/identity.ts';
+import { openDirectory } from '../../src/control/identity/directory.ts';
+import { seedIdentity } from '../../src/control/identity/seeds.ts';
 import { compileText } from '../../src/control/policies.ts';
 import { systemClock } from '../../src/lib/clock.ts';
+import { openStores } from '../../src/store/stores.ts';
 import { fences, pages, prose, ROOT, read } from './markdown.ts';
 
 const SHELL_LIMIT_MS = 10_000;
@@ -30,7 +32,9 @@ test('every YAML example is a configuration that would start', async () => {
     const users = identity.users.map((user) =>
       user.password === undefined && user.passwordHash === undefined ? { ...user, password: 'on file' } : user,
     );
-    await createIdentity({ ...identity, users }, Buffer.alloc(32), systemClock);
+    const stores = await openStores(':memory:');
+    await seedIdentity(openDirectory(stores.global, systemClock), { ...identity, users });
+    await stores.close();
   }
 });
 

@@ -11,15 +11,18 @@ import { versionsOf as versioned } from '../../src/api/http/versions.ts';
 import { allRoutes } from '../../src/api/routes.ts';
 import { createIdentity } from '../../src/control/identity.ts';
 import { systemClock } from '../../src/lib/clock.ts';
+import { openStores } from '../../src/store/stores.ts';
 import { ROOT, read } from './markdown.ts';
 
 export const PAGE = 'docs/api.md';
 
 /** Every route that the product serves. */
 export async function servedRoutes(): Promise<readonly Route[]> {
-  const nobody = { projects: [], users: [], tokenLifetimeSeconds: 60 };
-  const identity = await createIdentity(nobody, Buffer.alloc(32), systemClock);
-  return allRoutes({ identity, fleetSecret: '' });
+  const stores = await openStores(':memory:');
+  const options = { db: stores.global, key: Buffer.alloc(32), clock: systemClock, tokenLifetimeSeconds: 60 };
+  const routes = allRoutes({ identity: createIdentity(options), fleetSecret: '' });
+  await stores.close();
+  return routes;
 }
 
 function versionsOf({ service, since, until }: Route): string {

@@ -13,6 +13,7 @@ import type { Route } from '../../src/api/http/route.ts';
 import { allRoutes } from '../../src/api/routes.ts';
 import { planDeployment } from '../../src/cli/deployment.ts';
 import { ensureCell, registerHost } from '../../src/control/hosts.ts';
+import { seedIdentity } from '../../src/control/identity/seeds.ts';
 import { createIdentity } from '../../src/control/identity.ts';
 import { qcow2 } from '../../src/control/images/testing.ts';
 import { ensureSharedNetwork } from '../../src/control/network/records.ts';
@@ -55,18 +56,17 @@ export async function fuzzWorld(policies: Policies = DEFAULT_POLICIES): Promise<
     policies,
     nudge: () => undefined,
   };
-  const identity = await createIdentity(
-    {
-      projects: [
-        { name: 'p1', id: 'p1' },
-        { name: 'p2', id: 'p2' },
-      ],
-      users: [{ name: 'admin', id: 'u0', password: PASSWORD, roles: { p1: ['admin'] } }],
-      tokenLifetimeSeconds: 3600,
-    },
-    Buffer.alloc(32, 1),
-    systemClock,
-  );
+  const identity = createIdentity({
+    ...{ db: stores.global, key: Buffer.alloc(32, 1), clock: systemClock, tokenLifetimeSeconds: 3600 },
+  });
+  await seedIdentity(identity.directory, {
+    projects: [
+      { name: 'p1', id: 'p1' },
+      { name: 'p2', id: 'p2' },
+    ],
+    users: [{ name: 'admin', id: 'u0', password: PASSWORD, roles: { p1: ['admin'] } }],
+    tokenLifetimeSeconds: 3600,
+  });
   const people: Record<string, Principal> = {
     admin: { userId: 'u0', projectId: 'p1', roles: ['admin'] },
     member: { userId: 'u1', projectId: 'p1', roles: ['member'] },
@@ -76,7 +76,7 @@ export async function fuzzWorld(policies: Policies = DEFAULT_POLICIES): Promise<
   };
   const routes = allRoutes({ identity, fleetSecret: 'fleet' });
   const tokens = {
-    principalOf: (token: string) =>
+    principalOf: async (token: string) =>
       Object.hasOwn(people, token) ? (people[token] ?? null) : identity.principalOf(token),
   };
   const app = await buildApp({ platform: p, tokens, routes, checkAnswers: true });

@@ -27,7 +27,7 @@ let port: number;
 
 before(async () => {
   world = await imageWorld({ maxImageBytes: MAX_BYTES });
-  const tokens = { principalOf: (token: string) => (token === 'member' ? PEOPLE.member : null) };
+  const tokens = { principalOf: async (token: string) => (token === 'member' ? PEOPLE.member : null) };
   app = await buildApp({ platform: world.p, tokens, routes: [...imageRoutes, ...hostImageRoutes('secret')] });
   await app.listen({ host: '127.0.0.1', port: 0 });
   port = (app.server.address() as AddressInfo).port;

@@ -46,6 +46,14 @@ const GLOBAL: Left<GlobalTables> = {
   fences: 'history',
   // Paid ones are history; what is owed is compared below.
   debts: 'history',
+  domains: [],
+  projects: [],
+  users: [],
+  roles: [],
+  role_assignments: [],
+  application_credentials: [],
+  revoked_tokens: [],
+  revisions: [],
 };
 
 const CELL: Left<CellTables> = {

@@ -93,7 +93,7 @@ describe('the HTTP server', () => {
   before(async () => {
     app = await buildApp({
       platform,
-      tokens: { principalOf: (token) => people[token] ?? null },
+      tokens: { principalOf: async (token) => people[token] ?? null },
       routes,
       checkAnswers: true,
     });

@@ -116,7 +116,7 @@ function mount(app: FastifyInstance, route: Route, options: ApiOptions, held: We
       const actor =
         route.policy === 'public'
           ? nobody(request.id)
-          : actorOf(options.platform, route.service, options.tokens, request.headers['x-auth-token'], request.id);
+          : await actorOf(options.platform, route.service, options.tokens, request.headers['x-auth-token'], request.id);
       held.set(request, { actor, minor });
       request.log = request.log.child({ userId: actor.userId, projectId: actor.projectId });
       if (minor < (route.since ?? minor) || minor > (route.until ?? minor)) throw unsupported(route, minor);

@@ -8,33 +8,44 @@ import type { Actor } from '../../model/types.ts';
 import { ApiError, forbidden, type Service, unauthorized } from './errors.ts';
 import type { Route } from './route.ts';
 
-/** What a valid token says. projectId is null when it is unscoped. */
+/** What a valid token says. projectId is null when it is not a project's. */
 export interface Principal {
   readonly userId: string;
   readonly projectId: string | null;
+  readonly projectDomainId?: string;
+  readonly domainId?: string;
+  readonly systemScope?: boolean;
   readonly roles: readonly string[];
 }
 
 export interface TokenChecker {
   /** Null: unknown, malformed, expired or revoked; which of them is nobody's business. */
-  principalOf(token: string): Principal | null;
+  principalOf(token: string): Promise<Principal | null>;
 }
 
 const MAX_TOKEN_LENGTH = 4096;
 
 /** The actor of a request to a service. @throws ApiError 401 */
-export function actorOf(
+export async function actorOf(
   p: Platform,
   service: Service,
   tokens: TokenChecker,
   header: string | string[] | undefined,
   requestId: string,
-): Actor {
+): Promise<Actor> {
   const token = [header].flat()[0];
   if (token === undefined || token.length > MAX_TOKEN_LENGTH) throw unauthorized();
-  const principal = tokens.principalOf(token);
+  const principal = await tokens.principalOf(token);
   if (!principal) throw unauthorized();
-  const actor = { userId: principal.userId, projectId: principal.projectId ?? '', roles: principal.roles, requestId };
+  const { userId, projectId, projectDomainId, domainId, systemScope, roles } = principal;
+  const actor: Actor = {
+    ...{ userId, projectId: projectId ?? '', requestId },
+    // The other services' rules are about projects (their scope_types): elsewhere a role is good for nothing.
+    roles: service === 'identity' || projectId !== null ? roles : [],
+    ...(projectDomainId === undefined ? {} : { projectDomainId }),
+    ...(domainId === undefined ? {} : { domainId }),
+    ...(systemScope === undefined ? {} : { systemScope }),
+  };
   return { ...actor, admin: p.policies.isAdministrator(service, actor) };
 }
 

@@ -1,166 +1,262 @@
-// Bodies and answers of identity v3, as far as clients of a compute cloud use it.
+// Bodies and answers of identity v3. Unknown fields are refused, also where Keystone would keep them as extra attributes.
 import { type TSchema, Type } from 'typebox';
 
-const closed = { additionalProperties: false } as const;
-const text = (maxLength = 255) => Type.String({ maxLength });
-const Id = Type.String({ minLength: 1, maxLength: 255 });
-const Name = Type.String({ minLength: 1, maxLength: 255 });
+export const closed = { additionalProperties: false } as const;
+export const object = <P extends Record<string, TSchema>>(properties: P) => Type.Object(properties, closed);
+export const nullable = <S extends TSchema>(schema: S) => Type.Union([schema, Type.Null()]);
+export const text = (maxLength = 255) => Type.String({ maxLength });
+
+// No database keeps a NUL.
+const NO_NUL = '^[^\\u0000]*$';
+const Id = Type.String({ minLength: 1, maxLength: 64, pattern: '^[\\w-]+$' });
+const Name = Type.String({ minLength: 1, maxLength: 255, pattern: '^[^\\u0000]*[^\\s\\u0000][^\\u0000]*$' });
+const Description = Type.String({ maxLength: 4096, pattern: NO_NUL });
+const Password = Type.String({ minLength: 1, maxLength: 1024, pattern: NO_NUL });
+const Email = Type.String({ maxLength: 255, pattern: NO_NUL });
+const Asked = Type.String({ maxLength: 255, pattern: NO_NUL });
+export const asked = Type.Optional(Asked);
 
 const DomainRef = Type.Object({ id: Type.Optional(Id), name: Type.Optional(Name) }, { ...closed, minProperties: 1 });
+const UserRef = { id: Type.Optional(Id), name: Type.Optional(Name), domain: Type.Optional(DomainRef) };
+const ProjectRef = Type.Object(UserRef, { ...closed, minProperties: 1 });
 
-const UserRef = Type.Object(
-  {
-    id: Type.Optional(Id),
-    name: Type.Optional(Name),
-    domain: Type.Optional(DomainRef),
-    password: Type.String({ maxLength: 4096 }),
-  },
-  closed,
-);
-
-const ProjectRef = Type.Object(
-  { id: Type.Optional(Id), name: Type.Optional(Name), domain: Type.Optional(DomainRef) },
-  { ...closed, minProperties: 1 },
-);
-
-export const LoginBody = Type.Object(
-  {
-    auth: Type.Object(
-      {
-        identity: Type.Object(
-          {
-            methods: Type.Array(Type.Union([Type.Literal('password'), Type.Literal('token')]), {
-              minItems: 1,
-              maxItems: 1,
-            }),
-            password: Type.Optional(Type.Object({ user: UserRef }, closed)),
-            token: Type.Optional(Type.Object({ id: Type.String({ minLength: 1, maxLength: 4096 }) }, closed)),
-          },
-          closed,
-        ),
-        scope: Type.Optional(
-          Type.Union([
-            Type.Literal('unscoped'),
-            Type.Object({ unscoped: Type.Object({}, closed) }, closed),
-            Type.Object({ project: ProjectRef }, closed),
-            Type.Object({ domain: DomainRef }, closed),
-            Type.Object({ system: Type.Object({ all: Type.Boolean() }, closed) }, closed),
-          ]),
-        ),
-      },
-      closed,
+export const LoginBody = object({
+  auth: object({
+    identity: object({
+      methods: Type.Array(
+        Type.Union([Type.Literal('password'), Type.Literal('token'), Type.Literal('application_credential')]),
+        { minItems: 1, maxItems: 1 },
+      ),
+      password: Type.Optional(object({ user: object({ ...UserRef, password: text(4096) }) })),
+      token: Type.Optional(object({ id: Type.String({ minLength: 1, maxLength: 4096 }) })),
+      application_credential: Type.Optional(
+        object({
+          id: Type.Optional(Id),
+          name: Type.Optional(Name),
+          user: Type.Optional(ProjectRef),
+          secret: Type.String({ minLength: 1, maxLength: 4096 }),
+        }),
+      ),
+    }),
+    scope: Type.Optional(
+      Type.Union([
+        Type.Literal('unscoped'),
+        object({ unscoped: object({}) }),
+        object({ project: ProjectRef }),
+        object({ domain: DomainRef }),
+        object({ system: object({ all: Type.Literal(true) }) }),
+      ]),
     ),
-  },
-  closed,
-);
+  }),
+});
 
-const Named = Type.Object({ id: text(), name: text() }, closed);
-const InDomain = Type.Object({ id: text(), name: text(), domain: Named }, closed);
-const Endpoint = Type.Object(
-  { id: text(), interface: text(), region: text(), region_id: text(), url: text(2048) },
-  closed,
-);
+const Named = object({ id: text(), name: text() });
+const InDomain = object({ id: text(), name: text(), domain: Named });
+export const EndpointInCatalog = object({
+  ...{ id: text(), interface: text(), region: text(), region_id: text(), url: text(2048) },
+});
 export const Catalog = Type.Array(
-  Type.Object({ id: text(), type: text(), name: text(), endpoints: Type.Array(Endpoint) }, closed),
+  object({ id: text(), type: text(), name: text(), endpoints: Type.Array(EndpointInCatalog) }),
 );
 
-export const TokenAnswer = Type.Object(
-  {
-    token: Type.Object(
-      {
-        methods: Type.Array(text()),
-        user: Type.Object({ ...InDomain.properties, password_expires_at: Type.Null() }, closed),
-        project: Type.Optional(InDomain),
-        is_domain: Type.Optional(Type.Boolean()),
-        roles: Type.Optional(Type.Array(Named)),
-        catalog: Type.Optional(Catalog),
-        expires_at: text(),
-        issued_at: text(),
-        audit_ids: Type.Array(text()),
-      },
-      closed,
-    ),
-  },
-  closed,
-);
+export const TokenAnswer = object({
+  token: object({
+    methods: Type.Array(text()),
+    user: object({ ...InDomain.properties, password_expires_at: Type.Null() }),
+    project: Type.Optional(InDomain),
+    is_domain: Type.Optional(Type.Boolean()),
+    domain: Type.Optional(Named),
+    system: Type.Optional(object({ all: Type.Literal(true) })),
+    application_credential: Type.Optional(object({ id: text(), name: text(), restricted: Type.Boolean() })),
+    roles: Type.Optional(Type.Array(Named)),
+    catalog: Type.Optional(Catalog),
+    expires_at: text(),
+    issued_at: text(),
+    audit_ids: Type.Array(text()),
+  }),
+});
 
-const Links = Type.Object(
-  { self: text(2048), next: Type.Optional(Type.Null()), previous: Type.Optional(Type.Null()) },
-  closed,
-);
-const ListLinks = Type.Object({ self: text(2048), next: Type.Null(), previous: Type.Null() }, closed);
+export const Links = object({ self: text(2048) });
+export const ListLinks = object({ self: text(2048), next: Type.Null(), previous: Type.Null() });
+const NoOptions = object({});
 
-export const Project = Type.Object(
-  {
-    id: text(),
-    name: text(),
-    domain_id: text(),
-    parent_id: text(),
-    description: Type.String(),
-    enabled: Type.Boolean(),
-    is_domain: Type.Boolean(),
-    tags: Type.Array(text()),
-    options: Type.Object({}, closed),
-    links: Links,
-  },
-  closed,
-);
-export const User = Type.Object(
-  {
-    id: text(),
-    name: text(),
-    domain_id: text(),
-    enabled: Type.Boolean(),
-    email: Type.Optional(text()),
-    default_project_id: Type.Optional(text()),
-    password_expires_at: Type.Null(),
-    options: Type.Object({}, closed),
-    links: Links,
-  },
-  closed,
-);
-export const Role = Type.Object(
-  {
-    id: text(),
-    name: text(),
-    domain_id: Type.Null(),
-    description: Type.Null(),
-    options: Type.Object({}, closed),
-    links: Links,
-  },
-  closed,
-);
-export const Domain = Type.Object(
-  {
-    id: text(),
-    name: text(),
-    description: Type.String(),
-    enabled: Type.Boolean(),
-    tags: Type.Array(text()),
-    options: Type.Object({}, closed),
-    links: Links,
-  },
-  closed,
-);
+export const Project = object({
+  ...{ id: text(), name: text(), domain_id: text(), parent_id: text(), description: Type.String() },
+  ...{ enabled: Type.Boolean(), is_domain: Type.Boolean(), tags: Type.Array(text()), options: NoOptions, links: Links },
+});
+/** Options that mean something here, or that promise nothing more than what always holds. */
+const UserOptions = object({
+  ignore_change_password_upon_first_use: Type.Optional(Type.Boolean()),
+  ignore_password_expiry: Type.Optional(Type.Boolean()),
+  ignore_lockout_failure_attempts: Type.Optional(Type.Boolean()),
+  ignore_user_inactivity: Type.Optional(Type.Boolean()),
+  lock_password: Type.Optional(Type.Boolean()),
+});
+export const User = object({
+  ...{ id: text(), name: text(), domain_id: text(), enabled: Type.Boolean() },
+  description: Type.Optional(Type.String()),
+  email: Type.Optional(text()),
+  default_project_id: Type.Optional(text()),
+  ...{ password_expires_at: Type.Null(), options: UserOptions, links: Links },
+});
+export const Role = object({
+  ...{ id: text(), name: text(), domain_id: Type.Null(), description: nullable(Type.String()) },
+  ...{ options: NoOptions, links: Links },
+});
+export const Domain = object({
+  ...{ id: text(), name: text(), description: Type.String(), enabled: Type.Boolean() },
+  ...{ tags: Type.Array(text()), options: NoOptions, links: Links },
+});
+const CredentialShown = {
+  ...{ id: text(), name: text(), description: nullable(Type.String()), project_id: text() },
+  ...{ user_id: text(), unrestricted: Type.Boolean(), expires_at: nullable(text()), system: Type.Null() },
+  roles: Type.Array(object({ id: text(), name: text(), domain_id: Type.Null() })),
+  links: Links,
+};
+export const ApplicationCredential = object(CredentialShown);
+export const NewApplicationCredential = object({ ...CredentialShown, secret: text(1024) });
+export const Service = object({
+  ...{ id: text(), type: text(), name: text(), description: Type.String(), enabled: Type.Boolean(), links: Links },
+});
+export const Endpoint = object({
+  ...{ id: text(), interface: text(), region: text(), region_id: text(), service_id: text(), url: text(2048) },
+  ...{ enabled: Type.Boolean(), links: Links },
+});
+export const Region = object({
+  ...{ id: text(), description: Type.String(), parent_region_id: Type.Null(), links: Links },
+});
+const NamedOrNot = object({ id: text(), name: Type.Optional(text()), domain: Type.Optional(Named) });
+export const RoleAssignment = object({
+  role: object({ id: text(), name: Type.Optional(text()) }),
+  user: NamedOrNot,
+  scope: Type.Union([
+    object({ project: NamedOrNot }),
+    object({ domain: object({ id: text(), name: Type.Optional(text()) }) }),
+    object({ system: object({ all: Type.Literal(true) }) }),
+  ]),
+  links: object({ assignment: text(2048), prior_role: Type.Optional(text(2048)) }),
+});
 
-/** `{"<plural>": [...], "links": {...}}` */
+const RoleInBrief = object({ id: text(), name: text(), links: Links });
+export const RoleInferences = object({
+  role_inferences: Type.Array(object({ prior_role: RoleInBrief, implies: Type.Array(RoleInBrief) })),
+  links: Links,
+});
+
+/** `{"<plural>": [...], "links": {...}}`; truncated: there is more than a list shows. */
 export const listOf = (plural: string, item: TSchema): TSchema =>
-  Type.Object({ [plural]: Type.Array(item), links: ListLinks }, closed);
+  object({ [plural]: Type.Array(item), links: ListLinks, truncated: Type.Optional(Type.Literal(true)) });
+export const one = (singular: string, item: TSchema): TSchema => object({ [singular]: item });
 
-/** What may be asked of lists: filters by equality; paging words are taken and change nothing, as in Keystone. */
-export const ListQuery = Type.Object(
-  {
-    name: Type.Optional(text()),
-    domain_id: Type.Optional(text()),
-    enabled: Type.Optional(text(10)),
-    parent_id: Type.Optional(text()),
-    user: Type.Optional(text()),
+// Bodies.
+
+const Tags = Type.Array(Type.String({ minLength: 1, maxLength: 255, pattern: '^[^,/\\u0000]+$' }), {
+  maxItems: 80,
+  uniqueItems: true,
+});
+const ProjectWish = {
+  description: Type.Optional(nullable(Description)),
+  enabled: Type.Optional(Type.Boolean()),
+  options: Type.Optional(NoOptions),
+  tags: Type.Optional(Tags),
+};
+const ProjectName = Type.String({ ...Name, maxLength: 64 });
+export const CreateProject = object({
+  project: object({
+    ...{ name: ProjectName, domain_id: Type.Optional(nullable(Id)), parent_id: Type.Optional(nullable(Id)) },
+    ...{ is_domain: Type.Optional(Type.Literal(false)), ...ProjectWish },
+  }),
+});
+/** The domain may be named again, but not changed. */
+export const UpdateProject = object({
+  project: object({ name: Type.Optional(ProjectName), domain_id: Type.Optional(Id), ...ProjectWish }),
+});
+
+const UserWish = {
+  description: Type.Optional(nullable(Description)),
+  email: Type.Optional(nullable(Email)),
+  default_project_id: Type.Optional(nullable(Id)),
+  enabled: Type.Optional(Type.Boolean()),
+  options: Type.Optional(UserOptions),
+  password: Type.Optional(nullable(Password)),
+};
+export const CreateUser = object({
+  user: object({ name: Name, domain_id: Type.Optional(nullable(Id)), ...UserWish }),
+});
+export const UpdateUser = object({
+  user: object({ name: Type.Optional(Name), domain_id: Type.Optional(Id), ...UserWish }),
+});
+export const ChangePassword = object({ user: object({ original_password: text(4096), password: Password }) });
+
+export const CreateRole = object({
+  role: object({
+    ...{ name: Name, description: Type.Optional(nullable(Description)), domain_id: Type.Optional(Type.Null()) },
+    options: Type.Optional(NoOptions),
+  }),
+});
+export const UpdateRole = object({
+  role: object({
+    ...{ name: Type.Optional(Name), description: Type.Optional(nullable(Description)) },
+    options: Type.Optional(NoOptions),
+  }),
+});
+const DomainWish = {
+  description: Type.Optional(nullable(Description)),
+  enabled: Type.Optional(Type.Boolean()),
+  options: Type.Optional(NoOptions),
+};
+export const CreateDomain = object({ domain: object({ name: ProjectName, ...DomainWish }) });
+export const UpdateDomain = object({ domain: object({ name: Type.Optional(ProjectName), ...DomainWish }) });
+
+const RoleRef = Type.Object({ id: Type.Optional(Id), name: Type.Optional(Name) }, { ...closed, minProperties: 1 });
+export const CreateCredential = object({
+  application_credential: object({
+    name: Name,
+    description: Type.Optional(nullable(Description)),
+    secret: Type.Optional(nullable(Password)),
+    expires_at: Type.Optional(nullable(text(40))),
+    roles: Type.Optional(Type.Array(RoleRef, { maxItems: 100 })),
+    unrestricted: Type.Optional(Type.Boolean()),
+    // A credential that may do less than its roles is not there: none may be asked for.
+    access_rules: Type.Optional(Type.Array(Type.Never(), { maxItems: 0 })),
+  }),
+});
+
+// Queries.
+
+const Flag = Type.Optional(Type.String({ maxLength: 10 }));
+/** Filters by equality; a limit cuts off. Markers and orders are taken and change nothing, as in Keystone. */
+export const query = <P extends Record<string, TSchema>>(filters: P) =>
+  object({
+    ...filters,
     limit: Type.Optional(Type.Integer({ minimum: 0 })),
     marker: Type.Optional(text()),
     sort_key: Type.Optional(text()),
     sort_dir: Type.Optional(text()),
-  },
-  closed,
-);
+  });
+export const ByName = { name: Type.Optional(Asked) };
+export const ByNameAndState = { ...ByName, enabled: Flag };
+export const ByDomain = { ...ByNameAndState, domain_id: Type.Optional(Asked) };
+export const ProjectQuery = query({
+  ...ByDomain,
+  parent_id: Type.Optional(Asked),
+  is_domain: Flag,
+  user: Type.Optional(Asked),
+});
+export const AssignmentQuery = query({
+  'user.id': Type.Optional(Asked),
+  'role.id': Type.Optional(Asked),
+  'scope.project.id': Type.Optional(Asked),
+  'scope.domain.id': Type.Optional(Asked),
+  'scope.system': Type.Optional(text(10)),
+  effective: Flag,
+  include_names: Flag,
+});
 
-export const IdParams = Type.Object({ id: Type.String({ maxLength: 1024 }) }, closed);
+const Param = Type.String({ maxLength: 1024 });
+export const IdParams = object({ id: Param });
+export const CredentialParams = object({ id: Param, credential_id: Param });
+/** Of grants, whose paths name a place (or not), a user, and a role (or not). */
+export const GrantParams = object({
+  ...{ id: Type.Optional(Param), user_id: Type.Optional(Param), role_id: Type.Optional(Param) },
+});

@@ -24,7 +24,7 @@ let app: FastifyInstance;
 
 before(async () => {
   world = await imageWorld();
-  const tokens = { principalOf: (token: string) => people[token] ?? null };
+  const tokens = { principalOf: async (token: string) => people[token] ?? null };
   const routes = [...imageRoutes, ...hostImageRoutes(SECRET)];
   app = await buildApp({ platform: world.p, tokens, routes, checkAnswers: true });
 });
@@ -112,7 +112,11 @@ test('hosts fetch data with the fleet secret, also of an image whose owner delet
   assert.equal((await fetchIt(`Bearer ${SECRET}`, newId())).statusCode, 404);
   assert.equal((await fetchIt(`Bearer ${SECRET}`, '..%2F..%2Fetc%2Fpasswd')).statusCode, 404);
   // A deployment that forgot to set a secret lets nobody in.
-  const open = await buildApp({ platform: world.p, tokens: { principalOf: () => null }, routes: hostImageRoutes('') });
+  const open = await buildApp({
+    platform: world.p,
+    tokens: { principalOf: async () => null },
+    routes: hostImageRoutes(''),
+  });
   const answer = await open.inject({ url: `/crosscell/v1/images/${id}/data`, headers: { authorization: 'Bearer ' } });
   assert.equal(answer.statusCode, 401);
   await open.close();

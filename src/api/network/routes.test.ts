@@ -25,7 +25,7 @@ before(async () => {
   const now = world.p.clock.now();
   shared = (await ensureSharedNetwork(world.p.stores.global, { cidr: '10.42.0.0/24', now })).networkId;
   await ensureSharedNetwork(world.p.stores.global, { cidr: '10.99.0.0/24', now });
-  const tokens = { principalOf: (token: string) => people[token] ?? null };
+  const tokens = { principalOf: async (token: string) => people[token] ?? null };
   app = await buildApp({ platform: world.p, tokens, routes: networkRoutes, checkAnswers: true });
 });
 after(async () => {

@@ -1,6 +1,13 @@
 // Passwords: how they are kept, and how one is compared with what is kept.
-import { randomBytes, scrypt, timingSafeEqual } from 'node:crypto';
+//
+// Kept is a scrypt hash. One that was right once is remembered for its owner as an HMAC under a key of this process, over
+// the hash that it was right for, so that the next time costs microseconds and a changed password is never taken from
+// memory. A wrong one always costs a full scrypt, the same whether its owner exists or not. What memory would give away
+// to whoever reads it is a keyed hash, beside the key: see decision 32.
+import { createHmac, randomBytes, scrypt, timingSafeEqual } from 'node:crypto';
 import { promisify } from 'node:util';
+import { invariant } from '../../lib/errors.ts';
+import { turnstile } from './throttle.ts';
 
 const scryptAsync = promisify<string, Buffer, number, { N: number; r: number; p: number }, Buffer>(scrypt);
 
@@ -38,4 +45,54 @@ export function parsePasswordHash(text: string): ParsedHash | null {
 /** True if the password is the one that was hashed. Takes as long either way. */
 export async function isPassword(password: string, stored: ParsedHash): Promise<boolean> {
   return timingSafeEqual(await scryptAsync(password, stored.salt, HASH_BYTES, stored.cost), stored.hash);
+}
+
+/** Password checks at the same time; more wait their turn, up to MAX_WAITING. */
+const MAX_CHECKS = 2;
+const MAX_WAITING = 64;
+const MAX_REMEMBERED = 10_000;
+
+export interface PasswordChecker {
+  /**
+   * @param owner whose it is, such as `user <id>`
+   * @param hash null: nobody's, or there is no password; never right
+   */
+  check(owner: string, hash: string | null, password: string): Promise<'right' | 'wrong' | 'busy'>;
+  /** It is right without a check: it was hashed just now. */
+  remember(owner: string, hash: string, password: string): void;
+}
+
+export function passwordChecker(): PasswordChecker {
+  const key = randomBytes(32);
+  const nobodys = hashPassword(randomBytes(16).toString('hex'));
+  const remembered = new Map<string, Buffer>();
+  const turns = turnstile(MAX_CHECKS, MAX_WAITING);
+  const memoOf = (owner: string, hash: string, password: string): Buffer =>
+    createHmac('sha256', key).update(`${owner}\0${hash}\0${password}`).digest();
+
+  function remember(owner: string, hash: string, password: string): void {
+    remembered.delete(owner);
+    const oldest = remembered.size >= MAX_REMEMBERED ? remembered.keys().next().value : undefined;
+    if (oldest !== undefined) remembered.delete(oldest);
+    remembered.set(owner, memoOf(owner, hash, password));
+  }
+
+  return {
+    remember,
+    async check(owner, hash, password) {
+      const memo = remembered.get(owner);
+      if (memo && hash !== null && timingSafeEqual(memo, memoOf(owner, hash, password))) return 'right';
+      const turn = await turns.enter();
+      if (!turn) return 'busy';
+      try {
+        const stored = parsePasswordHash(hash ?? (await nobodys));
+        invariant(stored, 'hashes are checked before they are kept');
+        if (!(await isPassword(password, stored)) || hash === null) return 'wrong';
+      } finally {
+        turn.leave();
+      }
+      remember(owner, hash, password);
+      return 'right';
+    },
+  };
 }

@@ -140,6 +140,11 @@ export interface Asking {
   readonly userId: string;
   /** Empty for a token without a project. */
   readonly projectId: string;
+  /** The domain of the project; absent: the default one. */
+  readonly projectDomainId?: string;
+  /** Of a domain's token. */
+  readonly domainId?: string;
+  readonly systemScope?: boolean;
   readonly roles: readonly string[];
 }
 
@@ -153,7 +158,9 @@ function credentialsOf(asking: Asking, admin: boolean): Credentials {
       // Keystone says so for every project until one is made the administrators' own.
       is_admin_project: 'True',
       ...(scoped ? { project_id: asking.projectId, tenant_id: asking.projectId } : {}),
-      ...(scoped ? { 'token.project.domain.id': 'default' } : {}),
+      ...(scoped ? { 'token.project.domain.id': asking.projectDomainId ?? 'default' } : {}),
+      ...(asking.domainId === undefined ? {} : { domain_id: asking.domainId, 'token.domain.id': asking.domainId }),
+      ...(asking.systemScope === true ? { system_scope: 'all' } : {}),
     },
   };
 }

@@ -1,0 +1,28 @@
+// Tokens that were revoked one by one. What ends all tokens of a user or project is seen from their records.
+import { invariant } from '../../lib/errors.ts';
+import { type Directory, ok } from './directory.ts';
+import type { Claims } from './tokens.ts';
+
+export const isRevoked = (directory: Directory, auditId: string): Promise<boolean> =>
+  directory.cached(`revoked ${auditId}`, async () => {
+    const row = await directory.db
+      .selectFrom('revoked_tokens')
+      .select('audit_id')
+      .where('audit_id', '=', auditId)
+      .executeTakeFirst();
+    return row !== undefined;
+  });
+
+/** Rows are kept until the token would have ended by itself. */
+export async function revokeToken(directory: Directory, { auditId, expiresAt }: Claims): Promise<void> {
+  const done = await directory.change(async (trx) => {
+    await trx.deleteFrom('revoked_tokens').where('expires_at', '<=', directory.clock.now()).execute();
+    await trx
+      .insertInto('revoked_tokens')
+      .values({ audit_id: auditId, expires_at: expiresAt })
+      .onConflict((on) => on.doNothing())
+      .execute();
+    return ok(null);
+  });
+  invariant(done.kind === 'ok', 'a revocation is never refused');
+}
