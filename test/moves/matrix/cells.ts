@@ -33,8 +33,7 @@ export const cellName = ({ move, step, direction, fault }: Cell): string => `${m
 const AGAIN_AND_AGAIN = 1000;
 
 /** All cells of this move. */
-export function cellsOf(move: string): Cell[] {
-  const fixture = fixtureOf(move);
+export function cellsOf(move: string, fixture = fixtureOf(move)): Cell[] {
   const definition = definitionOfMove(move);
   return (['do', 'undo'] as const).flatMap((direction) =>
     definition.steps.flatMap(({ name: step }, index) =>
@@ -57,6 +56,8 @@ function notApplicable(
   if (direction === 'do' && index < fixture.made) return 'the step is the transaction that makes the saga';
   if (direction === 'undo' && index > pivot) return 'behind the pivot there is only forward';
   if (fault.startsWith('target') && !fixture.crosses) return 'the move works in one cell';
+  if (fault === 'storage-gone' && fixture.storage === 'no part') return 'no volume has a part in it';
+  if (fault.startsWith('source') && fixture.storage === 'alone') return 'no compute host and no cell has a part in it';
   if (direction === 'do' && index === pivot && fault === 'error-after') {
     return 'the pivot is one write: its answer may be lost, but is no definite no when it has landed';
   }
@@ -92,8 +93,11 @@ function turn({ name, steps, pivot }: Definition, index: number): Planned {
 }
 
 /** A reboot is undone differently when turning the guest on again is what failed: that is tried with that step itself. */
-const turnIndex = (move: string, index: number, pivot: number): number =>
-  move === 'reboot' ? index : Math.max(index, pivot - 1);
+function turnIndex(move: string, index: number, pivot: number): number {
+  if (move === 'reboot') return index;
+  // A step that is done with the request cannot be refused later: then the pivot is.
+  return fixtureOf(move).made === pivot ? pivot : Math.max(index, pivot - 1);
+}
 
 /**
  * The same for a move that may try another host: on the way back to its choice, something happens in an undo. What fails

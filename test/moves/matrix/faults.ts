@@ -31,9 +31,16 @@ export type StepFault = (typeof STEP_FAULTS)[number];
 
 /**
  * From just before the step on, for an hour: no host of the cell where the server was, or of the other cell, answers; or
- * that cell's database does not. `hosts-restart`: at that moment all machines restart, and no guest runs any more.
+ * that cell's database does not; or no storage host answers. `hosts-restart`: at that moment all machines restart, and no
+ * guest runs any more.
  */
-export const OUTAGES = ['source-hosts-gone', 'target-hosts-gone', 'source-cell-gone', 'target-cell-gone'] as const;
+export const OUTAGES = [
+  'source-hosts-gone',
+  'target-hosts-gone',
+  'source-cell-gone',
+  'target-cell-gone',
+  'storage-gone',
+] as const;
 export type Outage = (typeof OUTAGES)[number];
 
 export const FAULTS = [...STEP_FAULTS, ...OUTAGES, 'hosts-restart'] as const;
@@ -114,11 +121,13 @@ export class Strike {
       case 'hosts-restart':
         this.#hit();
         for (const host of this.#world.hosts.values()) await host.reboot();
+        for (const storage of this.#world.storage.values()) await storage.restartAgent();
         return effect();
       case 'source-hosts-gone':
       case 'target-hosts-gone':
       case 'source-cell-gone':
       case 'target-cell-gone':
+      case 'storage-gone':
         this.#hit();
         this.until = this.#world.clock.now() + OUTAGE_MS;
         this.#silence(fault, true);
@@ -161,6 +170,13 @@ export class Strike {
   }
 
   #silence(fault: Fault, begins: boolean): void {
+    if (fault === 'storage-gone') {
+      for (const storage of this.#world.storage.values()) {
+        if (begins) storage.down();
+        else storage.up();
+      }
+      return;
+    }
     const cell = fault.startsWith('source') ? 'cell1' : 'cell2';
     if (fault.endsWith('cell-gone')) {
       if (begins) this.#world.cellsDown.add(cell);

@@ -9,8 +9,9 @@ import { pauseServer, rebootServer, startServer, stopServer, unpauseServer } fro
 import { resizeServer } from '../../../src/moves/resize.ts';
 import { revertResize } from '../../../src/moves/revert.ts';
 import type { Row } from '../../../src/saga/types.ts';
-import { attach, newVolume, volumeBackedServer } from '../volumes.ts';
+import { attach, newVolume, requestVolumeBacked, volumeBackedServer } from '../volumes.ts';
 import { accept, beat, FLAVORS, hostOf, newServer, requestServer, serverOf, settle, type World } from '../world.ts';
+import { ON_VOLUMES, onlyVolume } from './volume-fixtures.ts';
 
 export interface Started {
   readonly serverId: string;
@@ -23,8 +24,12 @@ export interface Fixture {
   /** Brings the server into the state from which the move starts; '' when there is none yet. */
   prepare(world: World): Promise<string>;
   start(world: World, serverId: string): Promise<Started>;
-  /** vm_state of the server after success; null: it is gone. */
+  /** vm_state of the server after success, or of what `status` asks for; null: it is gone. */
   readonly after: string | null;
+  /** What storage hosts do in it: nothing that another fixture does not try, something, or they are all that it concerns. */
+  readonly storage: 'no part' | 'takes part' | 'alone';
+  /** Of a saga on a volume: what there is of it when all is over; null: nothing. */
+  status?(world: World, volumeId: string): Promise<string | null>;
   /** Whether the other cell, too, has a part in it. */
   readonly crosses: boolean;
   /** Steps that an API call carries out in the transaction that makes the saga. */
@@ -36,8 +41,8 @@ export interface Fixture {
   unwound(saga: Row, turnedAt: string): string | null | 'as before';
   /** vm_state where the hosts restarted meanwhile, when that makes a difference: what a paused guest had in memory is lost. */
   restarted?(saga: Row): string | 'as before';
-  /** The instance action of it. */
-  readonly action: string;
+  /** The instance action of it; null: it is on no server. */
+  readonly action: string | null;
 }
 
 const asBefore = () => 'as before' as const;
@@ -85,7 +90,7 @@ async function interrupted(world: World): Promise<string> {
   return serverId;
 }
 
-const common = { crosses: false, made: 0, unwound: asBefore } as const;
+const common = { crosses: false, made: 0, unwound: asBefore, storage: 'no part' } as const;
 
 export const FIXTURES: readonly Fixture[] = [
   {
@@ -152,7 +157,7 @@ export const FIXTURES: readonly Fixture[] = [
     start: use((world, id) => deleteServer(world.p, world.user, id)),
   },
   {
-    ...{ ...common, move: 'attach volume', after: 'active', made: 1, action: 'attach_volume' },
+    ...{ ...common, move: 'attach volume', after: 'active', made: 1, action: 'attach_volume', storage: 'takes part' },
     prepare: async (world) => {
       const serverId = await newServer(world);
       await newVolume(world);
@@ -166,14 +171,12 @@ export const FIXTURES: readonly Fixture[] = [
     },
   },
   {
-    ...{ ...common, move: 'detach volume', after: 'active', made: 1, action: 'detach_volume' },
+    ...{ ...common, move: 'detach volume', after: 'active', made: 1, action: 'detach_volume', storage: 'takes part' },
     prepare: running,
     start: use(async (world, id) => detachVolume(world.p, world.user, id, (await onlyVolume(world)).id)),
   },
+  ...ON_VOLUMES,
 ];
-
-const onlyVolume = (world: World): Promise<{ id: string }> =>
-  world.p.stores.global.selectFrom('volumes').select('id').executeTakeFirstOrThrow();
 
 const bootsFromVolume = async (world: World): Promise<string> => (await volumeBackedServer(world)).serverId;
 
@@ -184,11 +187,27 @@ async function resizedWithVolumes(world: World): Promise<string> {
   return serverId;
 }
 
+const VOLUME_BACKED_START: Readonly<Record<string, Partial<Fixture>>> = {
+  create: {
+    prepare: async (world) => {
+      await newVolume(world);
+      return '';
+    },
+    start: async (world) => ({
+      serverId: await requestVolumeBacked(world, FLAVORS.small, (await onlyVolume(world)).id),
+      refusal: null,
+    }),
+  },
+  resize: { prepare: bootsFromVolume },
+  confirm: { prepare: resizedWithVolumes },
+  revert: { prepare: resizedWithVolumes },
+  delete: { prepare: resizedWithVolumes },
+};
+
 /** The moves that take volumes along, of a server that boots from one, with two data volumes and two ports. */
-export const VOLUME_BACKED: readonly Fixture[] = FIXTURES.filter(({ crosses }) => crosses).map((fixture) => ({
-  ...fixture,
-  prepare: fixture.move === 'resize' ? bootsFromVolume : resizedWithVolumes,
-}));
+export const VOLUME_BACKED: readonly Fixture[] = FIXTURES.filter(
+  ({ crosses, move }) => crosses || move === 'create',
+).map((fixture): Fixture => ({ ...fixture, storage: 'takes part', ...VOLUME_BACKED_START[fixture.move] }));
 
 export function fixtureOf(move: string): Fixture {
   const fixture = FIXTURES.find((each) => each.move === move);

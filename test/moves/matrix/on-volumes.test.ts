@@ -1,0 +1,8 @@
+// Every step of these sagas on volumes under every fault; see cells.ts.
+import { testCells } from './tests.ts';
+
+testCells('create volume');
+testCells('delete volume');
+testCells('extend volume');
+testCells('create snapshot');
+testCells('delete snapshot');

@@ -1,0 +1,109 @@
+// How each saga on a volume is brought about; see fixtures.ts. There is one volume, and where the saga is about one, one
+// snapshot of it. What there is of it afterwards includes whether the storage host keeps it: what could not be made, and
+// is recorded in error, holds nothing.
+import assert from 'node:assert/strict';
+import { findVolume } from '../../../src/control/volumes/records.ts';
+import { listSnapshots } from '../../../src/control/volumes/snapshots.ts';
+import type { Refusal } from '../../../src/model/types.ts';
+import { createVolume } from '../../../src/moves/volumes/create.ts';
+import { deleteVolume } from '../../../src/moves/volumes/delete.ts';
+import { extendVolume } from '../../../src/moves/volumes/extend.ts';
+import { createSnapshot, deleteSnapshot } from '../../../src/moves/volumes/snapshots.ts';
+import { newVolume } from '../volumes.ts';
+import { settle, type World } from '../world.ts';
+import type { Fixture, Started } from './fixtures.ts';
+
+export const onlyVolume = (world: World): Promise<{ id: string }> =>
+  world.p.stores.global.selectFrom('volumes').select('id').executeTakeFirstOrThrow();
+
+const kept = async (world: World, volumeId: string): Promise<readonly string[] | null> => {
+  for (const storage of world.storage.values()) {
+    for (const { id, volume } of await storage.records.volumes.load()) {
+      if (id === volumeId && volume !== null) return volume.snapshots;
+    }
+  }
+  return null;
+};
+
+const volumeStatus = async (world: World, volumeId: string): Promise<string | null> => {
+  const volume = await findVolume(world.p.stores.global, volumeId);
+  const isKept = (await kept(world, volumeId)) !== null;
+  if (volume === null) return isKept ? 'left behind' : null;
+  return `${volume.status}${isKept ? ', kept' : ''}, ${volume.sizeGb} GiB`;
+};
+
+const snapshotStatus = async (world: World, volumeId: string): Promise<string | null> => {
+  const row = await world.p.stores.global.selectFrom('volume_snapshots').select(['id', 'status']).executeTakeFirst();
+  const ids = (await kept(world, volumeId)) ?? [];
+  if (!row) return ids.length > 0 ? 'left behind' : null;
+  return `${row.status}${ids.includes(row.id) ? ', kept' : ''}`;
+};
+
+const start =
+  (call: (world: World, volumeId: string) => Promise<Refusal | null>) =>
+  async (world: World, volumeId: string): Promise<Started> => ({
+    serverId: volumeId,
+    refusal: await world.clock.drive(call(world, volumeId)),
+  });
+
+const takeSnapshot = async (world: World, volumeId: string): Promise<Refusal | null> => {
+  const wish = { volumeId, name: null, description: null, metadata: {}, force: false };
+  const created = await createSnapshot(world.p, world.user, wish);
+  return created.kind === 'created' ? null : created.refusal;
+};
+
+const withSnapshot = async (world: World): Promise<string> => {
+  const volumeId = await newVolume(world);
+  assert.equal(await world.clock.drive(takeSnapshot(world, volumeId)), null);
+  await settle(world);
+  assert.equal(await snapshotStatus(world, volumeId), 'available, kept');
+  return volumeId;
+};
+
+const common = { crosses: false, made: 1, storage: 'alone', action: null } as const;
+
+export const ON_VOLUMES: readonly Fixture[] = [
+  {
+    ...{ ...common, move: 'create volume', after: 'available, kept, 1 GiB', unwound: () => 'error, 1 GiB' },
+    status: volumeStatus,
+    prepare: async () => '',
+    start: async (world) => {
+      const created = await world.clock.drive(
+        createVolume(world.p, world.user, {
+          ...{ sizeGb: 1, name: null, description: null, metadata: {}, zone: null, type: null },
+          source: { kind: 'blank' },
+        }),
+      );
+      assert(created.kind === 'created');
+      return { serverId: created.volume.id, refusal: null };
+    },
+  },
+  {
+    ...{ ...common, move: 'delete volume', after: null, unwound: () => 'error_deleting, kept, 1 GiB' },
+    status: volumeStatus,
+    prepare: newVolume,
+    start: start((world, id) => deleteVolume(world.p, world.user, id, { cascade: false, force: false })),
+  },
+  {
+    ...{ ...common, move: 'extend volume', after: 'available, kept, 2 GiB', unwound: () => 'as before' },
+    status: volumeStatus,
+    prepare: newVolume,
+    start: start((world, id) => extendVolume(world.p, world.user, id, 2, { attached: false })),
+  },
+  {
+    ...{ ...common, move: 'create snapshot', after: 'available, kept', unwound: () => 'error' },
+    status: snapshotStatus,
+    prepare: newVolume,
+    start: start(takeSnapshot),
+  },
+  {
+    ...{ ...common, move: 'delete snapshot', after: null, unwound: () => 'error_deleting, kept' },
+    status: snapshotStatus,
+    prepare: withSnapshot,
+    start: start(async (world, id) => {
+      const [snapshot] = await listSnapshots(world.p.stores.global, { projectId: null, volumeId: id });
+      assert(snapshot);
+      return deleteSnapshot(world.p, world.user, snapshot);
+    }),
+  },
+];
