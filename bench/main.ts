@@ -1,4 +1,4 @@
-// The measurements: node bench/main.ts [moves] [copy] [startup] [placement] [restart] [simulation] [--json]
+// The measurements: node bench/main.ts [moves] [copy] [startup] [identity] [placement] [restart] [simulation] [--json]
 //
 // Counts come first: statements and calls do not depend on what else the machine does. Times stand beside a peer or a
 // physical limit measured in the same run, as ratios. Nova's figures are those of its own functional harness (its
@@ -6,6 +6,7 @@
 // The results go to var/bench/report.json too.
 import { mkdir, writeFile } from 'node:fs/promises';
 import { benchCopy } from './copy.ts';
+import { benchIdentity } from './identity.ts';
 import { benchMoves } from './moves.ts';
 import { benchPlacement } from './placement.ts';
 import { benchRestart } from './restart.ts';
@@ -17,6 +18,7 @@ const PARTS: Readonly<Record<string, () => Promise<Figure[]>>> = {
   moves: benchMoves,
   copy: benchCopy,
   startup: benchStartup,
+  identity: benchIdentity,
   placement: benchPlacement,
   restart: benchRestart,
   simulation: benchSimulation,

@@ -1,0 +1,123 @@
+// Identity on PostgreSQL, two processes side by side: names are given once, changes of one count in the other.
+import assert from 'node:assert/strict';
+import { after, test } from 'node:test';
+import { createCredential } from '../../src/control/identity/application-credentials.ts';
+import { createDomain, deleteDomain, updateDomain } from '../../src/control/identity/domains.ts';
+import { createProject, deleteProject } from '../../src/control/identity/projects.ts';
+import {
+  createRole,
+  grantRole,
+  listAssignments,
+  revokeRole,
+  withImpliedAssignments,
+} from '../../src/control/identity/roles.ts';
+import { derivedId, seedIdentity } from '../../src/control/identity/seeds.ts';
+import { createUser, deleteUser, listUsers, updateUser } from '../../src/control/identity/users.ts';
+import { createIdentity, type Identity } from '../../src/control/identity.ts';
+import { openStores } from '../../src/store/stores.ts';
+import { startPostgres, type TestPostgres } from '../../src/store/test-postgres.ts';
+
+const server = await startPostgres();
+if (server.kind === 'unavailable') test('identity on PostgreSQL', { skip: server.reason }, () => undefined);
+else {
+  after(() => server.stop());
+  tests(server);
+}
+
+const CONFIG = {
+  projects: [{ name: 'admin' }],
+  users: [{ name: 'admin', password: 'secret', roles: { admin: ['admin'] } }],
+  tokenLifetimeSeconds: 3600,
+};
+
+function tests(postgres: TestPostgres): void {
+  const two = (name: string, body: (a: Identity, b: Identity, later: () => void) => Promise<void>) =>
+    test(name, async () => {
+      const at = await postgres.stores([]);
+      const all = [await openStores(at), await openStores(at)] as const;
+      let now = Date.now();
+      const clock = { now: () => now, sleep: async () => undefined };
+      const [a, b] = all.map(({ global }) =>
+        createIdentity({ db: global, key: Buffer.alloc(32), clock, tokenLifetimeSeconds: 3600 }),
+      ) as [Identity, Identity];
+      try {
+        await Promise.all([a, b].map((each) => seedIdentity(each.directory, CONFIG)));
+        await body(a, b, () => {
+          now += 1000;
+        });
+      } finally {
+        for (const stores of all) await stores.close();
+      }
+    });
+  const user = (name: string) => ({
+    ...{ name, domainId: 'default', description: null, email: null, defaultProjectId: null, enabled: true },
+    ...{ options: {}, password: 'pw' },
+  });
+  const project = (name: string) => ({
+    ...{ name, domainId: 'default', parentId: null, description: '', enabled: true, tags: [] },
+  });
+
+  two('a name is given once, however many ask', async (a, b) => {
+    const results = await Promise.all([a, b, a, b].map((each) => createUser(each.directory, user('same'))));
+    assert.deepEqual(results.map((each) => each.kind).toSorted(), ['ok', 'refused', 'refused', 'refused']);
+    assert.equal((await listUsers(a.directory, { name: 'same' })).length, 1);
+  });
+
+  two('what one process changes counts in the other', async (a, b, later) => {
+    const [made, where] = [await createUser(a.directory, user('u')), await createProject(a.directory, project('p'))];
+    assert.ok(made.kind === 'ok' && where.kind === 'ok');
+    const scope = { kind: 'project', id: where.value.id } as const;
+    const grant = { userId: made.value.id, scope, roleId: derivedId('role', 'member') };
+    assert.equal((await grantRole(a.directory, grant)).kind, 'ok');
+    const login = () =>
+      b.login({
+        by: { kind: 'password', user: { name: 'u' }, password: 'pw' },
+        ...{ scope: { kind: 'project', project: { name: 'p' } }, address: 'x' },
+      });
+    later();
+    const entered = await login();
+    assert.ok(entered.kind === 'ok');
+    const credential = await createCredential(b.directory, {
+      ...{ userId: made.value.id, projectId: where.value.id, name: 'c', description: null, secret: null },
+      ...{ unrestricted: false, expiresAt: null, roles: null },
+    });
+    assert.equal(credential.kind, 'ok');
+    const found = await withImpliedAssignments(
+      b.directory,
+      await listAssignments(b.directory, { userId: grant.userId }),
+    );
+    assert.deepEqual(
+      found.map((each) => each.role.name),
+      ['member', 'reader'],
+    );
+    await updateUser(a.directory, grant.userId, { password: 'other' });
+    later();
+    assert.equal(await b.tokenInfo(entered.token), null);
+    assert.equal((await login()).kind, 'denied');
+    assert.equal((await revokeRole(a.directory, grant)).kind, 'ok');
+    assert.equal((await deleteProject(b.directory, where.value.id)).kind, 'ok');
+    assert.equal((await deleteUser(a.directory, grant.userId)).kind, 'ok');
+  });
+
+  two('a domain goes with all that is in it', async (a) => {
+    const domain = await createDomain(a.directory, { name: 'd', description: '', enabled: true });
+    assert.ok(domain.kind === 'ok');
+    const domainId = domain.value.id;
+    const role = await createRole(a.directory, { name: 'r', description: null });
+    const top = await createProject(a.directory, { ...project('top'), domainId });
+    assert.ok(top.kind === 'ok' && role.kind === 'ok');
+    const below = await createProject(a.directory, { ...project('below'), domainId, parentId: top.value.id });
+    assert.equal(below.kind, 'ok');
+    const member = await createUser(a.directory, { ...user('m'), domainId });
+    assert.ok(member.kind === 'ok');
+    for (const scope of [{ kind: 'domain', id: domainId } as const, { kind: 'project', id: top.value.id } as const]) {
+      const granted = await grantRole(a.directory, { userId: member.value.id, scope, roleId: role.value.id });
+      assert.equal(granted.kind, 'ok');
+    }
+    assert.equal((await deleteDomain(a.directory, domainId)).kind, 'refused');
+    await updateDomain(a.directory, domainId, { enabled: false });
+    assert.equal((await deleteDomain(a.directory, domainId)).kind, 'ok');
+    assert.equal((await listAssignments(a.directory, { roleId: role.value.id })).length, 0);
+    assert.equal((await listUsers(a.directory, { domainId })).length, 0);
+  });
+}
