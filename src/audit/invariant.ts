@@ -27,7 +27,22 @@ export type Fix =
   | { readonly kind: 'let go'; readonly serverId: string }
   /** A migration that nobody will close any more. */
   | { readonly kind: 'close migration'; readonly migrationId: string; readonly serverId: string }
-  | { readonly kind: 'destroy guest'; readonly host: string; readonly serverId: string };
+  | { readonly kind: 'destroy guest'; readonly host: string; readonly serverId: string }
+  /** All attachments of a volume to a server that is gone. */
+  | {
+      readonly kind: 'release volume';
+      readonly volumeId: string;
+      readonly serverId: string;
+      readonly storageHost: string;
+    }
+  /** An access to a volume that no active attachment says. */
+  | {
+      readonly kind: 'revoke access';
+      readonly volumeId: string;
+      readonly serverId: string;
+      readonly storageHost: string;
+      readonly attachmentId: string;
+    };
 
 /** What would be a breach if an open debt did not account for it. */
 export interface Owed {

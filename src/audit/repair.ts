@@ -8,6 +8,7 @@ import type { Fix } from './invariant.ts';
 import { closeMigration, deletePorts, dropProvider, releaseRoom, unbindPort } from './repairs/globals.ts';
 import { destroyGuest, dropRecords, letGo } from './repairs/places.ts';
 import type { Repaired } from './repairs/proof.ts';
+import { releaseVolume, revokeAccess } from './repairs/volumes.ts';
 
 export type { Repaired } from './repairs/proof.ts';
 
@@ -30,6 +31,10 @@ export async function repair(p: Platform, fix: Fix): Promise<Repaired> {
       return closeMigration(p, fix.migrationId);
     case 'destroy guest':
       return destroyGuest(p, fix.host, fix.serverId);
+    case 'release volume':
+      return releaseVolume(p, fix);
+    case 'revoke access':
+      return revokeAccess(p, fix);
     default:
       return assertNever(fix);
   }

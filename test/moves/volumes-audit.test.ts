@@ -1,9 +1,12 @@
 // Every breach that concerns volumes, planted by hand: the auditor names it, and nothing else.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { repair } from '../../src/audit/repair.ts';
+import { attachmentsOfServer } from '../../src/control/volumes/attachments.ts';
 import { newId } from '../../src/lib/ids.ts';
-import { serverWithVolumes } from './volumes.ts';
-import { assertSound, auditWorld, openWorld, type World } from './world.ts';
+import { deleteServer } from '../../src/moves/delete.ts';
+import { accessOf, serverWithVolumes, statusOf } from './volumes.ts';
+import { accept, assertSound, auditWorld, beat, openWorld, settle, type World } from './world.ts';
 
 interface Planted {
   readonly what: string;
@@ -117,6 +120,68 @@ for (const { what, plant, invariant, says } of PLANTED) {
       await world.close();
     }
   });
+}
+
+test('repaired: attachments of a server that is gone; its volumes are free', async () => {
+  const world = await openWorld();
+  try {
+    const { serverId, volumes } = await serverWithVolumes(world);
+    const { global } = world.p.stores;
+    const rows = await global.selectFrom('volume_attachments').selectAll().execute();
+    await accept(world, deleteServer(world.p, world.user, serverId));
+    await settle(world);
+    await global.insertInto('volume_attachments').values(rows).execute();
+    await global.updateTable('volumes').set({ status: 'in-use' }).execute();
+    assert.equal((await repairAll(world)).length, volumes.length);
+    await world.clock.pass(11_000);
+    await beat(world);
+    await assertSound(world);
+    for (const volume of volumes) assert.equal(await statusOf(world, volume), 'available');
+  } finally {
+    await world.close();
+  }
+});
+
+test('repaired: an access that no attachment says is shut; the attachment of a server that exists is left alone', async () => {
+  const world = await openWorld();
+  try {
+    const { serverId, volumes } = await serverWithVolumes(world);
+    const [volume] = volumes;
+    const stranger = newId();
+    const storage = await storageOf(world, volume);
+    await storage.agent.grant(volume, newId(), { serverId: stranger, generation: 1, mode: 'rw' });
+    assert.deepEqual(await accessOf(world, stranger), [volume]);
+    assert.equal((await repairAll(world)).length, 1);
+    assert.deepEqual(await accessOf(world, stranger), []);
+    assert.deepEqual(await accessOf(world, serverId), volumes.toSorted());
+    await assertSound(world);
+    const [attachment] = await attachmentsOfServer(world.p.stores.global, serverId);
+    assert(attachment);
+    const { volumeId, storageHost, id: attachmentId } = attachment;
+    const fixes = [
+      { kind: 'release volume', volumeId, serverId, storageHost },
+      { kind: 'revoke access', volumeId, serverId, storageHost, attachmentId },
+    ] as const;
+    for (const fix of fixes) assert.equal((await world.clock.drive(repair(world.p, fix))).kind, 'left');
+    await assertSound(world);
+  } finally {
+    await world.close();
+  }
+});
+
+/** Repairs what the auditor finds; answers what it did. */
+async function repairAll(world: World): Promise<string[]> {
+  // What has ended in this very millisecond would count as busy.
+  await world.clock.pass(1000);
+  const did: string[] = [];
+  for (const { breaches } of (await auditWorld(world)).invariants) {
+    for (const { fix } of breaches) {
+      if (!fix) continue;
+      const result = await world.clock.drive(repair(world.p, fix));
+      if (result.kind === 'repaired') did.push(result.did);
+    }
+  }
+  return did;
 }
 
 test('a storage host that does not answer makes the auditor unsure, not wrong', async () => {

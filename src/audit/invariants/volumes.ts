@@ -35,7 +35,7 @@ export const ONE_ATTACHMENT: Invariant = {
         });
       }
     }
-    for (const { volumeId, serverId, host, active } of s.attachments) {
+    for (const { volumeId, serverId, host, active, storageHost } of s.attachments) {
       if (s.busy.has(serverId) || owed.has(`${serverId} ${volumeId}`)) continue;
       const record = records.get(serverId);
       if (!record && s.homes.has(serverId)) continue; // its cell cannot be read
@@ -46,6 +46,7 @@ export const ONE_ATTACHMENT: Invariant = {
         what: `the attachment of volume ${volumeId} to server ${serverId} on ${host} ${why}`,
         cause: 'a clean-up was lost, or records were changed by hand',
         repair,
+        ...(record ? {} : { fix: { kind: 'release volume', volumeId, serverId, storageHost } as const }),
       });
     }
     return { breaches, owed: [...owed.values()].map(debtAsOwed), unknown: silentCells(s) };
@@ -72,7 +73,8 @@ export const ACCESS_AS_ATTACHED: Invariant = {
         breaches.push({
           what: `storage host ${name} lets server ${serverId} to volume ${volumeId}, which it does not have there`,
           cause: 'a revoke was lost, or attachments were changed by hand',
-          repair: `stop the server on every host but its own; then restart its move's clean-up, or delete the volume's grant`,
+          repair: `stop the server on every host but its own; then have the agent of ${name} revoke the access`,
+          fix: { kind: 'revoke access', volumeId, serverId, storageHost: name, attachmentId },
         });
       }
       const known = new Set(access.map((each) => each.attachmentId));

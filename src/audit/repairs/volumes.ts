@@ -1,0 +1,49 @@
+// Repairs of volumes: attachments of servers that are gone, and accesses that nobody has on record.
+import { owe } from '../../control/debts.ts';
+import type { Platform } from '../../control/platform.ts';
+import { attachmentsOfVolume } from '../../control/volumes/attachments.ts';
+import { nextFence } from '../../store/sagas.ts';
+import { left, proven, provenGone, provenIdle, type Repaired, repaired, Unproven } from './proof.ts';
+
+export interface VolumeAccess {
+  readonly volumeId: string;
+  readonly serverId: string;
+  readonly storageHost: string;
+}
+
+/**
+ * A volume attached to a server that is gone. It becomes a debt, which the control plane pays: first the access ends at the
+ * storage host, then the attachments go, and the volume is free for others.
+ */
+export const releaseVolume = (p: Platform, { volumeId, serverId, storageHost }: VolumeAccess): Promise<Repaired> =>
+  proven(async () => {
+    const { global } = p.stores;
+    const generation = await nextFence(global);
+    await provenGone(p, global, serverId);
+    const reason = 'attachment of a server that is gone, found by the audit';
+    await owe(p, {
+      ...{ kind: 'revoke-volume', host: storageHost, serverId, volumeId, generation, sagaId: 'audit', reason },
+    });
+    return repaired(`volume ${volumeId} will be released from server ${serverId} (owed)`);
+  });
+
+/**
+ * An access by what is no active attachment. A saga that makes it one begins behind the look, with a newer generation: it
+ * fences this off, or grants the access again.
+ */
+export const revokeAccess = (
+  p: Platform,
+  access: VolumeAccess & { readonly attachmentId: string },
+): Promise<Repaired> =>
+  proven(async () => {
+    const { volumeId, serverId, storageHost, attachmentId } = access;
+    const { global } = p.stores;
+    const generation = await nextFence(global);
+    await provenIdle(global, serverId);
+    const all = await attachmentsOfVolume(global, volumeId);
+    if (all.some((each) => each.id === attachmentId && each.active)) return left('it is an active attachment by now');
+    const reply = await (await p.storage(storageHost)).revoke(volumeId, attachmentId, { serverId, generation });
+    if (reply.kind === 'fenced') throw new Unproven('a saga has just begun');
+    if (reply.kind !== 'ok' && reply.kind !== 'absent') throw new Unproven(`storage host ${storageHost} did not do it`);
+    return repaired(`server ${serverId} has no access to volume ${volumeId} by ${attachmentId} any more`);
+  });
