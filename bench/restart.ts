@@ -103,7 +103,13 @@ async function fill(directory: string): Promise<void> {
           .values(
             servers.map(({ id }) => ({
               ...{ server_id: id, cell_id: host.cell_id, project_id: 'p', user_id: 'u', generation: 1 },
-              ...{ delete_requested_at: null, deleted_at: null, created_at: now },
+              ...{
+                delete_requested_at: null,
+                soft_delete_requested_at: null,
+                soft_deleted_at: null,
+                deleted_at: null,
+                created_at: now,
+              },
             })),
           )
           .execute();

@@ -44,6 +44,8 @@ export interface HostView {
 export interface HomeView {
   readonly cellId: string;
   readonly projectId: string;
+  /** As the mapping says. */
+  readonly softDeleted: boolean;
 }
 
 export interface SagaView {

@@ -116,6 +116,7 @@ export const ConfigFile = Type.Object(
     force_config_drive: Type.Optional(Type.Boolean()),
     policy_file: Type.Optional(Type.String({ minLength: 1, maxLength: 4096 })),
     resize_confirm_window_seconds: Type.Optional(Amount),
+    reclaim_instance_interval: Type.Optional(Amount),
     shutdown_timeout_seconds: Type.Optional(Type.Integer({ minimum: 0, maximum: 3600 })),
     heartbeat_seconds: Type.Optional(Type.Number({ minimum: 0.1, maximum: 3600 })),
     host_down_seconds: Type.Optional(Type.Number({ minimum: 3, maximum: 86_400 })),

@@ -26,6 +26,8 @@ export interface Settings {
   readonly forceConfigDrive: boolean;
   /** Seconds after which a finished resize is confirmed by itself; 0: never. */
   readonly resizeConfirmWindowSeconds: number;
+  /** Seconds for which a deleted server can be restored; 0: it is gone at once (and a soft-deleted one stays). */
+  readonly reclaimInstanceIntervalSeconds: number;
   /** Seconds a guest gets to shut down by itself before it is turned off. */
   readonly shutdownTimeoutSeconds: number;
   /** Seconds without a heartbeat after which a host counts as down. */

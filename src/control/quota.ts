@@ -51,6 +51,8 @@ export async function quotaOf(
     ])
     .where('m.project_id', '=', projectId)
     .where('m.deleted_at', 'is', null)
+    // As Nova counts (nova/objects/instance.py:_get_counts_in_db): a restore asks for it again.
+    .where('m.soft_deleted_at', 'is', null)
     .groupBy('m.server_id');
   const sums = await db
     .selectFrom(counted.as('server'))

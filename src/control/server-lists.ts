@@ -18,6 +18,7 @@ export interface ServerFilter {
   readonly host?: string;
   /** Rows changed at or after this time, deleted ones included. */
   readonly changesSince?: number;
+  /** Soft-deleted ones, too, are deleted in this sense (nova/db/main/api.py:instance_get_all_by_filters_sort). */
   readonly deleted?: boolean;
 }
 
@@ -126,6 +127,7 @@ async function mappingsBehind(p: Platform, projectId: string | null, behind: Pos
     .selectFrom('server_mappings')
     .select(['server_id', 'cell_id', 'created_at'])
     .where('deleted_at', 'is', null)
+    .where('soft_deleted_at', 'is', null)
     .orderBy('created_at', 'desc')
     .orderBy('server_id', 'desc')
     .limit(limit);
@@ -139,7 +141,7 @@ async function mappingsBehind(p: Platform, projectId: string | null, behind: Pos
 async function homesOf(p: Platform, filter: ServerFilter, ids?: readonly string[]): Promise<Map<string, string>> {
   let query = p.stores.global.selectFrom('server_mappings').select(['server_id', 'cell_id']);
   if (filter.projectId !== null) query = query.where('project_id', '=', filter.projectId);
-  if (!wantsDeleted(filter)) query = query.where('deleted_at', 'is', null);
+  if (!wantsDeleted(filter)) query = query.where('deleted_at', 'is', null).where('soft_deleted_at', 'is', null);
   if (ids) query = query.where('server_id', 'in', ids);
   return new Map((await query.execute()).map((each) => [each.server_id, each.cell_id]));
 }
@@ -184,8 +186,11 @@ async function read(
     if (filter.projectId !== null) query = query.where('project_id', '=', filter.projectId);
     if (filter.host !== undefined) query = query.where('host', '=', filter.host);
     if (filter.changesSince !== undefined) query = query.where('updated_at', '>=', filter.changesSince);
-    if (filter.deleted === true) query = query.where('deleted_at', 'is not', null);
-    else if (!wantsDeleted(filter)) query = query.where('deleted_at', 'is', null);
+    if (filter.deleted === true) {
+      query = query.where((eb) => eb.or([eb('deleted_at', 'is not', null), eb('vm_state', '=', 'soft-delete')]));
+    } else if (!wantsDeleted(filter)) {
+      query = query.where('deleted_at', 'is', null).where('vm_state', '!=', 'soft-delete');
+    }
     return (await query.execute()).map(serverOf);
   } catch (error) {
     if (error instanceof CellDown) return null;

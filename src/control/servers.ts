@@ -21,7 +21,9 @@ export type FoundServer =
       readonly server: Server;
       readonly cellId: string;
       readonly generation: number;
+      /** What was asked for and waits for a saga to end. */
       readonly deleteRequested: boolean;
+      readonly softDeleteRequested: boolean;
     }
   /** Its cell cannot be reached, or could not be when the record was to be written: all that is known is the mapping. */
   | {
@@ -65,6 +67,7 @@ async function lookFor(p: Platform, serverId: string): Promise<FoundServer> {
       cellId: mapping.cell_id,
       generation: mapping.generation,
       deleteRequested: mapping.delete_requested_at !== null,
+      softDeleteRequested: mapping.soft_delete_requested_at !== null,
     };
   } catch (error) {
     if (error instanceof CellDown) return { kind: 'down', cellId: mapping.cell_id, mapping, reached: false };

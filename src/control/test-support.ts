@@ -24,6 +24,7 @@ export const TEST_SETTINGS: Settings = {
   defaultZone: 'nova',
   forceConfigDrive: false,
   resizeConfirmWindowSeconds: 0,
+  reclaimInstanceIntervalSeconds: 0,
   shutdownTimeoutSeconds: 60,
   hostDownSeconds: 30,
   heartbeatSeconds: 5,
@@ -131,7 +132,14 @@ export async function addServer(p: Platform, cellId: string, change: Partial<Ser
     .insertInto('server_mappings')
     .values({
       ...{ server_id: server.id, cell_id: cellId, project_id: server.projectId, user_id: server.userId },
-      ...{ generation: 1, delete_requested_at: null, deleted_at: server.deletedAt, created_at: server.createdAt },
+      ...{
+        generation: 1,
+        delete_requested_at: null,
+        soft_delete_requested_at: null,
+        soft_deleted_at: null,
+        deleted_at: server.deletedAt,
+        created_at: server.createdAt,
+      },
     })
     .execute();
   await (await p.stores.cell(cellId)).insertInto('servers').values(rowOf(server)).execute();

@@ -61,6 +61,7 @@ describe('checkAction', () => {
       'confirmResize',
       'revertResize',
       'delete',
+      'softDelete',
       'rename',
       'lock',
       'unlock',

@@ -21,6 +21,8 @@ export type ServerAction =
   | 'confirmResize'
   | 'revertResize'
   | 'delete'
+  | 'softDelete'
+  | 'restore'
   | 'rename'
   | 'createImage'
   | 'updateMetadata'
@@ -44,6 +46,8 @@ export const SERVER_ACTIONS: readonly ServerAction[] = [
   'confirmResize',
   'revertResize',
   'delete',
+  'softDelete',
+  'restore',
   'rename',
   'createImage',
   'updateMetadata',
@@ -185,6 +189,16 @@ const RULES: Readonly<Record<ServerAction, ActionRule>> = {
     needsHost: false,
   },
   delete: { word: 'delete', ...anyState, respectsLock: true },
+  // One that never ran is deleted at once instead.
+  softDelete: { word: 'delete', ...anyState, mustHaveLaunched: true, respectsLock: true },
+  restore: {
+    word: 'restore',
+    vmStates: ['soft-delete'],
+    taskStates: IDLE,
+    mustHaveLaunched: true,
+    respectsLock: true,
+    needsHost: false,
+  },
   rename: { word: 'update', ...anyState, respectsLock: false },
   createImage: {
     word: 'createImage',

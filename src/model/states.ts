@@ -21,6 +21,7 @@ export type ApiStatus =
   | 'RESIZE'
   | 'VERIFY_RESIZE'
   | 'REVERT_RESIZE'
+  | 'SOFT_DELETED'
   | 'ERROR'
   | 'DELETED';
 
@@ -34,11 +35,21 @@ export const API_STATUSES: readonly ApiStatus[] = [
   'RESIZE',
   'VERIFY_RESIZE',
   'REVERT_RESIZE',
+  'SOFT_DELETED',
   'ERROR',
   'DELETED',
 ];
 
-export const VM_STATES: readonly VmState[] = ['building', 'active', 'paused', 'stopped', 'resized', 'error', 'deleted'];
+export const VM_STATES: readonly VmState[] = [
+  'building',
+  'active',
+  'paused',
+  'stopped',
+  'resized',
+  'soft-delete',
+  'error',
+  'deleted',
+];
 
 export const TASK_STATES: readonly TaskState[] = [
   'scheduling',
@@ -54,6 +65,8 @@ export const TASK_STATES: readonly TaskState[] = [
   'resize_migrated',
   'resize_finish',
   'resize_reverting',
+  'soft-deleting',
+  'restoring',
   'deleting',
 ];
 
@@ -73,6 +86,8 @@ export function apiStatus(vm: VmState, task: TaskState | null): ApiStatus {
       return 'ERROR';
     case 'deleted':
       return 'DELETED';
+    case 'soft-delete':
+      return 'SOFT_DELETED';
     case 'active':
       if (task === 'resize_reverting') return 'REVERT_RESIZE';
       if (task === 'rebooting') return 'REBOOT';
@@ -128,6 +143,7 @@ export function apiProgress(status: ApiStatus, percent: number): number | undefi
     case 'REBOOT':
     case 'HARD_REBOOT':
     case 'REVERT_RESIZE':
+    case 'SOFT_DELETED':
     case 'ERROR':
     case 'DELETED':
       return undefined;
@@ -139,11 +155,11 @@ export function apiProgress(status: ApiStatus, percent: number): number | undefi
 /** Which status may directly follow which. Staying is always legal and not listed. */
 const FOLLOWERS: Readonly<Record<ApiStatus, readonly ApiStatus[]>> = {
   BUILD: ['ACTIVE', 'ERROR', 'DELETED'],
-  ACTIVE: ['PAUSED', 'SHUTOFF', 'REBOOT', 'HARD_REBOOT', 'RESIZE', 'ERROR', 'DELETED'],
+  ACTIVE: ['PAUSED', 'SHUTOFF', 'REBOOT', 'HARD_REBOOT', 'RESIZE', 'SOFT_DELETED', 'ERROR', 'DELETED'],
   // The memory of a paused guest is lost with its host: it is off then.
-  PAUSED: ['ACTIVE', 'SHUTOFF', 'HARD_REBOOT', 'ERROR', 'DELETED'],
+  PAUSED: ['ACTIVE', 'SHUTOFF', 'HARD_REBOOT', 'SOFT_DELETED', 'ERROR', 'DELETED'],
   // A hard reboot of a stopped server shows SHUTOFF until the guest runs, as in Nova's map.
-  SHUTOFF: ['ACTIVE', 'RESIZE', 'ERROR', 'DELETED'],
+  SHUTOFF: ['ACTIVE', 'RESIZE', 'SOFT_DELETED', 'ERROR', 'DELETED'],
   REBOOT: ['ACTIVE', 'SHUTOFF', 'HARD_REBOOT', 'ERROR', 'DELETED'],
   HARD_REBOOT: ['ACTIVE', 'SHUTOFF', 'ERROR', 'DELETED'],
   // A move that fails before its pivot leaves the server as it was, never in ERROR.
@@ -152,7 +168,9 @@ const FOLLOWERS: Readonly<Record<ApiStatus, readonly ApiStatus[]>> = {
   // A revert that fails before its own pivot goes back to waiting.
   REVERT_RESIZE: ['ACTIVE', 'SHUTOFF', 'VERIFY_RESIZE', 'DELETED'],
   // Hard reboot and stop are the ways out (nova/compute/vm_states.py:ALLOW_HARD_REBOOT; stop allows ERROR).
-  ERROR: ['ACTIVE', 'SHUTOFF', 'DELETED'],
+  ERROR: ['ACTIVE', 'SHUTOFF', 'SOFT_DELETED', 'DELETED'],
+  // Restored as it was, or reclaimed. From VERIFY_RESIZE it is only come to by way of a confirm.
+  SOFT_DELETED: ['ACTIVE', 'SHUTOFF', 'DELETED'],
   DELETED: [],
 };
 

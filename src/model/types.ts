@@ -26,7 +26,7 @@ export interface ImageSnapshot {
 }
 
 /** Nova's vm_state values that this product uses. */
-export type VmState = 'building' | 'active' | 'paused' | 'stopped' | 'resized' | 'error' | 'deleted';
+export type VmState = 'building' | 'active' | 'paused' | 'stopped' | 'resized' | 'soft-delete' | 'error' | 'deleted';
 
 /** Nova's task_state values that this product uses; null: nothing is going on. */
 export type TaskState =
@@ -43,6 +43,8 @@ export type TaskState =
   | 'resize_migrated'
   | 'resize_finish'
   | 'resize_reverting'
+  | 'soft-deleting'
+  | 'restoring'
   | 'deleting';
 
 /** Nova's power_state codes (nova/compute/power_state.py). */

@@ -16,6 +16,7 @@ import { CellDown } from '../store/stores.ts';
 import { contextOf, outcomeOf } from './context.ts';
 import { startRequestedDeletes } from './delete.ts';
 import { findDefinition, findMove } from './registry.ts';
+import { startRequestedSoftDeletes } from './soft-delete.ts';
 
 export interface ConductorOptions {
   readonly owner: string;
@@ -70,6 +71,7 @@ export function moveEffects(p: Platform): Effects {
         `${row.definition}: ${row.status}`,
       );
       await startRequestedDeletes(p, row.key);
+      await startRequestedSoftDeletes(p, row.key);
     },
 
     unexpected(row, what, error) {

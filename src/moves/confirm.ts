@@ -13,7 +13,7 @@ import { invariant } from '../lib/errors.ts';
 import { newRequestId } from '../lib/ids.ts';
 import { stateOf } from '../model/actions.ts';
 import { checkConfirm } from '../model/resize-rules.ts';
-import { type Actor, isAdmin, POWER_STATE, type Refusal } from '../model/types.ts';
+import { type Actor, isAdmin, POWER_STATE, type Refusal, type Server } from '../model/types.ts';
 import { letGo, takeHoldWithVolumes } from './claim.ts';
 import { destroyOrOwe } from './hosts.ts';
 import { writeMigration } from './migration-record.ts';
@@ -89,17 +89,27 @@ export const CONFIRM: Move<ConfirmState> = {
 export async function confirmResize(p: Platform, actor: Actor, serverId: string): Promise<Refusal | null> {
   const found = await serverOrRefusal(p, serverId);
   if ('code' in found) return found;
-  const { server, cellId } = found;
+  const { server } = found;
   const migration = await openMigration(p.stores.global, serverId);
   const sourceUp = migration !== null && (await hostIsUp(p, migration.sourceHost));
   const refusal = checkConfirm(stateOf(server), isAdmin(actor), migration?.status ?? null, sourceUp);
   if (refusal) return refusal;
   invariant(migration, 'checkConfirm refuses without a migration');
+  return startConfirm(p, actor, found, migration);
+}
+
+/** The same, without asking whether it may; the source host may be down. */
+export function startConfirm(
+  p: Platform,
+  actor: Actor,
+  { server, cellId }: { readonly server: Server; readonly cellId: string },
+  migration: Migration,
+): Promise<Refusal | null> {
   return startMove(
     p,
     {
       move: CONFIRM,
-      serverId,
+      serverId: server.id,
       actor,
       state: {
         actor: { userId: actor.userId, projectId: actor.projectId },

@@ -541,6 +541,8 @@ async function insertHome(trx: Transaction<GlobalTables>, actor: Actor, server: 
       user_id: actor.userId,
       generation: 0,
       delete_requested_at: null,
+      soft_delete_requested_at: null,
+      soft_deleted_at: null,
       deleted_at: null,
       created_at: server.createdAt,
     })

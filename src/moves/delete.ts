@@ -49,7 +49,7 @@ export const DELETE: Move<DeleteState> = {
       step: 'take hold',
       do: (c) =>
         takeHoldWithVolumes(c, c.s.homeCellId, 'delete', 'deleting', {
-          from: ['building', 'active', 'paused', 'stopped', 'resized', 'error'],
+          from: ['building', 'active', 'paused', 'stopped', 'resized', 'soft-delete', 'error'],
           host: c.s.host,
         }),
       undo: (c) => letGo(c, c.s.homeCellId, {}, 'Error'),
@@ -133,7 +133,7 @@ export const DELETE: Move<DeleteState> = {
         const { global } = c.p.stores;
         await global
           .updateTable('server_mappings')
-          .set({ deleted_at: c.p.clock.now(), delete_requested_at: null })
+          .set({ deleted_at: c.p.clock.now(), delete_requested_at: null, soft_delete_requested_at: null })
           .where('server_id', '=', c.serverId)
           .where(ownsSaga(global, c))
           .execute();
@@ -196,7 +196,7 @@ async function startDelete(p: Platform, actor: Actor, serverId: string): Promise
   );
 }
 
-async function sagaIsActive(db: Kysely<GlobalTables>, key: string): Promise<boolean> {
+export async function sagaIsActive(db: Kysely<GlobalTables>, key: string): Promise<boolean> {
   const row = await db
     .selectFrom('sagas')
     .select('id')
@@ -206,15 +206,19 @@ async function sagaIsActive(db: Kysely<GlobalTables>, key: string): Promise<bool
   return row !== undefined;
 }
 
-/** How many requested deletes one round starts. */
+/** How many wishes one round starts. */
 const BATCH = 50;
 
-/** Deletes that were asked for while a saga was active and can start now: of one server, or of all. */
-export async function startRequestedDeletes(p: Platform, serverId?: string): Promise<void> {
+/** Servers of which something is wished and no saga is active, and in whose name it is done: their owner's. */
+export async function dueWishes(
+  p: Platform,
+  wish: 'delete_requested_at' | 'soft_delete_requested_at',
+  serverId?: string,
+): Promise<{ readonly id: string; readonly actor: Actor }[]> {
   let query = p.stores.global
     .selectFrom('server_mappings')
     .select(['server_id', 'user_id', 'project_id'])
-    .where('delete_requested_at', 'is not', null)
+    .where(wish, 'is not', null)
     .where('deleted_at', 'is', null)
     .where(({ not, exists, selectFrom }) =>
       not(
@@ -228,14 +232,16 @@ export async function startRequestedDeletes(p: Platform, serverId?: string): Pro
     )
     .limit(BATCH);
   if (serverId !== undefined) query = query.where('server_id', '=', serverId);
-  for (const row of await query.execute()) {
-    const actor: Actor = {
-      userId: row.user_id,
-      projectId: row.project_id,
-      roles: ['admin'],
-      requestId: newRequestId(),
-    };
-    const refusal = await startDelete(p, actor, row.server_id);
-    if (refusal) p.log.warn({ serverId: row.server_id, refusal }, 'a requested delete could not start yet');
+  return (await query.execute()).map((row) => ({
+    id: row.server_id,
+    actor: { userId: row.user_id, projectId: row.project_id, roles: ['admin'], requestId: newRequestId() },
+  }));
+}
+
+/** Deletes that were asked for while a saga was active and can start now: of one server, or of all. */
+export async function startRequestedDeletes(p: Platform, serverId?: string): Promise<void> {
+  for (const { id, actor } of await dueWishes(p, 'delete_requested_at', serverId)) {
+    const refusal = await startDelete(p, actor, id);
+    if (refusal) p.log.warn({ serverId: id, refusal }, 'a requested delete could not start yet');
   }
 }

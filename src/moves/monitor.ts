@@ -16,6 +16,7 @@ import { eachAtMost } from '../lib/pool.ts';
 import { confirmOverdue } from './confirm.ts';
 import { startRequestedDeletes } from './delete.ts';
 import { type ComparedHost, reconcile } from './reconcile.ts';
+import { reclaimSoftDeleted, startRequestedSoftDeletes } from './soft-delete.ts';
 
 /** Power states are compared in every so many rounds, and whenever an agent is new. */
 const COMPARE_EVERY = 6;
@@ -48,7 +49,9 @@ export async function monitorOnce(p: Platform, round: number): Promise<void> {
   await part(p, 'heartbeats', () => beat(p, round));
   await part(p, 'heartbeats of storage hosts', () => beatStorage(p));
   await part(p, 'debts', () => payDebts(p));
+  await part(p, 'soft-deleted servers', () => reclaimSoftDeleted(p));
   await part(p, 'requested deletes', () => startRequestedDeletes(p));
+  await part(p, 'requested soft deletes', () => startRequestedSoftDeletes(p));
   await part(p, 'overdue confirmations', () => confirmOverdue(p));
   if (round % COMPARE_EVERY === 0) await part(p, 'unused images', () => collectUnusedImages(p));
 }

@@ -98,6 +98,8 @@ export const ROLES: Readonly<Record<string, Readonly<Record<string, Role>>>> = {
     'mark record deleted': 'host-cell',
     'give up home': 'global',
   },
+  'soft delete': { 'take hold': 'host-cell', 'turn off': 'host', 'put aside': 'global', 'let go': 'host-cell' },
+  restore: { 'count again': 'global', 'take hold': 'host-cell', 'turn on': 'host', 'let go': 'host-cell' },
   'attach volume': {
     'claim volume': 'global',
     'take hold': 'host-cell',

@@ -54,6 +54,17 @@ export async function pauseAgain<S>(c: StepContext<S>, hostName: string, paused:
 export const powerOff = <S>(c: StepContext<S>, hostName: string, graceSeconds: number): Promise<StepOutcome<S>> =>
   setPower(c, hostName, { power: 'off', graceSeconds });
 
+/** The same; also where the host has no guest of the server. */
+export async function powerOffIfThere<S>(
+  c: StepContext<S>,
+  hostName: string,
+  graceSeconds: number,
+): Promise<StepOutcome<S>> {
+  const host = await c.host(hostName);
+  const reply = await host.setPower(c.serverId, { generation: c.generation, power: 'off', graceSeconds });
+  return reply.kind === 'absent' ? { kind: 'done', note: 'has no guest' } : jobOutcome(reply);
+}
+
 /** As powerOn, where it is tried for ever: undoing, and behind the pivot. */
 export const powerOnAgain = async <S>(c: StepContext<S>, hostName: string): Promise<StepOutcome<S>> =>
   unlessDoomed(c, hostName, await powerOn(c, hostName));

@@ -200,7 +200,10 @@ async function comparePower(p: Platform, host: ComparedHost, guests: readonly Se
 
 /** What ERROR or any other state means for the guest, its history alone can say. */
 const shouldBeOff = (server: Server): boolean =>
-  server.vmState === 'stopped' || (server.vmState === 'resized' && server.powerState === POWER_STATE.SHUTDOWN);
+  server.vmState === 'stopped' ||
+  // Soft-deleted while its host was down.
+  server.vmState === 'soft-delete' ||
+  (server.vmState === 'resized' && server.powerState === POWER_STATE.SHUTDOWN);
 
 async function turnOffIdle(p: Platform, host: ComparedHost, serverId: string): Promise<void> {
   const generation = await nextFence(p.stores.global);

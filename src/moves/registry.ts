@@ -9,6 +9,7 @@ import { type AnyMove, anyMove } from './move.ts';
 import { PAUSE, REBOOT, RESUME, START, STOP, UNPAUSE } from './power.ts';
 import { RESIZE } from './resize.ts';
 import { REVERT } from './revert.ts';
+import { RESTORE, SOFT_DELETE } from './soft-delete.ts';
 import { CREATE_VOLUME } from './volumes/create.ts';
 import { DELETE_VOLUME } from './volumes/delete.ts';
 import { EXTEND_VOLUME } from './volumes/extend.ts';
@@ -26,6 +27,8 @@ export const MOVES: readonly AnyMove[] = [
   anyMove(CONFIRM),
   anyMove(REVERT),
   anyMove(DELETE),
+  anyMove(SOFT_DELETE),
+  anyMove(RESTORE),
   anyMove(ATTACH_VOLUME),
   anyMove(DETACH_VOLUME),
   anyMove(CREATE_VOLUME),

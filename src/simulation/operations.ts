@@ -11,6 +11,7 @@ import { orderMove } from '../moves/orders.ts';
 import { rebootServer, startServer, stopServer } from '../moves/power.ts';
 import { migrateServer, resizeServer } from '../moves/resize.ts';
 import { revertResize } from '../moves/revert.ts';
+import { restoreServer, softDeleteServer } from '../moves/soft-delete.ts';
 import type { Operation } from './plan.ts';
 import { FLAVORS, type World } from './world.ts';
 
@@ -65,6 +66,10 @@ async function refusalOf(
       return revertResize(p, user, serverId);
     case 'delete':
       return deleteServer(p, user, serverId);
+    case 'soft delete':
+      return softDeleteServer(p, user, serverId);
+    case 'restore':
+      return restoreServer(p, user, serverId);
     case 'stop':
       return stopServer(p, user, serverId);
     case 'start':

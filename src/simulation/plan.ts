@@ -12,6 +12,8 @@ export const OPERATIONS = [
   'confirm',
   'revert',
   'delete',
+  'soft delete',
+  'restore',
   'stop',
   'start',
   'reboot',
@@ -84,6 +86,8 @@ export interface Plan {
   readonly events: readonly Event[];
   /** Seconds after which a finished resize is confirmed by itself; 0: never. */
   readonly confirmWindowSeconds: number;
+  /** Seconds after which a soft-deleted server is reclaimed; 0: never. */
+  readonly reclaimSeconds: number;
 }
 
 /** A conductor's idea of the time is wrong by at most this much. */
@@ -117,7 +121,12 @@ export function planOf(options: PlanOptions): Plan {
     events.push({ at: near, ...faultOf(dice, options.silenceMs) });
   }
   events.sort((a, b) => a.at - b.at);
-  return { seed: options.seed, events, confirmWindowSeconds: dice(4) === 0 ? 10 : 0 };
+  return {
+    seed: options.seed,
+    events,
+    confirmWindowSeconds: dice(4) === 0 ? 10 : 0,
+    reclaimSeconds: dice(4) === 0 ? 10 : 0,
+  };
 }
 
 /** Often one after the other, sometimes at once: operations have to meet. */

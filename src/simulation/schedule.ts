@@ -80,7 +80,9 @@ export class Stage {
     const stage = new Stage(options);
     drawIdsFrom(uuidsOf(diceOf(FURNISHING_SEED)));
     try {
-      stage.#furniture = await furnish(stage.#parts(new VirtualClock(START), 0));
+      stage.#furniture = await furnish(
+        stage.#parts(new VirtualClock(START), { confirmWindowSeconds: 0, reclaimSeconds: 0 }),
+      );
     } finally {
       drawIdsFrom(null);
     }
@@ -90,7 +92,11 @@ export class Stage {
     return stage;
   }
 
-  #parts(clock: VirtualClock, confirmWindowSeconds: number, onError?: (error: unknown) => void) {
+  #parts(
+    clock: VirtualClock,
+    { confirmWindowSeconds, reclaimSeconds }: Pick<Plan, 'confirmWindowSeconds' | 'reclaimSeconds'>,
+    onError?: (error: unknown) => void,
+  ) {
     const { shape, heartbeatSeconds, quota } = this.options;
     return {
       ...{ clock, shape, log: quietLog(onError) },
@@ -102,6 +108,7 @@ export class Stage {
         ...SETTINGS,
         imageDirectory: this.#directory,
         resizeConfirmWindowSeconds: confirmWindowSeconds,
+        reclaimInstanceIntervalSeconds: reclaimSeconds,
         ...{ heartbeatSeconds, quota },
         hostDownSeconds: heartbeatSeconds * 3,
       },
@@ -118,7 +125,7 @@ export class Stage {
       const note = (error: unknown): void => {
         if (!(error instanceof CellDown)) unexpected.push(`unexpected error: ${messageOf(error)}`);
       };
-      const world = await inhabit(this.#parts(clock, plan.confirmWindowSeconds, note), furniture);
+      const world = await inhabit(this.#parts(clock, plan, note), furniture);
       const schedule = new Schedule(this, world, plan, furniture, unexpected);
       return await schedule.run();
     } finally {
@@ -507,7 +514,7 @@ class Schedule {
     const { databases } = this.#stage;
     const left = databases.count(`select
       (select count(*) from sagas where status in ('active', 'stuck')) +
-      (select count(*) from server_mappings where delete_requested_at is not null and deleted_at is null) +
+      (select count(*) from server_mappings where (delete_requested_at is not null or soft_delete_requested_at is not null) and deleted_at is null) +
       (select count(*) from debts where paid_at is null)`);
     if (left > 0) return false;
     return databases.count('select count(*) from hosts where agent_id is null') === 0 && this.#agentsAreKnown();

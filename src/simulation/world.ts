@@ -55,6 +55,7 @@ export const SETTINGS: Settings = {
   defaultZone: 'nova',
   forceConfigDrive: false,
   resizeConfirmWindowSeconds: 0,
+  reclaimInstanceIntervalSeconds: 0,
   shutdownTimeoutSeconds: 60,
   hostDownSeconds: 30,
   heartbeatSeconds: 5,

@@ -14,7 +14,7 @@ export interface CellTables {
     old_flavor_json: string | null;
     vm_state: string;
     task_state: string | null;
-    /** vm_state to return to after a confirmed or reverted resize: active or stopped. */
+    /** vm_state to return to after a confirmed or reverted resize, or a restore: active or stopped. */
     old_vm_state: string | null;
     power_state: number;
     progress: number;

@@ -48,6 +48,10 @@ export interface GlobalTables extends IdentityTables {
     generation: number;
     /** A delete was asked for while a saga was active; carried out when that saga has ended. */
     delete_requested_at: number | null;
+    /** The same for a soft delete, also of a server whose resize has to be confirmed first. */
+    soft_delete_requested_at: number | null;
+    /** Since when it is soft-deleted: it counts in no quota and is in no list, and is reclaimed after a while. */
+    soft_deleted_at: number | null;
     deleted_at: number | null;
     created_at: number;
   };

@@ -47,11 +47,17 @@ export const PASSWORDS = {
 const LEVEL = process.env['CROSSCELL_TEST_LOG'] ?? 'silent';
 
 export async function testSystem(
-  options: { readonly cells?: number; readonly hostsPerCell?: number; readonly allowFaults?: boolean } = {},
+  options: {
+    readonly cells?: number;
+    readonly hostsPerCell?: number;
+    readonly allowFaults?: boolean;
+    readonly reclaimSeconds?: number;
+  } = {},
 ): Promise<TestSystem> {
   const directory = mkdtempSync(join(tmpdir(), 'crosscell-api-'));
   const deployment = planDeployment(
     {
+      ...(options.reclaimSeconds === undefined ? {} : { reclaim_instance_interval: options.reclaimSeconds }),
       identity: {
         projects: [{ name: 'admin' }, { name: 'wonderland' }, { name: 'elsewhere' }],
         users: [

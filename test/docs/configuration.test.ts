@@ -137,6 +137,7 @@ function defaultsOf(plan: Deployment): Readonly<Record<string, unknown>> {
     force_config_drive: settings.forceConfigDrive,
     'images.max_bytes': settings.maxImageBytes,
     resize_confirm_window_seconds: settings.resizeConfirmWindowSeconds,
+    reclaim_instance_interval: settings.reclaimInstanceIntervalSeconds,
     shutdown_timeout_seconds: settings.shutdownTimeoutSeconds,
     heartbeat_seconds: settings.heartbeatSeconds,
     host_down_seconds: settings.hostDownSeconds,

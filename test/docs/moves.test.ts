@@ -6,6 +6,7 @@ import { CONFIRM } from '../../src/moves/confirm.ts';
 import type { Move } from '../../src/moves/move.ts';
 import { RESIZE } from '../../src/moves/resize.ts';
 import { REVERT } from '../../src/moves/revert.ts';
+import { RESTORE, SOFT_DELETE } from '../../src/moves/soft-delete.ts';
 import { plain, read, tableUnder } from './markdown.ts';
 
 const architecture = read('docs/architecture.md');
@@ -30,6 +31,8 @@ function compare<S>(move: Move<S>): void {
 test('the steps of resize in docs/architecture.md', () => compare(RESIZE));
 test('the steps of confirm in docs/architecture.md', () => compare(CONFIRM));
 test('the steps of revert in docs/architecture.md', () => compare(REVERT));
+test('the steps of soft delete in docs/architecture.md', () => compare(SOFT_DELETE));
+test('the steps of restore in docs/architecture.md', () => compare(RESTORE));
 
 test('docs/failure-model.md speaks of every step of resize', () => {
   const { rows } = tableUnder(failures, 'Step by step');

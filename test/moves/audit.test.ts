@@ -193,6 +193,14 @@ const PLANTS: readonly Plant[] = [
     },
   },
   {
+    name: 'a soft-deleted server that counts in the quota',
+    plant: (h) => setRecord(h, { vm_state: 'soft-delete' }),
+    breaks: {
+      'record at rest': /is soft-delete although its mapping says otherwise/,
+      'guest as recorded': /runs on .* although the server is soft-delete and off/,
+    },
+  },
+  {
     name: 'an old flavor that was forgotten',
     plant: (h) => setRecord(h, { old_flavor_json: null }, h.waiting, 'cell2'),
     breaks: { 'record at rest': /old flavor/ },

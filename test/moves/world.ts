@@ -152,7 +152,7 @@ async function isQuiet(world: World): Promise<boolean> {
   const wanted = await world.p.stores.global
     .selectFrom('server_mappings')
     .select('server_id')
-    .where('delete_requested_at', 'is not', null)
+    .where((eb) => eb.or([eb('delete_requested_at', 'is not', null), eb('soft_delete_requested_at', 'is not', null)]))
     .where('deleted_at', 'is', null)
     .execute();
   return wanted.length === 0;

@@ -11,9 +11,11 @@ import type { RuleName } from '../../model/policy/rules.ts';
 import type { Refusal } from '../../model/refusal.ts';
 import { type Actor, isAdmin, type Server } from '../../model/types.ts';
 import { confirmResize } from '../../moves/confirm.ts';
+import { deleteServer } from '../../moves/delete.ts';
 import { pauseServer, rebootServer, startServer, stopServer, unpauseServer } from '../../moves/power.ts';
 import { migrateServer, resizeServer } from '../../moves/resize.ts';
 import { revertResize } from '../../moves/revert.ts';
+import { restoreServer } from '../../moves/soft-delete.ts';
 import { requireRule } from '../http/auth.ts';
 import { badRequest, errorOf, refuse } from '../http/errors.ts';
 import { type Answer, byBody, type Route, route } from '../http/route.ts';
@@ -111,6 +113,12 @@ const ACTIONS: Readonly<Record<string, Action>> = {
   revertResize: action('os_compute_api:servers:revert_resize', Nothing, ({ p, actor, server }) => {
     return accepted(revertResize(p, actor, server.id));
   }),
+  restore: action('os_compute_api:os-deferred-delete:restore', Nothing, ({ p, actor, server }) =>
+    accepted(restoreServer(p, actor, server.id)),
+  ),
+  forceDelete: action('os_compute_api:os-deferred-delete:force', Nothing, ({ p, actor, server }) =>
+    accepted(deleteServer(p, actor, server.id)),
+  ),
   'os-getConsoleOutput': action('os_compute_api:os-console-output', Console, async ({ p, actor, server }, value) => {
     refuse(checkAction('getConsoleOutput', stateOf(server), isAdmin(actor)));
     const result = await consoleOutput(p, server.id, linesOf(value?.length));

@@ -26,6 +26,7 @@ export interface Around {
   readonly groupId: string | null;
   /** A delete was asked for and waits for a move to end. */
   readonly deleteRequested: boolean;
+  readonly softDeleteRequested: boolean;
 }
 
 export const serverLinks = (settings: Settings, id: string) => linksOf(settings, `/servers/${id}`);
@@ -87,10 +88,11 @@ export function renderServer(view: View, server: Server, around: Around, call: '
 }
 
 function whereabouts(server: Server, around: Around, minor: number, admin: boolean): object {
-  const { taskState } = server;
+  const { deleteRequested, softDeleteRequested } = around;
+  const taskState = deleteRequested ? 'deleting' : softDeleteRequested ? 'soft-deleting' : server.taskState;
   return {
     'OS-EXT-AZ:availability_zone': server.zone ?? '',
-    ...extendedStatus(server.vmState, around.deleteRequested ? 'deleting' : taskState, server.powerState),
+    ...extendedStatus(server.vmState, taskState, server.powerState),
     'OS-SRV-USG:launched_at': server.launchedAt === null ? null : isoMicroseconds(server.launchedAt),
     'OS-SRV-USG:terminated_at': server.deletedAt === null ? null : isoMicroseconds(server.deletedAt),
     key_name: server.keyName,

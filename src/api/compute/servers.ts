@@ -13,6 +13,7 @@ import type { RuleName } from '../../model/policy/rules.ts';
 import { isoSeconds } from '../../model/time.ts';
 import { type Actor, isAdmin, type Server } from '../../model/types.ts';
 import { deleteServer } from '../../moves/delete.ts';
+import { softDeleteServer } from '../../moves/soft-delete.ts';
 import { requireRule } from '../http/auth.ts';
 import { errorOf, refuse } from '../http/errors.ts';
 import { type Route, route } from '../http/route.ts';
@@ -106,7 +107,12 @@ export const serverRoutes: readonly Route[] = [
       );
       const servers = page.map((each) => {
         const had = { ports: around.get(each.id) ?? [], volumes: volumes.get(each.id) ?? [] };
-        return renderServer(view, each, { ...had, groupId: null, deleteRequested: false }, 'list');
+        return renderServer(
+          view,
+          each,
+          { ...had, groupId: null, deleteRequested: false, softDeleteRequested: false },
+          'list',
+        );
       });
       return { status: 200, body: { servers: [...servers, ...unreachable], ...links } };
     },
@@ -131,7 +137,8 @@ export const serverRoutes: readonly Route[] = [
       const ports = await portsOfServer(p.stores.global, found.server.id);
       const groupId = await groupIdOf(p.stores.global, found.server.id);
       const volumes = (await mappingsInHomes(p, [found.server.id])).get(found.server.id) ?? [];
-      const around = { ports, volumes, groupId, deleteRequested: found.deleteRequested };
+      const { deleteRequested, softDeleteRequested } = found;
+      const around = { ports, volumes, groupId, deleteRequested, softDeleteRequested };
       return { status: 200, body: { server: renderServer(view, found.server, around, 'show') } };
     },
   }),
@@ -155,15 +162,13 @@ export const serverRoutes: readonly Route[] = [
       if (change.name !== undefined) refuse(checkName(change.name));
       if (change.description) refuse(checkDescription(change.description));
       refuse(await editServer(p, params.id, change));
-      const { server, deleteRequested } = await serverFor(p, actor, params.id);
+      const { server, deleteRequested, softDeleteRequested } = await serverFor(p, actor, params.id);
       const ports = await portsOfServer(p.stores.global, server.id);
       const view = await viewOf(p, actor, minor);
       const groupId = await groupIdOf(p.stores.global, server.id);
       const volumes = (await mappingsInHomes(p, [server.id])).get(server.id) ?? [];
-      return {
-        status: 200,
-        body: { server: renderServer(view, server, { ports, volumes, groupId, deleteRequested }, 'update') },
-      };
+      const around = { ports, volumes, groupId, deleteRequested, softDeleteRequested };
+      return { status: 200, body: { server: renderServer(view, server, around, 'update') } };
     },
   }),
   route({
@@ -176,7 +181,8 @@ export const serverRoutes: readonly Route[] = [
     answers: { 204: null },
     handle: async ({ p, actor, params }) => {
       await serverFor(p, actor, params.id);
-      refuse(await deleteServer(p, actor, params.id));
+      const soft = p.settings.reclaimInstanceIntervalSeconds > 0;
+      refuse(await (soft ? softDeleteServer : deleteServer)(p, actor, params.id));
       return { status: 204 };
     },
   }),
@@ -261,6 +267,7 @@ async function inDownCells(p: Platform, cellIds: readonly string[], projectId: s
     .selectAll()
     .where('cell_id', 'in', cellIds)
     .where('deleted_at', 'is', null)
+    .where('soft_deleted_at', 'is', null)
     .orderBy('created_at', 'desc')
     .limit(MAX_PAGE);
   if (projectId !== null) query = query.where('project_id', '=', projectId);

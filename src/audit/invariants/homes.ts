@@ -67,7 +67,7 @@ export const ONE_RECORD: Invariant = {
 export const RECORD_AT_REST: Invariant = {
   name: 'record at rest',
   sentence:
-    'A record that no move works on is not frozen, is not building, and remembers an old flavor exactly while a finished move waits.',
+    'A record that no move works on is not frozen, is not building, remembers an old flavor exactly while a finished move waits, and is soft-deleted exactly if its mapping is.',
   check(s) {
     const waiting = waitingMoves(s);
     const breaches = [...homeRecords(s).values()].flatMap(({ server, frozen }) => {
@@ -79,6 +79,9 @@ export const RECORD_AT_REST: Invariant = {
       if (resized && !waiting.has(server.id)) wrong.push('waits to be confirmed without a finished move');
       if (!resized && waiting.has(server.id)) wrong.push(`is ${server.vmState} although a finished move waits`);
       if (resized !== (server.oldFlavor !== null)) wrong.push('remembers an old flavor at the wrong time');
+      if ((server.vmState === 'soft-delete') !== (s.homes.get(server.id)?.softDeleted ?? false)) {
+        wrong.push(`is ${server.vmState} although its mapping says otherwise`);
+      }
       const fix = { kind: 'let go', serverId: server.id } as const;
       return wrong.map((text) => ({
         what: `server ${server.id} ${text}`,

@@ -39,10 +39,15 @@ export async function readPassing(db: Db, slice: Slice, since: number): Promise<
 export async function readHomes(db: Db, slice: Slice): Promise<Map<string, HomeView>> {
   const homes = db
     .selectFrom('server_mappings')
-    .select(['server_id', 'cell_id', 'project_id'])
+    .select(['server_id', 'cell_id', 'project_id', 'soft_deleted_at'])
     .where('deleted_at', 'is', null);
   const rows = await inSlice(homes, 'server_id', slice).execute();
-  return new Map(rows.map((row) => [row.server_id, { cellId: row.cell_id, projectId: row.project_id }]));
+  return new Map(
+    rows.map(({ server_id, cell_id, project_id, soft_deleted_at }) => [
+      server_id,
+      { cellId: cell_id, projectId: project_id, softDeleted: soft_deleted_at !== null },
+    ]),
+  );
 }
 
 export async function readMigrations(db: Db, slice: Slice): Promise<MigrationView[]> {

@@ -4,3 +4,5 @@ import { testCells } from './tests.ts';
 testCells('confirm');
 testCells('delete');
 testCells('create');
+testCells('soft delete');
+testCells('restore');

@@ -8,6 +8,7 @@ import { deleteServer } from '../../../src/moves/delete.ts';
 import { pauseServer, rebootServer, startServer, stopServer, unpauseServer } from '../../../src/moves/power.ts';
 import { resizeServer } from '../../../src/moves/resize.ts';
 import { revertResize } from '../../../src/moves/revert.ts';
+import { restoreServer, softDeleteServer } from '../../../src/moves/soft-delete.ts';
 import type { Row } from '../../../src/saga/types.ts';
 import { attach, newVolume, requestVolumeBacked, volumeBackedServer } from '../volumes.ts';
 import { accept, beat, FLAVORS, hostOf, newServer, requestServer, serverOf, settle, type World } from '../world.ts';
@@ -84,6 +85,13 @@ async function paused(world: World): Promise<string> {
   return serverId;
 }
 
+async function softDeleted(world: World): Promise<string> {
+  const serverId = await running(world);
+  await accept(world, softDeleteServer(world.p, world.user, serverId));
+  await settle(world);
+  return serverId;
+}
+
 async function interrupted(world: World): Promise<string> {
   const serverId = await newServer(world);
   await world.clock.drive(hostOf(world, (await serverOf(world, serverId)).host).reboot());
@@ -155,6 +163,16 @@ export const FIXTURES: readonly Fixture[] = [
     ...{ ...common, move: 'delete', after: null, crosses: true, action: 'delete', unwound: () => null },
     prepare: resized,
     start: use((world, id) => deleteServer(world.p, world.user, id)),
+  },
+  {
+    ...{ ...common, move: 'soft delete', after: 'soft-delete', action: 'softDelete', unwound: () => 'soft-delete' },
+    prepare: running,
+    start: use((world, id) => softDeleteServer(world.p, world.user, id)),
+  },
+  {
+    ...{ ...common, move: 'restore', after: 'active', made: 1, action: 'restore' },
+    prepare: softDeleted,
+    start: use((world, id) => restoreServer(world.p, world.user, id)),
   },
   {
     ...{ ...common, move: 'attach volume', after: 'active', made: 1, action: 'attach_volume', storage: 'takes part' },

@@ -185,7 +185,10 @@ async function assertEnd(
   }
   const server = await serverOf(world, serverId);
   assert.equal(server.vmState, wanted);
-  assert.deepEqual(runningOn(world, serverId), wanted === 'stopped' || wanted === 'error' ? [] : [server.host]);
+  assert.deepEqual(
+    runningOn(world, serverId),
+    ['stopped', 'soft-delete', 'error'].includes(wanted) ? [] : [server.host],
+  );
 }
 
 /** The step at which it turned round: where its first undo began. */
