@@ -93,13 +93,13 @@ const noSuchGrant = ({ userId, scope, roleId }: Grant): Refusal =>
       `${scope.kind === 'system' ? 'system' : scope.id}.`,
   );
 
-/** Giving what is there already changes nothing. The caller has looked whether user, role and scope are there. */
+/** Giving what is there already changes nothing. */
 export const grantRole = ({ change }: Directory, { userId, scope, roleId }: Grant): Promise<Changed<null>> =>
   change(async (trx) => {
-    // Again, for they may have gone meanwhile; user and role are held by the database.
-    if (scope.kind === 'project') {
-      const there = await trx.selectFrom('projects').select('id').where('id', '=', scope.id).executeTakeFirst();
-      if (!there) return refused(notFound(`Could not find project: ${scope.id}.`));
+    if (scope.kind !== 'system') {
+      const table = scope.kind === 'project' ? 'projects' : 'domains';
+      const there = await trx.selectFrom(table).select('id').where('id', '=', scope.id).executeTakeFirst();
+      if (!there) return refused(notFound(`Could not find ${scope.kind}: ${scope.id}.`));
     }
     const user = await trx.selectFrom('users').select('id').where('id', '=', userId).executeTakeFirst();
     const role = await trx.selectFrom('roles').select('id').where('id', '=', roleId).executeTakeFirst();
