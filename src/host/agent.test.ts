@@ -397,6 +397,25 @@ describe('probation', () => {
     assert.equal(await isRunning(next), false);
   });
 
+  test('a clock of the host that jumps back does not lengthen it', async () => {
+    const bench = await started(10);
+    await bench.clock.advance(5_000);
+    bench.clock.aheadMs = -3 * 3_600_000;
+    await bench.clock.advance(4_999);
+    assert.equal(await isRunning(bench.agent), true);
+    await bench.clock.advance(1);
+    assert.equal(await isRunning(bench.agent), false);
+  });
+
+  test('behind a jump back a new agent waits no longer than any probation may last', async () => {
+    const bench = await started(10);
+    await bench.agent.close();
+    bench.clock.aheadMs = -3 * 3_600_000;
+    const next = await openAgent(bench.clock, bench.hypervisor, bench.records);
+    await bench.clock.advance(3_600_000);
+    assert.equal(await isRunning(next), false);
+  });
+
   test('a start that waits for a stop is called off when its probation is over', async () => {
     const bench = await openBench({ heedsPowerButton: false });
     await running(bench);

@@ -111,6 +111,9 @@ export const DefineRequest = Type.Object(
 );
 export type DefineRequest = Static<typeof DefineRequest>;
 
+/** Whoever starts a guest on probation keeps it, or has given it up, within an hour. */
+export const MOST_PROBATION_SECONDS = 3600;
+
 /** Be on or off. Off asks the guest first (ACPI) and pulls the plug after `graceSeconds`. */
 export const PowerRequest = Type.Object(
   {
@@ -122,7 +125,7 @@ export const PowerRequest = Type.Object(
      * host turns it off by itself, also when nobody can reach it. So whoever started it and lost sight of the host knows
      * after that time that it does not run.
      */
-    probationSeconds: Type.Optional(Type.Integer({ minimum: 1, maximum: 3600 })),
+    probationSeconds: Type.Optional(Type.Integer({ minimum: 1, maximum: MOST_PROBATION_SECONDS })),
   },
   { additionalProperties: false },
 );

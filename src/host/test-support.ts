@@ -72,10 +72,12 @@ export async function finish<J extends Job>(call: () => Promise<Reply<J>>): Prom
 /** Time that moves only when told; sleepers wake in the order of their times. */
 export class ManualClock implements Clock {
   #now = 1_000_000;
+  /** It shows a time so much later than it counts; negative: earlier. */
+  aheadMs = 0;
   #sleepers: Array<{ readonly at: number; readonly wake: () => void }> = [];
 
   now(): number {
-    return this.#now;
+    return this.#now + this.aheadMs;
   }
 
   sleep(ms: number, signal?: AbortSignal): Promise<void> {
