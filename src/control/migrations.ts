@@ -1,6 +1,6 @@
 // Migration records: one row per move in the global database, for a move belongs to no single cell. The row's uuid is
 // also the placement consumer that keeps the source's room. Sagas write it; everybody else reads.
-import type { Kysely, Selectable } from 'kysely';
+import { type Kysely, type Selectable, sql } from 'kysely';
 import type { Flavor, MigrationStatus, MigrationType } from '../model/types.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
 import type { Platform } from './platform.ts';
@@ -103,7 +103,8 @@ export async function dueConfirmations(p: Platform, limit: number): Promise<Migr
   const rows = await p.stores.global
     .selectFrom('migrations')
     .selectAll()
-    .where('status', '=', 'finished')
+    // Written out: SQLite plans anew at each execution if a parameter decides whether an index will do.
+    .where('status', '=', sql.lit('finished'))
     .where('confirm_at', 'is not', null)
     .where('confirm_at', '<=', p.clock.now())
     .orderBy('confirm_at')

@@ -148,6 +148,9 @@ async function runEffect(effects: Effects, row: Row, step: StepSpec, direction: 
   }
 }
 
+/** Why a renewal ends. Without a reason each abort would make an error, with its stack. */
+const OVER = 'the effect is over';
+
 /** Renews the lease while an effect runs: effects take seconds at most, leases last longer, so this rarely writes. */
 async function withLease<T>(options: DriverOptions, row: Row, work: () => Promise<T>): Promise<T> {
   const { store, clock, leaseMs, effects } = options;
@@ -168,7 +171,7 @@ async function withLease<T>(options: DriverOptions, row: Row, work: () => Promis
   try {
     return await work();
   } finally {
-    over.abort();
+    over.abort(OVER);
     await renewing;
   }
 }

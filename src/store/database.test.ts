@@ -96,3 +96,18 @@ test('every statement is counted, and foreign keys are kept', () =>
     const db = database.db.withTables<{ parts: { thing: number } }>();
     await assert.rejects(db.insertInto('parts').values({ thing: 7 }).execute(), /FOREIGN KEY/);
   }));
+
+test('a limit is no parameter: SQLite would plan the statement anew at each execution', async () => {
+  await inDirectory(async (path, open) => {
+    const { db } = await open(path, [ONE, TWO]);
+    const query = db.selectFrom('things').select('name').where('id', '>', 0).orderBy('name').limit(3);
+    assert.deepEqual(
+      [query.compile().sql.split(' ').slice(-2).join(' '), query.compile().parameters],
+      ['limit 3', [0]],
+    );
+    assert.deepEqual(
+      (await query.execute()).map((row) => row.name),
+      ['made by 2'],
+    );
+  });
+});

@@ -11,6 +11,8 @@ import { DATABASE_NOW, forUpdate } from './dialect.ts';
 import type { GlobalTables } from './global-schema.ts';
 
 const OWNER_LENGTH = 255;
+/** Written out: SQLite plans a statement anew at each execution if a parameter decides whether an index will do. */
+const ACTIVE = sql.lit('active');
 
 export type SagaRecord = Selectable<GlobalTables['sagas']>;
 
@@ -90,7 +92,7 @@ export function sqlSagaStore(db: Kysely<GlobalTables>, clock: Clock): SagaStore 
     from
       .selectFrom('sagas')
       .select(['id', 'lease_until'])
-      .where('status', '=', 'active')
+      .where('status', '=', ACTIVE)
       .where('wake_at', '<=', inMs(0))
       .where('lease_until', '<=', inMs(0))
       .orderBy('wake_at')
@@ -139,7 +141,7 @@ export function sqlSagaStore(db: Kysely<GlobalTables>, clock: Clock): SagaStore 
           .where('id', '=', row.id)
           .where('owner', '=', row.owner)
           .where('fence', '=', row.fence)
-          .where('status', '=', 'active')
+          .where('status', '=', ACTIVE)
           .returning(['fence', 'cancel_requested'])
           .executeTakeFirst();
       const record =
@@ -155,7 +157,7 @@ export function sqlSagaStore(db: Kysely<GlobalTables>, clock: Clock): SagaStore 
         // One that waits for its next try is due at once: it need not be tried again.
         .set({ cancel_requested: 1, wake_at: 0 })
         .where('key', '=', key)
-        .where('status', '=', 'active')
+        .where('status', '=', ACTIVE)
         .executeTakeFirst();
       return updated.numUpdatedRows > 0n;
     },
@@ -198,7 +200,7 @@ export function sqlSagaStore(db: Kysely<GlobalTables>, clock: Clock): SagaStore 
       const next = await db
         .selectFrom('sagas')
         .select((eb) => eb.fn.min<number | null>('wake_at').as('wake_at'))
-        .where('status', '=', 'active')
+        .where('status', '=', ACTIVE)
         .executeTakeFirst();
       return next?.wake_at ?? null;
     },
@@ -222,7 +224,7 @@ export async function voidLeases(db: Kysely<GlobalTables>): Promise<void> {
   await db
     .updateTable('sagas')
     .set({ lease_until: 1 })
-    .where('status', '=', 'active')
+    .where('status', '=', ACTIVE)
     .where('lease_until', '>', 1)
     .execute();
 }
