@@ -81,7 +81,7 @@ class Database {
   }
 
   /** Rows that a statement answers, at once, whoever has the turn. */
-  ask(sql: string, parameters: readonly string[]): readonly Readonly<Record<string, unknown>>[] {
+  ask(sql: string, parameters: readonly (string | number)[]): readonly Readonly<Record<string, unknown>>[] {
     const known = this.#asked.get(sql) ?? this.sqlite.prepare(sql);
     this.#asked.set(sql, known);
     return known.all(...parameters);
@@ -195,7 +195,7 @@ export class Databases {
   }
 
   /** Rows of the global database, without a process, at once. */
-  rows(sql: string, ...parameters: readonly string[]): readonly Readonly<Record<string, unknown>>[] {
+  rows(sql: string, ...parameters: readonly (string | number)[]): readonly Readonly<Record<string, unknown>>[] {
     return this.#global.ask(sql, parameters);
   }
 

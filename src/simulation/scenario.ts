@@ -39,7 +39,7 @@ function stageOptionsOf(scenario: Scenario): StageOptions {
   return {
     shape: { cells: scenario.cells, hostsPerCell: scenario.hostsPerCell ?? Math.max(2, needed + 1), size },
     conductors: scenario.conductors,
-    heartbeatSeconds: isLong(scenario) ? 60 : 10,
+    heartbeatSeconds: isLong(scenario) ? 60 : 20,
     quota: isLarge(scenario) ? { instances: -1, cores: -1, ram: -1 } : {},
     without: scenario.without,
   };
@@ -52,7 +52,7 @@ export function planFor(scenario: Scenario, seed: number, only: readonly number[
     ...{ seed, servers, faults },
     ms: Math.round(hours * HOUR_MS),
     operationsPerServer: 2.5 + hours / 4,
-    silenceMs: stageOptionsOf(scenario).heartbeatSeconds * 6000,
+    silenceMs: stageOptionsOf(scenario).heartbeatSeconds * 4000,
   });
   if (only === null) return plan;
   const wanted = new Set(only);

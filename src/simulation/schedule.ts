@@ -31,8 +31,8 @@ import { FLAVORS, type Furniture, furnish, inhabit, LEASE_MS, SETTINGS, type Sha
 const PATIENCE_MS = 3_600_000;
 /** How often it is looked whether it has. */
 const LOOK_MS = 2000;
-/** What the system mends by itself, it mends within this time: a guest that is off is found out once a minute. */
-const MENDING_MS = 150_000;
+/** What the system mends by itself, it mends within so many heartbeats: a guest that is off is found out every sixth. */
+const MENDING_BEATS = 9;
 const LATE_MS = 5000;
 const START = 1_800_000_000_000;
 const FURNISHING_SEED = 20_260_101;
@@ -126,11 +126,22 @@ export class Stage {
         if (!(error instanceof CellDown)) unexpected.push(`unexpected error: ${messageOf(error)}`);
       };
       const world = await inhabit(this.#parts(clock, plan, note), furniture);
+      this.#introduce(world);
       const schedule = new Schedule(this, world, plan, furniture, unexpected);
       return await schedule.run();
     } finally {
       drawIdsFrom(null);
       this.databases.reset();
+    }
+  }
+
+  /** A schedule begins with hosts that are known: to welcome each of them would be much of all that happens in it. */
+  #introduce({ hosts, clock }: World): void {
+    for (const { name, agent } of hosts.values()) {
+      this.databases.rows(
+        'update hosts set agent_id = ?, last_seen_at = ?, reconciled = 1 where name = ? returning name',
+        ...[agent.id, clock.now(), name],
+      );
     }
   }
 
@@ -217,7 +228,7 @@ class Schedule {
         databases.storesFor(gate, (id) => this.#world.cellsDown.has(this.#furniture.cells.get(id) ?? '')),
       dice: this.#dice,
       slowOneIn: 8,
-      idleMs: 4000,
+      idleMs: 8000,
       around: (it) => this.#around(it),
       sagas: (store) => (options.without === 'lease' ? withoutLease(store, databases) : store),
     });
@@ -498,7 +509,7 @@ class Schedule {
       }
       if (!this.#isQuiet()) continue;
       const wrong = await clock.drive(violationsAtRest(this.#world, this.#stage.databases));
-      mended ||= clock.now() + MENDING_MS;
+      mended ||= clock.now() + MENDING_BEATS * this.#stage.options.heartbeatSeconds * 1000;
       const isMending = wrong.length > 0 && wrong.every((each) => each.startsWith('guest as recorded'));
       if (isMending && clock.now() < mended) continue;
       this.#violations.push(...wrong);

@@ -1,3 +1,3 @@
-import { quarter } from './schedules.ts';
+import { eighth } from './schedules.ts';
 
-quarter(1);
+eighth(1);

@@ -1,16 +1,16 @@
-// A quarter of the schedules that every test run has; each quarter is a test file, so that they run side by side with
+// An eighth of the schedules that every test run has; each eighth is a test file, so that they run side by side with
 // other files. SIMULATION_SCHEDULES says how many there are in all: `make test-long` has a million.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { DEFAULT_SCENARIO } from '../../src/simulation/scenario.ts';
 import { search } from '../../src/simulation/search.ts';
 
-const QUARTERS = 4;
+const EIGHTHS = 8;
 const ALL = Number(process.env['SIMULATION_SCHEDULES'] ?? 20_000);
 const FIRST_SEED = 1;
 
-export function quarter(number: number): void {
-  const count = Math.ceil(ALL / QUARTERS);
+export function eighth(number: number): void {
+  const count = Math.ceil(ALL / EIGHTHS);
   const first = FIRST_SEED + (number - 1) * count;
   test(`schedules ${first} to ${first + count - 1}: every move ends, every invariant holds`, async () => {
     const { failure, schedules, counts } = await search(DEFAULT_SCENARIO, { first, count }, 1);

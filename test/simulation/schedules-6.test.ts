@@ -1,0 +1,3 @@
+import { eighth } from './schedules.ts';
+
+eighth(6);
