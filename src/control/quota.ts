@@ -11,6 +11,24 @@ export interface ProjectQuota {
   readonly used: QuotaUsage;
 }
 
+/** One statement: for who counts something else, or nothing. Counting a large project takes many times as long. */
+export async function limitsOf(
+  p: Platform,
+  projectId: string,
+  db: Kysely<GlobalTables> | Transaction<GlobalTables> = p.stores.global,
+): Promise<QuotaLimits> {
+  const own = await db
+    .selectFrom('quotas')
+    .select(['resource', 'hard_limit'])
+    .where('project_id', '=', projectId)
+    .execute();
+  return {
+    ...DEFAULT_LIMITS,
+    ...p.settings.quota,
+    ...Object.fromEntries(own.map((row) => [row.resource, row.hard_limit])),
+  };
+}
+
 /**
  * Two statements; give a transaction to count and claim in one. The database counts, so that no row per server travels:
  * per server and class the larger of what its consumers hold (as in usageOfServer of model/quota.ts), then the sums.
@@ -20,16 +38,7 @@ export async function quotaOf(
   projectId: string,
   db: Kysely<GlobalTables> | Transaction<GlobalTables> = p.stores.global,
 ): Promise<ProjectQuota> {
-  const own = await db
-    .selectFrom('quotas')
-    .select(['resource', 'hard_limit'])
-    .where('project_id', '=', projectId)
-    .execute();
-  const limits: QuotaLimits = {
-    ...DEFAULT_LIMITS,
-    ...p.settings.quota,
-    ...Object.fromEntries(own.map((row) => [row.resource, row.hard_limit])),
-  };
+  const limits = await limitsOf(p, projectId, db);
   const held = (resourceClass: ResourceClass) =>
     sql<number>`coalesce(sum(case when a.resource_class = ${resourceClass} then a.used end), 0)`;
   const counted = db

@@ -18,7 +18,7 @@ import type { Actor } from '../model/types.ts';
 import { exclusively } from '../store/dialect.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
 import type { Platform } from './platform.ts';
-import { quotaOf } from './quota.ts';
+import { limitsOf } from './quota.ts';
 
 type Db = Kysely<GlobalTables>;
 
@@ -57,7 +57,7 @@ export async function createServerGroup(
 ): Promise<CreatedGroup> {
   return p.stores.global.transaction().execute(async (trx): Promise<CreatedGroup> => {
     await exclusively(trx, `server groups of ${actor.projectId}`);
-    const { limits } = await quotaOf(p, actor.projectId, trx);
+    const limits = await limitsOf(p, actor.projectId, trx);
     const refusal = checkGroupQuota(limits, await countServerGroups(trx, actor.projectId));
     if (refusal) return { kind: 'refused', refusal };
     const row = {
@@ -157,7 +157,7 @@ export async function joinServerGroup(
     .where('project_id', '=', actor.projectId)
     .executeTakeFirst();
   if (!group) return groupHintNotFound(groupId);
-  const { limits } = await quotaOf(p, actor.projectId, trx);
+  const limits = await limitsOf(p, actor.projectId, trx);
   const own = await trx
     .selectFrom('server_group_members')
     .innerJoin('server_mappings', 'server_mappings.server_id', 'server_group_members.server_id')

@@ -1,6 +1,6 @@
 // Limits and quota sets: the same numbers in two shapes.
 import { Type } from 'typebox';
-import { quotaOf, setQuota } from '../../control/quota.ts';
+import { limitsOf, quotaOf, setQuota } from '../../control/quota.ts';
 import { countServerGroups } from '../../control/server-groups.ts';
 import type { Target } from '../../model/policy/judge.ts';
 import { DEFAULT_LIMITS, type QuotaLimits } from '../../model/quota.ts';
@@ -98,7 +98,7 @@ export const limitRoutes: readonly Route[] = [
     query: object({ user_id: Type.Optional(text()) }),
     answers: { 200: object({ quota_set: QuotaSet }) },
     handle: async ({ p, params, minor }) => {
-      const { limits } = await quotaOf(p, params.id);
+      const limits = await limitsOf(p, params.id);
       return { status: 200, body: { quota_set: { id: params.id, ...pick(limits, minor) } } };
     },
   }),

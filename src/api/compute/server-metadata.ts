@@ -2,7 +2,7 @@
 // of one server at the same time can lose one of them, as they can in Nova.
 import { Type } from 'typebox';
 import type { Platform } from '../../control/platform.ts';
-import { quotaOf } from '../../control/quota.ts';
+import { limitsOf } from '../../control/quota.ts';
 import { editServer } from '../../control/servers.ts';
 import { checkAction, type ServerAction, stateOf } from '../../model/actions.ts';
 import { checkMetadata } from '../../model/names.ts';
@@ -229,7 +229,7 @@ async function write(
 ): Promise<Readonly<Record<string, string>>> {
   refuse(checkAction(action, stateOf(server), isAdmin(actor)));
   refuse(checkMetadata(metadata));
-  const { limits } = await quotaOf(p, server.projectId);
+  const limits = await limitsOf(p, server.projectId);
   if (action === 'updateMetadata') refuse(checkMetadataQuota(limits, Object.keys(metadata).length));
   refuse(await editServer(p, server.id, { metadata }));
   return metadata;
