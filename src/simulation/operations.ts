@@ -3,7 +3,7 @@ import { updateService } from '../control/hosts.ts';
 import type { Platform } from '../control/platform.ts';
 import { editServer } from '../control/servers.ts';
 import { assertNever } from '../lib/errors.ts';
-import type { Refusal } from '../model/types.ts';
+import type { Actor, Refusal } from '../model/types.ts';
 import { confirmResize } from '../moves/confirm.ts';
 import { createServer } from '../moves/create.ts';
 import { deleteServer } from '../moves/delete.ts';
@@ -20,7 +20,20 @@ export type Answer = string;
 
 export type Request =
   | { readonly operation: 'create'; readonly flavor: string; readonly servers: string[] }
-  | { readonly operation: Operation; readonly serverId: string; readonly choice: number };
+  | {
+      readonly operation: Operation;
+      /** Its number among all that were created. */
+      readonly server: number;
+      readonly serverId: string;
+      readonly choice: number;
+    };
+
+/** Servers of one project; quotas are counted per project. */
+const SERVERS_PER_PROJECT = 20;
+
+function tenantOf({ user }: World, server: number): Actor {
+  return { ...user, projectId: `project-${1 + Math.floor(server / SERVERS_PER_PROJECT)}` };
+}
 
 const CREATED = {
   ...{ zone: null, keyName: null, metadata: { colour: 'blue' }, tags: ['t'], description: 'a server' },
@@ -29,7 +42,8 @@ const CREATED = {
 
 export async function operate(p: Platform, world: World, request: Request): Promise<Answer> {
   if (request.operation !== 'create') return answered(await refusalOf(p, world, request));
-  const { imageId, networkId, user } = world;
+  const { imageId, networkId } = world;
+  const user = tenantOf(world, request.servers.length);
   const name = `server-${request.servers.length + 1}`;
   const created = await createServer(p, user, {
     ...CREATED,
@@ -46,9 +60,10 @@ const answered = (refusal: Refusal | null): Answer =>
 async function refusalOf(
   p: Platform,
   world: World,
-  { operation, serverId, choice }: Exclude<Request, { operation: 'create' }>,
+  { operation, server, serverId, choice }: Exclude<Request, { operation: 'create' }>,
 ): Promise<Refusal | null> {
-  const { user, admin } = world;
+  const { admin } = world;
+  const user = tenantOf(world, server);
   const flavors = Object.values(FLAVORS);
   const flavorId = flavors[choice % flavors.length] ?? FLAVORS.small;
   const hosts = [...world.hosts.keys()];

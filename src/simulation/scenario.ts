@@ -31,7 +31,8 @@ const LARGE = { vcpus: 64, memoryMb: 262_144, diskGb: 4000 };
 const VCPUS_PER_SERVER = 6;
 
 const isLarge = (scenario: Scenario): boolean => scenario.servers > MANY_SERVERS;
-const isLong = (scenario: Scenario): boolean => scenario.hours >= 1;
+/** Seconds. The longer it takes, the less often: heartbeats of a large fleet are most of what happens in a day. */
+const heartbeatOf = ({ hours }: Scenario): number => (hours >= 12 ? 120 : hours >= 1 ? 60 : 20);
 
 function stageOptionsOf(scenario: Scenario): StageOptions {
   const size = isLarge(scenario) ? LARGE : SMALL.size;
@@ -39,7 +40,7 @@ function stageOptionsOf(scenario: Scenario): StageOptions {
   return {
     shape: { cells: scenario.cells, hostsPerCell: scenario.hostsPerCell ?? Math.max(2, needed + 1), size },
     conductors: scenario.conductors,
-    heartbeatSeconds: isLong(scenario) ? 60 : 20,
+    heartbeatSeconds: heartbeatOf(scenario),
     quota: isLarge(scenario) ? { instances: -1, cores: -1, ram: -1 } : {},
     without: scenario.without,
   };
@@ -51,7 +52,7 @@ export function planFor(scenario: Scenario, seed: number, only: readonly number[
   const plan = planOf({
     ...{ seed, servers, faults },
     ms: Math.round(hours * HOUR_MS),
-    operationsPerServer: 2.5 + hours / 4,
+    operationsPerServer: 2.5 + hours / 12,
     silenceMs: stageOptionsOf(scenario).heartbeatSeconds * 4000,
   });
   if (only === null) return plan;

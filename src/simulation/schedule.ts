@@ -358,11 +358,12 @@ class Schedule {
         return;
       }
       case 'operate': {
-        const serverId = this.#servers[event.server % Math.max(1, this.#servers.length)];
+        const server = event.server % Math.max(1, this.#servers.length);
+        const serverId = this.#servers[server];
         if (serverId === undefined) return;
         const { operation, choice } = event;
         this.#request(`${operation} ${this.#trace.name(serverId)}`, (p) =>
-          operate(p, this.#world, { operation, choice, serverId }),
+          operate(p, this.#world, { operation, choice, server, serverId }),
         );
         return;
       }
