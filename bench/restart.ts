@@ -101,12 +101,15 @@ async function fill(directory: string): Promise<void> {
         await trx
           .insertInto('server_mappings')
           .values(
-            servers.map(({ id }) => ({
+            servers.map(({ id, flavor, image, requestedZone }) => ({
               ...{ server_id: id, cell_id: host.cell_id, project_id: 'p', user_id: 'u', generation: 1 },
               ...{
                 delete_requested_at: null,
                 soft_delete_requested_at: null,
                 soft_deleted_at: null,
+                flavor_json: JSON.stringify(flavor),
+                image_id: image.id,
+                requested_zone: requestedZone,
                 deleted_at: null,
                 created_at: now,
               },

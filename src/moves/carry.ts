@@ -6,6 +6,7 @@
 
 import type { Kysely, Transaction } from 'kysely';
 import { owe } from '../control/debts.ts';
+import type { Flavor } from '../model/types.ts';
 import type { CellTables } from '../store/cell-schema.ts';
 import { CellDown } from '../store/stores.ts';
 import { TRAVEL } from '../store/travel.ts';
@@ -107,11 +108,11 @@ async function mappingsOf<S extends HasVolumes>(c: StepContext<S>, cell: Kysely<
 }
 
 /** The pivot: one row says where the server lives. Refused definitely only when a newer generation has written it. */
-export async function switchHome<S>(c: StepContext<S>, to: string): Promise<StepOutcome<S>> {
+export async function switchHome<S>(c: StepContext<S>, to: string, flavor: Flavor): Promise<StepOutcome<S>> {
   const { global } = c.p.stores;
   const { numUpdatedRows } = await global
     .updateTable('server_mappings')
-    .set({ cell_id: to, generation: c.generation })
+    .set({ cell_id: to, generation: c.generation, flavor_json: JSON.stringify(flavor) })
     .where('server_id', '=', c.serverId)
     .where('generation', '<=', c.generation)
     .where('deleted_at', 'is', null)

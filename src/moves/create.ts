@@ -543,6 +543,9 @@ async function insertHome(trx: Transaction<GlobalTables>, actor: Actor, server: 
       delete_requested_at: null,
       soft_delete_requested_at: null,
       soft_deleted_at: null,
+      flavor_json: JSON.stringify(server.flavor),
+      image_id: server.image.id,
+      requested_zone: server.requestedZone,
       deleted_at: null,
       created_at: server.createdAt,
     })

@@ -239,7 +239,7 @@ export const RESIZE: Move<ResizeState> = {
     },
     {
       step: 'switch home',
-      do: (c) => switchHome(c, target(c).cellId),
+      do: (c) => switchHome(c, target(c).cellId, c.s.newFlavor),
       undo: 'the pivot: turning back from here means that the home was not switched',
     },
     {

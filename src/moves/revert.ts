@@ -98,7 +98,7 @@ export const REVERT: Move<RevertState> = {
     },
     {
       step: 'switch home',
-      do: (c) => switchHome(c, c.s.source.cellId),
+      do: (c) => switchHome(c, c.s.source.cellId, c.s.oldFlavor),
       undo: 'the pivot: turning back from here means that the home was not switched',
     },
     {

@@ -50,6 +50,11 @@ export interface GlobalTables extends IdentityTables {
     delete_requested_at: number | null;
     /** The same for a soft delete, also of a server whose resize has to be confirmed first. */
     soft_delete_requested_at: number | null;
+    /** Enough to show the server while its cell is down: what it was asked to be. The flavor changes with the home. */
+    flavor_json: string;
+    /** Null: it boots from a volume. */
+    image_id: string | null;
+    requested_zone: string | null;
     /** Since when it is soft-deleted: it counts in no quota and is in no list, and is reclaimed after a while. */
     soft_deleted_at: number | null;
     deleted_at: number | null;

@@ -49,6 +49,13 @@ describe('a cell that is down', () => {
       ...(payload ? { payload } : {}),
     });
 
+  const homeOf = (id: string) =>
+    world.p.stores.global
+      .selectFrom('server_mappings')
+      .selectAll()
+      .where('server_id', '=', id)
+      .executeTakeFirstOrThrow();
+
   it('leaves the servers of other cells alone', async () => {
     assert.equal((await call('GET', `/servers/${kept}`)).statusCode, 200);
     for (const path of ['/servers', '/servers/detail', '/servers/detail?name=b']) {
@@ -76,7 +83,18 @@ describe('a cell that is down', () => {
       0,
       'not where something is asked of them',
     );
-    assert.equal((await call('GET', `/servers/${lost}`, 69)).json().server.status, 'UNKNOWN');
+    const { server } = (await call('GET', `/servers/${lost}`, 71)).json();
+    assert.deepEqual(Object.keys(server).toSorted(), [
+      ...['OS-EXT-AZ:availability_zone', 'OS-EXT-STS:power_state', 'created', 'flavor', 'id', 'image', 'links'],
+      ...['server_groups', 'status', 'tenant_id', 'user_id'],
+    ]);
+    const mapping = await homeOf(lost);
+    assert.deepEqual(
+      [server.status, server['OS-EXT-AZ:availability_zone'], server['OS-EXT-STS:power_state'], server.image.id],
+      ['UNKNOWN', 'UNKNOWN', 0, mapping.image_id],
+    );
+    assert.equal(server.flavor.original_name, JSON.parse(mapping.flavor_json).name);
+    assert.ok(server.flavor.vcpus > 0);
   });
 
   it('is said to be unavailable by everything else', async () => {

@@ -3,7 +3,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setCellDisabled } from '../../src/control/cell-health.ts';
 import { listCells } from '../../src/control/hosts.ts';
-import { migrateServer } from '../../src/moves/resize.ts';
+import { migrateServer, resizeServer } from '../../src/moves/resize.ts';
+import { revertResize } from '../../src/moves/revert.ts';
 import {
   accept,
   assertSound,
@@ -82,4 +83,23 @@ inWorld('a cell that is lost while a server moves there is left for a host that 
   await beat(world);
   await settle(world);
   await assertSound(world);
+});
+
+inWorld('the home knows the flavor of now, to show it while its cell is down', async (world) => {
+  const serverId = await newServer(world, FLAVORS.small);
+  const known = async (): Promise<string> => {
+    const { flavor_json } = await world.p.stores.global
+      .selectFrom('server_mappings')
+      .select('flavor_json')
+      .where('server_id', '=', serverId)
+      .executeTakeFirstOrThrow();
+    return (JSON.parse(flavor_json) as { flavorId: string }).flavorId;
+  };
+  assert.equal(await known(), FLAVORS.small);
+  await accept(world, resizeServer(world.p, world.user, serverId, { flavorId: FLAVORS.big }));
+  await settle(world);
+  assert.equal(await known(), FLAVORS.big);
+  await accept(world, revertResize(world.p, world.user, serverId));
+  await settle(world);
+  assert.equal(await known(), FLAVORS.small);
 });

@@ -4,10 +4,11 @@ import { createHash } from 'node:crypto';
 import type { HostHealth } from '../../control/hosts.ts';
 import type { Port } from '../../control/network.ts';
 import type { Settings } from '../../control/platform.ts';
+import type { Mapping as Home } from '../../control/servers.ts';
 import type { Mapping } from '../../control/volumes/mappings.ts';
 import { apiProgress, apiStatus, extendedStatus } from '../../model/states.ts';
 import { isoMicroseconds, isoSeconds } from '../../model/time.ts';
-import type { Flavor, Server } from '../../model/types.ts';
+import { type Flavor, POWER_STATE, type Server } from '../../model/types.ts';
 import { linksOf } from './common.ts';
 
 export interface View {
@@ -60,11 +61,7 @@ export function renderServer(view: View, server: Server, around: Around, call: '
         : createHash('sha224')
             .update(server.projectId + server.host)
             .digest('hex'),
-    // Nova's empty string for a server that boots from a volume.
-    image:
-      server.image.id === null
-        ? ''
-        : { id: server.image.id, links: linksOf(settings, `/images/${server.image.id}`).slice(1) },
+    image: imageRef(settings, server.image.id),
     flavor: minor >= 47 ? embeddedFlavor(server.flavor) : flavorRef(settings, server.flavor),
     created: isoSeconds(server.createdAt),
     updated: isoSeconds(server.updatedAt),
@@ -136,6 +133,35 @@ export function renderAddresses(ports: readonly Port[], withMacs: boolean): Reco
   }
   return addresses;
 }
+
+/** Nova's empty string for a server that boots from a volume. */
+const imageRef = (settings: Settings, id: string | null): object | '' =>
+  id === null ? '' : { id, links: linksOf(settings, `/images/${id}`).slice(1) };
+
+/** What is known of a server without its cell, as lists show it (Nova's "handling down cells"). */
+export const renderUnreachable = (settings: Settings, home: Home): object => ({
+  id: home.server_id,
+  status: 'UNKNOWN',
+  tenant_id: home.project_id,
+  created: isoSeconds(home.created_at),
+  links: serverLinks(settings, home.server_id),
+});
+
+/** The same for one server alone: also what it was asked to be (nova/…/views/servers.py:_show_from_down_cells). */
+export const renderUnreachableWhole = (
+  settings: Settings,
+  home: Home,
+  minor: number,
+  groupId: string | null,
+): object => ({
+  ...renderUnreachable(settings, home),
+  user_id: home.user_id,
+  image: imageRef(settings, home.image_id),
+  flavor: embeddedFlavor(JSON.parse(home.flavor_json) as Flavor),
+  'OS-EXT-AZ:availability_zone': home.requested_zone ?? 'UNKNOWN',
+  'OS-EXT-STS:power_state': POWER_STATE.NOSTATE,
+  ...(minor >= 71 ? { server_groups: groupId === null ? [] : [groupId] } : {}),
+});
 
 const flavorRef = (settings: Settings, flavor: Flavor): object => ({
   id: flavor.flavorId,

@@ -3,14 +3,13 @@ import { randomBytes } from 'node:crypto';
 import { Type } from 'typebox';
 import { hostHealth } from '../../control/hosts.ts';
 import { type Port, portsOfServer, portsOfServers } from '../../control/network.ts';
-import type { Platform, Settings } from '../../control/platform.ts';
+import type { Platform } from '../../control/platform.ts';
 import { groupIdOf } from '../../control/server-groups.ts';
 import { listServers, newestServers, unreachableCells } from '../../control/server-lists.ts';
-import { cellDownRefusal, editServer, type Mapping } from '../../control/servers.ts';
+import { cellDownRefusal, editServer } from '../../control/servers.ts';
 import { mappingsInHomes } from '../../control/volumes/devices.ts';
 import { checkDescription, checkName } from '../../model/names.ts';
 import type { RuleName } from '../../model/policy/rules.ts';
-import { isoSeconds } from '../../model/time.ts';
 import { type Actor, isAdmin, type Server } from '../../model/types.ts';
 import { deleteServer } from '../../moves/delete.ts';
 import { softDeleteServer } from '../../moves/soft-delete.ts';
@@ -36,7 +35,14 @@ import { groupHint } from './scheduler-hints.ts';
 import { createServers } from './server-create.ts';
 import { type Query, serverTest, sorted } from './server-filters.ts';
 import * as schema from './server-schemas.ts';
-import { renderServer, renderServerRef, serverLinks, type View } from './server-view.ts';
+import {
+  renderServer,
+  renderServerRef,
+  renderUnreachable,
+  renderUnreachableWhole,
+  serverLinks,
+  type View,
+} from './server-view.ts';
 
 const pages = { servers_links: Type.Optional(Links) };
 
@@ -130,7 +136,8 @@ export const serverRoutes: readonly Route[] = [
       if (found.kind === 'down') {
         // From 2.69 on what is known without the cell is shown; see Nova's "handling down cells".
         if (minor < 69) throw errorOf(cellDownRefusal(params.id));
-        const server = { ...renderUnreachable(p.settings, found.mapping), name: '' };
+        const group = await groupIdOf(p.stores.global, found.mapping.server_id);
+        const server = renderUnreachableWhole(p.settings, found.mapping, minor, group);
         return { status: 200, body: { server } };
       }
       const view = await viewOf(p, actor, minor);
@@ -273,15 +280,6 @@ async function inDownCells(p: Platform, cellIds: readonly string[], projectId: s
   if (projectId !== null) query = query.where('project_id', '=', projectId);
   return (await query.execute()).map((mapping) => renderUnreachable(p.settings, mapping));
 }
-
-/** What is known of a server without its cell (Nova's "handling down cells"). */
-const renderUnreachable = (settings: Settings, mapping: Mapping): object => ({
-  id: mapping.server_id,
-  status: 'UNKNOWN',
-  tenant_id: mapping.project_id,
-  created: isoSeconds(mapping.created_at),
-  links: serverLinks(settings, mapping.server_id),
-});
 
 const PORTS_BATCH = 1000;
 
