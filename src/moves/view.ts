@@ -98,6 +98,7 @@ function viewOf(row: Row): MoveView {
     migrationId: string;
     source: Partial<{ host: string; cellId: string }>;
     target: Partial<{ host: string; cellId: string }>;
+    tried: readonly { host: string; cellId: string }[];
     copiedBytes: number;
     sha256: string;
   }>;
@@ -114,7 +115,8 @@ function viewOf(row: Row): MoveView {
     reason: row.reason,
     migrationId: state.migrationId ?? null,
     source: placeIn(state.source),
-    target: placeIn(state.target),
+    // One that turned back without a target shows the last that it tried.
+    target: placeIn(state.target ?? state.tried?.at(-1)),
     progress: row.progress,
     copiedBytes: state.copiedBytes ?? null,
     sha256: state.sha256 ?? null,

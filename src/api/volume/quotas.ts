@@ -2,12 +2,13 @@
 import { Type } from 'typebox';
 import { forgetVolumeQuota, setVolumeQuota, type VolumeQuota, volumeQuotaOf } from '../../control/volumes/quota.ts';
 import { DEFAULT_VOLUME_LIMITS, VOLUME_LIMIT_NAMES, type VolumeLimits } from '../../model/volume-quota.ts';
-import { booleanOf, IdParams, object, text } from '../compute/common.ts';
+import { booleanOf, object, text } from '../compute/common.ts';
 import { type Route, route } from '../http/route.ts';
 import { V3 } from './common.ts';
 
 const QUOTAS = `${V3}/os-quota-sets/:id`;
 const service = 'volume' as const;
+const ProjectParams = object({ id: Type.String({ minLength: 1, maxLength: 255 }) });
 const UNUSED = { backups: 10, backup_gigabytes: 1000, groups: 10 } as const;
 
 const Limit = Type.Integer({ minimum: -1, maximum: 2_147_483_647 });
@@ -84,7 +85,7 @@ export const quotaRoutes: readonly Route[] = [
     ...{ method: 'GET', url: QUOTAS, service, summary: "Show a project's quotas of volumes" },
     policy: 'volume_extension:quotas:show',
     target: (id) => ({ project_id: id }),
-    params: IdParams,
+    params: ProjectParams,
     query: object({ usage: Type.Optional(text(10)) }),
     answers: { 200: object({ quota_set: Type.Union([QuotaSet, QuotaUsage]) }) },
     handle: async ({ p, params: { id }, query }) => {
@@ -97,7 +98,7 @@ export const quotaRoutes: readonly Route[] = [
     ...{ method: 'GET', url: `${QUOTAS}/defaults`, service, summary: 'Show the default quotas of volumes' },
     policy: 'volume_extension:quotas:show',
     target: (id) => ({ project_id: id }),
-    params: IdParams,
+    params: ProjectParams,
     answers: { 200: object({ quota_set: QuotaSet }) },
     handle: ({ p, params: { id } }) => ({
       ...{ status: 200, body: { quota_set: { id, ...defaults(p.settings.quota), ...UNUSED } } },
@@ -107,7 +108,7 @@ export const quotaRoutes: readonly Route[] = [
     ...{ method: 'PUT', url: QUOTAS, service, summary: "Change a project's quotas of volumes" },
     policy: 'volume_extension:quotas:update',
     target: (id) => ({ project_id: id }),
-    params: IdParams,
+    params: ProjectParams,
     body: UpdateBody,
     answers: { 200: object({ quota_set: object(limits) }) },
     handle: async ({ p, params: { id }, body: { quota_set } }) => {
@@ -124,7 +125,7 @@ export const quotaRoutes: readonly Route[] = [
     ...{ method: 'DELETE', url: QUOTAS, service, summary: "Give a project's quotas of volumes their defaults again" },
     policy: 'volume_extension:quotas:delete',
     target: (id) => ({ project_id: id }),
-    params: IdParams,
+    params: ProjectParams,
     answers: { 200: null },
     handle: async ({ p, params }) => {
       await forgetVolumeQuota(p, params.id);
@@ -134,7 +135,7 @@ export const quotaRoutes: readonly Route[] = [
   route({
     ...{ method: 'GET', url: `${V3}/os-quota-class-sets/:id`, service, summary: 'Show the default quotas of volumes' },
     policy: 'volume_extension:quota_classes:get',
-    params: IdParams,
+    params: ProjectParams,
     answers: { 200: object({ quota_class_set: QuotaSet }) },
     handle: ({ p, params: { id } }) => ({
       ...{ status: 200, body: { quota_class_set: { id, ...defaults(p.settings.quota), ...UNUSED } } },
