@@ -109,7 +109,9 @@ export function planDeployment(file: ConfigFile, flags: Flags): Deployment {
     'host',
     hosts.map((host) => host.name),
   );
-  const storageHosts = (file.storage_hosts ?? [{ name: 'storage1' }]).map(
+  // A storage host of this machine is of use to hosts of this machine: it listens on the loopback address.
+  const isLocal = hosts.some(({ url }) => url === null);
+  const storageHosts = (file.storage_hosts ?? (isLocal ? [{ name: 'storage1' }] : [])).map(
     (host): StoragePlan => ({ name: host.name, url: 'url' in host ? (host.url ?? null) : null }),
   );
   unique(

@@ -14,7 +14,7 @@ export async function serve(deployment: Deployment, role: 'api' | 'conductor', j
   if (deployment.databases.kind !== 'postgres') {
     throw new ConfigError(`crosscell ${role} needs PostgreSQL: --database, or database.url in the configuration`);
   }
-  const homeless = deployment.hosts.find((host) => host.url === null);
+  const homeless = [...deployment.hosts, ...deployment.storageHosts].find((host) => host.url === null);
   if (homeless) throw new ConfigError(`host ${homeless.name} has no url: crosscell ${role} starts no agents`);
   const stopped = signalled(['SIGINT', 'SIGTERM']);
   const log = pino({ level: deployment.logLevel }, pino.destination({ fd: json ? 2 : 1, sync: true }));

@@ -133,7 +133,16 @@ describe("operators' hands", () => {
     assert.deepEqual([failure.owed[0].kind, failure.owed[0].where], ['destroy-guest', target]);
     assert.match(failure.advice, new RegExp(`paid by itself when ${target} can be reached again`));
     assert.ok((await fired(down)) > 0);
+    // Back again, it gets no servers until it has been told what it should run.
+    assert.equal((await s.admin('DELETE', `${X}/faults`)).status, 204);
     await service(false);
+    const giveUp = performance.now() + LIMIT_MS;
+    for (let back = false; !back; ) {
+      const { hosts } = (await s.admin('GET', `${X}/hosts`)).json;
+      back = hosts.some((each: { name: string; reconciled: boolean }) => each.name === target && each.reconciled);
+      assert.ok(performance.now() < giveUp, `${target} does not come back`);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
   });
 
   it('cancel turns a move back at once, although a step is under way, and says who did it', async () => {
