@@ -1,4 +1,4 @@
-// A process of simulated hosts for storm.test.ts: one agent each, served over HTTP like any other; guests and disks are in
+// A process of simulated hosts for processes.ts: one agent each, served over HTTP like any other; guests and disks are in
 // this process, so that they can be copied between them.
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';

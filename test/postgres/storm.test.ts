@@ -3,32 +3,26 @@
 // move ends, every step is recorded as done once, and every invariant holds.
 
 import assert from 'node:assert/strict';
-import { type ChildProcess, fork, spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import type { ChildProcess } from 'node:child_process';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
 import { after, type TestContext, test } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { pino } from 'pino';
 import { audit } from '../../src/audit/audit.ts';
 import { parseConfig } from '../../src/cli/config.ts';
 import { planDeployment } from '../../src/cli/deployment.ts';
 import { DEFAULT_POLICIES } from '../../src/control/policies.ts';
-import { connectHost } from '../../src/host/client.ts';
 import { systemClock } from '../../src/lib/clock.ts';
 import type { Entry } from '../../src/saga/types.ts';
 import { openStores, type Stores } from '../../src/store/stores.ts';
 import { startPostgres, type TestPostgres } from '../../src/store/test-postgres.ts';
+import { type Installation, install, logIn, startPart } from './processes.ts';
 
 const SERVERS = 80;
 const LEASE_S = 5;
 const LIMIT_MS = 80_000;
-const PASSWORD = 'storm-password';
-const SECRET = 'a fleet secret for the storm';
-const MAIN = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
-const HOSTS = ['east-1', 'east-2', 'west-1', 'west-2'];
+const OPTIONS = `heartbeat_seconds: 2\nconductor: { lanes: 8, lease_seconds: ${LEASE_S} }`;
 
 const server = await startPostgres(true);
 if (server.kind === 'unavailable') test('several conductors', { skip: server.reason }, () => undefined);
@@ -48,24 +42,17 @@ else {
 async function storm(t: TestContext, server: TestPostgres, directory: string, children: ChildProcess[]): Promise<void> {
   const at = await server.stores(['east', 'west']);
   assert(at.kind === 'postgres');
-  const urls = await startHosts(directory, children);
-  const config = join(directory, 'storm.yaml');
-  await mkdir(join(directory, 'data', 'secrets'), { recursive: true });
-  await writeFile(join(directory, 'data', 'secrets', 'fleet'), SECRET, { mode: 0o600 });
-  await writeFile(join(directory, 'data', 'secrets', 'admin-password'), PASSWORD, { mode: 0o600 });
-  const text = configuration(join(directory, 'data'), at.global, urls);
-  await writeFile(config, text);
-
-  const start = (role: 'api' | 'conductor') => startPart(role, config, children);
+  const installation = await install(directory, at.global, OPTIONS, children);
+  const start = (role: 'api' | 'conductor') => startPart(role, installation, children);
   const api = await start('api');
   const [first, second, third] = [await start('conductor'), await start('conductor'), await start('conductor')];
-  assert(api.endpoint && first && second && third);
-  const cloud = await logIn(api.endpoint);
+  assert(first && second && third);
+  const cloud = await logIn(api);
 
   // Each server: created, resized, confirmed or reverted: three moves.
   const stores = await openStores(at);
   try {
-    const servers = await createServers(cloud);
+    const servers = await cloud.create(SERVERS);
     await ended(stores, SERVERS, 'creates');
     await Promise.all(servers.map((id) => cloud.action(id, { resize: { flavorRef: '2' } })));
 
@@ -101,109 +88,10 @@ async function storm(t: TestContext, server: TestPostgres, directory: string, ch
     const statuses = await cloud.statuses();
     assert.deepEqual([...new Set(statuses)], ['ACTIVE']);
     assert.equal(statuses.length, SERVERS);
-    await assertSound(text, stores, urls);
+    await assertSound(installation, stores);
   } finally {
     await stores.close();
   }
-}
-
-async function startHosts(directory: string, children: ChildProcess[]): Promise<Record<string, string>> {
-  const argument = JSON.stringify({ directory: join(directory, 'hosts'), names: HOSTS, secret: SECRET });
-  const child = fork(fileURLToPath(new URL('./simulated-hosts.ts', import.meta.url)), [argument]);
-  children.push(child);
-  const [message] = (await once(child, 'message')) as [{ urls: Record<string, string> }];
-  return message.urls;
-}
-
-const configuration = (data: string, database: string, urls: Record<string, string>): string => `
-database: { url: "${database}" }
-data: ${data}
-listen: 127.0.0.1:0
-log_level: warn
-heartbeat_seconds: 2
-conductor: { lanes: 8, lease_seconds: ${LEASE_S} }
-inventory: { reserved_host_memory_mb: 0 }
-quota: { instances: -1, cores: -1, ram: -1 }
-cells:
-${['east', 'west']
-  .map((cell) => {
-    const hosts = HOSTS.filter((name) => name.startsWith(cell)).map(
-      (name) => `{ name: ${name}, url: "${urls[name]}" }`,
-    );
-    return `  - { name: ${cell}, hosts: [${hosts.join(', ')}] }`;
-  })
-  .join('\n')}
-`;
-
-interface Part {
-  readonly child: ChildProcess;
-  readonly pid: number;
-  readonly endpoint?: string;
-}
-
-async function startPart(role: 'api' | 'conductor', config: string, children: ChildProcess[]): Promise<Part> {
-  const args = ['--disable-warning=ExperimentalWarning', MAIN, role, '--config', config, '--json'];
-  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
-  children.push(child);
-  assert(child.stdout);
-  const gone = once(child, 'exit').then(() => assert.fail(`crosscell ${role} ended at its start`));
-  const [line] = (await Promise.race([once(createInterface({ input: child.stdout }), 'line'), gone])) as [string];
-  gone.catch(() => undefined);
-  return { child, ...(JSON.parse(line) as { pid: number; endpoint?: string }) };
-}
-
-interface Cloud {
-  call(method: string, path: string, body?: unknown): Promise<Record<string, unknown>>;
-  action(serverId: string, body: unknown): Promise<void>;
-  statuses(): Promise<string[]>;
-}
-
-async function logIn(endpoint: string): Promise<Cloud> {
-  const scope = { project: { name: 'admin', domain: { id: 'default' } } };
-  const user = { name: 'admin', domain: { id: 'default' }, password: PASSWORD };
-  const answer = await fetch(`${endpoint}/identity/v3/auth/tokens`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({ auth: { identity: { methods: ['password'], password: { user } }, scope } }),
-  });
-  const token = answer.headers.get('x-subject-token');
-  assert(token, `no token: ${answer.status} ${await answer.text()}`);
-  const call = async (method: string, path: string, body?: unknown, type = 'application/json') => {
-    const response = await fetch(`${endpoint}${path}`, {
-      method,
-      headers: { 'x-auth-token': token, ...(body === undefined ? {} : { 'content-type': type }) },
-      ...(body === undefined ? {} : { body: typeof body === 'string' ? body : JSON.stringify(body) }),
-    });
-    const said = await response.text();
-    assert.ok(response.ok, `${method} ${path}: ${response.status} ${said}`);
-    return (said.startsWith('{') ? JSON.parse(said) : {}) as Record<string, unknown>;
-  };
-  const image = (await call('POST', '/image/v2/images', {
-    ...{ name: 'i', disk_format: 'raw', container_format: 'bare', visibility: 'public' },
-  })) as { id: string };
-  await call('PUT', `/image/v2/images/${image.id}/file`, 'x'.repeat(512), 'application/octet-stream');
-  IMAGE.id = image.id;
-  return {
-    call,
-    action: async (id, body) => void (await call('POST', `/compute/v2.1/servers/${id}/action`, body)),
-    statuses: async () => {
-      const { servers } = (await call('GET', '/compute/v2.1/servers/detail')) as { servers: { status: string }[] };
-      return servers.map((each) => each.status);
-    },
-  };
-}
-
-const IMAGE = { id: '' };
-
-async function createServers(cloud: Cloud): Promise<string[]> {
-  const created = await Promise.all(
-    Array.from({ length: SERVERS }, (_, n) =>
-      cloud.call('POST', '/compute/v2.1/servers', {
-        server: { name: `s${n}`, imageRef: IMAGE.id, flavorRef: '1' },
-      }),
-    ),
-  );
-  return created.map((each) => (each as { server: { id: string } }).server.id);
 }
 
 const count = async ({ global }: Stores, status: string): Promise<number> =>
@@ -265,12 +153,12 @@ async function assertStepsOnce({ global }: Stores): Promise<void> {
   }
 }
 
-async function assertSound(text: string, stores: Stores, urls: Record<string, string>): Promise<void> {
-  const { settings } = planDeployment(parseConfig(text, 'storm.yaml'), {});
+async function assertSound({ text, connect }: Installation, stores: Stores): Promise<void> {
+  const { settings } = planDeployment(parseConfig(text, 'crosscell.yaml'), {});
   const report = await audit({
     ...{ clock: systemClock, log: pino({ level: 'silent' }), stores },
     settings: { ...settings, publicUrl: '', hostFacingUrl: '' },
-    host: async (name) => connectHost({ url: urls[name] ?? '', secret: SECRET, name }),
+    host: async (name) => connect(name),
     storage: () => assert.fail('there are no storage hosts here'),
     policies: DEFAULT_POLICIES,
     nudge: () => undefined,
