@@ -75,8 +75,10 @@ async function lookFor(p: Platform, serverId: string): Promise<FoundServer> {
   }
 }
 
+export type PowerRecord = Pick<Server, 'vmState' | 'powerState'>;
+
 /** Whether the server's guest is to be running while nothing is going on with it. */
-export const shouldRun = (server: Server): boolean =>
+export const shouldRun = (server: PowerRecord): boolean =>
   server.vmState === 'active' ||
   server.vmState === 'paused' ||
   (server.vmState === 'resized' && server.powerState === POWER_STATE.RUNNING);

@@ -59,6 +59,7 @@ listen: 127.0.0.1:0
 log_level: warn
 inventory: { reserved_host_memory_mb: 0 }
 quota: { instances: -1, cores: -1, ram: -1 }
+storage_hosts: []
 ${options}
 cells:
 ${CELLS.map((cell) => {
