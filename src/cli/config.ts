@@ -152,6 +152,7 @@ export const ConfigFile = Type.Object(
           cross_cell_move_weight_multiplier: Type.Optional(Type.Number()),
           soft_affinity_weight_multiplier: Type.Optional(Type.Number()),
           soft_anti_affinity_weight_multiplier: Type.Optional(Type.Number()),
+          max_candidates: Type.Optional(Type.Integer({ minimum: 1, maximum: 10_000 })),
           max_attempts: Type.Optional(Type.Integer({ minimum: 1, maximum: 10 })),
         },
         closed,

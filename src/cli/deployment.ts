@@ -119,7 +119,7 @@ export function planDeployment(file: ConfigFile, flags: Flags): Deployment {
     storageHosts.map((host) => host.name),
   );
   const dataDirectory = resolve(flags.data ?? file.data ?? DEFAULTS.data);
-  const { max_attempts: maxAttempts, ...weights } = file.scheduler ?? {};
+  const { max_attempts: maxAttempts, max_candidates: maxCandidates, ...weights } = file.scheduler ?? {};
   return {
     dataDirectory,
     databases: databasesOf(file, flags, cells, dataDirectory),
@@ -167,6 +167,7 @@ export function planDeployment(file: ConfigFile, flags: Flags): Deployment {
       },
       weights: { ...DEFAULT_MULTIPLIERS, ...weights },
       maxAttempts: maxAttempts ?? 3,
+      maxCandidates: maxCandidates ?? 200,
       quota: file.quota ?? {},
     },
   };

@@ -30,20 +30,22 @@ const ZONE_KEY = 'availability_zone';
 
 type Db = Kysely<GlobalTables> | Transaction<GlobalTables>;
 
-/** All aggregates with their hosts, in the order in which they were made. */
-export const listAggregates = (p: Platform): Promise<AggregateRecord[]> => aggregatesIn(p.stores.global);
+/** All aggregates with their hosts, in the order in which they were made; with no other hosts than these, if given. */
+export const listAggregates = (p: Platform, hosts?: readonly string[]): Promise<AggregateRecord[]> =>
+  aggregatesIn(p.stores.global, undefined, hosts);
 
 export async function findAggregate(p: Platform, id: number): Promise<AggregateRecord | null> {
   return (await aggregatesIn(p.stores.global, id))[0] ?? null;
 }
 
-async function aggregatesIn(db: Db, id?: number): Promise<AggregateRecord[]> {
+async function aggregatesIn(db: Db, id?: number, among?: readonly string[]): Promise<AggregateRecord[]> {
   let rows = db.selectFrom('aggregates').selectAll().orderBy('id');
   let members = db.selectFrom('aggregate_hosts').selectAll().orderBy('host');
   if (id !== undefined) {
     rows = rows.where('id', '=', id);
     members = members.where('aggregate_id', '=', id);
   }
+  if (among) members = members.where('host', 'in', among);
   const hosts = Map.groupBy(await members.execute(), (member) => member.aggregate_id);
   return (await rows.execute()).map((row) => ({
     id: row.id,

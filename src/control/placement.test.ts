@@ -24,7 +24,7 @@ const take = (p: TestPlatform, id: string, host: string, resources: Resources) =
 const pass = (p: TestPlatform, from: string, to: string) =>
   p.stores.global.transaction().execute((trx) => transfer(trx, consumer(from), consumer(to, 'migration')));
 const usedOf = async (p: TestPlatform, host: string): Promise<Resources> =>
-  (await providerStates(p.stores.global, host)).get(host)?.used ?? {};
+  (await providerStates(p.stores.global, [host])).get(host)?.used ?? {};
 const consumers = async (p: TestPlatform) =>
   (await p.stores.global.selectFrom('consumers').select(['id', 'type']).orderBy('id').execute()).map(
     (row) => `${row.type} ${row.id}`,

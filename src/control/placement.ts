@@ -25,10 +25,10 @@ export interface ProviderState {
 }
 
 /**
- * Inventories and usage by provider id; of all providers when `providerId` is undefined. Two statements, one row per
+ * Inventories and usage by provider id; of all providers when no ids are given. Two statements, one row per
  * provider from each: over thousands of hosts the rows that travel are what takes the time.
  */
-export async function providerStates(db: Db, providerId?: string): Promise<Map<string, ProviderState>> {
+export async function providerStates(db: Db, ids?: readonly string[]): Promise<Map<string, ProviderState>> {
   const of = (resourceClass: ResourceClass, column: string) =>
     sql<number | null>`max(case when resource_class = ${resourceClass} then ${sql.ref(column)} end)`;
   const used = (resourceClass: ResourceClass) =>
@@ -49,9 +49,9 @@ export async function providerStates(db: Db, providerId?: string): Promise<Map<s
     .select('provider_id')
     .select(RESOURCE_CLASSES.map((each) => used(each).as(each)))
     .groupBy('provider_id');
-  if (providerId !== undefined) {
-    inventories = inventories.where('provider_id', '=', providerId);
-    usages = usages.where('provider_id', '=', providerId);
+  if (ids) {
+    inventories = inventories.where('provider_id', 'in', ids);
+    usages = usages.where('provider_id', 'in', ids);
   }
   const usageOf = new Map<string, Resources>();
   for (const row of await usages.execute()) {
@@ -86,7 +86,7 @@ export async function claim(
     .set((eb) => ({ generation: eb('generation', '+', 1) }))
     .where('id', '=', providerId)
     .execute();
-  const state = (await providerStates(trx, providerId)).get(providerId);
+  const state = (await providerStates(trx, [providerId])).get(providerId);
   if (!state || !fits(state.inventories, state.used, resources)) return false;
   await insertConsumer(trx, consumer);
   await trx

@@ -46,6 +46,8 @@ export interface Settings {
   readonly weights: WeightMultipliers;
   /** How many hosts a build or a move tries, one after the other, before it gives up; at least 1. */
   readonly maxAttempts: number;
+  /** How many hosts a choice looks at, at first; at least 1. */
+  readonly maxCandidates: number;
   /** Limits for projects without their own; -1: unlimited. */
   readonly quota: Readonly<Record<string, number>>;
 }

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { hostStates } from './host-states.ts';
 import { updateService } from './hosts.ts';
 import { claim, providerStates } from './placement.ts';
-import { type Choice, chooseHost, hostStates } from './scheduling.ts';
+import { type Choice, chooseHost } from './scheduling.ts';
 import { addHost, FLAVOR, type TestPlatform, withPlatform } from './test-support.ts';
 
 const CHOICE: Choice = {
@@ -63,7 +64,7 @@ test('a host that lost its room since it was looked at is passed over for the ne
       }),
     );
     assert.deepEqual([chosen.kind === 'chosen' && chosen.host, tries], ['b', 2]);
-    assert.equal((await providerStates(p.stores.global, b)).get(b)?.used.VCPU, 2);
+    assert.equal((await providerStates(p.stores.global, [b])).get(b)?.used.VCPU, 2);
   }));
 
 test('what the scheduler sees of all hosts costs the same number of statements, however many there are', () =>

@@ -1,18 +1,18 @@
-// Scheduling: reads what hosts there are, lets model/scheduling.ts choose, and claims the choice in placement.
+// Scheduling: reads the hosts that come into question, lets model/scheduling.ts choose, and claims the choice in placement.
 //
 // Reading and claiming are two things: between them another request may take the room, so the claim checks again and the
 // next best host is tried when it fails, a few times. So does the policy of the server's group: two members that are placed
 // at once see each other in the claim, and the later one chooses anew.
-import type { Kysely, Transaction } from 'kysely';
-import type { HostState } from '../model/hosts.ts';
+import type { Transaction } from 'kysely';
+import type { ScheduleRequest } from '../model/hosts.ts';
 import { resourcesOf } from '../model/resources.ts';
-import { schedule } from '../model/scheduling.ts';
+import { type ScheduleResult, schedule } from '../model/scheduling.ts';
 import { groupRefusal } from '../model/server-groups.ts';
 import type { Flavor } from '../model/types.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
-import { listAggregates } from './aggregates.ts';
-import { isUp, zones } from './hosts.ts';
-import { type Consumer, claim, providerStates } from './placement.ts';
+import { candidatePages } from './candidates.ts';
+import { hostStates } from './host-states.ts';
+import { type Consumer, claim } from './placement.ts';
 import type { Platform } from './platform.ts';
 import { groupView, groupViewAlone } from './server-groups.ts';
 
@@ -65,21 +65,18 @@ async function chooseOnce(
 ): Promise<Chosen> {
   const { groupId } = choice;
   const resources = resourcesOf(choice.flavor);
-  const result = schedule(
-    {
-      resources,
-      extraSpecs: choice.flavor.extraSpecs,
-      imageProperties: choice.imageProperties,
-      zone: choice.requestedZone,
-      requestedHost: choice.requestedHost,
-      ignoreHosts: choice.ignoredHosts,
-      homeCellId: choice.homeCellId,
-      crossCellAllowed: choice.crossCellAllowed,
-      group: groupId === null ? null : await groupView(p.stores.global, groupId, consumer.serverId),
-    },
-    await hostStates(p),
-    p.settings.weights,
-  );
+  const request: ScheduleRequest = {
+    resources,
+    extraSpecs: choice.flavor.extraSpecs,
+    imageProperties: choice.imageProperties,
+    zone: choice.requestedZone,
+    requestedHost: choice.requestedHost,
+    ignoreHosts: choice.ignoredHosts,
+    homeCellId: choice.homeCellId,
+    crossCellAllowed: choice.crossCellAllowed,
+    group: groupId === null ? null : await groupView(p.stores.global, groupId, consumer.serverId),
+  };
+  const result = await chooseAmongAll(p, request, consumer.serverId);
   if (result.kind === 'none') return { kind: 'none', reason: result.reason };
   for (const { host } of result.hosts.slice(0, CLAIMS)) {
     const chosen = await inTransaction(async (trx): Promise<Chosen> => {
@@ -94,39 +91,11 @@ async function chooseOnce(
   return { kind: 'none', reason: FULL };
 }
 
-/** All hosts of all cells as the scheduler sees them. Five statements, however many hosts. */
-export async function hostStates(p: Platform, db: Kysely<GlobalTables> = p.stores.global): Promise<HostState[]> {
-  const rows = await db
-    .selectFrom('hosts')
-    .innerJoin('cells', 'cells.id', 'hosts.cell_id')
-    .selectAll('hosts')
-    .select(['cells.name as cell_name', 'cells.disabled as cell_disabled', 'cells.unreachable_since'])
-    .execute();
-  const states = await providerStates(db);
-  const aggregates = await listAggregates(p);
-  const zoneOf = zones(aggregates, p.settings.defaultZone);
-  const now = p.clock.now();
-  const aggregatesOf = new Map<string, (typeof aggregates)[number][]>();
-  for (const aggregate of aggregates) {
-    for (const host of aggregate.hosts) aggregatesOf.set(host, [...(aggregatesOf.get(host) ?? []), aggregate]);
+/** The hosts that pass, of the first page of candidates that has any. Only a refusal, which counts them, reads all hosts. */
+export async function chooseAmongAll(p: Platform, request: ScheduleRequest, startAt: string): Promise<ScheduleResult> {
+  for await (const hosts of candidatePages(p, request, startAt)) {
+    const result = schedule(request, hosts, p.settings.weights);
+    if (result.kind === 'selected') return result;
   }
-  return rows.map((row) => ({
-    hostId: row.id,
-    hostName: row.name,
-    cellId: row.cell_id,
-    cellName: row.cell_name,
-    cellDisabled: row.cell_disabled === 1,
-    cellDown: row.unreachable_since !== null,
-    zone: zoneOf(row.name),
-    aggregates: aggregatesOf.get(row.name) ?? [],
-    disabled: row.disabled === 1,
-    up: isUp(row, now, p.settings.hostDownSeconds) && row.reconciled === 1,
-    inventories: states.get(row.id)?.inventories ?? {},
-    used: states.get(row.id)?.used ?? {},
-    hypervisorType: row.hypervisor_type,
-    hypervisorVersion: row.hypervisor_version,
-    accelerator: 'none',
-    architecture: row.architecture,
-    guests: 0,
-  }));
+  return schedule(request, await hostStates(p), p.settings.weights);
 }

@@ -38,6 +38,7 @@ export const TEST_SETTINGS: Settings = {
   },
   weights: DEFAULT_MULTIPLIERS,
   maxAttempts: 3,
+  maxCandidates: 200,
   quota: {},
 };
 

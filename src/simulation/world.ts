@@ -65,6 +65,7 @@ export const SETTINGS: Settings = {
   },
   weights: DEFAULT_MULTIPLIERS,
   maxAttempts: 3,
+  maxCandidates: 200,
   quota: {},
 };
 

@@ -150,6 +150,7 @@ function defaultsOf(plan: Deployment): Readonly<Record<string, unknown>> {
     'scheduler.soft_affinity_weight_multiplier': settings.weights.soft_affinity_weight_multiplier,
     'scheduler.soft_anti_affinity_weight_multiplier': settings.weights.soft_anti_affinity_weight_multiplier,
     'scheduler.max_attempts': settings.maxAttempts,
+    'scheduler.max_candidates': settings.maxCandidates,
   };
 }
 

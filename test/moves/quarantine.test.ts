@@ -2,9 +2,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { owe } from '../../src/control/debts.ts';
+import { hostStates } from '../../src/control/host-states.ts';
 import { updateService } from '../../src/control/hosts.ts';
 import { destroy, listQuarantine, release } from '../../src/control/quarantine.ts';
-import { hostStates } from '../../src/control/scheduling.ts';
 import type { Reply } from '../../src/host/contract.ts';
 import { newId } from '../../src/lib/ids.ts';
 import { resizeServer } from '../../src/moves/resize.ts';
