@@ -5,7 +5,7 @@ import { type Kysely, sql, type Transaction } from 'kysely';
 import { newId } from '../lib/ids.ts';
 import { checkName, checkZoneName } from '../model/names.ts';
 import { badRequest, conflict, firstRefusal, notFound, type Refusal } from '../model/refusal.ts';
-import { exclusively } from '../store/dialect.ts';
+import { exclusively, isAmong } from '../store/dialect.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
 import type { Platform } from './platform.ts';
 
@@ -45,7 +45,7 @@ async function aggregatesIn(db: Db, id?: number, among?: readonly string[]): Pro
     rows = rows.where('id', '=', id);
     members = members.where('aggregate_id', '=', id);
   }
-  if (among) members = members.where('host', 'in', among);
+  if (among) members = members.where(isAmong(db, 'host', among));
   const hosts = Map.groupBy(await members.execute(), (member) => member.aggregate_id);
   return (await rows.execute()).map((row) => ({
     id: row.id,

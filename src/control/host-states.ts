@@ -1,5 +1,6 @@
 // Hosts as the scheduler sees them: what is recorded of each, its aggregates, its inventories and what is used of them.
 import type { HostState } from '../model/hosts.ts';
+import { isAmong } from '../store/dialect.ts';
 import { listAggregates } from './aggregates.ts';
 import { isUp, zones } from './hosts.ts';
 import { providerStates } from './placement.ts';
@@ -13,7 +14,7 @@ export async function hostStates(p: Platform, ids?: readonly string[]): Promise<
     .innerJoin('cells', 'cells.id', 'hosts.cell_id')
     .selectAll('hosts')
     .select(['cells.name as cell_name', 'cells.disabled as cell_disabled', 'cells.unreachable_since']);
-  if (ids) hosts = hosts.where('hosts.id', 'in', ids);
+  if (ids) hosts = hosts.where(isAmong(db, 'hosts.id', ids));
   const rows = await hosts.execute();
   const states = await providerStates(db, ids);
   const aggregates = await listAggregates(p, ids && rows.map((row) => row.name));

@@ -7,6 +7,7 @@
 import { type Kysely, sql, type Transaction } from 'kysely';
 import { fits } from '../model/placement.ts';
 import { type Inventory, RESOURCE_CLASSES, type ResourceClass, type Resources } from '../model/types.ts';
+import { isAmong } from '../store/dialect.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
 
 type Db = Kysely<GlobalTables> | Transaction<GlobalTables>;
@@ -50,8 +51,8 @@ export async function providerStates(db: Db, ids?: readonly string[]): Promise<M
     .select(RESOURCE_CLASSES.map((each) => used(each).as(each)))
     .groupBy('provider_id');
   if (ids) {
-    inventories = inventories.where('provider_id', 'in', ids);
-    usages = usages.where('provider_id', 'in', ids);
+    inventories = inventories.where(isAmong(db, 'provider_id', ids));
+    usages = usages.where(isAmong(db, 'provider_id', ids));
   }
   const usageOf = new Map<string, Resources>();
   for (const row of await usages.execute()) {
