@@ -4,7 +4,8 @@ import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, before, describe, test } from 'node:test';
+import { after, before, beforeEach, describe, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import { isContinuation, type Journal, verifyChain } from '../../guest/journal.ts';
 import { readJournal } from '../../guest/journal-reader.ts';
 import { whyNoGuests } from '../../guest/run.ts';
@@ -19,12 +20,15 @@ describe('a Linux guest', { skip }, () => {
   let image: BaseImage;
   let source: TestAgent;
   let target: TestAgent;
-  const id = randomUUID();
+  let id: string;
   before(async () => {
     lab = await Laboratory.open();
     const info = JSON.parse((await execute('qemu-img', ['info', '--output=json', IMAGE_FILE])).stdout);
     image = await lab.image(IMAGE_FILE, info['virtual-size']);
     [source, target] = await Promise.all([lab.agent('source'), lab.agent('target')]);
+  });
+  beforeEach(() => {
+    id = randomUUID();
   });
   after(async () => {
     assert.deepEqual(await lab.cleanUp(), []);
@@ -44,6 +48,29 @@ describe('a Linux guest', { skip }, () => {
     until(async () => /GUEST UP/.test(value(await agent.host.console(id)).output), 'the guest to come up', 60_000);
   const power = (agent: TestAgent, generation: number, state: 'on' | 'off') =>
     finish(() => agent.host.setPower(id, { generation, power: state, graceSeconds: 60 }), 70_000);
+
+  test('stands still while it is paused, and goes on', async () => {
+    const spec = specOf(image, { vcpus: 1, memoryMb: 128, root: { kind: 'image', image, bytes: GIB } });
+    const disk = join(source.stateDir, 'guests', id, 'disk.qcow2');
+    const written = async (): Promise<number> => {
+      const reading = await readJournal(disk, 'qcow2', lab.directory);
+      return reading.ok ? reading.journal.entries.length : 0;
+    };
+    const pause = async (paused: boolean) => value(await source.host.setPaused(id, { generation: 1, paused }));
+    await finish(() => source.host.define(id, { generation: 1, spec, disk: 'fresh' }));
+    await power(source, 1, 'on');
+    await bootsUp(source);
+    await until(async () => (await written()) > 0, 'the guest to write', 60_000);
+    await pause(true);
+    const still = await written();
+    // It writes five times a second when it runs.
+    await delay(3000);
+    assert.equal(await written(), still);
+    assert.equal(value(await source.host.guest(id)).power, 'on', 'its process is there');
+    await pause(false);
+    await until(async () => (await written()) > still, 'the guest to go on', 60_000);
+    await finish(() => source.host.destroy(id, { generation: 1 }));
+  });
 
   test('crosses with its journal', async () => {
     const small = specOf(image, { vcpus: 1, memoryMb: 128, root: { kind: 'image', image, bytes: GIB } });
