@@ -105,7 +105,7 @@ function matrix({ command, result }: Run<readonly MatrixCell[]>): string[] {
     '## Every step under every fault',
     '',
     `${tried.length} runs of ${moves.length} moves, each to its end. In every one of them all invariants held afterwards, no`,
-    'server was in ERROR, and where the move turned back the world equalled that of before, history aside. *on*: it went',
+    'server that had been built was in ERROR, and where the move turned back the world equalled that of before, history aside. *on*: it went',
     'forward to its end. *back*: it unwound. *\\**: it stopped as stuck, with the reason and what to do on its card, and',
     'ended so after the operator had it tried again. *409*: the request was refused. *–*: there is nothing to try. Left the',
     'fault in doing the step, right of the slash in undoing it.',
