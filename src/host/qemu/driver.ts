@@ -190,7 +190,7 @@ export class QemuHypervisor implements Hypervisor {
     const guest = this.#processes.get(serverId);
     if (!guest || guest.isGone) throw new HypervisorError('the guest does not run');
     await this.#writeKey(serverId, volume);
-    await plugVolume(guest, volume, this.#layout.keys(serverId, volume.volumeId));
+    await plugVolume(guest, volume, this.#layout.keys(serverId, volume.volumeId), this.#options.clock);
   }
 
   async unplug(serverId: string, volume: GuestVolume, job: JobControl): Promise<void> {

@@ -24,12 +24,18 @@ const KNOCK_LIMIT_MS = 2000;
 const UNPLUG_LIMIT_MS = 30_000;
 const UNPLUG_REPEAT_MS = 5000;
 const UNPLUG_POLL_MS = 100;
+/** QEMU drops a device's hold on its node some time after the device has left the tree (RCU), ms. */
+const RELEASE_LIMIT_MS = 10_000;
+const RELEASE_POLL_MS = 20;
 /** The serial number of a virtio disk has room for so many characters. */
 const SERIAL_LENGTH = 20;
 const LETTERS = 'abcdefghijklmnopqrstuvwxyz';
 /** Root ports are functions of these slots, eight each; the slots below are for disks and network cards. */
 const FIRST_SLOT = 0x18;
 const FUNCTIONS = 8;
+
+/** What is needed of a guest's QEMU here. */
+type Monitor = Pick<QemuProcess, 'execute'>;
 
 interface Names {
   readonly port: string;
@@ -103,29 +109,24 @@ function device(volume: GuestVolume, { device: id, node, port }: Names): Readonl
 }
 
 /** The guest has the volume afterwards; what is there already stays. Its key is in place. */
-export async function plugVolume(qemu: QemuProcess, volume: GuestVolume, keysDir: string): Promise<void> {
+export async function plugVolume(qemu: Monitor, volume: GuestVolume, keysDir: string, clock: Clock): Promise<void> {
   const names = namesOf(volume);
   if (await hasDevice(qemu, names.device)) return;
   await knock(volume.connection);
   // What an attempt that was cut short has left.
-  await clear(qemu, names);
+  await clear(qemu, names, clock);
   try {
     await qemu.execute('object-add', credentials(volume, keysDir));
     await qemu.execute('blockdev-add', { ...blockNode(volume), 'open-timeout': 0 });
     await qemu.execute('device_add', device(volume, names));
   } catch (error) {
-    await clear(qemu, names);
+    await clear(qemu, names, clock);
     throw error;
   }
 }
 
 /** The guest has let go of the volume afterwards, whatever it had of it. */
-export async function unplugVolume(
-  qemu: QemuProcess,
-  volume: GuestVolume,
-  clock: Clock,
-  job: JobControl,
-): Promise<void> {
+export async function unplugVolume(qemu: Monitor, volume: GuestVolume, clock: Clock, job: JobControl): Promise<void> {
   const names = namesOf(volume);
   const deadline = clock.now() + UNPLUG_LIMIT_MS;
   let nextAsk = clock.now();
@@ -139,11 +140,11 @@ export async function unplugVolume(
     }
     await clock.sleep(UNPLUG_POLL_MS, job.signal);
   }
-  await clear(qemu, names);
+  await clear(qemu, names, clock);
 }
 
 /** A guest that has not booted far enough does not hear the first time; one that is at it already is left at it. */
-async function ask(qemu: QemuProcess, id: string): Promise<void> {
+async function ask(qemu: Monitor, id: string): Promise<void> {
   try {
     await qemu.execute('device_del', { id });
   } catch (error) {
@@ -152,19 +153,34 @@ async function ask(qemu: QemuProcess, id: string): Promise<void> {
   }
 }
 
-/** Takes away node and key, where they are; the device is gone. */
-async function clear(qemu: QemuProcess, names: Names): Promise<void> {
-  const nodes = (await qemu.execute('query-named-block-nodes', { flat: true })) as ReadonlyArray<
-    Record<string, unknown>
-  >;
-  if (nodes.some((node) => node['node-name'] === names.node))
-    await qemu.execute('blockdev-del', { 'node-name': names.node });
+/** Takes away node and key, where they are; the device has left the tree. */
+async function clear(qemu: Monitor, names: Names, clock: Clock): Promise<void> {
+  const deadline = clock.now() + RELEASE_LIMIT_MS;
+  while (!(await removeNode(qemu, names.node))) {
+    if (clock.now() > deadline) throw new HypervisorError(`QEMU does not let go of node ${names.node}`);
+    await clock.sleep(RELEASE_POLL_MS);
+  }
   if (await has(qemu, '/objects', names.key)) await qemu.execute('object-del', { id: names.key });
 }
 
-const hasDevice = (qemu: QemuProcess, id: string): Promise<boolean> => has(qemu, '/machine/peripheral', id);
+/** False: a device that is on its way out still holds it. */
+async function removeNode(qemu: Monitor, node: string): Promise<boolean> {
+  const nodes = (await qemu.execute('query-named-block-nodes', { flat: true })) as ReadonlyArray<
+    Record<string, unknown>
+  >;
+  if (!nodes.some((known) => known['node-name'] === node)) return true;
+  try {
+    await qemu.execute('blockdev-del', { 'node-name': node });
+    return true;
+  } catch (error) {
+    if (error instanceof HypervisorError && /is in use/i.test(error.message)) return false;
+    throw error;
+  }
+}
 
-async function has(qemu: QemuProcess, path: string, name: string): Promise<boolean> {
+const hasDevice = (qemu: Monitor, id: string): Promise<boolean> => has(qemu, '/machine/peripheral', id);
+
+async function has(qemu: Monitor, path: string, name: string): Promise<boolean> {
   const entries = (await qemu.execute('qom-list', { path })) as ReadonlyArray<{ name: string }>;
   return entries.some((entry) => entry.name === name);
 }
