@@ -1,15 +1,11 @@
 // POST /servers/{id}/action: one key names the action. Each action has its schema here and its use case in moves/ or
 // control/; an action that is not in the table does not exist.
-import { type Static, type TSchema, Type } from 'typebox';
-import type { Platform } from '../../control/platform.ts';
+import { type TSchema, Type } from 'typebox';
 import { consoleOutput, editServer } from '../../control/servers.ts';
 import { checkAction, stateOf } from '../../model/actions.ts';
 import { MAX_MINOR } from '../../model/microversion.ts';
 import { checkHostName } from '../../model/names.ts';
-import type { Target } from '../../model/policy/judge.ts';
-import type { RuleName } from '../../model/policy/rules.ts';
-import type { Refusal } from '../../model/refusal.ts';
-import { type Actor, isAdmin, type Server } from '../../model/types.ts';
+import { isAdmin } from '../../model/types.ts';
 import { confirmResize } from '../../moves/confirm.ts';
 import { deleteServer } from '../../moves/delete.ts';
 import { pauseServer, rebootServer, startServer, stopServer, unpauseServer } from '../../moves/power.ts';
@@ -18,43 +14,10 @@ import { revertResize } from '../../moves/revert.ts';
 import { restoreServer } from '../../moves/soft-delete.ts';
 import { requireRule } from '../http/auth.ts';
 import { badRequest, errorOf, refuse } from '../http/errors.ts';
-import { type Answer, byBody, type Route, route } from '../http/route.ts';
+import { byBody, type Route, route } from '../http/route.ts';
 import { checkBody } from '../http/validation.ts';
 import { BASE, IdParams, nullable, object, serverFor, text } from './common.ts';
-
-interface ActionCall {
-  readonly p: Platform;
-  readonly actor: Actor;
-  readonly server: Server;
-  readonly minor: number;
-}
-
-interface Action {
-  readonly rule: RuleName;
-  /** The schema of the action's value at a microversion. */
-  readonly schema: (minor: number) => TSchema;
-  readonly run: (call: ActionCall, value: never) => Promise<Answer>;
-}
-
-function action<S extends TSchema>(
-  rule: RuleName,
-  schema: S | ((minor: number) => S),
-  run: (call: ActionCall, value: Static<S>) => Promise<Answer>,
-): Action {
-  const schemaFor = typeof schema === 'function' ? schema : () => schema;
-  return { rule, schema: schemaFor, run: run as Action['run'] };
-}
-
-/** 202 unless the use case refuses. */
-const accepted = async (refusal: Promise<Refusal | null>, status = 202): Promise<Answer> => {
-  refuse(await refusal);
-  return { status };
-};
-
-const targetOf = ({ projectId, userId }: Server): Target => ({ project_id: projectId, user_id: userId });
-
-/** Actions without parameters: clients send null, some an empty object. */
-const Nothing = nullable(object({}));
+import { type Actions, accepted, action, Nothing, targetOf } from './server-action.ts';
 
 const Reboot = object({ type: Type.Enum(['HARD', 'Hard', 'hard', 'SOFT', 'Soft', 'soft']) });
 const Resize = object({
@@ -73,7 +36,7 @@ const Console = nullable(
 );
 const LockFrom73 = nullable(object({ locked_reason: Type.Optional(nullable(text())) }));
 
-const ACTIONS: Readonly<Record<string, Action>> = {
+const ACTIONS: Actions = {
   'os-start': action('os_compute_api:servers:start', Nothing, ({ p, actor, server }) =>
     accepted(startServer(p, actor, server.id)),
   ),
@@ -119,12 +82,17 @@ const ACTIONS: Readonly<Record<string, Action>> = {
   forceDelete: action('os_compute_api:os-deferred-delete:force', Nothing, ({ p, actor, server }) =>
     accepted(deleteServer(p, actor, server.id)),
   ),
-  'os-getConsoleOutput': action('os_compute_api:os-console-output', Console, async ({ p, actor, server }, value) => {
-    refuse(checkAction('getConsoleOutput', stateOf(server), isAdmin(actor)));
-    const result = await consoleOutput(p, server.id, linesOf(value?.length));
-    if (result.kind === 'refused') throw errorOf(result.refusal);
-    return { status: 200, body: { output: result.output } };
-  }),
+  'os-getConsoleOutput': action(
+    'os_compute_api:os-console-output',
+    Console,
+    async ({ p, actor, server }, value) => {
+      refuse(checkAction('getConsoleOutput', stateOf(server), isAdmin(actor)));
+      const result = await consoleOutput(p, server.id, linesOf(value?.length));
+      if (result.kind === 'refused') throw errorOf(result.refusal);
+      return { status: 200, body: { output: result.output } };
+    },
+    object({ output: Type.String() }),
+  ),
   lock: action(
     'os_compute_api:os-lock-server:lock',
     (minor) => (minor >= 73 ? LockFrom73 : Nothing) as typeof LockFrom73,
@@ -157,7 +125,12 @@ function wrapped(name: string, value: TSchema): TSchema {
   return schema;
 }
 
-const variants = Object.entries(ACTIONS).map(([name, each]) => wrapped(name, each.schema(MAX_MINOR)));
+const variants = Object.entries(ACTIONS).flatMap(([name, each]) => {
+  const latest = each.schema(MAX_MINOR);
+  return latest === null ? [] : [wrapped(name, latest)];
+});
+
+const answers = Object.values(ACTIONS).flatMap(({ answer }) => answer ?? []);
 
 export const serverActionRoutes: readonly Route[] = [
   route({
@@ -169,14 +142,15 @@ export const serverActionRoutes: readonly Route[] = [
     params: IdParams,
     body: Type.Object({}, { additionalProperties: true, minProperties: 1 }),
     variants,
-    answers: { 200: object({ output: Type.String() }), 202: null, 204: null },
+    answers: { 200: Type.Union(answers), 202: Type.Union([Type.Null(), ...answers]), 204: null },
     handle: async ({ p, actor, params, body, minor }) => {
       const [name, ...others] = Object.keys(body);
       if (name === undefined || others.length > 0)
         throw badRequest('Malformed request body: there must be exactly one action.');
       const wanted = Object.hasOwn(ACTIONS, name) ? ACTIONS[name] : undefined;
-      if (!wanted) throw badRequest(`There is no such action: ${name.slice(0, 100)}`);
-      const checked = checkBody(wrapped(name, wanted.schema(minor)), body) as Record<string, unknown>;
+      const schema = wanted?.schema(minor) ?? null;
+      if (!wanted || schema === null) throw badRequest(`There is no such action: ${name.slice(0, 100)}`);
+      const checked = checkBody(wrapped(name, schema), body) as Record<string, unknown>;
       const { server } = await serverFor(p, actor, params.id);
       return wanted.run({ p, actor, server, minor }, checked[name] as never);
     },

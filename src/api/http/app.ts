@@ -189,8 +189,8 @@ function checkAnswer(route: Route, answer: Answer): void {
   if (schema === undefined)
     throw new Error(`${route.method} ${route.url} answers ${answer.status}, which it does not state`);
   if (schema === null) return;
-  // What the client will see: undefined is dropped, dates are text.
-  const difference = mismatch(schema, JSON.parse(JSON.stringify(answer.body)));
+  // What the client will see: undefined is dropped, dates are text; no body counts as null.
+  const difference = mismatch(schema, JSON.parse(JSON.stringify(answer.body ?? null)));
   if (difference) throw new Error(`${route.method} ${route.url} answers what its schema does not allow: ${difference}`);
 }
 
