@@ -87,7 +87,7 @@ export interface PortView {
   readonly id: string;
   /** '' when no server uses it. */
   readonly serverId: string;
-  readonly bindings: readonly { readonly host: string; readonly active: boolean }[];
+  readonly bindings: readonly { readonly host: string; readonly active: boolean; readonly byOperator: boolean }[];
 }
 
 export interface ImageView {

@@ -219,7 +219,7 @@ export async function activateBindings(
   });
 }
 
-/** The host has no bindings of the server's ports any more. */
+/** The host has no bindings of the server's ports any more, but for inactive ones that an operator asked for. */
 export async function unbindPorts(
   db: Kysely<GlobalTables>,
   serverId: string,
@@ -233,6 +233,7 @@ export async function unbindPorts(
       .deleteFrom('port_bindings')
       .where('host', '=', host)
       .where('generation', '<=', generation)
+      .where('by_operator', '=', 0)
       .where('port_id', 'in', (from) => from.selectFrom('ports').select('id').where('device_id', '=', serverId))
       .execute();
     return 'ok';
@@ -254,6 +255,9 @@ export async function fencePorts(
   });
 }
 
+/** Whoever changes bindings of the server's ports holds this name. */
+export const portsLock = (serverId: string): string => `ports of ${serverId}`;
+
 /**
  * Runs `work` while nobody else changes the server's bindings: what it finds out about generations stays true until it
  * has written. On SQLite each of its statements is that by itself.
@@ -265,7 +269,7 @@ const withPorts = <T>(
 ): Promise<T> => {
   if (!isPostgres(db)) return work(db);
   return atomically(db, async (trx) => {
-    await exclusively(trx, `ports of ${serverId}`);
+    await exclusively(trx, portsLock(serverId));
     return work(trx);
   });
 };

@@ -226,6 +226,10 @@ export interface GlobalTables extends IdentityTables {
     host: string;
     active: number;
     generation: number;
+    /** 1: an operator asked for it, and only an operator deletes it. */
+    by_operator: Generated<number>;
+    /** Free for the operator's use. */
+    profile_json: Generated<string>;
   };
 
   /** A storage host: where volumes are kept. */

@@ -251,3 +251,48 @@ test('what is not there is an empty list, and extensions and quotas answer', asy
   assert.equal((await call('member', 'GET', 'quotas/p1')).body.quota.port, 500);
   assert.equal((await call('member', 'GET', 'quotas/p2')).status, 403);
 });
+
+test('bindings of a port: Neutron’s codes and sentences; for administrators', async () => {
+  const serverId = newId();
+  const made = await createPortForServer(world.p.stores.global, {
+    ...{ serverId, projectId: 'p1', networkId: shared, host: 'host1', generation: 3, now: 1 },
+  });
+  assert(made.kind === 'ok');
+  const url = `ports/${made.port.id}/bindings`;
+  const at = (host: string) => ({ binding: { host } });
+  const error = async (method: 'GET' | 'POST' | 'PUT' | 'DELETE', path: string, payload?: object) => {
+    const { status, body } = await call('admin', method, path, payload);
+    return [status, body?.NeutronError?.type, body?.NeutronError?.message];
+  };
+  const missing = `Binding for port ${made.port.id} for host host9 could not be found.`;
+  assert.deepEqual(await error('GET', `${url}/host9`), [404, 'PortBindingNotFound', missing]);
+  assert.deepEqual(await error('PUT', `${url}/host9`, { binding: {} }), [404, 'PortBindingNotFound', missing]);
+  assert.deepEqual(await error('PUT', `${url}/host9/activate`), [404, 'PortBindingNotFound', missing]);
+  assert.deepEqual(await error('DELETE', `${url}/host9`), [404, 'PortBindingNotFound', missing]);
+  assert.deepEqual(await error('POST', url, at('host1')), [
+    ...[409, 'PortBindingAlreadyExists', `Binding for port ${made.port.id} on host host1 already exists.`],
+  ]);
+  assert.deepEqual(await error('PUT', `${url}/host1/activate`), [
+    ...[409, 'PortBindingAlreadyActive', `Binding for port ${made.port.id} on host host1 is already active.`],
+  ]);
+  assert.equal((await error('POST', 'ports/nothing/bindings', at('host1')))[1], 'PortNotFound');
+  assert.equal((await error('POST', url, { binding: {} }))[0], 400);
+  assert.equal((await error('POST', url, { binding: { host: 'host1', unknown: 1 } }))[0], 400);
+  const big = { binding: { profile: { text: 'x'.repeat(5000) } } };
+  assert.equal((await error('PUT', `${url}/host1`, big))[1], 'InvalidInput');
+  const changed = await call('admin', 'PUT', `${url}/host1`, { binding: { profile: { rack: '7' } } });
+  assert.deepEqual([changed.status, changed.body.binding.profile], [200, { rack: '7' }]);
+  assert.deepEqual((await call('admin', 'GET', `${url}/host1`)).body.binding.profile, { rack: '7' });
+  assert.equal((await call('admin', 'GET', `${url}?status=INACTIVE`)).body.bindings.length, 0);
+  const free = await call('member', 'POST', 'ports', { port: { network_id: shared } });
+  assert.deepEqual((await error('GET', `ports/${free.body.port.id}/bindings`)).slice(0, 2), [400, 'BadRequest']);
+  for (const [method, path, payload] of [
+    ['GET', `${url}/host1`, undefined],
+    ['POST', url, at('host2')],
+    ['PUT', `${url}/host1`, { binding: {} }],
+    ['PUT', `${url}/host1/activate`, undefined],
+    ['DELETE', `${url}/host1`, undefined],
+  ] as const) {
+    assert.equal((await call('member', method, path, payload)).status, 403, `${method} ${path}`);
+  }
+});

@@ -2,7 +2,6 @@
 // what the embedded service does not have.
 import { type Static, type TSchema, Type } from 'typebox';
 import {
-  bindingsOfPort,
   createNetwork,
   createPort,
   createSubnet,
@@ -28,7 +27,9 @@ import { type Actor, isAdmin } from '../../model/types.ts';
 import { requireRule } from '../http/auth.ts';
 import { ApiError } from '../http/errors.ts';
 import { type Answer, type Route, route } from '../http/route.ts';
-import { only, renderNetwork, renderPort, renderSubnet, VIF_TYPE } from './render.ts';
+import { bindingRoutes } from './bindings.ts';
+import { orThrow } from './refusals.ts';
+import { only, renderNetwork, renderPort, renderSubnet } from './render.ts';
 import * as schema from './schemas.ts';
 
 const V2 = '/network/v2.0';
@@ -159,22 +160,6 @@ const portRoutes: readonly Route[] = [
     },
   }),
   route({
-    ...{ method: 'GET', url: `${V2}/ports/:id/bindings`, service, summary: 'Show on which hosts a port is bound' },
-    policy: 'get_port_binding',
-    params: schema.Params,
-    query: schema.ShowQuery,
-    answers: { 200: schema.Bindings },
-    handle: async ({ p, actor, params }) => {
-      if (!(await findPort(p.stores.global, actor, params.id))) throw absent('Port', params.id);
-      const bindings = await bindingsOfPort(p.stores.global, params.id);
-      const rendered = bindings.map(({ host, active }) => ({
-        ...{ host, status: active ? 'ACTIVE' : 'INACTIVE', vif_type: VIF_TYPE, vnic_type: 'normal' },
-        ...{ vif_details: {}, profile: {} },
-      }));
-      return { status: 200, body: { bindings: rendered } };
-    },
-  }),
-  route({
     ...{ method: 'POST', url: `${V2}/ports`, service, summary: 'Create a port', policy: 'create_port' },
     body: schema.CreatePort,
     answers: { 201: schema.OnePort },
@@ -253,7 +238,13 @@ const otherRoutes: readonly Route[] = [
   ),
 ];
 
-export const networkRoutes: readonly Route[] = [...networkRoutesProper, ...subnetRoutes, ...portRoutes, ...otherRoutes];
+export const networkRoutes: readonly Route[] = [
+  ...networkRoutesProper,
+  ...subnetRoutes,
+  ...portRoutes,
+  ...bindingRoutes,
+  ...otherRoutes,
+];
 
 function removal(
   collection: string,
@@ -285,12 +276,6 @@ function emptyList(collection: string, policy: RuleName): Route {
     answers: { 200: body },
     handle: () => ({ status: 200, body: { [key]: [] } }),
   });
-}
-
-function orThrow<T>(result: NetworkResult<T>): T {
-  if (result.kind === 'ok') return result.value;
-  const { code, message, type } = result.refusal;
-  throw new ApiError(code, message, { type });
 }
 
 const absent = (what: 'Network' | 'Subnet' | 'Port' | 'Extension', id: string): ApiError =>

@@ -201,24 +201,31 @@ export const OnePort = Type.Object({ port: Port }, strict);
 export const Networks = Type.Object({ networks: Type.Array(Network), networks_links: links }, strict);
 export const Subnets = Type.Object({ subnets: Type.Array(Subnet), subnets_links: links }, strict);
 export const Ports = Type.Object({ ports: Type.Array(Port), ports_links: links }, strict);
-export const Bindings = Type.Object(
-  {
-    bindings: Type.Array(
-      Type.Object(
-        {
-          host: Type.String(),
-          status: Type.Union([Type.Literal('ACTIVE'), Type.Literal('INACTIVE')]),
-          vif_type: Type.String(),
-          vnic_type: Type.Literal('normal'),
-          vif_details: Type.Object({}, strict),
-          profile: Type.Object({}, strict),
-        },
-        strict,
-      ),
-    ),
-  },
+/** `?fields=` leaves out what is not named. */
+export const Binding = Type.Partial(
+  Type.Object({
+    host: Type.String(),
+    status: Type.Union([Type.Literal('ACTIVE'), Type.Literal('INACTIVE')]),
+    vif_type: Type.String(),
+    vnic_type: Type.Literal('normal'),
+    vif_details: Type.Object({}, strict),
+    profile: Type.Record(Type.String(), Type.Unknown()),
+  }),
   strict,
 );
+export const OneBinding = Type.Object({ binding: Binding }, strict);
+export const BindingParams = Type.Object({ id: text, host: text }, strict);
+export const BindingQuery = Type.Object(
+  { fields: values, host: values, status: values, vif_type: values, vnic_type: values },
+  strict,
+);
+const profile = Type.Optional(Type.Record(Type.String(), Type.Unknown()));
+const vnic = Type.Optional(Type.Literal('normal'));
+export const CreateBinding = Type.Object(
+  { binding: Type.Object({ host: Type.String({ minLength: 1, maxLength: 255 }), vnic_type: vnic, profile }, strict) },
+  strict,
+);
+export const UpdateBinding = Type.Object({ binding: Type.Object({ vnic_type: vnic, profile }, strict) }, strict);
 export const Extension = Type.Object(
   {
     alias: Type.String(),

@@ -4,7 +4,7 @@ import { type Breach, homeRecords, type Invariant, silentCells, waitingMoves } f
 export const ONE_BINDING: Invariant = {
   name: 'ports',
   sentence:
-    'Each port of a server has exactly one active binding, at its guest’s host, and no others but on the way back.',
+    'Each port of a server has exactly one active binding, at its guest’s host, and no others but on the way back, or an operator’s.',
   check(s) {
     const records = homeRecords(s);
     const waiting = waitingMoves(s);
@@ -22,8 +22,8 @@ export const ONE_BINDING: Invariant = {
       const server = records.get(port.serverId)?.server;
       if (!server || s.busy.has(port.serverId)) return found;
       const source = waiting.get(port.serverId)?.sourceHost;
-      for (const { host, active: isActive } of port.bindings) {
-        if (isActive ? host === server.host : host === source) continue;
+      for (const { host, active: isActive, byOperator } of port.bindings) {
+        if (isActive ? host === server.host : byOperator || host === source) continue;
         found.push({
           what: `port ${port.id} of server ${port.serverId} is bound (${isActive ? 'active' : 'inactive'}) to ${host}; the server is on ${server.host}`,
           cause: 'a hand-over of ports or its clean-up was lost',

@@ -104,7 +104,7 @@ export async function readPorts(db: Db, slice: Slice): Promise<PortView[]> {
   const all = db
     .selectFrom('ports')
     .leftJoin('port_bindings', 'port_bindings.port_id', 'ports.id')
-    .select(['ports.id', 'ports.device_id', 'port_bindings.host', 'port_bindings.active']);
+    .select(['ports.id', 'ports.device_id', 'port_bindings.host', 'port_bindings.active', 'port_bindings.by_operator']);
   const attached = inSlice(all.where('ports.device_id', '<>', ''), 'ports.device_id', slice);
   const detached = inSlice(
     all.where('ports.device_id', '=', '').where('port_bindings.host', 'is not', null),
@@ -114,7 +114,10 @@ export async function readPorts(db: Db, slice: Slice): Promise<PortView[]> {
   for (const query of [attached, detached]) {
     for (const row of await query.execute()) {
       const port = ports.get(row.id) ?? { id: row.id, serverId: row.device_id, bindings: [] };
-      if (row.host !== null) port.bindings = [...port.bindings, { host: row.host, active: row.active === 1 }];
+      if (row.host !== null) {
+        const binding = { host: row.host, active: row.active === 1, byOperator: row.by_operator === 1 };
+        port.bindings = [...port.bindings, binding];
+      }
       ports.set(row.id, port);
     }
   }

@@ -85,6 +85,8 @@ export const unbindPort = (p: Platform, portId: string, serverId: string, host: 
       await provenIdle(trx, serverId);
       const bindings = await trx.selectFrom('port_bindings').selectAll().where('port_id', '=', portId).execute();
       if (bindings.some((each) => each.host === host && each.active === 1)) throw new Unproven('the binding is active');
+      if (bindings.some((each) => each.host === host && each.by_operator === 1))
+        throw new Unproven('an operator made it');
       if (!bindings.some((each) => each.active === 1)) throw new Unproven('the port has no active binding but this');
       const kept = await trx
         .selectFrom('migrations')

@@ -32,11 +32,11 @@ export type NetworkResult<T> =
   | { readonly kind: 'ok'; readonly value: T }
   | { readonly kind: 'refused'; readonly refusal: NetworkRefusal };
 
-const no = (code: Refusal['code'], type: string, message: string): NetworkResult<never> => ({
+export const no = (code: Refusal['code'], type: string, message: string): NetworkResult<never> => ({
   kind: 'refused',
   refusal: { code, type, message },
 });
-const ok = <T>(value: T): NetworkResult<T> => ({ kind: 'ok', value });
+export const ok = <T>(value: T): NetworkResult<T> => ({ kind: 'ok', value });
 
 export interface NetworkRecord {
   readonly id: string;
@@ -381,18 +381,6 @@ export async function listPorts(db: Db, actor: Actor, filter: PortFilter, page: 
 export const findPort = async (db: Db, actor: Actor, id: string): Promise<PortRecord | null> =>
   (await listPorts(db, actor, { ids: [id] }, { limit: 1 }))[0] ?? null;
 
-/** The bindings of a port, the active one first. For operators. */
-export async function bindingsOfPort(db: Db, portId: string): Promise<{ host: string; active: boolean }[]> {
-  const rows = await db
-    .selectFrom('port_bindings')
-    .select(['host', 'active'])
-    .where('port_id', '=', portId)
-    .orderBy('active', 'desc')
-    .orderBy('host')
-    .execute();
-  return rows.map((row) => ({ host: row.host, active: row.active === 1 }));
-}
-
 export interface PortCreation {
   readonly networkId: string;
   readonly name: string;
@@ -486,7 +474,7 @@ const owns = (actor: Actor, record: { readonly projectId: string }): boolean =>
   isAdmin(actor) || record.projectId === actor.projectId;
 
 const networkNotFound = (id: string) => no(404, 'NetworkNotFound', `Network ${id} could not be found.`);
-const portNotFound = (id: string) => no(404, 'PortNotFound', `Port ${id} could not be found.`);
+export const portNotFound = (id: string) => no(404, 'PortNotFound', `Port ${id} could not be found.`);
 const overQuota = (resource: string) => no(409, 'OverQuota', `Quota exceeded for resources: ['${resource}'].`);
 
 /** The pool of a subnet of a size that we take; null otherwise. */

@@ -1,0 +1,97 @@
+// Bindings of a port to hosts: Neutron's extension binding-extended. For operators.
+import { type Static, Type } from 'typebox';
+import {
+  activateBinding,
+  addBinding,
+  type BindingRecord,
+  findBinding,
+  listBindings,
+  removeBinding,
+  updateBinding,
+} from '../../control/network/bindings.ts';
+import { type Route, route } from '../http/route.ts';
+import { orThrow } from './refusals.ts';
+import { only, VIF_TYPE } from './render.ts';
+import * as schema from './schemas.ts';
+
+const URL = '/network/v2.0/ports/:id/bindings';
+const service = 'network' as const;
+
+export const bindingRoutes: readonly Route[] = [
+  route({
+    ...{ method: 'GET', url: URL, service, summary: 'Show on which hosts a port is bound', policy: 'get_port_binding' },
+    params: schema.Params,
+    query: schema.BindingQuery,
+    answers: { 200: Type.Object({ bindings: Type.Array(schema.Binding) }, { additionalProperties: false }) },
+    handle: async ({ p, actor, params, query }) => {
+      const found = orThrow(await listBindings(p.stores.global, actor, params.id)).map(render);
+      const shown = found.filter(
+        (each) =>
+          (query.host?.includes(each.host) ?? true) &&
+          (query.status?.includes(each.status) ?? true) &&
+          (query.vif_type?.includes(each.vif_type) ?? true) &&
+          (query.vnic_type?.includes(each.vnic_type) ?? true),
+      );
+      return { status: 200, body: { bindings: shown.map((each) => only(each, query.fields)) } };
+    },
+  }),
+  route({
+    ...{ method: 'GET', url: `${URL}/:host`, service, summary: "Show a port's binding to a host" },
+    policy: 'get_port_binding',
+    params: schema.BindingParams,
+    query: schema.ShowQuery,
+    answers: { 200: schema.OneBinding },
+    handle: async ({ p, actor, params, query }) => {
+      const found = orThrow(await findBinding(p.stores.global, actor, params.id, params.host));
+      return { status: 200, body: { binding: only(render(found), query.fields) } };
+    },
+  }),
+  route({
+    ...{ method: 'POST', url: URL, service, summary: 'Bind a port to one more host', policy: 'create_port_binding' },
+    params: schema.Params,
+    body: schema.CreateBinding,
+    answers: { 201: schema.OneBinding },
+    handle: async ({ p, actor, params, body: { binding } }) => {
+      const wanted = { host: binding.host, profile: binding.profile ?? {} };
+      const added = orThrow(await addBinding(p.stores.global, actor, params.id, wanted));
+      return { status: 201, body: { binding: render(added) } };
+    },
+  }),
+  route({
+    ...{ method: 'PUT', url: `${URL}/:host`, service, summary: "Change the profile of a port's binding" },
+    policy: 'update_port_binding',
+    params: schema.BindingParams,
+    body: schema.UpdateBinding,
+    answers: { 200: schema.OneBinding },
+    handle: async ({ p, actor, params, body: { binding } }) => {
+      const change = binding.profile === undefined ? {} : { profile: binding.profile };
+      const changed = orThrow(await updateBinding(p.stores.global, actor, params.id, params.host, change));
+      return { status: 200, body: { binding: render(changed) } };
+    },
+  }),
+  route({
+    ...{ method: 'PUT', url: `${URL}/:host/activate`, service, summary: "Make a port's binding the active one" },
+    policy: 'activate_port_binding',
+    params: schema.BindingParams,
+    answers: { 200: schema.OneBinding },
+    handle: async ({ p, actor, params }) => {
+      const active = orThrow(await activateBinding(p.stores.global, actor, params.id, params.host));
+      return { status: 200, body: { binding: render(active) } };
+    },
+  }),
+  route({
+    ...{ method: 'DELETE', url: `${URL}/:host`, service, summary: 'Delete a binding that is not active' },
+    policy: 'delete_port_binding',
+    params: schema.BindingParams,
+    answers: { 204: null },
+    handle: async ({ p, actor, params }) => {
+      orThrow(await removeBinding(p.stores.global, actor, params.id, params.host));
+      return { status: 204 };
+    },
+  }),
+];
+
+const render = ({ host, active, profile }: BindingRecord): Required<Static<typeof schema.Binding>> => ({
+  ...{ host, status: active ? 'ACTIVE' : 'INACTIVE', vif_type: VIF_TYPE, vnic_type: 'normal', vif_details: {} },
+  profile: { ...profile },
+});
