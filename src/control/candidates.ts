@@ -115,9 +115,12 @@ function eligible(p: Platform, request: ScheduleRequest) {
     .where('hosts.reconciled', '=', 1)
     .where('hosts.last_seen_at', '>', p.clock.now() - p.settings.hostDownSeconds * 1000)
     .where(({ and }) => and(hasRoom(request.resources)));
-  const { group, ignoreHosts, requestedHost, zone } = request;
+  const { group, ignoreHosts, onlyHosts, requestedHost, zone } = request;
   if (ignoreHosts.length > 0) query = query.where('hosts.name', 'not in', ignoreHosts);
   if (requestedHost !== null) query = query.where('hosts.name', '=', requestedHost);
+  if (onlyHosts !== undefined) {
+    query = query.where((eb) => (onlyHosts.length === 0 ? eb.lit(false) : eb('hosts.name', 'in', onlyHosts)));
+  }
   if (zone !== null) query = query.where(isInZone(zone, zone === p.settings.defaultZone));
   if (group?.policy === 'affinity' && group.members.size > 0) {
     query = query.where('hosts.id', 'in', [...group.members.keys()]);

@@ -42,6 +42,8 @@ export interface PortRequest {
   readonly serverId: string;
   readonly projectId: string;
   readonly networkId: string;
+  /** Which of its ports on this network; absent: the first, 0. */
+  readonly nth?: number;
   readonly tag?: string | null;
   /** Host that gets the active binding. */
   readonly host: string;
@@ -58,14 +60,14 @@ export type PortResult =
 export type BindingResult = 'ok' | 'fenced';
 
 /**
- * Gives the server its port on the network, with the active binding on the host. A server has one port per network:
- * asked again, also for another host, the same port is answered, its binding moved to that host.
+ * Gives the server a port on the network, with the active binding on the host. Asked again for the same one, also for
+ * another host, the same port is answered, its binding moved to that host.
  * Refused: 400 when the project sees no such network or it has no subnet (Nova's sentences), 409 when no address is
  * left or a newer generation holds the port.
  */
 export async function createPortForServer(db: Kysely<GlobalTables>, request: PortRequest): Promise<PortResult> {
   const { serverId, projectId, networkId, host, generation, now } = request;
-  const portId = portIdFor(serverId, networkId);
+  const portId = portIdFor(serverId, request.nth ? `${networkId}/${request.nth}` : networkId);
   const row = await db
     .selectFrom('networks as n')
     .leftJoin('subnets as s', 's.network_id', 'n.id')

@@ -21,6 +21,8 @@ export interface Choice {
   readonly imageProperties: Readonly<Record<string, string>>;
   readonly requestedZone: string | null;
   readonly requestedHost: string | null;
+  /** Absent: any host. */
+  readonly onlyHosts?: readonly string[];
   readonly ignoredHosts: readonly string[];
   /** The cell the server is in; null for a new server. */
   readonly homeCellId: string | null;
@@ -71,6 +73,7 @@ async function chooseOnce(
     imageProperties: choice.imageProperties,
     zone: choice.requestedZone,
     requestedHost: choice.requestedHost,
+    ...(choice.onlyHosts === undefined ? {} : { onlyHosts: choice.onlyHosts }),
     ignoreHosts: choice.ignoredHosts,
     homeCellId: choice.homeCellId,
     crossCellAllowed: choice.crossCellAllowed,

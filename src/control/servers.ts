@@ -107,6 +107,9 @@ export interface ServerEdit {
   readonly locked?: boolean;
   readonly lockedReason?: string | null;
   readonly diskConfig?: 'AUTO' | 'MANUAL';
+  readonly accessIpV4?: string | null;
+  readonly accessIpV6?: string | null;
+  readonly hostname?: string;
 }
 
 /** Changes what the user may change at any time. 409 in the instant in which a move carries the record over. */
@@ -121,6 +124,9 @@ export async function editServer(p: Platform, serverId: string, edit: ServerEdit
   if (edit.locked !== undefined) change.locked = edit.locked ? 1 : 0;
   if (edit.lockedReason !== undefined) change.locked_reason = edit.lockedReason;
   if (edit.diskConfig !== undefined) change.disk_config = edit.diskConfig;
+  if (edit.accessIpV4 !== undefined) change.access_ip_v4 = edit.accessIpV4;
+  if (edit.accessIpV6 !== undefined) change.access_ip_v6 = edit.accessIpV6;
+  if (edit.hostname !== undefined) change.hostname = edit.hostname;
   const cell = await p.stores.cell(found.cellId);
   const { numUpdatedRows } = await cell
     .updateTable('servers')

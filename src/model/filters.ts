@@ -24,6 +24,8 @@ export type FilterName =
   | 'IgnoreHosts'
   /** V27: only the host asked for. */
   | 'RequestedHost'
+  /** Of a new server: beside other ones. (DifferentHostFilter is IgnoreHosts here.) */
+  | 'SameHostFilter'
   | 'ComputeFilter'
   | 'AvailabilityZoneFilter'
   | 'ComputeCapabilitiesFilter'
@@ -171,6 +173,12 @@ export function compileFilters(request: ScheduleRequest): readonly HostFilter[] 
   if (request.requestedHost !== null) {
     const name = request.requestedHost;
     filters.push(filter('RequestedHost', (host) => (host.hostName === name ? null : 'another host was asked for')));
+  }
+  if (request.onlyHosts !== undefined) {
+    const names = new Set(request.onlyHosts);
+    filters.push(
+      filter('SameHostFilter', (host) => (names.has(host.hostName) ? null : 'has none of the servers asked for')),
+    );
   }
   filters.push(filter('ComputeFilter', (host) => (host.disabled ? 'disabled' : host.up ? null : 'down')));
   if (request.zone !== null) {

@@ -76,6 +76,8 @@ export interface ScheduleRequest {
   readonly zone: string | null;
   /** V27: a host asked for still passes all filters; null: any. */
   readonly requestedHost: string | null;
+  /** Hosts that servers asked for as neighbours are on, by name; absent: any host. */
+  readonly onlyHosts?: readonly string[];
   /** V26 and hosts that were tried before. By name. */
   readonly ignoreHosts: readonly string[];
   /** The cell the server is in; null for a new server. */

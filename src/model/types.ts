@@ -141,6 +141,11 @@ export interface Server {
   readonly lockedReason: string | null;
   readonly diskConfig: 'AUTO' | 'MANUAL';
   readonly reservationId: string;
+  /** Its place among the servers that one request made. */
+  readonly launchIndex: number;
+  /** What the owner says it is reached at; Crosscell does nothing with them. */
+  readonly accessIpV4: string | null;
+  readonly accessIpV6: string | null;
   readonly fault: Fault | null;
   readonly createdAt: number;
   readonly updatedAt: number;

@@ -66,6 +66,7 @@ import { insertLeased, Refused, type Start, takeFirstStep } from './start.ts';
 export interface CreateState extends CreatedVolumes {
   readonly actor: Owner;
   readonly place: Place;
+  readonly where?: Whereabouts;
   readonly tried?: readonly Tried[];
   readonly flavor: Flavor;
   /** Null: it boots from a volume. */
@@ -237,8 +238,7 @@ async function takePlace(c: C) {
       flavor: flavorOnHost(flavor, server.image),
       imageProperties: server.image.properties,
       requestedZone: server.requestedZone,
-      requestedHost: null,
-      ignoredHosts: triedHosts(c.s),
+      ...whereTo(c.s.where, triedHosts(c.s)),
       homeCellId: place.cellId,
       crossCellAllowed: false,
       groupId: await groupIdOf(c.p.stores.global, c.serverId),
@@ -282,6 +282,20 @@ const createAction = (server: Server, actor: Owner, requestId: string, sagaId: s
   finished_at: null,
 });
 
+/** Which hosts a new server may go to; by name. Absent: no matter. Of no account for its later moves. */
+export interface Whereabouts {
+  /** This one alone. */
+  readonly host?: string;
+  readonly onlyHosts?: readonly string[];
+  readonly ignoredHosts?: readonly string[];
+}
+
+const whereTo = (where: Whereabouts = {}, tried: readonly string[]) => ({
+  requestedHost: where.host ?? null,
+  ...(where.onlyHosts === undefined ? {} : { onlyHosts: where.onlyHosts }),
+  ignoredHosts: [...(where.ignoredHosts ?? []), ...tried],
+});
+
 export interface CreateRequest {
   readonly name: string;
   /** Null: it boots from the block device with boot index 0. */
@@ -298,11 +312,19 @@ export interface CreateRequest {
   readonly tags: readonly string[];
   readonly description: string | null;
   readonly diskConfig: 'AUTO' | 'MANUAL';
-  /** Device tags by network. */
-  readonly networkTags?: Readonly<Record<string, string>>;
+  /** Device tags, in the order of networkIds, in which a network may come twice. */
+  readonly networkTags?: readonly (string | null)[];
   /** base64 */
   readonly userData?: string | null;
   readonly configDrive?: boolean;
+  readonly where?: Whereabouts;
+  /** Absent: made from the name. */
+  readonly hostname?: string;
+  readonly accessIpV4?: string | null;
+  readonly accessIpV6?: string | null;
+  /** Of several servers that are made by one request. */
+  readonly reservationId?: string;
+  readonly launchIndex?: number;
 }
 
 export type Created =
@@ -350,7 +372,7 @@ export async function createServer(p: Platform, actor: Actor, request: CreateReq
   const server: Server = {
     id,
     name: request.name,
-    hostname: hostnameOf(request.name, id),
+    hostname: request.hostname ?? hostnameOf(request.name, id),
     description: request.description,
     projectId: actor.projectId,
     userId: actor.userId,
@@ -374,7 +396,10 @@ export async function createServer(p: Platform, actor: Actor, request: CreateReq
     locked: false,
     lockedReason: null,
     diskConfig: request.diskConfig,
-    reservationId: `r-${id.slice(0, 8)}`,
+    reservationId: request.reservationId ?? `r-${id.slice(0, 8)}`,
+    launchIndex: request.launchIndex ?? 0,
+    accessIpV4: request.accessIpV4 ?? null,
+    accessIpV6: request.accessIpV6 ?? null,
     fault: null,
     createdAt: now,
     updatedAt: now,
@@ -427,8 +452,7 @@ async function place(
       flavor: flavorOnHost(server.flavor, server.image),
       imageProperties: server.image.properties,
       requestedZone: request.zone,
-      requestedHost: null,
-      ignoredHosts: [],
+      ...whereTo(request.where, []),
       homeCellId: null,
       crossCellAllowed: true,
       groupId: request.groupId ?? null,
@@ -458,6 +482,7 @@ async function place(
           state: {
             actor: owner,
             place: { cellId, host, zone },
+            ...(request.where === undefined ? {} : { where: request.where }),
             flavor: server.flavor,
             imageId: server.image.id,
             server: { ...server, host, zone, configDrive },
@@ -512,12 +537,13 @@ async function createPorts(
   host: string,
 ): Promise<Port[]> {
   const ports: Port[] = [];
-  for (const networkId of request.networkIds) {
+  for (const [index, networkId] of request.networkIds.entries()) {
     const result = await createPortForServer(trx, {
       serverId: server.id,
       projectId: actor.projectId,
       networkId,
-      tag: request.networkTags?.[networkId] ?? null,
+      nth: request.networkIds.slice(0, index).filter((each) => each === networkId).length,
+      tag: request.networkTags?.[index] ?? null,
       host,
       generation: 0,
       now: server.createdAt,

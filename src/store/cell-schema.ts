@@ -37,6 +37,9 @@ export interface CellTables {
     locked_reason: string | null;
     disk_config: string;
     reservation_id: string;
+    launch_index: number;
+    access_ip_v4: string | null;
+    access_ip_v6: string | null;
     fault_json: string | null;
     created_at: number;
     updated_at: number;

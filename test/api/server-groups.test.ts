@@ -119,8 +119,8 @@ describe('server groups', () => {
     const all = (await s.admin('GET', `${G}?all_projects=1`)).json.server_groups;
     assert.ok(all.length > (await s.admin('GET', G)).json.server_groups.length);
     for (const hint of [
-      { same_host: foreign.id },
-      { different_host: [foreign.id] },
+      { target_cell: 'cell1' },
+      { build_near_host_ip: '10.0.0.1' },
       { query: '[">","$free_ram_mb",1]' },
     ]) {
       const answer = await create(1, { server: wish(), 'os:scheduler_hints': hint });

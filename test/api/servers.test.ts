@@ -245,9 +245,13 @@ describe('servers over the API, on simulated hosts', () => {
     assert.match(await refused({ imageRef: '' }), /Invalid imageRef/);
     assert.match(await refused({ key_name: 'nokey' }), /Invalid key_name provided/);
     assert.match(await refused({ networks: [{ uuid: '00000000-0000-0000-0000-000000000000' }] }), /[Nn]etwork/);
-    assert.match(await refused({ networks: [{ uuid: s.networkId }, { uuid: s.networkId }] }), /duplicated/);
     assert.match(await refused({ networks: [{ port: s.networkId }] }), /Ports cannot be given/);
     assert.match(await refused({ availability_zone: 'mars' }), /zone is not available/);
+    assert.match(await refused({ availability_zone: 'nova:cell1-host1' }), /create:forced_host/);
+    assert.match(await refused({ networks: 'auto', host: 'cell1-host1' }, 74), /create:requested_destination/);
+    assert.match(await refused({ networks: 'auto', host: 'cell1-host1' }, 73), /'host' was unexpected/);
+    assert.match(await refused({ accessIPv4: '1.1.1' }), /accessIPv4/);
+    assert.match(await refused({ networks: 'auto', hostname: 'a', max_count: 2 }, 90), /hostname/i);
     assert.match(await refused({ min_count: 3, max_count: 2 }), /min_count must be <= max_count/);
     assert.match(await refused({ max_count: 11, min_count: 11 }), /Quota exceeded for/);
     assert.match(await refused({ config_drive: 'maybe' }), /config_drive/);
@@ -300,6 +304,53 @@ describe('servers over the API, on simulated hosts', () => {
     }
   });
 
+  it('takes addresses, a host name, a network twice; hosts from administrators, neighbours from everybody', async () => {
+    const access = { accessIPv4: '1.1.1.1', accessIPv6: '::babe:220.12.22.2' };
+    const first = await create(
+      s.alice,
+      {
+        ...access,
+        networks: [{ uuid: s.networkId }, { uuid: s.networkId }],
+        hostname: 'known-as',
+      },
+      90,
+    );
+    const seen = await show(s.admin, first, 90);
+    assert.deepEqual([seen.accessIPv4, seen.accessIPv6], [access.accessIPv4, access.accessIPv6]);
+    assert.equal(seen['OS-EXT-SRV-ATTR:hostname'], 'known-as');
+    assert.equal(seen.addresses.shared.length, 2);
+    const path = `${C}/servers/${first}`;
+    const edit = { accessIPv4: '2.2.2.2', accessIPv6: '', hostname: 'now-as' };
+    const edited = (await s.alice('PUT', path, { server: edit }, 90)).json.server;
+    assert.deepEqual(
+      [edited.accessIPv4, edited.accessIPv6, edited['OS-EXT-SRV-ATTR:hostname']],
+      ['2.2.2.2', '', 'now-as'],
+    );
+    assert.equal((await s.alice('PUT', path, { server: edit }, 89)).status, 400);
+    assert.equal((await s.alice('PUT', path, { server: {} })).status, 200, 'nothing to change, as in Nova');
+
+    const hostOf = async (id: string): Promise<string> => (await show(s.admin, id))['OS-EXT-SRV-ATTR:host'];
+    const here = await hostOf(first);
+    const hinted = async (hints: object): Promise<string> => {
+      const server = { name: 'near', imageRef: s.imageId, flavorRef: '1', networks: [{ uuid: s.networkId }] };
+      const answer = await s.alice('POST', `${C}/servers`, { server, 'os:scheduler_hints': hints });
+      assert.equal(answer.status, 202, answer.text);
+      return answer.json.server.id;
+    };
+    const near = await hinted({ same_host: first });
+    const away = await hinted({ different_host: [first] });
+    const nowhere = await hinted({ same_host: ['00000000-0000-4000-8000-000000000000'] });
+    await waitFor(s.alice, near, ['ACTIVE']);
+    await waitFor(s.alice, away, ['ACTIVE']);
+    await waitFor(s.alice, nowhere, ['ERROR']);
+    assert.equal(await hostOf(near), here);
+    assert.notEqual(await hostOf(away), here);
+    const old = await create(s.admin, { availability_zone: 'nova:cell2-host2' });
+    const named = await create(s.admin, { networks: 'auto', host: 'cell1-host2' }, 74);
+    assert.deepEqual([await hostOf(old), await hostOf(named)], ['cell2-host2', 'cell1-host2']);
+    for (const id of [old, named]) await remove(s.admin, id);
+  });
+
   it('makes several at once, and refuses what is over the quota', async () => {
     const wish = {
       name: 'many',
@@ -315,6 +366,18 @@ describe('servers over the API, on simulated hosts', () => {
     const { servers } = (await s.alice('GET', `${C}/servers`)).json;
     assert.deepEqual(servers.map((each: { name: string }) => each.name).toSorted(), ['many-1', 'many-2']);
     for (const { id } of servers) await waitFor(s.alice, id, ['ACTIVE']);
+    const made = (
+      await s.admin(
+        'GET',
+        `${C}/servers/detail?all_tenants=1&reservation_id=${answer.json.reservation_id}`,
+        undefined,
+        3,
+      )
+    ).json.servers;
+    assert.deepEqual(
+      made.map((each: Record<string, unknown>) => each['OS-EXT-SRV-ATTR:launch_index']).toSorted(),
+      [0, 1],
+    );
 
     const project = `${C}/os-quota-sets/${s.alice.projectId}`;
     assert.equal((await s.alice('PUT', project, { quota_set: { instances: 3 } })).status, 403);

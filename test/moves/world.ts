@@ -179,7 +179,7 @@ export async function requestServer(
       ...{ name, imageId: world.imageId, flavorId, zone: null, networkIds: [world.networkId], keyName: null },
       ...{ metadata: { colour: 'blue' }, tags: ['t'], description: 'a server', diskConfig: 'AUTO' },
       ...group,
-      ...{ userData: USER_DATA, configDrive: true, networkTags: { [world.networkId]: 'front' } },
+      ...{ userData: USER_DATA, configDrive: true, networkTags: ['front'] },
     }),
   );
   assert(created.kind === 'created', JSON.stringify(created));

@@ -2,11 +2,10 @@
 // offer (ports made beforehand) is refused with a sentence, never passed over.
 
 import { findFlavor } from '../../control/flavors.ts';
-import { listHosts } from '../../control/hosts.ts';
 import { listNetworks } from '../../control/network/records.ts';
 import type { Platform } from '../../control/platform.ts';
 import { quotaOf } from '../../control/quota.ts';
-import { checkDescription, checkZoneName } from '../../model/names.ts';
+import { checkDescription } from '../../model/names.ts';
 import { checkCreateQuota } from '../../model/quota.ts';
 import { type Actor, isAdmin } from '../../model/types.ts';
 import { createServer } from '../../moves/create.ts';
@@ -15,6 +14,8 @@ import { requireRule } from '../http/auth.ts';
 import { type ApiError, badRequest, conflict, errorOf, refuse } from '../http/errors.ts';
 import { disksOf } from './block-devices.ts';
 import { booleanOf } from './common.ts';
+import type { PlacementHints } from './scheduler-hints.ts';
+import { destinationOf } from './server-destination.ts';
 import type { CreateWish } from './server-schemas.ts';
 
 const MAX_SERVERS_AT_ONCE = 50;
@@ -27,7 +28,7 @@ export interface CreatedServers {
 
 /**
  * Creates the servers that were asked for; when fewer than min_count can be made, none is left.
- * @param groupId the server group that they join; null: none
+ * @param hints the server group that they join, and servers to be beside of or away from
  * @returns the first one
  * @throws ApiError with the refusal
  */
@@ -35,7 +36,7 @@ export async function createServers(
   p: Platform,
   actor: Actor,
   wish: CreateWish,
-  groupId: string | null,
+  hints: PlacementHints,
 ): Promise<CreatedServers> {
   const { minCount, maxCount } = countsOf(wish);
   refuseWhatIsNotThere(wish);
@@ -43,18 +44,24 @@ export async function createServers(
     requireRule(p, 'compute', actor, 'os_compute_api:servers:create:attach_network');
   }
   if (wish.description) refuse(checkDescription(wish.description));
+  if (wish.hostname !== undefined && maxCount > 1) {
+    throw badRequest('Multiple-server create with a hostname is not supported: hostnames must be unique.');
+  }
   const request = {
     ...disksOf(wish),
     flavorId: String(wish.flavorRef),
-    zone: await zoneOf(p, wish.availability_zone),
+    ...(await destinationOf(p, actor, wish, hints)),
     networkIds: await networksOf(p, actor, wish.networks),
     keyName: wish.key_name ?? null,
     metadata: wish.metadata ?? {},
     tags: [...new Set(wish.tags ?? [])],
     description: wish.description ?? null,
     diskConfig: wish['OS-DCF:diskConfig'] ?? 'AUTO',
-    ...(groupId === null ? {} : { groupId }),
+    ...(hints.groupId === null ? {} : { groupId: hints.groupId }),
     networkTags: tagsOf(wish.networks),
+    ...(wish.hostname === undefined ? {} : { hostname: wish.hostname }),
+    accessIpV4: wish.accessIPv4 || null,
+    accessIpV6: wish.accessIPv6 || null,
     userData: userDataOf(wish),
     configDrive: configDriveOf(wish),
   } as const;
@@ -62,7 +69,9 @@ export async function createServers(
   const created: CreatedServers[] = [];
   for (let index = 1; index <= count; index += 1) {
     const name = maxCount === 1 ? wish.name : `${wish.name}-${index}`;
-    const result = await createServer(p, actor, { ...request, name });
+    const [first] = created;
+    const together = first === undefined ? {} : { reservationId: first.reservationId };
+    const result = await createServer(p, actor, { ...request, ...together, name, launchIndex: index - 1 });
     if (result.kind === 'created') created.push(result);
     else if (created.length >= minCount) break;
     else {
@@ -115,14 +124,8 @@ function userDataOf({ user_data: given }: CreateWish): string | null {
   return text;
 }
 
-const tagsOf = (networks: CreateWish['networks']): Record<string, string> =>
-  Array.isArray(networks)
-    ? Object.fromEntries(
-        (networks as readonly { uuid?: string; tag?: string }[]).flatMap(({ uuid, tag }) =>
-          uuid === undefined || tag === undefined ? [] : [[uuid.toLowerCase(), tag]],
-        ),
-      )
-    : {};
+const tagsOf = (networks: CreateWish['networks']): (string | null)[] =>
+  Array.isArray(networks) ? (networks as readonly { tag?: string }[]).map(({ tag }) => tag ?? null) : [];
 
 function refuseWhatIsNotThere(wish: CreateWish): void {
   const group = wish.security_groups?.find((each) => each.name !== 'default');
@@ -131,16 +134,6 @@ function refuseWhatIsNotThere(wish: CreateWish): void {
 
 const notOffered = (field: string, sentence: string): ApiError =>
   badRequest(`Invalid input for field/attribute ${field}. ${sentence}`);
-
-async function zoneOf(p: Platform, zone: string | undefined): Promise<string | null> {
-  if (zone === undefined) return null;
-  if (zone.includes(':'))
-    throw notOffered('availability_zone', 'A host cannot be forced here; migrate the server there.');
-  refuse(checkZoneName(zone));
-  const known = (await listHosts(p)).some((host) => host.zone === zone && !host.disabled);
-  if (!known) throw badRequest('The requested availability zone is not available');
-  return zone;
-}
 
 async function networksOf(p: Platform, actor: Actor, wish: CreateWish['networks']): Promise<string[]> {
   if (wish === 'none') return [];
@@ -152,8 +145,6 @@ async function networksOf(p: Platform, actor: Actor, wish: CreateWish['networks'
     if (each.uuid === undefined) throw badRequest("Bad network format: missing 'uuid'");
     return each.uuid.toLowerCase();
   });
-  const twice = ids.find((id, index) => ids.indexOf(id) !== index);
-  if (twice !== undefined) throw badRequest(`Network ${twice} is duplicated.`);
   return ids.length === 0 ? automaticNetwork(p, actor, false) : ids;
 }
 

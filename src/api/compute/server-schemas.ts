@@ -8,6 +8,11 @@ import { HINT_KEYS, Hints } from './scheduler-hints.ts';
 
 const Name = Type.String({ minLength: 1, maxLength: 255 });
 const Uuid = Type.String({ format: 'uuid' });
+/** Nova takes an empty text for none. */
+const AccessIp = {
+  accessIPv4: Type.Optional(Type.Union([Type.String({ format: 'ipv4' }), Type.Literal('')])),
+  accessIPv6: Type.Optional(Type.Union([Type.String({ format: 'ipv6' }), Type.Literal('')])),
+};
 const DiskConfig = Type.Enum(['AUTO', 'MANUAL']);
 /** A count as a number or as text, as Nova takes it. */
 const Count = Type.Union([Type.Integer({ minimum: 1, maximum: 1000 }), Type.String({ pattern: '^[1-9][0-9]{0,2}$' })]);
@@ -42,6 +47,7 @@ const createBase = {
   min_count: Type.Optional(Count),
   max_count: Type.Optional(Count),
   return_reservation_id: Type.Optional(Type.Union([Type.Boolean(), Type.String({ maxLength: 5 })])),
+  ...AccessIp,
 };
 const networksOptional = { networks: Type.Optional(Networks) };
 const taggedOptional = { networks: Type.Optional(TaggedNetworks) };
@@ -54,6 +60,9 @@ const hostname = {
     Type.String({ minLength: 1, maxLength: 63, pattern: '^[a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?$' }),
   ),
 };
+
+/** Where to, for administrators; the name of a hypervisor is its host's. */
+const destination = { host: Type.Optional(Name), hypervisor_hostname: Type.Optional(Name) };
 
 const create = (properties: Record<string, TSchema>) =>
   object({
@@ -71,7 +80,8 @@ export const CreateBody = versions(
   [42, create({ ...taggedRequired, ...tagged, ...description })],
   [52, create({ ...taggedRequired, ...tagged, ...description, ...tags })],
   [67, create({ ...taggedRequired, ...typed, ...description, ...tags })],
-  [90, create({ ...taggedRequired, ...typed, ...description, ...tags, ...hostname })],
+  [74, create({ ...taggedRequired, ...typed, ...description, ...tags, ...destination })],
+  [90, create({ ...taggedRequired, ...typed, ...description, ...tags, ...destination, ...hostname })],
 );
 
 /** What the handler reads of any of the versions. */
@@ -101,6 +111,10 @@ export interface CreateWish extends DisksWish {
   readonly description?: string | null;
   readonly tags?: readonly string[];
   readonly hostname?: string;
+  readonly host?: string;
+  readonly hypervisor_hostname?: string;
+  readonly accessIPv4?: string;
+  readonly accessIPv6?: string;
 }
 
 export const CreateAnswer = Type.Union([
@@ -116,15 +130,12 @@ export const CreateAnswer = Type.Union([
   object({ reservation_id: text() }),
 ]);
 
-const rename = { name: Type.Optional(Name), 'OS-DCF:diskConfig': Type.Optional(DiskConfig) };
+const change = { name: Type.Optional(Name), 'OS-DCF:diskConfig': Type.Optional(DiskConfig), ...AccessIp };
+const describe = { ...change, description: Type.Optional(nullable(text())) };
 export const UpdateBody = versions(
-  [1, object({ server: Type.Object(rename, { ...closed, minProperties: 1 }) })],
-  [
-    19,
-    object({
-      server: Type.Object({ ...rename, description: Type.Optional(nullable(text())) }, { ...closed, minProperties: 1 }),
-    }),
-  ],
+  [1, object({ server: object(change) })],
+  [19, object({ server: object(describe) })],
+  [90, object({ server: object({ ...describe, ...hostname }) })],
 );
 
 const Addresses = Type.Record(

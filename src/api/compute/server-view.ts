@@ -66,8 +66,8 @@ export function renderServer(view: View, server: Server, around: Around, call: '
     created: isoSeconds(server.createdAt),
     updated: isoSeconds(server.updatedAt),
     addresses: renderAddresses(around.ports, full),
-    accessIPv4: '',
-    accessIPv6: '',
+    accessIPv4: server.accessIpV4 ?? '',
+    accessIPv6: server.accessIpV6 ?? '',
     links: serverLinks(settings, server.id),
     ...(progress === undefined ? {} : { progress }),
     ...renderFault(server, admin),
@@ -109,7 +109,7 @@ function whereabouts(server: Server, around: Around, minor: number, admin: boole
     ...(minor >= 3 && admin
       ? {
           'OS-EXT-SRV-ATTR:kernel_id': '',
-          'OS-EXT-SRV-ATTR:launch_index': 0,
+          'OS-EXT-SRV-ATTR:launch_index': server.launchIndex,
           'OS-EXT-SRV-ATTR:ramdisk_id': '',
           'OS-EXT-SRV-ATTR:reservation_id': server.reservationId,
           'OS-EXT-SRV-ATTR:root_device_name': '/dev/vda',

@@ -31,7 +31,7 @@ import {
   serverFor,
   timeOf,
 } from './common.ts';
-import { groupHint } from './scheduler-hints.ts';
+import { hintsOf } from './scheduler-hints.ts';
 import { createServers } from './server-create.ts';
 import { type Query, serverTest, sorted } from './server-filters.ts';
 import * as schema from './server-schemas.ts';
@@ -57,7 +57,7 @@ export const serverRoutes: readonly Route[] = [
     answers: { 202: schema.CreateAnswer },
     handle: async ({ p, actor, body }) => {
       const wish = body.server as unknown as schema.CreateWish;
-      const { serverId, reservationId } = await createServers(p, actor, wish, groupHint(body));
+      const { serverId, reservationId } = await createServers(p, actor, wish, hintsOf(body));
       const links = serverLinks(p.settings, serverId);
       const location = { location: links[0]?.href ?? '' };
       if (booleanOf(String(wish.return_reservation_id ?? false))) {
@@ -160,12 +160,25 @@ export const serverRoutes: readonly Route[] = [
     answers: { 200: object({ server: schema.Server }) },
     handle: async ({ p, actor, params, body, minor }) => {
       await serverFor(p, actor, params.id);
-      const { 'OS-DCF:diskConfig': diskConfig, ...rest } = body.server as {
+      const {
+        'OS-DCF:diskConfig': diskConfig,
+        accessIPv4,
+        accessIPv6,
+        ...rest
+      } = body.server as {
         name?: string;
         description?: string | null;
+        hostname?: string;
+        accessIPv4?: string;
+        accessIPv6?: string;
         'OS-DCF:diskConfig'?: 'AUTO' | 'MANUAL';
       };
-      const change = { ...rest, ...(diskConfig === undefined ? {} : { diskConfig }) };
+      const change = {
+        ...rest,
+        ...(diskConfig === undefined ? {} : { diskConfig }),
+        ...(accessIPv4 === undefined ? {} : { accessIpV4: accessIPv4 || null }),
+        ...(accessIPv6 === undefined ? {} : { accessIpV6: accessIPv6 || null }),
+      };
       if (change.name !== undefined) refuse(checkName(change.name));
       if (change.description) refuse(checkDescription(change.description));
       refuse(await editServer(p, params.id, change));
