@@ -23,7 +23,13 @@ const withoutCell = (p: TestPlatform, down: string): Platform => ({
 
 test('a record and its row are the same, whatever is in it', () => {
   const server = serverLike({
-    ...{ oldFlavor: serverLike().flavor, taskState: 'resize_prep', oldVmState: 'stopped', locked: true },
+    ...{
+      oldFlavor: serverLike().flavor,
+      taskState: 'resize_prep',
+      oldVmState: 'stopped',
+      locked: true,
+      lockedBy: 'admin',
+    },
     ...{
       metadata: { ä: '"', __proto__x: '' },
       tags: ['a', 'b'],
@@ -84,8 +90,6 @@ test('edits change what they name; a frozen record refuses them, an absent one i
       description: 'd',
       metadata: { a: 'b' },
       tags: ['t'],
-      locked: true,
-      lockedReason: 'why',
     };
     assert.equal(await editServer(p, id, edit), null);
     const found = await findServer(p, id);

@@ -1,7 +1,7 @@
 // Servers, read from their homes, and the small changes that need no saga.
 //
 // The global mapping says which cell is a server's home; only that cell's record counts, whatever any other cell may
-// hold (lists: server-lists.ts). User edits (name, description, metadata, lock) are single-row writes that do nothing
+// hold (lists: server-lists.ts). User edits (name, description, metadata) are single-row writes that do nothing
 // while a move carries the record over (`frozen`).
 import type { Selectable, Updateable } from 'kysely';
 import { serverNotFound } from '../model/actions.ts';
@@ -104,8 +104,6 @@ export interface ServerEdit {
   readonly description?: string | null;
   readonly metadata?: Readonly<Record<string, string>>;
   readonly tags?: readonly string[];
-  readonly locked?: boolean;
-  readonly lockedReason?: string | null;
   readonly diskConfig?: 'AUTO' | 'MANUAL';
   readonly accessIpV4?: string | null;
   readonly accessIpV6?: string | null;
@@ -121,8 +119,6 @@ export async function editServer(p: Platform, serverId: string, edit: ServerEdit
   if (edit.description !== undefined) change.description = edit.description;
   if (edit.metadata !== undefined) change.metadata_json = JSON.stringify(edit.metadata);
   if (edit.tags !== undefined) change.tags_json = JSON.stringify(edit.tags);
-  if (edit.locked !== undefined) change.locked = edit.locked ? 1 : 0;
-  if (edit.lockedReason !== undefined) change.locked_reason = edit.lockedReason;
   if (edit.diskConfig !== undefined) change.disk_config = edit.diskConfig;
   if (edit.accessIpV4 !== undefined) change.access_ip_v4 = edit.accessIpV4;
   if (edit.accessIpV6 !== undefined) change.access_ip_v6 = edit.accessIpV6;

@@ -115,6 +115,7 @@ export const serverLike = (change: Partial<Server> = {}): Server => ({
   ...{ sagaId: null, host: 'h1', zone: 'nova', requestedZone: null, keyName: null, metadata: {}, tags: [] },
   ...{
     locked: false,
+    lockedBy: null,
     lockedReason: null,
     userData: null,
     configDrive: null,

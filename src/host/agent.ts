@@ -12,6 +12,7 @@
 //   agent/power.ts      on and off
 //   agent/probation.ts  a start that nobody keeps
 //   agent/disks.ts      exports, imports, digests, growth
+//   agent/inspect.ts    what a running guest uses
 //   agent/volumes.ts    volumes, plugged in and unplugged
 import { messageOf } from '../lib/errors.ts';
 import { newId } from '../lib/ids.ts';
@@ -28,6 +29,7 @@ import {
   refused,
   UNREACHABLE,
 } from './agent/guests.ts';
+import { diagnostics, injectNmi } from './agent/inspect.ts';
 import { setPaused, setPower, stopGuest } from './agent/power.ts';
 import { watchProbation } from './agent/probation.ts';
 import { attachVolume, detachVolume } from './agent/volumes.ts';
@@ -35,6 +37,7 @@ import type {
   AttachRequest,
   DefineRequest,
   DetachRequest,
+  Diagnostics,
   DigestJob,
   DiskExport,
   GenerationRequest,
@@ -129,6 +132,14 @@ export class Agent implements Host {
       volumes: record.guest.volumes.map(({ volumeId, attachmentId, device }) => ({ volumeId, attachmentId, device })),
       startedAt: record.guest.startedAt,
     });
+  }
+
+  async diagnostics(serverId: string): Promise<Reply<Diagnostics>> {
+    return this.#guests.closed ? UNREACHABLE : diagnostics(this.#guests, serverId);
+  }
+
+  async injectNmi(serverId: string, request: GenerationRequest): Promise<Reply<Record<string, never>>> {
+    return this.#guests.call(serverId, request.generation, (entry) => injectNmi(this.#guests, entry));
   }
 
   async console(serverId: string, lines?: number): Promise<Reply<{ output: string }>> {

@@ -241,6 +241,32 @@ export const Guest = Type.Object(
 );
 export type Guest = Static<typeof Guest>;
 
+/** What a running guest has used since it was started, as far as its hypervisor tells. */
+export const Diagnostics = Type.Object(
+  {
+    paused: Type.Boolean(),
+    uptimeSeconds: Type.Integer({ minimum: 0 }),
+    cpus: Type.Array(Type.Object({ id: Type.Integer({ minimum: 0 }), timeNs: Bytes }, { additionalProperties: false })),
+    memoryMb: Type.Object({ maximum: Type.Integer(), used: Type.Integer() }, { additionalProperties: false }),
+    disks: Type.Array(
+      Type.Object(
+        {
+          /** `vda`, or `root`, `rescue`, `config`: a disk of the host's own. */
+          name: Type.String({ maxLength: 64 }),
+          readBytes: Bytes,
+          readRequests: Bytes,
+          writeBytes: Bytes,
+          writeRequests: Bytes,
+          errors: Bytes,
+        },
+        { additionalProperties: false },
+      ),
+    ),
+  },
+  { additionalProperties: false },
+);
+export type Diagnostics = Static<typeof Diagnostics>;
+
 export const HostDescription = Type.Object(
   {
     name: Type.String(),
@@ -322,6 +348,10 @@ export interface Host {
    * cannot bring back what has been destroyed.
    */
   destroy(serverId: string, request: GenerationRequest): Promise<Reply<Job>>;
+  /** Gives the running guest a non-maskable interrupt: one for each call that arrives. */
+  injectNmi(serverId: string, request: GenerationRequest): Promise<Reply<Record<string, never>>>;
+  /** `refused` when the guest is off. */
+  diagnostics(serverId: string): Promise<Reply<Diagnostics>>;
   /** The last `lines` lines of the serial console (all that is kept when undefined). */
   console(serverId: string, lines?: number): Promise<Reply<{ output: string }>>;
 }

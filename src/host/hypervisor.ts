@@ -5,7 +5,7 @@
 // Every effect may be repeated: removing what is not there, closing what is closed and killing what is dead succeed.
 // A driver forgets nothing over a restart that matters: `recover` tells it what the records say, and it finds its
 // processes again, or cleans up after work that the restart cut short.
-import type { BaseImage, DefineRequest, DiskExport, GuestSpec, GuestVolume } from './contract.ts';
+import type { BaseImage, DefineRequest, Diagnostics, DiskExport, GuestSpec, GuestVolume } from './contract.ts';
 import type { GuestBody, SavedExport } from './records.ts';
 
 /** The hypervisor's definite no: the reason is one sentence (plus the last lines a program said) for operators. */
@@ -53,6 +53,10 @@ export interface Hypervisor {
   pressPowerButton(serverId: string): Promise<void>;
   /** The running guest's processors stand still, or go on; harmless when they already do. Its process stays. */
   setPaused(serverId: string, paused: boolean): Promise<void>;
+  /** A non-maskable interrupt for the running guest. */
+  injectNmi(serverId: string): Promise<void>;
+  /** What the running guest has used. */
+  diagnostics(serverId: string, spec: GuestSpec): Promise<Diagnostics>;
   /** Pulls the plug and resolves when the process is confirmed gone. `flush`: let the hypervisor write its caches. */
   kill(serverId: string, flush: boolean): Promise<void>;
 

@@ -11,7 +11,7 @@
 import { createHash } from 'node:crypto';
 import type { Clock } from '../lib/clock.ts';
 import { invariant } from '../lib/errors.ts';
-import type { BaseImage, DefineRequest, DiskExport, GuestSpec, GuestVolume } from './contract.ts';
+import type { BaseImage, DefineRequest, Diagnostics, DiskExport, GuestSpec, GuestVolume } from './contract.ts';
 import { type Hypervisor, HypervisorError, type HypervisorFacts, type JobControl } from './hypervisor.ts';
 import type { GuestBody, SavedExport } from './records.ts';
 import { SimulatedVolumes } from './simulated-volumes.ts';
@@ -196,6 +196,23 @@ export class SimulatedHypervisor implements Hypervisor {
 
   paused(serverId: string): boolean {
     return this.#guests.get(serverId)?.paused ?? false;
+  }
+
+  async injectNmi(serverId: string): Promise<void> {
+    this.#guest(serverId).output += 'NMI received\n';
+  }
+
+  async diagnostics(serverId: string, spec: GuestSpec): Promise<Diagnostics> {
+    const { paused, startedAt, disk, volumes } = this.#guest(serverId);
+    const idle = { readBytes: 0, readRequests: 0, writeBytes: 0, writeRequests: 0, errors: 0 };
+    const names = [...(disk === null ? [] : ['root']), ...volumes.map(({ device }) => device.slice('/dev/'.length))];
+    return {
+      paused,
+      uptimeSeconds: Math.max(0, Math.floor((this.#options.clock.now() - (startedAt ?? 0)) / 1000)),
+      cpus: Array.from({ length: spec.vcpus }, (_, id) => ({ id, timeNs: 0 })),
+      memoryMb: { maximum: spec.memoryMb, used: spec.memoryMb },
+      disks: names.map((name) => ({ name, ...idle })),
+    };
   }
 
   async kill(serverId: string): Promise<void> {

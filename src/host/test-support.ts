@@ -120,6 +120,7 @@ export const MUTATIONS: Record<string, (host: Host, generation: number) => Promi
   'power on': (host, generation) => host.setPower(SERVER, { generation, power: 'on', graceSeconds: 1 }),
   'power off': (host, generation) => host.setPower(SERVER, { generation, power: 'off', graceSeconds: 1 }),
   pause: (host, generation) => host.setPaused(SERVER, { generation, paused: true }),
+  injectNmi: (host, generation) => host.injectNmi(SERVER, { generation }),
   openExport: (host, generation) => host.openExport(SERVER, { generation }),
   closeExport: (host, generation) => host.closeExport(SERVER, { generation }),
   importDisk: (host, generation) =>

@@ -58,6 +58,8 @@ describe('checkAction', () => {
 
   it('V34 while VERIFY_RESIZE only looking, naming, locking, volumes, confirming, reverting and deleting are allowed', () => {
     assert.deepEqual(allowedActions(server({ vmState: 'resized' }), false), [
+      'triggerCrashDump',
+      'injectNetworkInfo',
       'confirmResize',
       'revertResize',
       'delete',

@@ -14,6 +14,11 @@ export type ServerAction =
   | 'stop'
   | 'pause'
   | 'unpause'
+  | 'triggerCrashDump'
+  | 'changePassword'
+  | 'injectNetworkInfo'
+  | 'evacuate'
+  | 'liveMigrate'
   | 'softReboot'
   | 'hardReboot'
   | 'resize'
@@ -39,6 +44,11 @@ export const SERVER_ACTIONS: readonly ServerAction[] = [
   'stop',
   'pause',
   'unpause',
+  'triggerCrashDump',
+  'changePassword',
+  'injectNetworkInfo',
+  'evacuate',
+  'liveMigrate',
   'softReboot',
   'hardReboot',
   'resize',
@@ -135,6 +145,39 @@ const RULES: Readonly<Record<ServerAction, ActionRule>> = {
   unpause: {
     word: 'unpause',
     vmStates: ['paused'],
+    taskStates: IDLE,
+    mustHaveLaunched: true,
+    respectsLock: true,
+    needsHost: true,
+  },
+  triggerCrashDump: {
+    word: 'trigger_crash_dump',
+    vmStates: ['active', 'paused', 'resized', 'error'],
+    taskStates: IDLE,
+    mustHaveLaunched: true,
+    respectsLock: true,
+    needsHost: true,
+  },
+  changePassword: {
+    word: 'changePassword',
+    vmStates: ['active'],
+    taskStates: IDLE,
+    mustHaveLaunched: true,
+    respectsLock: true,
+    needsHost: false,
+  },
+  injectNetworkInfo: { word: 'injectNetworkInfo', ...anyState, respectsLock: true },
+  evacuate: {
+    word: 'evacuate',
+    vmStates: ['active', 'stopped', 'error'],
+    taskStates: null,
+    mustHaveLaunched: true,
+    respectsLock: false,
+    needsHost: true,
+  },
+  liveMigrate: {
+    word: 'os-migrateLive',
+    vmStates: ['active', 'paused'],
     taskStates: IDLE,
     mustHaveLaunched: true,
     respectsLock: true,
@@ -240,7 +283,12 @@ const RULES: Readonly<Record<ServerAction, ActionRule>> = {
 };
 
 /** Nova's 409 for a state that does not allow an action (common.py:raise_http_conflict_for_instance_invalid_state). */
-export function invalidState(word: string, id: string, attr: 'vm_state' | 'task_state', state: string | null): Refusal {
+export function invalidState(
+  word: string,
+  id: string,
+  attr: 'vm_state' | 'task_state' | 'power state',
+  state: string | null,
+): Refusal {
   return conflict(
     state === null
       ? `Instance ${id} is in an invalid state for '${word}'`

@@ -111,6 +111,9 @@ export interface Fault {
   readonly createdAt: number;
 }
 
+/** Who locked a server: somebody of its project, or an administrator from elsewhere. */
+export type LockedBy = 'owner' | 'admin';
+
 /** A server as its home cell records it. Times in milliseconds since the Unix epoch. */
 export interface Server {
   readonly id: string;
@@ -138,6 +141,8 @@ export interface Server {
   readonly metadata: Readonly<Record<string, string>>;
   readonly tags: readonly string[];
   readonly locked: boolean;
+  /** Null when it is not locked. */
+  readonly lockedBy: LockedBy | null;
   readonly lockedReason: string | null;
   readonly diskConfig: 'AUTO' | 'MANUAL';
   readonly reservationId: string;

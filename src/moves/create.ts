@@ -394,6 +394,7 @@ export async function createServer(p: Platform, actor: Actor, request: CreateReq
     metadata: request.metadata,
     tags: request.tags,
     locked: false,
+    lockedBy: null,
     lockedReason: null,
     diskConfig: request.diskConfig,
     reservationId: request.reservationId ?? `r-${id.slice(0, 8)}`,

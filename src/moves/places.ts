@@ -31,6 +31,7 @@ export const ROLES: Readonly<Record<string, Readonly<Record<string, Role>>>> = {
   reboot: POWER,
   pause: { 'take hold': 'host-cell', 'pause guest': 'host', 'let go': 'host-cell' },
   unpause: { 'take hold': 'host-cell', 'let guest go on': 'host', 'let go': 'host-cell' },
+  'crash dump': { 'take hold': 'host-cell', 'interrupt guest': 'host', 'let go': 'host-cell' },
   resize: {
     'take hold': 'source-cell',
     'open migration': 'global',

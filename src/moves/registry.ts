@@ -3,6 +3,7 @@ import { invariant } from '../lib/errors.ts';
 import type { Definition } from '../saga/types.ts';
 import { ATTACH_VOLUME, DETACH_VOLUME } from './attach.ts';
 import { CONFIRM } from './confirm.ts';
+import { CRASH_DUMP } from './crash-dump.ts';
 import { CREATE } from './create.ts';
 import { DELETE } from './delete.ts';
 import { type AnyMove, anyMove } from './move.ts';
@@ -23,6 +24,7 @@ export const MOVES: readonly AnyMove[] = [
   anyMove(REBOOT),
   anyMove(PAUSE),
   anyMove(UNPAUSE),
+  anyMove(CRASH_DUMP),
   anyMove(RESIZE),
   anyMove(CONFIRM),
   anyMove(REVERT),

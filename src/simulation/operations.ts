@@ -1,6 +1,7 @@
 // What tenants and operators ask of the control plane, as the use cases that its API calls.
 import { updateService } from '../control/hosts.ts';
 import type { Platform } from '../control/platform.ts';
+import { lockServer, unlockServer } from '../control/server-marks.ts';
 import { editServer } from '../control/servers.ts';
 import { assertNever } from '../lib/errors.ts';
 import type { Actor, Refusal } from '../model/types.ts';
@@ -98,9 +99,9 @@ async function refusalOf(
     case 'metadata':
       return editServer(p, serverId, { metadata: { choice: String(choice) }, tags: [`t${choice % 3}`] });
     case 'lock':
-      return editServer(p, serverId, { locked: true, lockedReason: 'the simulation has it so' });
+      return lockServer(p, admin, serverId, 'the simulation has it so');
     case 'unlock':
-      return editServer(p, serverId, { locked: false, lockedReason: null });
+      return unlockServer(p, admin, serverId);
     case 'cancel':
     case 'retry': {
       const saga = await p.stores.global

@@ -33,6 +33,7 @@ export interface CellTables {
     config_drive_json: string | null;
     metadata_json: string;
     tags_json: string;
+    /** 0: not locked; 1: by its owner; 2: by an administrator. */
     locked: number;
     locked_reason: string | null;
     disk_config: string;

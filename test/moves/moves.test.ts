@@ -4,6 +4,7 @@ import { test } from 'node:test';
 import { updateService } from '../../src/control/hosts.ts';
 import { listMigrations } from '../../src/control/migrations.ts';
 import { quotaOf } from '../../src/control/quota.ts';
+import { lockServer } from '../../src/control/server-marks.ts';
 import { editServer, findServer, serverActions } from '../../src/control/servers.ts';
 import { apiStatus } from '../../src/model/states.ts';
 import { confirmOverdue, confirmResize } from '../../src/moves/confirm.ts';
@@ -452,10 +453,8 @@ inWorld('deletes at once, and a delete beside a resize, are all granted', async 
 
 inWorld('what is changed while the resize waits survives a revert', async (world) => {
   const serverId = await resized(world);
-  await accept(
-    world,
-    editServer(world.p, serverId, { name: 'two', tags: ['x', 'y'], locked: true, lockedReason: 'mine' }),
-  );
+  await accept(world, editServer(world.p, serverId, { name: 'two', tags: ['x', 'y'] }));
+  await accept(world, lockServer(world.p, world.user, serverId, 'mine'));
   await accept(world, revertResize(world.p, world.admin, serverId));
   await settle(world);
   const server = await serverOf(world, serverId);

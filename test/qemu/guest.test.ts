@@ -67,8 +67,19 @@ describe('a Linux guest', { skip }, () => {
     await delay(3000);
     assert.equal(await written(), still);
     assert.equal(value(await source.host.guest(id)).power, 'on', 'its process is there');
+    const used = value(await source.host.diagnostics(id));
+    assert.deepEqual([used.paused, used.cpus.length, used.memoryMb.maximum], [true, 1, 128]);
+    assert.ok((used.cpus[0]?.timeNs ?? 0) > 0 && used.memoryMb.used > 0 && used.uptimeSeconds > 0);
+    const disk0 = used.disks.find(({ name }) => name === 'root');
+    assert.ok(disk0 && disk0.readBytes > 0 && disk0.writeRequests > 0 && disk0.errors === 0, JSON.stringify(used));
     await pause(false);
     await until(async () => (await written()) > still, 'the guest to go on', 60_000);
+    value(await source.host.injectNmi(id, { generation: 1 }));
+    await until(
+      async () => /NMI/.test(value(await source.host.console(id)).output),
+      'the kernel to speak of the interrupt',
+      30_000,
+    );
     await finish(() => source.host.destroy(id, { generation: 1 }));
   });
 

@@ -10,9 +10,12 @@ import { keypairRoutes } from './keypairs.ts';
 import { limitRoutes } from './limits.ts';
 import { migrationRoutes } from './migrations.ts';
 import { serverActionRoutes } from './server-actions.ts';
+import { serverDiagnosticsRoutes } from './server-diagnostics.ts';
+import { serverExternalEventRoutes } from './server-external-events.ts';
 import { serverGroupRoutes } from './server-groups.ts';
 import { serverMetadataRoutes, serverTagRoutes } from './server-metadata.ts';
 import { serverNetworkRoutes } from './server-network.ts';
+import { serverPasswordRoutes } from './server-password.ts';
 import { serverVolumeRoutes } from './server-volumes.ts';
 import { serverRoutes } from './servers.ts';
 import { serviceRoutes } from './services.ts';
@@ -22,6 +25,9 @@ export const computeRoutes: readonly Route[] = [
   ...flavorExtraRoutes,
   ...serverRoutes,
   ...serverActionRoutes,
+  ...serverDiagnosticsRoutes,
+  ...serverPasswordRoutes,
+  ...serverExternalEventRoutes,
   ...serverMetadataRoutes,
   ...serverTagRoutes,
   ...serverNetworkRoutes,

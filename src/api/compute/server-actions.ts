@@ -1,7 +1,7 @@
 // POST /servers/{id}/action: one key names the action. Each action has its schema here and its use case in moves/ or
 // control/; an action that is not in the table does not exist.
 import { type TSchema, Type } from 'typebox';
-import { consoleOutput, editServer } from '../../control/servers.ts';
+import { consoleOutput } from '../../control/servers.ts';
 import { checkAction, stateOf } from '../../model/actions.ts';
 import { MAX_MINOR } from '../../model/microversion.ts';
 import { checkHostName } from '../../model/names.ts';
@@ -16,7 +16,9 @@ import { requireRule } from '../http/auth.ts';
 import { badRequest, errorOf, refuse } from '../http/errors.ts';
 import { byBody, type Route, route } from '../http/route.ts';
 import { checkBody } from '../http/validation.ts';
-import { BASE, IdParams, nullable, object, serverFor, text } from './common.ts';
+import { ADMIN_ACTIONS } from './admin-actions.ts';
+import { BASE, IdParams, nullable, object, serverFor } from './common.ts';
+import { LOCK_ACTIONS } from './lock-actions.ts';
 import { type Actions, accepted, action, Nothing, targetOf } from './server-action.ts';
 
 const Reboot = object({ type: Type.Enum(['HARD', 'Hard', 'hard', 'SOFT', 'Soft', 'soft']) });
@@ -34,7 +36,6 @@ const Console = nullable(
     ),
   }),
 );
-const LockFrom73 = nullable(object({ locked_reason: Type.Optional(nullable(text())) }));
 
 const ACTIONS: Actions = {
   'os-start': action('os_compute_api:servers:start', Nothing, ({ p, actor, server }) =>
@@ -93,15 +94,8 @@ const ACTIONS: Actions = {
     },
     object({ output: Type.String() }),
   ),
-  lock: action(
-    'os_compute_api:os-lock-server:lock',
-    (minor) => (minor >= 73 ? LockFrom73 : Nothing) as typeof LockFrom73,
-    ({ p, server }, value) =>
-      accepted(editServer(p, server.id, { locked: true, lockedReason: value?.locked_reason ?? null })),
-  ),
-  unlock: action('os_compute_api:os-lock-server:unlock', Nothing, ({ p, server }) =>
-    accepted(editServer(p, server.id, { locked: false, lockedReason: null })),
-  ),
+  ...LOCK_ACTIONS,
+  ...ADMIN_ACTIONS,
 };
 
 /** Nova: absent, null and -1 mean all of it. */

@@ -37,6 +37,7 @@ const base: Server = {
   metadata: {},
   tags: ['x', 'y'],
   locked: false,
+  lockedBy: null,
   lockedReason: null,
   userData: null,
   configDrive: null,

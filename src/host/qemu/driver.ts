@@ -14,7 +14,7 @@ import type { Logger } from 'pino';
 import type { Clock } from '../../lib/clock.ts';
 import { messageOf } from '../../lib/errors.ts';
 import { isUuid } from '../../lib/ids.ts';
-import type { BaseImage, DefineRequest, DiskExport, GuestSpec, GuestVolume } from '../contract.ts';
+import type { BaseImage, DefineRequest, Diagnostics, DiskExport, GuestSpec, GuestVolume } from '../contract.ts';
 import { type Hypervisor, HypervisorError, type HypervisorFacts, type JobControl } from '../hypervisor.ts';
 import { Semaphore } from '../mutex.ts';
 import { syncDirectory } from '../record-files.ts';
@@ -23,6 +23,7 @@ import { qemuArguments } from './command.ts';
 import { writeConfigDrive } from './config-drive.ts';
 import { boundConsole, CONSOLE_BYTES, readConsole } from './console.ts';
 import { importOverlay } from './copy.ts';
+import { readDiagnostics } from './diagnostics.ts';
 import { sha256File } from './digest.ts';
 import { createOverlay, type DiskTools, growOverlay } from './disk.ts';
 import { Exports } from './export.ts';
@@ -205,6 +206,16 @@ export class QemuHypervisor implements Hypervisor {
 
   async setPaused(serverId: string, paused: boolean): Promise<void> {
     await this.#processes.get(serverId)?.setPaused(paused);
+  }
+
+  async injectNmi(serverId: string): Promise<void> {
+    await this.#processes.get(serverId)?.execute('inject-nmi');
+  }
+
+  async diagnostics(serverId: string, spec: GuestSpec): Promise<Diagnostics> {
+    const guest = this.#processes.get(serverId);
+    if (!guest || guest.isGone) throw new HypervisorError('the guest does not run');
+    return readDiagnostics(guest, spec, this.#options.clock);
   }
 
   async kill(serverId: string, flush: boolean): Promise<void> {

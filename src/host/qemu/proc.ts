@@ -20,7 +20,7 @@ interface Stat {
 }
 
 /** Linux reports times to user space in hundredths of a second on every architecture. */
-const TICKS_PER_SECOND = 100;
+export const TICKS_PER_SECOND = 100;
 
 function readStat(pid: number): Stat | null {
   let text: string;

@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import type { Refusal } from '../../../src/model/types.ts';
 import { attachVolume, detachVolume } from '../../../src/moves/attach.ts';
 import { confirmResize } from '../../../src/moves/confirm.ts';
+import { triggerCrashDump } from '../../../src/moves/crash-dump.ts';
 import { deleteServer } from '../../../src/moves/delete.ts';
 import { pauseServer, rebootServer, startServer, stopServer, unpauseServer } from '../../../src/moves/power.ts';
 import { resizeServer } from '../../../src/moves/resize.ts';
@@ -137,6 +138,11 @@ export const FIXTURES: readonly Fixture[] = [
     prepare: paused,
     start: use((world, id) => unpauseServer(world.p, world.user, id)),
     restarted: (saga) => (saga.status === 'done' ? 'active' : 'stopped'),
+  },
+  {
+    ...{ ...common, move: 'crash dump', after: 'active', action: 'trigger_crash_dump' },
+    prepare: newServer,
+    start: use((world, id) => triggerCrashDump(world.p, world.user, id)),
   },
   {
     ...{ ...common, move: 'reboot', after: 'active', action: 'reboot' },

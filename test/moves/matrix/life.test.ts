@@ -1,0 +1,4 @@
+// Every step of these moves under every fault; see cells.ts.
+import { testCells } from './tests.ts';
+
+testCells('crash dump');
