@@ -14,6 +14,7 @@
 //   agent/disks.ts      exports, imports, digests, growth
 //   agent/inspect.ts    what a running guest uses
 //   agent/volumes.ts    volumes, plugged in and unplugged
+//   agent/ports.ts      the same for ports
 import { messageOf } from '../lib/errors.ts';
 import { newId } from '../lib/ids.ts';
 import { define, destroy, startDestroy } from './agent/define.ts';
@@ -30,12 +31,15 @@ import {
   UNREACHABLE,
 } from './agent/guests.ts';
 import { diagnostics, injectNmi } from './agent/inspect.ts';
+import { attachPort, detachPort } from './agent/ports.ts';
 import { setPaused, setPower, stopGuest } from './agent/power.ts';
 import { watchProbation } from './agent/probation.ts';
 import { attachVolume, detachVolume } from './agent/volumes.ts';
 import type {
+  AttachPortRequest,
   AttachRequest,
   DefineRequest,
+  DetachPortRequest,
   DetachRequest,
   Diagnostics,
   DigestJob,
@@ -208,6 +212,14 @@ export class Agent implements Host {
 
   async detachVolume(serverId: string, request: DetachRequest): Promise<Reply<Job>> {
     return this.#guests.jobCall(serverId, request.generation, (entry) => detachVolume(this.#guests, entry, request));
+  }
+
+  async attachPort(serverId: string, request: AttachPortRequest): Promise<Reply<Job>> {
+    return this.#guests.jobCall(serverId, request.generation, (entry) => attachPort(this.#guests, entry, request));
+  }
+
+  async detachPort(serverId: string, request: DetachPortRequest): Promise<Reply<Job>> {
+    return this.#guests.jobCall(serverId, request.generation, (entry) => detachPort(this.#guests, entry, request));
   }
 
   async destroy(serverId: string, request: GenerationRequest): Promise<Reply<Job>> {

@@ -81,6 +81,9 @@ export const ConfigFile = Type.Object(
 );
 export type ConfigFile = Static<typeof ConfigFile>;
 
+/** Most ports of one guest. */
+export const MAX_PORTS = 16;
+
 /** What a guest is made of, volumes apart. */
 export const GuestSpec = Type.Object(
   {
@@ -88,7 +91,7 @@ export const GuestSpec = Type.Object(
     vcpus: Type.Integer({ minimum: 1, maximum: 1024 }),
     memoryMb: Type.Integer({ minimum: 1, maximum: 64 * 1024 * 1024 }),
     root: GuestRoot,
-    ports: Type.Array(GuestPort, { maxItems: 16 }),
+    ports: Type.Array(GuestPort, { maxItems: MAX_PORTS }),
     /** With these the guest has a read-only disk that is labelled config-2; absent: it has none. */
     configDrive: Type.Optional(Type.Array(ConfigFile, { minItems: 1, maxItems: 8 })),
   },
@@ -217,6 +220,20 @@ export const DetachRequest = Type.Object(
 );
 export type DetachRequest = Static<typeof DetachRequest>;
 
+/** Have a network card for this port. */
+export const AttachPortRequest = Type.Object(
+  { generation: Generation, port: GuestPort },
+  { additionalProperties: false },
+);
+export type AttachPortRequest = Static<typeof AttachPortRequest>;
+
+/** Do not have one. */
+export const DetachPortRequest = Type.Object(
+  { generation: Generation, portId: ServerId },
+  { additionalProperties: false },
+);
+export type DetachPortRequest = Static<typeof DetachPortRequest>;
+
 export const Guest = Type.Object(
   {
     serverId: ServerId,
@@ -342,6 +359,10 @@ export interface Host {
    * if the guest never had it or is not here.
    */
   detachVolume(serverId: string, request: DetachRequest): Promise<Reply<Job>>;
+  /** A guest that is on has the network card when the job is done; one that is off has it from its next start. */
+  attachPort(serverId: string, request: AttachPortRequest): Promise<Reply<Job>>;
+  /** As detachVolume: `done` if the guest never had it or is not here, failed when the guest does not heed in time. */
+  detachPort(serverId: string, request: DetachPortRequest): Promise<Reply<Job>>;
   /**
    * Be gone: process dead, jobs cancelled, export closed, disks deleted, generation remembered. `done` if never here.
    * Afterwards a define needs a newer generation than the destroy had, so that a define that was delayed on its way

@@ -5,7 +5,15 @@
 // Every effect may be repeated: removing what is not there, closing what is closed and killing what is dead succeed.
 // A driver forgets nothing over a restart that matters: `recover` tells it what the records say, and it finds its
 // processes again, or cleans up after work that the restart cut short.
-import type { BaseImage, DefineRequest, Diagnostics, DiskExport, GuestSpec, GuestVolume } from './contract.ts';
+import type {
+  BaseImage,
+  DefineRequest,
+  Diagnostics,
+  DiskExport,
+  GuestPort,
+  GuestSpec,
+  GuestVolume,
+} from './contract.ts';
 import type { GuestBody, SavedExport } from './records.ts';
 
 /** The hypervisor's definite no: the reason is one sentence (plus the last lines a program said) for operators. */
@@ -49,6 +57,10 @@ export interface Hypervisor {
   plug(serverId: string, volume: GuestVolume): Promise<void>;
   /** The running guest no longer has it, nor what an unfinished `plug` left. Rejects when the guest does not let go. */
   unplug(serverId: string, volume: GuestVolume, job: JobControl): Promise<void>;
+  /** The running guest has a network card for this port afterwards; leaves nothing of it when that fails. */
+  plugPort(serverId: string, port: GuestPort): Promise<void>;
+  /** As `unplug`. */
+  unplugPort(serverId: string, portId: string, job: JobControl): Promise<void>;
   /** Presses the guest's power button; says nothing about whether the guest cares. */
   pressPowerButton(serverId: string): Promise<void>;
   /** The running guest's processors stand still, or go on; harmless when they already do. Its process stays. */

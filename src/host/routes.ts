@@ -1,8 +1,10 @@
 // Where each method of a compute host's contract is found over HTTP (wire.ts).
 import { Type } from 'typebox';
 import {
+  AttachPortRequest,
   AttachRequest,
   DefineRequest,
+  DetachPortRequest,
   DetachRequest,
   Diagnostics,
   DigestJob,
@@ -44,6 +46,8 @@ export const ROUTES = {
   growDisk: put('/v1/guests/:serverId/disk-size', GrowRequest, Job),
   attachVolume: put('/v1/guests/:serverId/volume', AttachRequest, Job),
   detachVolume: put('/v1/guests/:serverId/no-volume', DetachRequest, Job),
+  attachPort: put('/v1/guests/:serverId/port', AttachPortRequest, Job),
+  detachPort: put('/v1/guests/:serverId/no-port', DetachPortRequest, Job),
   destroy: put('/v1/guests/:serverId/absence', GenerationRequest, Job),
 } as const satisfies Record<keyof Host, Route>;
 

@@ -11,7 +11,15 @@
 import { createHash } from 'node:crypto';
 import type { Clock } from '../lib/clock.ts';
 import { invariant } from '../lib/errors.ts';
-import type { BaseImage, DefineRequest, Diagnostics, DiskExport, GuestSpec, GuestVolume } from './contract.ts';
+import type {
+  BaseImage,
+  DefineRequest,
+  Diagnostics,
+  DiskExport,
+  GuestPort,
+  GuestSpec,
+  GuestVolume,
+} from './contract.ts';
 import { type Hypervisor, HypervisorError, type HypervisorFacts, type JobControl } from './hypervisor.ts';
 import type { GuestBody, SavedExport } from './records.ts';
 import { SimulatedVolumes } from './simulated-volumes.ts';
@@ -31,6 +39,7 @@ interface SimulatedGuest {
   exported: DiskExport | null;
   /** What the running guest has plugged in. */
   volumes: readonly GuestVolume[];
+  ports: readonly GuestPort[];
   output: string;
   readonly onGone: Array<() => void>;
 }
@@ -124,6 +133,7 @@ export class SimulatedHypervisor implements Hypervisor {
       if (body.power !== 'on' || body.startedAt === null) continue;
       guest.startedAt = body.startedAt;
       guest.volumes = body.volumes;
+      guest.ports = body.spec.ports;
       this.#options.fabric.started(serverId, this.#options.host);
     }
   }
@@ -145,6 +155,7 @@ export class SimulatedHypervisor implements Hypervisor {
     guest.spec = spec;
     guest.startedAt = this.#options.clock.now();
     guest.volumes = volumes;
+    guest.ports = spec.ports;
     this.#options.fabric.started(serverId, this.#options.host);
     guest.disk?.words.push(`run ${guest.disk.words.length} on ${this.#options.host}`);
     for (const volume of volumes) this.#write(volume, 'run');
@@ -182,6 +193,18 @@ export class SimulatedHypervisor implements Hypervisor {
     if (this.#options.heedsUnplug?.(serverId) === false)
       throw new HypervisorError(`the guest does not let go of volume ${volume.volumeId}`);
     guest.volumes = guest.volumes.filter(({ volumeId }) => volumeId !== volume.volumeId);
+  }
+
+  async plugPort(serverId: string, port: GuestPort): Promise<void> {
+    const guest = this.#guest(serverId);
+    if (!guest.ports.some(({ id }) => id === port.id)) guest.ports = [...guest.ports, port];
+  }
+
+  async unplugPort(serverId: string, portId: string): Promise<void> {
+    const guest = this.#guest(serverId);
+    if (this.#options.heedsUnplug?.(serverId) === false)
+      throw new HypervisorError(`the guest does not let go of port ${portId}`);
+    guest.ports = guest.ports.filter(({ id }) => id !== portId);
   }
 
   async pressPowerButton(serverId: string): Promise<void> {
@@ -295,6 +318,11 @@ export class SimulatedHypervisor implements Hypervisor {
     return this.#guests.get(serverId)?.disk?.words ?? null;
   }
 
+  /** Ids of the ports for which the running guest has network cards. */
+  pluggedPorts(serverId: string): readonly string[] {
+    return this.#guests.get(serverId)?.ports.map(({ id }) => id) ?? [];
+  }
+
   /** The volumes that the running guest could write now, for the invariants of a simulation. */
   writableVolumes(serverId: string): readonly string[] {
     const guest = this.#guests.get(serverId);
@@ -331,6 +359,7 @@ export class SimulatedHypervisor implements Hypervisor {
       paused: false,
       exported: null,
       volumes: [],
+      ports: [],
       output: '',
       onGone: [],
     };
@@ -350,6 +379,7 @@ export class SimulatedHypervisor implements Hypervisor {
     guest.paused = false;
     this.#options.fabric.ended(serverId, this.#options.host);
     guest.volumes = [];
+    guest.ports = [];
     for (const resolve of guest.onGone.splice(0)) resolve();
   }
 }

@@ -1,7 +1,7 @@
 // What the tests of this floor share: requests that are right, and a clock that stands still until told.
 import { pino } from 'pino';
 import type { Clock } from '../lib/clock.ts';
-import type { BaseImage, GuestSpec, GuestVolume, Host, Job, Reply } from './contract.ts';
+import type { BaseImage, GuestPort, GuestSpec, GuestVolume, Host, Job, Reply } from './contract.ts';
 
 export const silent = pino({ level: 'silent' });
 export const SERVER = '00000000-0000-4000-8000-000000000001';
@@ -34,6 +34,11 @@ export const SPEC: GuestSpec = {
       gateway: '10.0.0.1',
     },
   ],
+};
+
+export const SECOND_PORT: GuestPort = {
+  ...{ id: '00000000-0000-4000-8000-0000000000be', mac: '52:54:00:00:00:02' },
+  ...{ ip: '10.0.0.6', cidr: '10.0.0.0/24', gateway: '10.0.0.1' },
 };
 
 /** A volume as a data disk; nobody serves it. */
@@ -132,5 +137,7 @@ export const MUTATIONS: Record<string, (host: Host, generation: number) => Promi
   growDisk: (host, generation) => host.growDisk(SERVER, { generation, rootBytes: 3 * GIB }),
   attachVolume: (host, generation) => host.attachVolume(SERVER, { generation, volume: VOLUME }),
   detachVolume: (host, generation) => host.detachVolume(SERVER, { generation, volumeId: VOLUME.volumeId }),
+  attachPort: (host, generation) => host.attachPort(SERVER, { generation, port: SECOND_PORT }),
+  detachPort: (host, generation) => host.detachPort(SERVER, { generation, portId: SECOND_PORT.id }),
   destroy: (host, generation) => host.destroy(SERVER, { generation }),
 };

@@ -84,6 +84,20 @@ describe('a guest that boots from a volume', { skip }, () => {
     value(await storage.storage.revoke(dataId, extra, { serverId: id, generation: 1 }));
     await goesOn(source, 'with a disk plugged in and out');
 
+    const port = {
+      ...{ id: randomUUID(), mac: '52:54:00:00:00:77' },
+      ...{ ip: '10.0.0.77', cidr: '10.0.0.0/24', gateway: '10.0.0.1' },
+    };
+    for (const _ of [1, 2]) {
+      await finish(() => source.host.attachPort(id, { generation: 1, port }), 40_000);
+      // As with a disk: a guest that knows nothing of the card does not let go of it.
+      await finish(() => source.host.detachPort(id, { generation: 1, portId: port.id }), 40_000);
+    }
+    const own = spec.ports[0]?.id ?? '';
+    await finish(() => source.host.detachPort(id, { generation: 1, portId: own }), 40_000);
+    assert.deepEqual(value(await source.host.guest(id)).spec.ports, []);
+    await goesOn(source, 'with network cards plugged in and out');
+
     const before = await daemon(rootId);
     assert.ok(before);
     process.kill(before.pid, 'SIGKILL');

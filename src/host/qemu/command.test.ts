@@ -2,8 +2,9 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import { IMAGE, ROOT, SERVER, SPEC } from '../test-support.ts';
-import { type CommandFacts, portAddresses, qemuArguments } from './command.ts';
+import { type CommandFacts, qemuArguments } from './command.ts';
 import { convertArguments } from './copy.ts';
+import { portAddresses } from './port-addresses.ts';
 
 const facts: CommandFacts = {
   serverId: SERVER,
@@ -27,9 +28,11 @@ describe('QEMU command line', () => {
     assert.equal(option(args, '-smp'), '3');
     assert.equal(option(args, '-m'), '700M');
     assert.equal(option(args, '-uuid'), SERVER);
-    const netdev = 'user,id=net0,restrict=on,ipv6=off,net=10.0.0.0/24,host=10.0.0.1,dhcpstart=10.0.0.5,dns=10.0.0.254';
-    assert.equal(option(args, '-netdev'), netdev);
-    assert.ok(args.includes('virtio-net-pci,id=port0,netdev=net0,mac=52:54:00:00:00:01'));
+    const port = SPEC.ports[0]?.id;
+    const network = 'restrict=on,ipv6=off,net=10.0.0.0/24,host=10.0.0.1,dhcpstart=10.0.0.5,dns=10.0.0.254';
+    assert.equal(option(args, '-netdev'), `user,id=net-${port},${network}`);
+    const card = `virtio-net-pci,id=nic0-${port},bus=nic-port-0,netdev=net-${port},mac=52:54:00:00:00:01`;
+    assert.ok(args.includes(card));
   });
 
   test('gives QEMU no more than it needs', () => {

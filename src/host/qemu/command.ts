@@ -6,9 +6,10 @@
 // that nothing in an image's bytes decides which file is opened.
 // Rights: no monitor but QMP on a unix socket in a directory of the guest's user, no display, no default devices, and
 // QEMU's seccomp sandbox. Guests have user-mode networking without a way out (restrict=on).
-import type { BaseImage, GuestPort, GuestSpec } from '../contract.ts';
+import type { BaseImage, GuestSpec } from '../contract.ts';
 import { HypervisorError } from '../hypervisor.ts';
 import { CONSOLE_LOG, QMP_SOCKET } from './layout.ts';
+import { portArguments } from './nics.ts';
 
 export interface CommandFacts {
   readonly serverId: string;
@@ -47,7 +48,7 @@ export function qemuArguments(facts: CommandFacts): string[] {
     ...(spec.configDrive ? configDriveArguments(facts.configDrivePath) : []),
     ...['-chardev', `file,id=console,path=${CONSOLE_LOG},append=on`, '-serial', 'chardev:console'],
     ...['-object', 'rng-random,id=rng,filename=/dev/urandom', '-device', 'virtio-rng-pci,rng=rng'],
-    ...spec.ports.flatMap(portArguments),
+    ...portArguments(spec.ports),
   ];
 }
 
@@ -70,56 +71,4 @@ function configDriveArguments(path: string): string[] {
   const file = { driver: 'file', filename: path, 'read-only': true };
   const disk = { driver: 'raw', 'node-name': 'config-drive', 'read-only': true, file };
   return ['-blockdev', JSON.stringify(disk), '-device', 'ide-cd,id=config,bus=ide.0,drive=config-drive'];
-}
-
-function portArguments(port: GuestPort, index: number): string[] {
-  const { net, gateway, ip, dns } = portAddresses(port);
-  const id = `net${index}`;
-  return [
-    '-netdev',
-    `user,id=${id},restrict=on,ipv6=off,net=${net},host=${gateway},dhcpstart=${ip},dns=${dns}`,
-    '-device',
-    `virtio-net-pci,id=port${index},netdev=${id},mac=${port.mac}`,
-  ];
-}
-
-/** The port's addresses, checked against each other; HypervisorError names what is wrong. */
-export function portAddresses(port: Pick<GuestPort, 'ip' | 'cidr' | 'gateway'>): {
-  readonly net: string;
-  readonly gateway: string;
-  readonly ip: string;
-  readonly dns: string;
-} {
-  const [network = '', length = ''] = port.cidr.split('/');
-  const prefix = Number(length);
-  if (!/^[0-9]{1,2}$/.test(length) || prefix < 8 || prefix > 29) throw new HypervisorError(`bad subnet ${port.cidr}`);
-  const size = 2 ** (32 - prefix);
-  const base = Math.floor(parseIpv4(network) / size) * size;
-  const ip = parseIpv4(port.ip);
-  const gateway = parseIpv4(port.gateway);
-  for (const [name, address] of [['address', ip] as const, ['gateway', gateway] as const]) {
-    if (address <= base || address >= base + size - 1) throw new HypervisorError(`the ${name} is not in ${port.cidr}`);
-  }
-  if (ip === gateway) throw new HypervisorError('the address is the gateway');
-  // QEMU wants a name server of its own in the subnet; nobody can reach it. The last address that is free will do.
-  let dns = base + size - 2;
-  while (dns === ip || dns === gateway) dns -= 1;
-  return {
-    net: `${formatIpv4(base)}/${prefix}`,
-    gateway: formatIpv4(gateway),
-    ip: formatIpv4(ip),
-    dns: formatIpv4(dns),
-  };
-}
-
-function parseIpv4(text: string): number {
-  const parts = text.split('.');
-  const numbers = parts.map(Number);
-  const valid = parts.length === 4 && parts.every((part) => /^[0-9]{1,3}$/.test(part)) && numbers.every((n) => n < 256);
-  if (!valid) throw new HypervisorError(`bad address ${text}`);
-  return numbers.reduce((sum, part) => sum * 256 + part, 0);
-}
-
-function formatIpv4(address: number): string {
-  return [24, 16, 8, 0].map((shift) => Math.floor(address / 2 ** shift) % 256).join('.');
 }

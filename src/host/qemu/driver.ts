@@ -14,7 +14,15 @@ import type { Logger } from 'pino';
 import type { Clock } from '../../lib/clock.ts';
 import { messageOf } from '../../lib/errors.ts';
 import { isUuid } from '../../lib/ids.ts';
-import type { BaseImage, DefineRequest, Diagnostics, DiskExport, GuestSpec, GuestVolume } from '../contract.ts';
+import type {
+  BaseImage,
+  DefineRequest,
+  Diagnostics,
+  DiskExport,
+  GuestPort,
+  GuestSpec,
+  GuestVolume,
+} from '../contract.ts';
 import { type Hypervisor, HypervisorError, type HypervisorFacts, type JobControl } from '../hypervisor.ts';
 import { Semaphore } from '../mutex.ts';
 import { syncDirectory } from '../record-files.ts';
@@ -31,6 +39,7 @@ import { ImageCache } from './images.ts';
 import { makeKeysDirectory, removeKeys, writeKeys } from './keys.ts';
 import { probeKvm } from './kvm-probe.ts';
 import { Layout } from './layout.ts';
+import { plugPort, unplugPort } from './nics.ts';
 import { chooseIdentity, type Identity, openUntrusted } from './privileges.ts';
 import { isAlive, listProcesses, type ProcessEntry, signal } from './proc.ts';
 import { QemuProcess } from './process.ts';
@@ -198,6 +207,17 @@ export class QemuHypervisor implements Hypervisor {
     const guest = this.#processes.get(serverId);
     if (guest && !guest.isGone) await unplugVolume(guest, volume, this.#options.clock, job);
     await removeKeys(this.#layout.keys(serverId, volume.volumeId));
+  }
+
+  async plugPort(serverId: string, port: GuestPort): Promise<void> {
+    const guest = this.#processes.get(serverId);
+    if (!guest || guest.isGone) throw new HypervisorError('the guest does not run');
+    await plugPort(guest, port);
+  }
+
+  async unplugPort(serverId: string, portId: string, job: JobControl): Promise<void> {
+    const guest = this.#processes.get(serverId);
+    if (guest && !guest.isGone) await unplugPort(guest, portId, this.#options.clock, job);
   }
 
   async pressPowerButton(serverId: string): Promise<void> {

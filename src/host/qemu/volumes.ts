@@ -12,7 +12,7 @@ import { createConnection } from 'node:net';
 import type { Clock } from '../../lib/clock.ts';
 import type { GuestVolume, VolumeConnection } from '../contract.ts';
 import { HypervisorError, type JobControl } from '../hypervisor.ts';
-import type { QemuProcess } from './process.ts';
+import { hasDevice, list, type Monitor, unplugDevice } from './hotplug.ts';
 
 /** Requests of a guest wait this long for a storage host that is gone, s. */
 const RECONNECT_SECONDS = 24 * 3600;
@@ -20,10 +20,6 @@ const RECONNECT_SECONDS = 24 * 3600;
 const OPEN_SECONDS = 10;
 /** QEMU's main loop waits for a volume that is plugged in: look before whether anybody is there, ms. */
 const KNOCK_LIMIT_MS = 2000;
-/** How long a guest may take to let go, and how often it is asked, ms. */
-const UNPLUG_LIMIT_MS = 30_000;
-const UNPLUG_REPEAT_MS = 5000;
-const UNPLUG_POLL_MS = 100;
 /** QEMU drops a device's hold on its node some time after the device has left the tree (RCU), ms. */
 const RELEASE_LIMIT_MS = 10_000;
 const RELEASE_POLL_MS = 20;
@@ -33,9 +29,6 @@ const LETTERS = 'abcdefghijklmnopqrstuvwxyz';
 /** Root ports are functions of these slots, eight each; the slots below are for disks and network cards. */
 const FIRST_SLOT = 0x18;
 const FUNCTIONS = 8;
-
-/** What is needed of a guest's QEMU here. */
-type Monitor = Pick<QemuProcess, 'execute'>;
 
 interface Names {
   readonly port: string;
@@ -128,29 +121,8 @@ export async function plugVolume(qemu: Monitor, volume: GuestVolume, keysDir: st
 /** The guest has let go of the volume afterwards, whatever it had of it. */
 export async function unplugVolume(qemu: Monitor, volume: GuestVolume, clock: Clock, job: JobControl): Promise<void> {
   const names = namesOf(volume);
-  const deadline = clock.now() + UNPLUG_LIMIT_MS;
-  let nextAsk = clock.now();
-  while (await hasDevice(qemu, names.device)) {
-    job.signal.throwIfAborted();
-    const now = clock.now();
-    if (now > deadline) throw new HypervisorError(`the guest does not let go of volume ${volume.volumeId}`);
-    if (now >= nextAsk) {
-      nextAsk = now + UNPLUG_REPEAT_MS;
-      await ask(qemu, names.device);
-    }
-    await clock.sleep(UNPLUG_POLL_MS, job.signal);
-  }
+  await unplugDevice(qemu, names.device, `volume ${volume.volumeId}`, clock, job);
   await clear(qemu, names, clock);
-}
-
-/** A guest that has not booted far enough does not hear the first time; one that is at it already is left at it. */
-async function ask(qemu: Monitor, id: string): Promise<void> {
-  try {
-    await qemu.execute('device_del', { id });
-  } catch (error) {
-    if (!(error instanceof HypervisorError) || !/already in the process of unplug|not found/i.test(error.message))
-      throw error;
-  }
 }
 
 /** Takes away node and key, where they are; the device has left the tree. */
@@ -160,7 +132,7 @@ async function clear(qemu: Monitor, names: Names, clock: Clock): Promise<void> {
     if (clock.now() > deadline) throw new HypervisorError(`QEMU does not let go of node ${names.node}`);
     await clock.sleep(RELEASE_POLL_MS);
   }
-  if (await has(qemu, '/objects', names.key)) await qemu.execute('object-del', { id: names.key });
+  if ((await list(qemu, '/objects')).includes(names.key)) await qemu.execute('object-del', { id: names.key });
 }
 
 /** False: a device that is on its way out still holds it. */
@@ -176,13 +148,6 @@ async function removeNode(qemu: Monitor, node: string): Promise<boolean> {
     if (error instanceof HypervisorError && /is in use/i.test(error.message)) return false;
     throw error;
   }
-}
-
-const hasDevice = (qemu: Monitor, id: string): Promise<boolean> => has(qemu, '/machine/peripheral', id);
-
-async function has(qemu: Monitor, path: string, name: string): Promise<boolean> {
-  const entries = (await qemu.execute('qom-list', { path })) as ReadonlyArray<{ name: string }>;
-  return entries.some((entry) => entry.name === name);
 }
 
 /** HypervisorError when nobody takes a connection there. */
