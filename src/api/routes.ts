@@ -15,7 +15,8 @@ import { networkRoutes } from './network/routes.ts';
 import { blockStorageRoutes } from './volume/routes.ts';
 
 export interface RouteParts {
-  readonly identity: Identity;
+  /** Null: Keystone does it, elsewhere. */
+  readonly identity: Identity | null;
   /** What hosts prove to be ours with. */
   readonly fleetSecret: string;
   /** Null or absent: no faults can be injected, and the routes for that answer 404. */
@@ -24,7 +25,7 @@ export interface RouteParts {
 
 export const allRoutes = ({ identity, fleetSecret, faults }: RouteParts): readonly Route[] => [
   ...discoveryRoutes,
-  ...identityRoutes(identity),
+  ...(identity === null ? [] : identityRoutes(identity)),
   ...computeRoutes,
   ...imageRoutes,
   ...hostImageRoutes(fleetSecret),

@@ -2,7 +2,7 @@
 import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { Readable } from 'node:stream';
-import { reasonOf } from '../host/reasons.ts';
+import { reasonOf } from '../lib/reasons.ts';
 
 export interface Credentials {
   readonly url: string;

@@ -11,6 +11,7 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 import pino, { type Logger } from 'pino';
 import { buildApp } from '../api/http/app.ts';
+import type { TokenChecker } from '../api/http/auth.ts';
 import { allRoutes } from '../api/routes.ts';
 import { ensureCell, registerHost } from '../control/hosts.ts';
 import { derivedId, type IdentityConfig, seedIdentity } from '../control/identity/seeds.ts';
@@ -24,6 +25,7 @@ import type { Host } from '../host/contract.ts';
 import { nobody } from '../host/nobody.ts';
 
 import { type Clock, systemClock } from '../lib/clock.ts';
+import { invariant } from '../lib/errors.ts';
 import { type ConductorOptions, startConductor } from '../moves/conductor.ts';
 import { createFaults } from '../moves/faults.ts';
 import { monitorOnce, startMonitor } from '../moves/monitor.ts';
@@ -35,12 +37,14 @@ import { openStores, type Stores } from '../store/stores.ts';
 import type { Deployment, HostPlan, StoragePlan } from './deployment.ts';
 import { type Fleet, startFleet } from './fleet.ts';
 import { type SystemMetrics, systemMetrics } from './metrics.ts';
+import { type Openstack, openOpenstack } from './openstack.ts';
 import { openSecrets, type Secrets } from './secrets.ts';
 import { seedFlavors } from './seed.ts';
 
 export interface System {
   readonly platform: Platform;
-  readonly identity: Identity;
+  /** Null: Keystone does it, elsewhere. */
+  readonly identity: Identity | null;
   readonly secrets: Secrets;
   /** The first user that is an administrator somewhere; null: there is none. */
   readonly administrator: Administrator | null;
@@ -96,11 +100,14 @@ export async function composeSystem(deployment: Deployment, options: ComposeOpti
   const stopping = new AbortController();
   if (shared) void keepMeasuring(shared, log, stopping.signal);
   const configured = withAdminPassword(deployment, secrets.adminPassword);
-  const identity = createIdentity({
-    ...{ db: stores.global, key: secrets.tokenKey, clock },
-    tokenLifetimeSeconds: configured.tokenLifetimeSeconds,
-  });
-  if (role !== 'conductor') await seedIdentity(identity.directory, configured);
+  const openstack = await openOpenstack(deployment.openstack, clock, log);
+  const identity = openstack?.tokens
+    ? null
+    : createIdentity({
+        ...{ db: stores.global, key: secrets.tokenKey, clock },
+        tokenLifetimeSeconds: configured.tokenLifetimeSeconds,
+      });
+  if (identity && role !== 'conductor') await seedIdentity(identity.directory, configured);
   const moved: Moved = { hosts: new Set(), storageHosts: new Set() };
   const fleet = await startFleet({
     deployment,
@@ -135,7 +142,7 @@ export async function composeSystem(deployment: Deployment, options: ComposeOpti
       ? null
       : await buildApp({
           platform,
-          tokens: identity,
+          tokens: tokensOf(identity, openstack),
           registry: metrics.registry,
           routes: allRoutes({ identity, fleetSecret: secrets.fleet, faults }),
           ...(options.checkAnswers ? { checkAnswers: true } : {}),
@@ -173,7 +180,7 @@ export async function composeSystem(deployment: Deployment, options: ComposeOpti
     platform,
     identity,
     secrets,
-    administrator: administratorOf(configured),
+    administrator: identity === null ? null : administratorOf(configured),
     fleet,
     metrics,
     url: settings.publicUrl,
@@ -188,6 +195,12 @@ export async function composeSystem(deployment: Deployment, options: ComposeOpti
       await stores.close();
     },
   };
+}
+
+function tokensOf(identity: Identity | null, openstack: Openstack | null): TokenChecker {
+  const tokens = identity ?? openstack?.tokens;
+  invariant(tokens, 'tokens are judged here or by Keystone');
+  return tokens;
 }
 
 /** As a crash would end it: nothing is flushed, closed or said. */

@@ -78,6 +78,21 @@ test('what contradicts itself is refused', () => {
   assert.throws(() => planDeployment(own, { cells: 3 }), ConfigError);
 });
 
+test('a real Keystone has users of its own', () => {
+  const openstack =
+    'openstack: {auth_url: "http://k/v3/", username: u, password_file: /p, region: R, services: [identity]}\n';
+  const plan = planDeployment(parseConfig(openstack, 'c.yaml'), {}).openstack;
+  assert.deepEqual(
+    [plan?.authUrl, plan?.region, plan?.projectName, plan?.timeoutMs],
+    ['http://k/v3', 'R', 'service', 10_000],
+  );
+  const both = parseConfig(`${openstack}identity: {users: []}\n`, 'c.yaml');
+  assert.throws(() => planDeployment(both, {}), /identity does not go with openstack.services: identity/);
+  const password = parseConfig(openstack, 'c.yaml');
+  assert.throws(() => planDeployment(password, { adminPassword: 'x' }), /--admin-password does not go/);
+  assert.throws(() => parseConfig('openstack: {username: u}\n', 'c.yaml'), /auth_url/);
+});
+
 test('HOST:PORT', () => {
   assert.deepEqual(parseListen('[::1]:8774'), { host: '::1', port: 8774 });
   for (const bad of ['', 'x', 'x:', ':1', 'x:65536', '::1:80', 'x:1:2'])

@@ -8,6 +8,7 @@ import { type Static, Type } from 'typebox';
 import { Value } from 'typebox/value';
 import { type Document, isMap, isPair, isSeq, LineCounter, type Node, parseDocument } from 'yaml';
 import { messageOf } from '../lib/errors.ts';
+import { INTERFACES, REAL_SERVICES } from '../openstack/settings.ts';
 
 const closed = { additionalProperties: false } as const;
 const Name = Type.String({ pattern: '^[a-zA-Z0-9]([a-zA-Z0-9.-]{0,61}[a-zA-Z0-9])?$' });
@@ -63,6 +64,27 @@ const FlavorConfig = Type.Object(
   closed,
 );
 
+const Text = Type.String({ minLength: 1, maxLength: 255 });
+const oneOf = <T extends string>(values: readonly T[]) =>
+  Type.Unsafe<T>(Type.Union(values.map((value) => Type.Literal(value))));
+
+const OpenstackConfig = Type.Object(
+  {
+    auth_url: Type.String({ pattern: '^https?://', maxLength: 2048 }),
+    username: Text,
+    password_file: Type.String({ minLength: 1, maxLength: 4096 }),
+    user_domain_name: Type.Optional(Text),
+    project_name: Type.Optional(Text),
+    project_domain_name: Type.Optional(Text),
+    region: Type.Optional(Text),
+    interface: Type.Optional(oneOf(INTERFACES)),
+    timeout_seconds: Type.Optional(Type.Number({ minimum: 1, maximum: 60 })),
+    token_cache_seconds: Type.Optional(Type.Integer({ minimum: 0, maximum: 3600 })),
+    services: Type.Array(oneOf(REAL_SERVICES)),
+  },
+  closed,
+);
+
 const DatabaseUrl = Type.String({ pattern: '^postgres(ql)?://', maxLength: 2048 });
 
 export const ConfigFile = Type.Object(
@@ -109,6 +131,7 @@ export const ConfigFile = Type.Object(
         closed,
       ),
     ),
+    openstack: Type.Optional(OpenstackConfig),
     network: Type.Optional(Type.Object({ cidr: Type.String({ pattern: '^[0-9.]+/[0-9]+$' }) }, closed)),
     images: Type.Optional(Type.Object({ max_bytes: Amount }, closed)),
     flavors: Type.Optional(Type.Array(FlavorConfig, { maxItems: 1000 })),

@@ -3,6 +3,7 @@ import { resolve } from 'node:path';
 import type { IdentityConfig } from '../control/identity/seeds.ts';
 import type { Settings } from '../control/platform.ts';
 import { DEFAULT_MULTIPLIERS } from '../model/weighers.ts';
+import type { OpenstackSettings, RealService } from '../openstack/settings.ts';
 import type { StoresAt } from '../store/stores.ts';
 import { ConfigError, type ConfigFile } from './config.ts';
 
@@ -32,6 +33,11 @@ export interface FlavorPlan {
   readonly extraSpecs: Readonly<Record<string, string>>;
 }
 
+/** The real OpenStack beside the embedded services. The password is read when the system starts. */
+export interface OpenstackPlan extends Omit<OpenstackSettings, 'password'> {
+  readonly passwordFile: string;
+}
+
 export interface Deployment {
   readonly dataDirectory: string;
   readonly databases: StoresAt;
@@ -42,6 +48,8 @@ export interface Deployment {
   /** They belong to no cell: every host reaches them. */
   readonly storageHosts: readonly StoragePlan[];
   readonly identity: IdentityConfig;
+  /** Null: all services are the embedded ones. */
+  readonly openstack: OpenstackPlan | null;
   readonly adminPassword: string | null;
   readonly networkCidr: string;
   readonly flavors: readonly FlavorPlan[];
@@ -74,6 +82,8 @@ export const DEFAULTS = {
   hostsPerCell: 2,
   hypervisor: 'qemu',
 } as const;
+
+const DEFAULT_REGION = 'RegionOne';
 
 /** Hosts of one machine offer more than it has: guests of a trial are small and mostly idle. */
 const HOST = { vcpus: 16, memoryMb: 32_768, diskGb: 200 };
@@ -129,6 +139,7 @@ export function planDeployment(file: ConfigFile, flags: Flags): Deployment {
     hosts,
     storageHosts,
     identity: identityOf(file),
+    openstack: openstackOf(file, flags),
     adminPassword: flags.adminPassword ?? null,
     networkCidr: file.network?.cidr ?? '10.42.0.0/16',
     flavors:
@@ -147,7 +158,7 @@ export function planDeployment(file: ConfigFile, flags: Flags): Deployment {
     publicUrl: file.public_url?.replace(/\/+$/, '') ?? null,
     hostFacingUrl: file.host_facing_url?.replace(/\/+$/, '') ?? null,
     settings: {
-      region: file.region ?? 'RegionOne',
+      region: file.region ?? DEFAULT_REGION,
       imageDirectory: `${dataDirectory}/images`,
       maxImageBytes: file.images?.max_bytes ?? 64 * 2 ** 30,
       defaultZone: file.default_zone ?? 'nova',
@@ -211,6 +222,41 @@ function cellsOf(file: ConfigFile, flags: Flags): readonly CellConfig[] {
     name: `cell${cell}`,
     hosts: count(flags.hostsPerCell ?? DEFAULTS.hostsPerCell, (host) => ({ name: `cell${cell}-host${host}` })),
   }));
+}
+
+export const OPENSTACK_DEFAULTS = {
+  user_domain_name: 'Default',
+  project_name: 'service',
+  project_domain_name: 'Default',
+  interface: 'internal',
+  timeout_seconds: 10,
+  token_cache_seconds: 60,
+} as const;
+
+/** @throws ConfigError for services that do not go together, and for what a real service knows better */
+function openstackOf(file: ConfigFile, flags: Flags): OpenstackPlan | null {
+  if (file.openstack === undefined) return null;
+  const given = { ...OPENSTACK_DEFAULTS, ...file.openstack };
+  const services: RealService[] = [...new Set(given.services)];
+  if (services.includes('identity')) {
+    if (file.identity !== undefined)
+      throw new ConfigError(
+        'identity does not go with openstack.services: identity; users and projects are in Keystone',
+      );
+    if (flags.adminPassword !== undefined)
+      throw new ConfigError('--admin-password does not go with openstack.services: identity; users are in Keystone');
+  }
+  return {
+    ...{
+      authUrl: given.auth_url.replace(/\/+$/, ''),
+      username: given.username,
+      passwordFile: resolve(given.password_file),
+    },
+    ...{ userDomainName: given.user_domain_name, projectName: given.project_name },
+    ...{ projectDomainName: given.project_domain_name, region: given.region ?? file.region ?? DEFAULT_REGION },
+    ...{ interface: given.interface, services },
+    ...{ timeoutMs: given.timeout_seconds * 1000, tokenCacheMs: given.token_cache_seconds * 1000 },
+  };
 }
 
 /** Without users in the file: an administrator. */

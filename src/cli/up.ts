@@ -89,8 +89,12 @@ async function offerImage({ platform, administrator }: System, say: (line: strin
   if (refusal) throw new Error(`the guest image: ${refusal.message}`);
 }
 
-/** A clouds.yaml for OpenStack's clients, in the data directory: for the first administrator that there is. */
-export async function writeClouds(deployment: Deployment, system: System): Promise<string> {
+/**
+ * A clouds.yaml for OpenStack's clients, in the data directory: for the first administrator that there is. Null: with
+ * Keystone users have their own.
+ */
+export async function writeClouds(deployment: Deployment, system: System): Promise<string | null> {
+  if (system.identity === null) return null;
   const file = join(deployment.dataDirectory, 'clouds.yaml');
   const quoted = JSON.stringify;
   const password = system.administrator?.password ?? null;
@@ -112,7 +116,7 @@ export async function writeClouds(deployment: Deployment, system: System): Promi
   return file;
 }
 
-function announce(deployment: Deployment, system: System, clouds: string, json: boolean, ms: number): void {
+function announce(deployment: Deployment, system: System, clouds: string | null, json: boolean, ms: number): void {
   if (json) {
     process.stdout.write(
       `${JSON.stringify({ endpoint: system.url, clouds, pid: process.pid, startMs: Math.round(ms) })}\n`,
@@ -123,21 +127,29 @@ function announce(deployment: Deployment, system: System, clouds: string, json: 
   const lines = [
     `crosscell serves ${deployment.cells.length} cells with ${hosts} ${deployment.hypervisor} hosts (started in ${(ms / 1000).toFixed(1)} s)`,
     '',
-    `  endpoint     ${system.url}/identity/v3`,
+    clouds === null ? `  endpoint     ${system.url}/compute/v2.1` : `  endpoint     ${system.url}/identity/v3`,
     `  data         ${deployment.dataDirectory}`,
     `  log          ${join(deployment.dataDirectory, 'logs', 'crosscell.log')}`,
     '',
-    'Try first, in another terminal:',
-    '',
-    `  export OS_CLIENT_CONFIG_FILE=${clouds} OS_CLOUD=crosscell`,
-    `  openstack server create --image ${GUEST_IMAGE} --flavor m1.tiny --network shared --wait first`,
-    '  openstack server resize --flavor m1.small --wait first',
-    '  openstack server resize confirm first',
-    '',
-    ...(existsSync('/usr/bin/openstack')
-      ? []
-      : ['(the openstack command: apt-get install python3-openstackclient)', '']),
+    ...(clouds === null ? WITH_KEYSTONE : tryFirst(clouds)),
     'Ctrl-C stops it; the data is kept.',
   ];
   process.stdout.write(`${lines.join('\n')}\n`);
 }
+
+const WITH_KEYSTONE = [
+  'Users and tokens are those of Keystone, whose catalog must name the endpoint:',
+  'docs/openstack-services.md has the commands.',
+  '',
+];
+
+const tryFirst = (clouds: string): string[] => [
+  'Try first, in another terminal:',
+  '',
+  `  export OS_CLIENT_CONFIG_FILE=${clouds} OS_CLOUD=crosscell`,
+  `  openstack server create --image ${GUEST_IMAGE} --flavor m1.tiny --network shared --wait first`,
+  '  openstack server resize --flavor m1.small --wait first',
+  '  openstack server resize confirm first',
+  '',
+  ...(existsSync('/usr/bin/openstack') ? [] : ['(the openstack command: apt-get install python3-openstackclient)', '']),
+];

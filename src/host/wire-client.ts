@@ -6,8 +6,8 @@
 // took effect. Nothing is retried here: the caller decides when to ask again.
 import type { TSchema } from 'typebox';
 import { Compile, type Validator } from 'typebox/compile';
+import { reasonOf } from '../lib/reasons.ts';
 import type { Reply } from './contract.ts';
-import { reasonOf } from './reasons.ts';
 import {
   ErrorReply,
   HOST_HEADER,

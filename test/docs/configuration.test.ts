@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { resolve } from 'node:path';
 import test from 'node:test';
 import { ConfigFile } from '../../src/cli/config.ts';
-import { type Deployment, planDeployment } from '../../src/cli/deployment.ts';
+import { type Deployment, OPENSTACK_DEFAULTS, planDeployment } from '../../src/cli/deployment.ts';
 import { plain, read, tables } from './markdown.ts';
 
 /** The parts of JSON Schema that the configuration's schema is made of. */
@@ -131,6 +131,7 @@ function defaultsOf(plan: Deployment): Readonly<Record<string, unknown>> {
     'identity.token_lifetime_seconds': plan.identity.tokenLifetimeSeconds,
     'identity.projects': plan.identity.projects.map((each) => each.name).join(', '),
     'identity.users': plan.identity.users.map((each) => each.name).join(', '),
+    ...Object.fromEntries(Object.entries(OPENSTACK_DEFAULTS).map(([key, value]) => [`openstack.${key}`, value])),
     'network.cidr': plan.networkCidr,
     flavors: plan.flavors.map((each) => each.name).join(', '),
     default_zone: settings.defaultZone,
@@ -173,6 +174,7 @@ test('the defaults are those of the program', () => {
 test('what has no default has none in the program either', () => {
   const plan = planDeployment({}, {});
   assert.equal(plan.databases.kind, 'sqlite');
+  assert.equal(plan.openstack, null);
   assert.equal(plan.publicUrl, null);
   assert.equal(plan.hostFacingUrl, null);
   assert.equal(plan.policyFile, null);

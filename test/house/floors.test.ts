@@ -16,6 +16,7 @@ const FOLDERS = [
   'store',
   'host',
   'storage',
+  'openstack',
   'control',
   'audit',
   'moves',
@@ -33,12 +34,13 @@ const BELOW: Readonly<Record<Folder, readonly Folder[]>> = {
   store: ['lib', 'model', 'saga'],
   host: ['lib', 'model'],
   storage: ['lib', 'model', 'host'],
-  control: ['lib', 'model', 'saga', 'store', 'host', 'storage'],
-  audit: ['lib', 'model', 'saga', 'store', 'host', 'storage', 'control'],
-  moves: ['lib', 'model', 'saga', 'store', 'host', 'storage', 'control'],
-  api: ['lib', 'model', 'saga', 'store', 'host', 'storage', 'control', 'audit', 'moves'],
-  cli: ['lib', 'model', 'saga', 'store', 'host', 'storage', 'control', 'audit', 'moves', 'api'],
-  simulation: ['lib', 'model', 'saga', 'store', 'host', 'storage', 'control', 'audit', 'moves'],
+  openstack: ['lib', 'model'],
+  control: ['lib', 'model', 'saga', 'store', 'host', 'storage', 'openstack'],
+  audit: ['lib', 'model', 'saga', 'store', 'host', 'storage', 'openstack', 'control'],
+  moves: ['lib', 'model', 'saga', 'store', 'host', 'storage', 'openstack', 'control'],
+  api: ['lib', 'model', 'saga', 'store', 'host', 'storage', 'openstack', 'control', 'audit', 'moves'],
+  cli: ['lib', 'model', 'saga', 'store', 'host', 'storage', 'openstack', 'control', 'audit', 'moves', 'api'],
+  simulation: ['lib', 'model', 'saga', 'store', 'host', 'storage', 'openstack', 'control', 'audit', 'moves'],
 };
 
 /** All pairs that the linter refuses, from one run over a probe file for each. */

@@ -1,6 +1,7 @@
 // How refusals and failures leave the server: one function for everything that goes wrong anywhere, and the answer to
 // paths and methods that do not exist. What is not known as the client's fault is a 500 that says nothing but its id.
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
+import { ServiceDown } from '../../openstack/transport.ts';
 import { DatabaseDown } from '../../store/database.ts';
 import { CellDown } from '../../store/stores.ts';
 import { JSON_BODY_LIMIT } from './bodies.ts';
@@ -52,6 +53,10 @@ function understood(error: FastifyError | Error): Understood | null {
   }
   if (error instanceof DatabaseDown) {
     const message = 'The database is unavailable at this time.';
+    return { status: 503, message, type: undefined, headers: {} };
+  }
+  if (error instanceof ServiceDown) {
+    const message = 'Another service that this needs is unavailable at this time.';
     return { status: 503, message, type: undefined, headers: {} };
   }
   const status = 'statusCode' in error ? error.statusCode : undefined;

@@ -1,0 +1,36 @@
+// What of a real OpenStack stands in for embedded services: one session with it, and what is made of that.
+import { readFile } from 'node:fs/promises';
+import type { Logger } from 'pino';
+import type { TokenChecker } from '../api/http/auth.ts';
+import type { Clock } from '../lib/clock.ts';
+import { messageOf } from '../lib/errors.ts';
+import { createSession } from '../openstack/session.ts';
+import { createTokenChecker } from '../openstack/token-checker.ts';
+import { ConfigError } from './config.ts';
+import type { OpenstackPlan } from './deployment.ts';
+
+export interface Openstack {
+  /** Null: tokens are our own. */
+  readonly tokens: TokenChecker | null;
+}
+
+/** Null when all services are embedded. Nothing is asked of the services yet. @throws ConfigError */
+export async function openOpenstack(plan: OpenstackPlan | null, clock: Clock, log: Logger): Promise<Openstack | null> {
+  if (plan === null) return null;
+  const settings = { ...plan, password: await passwordIn(plan.passwordFile) };
+  const session = createSession({ settings, clock, log });
+  const { services, tokenCacheMs } = settings;
+  return {
+    tokens: services.includes('identity') ? createTokenChecker({ session, clock, cacheMs: tokenCacheMs }) : null,
+  };
+}
+
+async function passwordIn(file: string): Promise<string> {
+  try {
+    const password = (await readFile(file, 'utf8')).trimEnd();
+    if (password !== '') return password;
+  } catch (error) {
+    throw new ConfigError(`openstack.password_file cannot be read: ${messageOf(error)}`);
+  }
+  throw new ConfigError(`openstack.password_file: ${file} is empty`);
+}

@@ -1,0 +1,143 @@
+// A session with the services of an OpenStack: requests as the service user, found by the catalog, answered as values.
+//
+// Theory of operation. A request passes the service's Patience (retries, circuit breaker), takes the service user's token
+// (login.ts) and the service's URL from its catalog, and is sent with a time limit. 401 drops the token and asks once
+// more with a new one: a request that was not let in has not happened. A status from 500 on, 408 and 429 are failures of
+// the service, as no answer is; everything else is its word, a refusal too. A body that is not what the schema says is a
+// failure as well: something else answers there.
+import type { Readable } from 'node:stream';
+import type { Logger } from 'pino';
+import type { Static, TSchema } from 'typebox';
+import { Value } from 'typebox/value';
+import type { Clock } from '../lib/clock.ts';
+import { endpointIn, type ServiceType } from './catalog.ts';
+import { createLogin, type ServiceToken } from './login.ts';
+import { type Patience, type PatienceOptions, patienceWith } from './patience.ts';
+import type { OpenstackSettings } from './settings.ts';
+import { exchange, exchangeStream, jsonOf, NotAsked, type Request, ServiceDown } from './transport.ts';
+
+export interface Ask {
+  readonly service: 'identity' | ServiceType;
+  readonly method: Request['method'];
+  /** Behind the version, such as /ports; ids in it are encoded by the caller. */
+  readonly path: string;
+  readonly headers?: Readonly<Record<string, string>>;
+  /** Sent as JSON. */
+  readonly body?: unknown;
+  /** The request that this is part of, for the logs of the other service. */
+  readonly requestId?: string;
+  /** Whether it may be sent twice; without it, by its method: all but POST and PATCH. */
+  readonly repeatable?: boolean;
+}
+
+/** What a service said. `refused`: a status from 400 on, with the sentence in its body. */
+export type Said<T> =
+  | { readonly kind: 'ok'; readonly status: number; readonly body: T; readonly headers: Headers }
+  | { readonly kind: 'refused'; readonly status: number; readonly message: string };
+
+export interface Session {
+  /** `schema`: of the answer's JSON; null: nothing is expected. @throws ServiceDown */
+  ask<S extends TSchema>(schema: S, ask: Ask): Promise<Said<Static<S>>>;
+  ask(schema: null, ask: Ask): Promise<Said<null>>;
+  /** The bytes of an answer, which the caller must read or destroy. @throws ServiceDown */
+  download(ask: Ask): Promise<Said<Readable>>;
+}
+
+export interface SessionOptions {
+  readonly settings: OpenstackSettings;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly patience?: PatienceOptions;
+}
+
+/** Nothing is asked before the first request, and nothing is held that would need closing. */
+export function createSession({ settings, clock, log, patience }: SessionOptions): Session {
+  const patiences = new Map<string, Patience>();
+  const patienceOf = (service: string): Patience => {
+    const known = patiences.get(service);
+    if (known) return known;
+    const onChange = (open: boolean): void => {
+      if (open) log.error({ service }, 'an OpenStack service fails time after time; it is left alone for a while');
+      else log.info({ service }, 'an OpenStack service answers again');
+    };
+    const made = patienceWith(service, onChange, patience);
+    patiences.set(service, made);
+    return made;
+  };
+  const login = createLogin(settings, clock, patienceOf('identity'));
+
+  const requestOf = (ask: Ask, token: ServiceToken): Request => ({
+    method: ask.method,
+    url: `${baseOf(ask.service, token)}${ask.path}`,
+    headers: {
+      accept: 'application/json',
+      'x-auth-token': token.value,
+      ...(ask.requestId === undefined ? {} : { 'x-openstack-request-id': ask.requestId }),
+      ...ask.headers,
+    },
+    ...(ask.body === undefined ? {} : { body: ask.body }),
+    timeoutMs: settings.timeoutMs,
+  });
+
+  function baseOf(service: Ask['service'], { catalog }: ServiceToken): string {
+    if (service === 'identity') return settings.authUrl;
+    const url = endpointIn(catalog, service, settings);
+    if (url !== null) return url;
+    const where = `interface ${settings.interface} in region ${settings.region}`;
+    throw new NotAsked(`the catalog has no ${service} service with ${where}`);
+  }
+
+  /** Sends with the service user's token; once more with a new one when it is not let in. */
+  async function authorised<T extends { readonly status: number }>(
+    ask: Ask,
+    send: (request: Request) => Promise<T>,
+  ): Promise<T> {
+    const token = await login.token();
+    const first = await send(requestOf(ask, token));
+    if (first.status !== 401) return first;
+    login.drop(token);
+    return send(requestOf(ask, await login.token()));
+  }
+
+  const attempt = <T>(ask: Ask, work: () => Promise<T>): Promise<T> =>
+    patienceOf(ask.service).attempt(ask.repeatable ?? !['POST', 'PATCH'].includes(ask.method), work);
+
+  return {
+    ask: (schema: TSchema | null, ask: Ask): Promise<Said<never>> =>
+      attempt(ask, async () => {
+        const { status, headers, text } = await authorised(ask, exchange);
+        const what = `${ask.method} ${ask.path} of the ${ask.service} service`;
+        if (isFailure(status)) throw new ServiceDown(`${what}: status ${status} ${sentenceIn(text)}`);
+        if (status >= 400) return { kind: 'refused', status, message: sentenceIn(text) };
+        const body = schema === null ? null : jsonOf(text);
+        if (schema !== null && !Value.Check(schema, body)) {
+          throw new ServiceDown(`${what}: status ${status} with a body that is not understood`);
+        }
+        return { kind: 'ok', status, headers, body: body as never };
+      }),
+    download: (ask) =>
+      attempt(ask, async () => {
+        const { status, headers, data } = await authorised(ask, exchangeStream);
+        if (status < 400) return { kind: 'ok', status, headers, body: data };
+        data.destroy();
+        if (isFailure(status)) throw new ServiceDown(`${ask.method} ${ask.path}: status ${status}`);
+        return { kind: 'refused', status, message: `status ${status}` };
+      }),
+  } as Session;
+}
+
+/** 401 comes here when a new token was refused as well: the service does not accept the service user. */
+const isFailure = (status: number): boolean => status >= 500 || status === 401 || status === 408 || status === 429;
+
+const MAX_SENTENCE = 500;
+
+/** OpenStack's services wrap their sentence in an object of one key, or send plain text or HTML. */
+function sentenceIn(text: string): string {
+  const body = jsonOf(text);
+  const inner = isObject(body) ? (Object.values(body).find(isObject) ?? body) : null;
+  const message = inner?.['message'] ?? inner?.['detail'] ?? text.replaceAll(/<[^>]*>|\s+/g, ' ').trim();
+  return String(message).slice(0, MAX_SENTENCE);
+}
+
+const isObject = (value: unknown): value is Readonly<Record<string, unknown>> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);

@@ -1,0 +1,98 @@
+// One HTTP exchange with an OpenStack service: with a time limit, an answer of bounded size, and no redirects.
+//
+// Theory of operation. Stateless over the runtime's pooled connections. What a service answers is a value, whatever its
+// status; what keeps an answer from coming (no connection, no answer in time, one that is cut short or too long) is
+// thrown as ServiceDown: nothing is known of what came of the request.
+import { Readable } from 'node:stream';
+import { reasonOf } from '../lib/reasons.ts';
+
+/** Most bytes of an answer: a page of 1000 ports has some 1.5 MB. */
+const ANSWER_LIMIT = 16 * 1024 * 1024;
+
+/** No answer can be had from a service now, or none that is understood. What was asked for may have happened or not. */
+export class ServiceDown extends Error {
+  override readonly name: string = 'ServiceDown';
+}
+
+/** The service was not asked at all, for want of a token, of an address, or of hope: nothing to hold against it. */
+export class NotAsked extends ServiceDown {
+  override readonly name = 'NotAsked';
+}
+
+export interface Request {
+  readonly method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
+  readonly url: string;
+  readonly headers: Readonly<Record<string, string>>;
+  /** JSON; absent: none. */
+  readonly body?: unknown;
+  readonly timeoutMs: number;
+}
+
+export interface Exchanged {
+  readonly status: number;
+  readonly headers: Headers;
+  readonly text: string;
+}
+
+/** @throws ServiceDown */
+export async function exchange(request: Request): Promise<Exchanged> {
+  try {
+    const response = await send(request, AbortSignal.timeout(request.timeoutMs));
+    return { status: response.status, headers: response.headers, text: await readLimited(response) };
+  } catch (error) {
+    throw new ServiceDown(`${request.method} ${request.url}: ${reasonOf(error)}`);
+  }
+}
+
+export interface ExchangedStream {
+  readonly status: number;
+  readonly headers: Headers;
+  readonly data: Readable;
+}
+
+/**
+ * The bytes of an answer as they come, for data that has no limit here: the reader sets one. The time limit is for the
+ * beginning of the answer; a stream that stands still is the reader's to notice, and to destroy.
+ * @throws ServiceDown
+ */
+export async function exchangeStream(request: Request): Promise<ExchangedStream> {
+  const abort = new AbortController();
+  const late = setTimeout(() => abort.abort(new Error('no answer in time')), request.timeoutMs);
+  try {
+    const { status, headers, body } = await send(request, abort.signal);
+    return { status, headers, data: body === null ? Readable.from([]) : Readable.fromWeb(body) };
+  } catch (error) {
+    throw new ServiceDown(`${request.method} ${request.url}: ${reasonOf(error)}`);
+  } finally {
+    clearTimeout(late);
+  }
+}
+
+const send = ({ method, url, headers, body }: Request, signal: AbortSignal): Promise<Response> =>
+  fetch(url, {
+    ...{ method, redirect: 'error', signal },
+    headers: { ...headers, ...(body === undefined ? {} : { 'content-type': 'application/json' }) },
+    ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+  });
+
+async function readLimited(response: Response): Promise<string> {
+  if (response.body === null) return '';
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  for await (const chunk of response.body) {
+    size += chunk.byteLength;
+    if (size > ANSWER_LIMIT) throw new Error(`the answer is longer than ${ANSWER_LIMIT} bytes`);
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks).toString('utf8');
+}
+
+/** The JSON of a text; undefined, which no schema allows, when it is none. */
+export function jsonOf(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    // Not JSON: the caller says that the answer is not understood.
+    return undefined;
+  }
+}
