@@ -1,0 +1,110 @@
+// node test/clients/compare/main.ts OURS PEER: the same requests to two deployments, and in what their answers differ.
+//
+// OURS and PEER are addresses of identity services, ending with /v3; the administrator is admin, the password in
+// OS_PASSWORD and PEER_PASSWORD (secret unless given). Writes a Markdown table of every request to standard output, its
+// last line says how many agree, are defended, or differ; exit status 1 when one differs that nobody defends.
+// Both must have two flavors, a public image and a network called shared. What it makes it deletes.
+import { setTimeout } from 'node:timers/promises';
+import { messageOf } from '../../../src/lib/errors.ts';
+import { type Asked, type Cloud, openCloud } from './cloud.ts';
+import { type Exchange, filled, type Step, valueAt, type Wait } from './exchange.ts';
+import { computeWalk } from './requests/compute.ts';
+import { identityWalk, imageWalk, networkWalk, volumeWalk } from './requests/others.ts';
+import { setting } from './requests/setting.ts';
+import { differences, type Shape, shapeOf } from './shape.ts';
+
+/** What came of an exchange; a sentence when it could not be made. */
+type Seen = { readonly exchange: Exchange; readonly shape: Shape | string };
+
+const WALKS: ReadonlyArray<readonly Step[]> = [identityWalk, imageWalk, networkWalk, volumeWalk, computeWalk];
+const POLL_MS = 300;
+const WAIT_LIMIT_MS = 120_000;
+
+/** Every exchange's outcome, in their order. A walk goes on after a surprise: what depends on it tells so. */
+async function walk(cloud: Cloud): Promise<Seen[]> {
+  const names = new Map([
+    ['project', cloud.projectId],
+    ['user', cloud.userId],
+  ]);
+  const seen: Seen[] = [];
+  for (const step of [...setting, ...WALKS.flat()]) {
+    if (step.kind === 'wait') await wait(cloud, step, names);
+    else seen.push({ exchange: step, shape: await exchange(cloud, step, names) });
+  }
+  return seen.slice(setting.length);
+}
+
+async function exchange(cloud: Cloud, { asked, keep }: Exchange, names: Map<string, string>): Promise<Shape | string> {
+  try {
+    const answer = await cloud.ask(filled(asked, names));
+    for (const [name, path] of Object.entries(keep)) {
+      const value = valueAt(answer.json, path);
+      if (value === undefined) names.delete(name);
+      else names.set(name, String(value));
+    }
+    return shapeOf(answer, new Map([...names].map(([name, value]) => [value, name])));
+  } catch (error) {
+    return messageOf(error);
+  }
+}
+
+async function wait(cloud: Cloud, { asked, path, until }: Wait, names: ReadonlyMap<string, string>): Promise<void> {
+  const deadline = Date.now() + WAIT_LIMIT_MS;
+  while (Date.now() < deadline) {
+    try {
+      const answer = await cloud.ask(filled(asked, names));
+      if (until.includes(answer.status === 404 ? 'gone' : String(valueAt(answer.json, path)))) return;
+    } catch (error) {
+      process.stderr.write(`${asked.path}: ${messageOf(error)}\n`);
+      return;
+    }
+    await setTimeout(POLL_MS);
+  }
+  process.stderr.write(`${asked.path} did not become ${until.join(' or ')}\n`);
+}
+
+const cell = (text: string): string => text.replaceAll('|', '\\|');
+
+function title({ service, method, path, version, body }: Asked): string {
+  const words = body === undefined ? '' : ` ${JSON.stringify(body)}`;
+  const short = words.length > 90 ? `${words.slice(0, 90)}…` : words;
+  return `${service} ${method} ${path || '/'}${version === undefined ? '' : ` (${version})`}${short}`;
+}
+
+function verdictOn(ours: Shape | string, peer: Shape | string): string[] {
+  if (typeof peer === 'string') return [];
+  return typeof ours === 'string' ? [`cannot be asked: ${ours}`] : differences(ours, peer);
+}
+
+async function main(oursAt: string, peerAt: string): Promise<number> {
+  const { OS_PASSWORD: password = 'secret', PEER_PASSWORD: peerPassword = 'secret' } = process.env;
+  const [ours, peer] = await Promise.all([
+    openCloud(oursAt, 'admin', password, 'admin').then(walk),
+    openCloud(peerAt, 'admin', peerPassword, 'admin').then(walk),
+  ]);
+  const count = { agree: 0, defended: 0, differ: 0, unasked: 0 };
+  process.stdout.write('| # | request | ours | peer | difference |\n| --- | --- | --- | --- | --- |\n');
+  for (const [index, { exchange, shape }] of ours.entries()) {
+    const theirs = peer[index]?.shape ?? 'not asked';
+    const found = verdictOn(shape, theirs);
+    const kind = typeof theirs === 'string' ? 'unasked' : found.length === 0 ? 'agree' : 'differ';
+    const verdict = kind === 'differ' && exchange.defended !== null ? 'defended' : kind;
+    count[verdict] += 1;
+    const text = verdict === 'unasked' ? `the peer could not be asked: ${theirs}` : found.join('; ');
+    const status = (at: Shape | string) => (typeof at === 'string' ? '-' : at.status);
+    const why = verdict === 'defended' ? ` (defended: ${exchange.defended})` : '';
+    const row = [index + 1, title(exchange.asked), status(shape), status(theirs), `${text}${why}`];
+    process.stdout.write(`| ${row.map((each) => cell(String(each))).join(' | ')} |\n`);
+  }
+  const { agree, defended, differ, unasked } = count;
+  process.stdout.write(`\n${agree} agree, ${defended} defended, ${differ} differ, ${unasked} could not be asked\n`);
+  return differ === 0 ? 0 : 1;
+}
+
+const [, , ours, peer] = process.argv;
+if (ours === undefined || peer === undefined) {
+  process.stderr.write('usage: node test/clients/compare/main.ts OURS PEER\n');
+  process.exitCode = 2;
+} else {
+  process.exitCode = await main(ours, peer);
+}
