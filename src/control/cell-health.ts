@@ -5,6 +5,7 @@
 // found out by the move that needs it, which then tries a host elsewhere.
 import type { Refusal } from '../model/types.ts';
 import { CellDown } from '../store/stores.ts';
+import { askCell } from './ask-cell.ts';
 import type { Platform } from './platform.ts';
 
 /** Asks every cell's database, side by side, and writes down what has changed. */
@@ -26,14 +27,10 @@ export async function watchCells(p: Platform): Promise<void> {
 }
 
 async function problemOf(p: Platform, cellId: string): Promise<string | null> {
-  try {
-    const cell = await p.stores.cell(cellId);
-    await cell.selectFrom('server_fences').select('generation').limit(1).execute();
-    return null;
-  } catch (error) {
-    if (error instanceof CellDown) return error.message;
-    throw error;
-  }
+  const answer = await askCell(p, cellId, (cell) =>
+    cell.selectFrom('server_fences').select('generation').limit(1).execute(),
+  );
+  return answer instanceof CellDown ? answer.message : null;
 }
 
 /** A disabled cell gets no new servers, by create or by move; those that are there stay, and may leave. */

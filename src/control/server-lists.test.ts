@@ -4,6 +4,7 @@ import fc from 'fast-check';
 import type { Server } from '../model/types.ts';
 import type { Stores } from '../store/stores.ts';
 import { CellDown } from '../store/stores.ts';
+import { ensureCell } from './hosts.ts';
 import { rowOf } from './records.ts';
 import { listServers, newestServers, unreachableCells } from './server-lists.ts';
 import { addServer, type TestPlatform, withPlatform } from './test-support.ts';
@@ -80,6 +81,29 @@ test('pages leave out the servers of a cell that is down, and it is named', () =
     const list = await newestServers(p, { projectId: null, marker: undefined, limit: 5, test: all });
     assert.deepEqual([idsOf(list?.servers ?? []), list?.downCells], [[kept.id], [c2]]);
     assert.deepEqual(await unreachableCells(p, null), [c2]);
+  }));
+
+test('a list over many cells, one of which does not answer, is partial within the limit, and at once the next time', () =>
+  withPlatform(async (p) => {
+    const cells = await Promise.all(Array.from({ length: 50 }, (_, n) => ensureCell(p, `many-${n}`)));
+    for (const [n, cellId] of cells.entries()) await addServer(p, cellId, { createdAt: n });
+    const silent = cells[17] ?? '';
+    const stores = editable(p);
+    const open = stores.cell;
+    stores.cell = (cellId) => (cellId === silent ? new Promise(() => undefined) : open(cellId));
+    const waited: number[] = [];
+    for (let round = 0; round < 2; round += 1) {
+      const before = p.clock.now();
+      const list = await p.clock.drive(
+        newestServers(p, { projectId: null, marker: undefined, limit: 1000, test: all }),
+      );
+      waited.push(p.clock.now() - before);
+      assert.deepEqual([list?.servers.length, list?.downCells], [49, [silent]]);
+    }
+    assert.deepEqual(waited, [5000, 500]);
+    stores.cell = open;
+    const whole = await newestServers(p, { projectId: null, marker: undefined, limit: 1000, test: all });
+    assert.deepEqual([whole?.servers.length, whole?.downCells], [50, []]);
   }));
 
 test('a server whose home changes while a page is read is in the page', () =>

@@ -9,6 +9,7 @@
 import { sql } from 'kysely';
 import type { Server } from '../model/types.ts';
 import { CellDown } from '../store/stores.ts';
+import { askCell } from './ask-cell.ts';
 import type { Platform } from './platform.ts';
 import { serverOf } from './records.ts';
 
@@ -100,11 +101,9 @@ export async function unreachableCells(p: Platform, projectId: string | null): P
     .distinct()
     .where('deleted_at', 'is', null);
   if (projectId !== null) query = query.where('project_id', '=', projectId);
-  const down: string[] = [];
-  for (const { cell_id } of await query.execute()) {
-    if ((await read(p, cell_id, { projectId }, [])) === null) down.push(cell_id);
-  }
-  return down;
+  const cells = (await query.execute()).map(({ cell_id }) => cell_id);
+  const answers = await Promise.all(cells.map((cellId) => read(p, cellId, { projectId }, [])));
+  return cells.filter((_, index) => answers[index] === null);
 }
 
 interface Position {
@@ -173,15 +172,15 @@ async function readEach(p: Platform, homes: ReadonlyMap<string, string>, filter:
   };
 }
 
-/** Null: the cell cannot be reached. */
+/** Null: the cell cannot be reached, or does not answer in time. */
 async function read(
   p: Platform,
   cellId: string,
   filter: ServerFilter,
   ids?: readonly string[],
 ): Promise<Server[] | null> {
-  try {
-    let query = (await p.stores.cell(cellId)).selectFrom('servers').selectAll();
+  const rows = await askCell(p, cellId, (cell) => {
+    let query = cell.selectFrom('servers').selectAll();
     if (ids) query = query.where('id', 'in', ids);
     if (filter.projectId !== null) query = query.where('project_id', '=', filter.projectId);
     if (filter.host !== undefined) query = query.where('host', '=', filter.host);
@@ -191,11 +190,9 @@ async function read(
     } else if (!wantsDeleted(filter)) {
       query = query.where('deleted_at', 'is', null).where('vm_state', '!=', 'soft-delete');
     }
-    return (await query.execute()).map(serverOf);
-  } catch (error) {
-    if (error instanceof CellDown) return null;
-    throw error;
-  }
+    return query.execute();
+  });
+  return rows instanceof CellDown ? null : rows.map(serverOf);
 }
 
 const wantsDeleted = (filter: ServerFilter): boolean => filter.deleted === true || filter.changesSince !== undefined;

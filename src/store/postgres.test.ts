@@ -1,12 +1,15 @@
 // The stores on PostgreSQL keep the contract that those on SQLite keep; and what only a server can do to them.
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { type AddressInfo, connect, createServer } from 'node:net';
 import { after, test } from 'node:test';
-import { sql } from 'kysely';
+import { type Kysely, sql } from 'kysely';
 import { type Clock, systemClock } from '../lib/clock.ts';
 import { definition, patchOf, testSagaStore } from '../saga/test-support.ts';
 import { DatabaseDown } from './database.ts';
 import { DatabaseClock } from './database-clock.ts';
 import { atomically, exclusively } from './dialect.ts';
+import type { GlobalTables } from './global-schema.ts';
 import { GLOBAL_MIGRATIONS } from './migrations.ts';
 import { openPostgres } from './postgres.ts';
 import { insertSaga, newSaga, nextFence, sqlSagaStore } from './sagas.ts';
@@ -51,6 +54,39 @@ function testsOn(server: TestPostgres): void {
     const all = await Promise.all([open(), open(), open()]);
     for (const { global } of all) assert.deepEqual(await global.selectFrom('sagas').selectAll().execute(), []);
   });
+
+  opening(
+    'a server that does not answer any more is down, within the limit, also inside a transaction',
+    async (_, at) => {
+      const { port, hostname } = new URL(at.global);
+      let frozen = false;
+      const proxy = createServer((client) => {
+        const behind = connect(Number(port), hostname);
+        for (const socket of [client, behind]) socket.on('error', () => undefined);
+        client.on('data', (data) => frozen || behind.write(data));
+        behind.on('data', (data) => frozen || client.write(data));
+        client.on('close', () => behind.destroy());
+      });
+      await once(proxy.listen(0, '127.0.0.1'), 'listening');
+      const url = new URL(at.global);
+      url.port = String((proxy.address() as AddressInfo).port);
+      const database = await openPostgres<GlobalTables>(url.href, GLOBAL_MIGRATIONS, {
+        ...{ connections: 1, answerTimeoutMs: 300 },
+      });
+      const { db } = database;
+      const ask = (on: Kysely<GlobalTables>) => on.selectFrom('sagas').selectAll().execute();
+      const inTransaction = db.transaction().execute(async (trx) => {
+        await ask(trx);
+        frozen = true;
+        return ask(trx);
+      });
+      await assert.rejects(inTransaction, DatabaseDown);
+      frozen = false;
+      assert.deepEqual(await ask(db), [], 'on a connection of its own');
+      await database.close();
+      proxy.close();
+    },
+  );
 
   opening('a database of a newer program is refused', async (open, at) => {
     await open();

@@ -12,11 +12,15 @@ import type { SchemaMigration } from './migrations.ts';
 
 const CONNECT_TIMEOUT_MS = 5_000;
 const STATEMENT_TIMEOUT_MS = 30_000;
+/** The server says by itself that a statement takes too long; this is for one that says nothing any more. */
+const ANSWER_TIMEOUT_MS = STATEMENT_TIMEOUT_MS + 5_000;
 const STALLED_TRANSACTION_MS = 3_000;
 
 export interface PostgresOptions {
   /** Most connections at a time. */
   readonly connections: number;
+  /** Wait this long for a statement's answer, ms. */
+  readonly answerTimeoutMs?: number;
   /** Makes the error that is thrown when the database cannot be reached. */
   readonly down?: (cause: unknown) => Error;
 }
@@ -25,13 +29,14 @@ export interface PostgresOptions {
 export async function openPostgres<Tables>(
   url: string,
   migrations: readonly SchemaMigration[],
-  { connections, down = (cause) => new DatabaseDown(cause) }: PostgresOptions,
+  { connections, answerTimeoutMs = ANSWER_TIMEOUT_MS, down = (cause) => new DatabaseDown(cause) }: PostgresOptions,
 ): Promise<OpenDatabase<Tables>> {
   const pool = new pg.Pool({
     connectionString: url,
     max: connections,
     connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
     statement_timeout: STATEMENT_TIMEOUT_MS,
+    query_timeout: answerTimeoutMs,
     idle_in_transaction_session_timeout: STALLED_TRANSACTION_MS,
     application_name: 'crosscell',
     keepAlive: true,
@@ -67,7 +72,10 @@ interface Seen {
 function watched(pool: pg.Pool, seen: Seen, down: (cause: unknown) => Error): PostgresPool {
   const clients = new WeakMap<pg.PoolClient, PostgresPoolClient>();
   const wrap = (client: pg.PoolClient): PostgresPoolClient => {
+    // An answer may still be owed to it: nobody else may have this connection.
+    let silent = false;
     const query = async (text: string, parameters: readonly unknown[]): Promise<unknown> => {
+      if (silent) throw down(new Error('the server has not answered on this connection'));
       seen.statements += 1;
       try {
         const result = await client.query(text, [...parameters]);
@@ -76,10 +84,14 @@ function watched(pool: pg.Pool, seen: Seen, down: (cause: unknown) => Error): Po
       } catch (error) {
         if (!isConnectionError(error)) throw error;
         seen.lost = true;
+        silent ||= isSilence(error);
         throw down(error);
       }
     };
-    return { query: query as PostgresPoolClient['query'], release: (destroy) => client.release(destroy) };
+    return {
+      query: query as PostgresPoolClient['query'],
+      release: (destroy) => client.release(destroy === true || silent),
+    };
   };
   return {
     options: pool.options,
@@ -104,6 +116,9 @@ function watched(pool: pg.Pool, seen: Seen, down: (cause: unknown) => Error): Po
   };
 }
 
+/** What node-postgres says when `query_timeout` has passed. */
+const isSilence = (error: unknown): boolean => error instanceof Error && /read timeout/i.test(error.message);
+
 /** SQLSTATE classes 08 (connection) and 57P (shutting down, starting up), 25P03 and 25P04 (session ended by a limit). */
 const LOST = /^(08...|57P..|25P03|25P04)$/;
 
@@ -112,7 +127,7 @@ function isConnectionError(error: unknown): boolean {
   const code = 'code' in error && typeof error.code === 'string' ? error.code : '';
   if (error instanceof pg.DatabaseError) return LOST.test(code);
   // What is no answer of the server comes from the socket or from node-postgres, which gives its errors no code.
-  return /^E[A-Z]+$/.test(code) || /connection|not queryable/i.test(error.message);
+  return /^E[A-Z]+$/.test(code) || isSilence(error) || /connection|not queryable/i.test(error.message);
 }
 
 async function migrate<Tables>(db: Kysely<Tables>, migrations: readonly SchemaMigration[]): Promise<void> {
