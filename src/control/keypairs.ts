@@ -9,7 +9,7 @@ import { badRequest, conflict, notFound, type Refusal } from '../model/refusal.t
 import { exclusively } from '../store/dialect.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
 import type { Platform } from './platform.ts';
-import { limitsOf } from './quota.ts';
+import { userLimitsOf } from './quota.ts';
 
 export interface Keypair {
   readonly userId: string;
@@ -80,7 +80,7 @@ export async function createKeypair(
   const publicKey = (generated?.publicKey ?? request.publicKey ?? '').trim();
   const fingerprint = fingerprintOf(publicKey);
   if (fingerprint === null) return refuse(badRequest('Keypair data is invalid: failed to generate fingerprint'));
-  const limits = await limitsOf(p, owner.projectId);
+  const limits = await userLimitsOf(p, owner.projectId, owner.userId);
   return p.stores.global.transaction().execute(async (trx): Promise<KeypairResult> => {
     await exclusively(trx, `keypairs of ${owner.userId}`);
     const { existing } = await trx

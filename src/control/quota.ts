@@ -2,7 +2,7 @@
 // Counted in the global database alone, so a cell that is down changes nothing.
 import { type Kysely, sql, type Transaction } from 'kysely';
 import { DEFAULT_LIMITS, type QuotaLimits, type QuotaUsage } from '../model/quota.ts';
-import type { ResourceClass } from '../model/types.ts';
+import type { Refusal, ResourceClass } from '../model/types.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
 import type { Platform } from './platform.ts';
 
@@ -11,37 +11,97 @@ export interface ProjectQuota {
   readonly used: QuotaUsage;
 }
 
+type Db = Kysely<GlobalTables> | Transaction<GlobalTables>;
+
+/** Whose limits: a project's, or those of a user within it. */
+export interface Limited {
+  readonly projectId: string;
+  readonly userId?: string;
+}
+
+const EVERYBODY = '';
+
+/** By name: the installation's, on top of Nova's defaults. Operators change them with the quota class `default`. */
+export const defaultLimits = async (p: Platform): Promise<QuotaLimits> =>
+  limitsIn(p, await rowsOf(p.stores.global, []));
+
 /** One statement: for who counts something else, or nothing. Counting a large project takes many times as long. */
-export async function limitsOf(
-  p: Platform,
-  projectId: string,
-  db: Kysely<GlobalTables> | Transaction<GlobalTables> = p.stores.global,
-): Promise<QuotaLimits> {
-  const own = await db
+export async function limitsOf(p: Platform, projectId: string, db: Db = p.stores.global): Promise<QuotaLimits> {
+  return limitsIn(p, await rowsOf(db, [projectId]));
+}
+
+/** As limitsOf; the user's own limits before the project's. */
+export async function userLimitsOf(p: Platform, projectId: string, userId: string): Promise<QuotaLimits> {
+  return limitsIn(p, await rowsOf(p.stores.global, [projectId], userId));
+}
+
+interface LimitRow {
+  readonly project_id: string;
+  readonly user_id: string;
+  readonly resource: string;
+  readonly hard_limit: number;
+}
+
+const rowsOf = (db: Db, projectIds: readonly string[], userId = EVERYBODY): Promise<LimitRow[]> =>
+  db
     .selectFrom('quotas')
-    .select(['resource', 'hard_limit'])
-    .where('project_id', '=', projectId)
+    .selectAll()
+    .where('project_id', 'in', [EVERYBODY, ...projectIds])
+    .where('user_id', 'in', [EVERYBODY, userId])
     .execute();
-  return {
-    ...DEFAULT_LIMITS,
-    ...p.settings.quota,
-    ...Object.fromEntries(own.map((row) => [row.resource, row.hard_limit])),
-  };
+
+function limitsIn(p: Platform, rows: readonly LimitRow[]): QuotaLimits {
+  // From the most general to the most particular: a later one counts.
+  const layers = [
+    rows.filter((row) => row.project_id === EVERYBODY),
+    rows.filter((row) => row.project_id !== EVERYBODY && row.user_id === EVERYBODY),
+    rows.filter((row) => row.user_id !== EVERYBODY),
+  ];
+  const set = Object.fromEntries(layers.flat().map((row) => [row.resource, row.hard_limit]));
+  return { ...DEFAULT_LIMITS, ...p.settings.quota, ...set };
+}
+
+/**
+ * What a request of a user must fit into: the project's quota, and before it the user's own within the project, if there
+ * is one. Statements as quotaOf; twice as many with a quota of the user's own.
+ */
+export async function quotasFor(
+  p: Platform,
+  { projectId, userId }: Required<Limited>,
+  db: Db = p.stores.global,
+): Promise<readonly [ProjectQuota, ...ProjectQuota[]]> {
+  const rows = await rowsOf(db, [projectId], userId);
+  const ofProject = rows.filter((row) => row.user_id === EVERYBODY);
+  const project = { limits: limitsIn(p, ofProject), used: await usageOf(db, { projectId }) };
+  if (ofProject.length === rows.length) return [project];
+  return [{ limits: limitsIn(p, rows), used: await usageOf(db, { projectId, userId }) }, project];
+}
+
+/** The first refusal of a check that each of the quotas has to pass. */
+export function firstOver(
+  quotas: readonly ProjectQuota[],
+  check: (limits: QuotaLimits, used: QuotaUsage) => Refusal | null,
+): Refusal | null {
+  for (const { limits, used } of quotas) {
+    const refusal = check(limits, used);
+    if (refusal) return refusal;
+  }
+  return null;
 }
 
 /**
  * Two statements; give a transaction to count and claim in one. The database counts, so that no row per server travels:
  * per server and class the larger of what its consumers hold (as in usageOfServer of model/quota.ts), then the sums.
  */
-export async function quotaOf(
-  p: Platform,
-  projectId: string,
-  db: Kysely<GlobalTables> | Transaction<GlobalTables> = p.stores.global,
-): Promise<ProjectQuota> {
-  const limits = await limitsOf(p, projectId, db);
+export async function quotaOf(p: Platform, projectId: string, db: Db = p.stores.global): Promise<ProjectQuota> {
+  return { limits: await limitsOf(p, projectId, db), used: await usageOf(db, { projectId }) };
+}
+
+/** What a project, or a user within it, has. One statement. */
+export async function usageOf(db: Db, { projectId, userId }: Limited): Promise<QuotaUsage> {
   const held = (resourceClass: ResourceClass) =>
     sql<number>`coalesce(sum(case when a.resource_class = ${resourceClass} then a.used end), 0)`;
-  const counted = db
+  let servers = db
     .selectFrom('server_mappings as m')
     .leftJoin(
       (from) =>
@@ -63,34 +123,48 @@ export async function quotaOf(
     // As Nova counts (nova/objects/instance.py:_get_counts_in_db): a restore asks for it again.
     .where('m.soft_deleted_at', 'is', null)
     .groupBy('m.server_id');
+  if (userId !== undefined) servers = servers.where('m.user_id', '=', userId);
   const sums = await db
-    .selectFrom(counted.as('server'))
+    .selectFrom(servers.as('server'))
     .select((eb) => [
       eb.fn.countAll<number>().as('instances'),
       eb.fn.sum<number | null>('server.cores').as('cores'),
       eb.fn.sum<number | null>('server.ram').as('ram'),
     ])
     .executeTakeFirstOrThrow();
-  const used = { instances: Number(sums.instances), cores: Number(sums.cores ?? 0), ram: Number(sums.ram ?? 0) };
-  return { limits, used };
+  return { instances: Number(sums.instances), cores: Number(sums.cores ?? 0), ram: Number(sums.ram ?? 0) };
 }
 
+/** Sets limits by name; -1: unlimited. */
 export async function setQuota(
   p: Platform,
-  projectId: string,
+  of: Limited | 'everybody',
   limits: Readonly<Record<string, number>>,
 ): Promise<void> {
-  const rows = Object.entries(limits).map(([resource, hard_limit]) => ({
-    project_id: projectId,
-    resource,
-    hard_limit,
-  }));
+  const rows = Object.entries(limits).map(([resource, hard_limit]) => ({ ...keyOf(of), resource, hard_limit }));
   if (rows.length === 0) return;
   await p.stores.global
     .insertInto('quotas')
     .values(rows)
     .onConflict((conflict) =>
-      conflict.columns(['project_id', 'resource']).doUpdateSet((eb) => ({ hard_limit: eb.ref('excluded.hard_limit') })),
+      conflict
+        .columns(['project_id', 'user_id', 'resource'])
+        .doUpdateSet((eb) => ({ hard_limit: eb.ref('excluded.hard_limit') })),
     )
     .execute();
 }
+
+/** Forgets the project's limits, those of its users too; or only those of the user that is named. */
+export async function forgetQuota(p: Platform, { projectId, userId }: Limited): Promise<void> {
+  let query = p.stores.global
+    .deleteFrom('quotas')
+    .where('project_id', '=', projectId)
+    .where('resource', 'in', Object.keys(DEFAULT_LIMITS));
+  if (userId !== undefined) query = query.where('user_id', '=', userId);
+  await query.execute();
+}
+
+const keyOf = (of: Limited | 'everybody'): { project_id: string; user_id: string } =>
+  of === 'everybody'
+    ? { project_id: EVERYBODY, user_id: EVERYBODY }
+    : { project_id: of.projectId, user_id: of.userId ?? EVERYBODY };

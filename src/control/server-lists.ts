@@ -106,6 +106,46 @@ export async function unreachableCells(p: Platform, projectId: string | null): P
   return cells.filter((_, index) => answers[index] === null);
 }
 
+/**
+ * Servers that were there at some time in a period, deleted ones too, by project and id: at most `limit` of them behind
+ * `marker`. Null when the marker is no server. Those of cells that are down are missing.
+ */
+export async function serversBetween(
+  p: Platform,
+  wanted: {
+    readonly projectId: string | null;
+    readonly from: number;
+    readonly until: number;
+    readonly marker: string | undefined;
+    readonly limit: number;
+  },
+): Promise<Server[] | null> {
+  const { projectId, from, until, marker, limit } = wanted;
+  let query = p.stores.global
+    .selectFrom('server_mappings')
+    .select(['server_id', 'cell_id'])
+    .where('created_at', '<', until)
+    .where((eb) => eb.or([eb('deleted_at', 'is', null), eb('deleted_at', '>', from)]))
+    .orderBy('project_id')
+    .orderBy('server_id')
+    .limit(limit);
+  if (projectId !== null) query = query.where('project_id', '=', projectId);
+  if (marker !== undefined) {
+    const last = await p.stores.global
+      .selectFrom('server_mappings')
+      .select('project_id')
+      .where('server_id', '=', marker)
+      .executeTakeFirst();
+    if (!last || (projectId !== null && last.project_id !== projectId)) return null;
+    query = query.where(sql<boolean>`(project_id, server_id) > (${last.project_id}, ${marker})`);
+  }
+  const homes = new Map((await query.execute()).map((each) => [each.server_id, each.cell_id]));
+  if (homes.size === 0) return [];
+  const { servers } = await readHomes(p, homes, { projectId, changesSince: 0 });
+  const found = new Map(servers.map((server) => [server.id, server]));
+  return [...homes.keys()].flatMap((id) => found.get(id) ?? []);
+}
+
 interface Position {
   readonly created_at: number;
   readonly server_id: string;

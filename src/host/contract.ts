@@ -294,6 +294,9 @@ export const HostDescription = Type.Object(
     vcpus: Type.Integer(),
     memoryMb: Type.Integer(),
     diskGb: Type.Integer(),
+    /** How long it has been up, in whole seconds, and how loaded it was over 1, 5 and 15 minutes. */
+    upSeconds: Type.Integer({ minimum: 0 }),
+    loads: Type.Array(Type.Number({ minimum: 0 }), { minItems: 3, maxItems: 3 }),
   },
   { additionalProperties: false },
 );

@@ -33,6 +33,9 @@ export interface HypervisorFacts {
   readonly hypervisorVersion: number;
   readonly accelerator: 'kvm' | 'tcg' | 'none';
   readonly architecture: string;
+  readonly upSeconds: number;
+  /** Over 1, 5 and 15 minutes. */
+  readonly loads: [number, number, number];
 }
 
 /** All methods reject with HypervisorError for expected failures. */

@@ -116,12 +116,19 @@ export class SimulatedHypervisor implements Hypervisor {
   readonly #options: SimulatedOptions;
   readonly #guests = new Map<string, SimulatedGuest>();
 
+  readonly #since: number;
+
   constructor(options: SimulatedOptions) {
     this.#options = options;
+    this.#since = options.clock.now();
   }
 
   async facts(): Promise<HypervisorFacts> {
-    return { hypervisorType: 'simulated', hypervisorVersion: 1000000, accelerator: 'none', architecture: 'x86_64' };
+    const upSeconds = Math.max(0, Math.floor((this.#options.clock.now() - this.#since) / 1000));
+    return {
+      ...{ hypervisorType: 'simulated', hypervisorVersion: 1000000, accelerator: 'none', architecture: 'x86_64' },
+      ...{ upSeconds, loads: [0, 0, 0] },
+    };
   }
 
   async recover(guests: ReadonlyMap<string, GuestBody>): Promise<void> {

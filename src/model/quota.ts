@@ -23,6 +23,11 @@ export interface QuotaLimits {
   readonly key_pairs: number;
   readonly server_groups: number;
   readonly server_group_members: number;
+  /** These four are kept and shown, and of no account: the network service has limits of its own. */
+  readonly fixed_ips: number;
+  readonly floating_ips: number;
+  readonly security_groups: number;
+  readonly security_group_rules: number;
 }
 
 export const UNLIMITED = -1;
@@ -39,6 +44,10 @@ export const DEFAULT_LIMITS: QuotaLimits = {
   key_pairs: 100,
   server_groups: 10,
   server_group_members: 10,
+  fixed_ips: -1,
+  floating_ips: -1,
+  security_groups: -1,
+  security_group_rules: -1,
 };
 
 /** What is counted over a project's servers; ram in MiB. */
@@ -119,6 +128,12 @@ export function checkCreateQuota(
     ram: String(wanted.ram),
   };
   return { kind: 'refused', refusal: tooMany(limits, usage, overs, requested) };
+}
+
+/** Whether there is room for one more server. */
+export function checkOneMore(limits: QuotaLimits, usage: QuotaUsage, flavor: Flavor): Refusal | null {
+  const result = checkCreateQuota(limits, usage, flavor, 1, 1);
+  return result.kind === 'refused' ? result.refusal : null;
 }
 
 /** What a resize from `current` to `next` adds: cores and ram that grow; disk is not counted (upsize_quota_delta). */

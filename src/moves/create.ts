@@ -17,7 +17,7 @@ import {
 } from '../control/network.ts';
 import { allocationsOf, release } from '../control/placement.ts';
 import type { Platform } from '../control/platform.ts';
-import { quotaOf } from '../control/quota.ts';
+import { firstOver, type ProjectQuota, quotasFor } from '../control/quota.ts';
 import { plainFlavor, rowOf } from '../control/records.ts';
 import { chooseHost } from '../control/scheduling.ts';
 import { findServerGroup, groupIdOf, joinServerGroup } from '../control/server-groups.ts';
@@ -28,7 +28,7 @@ import { configDriveOf } from '../model/config-drive.ts';
 import { checkCreate } from '../model/create-rules.ts';
 import { rememberedMinDiskGb } from '../model/disk-rules.ts';
 import { hostnameOf } from '../model/names.ts';
-import { checkCreateQuota, checkMetadataQuota } from '../model/quota.ts';
+import { checkMetadataQuota, checkOneMore } from '../model/quota.ts';
 import { flavorOnHost } from '../model/resources.ts';
 import { groupHintNotFound } from '../model/server-groups.ts';
 import { type Actor, type Flavor, type ImageSnapshot, POWER_STATE, type Refusal, type Server } from '../model/types.ts';
@@ -357,10 +357,10 @@ export async function createServer(p: Platform, actor: Actor, request: CreateReq
   });
   if (refusal) return refuse(refusal);
   invariant(flavor, 'checkCreate refuses without a flavor');
-  const quota = await quotaOf(p, actor.projectId);
-  const counted = checkCreateQuota(quota.limits, quota.used, flavor, 1, 1);
-  if (counted.kind === 'refused') return refuse(counted.refusal);
-  const overMetadata = checkMetadataQuota(quota.limits, Object.keys(request.metadata).length);
+  const quotas = await quotasFor(p, actor);
+  const over = overQuota(quotas, flavor);
+  if (over) return refuse(over);
+  const overMetadata = checkMetadataQuota(quotas[0].limits, Object.keys(request.metadata).length);
   if (overMetadata) return refuse(overMetadata);
 
   if (request.groupId !== undefined) {
@@ -513,10 +513,12 @@ async function checkQuotaAgain(
 ): Promise<void> {
   // What two creates count at the same time would let both pass.
   await exclusively(trx, `quota of ${actor.projectId}`);
-  const { limits, used } = await quotaOf(p, actor.projectId, trx);
-  const counted = checkCreateQuota(limits, used, flavor, 1, 1);
-  if (counted.kind === 'refused') throw new Refused(counted.refusal);
+  const over = overQuota(await quotasFor(p, actor, trx), flavor);
+  if (over) throw new Refused(over);
 }
+
+const overQuota = (quotas: readonly ProjectQuota[], flavor: Flavor): Refusal | null =>
+  firstOver(quotas, (limits, used) => checkOneMore(limits, used, flavor));
 
 async function joinGroup(
   p: Platform,

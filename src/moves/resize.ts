@@ -13,7 +13,7 @@ import { findBaseImage } from '../control/images.ts';
 import { activateBindings, bindPorts, unbindPorts } from '../control/network.ts';
 import { allocationsOf, release, transfer } from '../control/placement.ts';
 import type { Platform } from '../control/platform.ts';
-import { quotaOf } from '../control/quota.ts';
+import { firstOver, quotasFor } from '../control/quota.ts';
 import { plainFlavor } from '../control/records.ts';
 import { chooseHost } from '../control/scheduling.ts';
 import { groupIdOf } from '../control/server-groups.ts';
@@ -356,8 +356,8 @@ async function giveUpTarget(c: C) {
 async function overQuota(c: C, trx: Transaction<GlobalTables>): Promise<Refusal | null> {
   const { oldFlavor, newFlavor, owner } = c.s;
   if (!isUpsize(oldFlavor, newFlavor)) return null;
-  const { limits, used } = await quotaOf(c.p, owner.projectId, trx);
-  return checkResizeQuota(limits, used, oldFlavor, newFlavor);
+  const quotas = await quotasFor(c.p, owner, trx);
+  return firstOver(quotas, (limits, used) => checkResizeQuota(limits, used, oldFlavor, newFlavor));
 }
 
 async function closeExport(c: C) {
@@ -422,8 +422,9 @@ export async function resizeServer(
   });
   if (refusal) return refusal;
   invariant(next, 'checkResize refuses a flavor that is not there');
-  const { limits, used } = await quotaOf(p, server.projectId);
-  const overQuota = checkResizeQuota(limits, used, server.flavor, next);
+  const overQuota = firstOver(await quotasFor(p, server), (limits, used) =>
+    checkResizeQuota(limits, used, server.flavor, next),
+  );
   if (overQuota) return overQuota;
   return startMove(
     p,

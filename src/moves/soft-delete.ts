@@ -14,10 +14,10 @@ import type { Transaction } from 'kysely';
 import { hostIsUp } from '../control/hosts.ts';
 import { openMigration } from '../control/migrations.ts';
 import type { Platform } from '../control/platform.ts';
-import { quotaOf } from '../control/quota.ts';
+import { firstOver, quotasFor } from '../control/quota.ts';
 import { type FoundServer, serverOrRefusal } from '../control/servers.ts';
 import { checkAction, invalidState, serverNotFound, stateOf } from '../model/actions.ts';
-import { checkCreateQuota } from '../model/quota.ts';
+import { checkOneMore } from '../model/quota.ts';
 import { type Actor, isAdmin, POWER_STATE, type Refusal } from '../model/types.ts';
 import { exclusively } from '../store/dialect.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
@@ -251,9 +251,8 @@ async function countAgain(p: Platform, trx: Transaction<GlobalTables>, found: Fo
   const { server } = found;
   // What two requests count at the same time would let both pass.
   await exclusively(trx, `quota of ${server.projectId}`);
-  const { limits, used } = await quotaOf(p, server.projectId, trx);
-  const counted = checkCreateQuota(limits, used, server.flavor, 1, 1);
-  if (counted.kind === 'refused') return counted.refusal;
+  const over = firstOver(await quotasFor(p, server, trx), (limits, used) => checkOneMore(limits, used, server.flavor));
+  if (over) return over;
   const { numUpdatedRows } = await trx
     .updateTable('server_mappings')
     .set({ soft_deleted_at: null })

@@ -5,8 +5,9 @@
 // asked at every call (`trouble`): it never arrives, its answer is lost, it arrives after its caller has given up, or it
 // arrives a second time, later.
 import type { Logger } from 'pino';
+import type { HostFacts } from '../control/hosts.ts';
 import { Agent } from '../host/agent.ts';
-import type { Host, HostDescription, Reply } from '../host/contract.ts';
+import type { Host, Reply } from '../host/contract.ts';
 import { MemoryRecords } from '../host/records.ts';
 import { METHODS } from '../host/routes.ts';
 import { type SimulatedFabric, SimulatedHypervisor } from '../host/simulated.ts';
@@ -36,7 +37,7 @@ export interface SimHostOptions {
 }
 
 /** What an agent on such a host says of it. */
-export const descriptionOf = (name: string, size: HostSize): HostDescription => ({
+export const descriptionOf = (name: string, size: HostSize): HostFacts => ({
   ...{ name, hypervisorType: 'simulated', hypervisorVersion: 1_000_000, accelerator: 'none', architecture: 'x86_64' },
   ...size,
 });

@@ -117,7 +117,8 @@ export interface GlobalTables extends IdentityTables {
     fingerprint: string;
     created_at: number;
   };
-  quotas: { project_id: string; resource: string; hard_limit: number };
+  /** Without a project: of all that have none of their own. With a user: of what that user has in the project. */
+  quotas: { project_id: string; user_id: string; resource: string; hard_limit: number };
 
   /** policy: affinity, anti-affinity, or one of them with `soft-` before it. */
   server_groups: {

@@ -1,7 +1,7 @@
 // What operators use: services, hypervisors, aggregates and zones, key pairs, discovery, identity.
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import { PASSWORDS, type TestSystem, testSystem } from './system.ts';
+import { PASSWORDS, type TestSystem, testSystem, waitFor } from './system.ts';
 
 const C = '/compute/v2.1';
 const V3 = '/identity/v3';
@@ -147,10 +147,108 @@ describe('the API for operators', () => {
     assert.ok(!('vcpus' in (await s.admin('GET', `${C}/os-hypervisors/${now[0].id}`, undefined, 88)).json.hypervisor));
     assert.equal((await s.admin('GET', `${C}/os-hypervisors/9`)).status, 404);
     assert.equal((await s.admin('GET', `${C}/os-hypervisors/statistics`)).json.hypervisor_statistics.count, 4);
-    assert.equal((await s.admin('GET', `${C}/os-hypervisors/1/uptime`)).status, 501);
+    const up = (await s.admin('GET', `${C}/os-hypervisors/1/uptime`)).json.hypervisor;
+    assert.match(up.uptime, /^ \d\d:\d\d:\d\d up 0:0\d, {2}0 users, {2}load average: 0\.00, 0\.00, 0\.00$/);
+    const whole = (await s.admin('GET', `${C}/os-hypervisors/detail?limit=1`, undefined, 88)).json.hypervisors;
+    assert.match(whole[0].uptime, / up /);
+    const found = (await s.admin('GET', `${C}/os-hypervisors/host1/search`)).json.hypervisors;
+    assert.deepEqual(
+      found.map((each: { id: number }) => each.id),
+      [1, 3],
+    );
+    assert.equal(
+      (await s.admin('GET', `${C}/os-hypervisors/cell1-host1/servers`)).json.hypervisors[0].servers,
+      undefined,
+    );
+    assert.equal((await s.admin('GET', `${C}/os-hypervisors/nowhere/search`)).status, 404);
+    assert.equal((await s.alice('GET', `${C}/os-hypervisors/host1/search`)).status, 403);
+    assert.equal((await s.admin('GET', `${C}/os-hypervisors/host1/search`, undefined, 53)).status, 404);
+    const empty = (await s.admin('GET', `${C}/os-hypervisors?with_servers=1`, undefined, 75)).json.hypervisors;
+    assert.deepEqual(empty[0].servers, []);
     const page = (await s.admin('GET', `${C}/os-hypervisors?limit=1`, undefined, 53)).json;
     assert.equal(page.hypervisors.length, 1);
     assert.ok(page.hypervisors_links[0].href.includes(now[0].id));
+  });
+
+  it('tells what projects have used', async () => {
+    const day = 24 * 3_600_000;
+    const around = `start=${new Date(Date.now() - day).toISOString().slice(0, 19)}&end=${new Date(Date.now() + day).toISOString().slice(0, 23)}`;
+    const server = { name: 'used', imageRef: s.imageId, flavorRef: '1' };
+    const ids: string[] = [];
+    for (const name of ['a', 'b'])
+      ids.push((await s.alice('POST', `${C}/servers`, { server: { ...server, name } })).json.server.id);
+    for (const id of ids) await waitFor(s.alice, id, ['ACTIVE']);
+    await s.alice('DELETE', `${C}/servers/${ids[0]}`);
+    await waitFor(s.alice, ids[0] ?? '', ['gone']);
+    const url = `${C}/os-simple-tenant-usage`;
+    const { tenant_usage: own } = (await s.alice('GET', `${url}/${s.alice.projectId}?${around}`)).json;
+    assert.deepEqual(own.server_usages.map((each: { state: string }) => each.state).toSorted(), [
+      'active',
+      'terminated',
+    ]);
+    assert.ok(own.total_hours >= 0 && own.server_usages[0].vcpus === 1);
+    const all = (await s.admin('GET', `${url}?${around}&detailed=1`)).json.tenant_usages;
+    assert.ok(all.some((each: { tenant_id: string }) => each.tenant_id === s.alice.projectId));
+    assert.equal((await s.admin('GET', `${url}?${around}`)).json.tenant_usages[0].server_usages, undefined);
+    const page = (await s.alice('GET', `${url}/${s.alice.projectId}?${around}&limit=1`, undefined, 40)).json;
+    assert.equal(page.tenant_usage.server_usages.length, 1);
+    const next = new URL(page.tenant_usage_links[0].href);
+    const second = (await s.alice('GET', `${next.pathname}${next.search}`, undefined, 40)).json.tenant_usage;
+    assert.notEqual(second.server_usages[0].instance_id, page.tenant_usage.server_usages[0].instance_id);
+    assert.deepEqual((await s.admin('GET', `${url}/nobody?${around}`)).json.tenant_usage, {});
+    const wrong = ['start=2026-02-02T00:00:00&end=2026-01-01T00:00:00', 'start=soon', `${around}&limit=1&marker=x`];
+    for (const query of wrong)
+      assert.equal((await s.admin('GET', `${url}?${query}`, undefined, 40)).status, 400, query);
+    assert.equal((await s.alice('GET', `${url}?${around}`)).status, 403);
+    assert.equal((await s.mallory('GET', `${url}/${s.alice.projectId}?${around}`)).status, 403);
+    await s.alice('DELETE', `${C}/servers/${ids[1]}`);
+
+    const audit = `${C}/os-instance_usage_audit_log`;
+    const log = (await s.admin('GET', `${audit}/${encodeURIComponent('2026-03-05 10:11:12')}`)).json;
+    const { period_beginning, period_ending } = log.instance_usage_audit_log;
+    assert.deepEqual([period_beginning, period_ending], ['2026-02-01 00:00:00', '2026-03-01 00:00:00']);
+    assert.match((await s.admin('GET', audit)).json.instance_usage_audit_logs.overall_status, /^0 of \d hosts done\./);
+    assert.equal((await s.admin('GET', `${audit}/yesterday`)).status, 400);
+    assert.equal((await s.alice('GET', audit)).status, 403);
+  });
+
+  it('sets quotas of projects, of users within them, and of everybody', async () => {
+    const quota = `${C}/os-quota-sets/${s.alice.projectId}`;
+    const user = `${quota}?user_id=${s.alice.userId}`;
+    const set = (url: string, values: object, minor = 1) => s.admin('PUT', url, { quota_set: values }, minor);
+    assert.equal((await set(quota, { instances: 5, fixed_ips: 7, force: 'True' })).json.quota_set.fixed_ips, 7);
+    assert.equal((await set(quota, { fixed_ips: 7 }, 36)).status, 400);
+    assert.equal((await set(quota, { injected_files: 7 }, 57)).status, 400);
+    assert.equal((await set(user, { instances: 6 })).status, 400, 'more than the project has');
+    assert.equal((await set(user, { instances: 0 })).json.quota_set.instances, 0);
+    const refused = await s.alice('POST', `${C}/servers`, {
+      server: { name: 'x', imageRef: s.imageId, flavorRef: '1' },
+    });
+    assert.deepEqual([refused.status, /instances/.test(refused.text)], [403, true]);
+    assert.equal((await s.admin('GET', quota)).json.quota_set.instances, 5);
+    assert.equal((await s.admin('GET', `${quota}/detail?user_id=${s.alice.userId}`)).json.quota_set.instances.limit, 0);
+    assert.equal((await s.admin('DELETE', user)).status, 202);
+    assert.equal((await s.admin('GET', user)).json.quota_set.instances, 5);
+    assert.equal((await s.alice('DELETE', quota)).status, 403);
+    assert.equal((await s.admin('DELETE', quota)).status, 202);
+    assert.equal((await s.admin('GET', quota)).json.quota_set.instances, 10);
+
+    const everybody = `${C}/os-quota-class-sets/default`;
+    const before = (await s.admin('GET', everybody, undefined, 50)).json.quota_class_set;
+    assert.deepEqual([before.id, before.server_groups, before.fixed_ips], ['default', 10, undefined]);
+    const change = (values: object, url = everybody) => s.admin('PUT', url, { quota_class_set: values });
+    assert.equal((await change({ instances: 110 })).json.quota_class_set.instances, 110);
+    assert.equal((await s.admin('GET', `${quota}/defaults`)).json.quota_set.instances, 110);
+    assert.equal((await s.alice('GET', quota)).json.quota_set.instances, 110);
+    assert.equal((await change({ instances: 10 })).status, 200);
+    assert.equal((await change({ instances: 10 }, `${C}/os-quota-class-sets/gold`)).status, 400);
+    assert.equal((await s.alice('GET', everybody)).status, 403);
+    const { absolute } = (await s.alice('GET', `${C}/limits`, undefined, 35)).json.limits;
+    assert.deepEqual([absolute.maxSecurityGroups, absolute.totalFloatingIpsUsed], [-1, 0]);
+    assert.equal(
+      (await s.alice('GET', `${C}/limits`, undefined, 36)).json.limits.absolute.maxSecurityGroups,
+      undefined,
+    );
   });
 
   it('makes zones of aggregates', async () => {
@@ -243,5 +341,48 @@ describe('the API for operators', () => {
     assert.equal((await s.alice('GET', '/crosscell/v1/cells')).status, 403);
     assert.equal((await s.admin('GET', '/crosscell/v1/moves/nothing')).status, 404);
     assert.match((await s.raw('/metrics', {})).text, /crosscell_sagas|crosscell_api_requests_total/);
+  });
+
+  it('shows hosts as Nova did until 2.42, and forgets one that holds nothing', async () => {
+    const { hosts } = (await s.admin('GET', `${C}/os-hosts?zone=nova`)).json;
+    assert.deepEqual(hosts[0], { host_name: 'cell1-host1', service: 'compute', zone: 'nova' });
+    assert.deepEqual((await s.admin('GET', `${C}/os-hosts?zone=mars`)).json.hosts, []);
+    const shown = (await s.admin('GET', `${C}/os-hosts/cell1-host1`)).json.host;
+    assert.deepEqual(
+      shown.map((each: { resource: { project: string } }) => each.resource.project),
+      ['(total)', '(used_now)', '(used_max)'],
+    );
+    const put = (name: string, body: object) => s.admin('PUT', `${C}/os-hosts/${name}`, body);
+    assert.equal((await put('cell1-host1', { status: 'disable' })).json.status, 'disabled');
+    assert.equal((await s.admin('GET', `${C}/os-hosts`)).json.hosts.length, 3);
+    assert.equal((await put('cell1-host1', { status: 'Enable' })).json.status, 'enabled');
+    assert.equal((await put('cell1-host1', { maintenance_mode: 'enable' })).status, 501);
+    assert.equal((await put('cell1-host1', { status: 'maybe' })).status, 400);
+    assert.equal((await put('nowhere', { status: 'enable' })).status, 404);
+    assert.equal((await s.admin('GET', `${C}/os-hosts/cell1-host1/reboot`)).status, 501);
+    assert.equal((await s.admin('GET', `${C}/os-hosts/nowhere/shutdown`)).status, 404);
+    assert.equal((await s.alice('GET', `${C}/os-hosts`)).status, 403);
+    assert.equal((await s.admin('GET', `${C}/os-hosts`, undefined, 43)).status, 404);
+
+    const server = { name: 'there', imageRef: s.imageId, flavorRef: '1', networks: 'auto', host: 'cell2-host2' };
+    const { id } = (await s.admin('POST', `${C}/servers`, { server }, 74)).json.server;
+    await waitFor(s.admin, id, ['ACTIVE']);
+    const on = (await s.admin('GET', `${C}/os-hypervisors/cell2-host2/servers`)).json.hypervisors[0].servers;
+    assert.equal(on[0].uuid, id);
+    const usage = (await s.admin('GET', `${C}/os-hosts/cell2-host2`)).json.host;
+    assert.deepEqual(usage[3].resource, { ...usage[2].resource, project: s.admin.projectId });
+    const { services } = (await s.admin('GET', `${C}/os-services?host=cell2-host2&nonsense=1`, undefined, 53)).json;
+    const service = `${C}/os-services/${services[0].id}`;
+    assert.equal((await s.admin('DELETE', service, undefined, 53)).status, 409);
+    await s.admin('DELETE', `${C}/servers/${id}`);
+    await waitFor(s.admin, id, ['gone']);
+    for (let tries = 0; (await s.admin('DELETE', service, undefined, 53)).status !== 204; tries += 1) {
+      assert.ok(tries < 100, 'nothing of the server is left there');
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+    assert.equal((await s.admin('GET', `${C}/os-hosts/cell2-host2`)).status, 404);
+    assert.equal((await s.admin('DELETE', service, undefined, 53)).status, 404);
+    assert.equal((await s.admin('DELETE', `${C}/os-services/x`, undefined, 53)).status, 400);
+    assert.equal((await s.admin('GET', `${C}/os-services?nonsense=1`, undefined, 75)).status, 400);
   });
 });

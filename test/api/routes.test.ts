@@ -106,9 +106,13 @@ describe('every route', () => {
     assert.ok(tried > 20);
   });
 
+  const STRICT = 75;
+
   it('refuses an unknown query parameter, naming it', async () => {
     for (const route of world.routes) {
       if (route.url === '/' || route.rawBody || acceptsAnyQuery(route)) continue;
+      // Nova is strict from 2.75 on.
+      if (route.service === 'compute' && (route.until ?? STRICT) < STRICT) continue;
       const url = pathOf(route);
       const body = bodyFor(route);
       const response = await world.app.inject({
@@ -116,7 +120,7 @@ describe('every route', () => {
         url: `${url}?unheard_of=1`,
         headers: {
           'x-auth-token': 'admin',
-          'openstack-api-version': versionFor(route),
+          'openstack-api-version': route.service === 'compute' ? `compute 2.${STRICT}` : versionFor(route),
           ...(body === undefined ? {} : { 'content-type': route.contentTypes?.[0] ?? 'application/json' }),
         },
         ...(body === undefined ? {} : { payload: JSON.stringify(body) }),

@@ -190,7 +190,7 @@ inWorld('deletes that cannot start yet keep no other from starting', async (worl
 
 inWorld('T12: two resizes at once cannot both use the last of a quota', async (world) => {
   const ids = [await newServer(world, FLAVORS.small, 'one'), await newServer(world, FLAVORS.small, 'two')];
-  await setQuota(world.p, world.user.projectId, { cores: 5 });
+  await setQuota(world.p, { projectId: world.user.projectId }, { cores: 5 });
   for (const id of ids) await accept(world, resizeServer(world.p, world.user, id, { flavorId: FLAVORS.big }));
   await settle(world);
   const states = await Promise.all(ids.map(async (id) => (await serverOf(world, id)).vmState));

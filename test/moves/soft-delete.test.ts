@@ -103,7 +103,7 @@ inWorld('it counts in no quota, and a restore asks for it again', async (world, 
   const { p, user } = world;
   await softDelete(world, id);
   assert.deepEqual((await quotaOf(p, user.projectId)).used, { instances: 0, cores: 0, ram: 0 });
-  await setQuota(p, user.projectId, { instances: 1 });
+  await setQuota(p, { projectId: user.projectId }, { instances: 1 });
   const other = await newServer(world, FLAVORS.small, 'two');
   const refusal = await refuse(world, restoreServer(p, user, id));
   assert.deepEqual([refusal.code, /^Quota exceeded for instances/.test(refusal.message)], [403, true]);

@@ -58,7 +58,7 @@ function races(server: TestPostgres): void {
     await globally(a.stores.global, writer, async (trx) => {
       // The writer has looked and not yet written: nobody takes its saga from it now.
       assert.equal(await next.claim('next', 60_000), null);
-      await trx.insertInto('quotas').values({ project_id: 'p', resource: 'r', hard_limit: 1 }).execute();
+      await trx.insertInto('quotas').values({ project_id: 'p', user_id: '', resource: 'r', hard_limit: 1 }).execute();
     });
     const taken = await next.claim('next', 60_000);
     assert.equal(taken?.takenOver, true);
@@ -80,7 +80,10 @@ function races(server: TestPostgres): void {
     const held = await old.claim('old', 60_000);
     assert(held);
     const writer = { saga: { id: 's' }, generation: held.row.fence, serverId: 'k' };
-    await a.stores.global.insertInto('quotas').values({ project_id: 'p', resource: 'r', hard_limit: 1 }).execute();
+    await a.stores.global
+      .insertInto('quotas')
+      .values({ project_id: 'p', user_id: '', resource: 'r', hard_limit: 1 })
+      .execute();
     let late: Promise<bigint> | undefined;
     await b.stores.global.transaction().execute(async (trx) => {
       await trx

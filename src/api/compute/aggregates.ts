@@ -32,6 +32,9 @@ const Aggregate = object({
   deleted_at: Type.Null(),
 });
 const One = object({ aggregate: Aggregate });
+const { hosts: _hosts, metadata: _metadata, ...bare } = Aggregate.properties;
+/** A new one is answered without hosts and metadata, as in Nova. */
+const Created = object({ aggregate: object(bare) });
 const Name = Type.String({ minLength: 1, maxLength: 255 });
 const HostBody = object({ host: Name });
 
@@ -55,9 +58,13 @@ export const aggregateRoutes: readonly Route[] = [
     summary: 'Create a host aggregate',
     policy: 'os_compute_api:os-aggregates:create',
     body: object({ aggregate: object({ name: Name, availability_zone: Type.Optional(nullable(Name)) }) }),
-    answers: { 200: One },
-    handle: async ({ p, body, minor }) =>
-      answer(await createAggregate(p, body.aggregate.name, body.aggregate.availability_zone ?? null), minor),
+    answers: { 200: Created },
+    handle: async ({ p, body, minor }) => {
+      const result = await createAggregate(p, body.aggregate.name, body.aggregate.availability_zone ?? null);
+      if (result.kind === 'refused') throw errorOf(result.refusal);
+      const { hosts, metadata, ...aggregate } = render(result.aggregate, minor) as Record<string, unknown>;
+      return { status: 200, body: { aggregate } };
+    },
   }),
   route({
     method: 'GET',

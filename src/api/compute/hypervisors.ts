@@ -4,7 +4,8 @@ import { Type } from 'typebox';
 import { type HostRecord, listHosts } from '../../control/hosts.ts';
 import type { Platform } from '../../control/platform.ts';
 import { listServers } from '../../control/server-lists.ts';
-import { ApiError, notFound } from '../http/errors.ts';
+import { eachAtMost } from '../../lib/pool.ts';
+import { badRequest, notFound } from '../http/errors.ts';
 import { type Route, route } from '../http/route.ts';
 import {
   BASE,
@@ -53,6 +54,9 @@ const Query = object({
   hypervisor_hostname_pattern: Type.Optional(text()),
   with_servers: Type.Optional(text(10)),
 });
+const PatternParams = object({ pattern: Type.String({ minLength: 1, maxLength: 1024 }) });
+/** Hosts that are asked at the same time how long they have been up. */
+const UPTIMES_AT_ONCE = 16;
 const links = { hypervisors_links: Type.Optional(Links) };
 
 export const hypervisorRoutes: readonly Route[] = [
@@ -66,7 +70,7 @@ export const hypervisorRoutes: readonly Route[] = [
     answers: { 200: object({ hypervisors: Type.Array(Ref), ...links }) },
     handle: async ({ p, query, minor, request }) => {
       const { page, next, servers } = await listed(p, query, minor, request.url);
-      const hypervisors = page.map((each) => ({ ...ref(each, minor), ...serversOn(each, servers) }));
+      const hypervisors = page.map((each) => ({ ...ref(each, minor), ...serversOn(each, servers, minor) }));
       return { status: 200, body: { hypervisors, ...next } };
     },
   }),
@@ -80,7 +84,11 @@ export const hypervisorRoutes: readonly Route[] = [
     answers: { 200: object({ hypervisors: Type.Array(Hypervisor), ...links }) },
     handle: async ({ p, query, minor, request }) => {
       const { page, next, servers } = await listed(p, query, minor, request.url);
-      const hypervisors = page.map((each) => ({ ...render(each, minor), ...serversOn(each, servers) }));
+      const whole = new Map<string, object>();
+      await eachAtMost(UPTIMES_AT_ONCE, page, async (each) => {
+        whole.set(each.id, await renderWhole(p, each, minor));
+      });
+      const hypervisors = page.map((each) => ({ ...whole.get(each.id), ...serversOn(each, servers, minor) }));
       return { status: 200, body: { hypervisors, ...next } };
     },
   }),
@@ -122,25 +130,56 @@ export const hypervisorRoutes: readonly Route[] = [
     query: object({ with_servers: Type.Optional(text(10)) }),
     answers: { 200: object({ hypervisor: Hypervisor }) },
     handle: async ({ p, params, query, minor }) => {
-      const host = (await numbered(p)).find((each) => idOf(each, minor) === idFrom(params.id, minor));
-      if (!host) throw notFound(`Compute host ${params.id.slice(0, 255)} could not be found.`);
+      const host = await hostWith(p, params.id, minor);
       const servers = await wantedServers(p, query.with_servers, minor);
-      return { status: 200, body: { hypervisor: { ...render(host, minor), ...serversOn(host, servers) } } };
+      const hypervisor = { ...(await renderWhole(p, host, minor)), ...serversOn(host, servers, minor) };
+      return { status: 200, body: { hypervisor } };
     },
   }),
   route({
     method: 'GET',
     url: `${BASE}/os-hypervisors/:id/uptime`,
     service: 'compute',
-    summary: "A hypervisor's uptime, which hosts here do not report: 501, as Nova says it for such drivers",
+    summary: 'How long a hypervisor has been up, and its load: from 2.88 on part of what is shown',
     policy: 'os_compute_api:os-hypervisors:uptime',
     until: 87,
     params: IdParams,
-    answers: { 501: null },
+    answers: { 200: object({ hypervisor: object({ ...Ref.properties, uptime: text() }) }) },
     handle: async ({ p, params, minor }) => {
-      const host = (await numbered(p)).find((each) => idOf(each, minor) === idFrom(params.id, minor));
-      if (!host) throw notFound(`Compute host ${params.id.slice(0, 255)} could not be found.`);
-      throw new ApiError(501, 'Virt driver does not implement uptime function.');
+      const host = await hostWith(p, params.id, minor);
+      const uptime = await uptimeOf(p, host);
+      if (uptime === null) throw badRequest(`Compute service of ${host.name} is unavailable at this time.`);
+      return { status: 200, body: { hypervisor: { ...ref(host, minor), uptime } } };
+    },
+  }),
+  route({
+    method: 'GET',
+    url: `${BASE}/os-hypervisors/:pattern/search`,
+    service: 'compute',
+    summary: 'Find hypervisors by a part of their names',
+    policy: 'os_compute_api:os-hypervisors:search',
+    until: 52,
+    params: PatternParams,
+    answers: { 200: object({ hypervisors: Type.Array(Ref) }) },
+    handle: async ({ p, params, minor }) => {
+      const hosts = await matching(p, params.pattern);
+      return { status: 200, body: { hypervisors: hosts.map((host) => ref(host, minor)) } };
+    },
+  }),
+  route({
+    method: 'GET',
+    url: `${BASE}/os-hypervisors/:pattern/servers`,
+    service: 'compute',
+    summary: 'Find hypervisors by a part of their names, with the servers on them',
+    policy: 'os_compute_api:os-hypervisors:servers',
+    until: 52,
+    params: PatternParams,
+    answers: { 200: object({ hypervisors: Type.Array(Ref) }) },
+    handle: async ({ p, params, minor }) => {
+      const hosts = await matching(p, params.pattern);
+      const servers = await serversByHost(p);
+      const hypervisors = hosts.map((host) => ({ ...ref(host, minor), ...serversOn(host, servers, minor) }));
+      return { status: 200, body: { hypervisors } };
     },
   }),
 ];
@@ -153,6 +192,20 @@ type ServersByHost = Map<string, { name: string; uuid: string }[]> | null;
 const numbered = async (p: Platform): Promise<Numbered[]> =>
   (await listHosts(p)).map((host, index) => ({ ...host, number: index + 1 }));
 
+/** @throws ApiError 404 */
+async function hostWith(p: Platform, id: string, minor: number): Promise<Numbered> {
+  const host = (await numbered(p)).find((each) => idOf(each, minor) === idFrom(id, minor));
+  if (!host) throw notFound(`Hypervisor with ID '${id.slice(0, 255)}' could not be found.`);
+  return host;
+}
+
+/** @throws ApiError 404 */
+async function matching(p: Platform, pattern: string): Promise<Numbered[]> {
+  const hosts = (await numbered(p)).filter((host) => host.name.includes(pattern));
+  if (hosts.length === 0) throw notFound(`No hypervisor matching '${pattern.slice(0, 255)}' could be found.`);
+  return hosts;
+}
+
 const idOf = (host: Numbered, minor: number): string | number => (minor >= 53 ? host.id : host.number);
 const idFrom = (id: string, minor: number): string | number => (minor >= 53 ? id : Number(id));
 
@@ -162,11 +215,8 @@ async function listed(
   minor: number,
   url: string,
 ): Promise<{ page: readonly Numbered[]; next: object; servers: ServersByHost }> {
-  const pattern = query.hypervisor_hostname_pattern;
-  const hosts = (await numbered(p)).filter((host) => pattern === undefined || host.name.includes(pattern));
-  if (pattern !== undefined && hosts.length === 0) {
-    throw notFound(`No hypervisor matching '${pattern}' could be found.`);
-  }
+  const pattern = minor >= 53 ? query.hypervisor_hostname_pattern : undefined;
+  const hosts = await (pattern === undefined ? numbered(p) : matching(p, pattern));
   const result = pageOf(hosts, (host) => String(idOf(host, minor)), query);
   if (!result) throw markerNotFound(query.marker);
   return {
@@ -176,8 +226,10 @@ async function listed(
   };
 }
 
-async function wantedServers(p: Platform, asked: string | undefined, minor: number): Promise<ServersByHost> {
-  if (minor < 53 || booleanOf(asked) !== true) return null;
+const wantedServers = async (p: Platform, asked: string | undefined, minor: number): Promise<ServersByHost> =>
+  minor < 53 || booleanOf(asked) !== true ? null : serversByHost(p);
+
+async function serversByHost(p: Platform): Promise<ServersByHost> {
   const byHost: Map<string, { name: string; uuid: string }[]> = new Map();
   for (const server of (await listServers(p, { projectId: null })).servers) {
     if (server.host === null) continue;
@@ -188,10 +240,32 @@ async function wantedServers(p: Platform, asked: string | undefined, minor: numb
   return byHost;
 }
 
-const serversOn = (host: HostRecord, servers: ServersByHost): object => {
-  const list = servers?.get(host.name);
-  return list ? { servers: list } : {};
+/** Those without servers have no key until 2.74, and an empty list from 2.75 on. */
+const serversOn = (host: HostRecord, servers: ServersByHost, minor: number): object => {
+  if (servers === null) return {};
+  const list = servers.get(host.name) ?? [];
+  return list.length > 0 || minor >= 75 ? { servers: list } : {};
 };
+
+const renderWhole = async (p: Platform, host: Numbered, minor: number): Promise<object> => ({
+  ...render(host, minor),
+  ...(minor >= 88 ? { uptime: await uptimeOf(p, host) } : {}),
+});
+
+const DAY_S = 86_400;
+
+/** In the words of uptime(1), as Nova's libvirt driver gives them; null: the host does not answer. */
+async function uptimeOf(p: Platform, host: HostRecord): Promise<string | null> {
+  const described = host.up ? await (await p.host(host.name)).describe() : null;
+  if (described?.kind !== 'ok') return null;
+  const { upSeconds, loads } = described.value;
+  const time = new Date(p.clock.now()).toISOString().slice(11, 19);
+  const days = Math.floor(upSeconds / DAY_S);
+  const minutes = Math.floor((upSeconds % DAY_S) / 60);
+  const hours = `${Math.floor(minutes / 60)}:${String(minutes % 60).padStart(2, '0')}`;
+  const load = loads.map((each) => each.toFixed(2)).join(', ');
+  return ` ${time} up ${days > 0 ? `${days} day${days === 1 ? '' : 's'}, ` : ''}${hours},  0 users,  load average: ${load}`;
+}
 
 const ref = (host: Numbered, minor: number): object => ({
   id: idOf(host, minor),
@@ -222,7 +296,7 @@ const render = (host: Numbered, minor: number): object => ({
         current_workload: 0,
         cpu_info: minor >= 28 ? { arch: host.architecture } : JSON.stringify({ arch: host.architecture }),
       }
-    : { uptime: null }),
+    : {}),
 });
 
 /** The address in a host's URL; simulated hosts have none. */

@@ -4,11 +4,13 @@ import { aggregateRoutes, zoneRoutes } from './aggregates.ts';
 import { extensionRoutes } from './extensions.ts';
 import { flavorExtraRoutes } from './flavor-extras.ts';
 import { flavorRoutes } from './flavors.ts';
+import { hostRoutes } from './hosts.ts';
 import { hypervisorRoutes } from './hypervisors.ts';
 import { instanceActionRoutes } from './instance-actions.ts';
 import { keypairRoutes } from './keypairs.ts';
 import { limitRoutes } from './limits.ts';
 import { migrationRoutes } from './migrations.ts';
+import { quotaRoutes } from './quotas.ts';
 import { serverActionRoutes } from './server-actions.ts';
 import { serverDiagnosticsRoutes } from './server-diagnostics.ts';
 import { serverExternalEventRoutes } from './server-external-events.ts';
@@ -19,6 +21,7 @@ import { serverPasswordRoutes } from './server-password.ts';
 import { serverVolumeRoutes } from './server-volumes.ts';
 import { serverRoutes } from './servers.ts';
 import { serviceRoutes } from './services.ts';
+import { usageRoutes } from './usage.ts';
 
 export const computeRoutes: readonly Route[] = [
   ...flavorRoutes,
@@ -35,10 +38,13 @@ export const computeRoutes: readonly Route[] = [
   ...instanceActionRoutes,
   ...migrationRoutes,
   ...hypervisorRoutes,
+  ...hostRoutes,
   ...serviceRoutes,
   ...aggregateRoutes,
   ...zoneRoutes,
   ...limitRoutes,
+  ...quotaRoutes,
+  ...usageRoutes,
   ...keypairRoutes,
   ...serverGroupRoutes,
   ...extensionRoutes,

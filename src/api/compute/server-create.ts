@@ -2,9 +2,9 @@
 // offer (ports made beforehand) is refused with a sentence, never passed over.
 
 import { findFlavor } from '../../control/flavors.ts';
-import { listNetworks } from '../../control/network/records.ts';
+import { findNetwork, listNetworks } from '../../control/network/records.ts';
 import type { Platform } from '../../control/platform.ts';
-import { quotaOf } from '../../control/quota.ts';
+import { quotasFor } from '../../control/quota.ts';
 import { checkDescription } from '../../model/names.ts';
 import { checkCreateQuota } from '../../model/quota.ts';
 import { type Actor, isAdmin } from '../../model/types.ts';
@@ -89,10 +89,13 @@ async function affordable(p: Platform, actor: Actor, flavorId: string, min: numb
   const flavor = await findFlavor(p, flavorId);
   // The use case says what is wrong with the flavor.
   if (!flavor) return min;
-  const { limits, used } = await quotaOf(p, actor.projectId);
-  const result = checkCreateQuota(limits, used, flavor, min, max);
-  if (result.kind === 'refused') throw errorOf(result.refusal);
-  return result.count;
+  let count = max;
+  for (const { limits, used } of await quotasFor(p, actor)) {
+    const result = checkCreateQuota(limits, used, flavor, min, count);
+    if (result.kind === 'refused') throw errorOf(result.refusal);
+    count = result.count;
+  }
+  return count;
 }
 
 function countsOf(wish: CreateWish): { minCount: number; maxCount: number } {
@@ -145,6 +148,9 @@ async function networksOf(p: Platform, actor: Actor, wish: CreateWish['networks'
     if (each.uuid === undefined) throw badRequest("Bad network format: missing 'uuid'");
     return each.uuid.toLowerCase();
   });
+  for (const id of new Set(ids)) {
+    if (!(await findNetwork(p.stores.global, actor, id))) throw badRequest(`Network ${id} could not be found.`);
+  }
   return ids.length === 0 ? automaticNetwork(p, actor, false) : ids;
 }
 

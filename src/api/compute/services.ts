@@ -1,8 +1,9 @@
 // Compute services: one per host. Disabling one takes it from the scheduler; forcing it down says that it is known to
 // be dead before its heartbeat says so.
 import { Type } from 'typebox';
-import { type HostRecord, listHosts, updateService } from '../../control/hosts.ts';
+import { deleteHost, type HostRecord, listHosts, updateService } from '../../control/hosts.ts';
 import type { Platform } from '../../control/platform.ts';
+import { isUuid } from '../../lib/ids.ts';
 import { isoMicroseconds } from '../../model/time.ts';
 import { badRequest, notFound, refuse } from '../http/errors.ts';
 import { type Route, route } from '../http/route.ts';
@@ -39,6 +40,27 @@ export const serviceRoutes: readonly Route[] = [
         return wanted ? [render(host, index + 1, minor)] : [];
       });
       return { status: 200, body: { services } };
+    },
+  }),
+  route({
+    method: 'DELETE',
+    url: `${BASE}/os-services/:id`,
+    service: 'compute',
+    summary: 'Forget a host that holds nothing, by its uuid (2.53), before by its number',
+    policy: 'os_compute_api:os-services:delete',
+    params: IdParams,
+    answers: { 204: null },
+    handle: async ({ p, params: { id }, minor }) => {
+      if (minor >= 53 ? !isUuid(id) : !/^[0-9]{1,9}$/.test(id)) {
+        throw badRequest(
+          minor >= 53 ? `Invalid uuid ${id.slice(0, 255)}` : `Invalid input received: ${id.slice(0, 255)}`,
+        );
+      }
+      const hosts = await listHosts(p);
+      const host = minor >= 53 ? hosts.find((each) => each.id === id) : hosts[Number(id) - 1];
+      if (!host) throw notFound(`Service ${id} not found.`);
+      refuse(await deleteHost(p, host.id));
+      return { status: 204 };
     },
   }),
   route({

@@ -128,7 +128,7 @@ function mount(app: FastifyInstance, route: Route, options: ApiOptions, held: We
       const who = held.get(request);
       if (!who) throw new Error('the request was not authorised');
       const params = route.params ? checkText(route.params, request.params) : {};
-      const query = checkText(route.query ?? NO_QUERY, request.query);
+      const query = checkText(route.query ?? NO_QUERY, knownOf(route, who.minor, request.query));
       const body = bodyOf(route, who.minor, request);
       await authoriseTarget(options.platform, route, who.actor, params, body);
       const answer = await route.handle({
@@ -146,6 +146,14 @@ function mount(app: FastifyInstance, route: Route, options: ApiOptions, held: We
     },
   });
 }
+
+/** Until 2.74 Nova passes over parameters of queries that it does not know. */
+function knownOf(route: Route, minor: number, query: unknown): unknown {
+  if (route.service !== 'compute' || minor >= STRICT_QUERIES_FROM) return query;
+  const { properties = {} } = (route.query ?? NO_QUERY) as { properties?: object };
+  return Object.fromEntries(Object.entries(query as object).filter(([name]) => Object.hasOwn(properties, name)));
+}
+const STRICT_QUERIES_FROM = 75;
 
 const NO_QUERY = Type.Object({}, { additionalProperties: false });
 

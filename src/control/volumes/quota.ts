@@ -73,14 +73,16 @@ export async function claimVolumeQuota(
 /** Sets limits of a project; -1: unlimited. */
 export async function setVolumeQuota(p: Platform, projectId: string, limits: Partial<VolumeLimits>): Promise<void> {
   const rows = Object.entries(limits).map(([name, hard_limit]) => ({
-    ...{ project_id: projectId, resource: `${PREFIX}${name}`, hard_limit },
+    ...{ project_id: projectId, user_id: '', resource: `${PREFIX}${name}`, hard_limit },
   }));
   if (rows.length === 0) return;
   await p.stores.global
     .insertInto('quotas')
     .values(rows)
     .onConflict((conflict) =>
-      conflict.columns(['project_id', 'resource']).doUpdateSet((eb) => ({ hard_limit: eb.ref('excluded.hard_limit') })),
+      conflict
+        .columns(['project_id', 'user_id', 'resource'])
+        .doUpdateSet((eb) => ({ hard_limit: eb.ref('excluded.hard_limit') })),
     )
     .execute();
 }

@@ -9,6 +9,7 @@
 // Not handled: two agents on one state directory (the caller holds a lock).
 import { constants } from 'node:fs';
 import { chmod, chown, mkdir, readdir, rename, rm, statfs } from 'node:fs/promises';
+import { loadavg, uptime } from 'node:os';
 import { basename, join } from 'node:path';
 import type { Logger } from 'pino';
 import type { Clock } from '../../lib/clock.ts';
@@ -127,6 +128,8 @@ export class QemuHypervisor implements Hypervisor {
       hypervisorVersion,
       accelerator: await this.#chosenAccelerator(),
       architecture: 'x86_64',
+      upSeconds: Math.floor(uptime()),
+      loads: loadavg() as [number, number, number],
     };
   }
 

@@ -178,7 +178,7 @@ inWorld('L-23: a revert is never over quota', async (world) => {
   const id = await newServer(world, FLAVORS.medium);
   await accept(world, resize(world, id));
   await settle(world);
-  await setQuota(world.p, world.user.projectId, { cores: 1, ram: 1 });
+  await setQuota(world.p, { projectId: world.user.projectId }, { cores: 1, ram: 1 });
   await accept(world, revertResize(world.p, world.user, id));
   await settle(world);
   assert.equal(await status(world, id), 'ACTIVE');
