@@ -4,6 +4,7 @@
 // at any time in between makes its server `busy`. A cell or a host that does not answer is noted as unreachable with the
 // reason; only the global database must answer.
 import type { Platform } from '../control/platform.ts';
+import { diskImageOf } from '../model/disk-image.ts';
 import { readCells } from './read/cells.ts';
 import { readImageFiles } from './read/files.ts';
 import {
@@ -42,7 +43,7 @@ export async function takeSnapshot(p: Platform, slice: Slice = EVERYTHING): Prom
   const records = cells.flatMap((cell) => cell.records);
   const imagesInUse = await readImagesInUse(
     db,
-    new Set(records.flatMap(({ server }) => (server.image.id === null ? [] : [server.image.id]))),
+    new Set(records.flatMap(({ server }) => diskImageOf(server.image) ?? [])),
   );
   const hosts = await readHosts(p, slice);
   const together = await readTogether(p, hosts);

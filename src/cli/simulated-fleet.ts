@@ -12,7 +12,7 @@ import { MemoryStorageRecords, ServerRecord, type StorageRecords, VolumeRecord }
 import { SimulatedStorage } from '../storage/simulated.ts';
 import { type Fleet, type FleetOptions, stateDirectory, storageDirectory } from './fleet.ts';
 
-export async function simulatedFleet({ deployment, log, forgetful }: FleetOptions): Promise<Fleet> {
+export async function simulatedFleet({ deployment, log, forgetful, secret }: FleetOptions): Promise<Fleet> {
   const fabric = new SimulatedFabric();
   const agents = new Map<string, Agent>();
   for (const plan of deployment.hosts) {
@@ -26,6 +26,7 @@ export async function simulatedFleet({ deployment, log, forgetful }: FleetOption
         clock: systemClock,
         fabric,
         host: plan.name,
+        secret,
         copyBytesPerSecond,
         startFault: () => missingProgram(plan.qemuBinary),
       }),

@@ -1,5 +1,5 @@
 // Debts: clean-ups that could not be made because what they concern could not be reached: a guest that should be gone from
-// a host, records that should be gone from a cell's database, a volume that its guest should not have any more, a server's
+// a host, a snapshot that should be gone from there, records that should be gone from a cell's database, a volume that its guest should not have any more, a server's
 // access to a volume that should have ended, a volume that should be gone (volumes/owed.ts). One row each, at most one open per kind, place, server and volume; paid
 // when the place answers that it is so.
 // A debt never takes away what has lawfully come back since. A guest's debt carries the generation at which it was made.
@@ -20,7 +20,9 @@ import type { Platform } from './platform.ts';
 import { type Answer, payDelete, payRevoke, payUnplug } from './volumes/owed.ts';
 import { storageHostIsUp } from './volumes/storage-hosts.ts';
 
-export const DEBT_KINDS = ['destroy-guest', 'drop-records', 'unplug-volume', 'revoke-volume', 'delete-volume'] as const;
+export const DEBT_KINDS = [
+  ...(['destroy-guest', 'drop-snapshot', 'drop-records', 'unplug-volume', 'revoke-volume', 'delete-volume'] as const),
+] as const;
 export type DebtKind = (typeof DEBT_KINDS)[number];
 
 export interface Debt {
@@ -103,7 +105,7 @@ export async function hastenDebts(p: Platform, host: string): Promise<void> {
   await p.stores.global
     .updateTable('debts')
     .set({ due_at: p.clock.now() })
-    .where('kind', 'in', ['destroy-guest', 'unplug-volume'])
+    .where('kind', 'in', ['destroy-guest', 'drop-snapshot', 'unplug-volume'])
     .where('host', '=', host)
     .where('paid_at', 'is', null)
     .execute();
@@ -215,6 +217,7 @@ async function record(p: Platform, debt: Debt, answer: Answer, attempts: number)
 async function mayAnswer(p: Platform, debt: Debt): Promise<boolean> {
   switch (debt.kind) {
     case 'destroy-guest':
+    case 'drop-snapshot':
     case 'unplug-volume':
       return hostIsUp(p, debt.host);
     case 'revoke-volume':
@@ -232,6 +235,8 @@ async function pay(p: Platform, debt: Debt): Promise<Answer> {
   switch (debt.kind) {
     case 'destroy-guest':
       return destroyOwed(p, debt);
+    case 'drop-snapshot':
+      return dropSnapshotOwed(p, debt);
     case 'drop-records':
       return dropOwed(p, debt);
     case 'unplug-volume':
@@ -269,6 +274,30 @@ function answerOf(reply: Exclude<Reply<Job>, { kind: 'fenced' }>): Answer {
   switch (reply.kind) {
     case 'ok':
       return reply.value.state === 'done' ? 'settled' : 'not yet';
+    case 'absent':
+      return 'settled';
+    case 'refused':
+      return 'not yet';
+    case 'unreachable':
+      return 'silent';
+    default:
+      return assertNever(reply);
+  }
+}
+
+async function dropSnapshotOwed(p: Platform, debt: Debt): Promise<Answer> {
+  const host = await p.host(debt.host);
+  const reply = await host.dropSnapshot(debt.serverId, { generation: debt.generation });
+  if (reply.kind !== 'fenced') return toldOff(reply);
+  // Somebody newer was there. One who still is may have a snapshot of its own.
+  if ((await ownership(p, debt.host, debt.serverId)) === 'perhaps') return 'not yet';
+  const again = await host.dropSnapshot(debt.serverId, { generation: reply.generation });
+  return again.kind === 'fenced' ? 'not yet' : toldOff(again);
+}
+
+function toldOff(reply: Exclude<Reply<unknown>, { kind: 'fenced' }>): Answer {
+  switch (reply.kind) {
+    case 'ok':
     case 'absent':
       return 'settled';
     case 'refused':

@@ -13,6 +13,7 @@
 //   agent/probation.ts  a start that nobody keeps
 //   agent/disks.ts      exports, imports, digests, growth
 //   agent/inspect.ts    what a running guest uses
+//   agent/snapshots.ts  snapshots of the root disk, and their upload
 //   agent/volumes.ts    volumes, plugged in and unplugged
 //   agent/ports.ts      the same for ports
 import { messageOf } from '../lib/errors.ts';
@@ -34,6 +35,7 @@ import { diagnostics, injectNmi } from './agent/inspect.ts';
 import { attachPort, detachPort } from './agent/ports.ts';
 import { setPaused, setPower, stopGuest } from './agent/power.ts';
 import { watchProbation } from './agent/probation.ts';
+import { dropSnapshot, takeSnapshot, uploadSnapshot } from './agent/snapshots.ts';
 import { attachVolume, detachVolume } from './agent/volumes.ts';
 import type {
   AttachPortRequest,
@@ -55,6 +57,8 @@ import type {
   PauseRequest,
   PowerRequest,
   Reply,
+  SnapshotRequest,
+  UploadRequest,
 } from './contract.ts';
 import type { GuestBody } from './records.ts';
 
@@ -204,6 +208,18 @@ export class Agent implements Host {
 
   async growDisk(serverId: string, request: GrowRequest): Promise<Reply<Job>> {
     return this.#guests.jobCall(serverId, request.generation, (entry) => growDisk(this.#guests, entry, request));
+  }
+
+  async takeSnapshot(serverId: string, request: SnapshotRequest): Promise<Reply<Job>> {
+    return this.#guests.jobCall(serverId, request.generation, (entry) => takeSnapshot(this.#guests, entry, request));
+  }
+
+  async uploadSnapshot(serverId: string, request: UploadRequest): Promise<Reply<Job>> {
+    return this.#guests.jobCall(serverId, request.generation, (entry) => uploadSnapshot(this.#guests, entry, request));
+  }
+
+  async dropSnapshot(serverId: string, request: GenerationRequest): Promise<Reply<Record<string, never>>> {
+    return this.#guests.call(serverId, request.generation, (entry) => dropSnapshot(this.#guests, entry));
   }
 
   async attachVolume(serverId: string, request: AttachRequest): Promise<Reply<Job>> {

@@ -176,6 +176,20 @@ export const DigestJob = Type.Object(
 );
 export type DigestJob = Static<typeof DigestJob>;
 
+/** A snapshot of a guest's root disk: a file of its own that stands on nothing, named by its taker. */
+export const SnapshotRequest = Type.Object(
+  { generation: Generation, snapshotId: ServerId },
+  { additionalProperties: false },
+);
+export type SnapshotRequest = Static<typeof SnapshotRequest>;
+
+/** Send the snapshot's file to this URL of the control plane, with a PUT. */
+export const UploadRequest = Type.Object(
+  { generation: Generation, snapshotId: ServerId, url: BaseImage.properties.url },
+  { additionalProperties: false },
+);
+export type UploadRequest = Static<typeof UploadRequest>;
+
 /** How a guest reaches a volume: NBD with TLS-PSK (RFC 4279), `user` and `key` (hex) good for this attachment only. */
 export const VolumeConnection = Type.Object(
   {
@@ -352,6 +366,15 @@ export interface Host {
   importDisk(serverId: string, request: ImportRequest): Promise<Reply<Job>>;
   digest(serverId: string, request: GenerationRequest): Promise<Reply<DigestJob>>;
   growDisk(serverId: string, request: GrowRequest): Promise<Reply<Job>>;
+  /**
+   * Have a copy of the root disk as it is at one moment, also while the guest runs or is paused (crash-consistent). A guest
+   * has one snapshot at a time: another takes its place. It does not outlive the agent. A file of QEMU's is qcow2, a
+   * simulated one raw.
+   */
+  takeSnapshot(serverId: string, request: SnapshotRequest): Promise<Reply<Job>>;
+  uploadSnapshot(serverId: string, request: UploadRequest): Promise<Reply<Job>>;
+  /** Have no snapshot, and none under way. ok if there was none. */
+  dropSnapshot(serverId: string, request: GenerationRequest): Promise<Reply<Record<string, never>>>;
   /**
    * A guest that is on has it when the job is done; one that is off has it from its next start. Another attachment or
    * connection of a volume that the guest has takes the old one's place, only while it is off.

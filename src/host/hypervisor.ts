@@ -84,6 +84,12 @@ export interface Hypervisor {
   digest(serverId: string, job: JobControl): Promise<string>;
   /** Grows the root disk to `rootBytes` at least. The guest is off. */
   grow(serverId: string, rootBytes: number, job: JobControl): Promise<void>;
+  /** A snapshot of the root disk as it is at one moment, in place of the one before; done if it is there. */
+  takeSnapshot(serverId: string, image: BaseImage, snapshotId: string, job: JobControl): Promise<void>;
+  /** Sends the snapshot's file there. Rejects when it is not taken as it is. */
+  uploadSnapshot(serverId: string, snapshotId: string, url: string, job: JobControl): Promise<void>;
+  /** Removes the guest's snapshot, and what an unfinished one has left. */
+  dropSnapshot(serverId: string): Promise<void>;
   /** Deletes everything of this guest. Its process is gone and its export closed. */
   remove(serverId: string): Promise<void>;
   /** Drops cached base images that are not in `inUse` (SHA-256 values), as far as the cache's limit asks for it. */

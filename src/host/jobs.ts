@@ -16,6 +16,8 @@ export type JobKind =
   | 'import'
   | 'digest'
   | 'grow'
+  | 'snapshot'
+  | 'upload'
   | 'plug'
   | 'unplug'
   | 'destroy';

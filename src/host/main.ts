@@ -115,7 +115,9 @@ async function openLocked(config: AgentConfig, stateDir: string, lock: Lock): Pr
 async function openHypervisor(config: AgentConfig, stateDir: string): Promise<Hypervisor> {
   const clock = systemClock;
   if (config.hypervisor === 'simulated')
-    return new SimulatedHypervisor({ clock, fabric: config.fabric ?? new SimulatedFabric(), host: config.name });
+    return new SimulatedHypervisor({
+      ...{ clock, fabric: config.fabric ?? new SimulatedFabric(), host: config.name, secret: config.secret },
+    });
   const dataAddress = config.dataAddress ?? config.listen.host;
   if (ANY_ADDRESS.includes(dataAddress)) throw new Error('dataAddress must be one address that other hosts can reach');
   return QemuHypervisor.open({

@@ -19,6 +19,8 @@ import {
   Job,
   PauseRequest,
   PowerRequest,
+  SnapshotRequest,
+  UploadRequest,
 } from './contract.ts';
 import { get, Nothing, put, type Route } from './wire.ts';
 
@@ -44,6 +46,9 @@ export const ROUTES = {
   importDisk: put('/v1/guests/:serverId/import', ImportRequest, Job),
   digest: put('/v1/guests/:serverId/digest', GenerationRequest, DigestJob),
   growDisk: put('/v1/guests/:serverId/disk-size', GrowRequest, Job),
+  takeSnapshot: put('/v1/guests/:serverId/snapshot', SnapshotRequest, Job),
+  uploadSnapshot: put('/v1/guests/:serverId/snapshot-upload', UploadRequest, Job),
+  dropSnapshot: put('/v1/guests/:serverId/no-snapshot', GenerationRequest, Nothing),
   attachVolume: put('/v1/guests/:serverId/volume', AttachRequest, Job),
   detachVolume: put('/v1/guests/:serverId/no-volume', DetachRequest, Job),
   attachPort: put('/v1/guests/:serverId/port', AttachPortRequest, Job),

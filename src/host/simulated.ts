@@ -9,6 +9,7 @@
 // An agent that restarts over the same hypervisor finds its guests as they are. Over a new one it finds them as its
 // records describe them: those that were on are on, and a ready disk is there, its history cut down to the server's name.
 import { createHash } from 'node:crypto';
+import { Readable } from 'node:stream';
 import type { Clock } from '../lib/clock.ts';
 import { invariant } from '../lib/errors.ts';
 import type {
@@ -23,6 +24,7 @@ import type {
 import { type Hypervisor, HypervisorError, type HypervisorFacts, type JobControl } from './hypervisor.ts';
 import type { GuestBody, SavedExport } from './records.ts';
 import { SimulatedVolumes } from './simulated-volumes.ts';
+import { sendBytes } from './upload.ts';
 
 /** A root disk as far as a simulation cares. */
 interface SimulatedDisk {
@@ -37,6 +39,8 @@ interface SimulatedGuest {
   /** Only while it runs. */
   paused: boolean;
   exported: DiskExport | null;
+  /** What was on the disk when its snapshot was taken. */
+  snapshot: { readonly id: string; readonly words: readonly string[] } | null;
   /** What the running guest has plugged in. */
   volumes: readonly GuestVolume[];
   ports: readonly GuestPort[];
@@ -102,6 +106,9 @@ export interface SimulatedOptions {
   readonly heedsPowerButton?: boolean;
   /** Whether the guest lets go of a volume that is unplugged. Default: it does. */
   readonly heedsUnplug?: (serverId: string) => boolean;
+  /** Takes a snapshot's bytes at a URL. Default: over the network, with `secret`. */
+  readonly send?: (url: string, bytes: Uint8Array) => Promise<void>;
+  readonly secret?: string;
   /** Why the next start must fail; null: it succeeds. Asked at every start. */
   readonly startFault?: (serverId: string) => string | null;
 }
@@ -109,6 +116,7 @@ export interface SimulatedOptions {
 const DEFAULT_OVERLAY_BYTES = 64 * 1024 * 1024;
 /** A copy shows its progress this often on its way. */
 const COPY_STEPS = 10;
+const SECTOR = 512;
 /** 1 TiB: a simulated host never runs out of disk by itself. */
 const DISK_BYTES = 1024 ** 4;
 
@@ -273,20 +281,10 @@ export class SimulatedHypervisor implements Hypervisor {
   }
 
   async importDisk(serverId: string, _image: BaseImage, source: DiskExport, job: JobControl): Promise<string> {
-    const rate = this.#options.copyBytesPerSecond ?? null;
-    if (rate !== null) {
-      const pause = (source.allocatedBytes / rate / COPY_STEPS) * 1000;
-      for (let step = 0; step < COPY_STEPS; step += 1) {
-        job.progress((source.allocatedBytes * step) / COPY_STEPS, source.allocatedBytes);
-        this.#reach(source);
-        await this.#options.clock.sleep(pause, job.signal);
-        job.signal.throwIfAborted();
-      }
-    }
+    await this.#moveBytes(source.allocatedBytes, job, () => this.#reach(source));
     const from = this.#reach(source);
     const guest = this.#guest(serverId);
     guest.disk = { words: [...from.words], virtualBytes: from.virtualBytes };
-    job.progress(source.allocatedBytes, source.allocatedBytes);
     return digestOf(guest.disk);
   }
 
@@ -297,6 +295,36 @@ export class SimulatedHypervisor implements Hypervisor {
   async grow(serverId: string, rootBytes: number): Promise<void> {
     const disk = this.#disk(this.#guest(serverId));
     disk.virtualBytes = Math.max(disk.virtualBytes, rootBytes);
+  }
+
+  async takeSnapshot(serverId: string, _image: BaseImage, snapshotId: string, job: JobControl): Promise<void> {
+    const guest = this.#guest(serverId);
+    if (guest.snapshot?.id === snapshotId) return;
+    guest.snapshot = { id: snapshotId, words: [...this.#disk(guest).words] };
+    await this.#moveBytes(this.#options.overlayBytes ?? DEFAULT_OVERLAY_BYTES, job);
+  }
+
+  async uploadSnapshot(serverId: string, snapshotId: string, url: string, job: JobControl): Promise<void> {
+    const { snapshot } = this.#guest(serverId);
+    if (snapshot?.id !== snapshotId) throw new HypervisorError('the snapshot is not there');
+    await this.#moveBytes(this.#options.overlayBytes ?? DEFAULT_OVERLAY_BYTES, job);
+    const bytes = rawDisk(snapshot.words);
+    const { send, secret } = this.#options;
+    if (send) await send(url, bytes);
+    else {
+      const { signal } = job;
+      await sendBytes(Readable.from([bytes]), { url, secret: secret ?? '', sizeBytes: bytes.length, signal });
+    }
+  }
+
+  async dropSnapshot(serverId: string): Promise<void> {
+    const guest = this.#guests.get(serverId);
+    if (guest) guest.snapshot = null;
+  }
+
+  /** The id of the guest's snapshot, for the invariants of a simulation; null: it has none. */
+  snapshotId(serverId: string): string | null {
+    return this.#guests.get(serverId)?.snapshot?.id ?? null;
   }
 
   async remove(serverId: string): Promise<void> {
@@ -350,6 +378,21 @@ export class SimulatedHypervisor implements Hypervisor {
     volume?.words.push(`${what} on ${this.#options.host} by ${attachmentId}`);
   }
 
+  /** As long as that many bytes take. `look` is asked on the way, and may throw. */
+  async #moveBytes(bytes: number, job: JobControl, look: () => unknown = () => null): Promise<void> {
+    const rate = this.#options.copyBytesPerSecond ?? null;
+    if (rate !== null) {
+      const pause = (bytes / rate / COPY_STEPS) * 1000;
+      for (let step = 0; step < COPY_STEPS; step += 1) {
+        job.progress((bytes * step) / COPY_STEPS, bytes);
+        look();
+        await this.#options.clock.sleep(pause, job.signal);
+        job.signal.throwIfAborted();
+      }
+    }
+    job.progress(bytes, bytes);
+  }
+
   #reach(source: DiskExport): SimulatedDisk {
     const disk = this.#options.fabric.find(source.name);
     if (!disk) throw new HypervisorError(`the copy failed: no export at ${source.host}:${source.port}`);
@@ -365,6 +408,7 @@ export class SimulatedHypervisor implements Hypervisor {
       startedAt: null,
       paused: false,
       exported: null,
+      snapshot: null,
       volumes: [],
       ports: [],
       output: '',
@@ -394,6 +438,14 @@ export class SimulatedHypervisor implements Hypervisor {
 function newDisk(serverId: string, { root }: GuestSpec): SimulatedDisk | null {
   if (root.kind === 'volume') return null;
   return { words: [`disk of ${serverId} on ${root.image.sha256}`], virtualBytes: root.bytes };
+}
+
+/** The words as a disk of whole sectors. */
+function rawDisk(words: readonly string[]): Uint8Array {
+  const text = Buffer.from(`${words.join('\n')}\n`);
+  const disk = Buffer.alloc(Math.ceil(text.length / SECTOR) * SECTOR);
+  text.copy(disk);
+  return disk;
 }
 
 function digestOf(disk: SimulatedDisk): string {

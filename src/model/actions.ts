@@ -30,6 +30,7 @@ export type ServerAction =
   | 'restore'
   | 'rename'
   | 'createImage'
+  | 'createBackup'
   | 'updateMetadata'
   | 'deleteMetadata'
   | 'lock'
@@ -60,6 +61,7 @@ export const SERVER_ACTIONS: readonly ServerAction[] = [
   'restore',
   'rename',
   'createImage',
+  'createBackup',
   'updateMetadata',
   'deleteMetadata',
   'lock',
@@ -245,6 +247,14 @@ const RULES: Readonly<Record<ServerAction, ActionRule>> = {
   rename: { word: 'update', ...anyState, respectsLock: false },
   createImage: {
     word: 'createImage',
+    vmStates: ['active', 'paused', 'stopped'],
+    taskStates: IDLE,
+    mustHaveLaunched: true,
+    respectsLock: false,
+    needsHost: false,
+  },
+  createBackup: {
+    word: 'createBackup',
     vmStates: ['active', 'paused', 'stopped'],
     taskStates: IDLE,
     mustHaveLaunched: true,

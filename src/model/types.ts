@@ -23,6 +23,8 @@ export interface ImageSnapshot {
   readonly minDiskGb: number;
   readonly minRamMb: number;
   readonly properties: Readonly<Record<string, string>>;
+  /** What its root disk stands on, where that is another image; see disk-image.ts. */
+  readonly diskImageId?: string;
 }
 
 /** Nova's vm_state values that this product uses. */
@@ -38,6 +40,9 @@ export type TaskState =
   | 'unpausing'
   | 'rebooting'
   | 'rebooting_hard'
+  | 'image_snapshot'
+  | 'image_backup'
+  | 'image_uploading'
   | 'resize_prep'
   | 'resize_migrating'
   | 'resize_migrated'

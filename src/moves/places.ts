@@ -10,6 +10,13 @@ type Side = 'source' | 'target' | 'host';
 
 const POWER = { 'take hold': 'host-cell', 'turn off': 'host', 'turn on': 'host', 'let go': 'host-cell' } as const;
 
+const SNAPSHOT = {
+  'take snapshot': 'host',
+  'mark uploading': 'host-cell',
+  'upload snapshot': 'host',
+  'drop snapshot': 'host',
+} as const;
+
 export const ROLES: Readonly<Record<string, Readonly<Record<string, Role>>>> = {
   create: {
     'reserve room and ports': 'global',
@@ -101,6 +108,19 @@ export const ROLES: Readonly<Record<string, Readonly<Record<string, Role>>>> = {
   },
   'soft delete': { 'take hold': 'host-cell', 'turn off': 'host', 'put aside': 'global', 'let go': 'host-cell' },
   restore: { 'count again': 'global', 'take hold': 'host-cell', 'turn on': 'host', 'let go': 'host-cell' },
+  'create image': {
+    'write image': 'global',
+    'take hold': 'host-cell',
+    ...SNAPSHOT,
+    'let go': 'host-cell',
+  },
+  'create backup': {
+    'write image': 'global',
+    'take hold': 'host-cell',
+    ...SNAPSHOT,
+    'rotate backups': 'global',
+    'let go': 'host-cell',
+  },
   'attach volume': {
     'claim volume': 'global',
     'take hold': 'host-cell',

@@ -5,6 +5,7 @@ import { ATTACH_VOLUME, DETACH_VOLUME } from './attach.ts';
 import { CONFIRM } from './confirm.ts';
 import { CRASH_DUMP } from './crash-dump.ts';
 import { CREATE } from './create.ts';
+import { CREATE_BACKUP, CREATE_IMAGE } from './create-image.ts';
 import { DELETE } from './delete.ts';
 import { type AnyMove, anyMove } from './move.ts';
 import { PAUSE, REBOOT, RESUME, START, STOP, UNPAUSE } from './power.ts';
@@ -31,6 +32,8 @@ export const MOVES: readonly AnyMove[] = [
   anyMove(DELETE),
   anyMove(SOFT_DELETE),
   anyMove(RESTORE),
+  anyMove(CREATE_IMAGE),
+  anyMove(CREATE_BACKUP),
   anyMove(ATTACH_VOLUME),
   anyMove(DETACH_VOLUME),
   anyMove(CREATE_VOLUME),

@@ -22,6 +22,7 @@ import type { DiskExport } from '../host/contract.ts';
 import { invariant } from '../lib/errors.ts';
 import { newId } from '../lib/ids.ts';
 import { stateOf } from '../model/actions.ts';
+import { diskImageOf } from '../model/disk-image.ts';
 import { rootBytes } from '../model/disk-rules.ts';
 import { checkResizeQuota, isUpsize } from '../model/quota.ts';
 import { checkMigrate, checkResize } from '../model/resize-rules.ts';
@@ -406,7 +407,8 @@ export async function resizeServer(
   if ('code' in found) return found;
   const { server, cellId } = found;
   const next = await findFlavor(p, request.flavorId);
-  const base = server.image.id === null ? null : await findBaseImage(p, server.image.id);
+  const diskImageId = diskImageOf(server.image);
+  const base = diskImageId === null ? null : await findBaseImage(p, diskImageId);
   const refusal = checkResize({
     server: stateOf(server),
     admin: isAdmin(actor),
@@ -502,7 +504,7 @@ function commonState(p: Platform, actor: Actor, server: Server, cellId: string) 
     actor: { userId: actor.userId, projectId: actor.projectId },
     owner: { userId: server.userId, projectId: server.projectId },
     migrationId: newId(),
-    imageId: server.image.id,
+    imageId: diskImageOf(server.image),
     imageProperties: server.image.properties,
     oldFlavor: server.flavor,
     source: { cellId, host: server.host, zone: server.zone ?? '' },

@@ -34,6 +34,8 @@ export interface SimHostOptions {
   readonly fabric: SimulatedFabric;
   readonly size: HostSize;
   readonly log: Logger;
+  /** Where it sends snapshots: the image service's front door. */
+  readonly send: (url: string, bytes: Uint8Array) => Promise<void>;
 }
 
 /** What an agent on such a host says of it. */
@@ -82,6 +84,7 @@ export class SimHost {
       fabric: options.fabric,
       host: options.name,
       startFault: () => this.startFault,
+      send: options.send,
     });
   }
 

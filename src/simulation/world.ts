@@ -7,6 +7,8 @@
 // lets several of them run side by side, as processes (process.ts).
 // Faults come in at the seams that the product has anyway: effects of steps (Platform.around), calls to hosts
 // (SimHost.trouble) and databases of cells (`cellsDown`).
+import { createHash } from 'node:crypto';
+import { rmSync, writeFileSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
@@ -17,6 +19,7 @@ import { ensureSharedNetwork } from '../control/network/records.ts';
 import type { Platform, Settings } from '../control/platform.ts';
 import { DEFAULT_POLICIES } from '../control/policies.ts';
 import { registerStorageHost } from '../control/volumes/storage-hosts.ts';
+import { HypervisorError } from '../host/hypervisor.ts';
 import { SimulatedFabric } from '../host/simulated.ts';
 import { invariant } from '../lib/errors.ts';
 import { newId } from '../lib/ids.ts';
@@ -151,7 +154,7 @@ export async function inhabit(parts: WorldParts, furniture: Furniture): Promise<
   const fabric = new SimulatedFabric();
   const hosts = new Map<string, SimHost>();
   for (const { name, cell } of furniture.hosts) {
-    hosts.set(name, await SimHost.open({ name, cell, clock, fabric, size: shape.size, log }));
+    hosts.set(name, await SimHost.open({ name, cell, clock, fabric, size: shape.size, log, send: takeImage(parts) }));
   }
   const storage = new Map<string, SimStorage>();
   for (const name of STORAGE_HOSTS) storage.set(name, await SimStorage.open({ name, clock, fabric, log }));
@@ -193,6 +196,31 @@ const platformOf = (
   policies: DEFAULT_POLICIES,
   nudge: () => undefined,
 });
+
+/**
+ * Takes an image's data as the image service does, but at once: its real one watches its uploads by a clock, and no time
+ * passes in which a file is written.
+ */
+const takeImage =
+  ({ stores, settings, clock }: WorldParts) =>
+  async (url: string, bytes: Uint8Array): Promise<void> => {
+    const imageId = url.split('/').at(-2) ?? '';
+    const digest = (algorithm: string) => createHash(algorithm).update(bytes).digest('hex');
+    writeFileSync(join(settings.imageDirectory, imageId), bytes);
+    const taken = await stores.global
+      .updateTable('images')
+      .set({
+        ...{ status: 'active', size_bytes: bytes.length, virtual_bytes: bytes.length, updated_at: clock.now() },
+        ...{ md5: digest('md5'), sha256: digest('sha256'), sha512: digest('sha512') },
+      })
+      .where('id', '=', imageId)
+      .where('status', '=', 'queued')
+      .returning('id')
+      .executeTakeFirst();
+    if (taken) return;
+    rmSync(join(settings.imageDirectory, imageId));
+    throw new HypervisorError('the image was not taken: status 404');
+  };
 
 async function addFlavor(
   p: Platform,

@@ -358,7 +358,7 @@ export interface GlobalTables extends IdentityTables {
   debts: {
     id: string;
     /**
-     * destroy-guest, unplug-volume; drop-records: then `host` holds the id of the cell; revoke-volume, delete-volume: then it names the
+     * destroy-guest, drop-snapshot, unplug-volume; drop-records: then `host` holds the id of the cell; revoke-volume, delete-volume: then it names the
      * storage host.
      */
     kind: string;

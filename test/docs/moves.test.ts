@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { CONFIRM } from '../../src/moves/confirm.ts';
+import { CREATE_IMAGE } from '../../src/moves/create-image.ts';
 import type { Move } from '../../src/moves/move.ts';
 import { RESIZE } from '../../src/moves/resize.ts';
 import { REVERT } from '../../src/moves/revert.ts';
@@ -33,6 +34,8 @@ test('the steps of confirm in docs/architecture.md', () => compare(CONFIRM));
 test('the steps of revert in docs/architecture.md', () => compare(REVERT));
 test('the steps of soft delete in docs/architecture.md', () => compare(SOFT_DELETE));
 test('the steps of restore in docs/architecture.md', () => compare(RESTORE));
+
+test('the steps of create image in docs/architecture.md', () => compare(CREATE_IMAGE));
 
 test('docs/failure-model.md speaks of every step of resize', () => {
   const { rows } = tableUnder(failures, 'Step by step');

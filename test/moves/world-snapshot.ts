@@ -1,6 +1,6 @@
 // The whole world as one value that can be compared: everything that a move may touch and must give back.
 //
-// Left out is history (sagas, migrations, instance actions, paid debts) and what only grows or ticks: generations, fences,
+// Left out is history (sagas, migrations, instance actions, paid debts, images that are deleted) and what only grows or ticks: generations, fences,
 // heartbeats, times of change and of start. Of a disk it says what it started from and not how often it was started,
 // because a guest that was stopped and runs again has been started once more.
 import type { Kysely } from 'kysely';
@@ -103,6 +103,7 @@ async function tables(
     if (except === 'history') continue;
     const rows = await db.selectFrom(table).selectAll().execute();
     result[table] = rows
+      .filter((row) => table !== 'images' || row['status'] !== 'deleted')
       .map((row) => Object.fromEntries(Object.entries(row).filter(([column]) => !except.includes(column))))
       .map((row) => ({ text: JSON.stringify(row), row }))
       .sort((a, b) => (a.text < b.text ? -1 : 1))
@@ -125,6 +126,7 @@ async function guestsOf(host: SimHost): Promise<unknown> {
       base,
       running: host.hypervisor.running(serverId),
       paused: host.hypervisor.paused(serverId),
+      snapshot: host.hypervisor.snapshotId(serverId),
     };
   }
   return guests;

@@ -2,18 +2,40 @@
 // more processors, and its journal, read from outside, goes on without a gap.
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
-import { existsSync } from 'node:fs';
+import { createWriteStream, existsSync } from 'node:fs';
+import { readdir } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
+import { pipeline } from 'node:stream/promises';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { isContinuation, type Journal, verifyChain } from '../../guest/journal.ts';
 import { readJournal } from '../../guest/journal-reader.ts';
 import { whyNoGuests } from '../../guest/run.ts';
 import type { BaseImage } from '../../src/host/contract.ts';
-import { execute, finish, GIB, Laboratory, specOf, type TestAgent, until, value } from './harness.ts';
+import { execute, finish, GIB, Laboratory, SECRET, specOf, type TestAgent, until, value } from './harness.ts';
 
 const IMAGE_FILE = join(import.meta.dirname, '..', '..', 'var', 'cache', 'guest', 'crosscell-guest.qcow2');
 const skip = (await whyNoGuests()) ?? (existsSync(IMAGE_FILE) ? false : 'the guest image has not been built');
+
+/** Takes one file over HTTP, as the image service does. */
+async function receiveInto(file: string) {
+  let seen = '';
+  const server = createServer((request, response) => {
+    seen = request.headers.authorization ?? '';
+    void pipeline(request, createWriteStream(file)).then(() => response.writeHead(204).end());
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  return {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/image`,
+    authorization: () => seen,
+    [Symbol.asyncDispose]: async () => {
+      server.closeAllConnections();
+      await new Promise((resolve) => server.close(resolve));
+    },
+  };
+}
 
 describe('a Linux guest', { skip }, () => {
   let lab: Laboratory;
@@ -80,8 +102,38 @@ describe('a Linux guest', { skip }, () => {
       'the kernel to speak of the interrupt',
       30_000,
     );
+    await snapshotHolds(source, await written());
+    await power(source, 1, 'off');
+    await snapshotHolds(source, await written());
     await finish(() => source.host.destroy(id, { generation: 1 }));
   });
+
+  /** A snapshot that is taken now stands alone, and has all that the guest had written by now; then it is dropped. */
+  async function snapshotHolds(agent: TestAgent, written: number): Promise<void> {
+    const snapshotId = randomUUID();
+    const file = join(lab.directory, `${snapshotId}.qcow2`);
+    await using store = await receiveInto(file);
+    const request = { generation: 1, snapshotId };
+    await finish(() => agent.host.takeSnapshot(id, request), 60_000);
+    const again = await finish(() => agent.host.takeSnapshot(id, request));
+    assert.equal(again.state, 'done');
+    await finish(() => agent.host.uploadSnapshot(id, { ...request, url: store.url }), 60_000);
+    assert.equal(store.authorization(), `Bearer ${SECRET}`);
+    const info = JSON.parse((await execute('qemu-img', ['info', '--output=json', file])).stdout);
+    assert.deepEqual([info.format, info['virtual-size'], info['backing-filename']], ['qcow2', GIB, undefined]);
+    const reading = await readJournal(file, 'qcow2', lab.directory);
+    assert.ok(reading.ok, JSON.stringify(reading));
+    const verdict = verifyChain(reading.journal);
+    assert.ok(verdict.ok && reading.journal.entries.length >= written, `${JSON.stringify(verdict)}, not ${written}`);
+    value(await agent.host.dropSnapshot(id, { generation: 1 }));
+    const left = await readdir(join(agent.stateDir, 'guests', id));
+    assert.deepEqual(
+      left.filter((name) => name.startsWith('snapshot')),
+      [],
+    );
+    const gone = await agent.host.uploadSnapshot(id, { ...request, url: store.url });
+    assert.ok(gone.kind === 'ok' && gone.value.state === 'failed', JSON.stringify(gone));
+  }
 
   test('crosses with its journal', async () => {
     const small = specOf(image, { vcpus: 1, memoryMb: 128, root: { kind: 'image', image, bytes: GIB } });

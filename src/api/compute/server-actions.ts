@@ -20,6 +20,7 @@ import { ADMIN_ACTIONS } from './admin-actions.ts';
 import { BASE, IdParams, nullable, object, serverFor } from './common.ts';
 import { LOCK_ACTIONS } from './lock-actions.ts';
 import { type Actions, accepted, action, Nothing, targetOf } from './server-action.ts';
+import { serverImageActions } from './server-images.ts';
 
 const Reboot = object({ type: Type.Enum(['HARD', 'Hard', 'hard', 'SOFT', 'Soft', 'soft']) });
 const Resize = object({
@@ -38,6 +39,7 @@ const Console = nullable(
 );
 
 const ACTIONS: Actions = {
+  ...serverImageActions,
   'os-start': action('os_compute_api:servers:start', Nothing, ({ p, actor, server }) =>
     accepted(startServer(p, actor, server.id)),
   ),

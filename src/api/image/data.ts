@@ -2,14 +2,15 @@
 //
 // Theory of operation. An upload that is refused half-way is still read for a moment (at most DRAIN_BYTES and DRAIN_MS)
 // and thrown away, so that a client that writes before it reads gets the answer; then the connection ends. Hosts fetch
-// base images with the fleet's secret instead of a user's token, also those that their owner has deleted meanwhile.
+// base images, and send snapshots, with the fleet's secret instead of a user's token; they fetch also those that their
+// owner has deleted meanwhile.
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { open } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
 import type { FastifyRequest } from 'fastify';
 import { showImage } from '../../control/images/records.ts';
-import { uploadImage } from '../../control/images/upload.ts';
-import { findBaseImage, imageFile } from '../../control/images.ts';
+import { receiveImage, uploadImage } from '../../control/images/upload.ts';
+import { findBaseImage, findImage, imageFile } from '../../control/images.ts';
 import type { Platform } from '../../control/platform.ts';
 import { invariant } from '../../lib/errors.ts';
 import { ApiError, notFound, refuse } from '../http/errors.ts';
@@ -61,6 +62,27 @@ export const dataRoutes: readonly Route[] = [
 /** What hosts call. `fleetSecret`: what they prove to be ours with, as a bearer token. */
 export const hostImageRoutes = (fleetSecret: string): readonly Route[] => [
   route({
+    method: 'PUT',
+    url: '/crosscell/v1/images/:id/data',
+    service: 'crosscell',
+    summary: 'Upload the data of a queued image (hosts, with the fleet secret as bearer token)',
+    policy: 'public',
+    params: Params,
+    rawBody: true,
+    contentTypes: [OCTETS],
+    answers: { 204: null },
+    handle: async ({ p, params, request }) => {
+      requireFleet(fleetSecret, request);
+      const image = await findImage(p, params.id);
+      if (!image) throw notFound(`Image ${params.id} could not be found.`);
+      const stream = request.raw;
+      const refusal = await receiveImage(p, image, { stream, declaredBytes: declaredLength(request) });
+      if (refusal) await drain(p, stream);
+      refuse(refusal);
+      return { status: 204 };
+    },
+  }),
+  route({
     method: 'GET',
     url: '/crosscell/v1/images/:id/data',
     service: 'crosscell',
@@ -69,15 +91,18 @@ export const hostImageRoutes = (fleetSecret: string): readonly Route[] => [
     params: Params,
     answers: { 200: null },
     handle: async ({ p, params, request }) => {
-      if (!isFleet(fleetSecret, request.headers.authorization)) {
-        throw new ApiError(401, 'The request you have made requires authentication.');
-      }
+      requireFleet(fleetSecret, request);
       const base = await findBaseImage(p, params.id);
       if (!base) throw notFound(`Image ${params.id} could not be found.`);
       return sendFile(p, base.id, base.sizeBytes, request, { 'x-image-sha256': base.sha256 });
     },
   }),
 ];
+
+function requireFleet(secret: string, request: FastifyRequest): void {
+  if (isFleet(secret, request.headers.authorization)) return;
+  throw new ApiError(401, 'The request you have made requires authentication.');
+}
 
 function isFleet(secret: string, authorization: string | undefined): boolean {
   // Digests have one length, which the comparison needs; an empty secret lets nobody in.

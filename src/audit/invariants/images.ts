@@ -1,5 +1,6 @@
 // Image data: rows and files.
 import { isUuid } from '../../lib/ids.ts';
+import { diskImageOf } from '../../model/disk-image.ts';
 import { type Breach, type Invariant, idleServers, silentCells } from '../invariant.ts';
 
 export const IMAGES_WHOLE: Invariant = {
@@ -32,11 +33,12 @@ export const IMAGES_WHOLE: Invariant = {
       });
     }
     for (const server of idleServers(s)) {
-      if (server.image.id === null) continue; // it boots from a volume
-      const status = s.imagesInUse.get(server.image.id);
+      const imageId = diskImageOf(server.image);
+      if (imageId === null) continue; // it boots from a volume
+      const status = s.imagesInUse.get(imageId);
       if (status === 'active' || status === 'deleted') continue;
       breaches.push({
-        what: `image ${server.image.id} of server ${server.id} is gone`,
+        what: `image ${imageId} of server ${server.id} is gone`,
         cause: 'its row was deleted by hand',
         repair: 'restore the row and the file: the server cannot move to a new host without them',
       });

@@ -3,7 +3,7 @@
 // Theory of operation. Each change reads and writes its row in one transaction, so that none is lost to another. Images
 // that the actor may not see are answered as if they were not there; those that it may see but not change with 403. Only
 // administrators make an image public or give it to another project. Formats are fixed once data is being received.
-import type { Insertable, Kysely } from 'kysely';
+import type { Insertable, Kysely, Transaction } from 'kysely';
 import { sql } from 'kysely';
 import { assertNever } from '../../lib/errors.ts';
 import { newId } from '../../lib/ids.ts';
@@ -72,23 +72,27 @@ export async function createImage(p: Platform, actor: Actor, request: NewImage):
     ...{ protected: request.protected, hidden: request.hidden, properties: request.properties },
     ...{ tags: [...new Set(request.tags)], createdAt: now, updatedAt: now },
   };
-  return p.stores.global.transaction().execute(async (trx) => {
-    await exclusively(trx, `images of ${owner}`);
-    const { count } = await trx
-      .selectFrom('images')
-      .select((select) => select.fn.countAll<number>().as('count'))
-      .where('owner', '=', owner)
-      .where('status', '<>', 'deleted')
-      .executeTakeFirstOrThrow();
-    if (Number(count) >= MAX_IMAGES) return no(413, `The project has ${count} images, the most that it may have.`);
-    const inserted = await trx
-      .insertInto('images')
-      .values(rowOf(image))
-      .onConflict((any) => any.doNothing())
-      .returning('id')
-      .executeTakeFirst();
-    return inserted ? { kind: 'ok', image } : no(409, `Image ID ${id} already exists!`);
-  });
+  return p.stores.global.transaction().execute((trx) => insertImage(trx, image));
+}
+
+/** Writes a new image down. Refused: 409 for a taken id, 413 for too many images of its owner. */
+export async function insertImage(trx: Transaction<GlobalTables>, image: Image): Promise<ImageResult> {
+  const { id, owner } = image;
+  await exclusively(trx, `images of ${owner}`);
+  const { count } = await trx
+    .selectFrom('images')
+    .select((select) => select.fn.countAll<number>().as('count'))
+    .where('owner', '=', owner)
+    .where('status', '<>', 'deleted')
+    .executeTakeFirstOrThrow();
+  if (Number(count) >= MAX_IMAGES) return no(413, `The project has ${count} images, the most that it may have.`);
+  const inserted = await trx
+    .insertInto('images')
+    .values(rowOf(image))
+    .onConflict((any) => any.doNothing())
+    .returning('id')
+    .executeTakeFirst();
+  return inserted ? { kind: 'ok', image } : no(409, `Image ID ${id} already exists!`);
 }
 
 /** The image, when the actor may see it. */
@@ -375,17 +379,25 @@ export async function deleteImage(p: Platform, actor: Actor, imageId: string): P
   const refusal = (code: Refusal['code'], message: string): Refusal => ({ code, message });
   if (!mayChange(actor, shown.image)) return refusal(403, 'You are not authorized to complete delete_image action.');
   if (shown.image.protected) return refusal(403, `Image ${imageId} is protected and cannot be deleted.`);
-  return p.stores.global.transaction().execute(async (trx) => {
-    const withoutData: ImageStatus[] = ['queued', 'saving'];
-    await trx.deleteFrom('images').where('id', '=', imageId).where('status', 'in', withoutData).execute();
-    await trx
-      .updateTable('images')
-      .set({ status: 'deleted', updated_at: p.clock.now() })
-      .where('id', '=', imageId)
-      .where('status', '=', 'active')
-      .execute();
-    return null;
-  });
+  await p.stores.global.transaction().execute((trx) => discardImages(trx, [imageId], p.clock.now()));
+  return null;
+}
+
+/** The images are gone for their users, whoever they are; nothing of those that are gone already. */
+export async function discardImages(
+  trx: Transaction<GlobalTables>,
+  imageIds: readonly string[],
+  now: number,
+): Promise<void> {
+  if (imageIds.length === 0) return;
+  const withoutData: ImageStatus[] = ['queued', 'saving'];
+  await trx.deleteFrom('images').where('id', 'in', imageIds).where('status', 'in', withoutData).execute();
+  await trx
+    .updateTable('images')
+    .set({ status: 'deleted', updated_at: now })
+    .where('id', 'in', imageIds)
+    .where('status', '=', 'active')
+    .execute();
 }
 
 function rowOf(image: Image): Insertable<GlobalTables['images']> {

@@ -47,7 +47,12 @@ export async function uploadImage(p: Platform, actor: Actor, imageId: string, up
   if (!image || !maySee(actor, image)) return { code: 404, message: `No image found with ID ${imageId}` };
   if (!mayChange(actor, image))
     return { code: 403, message: 'You are not authorized to complete upload_image action.' };
-  const { diskFormat } = image;
+  return receiveImage(p, image, upload);
+}
+
+/** The same for whoever may write the image's data. */
+export async function receiveImage(p: Platform, image: Image, upload: Upload): Promise<Refusal | null> {
+  const { id: imageId, diskFormat } = image;
   if (diskFormat === null || image.containerFormat === null)
     return {
       code: 400,

@@ -44,6 +44,7 @@ import { plugPort, unplugPort } from './nics.ts';
 import { chooseIdentity, type Identity, openUntrusted } from './privileges.ts';
 import { isAlive, listProcesses, type ProcessEntry, signal } from './proc.ts';
 import { QemuProcess } from './process.ts';
+import { removeSnapshots, takeSnapshot, uploadSnapshot } from './snapshot.ts';
 import { run } from './tools.ts';
 import { plugVolume, unplugVolume, volumeArguments } from './volumes.ts';
 
@@ -140,6 +141,8 @@ export class QemuHypervisor implements Hypervisor {
     }
     for (const [serverId, guest] of guests) {
       await rm(this.#layout.partialDisk(serverId), { force: true });
+      // The job of one that runs is ended by whoever takes the next.
+      await removeSnapshots(this.#layout, this.#options.clock, serverId, null);
       if (guest.disk === 'missing') await rm(this.#layout.disk(serverId), { force: true });
     }
     this.#housekeeping = this.#keepHouse();
@@ -272,6 +275,21 @@ export class QemuHypervisor implements Hypervisor {
     await syncFile(this.#layout.disk(serverId));
   }
 
+  async takeSnapshot(serverId: string, image: BaseImage, snapshotId: string, job: JobControl): Promise<void> {
+    await this.#heavy.run(() =>
+      takeSnapshot(this.#snapshots(), { serverId, snapshotId, image }, this.#runningGuest(serverId), job),
+    );
+  }
+
+  async uploadSnapshot(serverId: string, snapshotId: string, url: string, job: JobControl): Promise<void> {
+    const { secret } = this.#options;
+    await this.#heavy.run(() => uploadSnapshot(this.#snapshots(), { serverId, snapshotId, url, secret }, job));
+  }
+
+  async dropSnapshot(serverId: string): Promise<void> {
+    await removeSnapshots(this.#layout, this.#options.clock, serverId, this.#runningGuest(serverId));
+  }
+
   async remove(serverId: string): Promise<void> {
     const guest = this.#processes.get(serverId);
     if (guest && !guest.isGone) throw new HypervisorError('the guest still runs');
@@ -344,6 +362,16 @@ export class QemuHypervisor implements Hypervisor {
   }
 
   // ---- small things ---------------------------------------------------------------------------------------------
+
+  #runningGuest(serverId: string): QemuProcess | null {
+    const guest = this.#processes.get(serverId);
+    return guest && !guest.isGone ? guest : null;
+  }
+
+  #snapshots() {
+    const { clock, stallMs } = this.#options;
+    return { layout: this.#layout, tools: this.#tools, clock, stallMs };
+  }
 
   #place(serverId: string) {
     return {

@@ -1,6 +1,7 @@
 // Where the QEMU driver keeps what, under the agent's state directory.
 //
-//   guests/<server id>/   the guest's user's own: disk.qcow2, disk.part (a copy under way), console.log, sockets, pid,
+//   guests/<server id>/   the guest's user's own: disk.qcow2, disk.part (a copy under way), snapshot-<id>.qcow2,
+//                         snapshot.part (one under way), console.log, sockets, pid,
 //                         config-drive.iso (written anew by the agent at every start)
 //   keys/<server id>/<volume id>/   the agent's own, readable for that user: the guest's key to a volume (keys.ts)
 //   images/<sha256>.<format>   cached base images, read-only, written by the agent alone
@@ -59,6 +60,16 @@ export class Layout {
   /** A disk that is being made or copied; worth nothing after a restart. */
   partialDisk(serverId: string): string {
     return join(this.guestDir(serverId), 'disk.part');
+  }
+
+  snapshot(serverId: string, snapshotId: string): string {
+    invariant(isUuid(snapshotId), 'a snapshot id is a UUID');
+    return join(this.guestDir(serverId), `snapshot-${snapshotId}.qcow2`);
+  }
+
+  /** A snapshot that is being made; worth nothing after a restart. */
+  partialSnapshot(serverId: string): string {
+    return join(this.guestDir(serverId), 'snapshot.part');
   }
 
   configDrive(serverId: string): string {

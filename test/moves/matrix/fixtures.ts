@@ -5,6 +5,7 @@ import type { Refusal } from '../../../src/model/types.ts';
 import { attachVolume, detachVolume } from '../../../src/moves/attach.ts';
 import { confirmResize } from '../../../src/moves/confirm.ts';
 import { triggerCrashDump } from '../../../src/moves/crash-dump.ts';
+import { createServerBackup, createServerImage, type ImageMade } from '../../../src/moves/create-image.ts';
 import { deleteServer } from '../../../src/moves/delete.ts';
 import { pauseServer, rebootServer, startServer, stopServer, unpauseServer } from '../../../src/moves/power.ts';
 import { resizeServer } from '../../../src/moves/resize.ts';
@@ -82,6 +83,19 @@ async function stopped(world: World): Promise<string> {
 async function paused(world: World): Promise<string> {
   const serverId = await newServer(world);
   await accept(world, pauseServer(world.p, world.user, serverId));
+  await settle(world);
+  return serverId;
+}
+
+const backUp = (world: World, id: string, actor = world.user) =>
+  createServerBackup(world.p, actor, id, { name: 'backup', metadata: {}, backupType: 'daily', rotation: 1 });
+
+const refusalOf = (made: ImageMade): Refusal | null => (made.kind === 'made' ? null : made.refusal);
+
+/** The next backup takes the place of the one that it has. */
+async function withBackup(world: World): Promise<string> {
+  const serverId = await newServer(world);
+  await accept(world, backUp(world, serverId, { ...world.user, requestId: 'req-before' }).then(refusalOf));
   await settle(world);
   return serverId;
 }
@@ -179,6 +193,18 @@ export const FIXTURES: readonly Fixture[] = [
     ...{ ...common, move: 'restore', after: 'active', made: 1, action: 'restore' },
     prepare: softDeleted,
     start: use((world, id) => restoreServer(world.p, world.user, id)),
+  },
+  {
+    ...{ ...common, move: 'create image', after: 'active', made: 1, action: 'createImage' },
+    prepare: newServer,
+    start: use(async (world, id) =>
+      refusalOf(await createServerImage(world.p, world.user, id, { name: 'image of one', metadata: {} })),
+    ),
+  },
+  {
+    ...{ ...common, move: 'create backup', after: 'active', made: 1, action: 'createBackup' },
+    prepare: withBackup,
+    start: use(async (world, id) => refusalOf(await backUp(world, id))),
   },
   {
     ...{ ...common, move: 'attach volume', after: 'active', made: 1, action: 'attach_volume', storage: 'takes part' },

@@ -1,0 +1,79 @@
+// Images that are made of servers: their records, and the rotation of backups.
+import type { Transaction } from 'kysely';
+import { diskImageOf } from '../../model/disk-image.ts';
+import { type SnapshotWish, snapshotProperties } from '../../model/snapshot-image.ts';
+import type { Refusal, Server } from '../../model/types.ts';
+import type { GlobalTables } from '../../store/global-schema.ts';
+import type { DiskFormat, Image } from '../images.ts';
+import type { Platform } from '../platform.ts';
+import { discardImages, insertImage } from './records.ts';
+import { checkImage } from './rules.ts';
+
+/** Nova's formats of snapshots: what a host's driver writes. */
+export async function snapshotFormat(p: Platform, host: string): Promise<DiskFormat> {
+  const row = await p.stores.global
+    .selectFrom('hosts')
+    .select('hypervisor_type')
+    .where('name', '=', host)
+    .executeTakeFirst();
+  return row?.hypervisor_type === 'QEMU' ? 'qcow2' : 'raw';
+}
+
+/**
+ * A queued image for the server's root disk: private, in the project of whoever asks. Refused: 400 by Glance's rules.
+ * @param owner project
+ */
+export function snapshotImage(
+  server: Server,
+  wish: SnapshotWish & { readonly id: string; readonly name: string; readonly owner: string; readonly now: number },
+  diskFormat: DiskFormat,
+): Image | Refusal {
+  const { minDiskGb, minRamMb } = server.image;
+  const image: Image = {
+    ...{ id: wish.id, name: wish.name, status: 'queued', visibility: 'private', owner: wish.owner },
+    ...{ diskFormat, containerFormat: 'bare', minRamMb },
+    minDiskGb: diskImageOf(server.image) === null ? minDiskGb : Math.max(minDiskGb, server.flavor.rootGb),
+    ...{ sizeBytes: null, virtualBytes: null, md5: null, sha256: null, sha512: null },
+    ...{ protected: false, hidden: false, properties: snapshotProperties(server, wish), tags: [] },
+    ...{ createdAt: wish.now, updatedAt: wish.now },
+  };
+  return checkImage(image) ?? image;
+}
+
+/** Writes it down. */
+export async function recordSnapshot(trx: Transaction<GlobalTables>, image: Image): Promise<Refusal | null> {
+  const result = await insertImage(trx, image);
+  return result.kind === 'refused' ? result.refusal : null;
+}
+
+/** Of the server's backups of that kind only the `keep` youngest are left. Protected ones stay, and count. */
+export async function rotateBackups(
+  trx: Transaction<GlobalTables>,
+  server: { readonly id: string; readonly owner: string },
+  backupType: string,
+  keep: number,
+  now: number,
+): Promise<void> {
+  const rows = await trx
+    .selectFrom('images')
+    .select(['id', 'protected', 'properties_json'])
+    .where('owner', '=', server.owner)
+    .where('status', '=', 'active')
+    .orderBy('created_at', 'desc')
+    .orderBy('id')
+    .execute();
+  const backups = rows.filter((row) => {
+    const properties = JSON.parse(row.properties_json) as Readonly<Record<string, string>>;
+    return (
+      properties['image_type'] === 'backup' &&
+      properties['backup_type'] === backupType &&
+      properties['instance_uuid'] === server.id
+    );
+  });
+  const old = backups.slice(keep).filter((row) => row.protected === 0);
+  await discardImages(
+    trx,
+    old.map((row) => row.id),
+    now,
+  );
+}

@@ -1,0 +1,260 @@
+// Snapshots of root disks: one file that stands on nothing, as the disk is at one moment.
+//
+// Theory of operation. Of a guest that runs (or is paused) QEMU makes the copy itself: a backup job keeps what the guest
+// overwrites meanwhile, so that the file is what the disk was when the job began. Of one that is off qemu-img converts
+// overlay and base. Either way into snapshot.part, which is synced and renamed to snapshot-<id>.qcow2 when it is whole.
+// The base is named here, as on QEMU's command line: nothing in the overlay's bytes decides which file is opened.
+// A job of QEMU's outlives the agent; whoever takes the next snapshot, or drops this one, ends it first.
+import { constants } from 'node:fs';
+import { readdir, rename, rm, stat, statfs } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Clock } from '../../lib/clock.ts';
+import type { BaseImage } from '../contract.ts';
+import { HypervisorError, type JobControl } from '../hypervisor.ts';
+import { syncDirectory } from '../record-files.ts';
+import { sendBytes } from '../upload.ts';
+import { type DiskTools, readHeader } from './disk.ts';
+import type { Layout } from './layout.ts';
+import { openUntrusted } from './privileges.ts';
+import { isCode } from './proc.ts';
+import type { QemuProcess } from './process.ts';
+import { run } from './tools.ts';
+import { withWatchdog } from './watchdog.ts';
+
+export interface SnapshotOptions {
+  readonly layout: Layout;
+  readonly tools: DiskTools;
+  readonly clock: Clock;
+  /** Work without progress is given up after this time, ms. */
+  readonly stallMs: number;
+}
+
+/** What is needed of a guest's QEMU here. */
+type Monitor = Pick<QemuProcess, 'execute'>;
+
+const NODE = 'snapshot';
+const JOB = 'snapshot';
+const POLL_MS = 100;
+/** QEMU lets go of a cancelled job and of its node within this time, ms. */
+const END_LIMIT_MS = 10_000;
+const TOOL_LIMIT_MS = 30_000;
+/** Disk space that a snapshot leaves free. */
+const SPARE_BYTES = 64 * 1024 * 1024;
+const PIECE_BYTES = 1024 * 1024;
+
+/** The snapshot is there. `qemu`: the guest's; null when it is off. */
+export async function takeSnapshot(
+  options: SnapshotOptions,
+  place: { readonly serverId: string; readonly snapshotId: string; readonly image: BaseImage },
+  qemu: Monitor | null,
+  job: JobControl,
+): Promise<void> {
+  const { layout, clock } = options;
+  const { serverId, snapshotId, image } = place;
+  const whole = layout.snapshot(serverId, snapshotId);
+  if ((await sizeOf(whole)) !== null) return;
+  await removeSnapshots(layout, clock, serverId, qemu);
+  const partial = layout.partialSnapshot(serverId);
+  const { blocks } = await stat(layout.disk(serverId));
+  const { bavail, bsize } = await statfs(layout.guestDir(serverId));
+  const most = blocks * 512 + image.sizeBytes;
+  if (bavail * bsize < most + SPARE_BYTES) throw new HypervisorError(`no room for a snapshot of ${most} bytes`);
+  try {
+    if (qemu === null) await convert(options, serverId, image, partial, job);
+    else await backUp(options, serverId, partial, qemu, job);
+    await sync(partial);
+    job.signal.throwIfAborted();
+    await rename(partial, whole);
+    await syncDirectory(layout.guestDir(serverId));
+  } catch (error) {
+    await removeSnapshots(layout, clock, serverId, qemu);
+    throw error;
+  }
+}
+
+/** No snapshot of the guest is left, and no job that makes one. */
+export async function removeSnapshots(
+  layout: Layout,
+  clock: Clock,
+  serverId: string,
+  qemu: Monitor | null,
+): Promise<void> {
+  const directory = layout.guestDir(serverId);
+  for (const name of await namesIn(directory)) {
+    if (name.startsWith('snapshot')) await rm(join(directory, name), { force: true });
+  }
+  if (qemu !== null) await endJob(qemu, clock);
+}
+
+/** The snapshot's file at that URL. */
+export async function uploadSnapshot(
+  options: SnapshotOptions,
+  place: { readonly serverId: string; readonly snapshotId: string; readonly url: string; readonly secret: string },
+  job: JobControl,
+): Promise<void> {
+  const { serverId, snapshotId, url, secret } = place;
+  const file = await openUntrusted(options.layout.snapshot(serverId, snapshotId), constants.O_RDONLY);
+  if (file === null) throw new HypervisorError('the snapshot is not there');
+  try {
+    const { size } = await file.stat();
+    let done = 0;
+    const pieces = async function* () {
+      while (done < size) {
+        const buffer = Buffer.allocUnsafe(Math.min(PIECE_BYTES, size - done));
+        const { bytesRead } = await file.read(buffer, 0, buffer.length, done);
+        if (bytesRead === 0) throw new HypervisorError('the snapshot became shorter');
+        done += bytesRead;
+        job.progress(done, size);
+        yield buffer.subarray(0, bytesRead);
+      }
+    };
+    await withWatchdog(
+      options.clock,
+      options.stallMs,
+      job.signal,
+      () => String(done),
+      (signal) => sendBytes(pieces(), { url, secret, sizeBytes: size, signal }),
+    );
+  } finally {
+    await file.close();
+  }
+}
+
+async function convert(
+  { layout, tools, clock, stallMs }: SnapshotOptions,
+  serverId: string,
+  image: BaseImage,
+  partial: string,
+  job: JobControl,
+): Promise<void> {
+  const baseFile = { driver: 'file', filename: layout.image(image) };
+  const base = { driver: image.format, file: baseFile };
+  const source = {
+    driver: 'qcow2',
+    file: { driver: 'file', filename: layout.disk(serverId) },
+    backing: image.format === 'qcow2' ? { ...base, backing: null } : base,
+  };
+  let percent = '';
+  const measure = async () => `${await sizeOf(partial)} ${percent}`;
+  await withWatchdog(clock, stallMs, job.signal, measure, async (signal) => {
+    const args = ['convert', '-p', '-O', 'qcow2', `json:${JSON.stringify(source)}`, partial];
+    await run(tools.qemuImg, args, {
+      identity: tools.identity,
+      signal,
+      onOutput: (text) => {
+        percent = text.slice(-32);
+      },
+    });
+  });
+}
+
+async function backUp(
+  { layout, tools, clock, stallMs }: SnapshotOptions,
+  serverId: string,
+  partial: string,
+  qemu: Monitor,
+  job: JobControl,
+): Promise<void> {
+  const { virtualBytes } = await readHeader(layout.disk(serverId));
+  const args = ['create', '-q', '-f', 'qcow2', partial, String(virtualBytes)];
+  await run(tools.qemuImg, args, { identity: tools.identity, timeoutMs: TOOL_LIMIT_MS, signal: job.signal });
+  await qemu.execute('blockdev-add', {
+    driver: 'qcow2',
+    'node-name': NODE,
+    discard: 'unmap',
+    'detect-zeroes': 'unmap',
+    file: { driver: 'file', filename: partial, discard: 'unmap' },
+  });
+  const wanted = { 'job-id': JOB, device: 'root-disk', target: NODE, sync: 'full', 'auto-dismiss': false };
+  await qemu.execute('blockdev-backup', wanted);
+  let seen = '';
+  await withWatchdog(
+    clock,
+    stallMs,
+    job.signal,
+    () => seen,
+    async (signal) => {
+      for (;;) {
+        signal.throwIfAborted();
+        const known = await findJob(qemu);
+        if (known === null) throw new HypervisorError('QEMU has lost the copy that it made');
+        if (known.status === 'concluded') {
+          if (known.error !== undefined) throw new HypervisorError(`the copy failed: ${known.error}`);
+          break;
+        }
+        seen = `${known.status} ${known.done}`;
+        job.progress(known.done, known.total);
+        await clock.sleep(POLL_MS, signal);
+      }
+    },
+  );
+  await endJob(qemu, clock);
+}
+
+interface QemuJob {
+  readonly status: string;
+  readonly done: number;
+  readonly total: number;
+  readonly error: string | undefined;
+}
+
+async function findJob(qemu: Monitor): Promise<QemuJob | null> {
+  const jobs = (await qemu.execute('query-jobs')) as ReadonlyArray<Record<string, unknown>>;
+  const known = jobs.find((each) => each['id'] === JOB);
+  if (!known) return null;
+  const error = known['error'];
+  return {
+    status: String(known['status']),
+    done: Number(known['current-progress']),
+    total: Number(known['total-progress']),
+    error: typeof error === 'string' ? error : undefined,
+  };
+}
+
+/** Neither the job nor its node is there any more. */
+async function endJob(qemu: Monitor, clock: Clock): Promise<void> {
+  const deadline = clock.now() + END_LIMIT_MS;
+  for (let asked = false; ; ) {
+    const known = await findJob(qemu);
+    if (known === null) break;
+    if (known.status === 'concluded') await qemu.execute('job-dismiss', { id: JOB });
+    else if (!asked) {
+      await qemu.execute('block-job-cancel', { device: JOB, force: true });
+      asked = true;
+    }
+    if (clock.now() > deadline) throw new HypervisorError('QEMU does not let go of the copy that it makes');
+    if (known.status !== 'concluded') await clock.sleep(POLL_MS);
+  }
+  const nodes = (await qemu.execute('query-named-block-nodes', { flat: true })) as ReadonlyArray<
+    Record<string, unknown>
+  >;
+  if (nodes.some((node) => node['node-name'] === NODE)) await qemu.execute('blockdev-del', { 'node-name': NODE });
+}
+
+async function sizeOf(path: string): Promise<number | null> {
+  try {
+    return (await stat(path)).blocks * 512;
+  } catch (error) {
+    if (isCode(error, 'ENOENT')) return null;
+    throw error;
+  }
+}
+
+async function namesIn(directory: string): Promise<string[]> {
+  try {
+    return await readdir(directory);
+  } catch (error) {
+    if (isCode(error, 'ENOENT')) return [];
+    throw error;
+  }
+}
+
+async function sync(path: string): Promise<void> {
+  const file = await openUntrusted(path, constants.O_RDWR);
+  if (file === null) throw new HypervisorError('the snapshot is not there');
+  try {
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+}
