@@ -281,6 +281,7 @@ program
       'lease',
       'undo',
       'debts',
+      'revoke',
     ]),
   )
   .option('--threads <n>', 'threads for --schedules (default: as many as there are processors)', whole(1, 64))

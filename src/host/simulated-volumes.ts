@@ -3,7 +3,8 @@
 // Theory of operation. A simulated storage host serves a volume's words under a connection; a guest that shows the same
 // connection, key included, gets to them, as long as it is served. Guests ask again at every write, so a connection that
 // was shut is shut for a running guest too, at once. Words tell who wrote, where and by which attachment, in order:
-// what a digest is for a root disk, this journal is for a volume.
+// what a digest is for a root disk, this journal is for a volume. It also sees who could write at once, as nobody in a
+// real network can, and remembers apart from the volumes what has been written to each.
 import type { VolumeConnection } from './contract.ts';
 
 export interface SimulatedVolume {
@@ -12,11 +13,27 @@ export interface SimulatedVolume {
   readonly words: string[];
 }
 
-export class SimulatedVolumes {
-  readonly #served = new Map<string, { readonly connection: VolumeConnection; readonly volume: SimulatedVolume }>();
+interface Served {
+  readonly serverId: string;
+  readonly connection: VolumeConnection;
+  readonly volume: SimulatedVolume;
+}
 
-  serve(connection: VolumeConnection, volume: SimulatedVolume): void {
-    this.#served.set(connection.exportName, { connection, volume });
+/** A volume was open for writing to more than one attachment at once. */
+export interface OpenToMany {
+  readonly volumeId: string;
+  /** Whose attachments they were; one server twice, when two were its. */
+  readonly servers: readonly string[];
+}
+
+export class SimulatedVolumes {
+  readonly #served = new Map<string, Served>();
+  readonly #written = new Map<string, string[]>();
+  readonly #openToMany: OpenToMany[] = [];
+
+  serve(serverId: string, connection: VolumeConnection, volume: SimulatedVolume): void {
+    if (!this.#served.has(connection.exportName) && connection.mode === 'rw') this.#noteOthers(serverId, volume);
+    this.#served.set(connection.exportName, { serverId, connection, volume });
   }
 
   shut(exportName: string): void {
@@ -37,5 +54,33 @@ export class SimulatedVolumes {
   reachToWrite(connection: VolumeConnection): SimulatedVolume | null {
     const mode = this.#served.get(connection.exportName)?.connection.mode;
     return mode === 'rw' && connection.mode === 'rw' ? this.reach(connection) : null;
+  }
+
+  /** Writes, if this connection may; else the word is lost, and its writer waits. */
+  write(connection: VolumeConnection, word: string): void {
+    const volume = this.reachToWrite(connection);
+    if (volume === null) return;
+    volume.words.push(word);
+    const written = this.#written.get(volume.volumeId);
+    if (written) written.push(word);
+    else this.#written.set(volume.volumeId, [word]);
+  }
+
+  /** What guests have ever written to the volume, oldest first: it has to be there as long as the volume is. */
+  writtenTo(volumeId: string): readonly string[] {
+    return this.#written.get(volumeId) ?? [];
+  }
+
+  /** Each time that a volume was opened for writing while it was open to others, in order. */
+  get openToMany(): readonly OpenToMany[] {
+    return this.#openToMany;
+  }
+
+  #noteOthers(serverId: string, { volumeId }: SimulatedVolume): void {
+    const others = [...this.#served.values()].filter(
+      ({ volume, connection }) => volume.volumeId === volumeId && connection.mode === 'rw',
+    );
+    if (others.length === 0) return;
+    this.#openToMany.push({ volumeId, servers: [...others.map((other) => other.serverId), serverId] });
   }
 }

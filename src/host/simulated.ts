@@ -374,8 +374,7 @@ export class SimulatedHypervisor implements Hypervisor {
   }
 
   #write({ attachmentId, connection }: GuestVolume, what: string): void {
-    const volume = this.#options.fabric.volumes.reachToWrite(connection);
-    volume?.words.push(`${what} on ${this.#options.host} by ${attachmentId}`);
+    this.#options.fabric.volumes.write(connection, `${what} on ${this.#options.host} by ${attachmentId}`);
   }
 
   /** As long as that many bytes take. `look` is asked on the way, and may throw. */

@@ -37,7 +37,8 @@ describe('volumes of a guest', () => {
     words = [];
     await open();
   });
-  const serve = (volume: GuestVolume) => fabric.volumes.serve(volume.connection, { volumeId: volume.volumeId, words });
+  const serve = (volume: GuestVolume) =>
+    fabric.volumes.serve(SERVER, volume.connection, { volumeId: volume.volumeId, words });
   const attach = (volume: GuestVolume, generation = 1) =>
     finish(() => agent.attachVolume(SERVER, { generation, volume }));
   const detach = (volume: GuestVolume, generation = 1) =>

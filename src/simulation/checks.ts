@@ -4,13 +4,42 @@ import { findServer } from '../control/servers.ts';
 import { apiStatus, isLegalTransition } from '../model/states.ts';
 import type { TaskState, VmState } from '../model/types.ts';
 import type { Databases } from './databases.ts';
+import { brokenVolumes, sharedByMistake, unreachedVolumes } from './volume-checks.ts';
 import type { World } from './world.ts';
 
 /** One sentence per thing that is wrong; empty: all is well. */
 export async function violationsAtRest(world: World, databases: Databases): Promise<string[]> {
   const [audited, disks] = [await auditedBreaches(world), await brokenDisks(world, databases)];
-  return [...world.fabric.ranTwice, ...illegalTransitions(databases), ...audited, ...disks, ...strayErrors(databases)];
+  return [
+    ...violationsSoFar(world, databases),
+    ...illegalTransitions(databases),
+    ...audited,
+    ...disks,
+    ...(await brokenVolumes(world)),
+    ...(await unreachedVolumes(world, databases)),
+    ...crowdedGroups(databases),
+    ...strayErrors(databases),
+  ];
 }
+
+/** What must not be true at any instant, and was. */
+export const violationsSoFar = (world: World, databases: Databases): string[] => [
+  ...world.fabric.ranTwice,
+  ...sharedByMistake(world, databases),
+];
+
+/** Members of a group that must be apart are, wherever they hold room; the way back of a waiting resize counts. */
+const crowdedGroups = (databases: Databases): string[] =>
+  databases
+    .rows(
+      `select g.id, p.name, count(distinct c.server_id) as members from server_groups g
+         join server_group_members m on m.group_id = g.id
+         join consumers c on c.server_id = m.server_id
+         join allocations a on a.consumer_id = c.id
+         join providers p on p.id = a.provider_id
+       where g.policy = 'anti-affinity' group by g.id, p.name having members > coalesce(g.max_server_per_host, 1)`,
+    )
+    .map((row) => `group ${row['id']} has ${row['members']} members on ${row['name']}, which must be apart`);
 
 /** Nothing may be unknown either, nor owed: every host and every cell answers. */
 async function auditedBreaches(world: World): Promise<string[]> {
@@ -31,6 +60,8 @@ async function brokenDisks(world: World, databases: Databases): Promise<string[]
     const serverId = String(row['server_id']);
     const found = await findServer(world.p, serverId);
     if (found.kind !== 'found' || found.server.host === null) continue;
+    // One that boots from a volume has no disk of its own.
+    if (found.server.image.id === null) continue;
     const words = world.hosts.get(found.server.host)?.hypervisor.diskWords(serverId);
     if (!words) wrong.push(`server ${serverId} has no disk`);
     else if (words.slice(1).some((word, index) => !word.startsWith(`run ${index + 1} on `))) {

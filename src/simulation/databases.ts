@@ -131,6 +131,12 @@ const WATCH_STATES = `
   create temp trigger states_delete after delete on servers begin
     insert into states (server_id, vm_state, task_state) values (old.id, null, null); end;`;
 
+/** Ids of volumes that more than one server may use at once, those of deleted ones too. */
+const WATCH_SHARED = `
+  create temp table shared_volumes (id text primary key);
+  create temp trigger shared_volumes_insert after insert on volumes when new.multiattach = 1 begin
+    insert into shared_volumes (id) values (new.id); end;`;
+
 /** A record's states in one cell; vm_state null: the record is gone from there. */
 export interface Transition {
   readonly serverId: string;
@@ -141,6 +147,10 @@ export interface Transition {
 export class Databases {
   readonly #global = new Database(GLOBAL_MIGRATIONS);
   readonly #cells = new Map<string, Database>();
+
+  constructor() {
+    this.#global.sqlite.exec(WATCH_SHARED);
+  }
 
   /** The databases as one process reaches them. @param isDown whether a cell's database cannot be reached now */
   storesFor(gate: Gate, isDown: (cellId: string) => boolean): Stores {
@@ -197,6 +207,11 @@ export class Databases {
   /** Rows of the global database, without a process, at once. */
   rows(sql: string, ...parameters: readonly (string | number)[]): readonly Readonly<Record<string, unknown>>[] {
     return this.#global.ask(sql, parameters);
+  }
+
+  /** Ids of all volumes ever made that more than one server may use at once. */
+  sharedVolumes(): ReadonlySet<string> {
+    return new Set(this.rows('select id from shared_volumes').map((row) => String(row['id'])));
   }
 
   /** Of each cell, in order, every change of a record's states. */

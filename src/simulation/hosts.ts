@@ -2,8 +2,7 @@
 //
 // Theory of operation. The agent's records outlive it, as files do; its guests outlive it too, unless the whole machine
 // restarts. Its clock is its own: it may be wrong, and jump, without anybody else's noticing. What befalls a call to it is
-// asked at every call (`trouble`): it never arrives, its answer is lost, it arrives after its caller has given up, or it
-// arrives a second time, later.
+// asked at every call (`trouble`; network.ts).
 import type { Logger } from 'pino';
 import type { HostFacts } from '../control/hosts.ts';
 import { Agent } from '../host/agent.ts';
@@ -13,9 +12,7 @@ import { METHODS } from '../host/routes.ts';
 import { type SimulatedFabric, SimulatedHypervisor } from '../host/simulated.ts';
 import type { Clock } from '../lib/clock.ts';
 import { invariant } from '../lib/errors.ts';
-
-/** What befalls one call: nothing, it never arrives, its answer is lost, it arrives late or a second time. */
-export type Trouble = 'none' | 'unreachable' | 'lost' | { readonly kind: 'late' | 'again'; readonly afterMs: number };
+import { carry, type Trouble } from './network.ts';
 
 /** Asked at every call. */
 export type Weather = (method: keyof Host, serverId: string | undefined) => Trouble;
@@ -128,26 +125,10 @@ export class SimHost {
     METHODS.map((method) => [method, (...args: readonly unknown[]) => this.#call(method, args)]),
   ) as unknown as Host;
 
-  async #call(method: keyof Host, args: readonly unknown[]): Promise<Reply<unknown>> {
+  #call(method: keyof Host, args: readonly unknown[]): Promise<Reply<unknown>> {
     const [serverId] = args;
     const trouble = this.trouble(method, typeof serverId === 'string' ? serverId : undefined);
-    if (trouble === 'none') return this.#arrive(method, args);
-    if (trouble === 'unreachable') return { kind: 'unreachable', reason: 'no route to host' };
-    if (trouble === 'lost') {
-      await this.#arrive(method, args);
-      return { kind: 'unreachable', reason: 'the answer was lost' };
-    }
-    const later = async (): Promise<void> => {
-      await this.#options.clock.sleep(trouble.afterMs);
-      await this.#arrive(method, args);
-    };
-    if (trouble.kind === 'again') {
-      const reply = await this.#arrive(method, args);
-      void later();
-      return reply;
-    }
-    void later();
-    return { kind: 'unreachable', reason: 'no answer in time' };
+    return carry(this.#options.clock, trouble, () => this.#arrive(method, args));
   }
 
   #arrive(method: keyof Host, args: readonly unknown[]): Promise<Reply<unknown>> {

@@ -1,33 +1,43 @@
 // What tenants and operators ask of the control plane, as the use cases that its API calls.
 import { updateService } from '../control/hosts.ts';
 import type { Platform } from '../control/platform.ts';
+import { createServerGroup, deleteServerGroup, listServerGroups } from '../control/server-groups.ts';
 import { lockServer, unlockServer } from '../control/server-marks.ts';
 import { editServer } from '../control/servers.ts';
 import { assertNever } from '../lib/errors.ts';
+import { GROUP_POLICIES } from '../model/server-groups.ts';
 import type { Actor, Refusal } from '../model/types.ts';
 import { confirmResize } from '../moves/confirm.ts';
 import { createServer } from '../moves/create.ts';
 import { deleteServer } from '../moves/delete.ts';
 import { orderMove } from '../moves/orders.ts';
-import { rebootServer, startServer, stopServer } from '../moves/power.ts';
+import { pauseServer, rebootServer, startServer, stopServer, unpauseServer } from '../moves/power.ts';
 import { migrateServer, resizeServer } from '../moves/resize.ts';
 import { revertResize } from '../moves/revert.ts';
 import { restoreServer, softDeleteServer } from '../moves/soft-delete.ts';
-import type { Operation } from './plan.ts';
+import { type Operation, VOLUME_OPERATIONS, type VolumeOperation } from './plan.ts';
+import { disksOf, operateOnVolume } from './volume-operations.ts';
 import { FLAVORS, type World } from './world.ts';
 
 /** accepted, or the status and message of the refusal. */
 export type Answer = string;
 
-export type Request =
-  | { readonly operation: 'create'; readonly flavor: string; readonly servers: string[] }
-  | {
-      readonly operation: Operation;
-      /** Its number among all that were created. */
-      readonly server: number;
-      readonly serverId: string;
-      readonly choice: number;
-    };
+export interface CreateWish {
+  readonly flavor: string;
+  readonly disks: number;
+  readonly group: number;
+  /** Ids of all that were created; the new one joins them. */
+  readonly servers: string[];
+}
+
+export interface Request {
+  readonly operation: Operation;
+  /** Its number among all that were created, or are to be. */
+  readonly server: number;
+  /** Null: there is none of that number. */
+  readonly serverId: string | null;
+  readonly choice: number;
+}
 
 /** Servers of one project; quotas are counted per project. */
 const SERVERS_PER_PROJECT = 20;
@@ -41,30 +51,67 @@ const CREATED = {
   diskConfig: 'AUTO',
 } as const;
 
-export async function operate(p: Platform, world: World, request: Request): Promise<Answer> {
-  if (request.operation !== 'create') return answered(await refusalOf(p, world, request));
+export async function create(p: Platform, world: World, wish: CreateWish): Promise<Answer> {
   const { imageId, networkId } = world;
-  const user = tenantOf(world, request.servers.length);
-  const name = `server-${request.servers.length + 1}`;
+  const { servers, flavor: flavorId } = wish;
+  const user = tenantOf(world, servers.length);
+  const group = await groupFor(p, user, wish.group);
+  const { boots, devices } = await disksOf(p, world, user, wish.disks);
   const created = await createServer(p, user, {
     ...CREATED,
-    ...{ name, imageId, flavorId: request.flavor, networkIds: [networkId] },
+    ...{ name: `server-${servers.length + 1}`, imageId: boots ? null : imageId, flavorId, networkIds: [networkId] },
+    ...(devices.length > 0 ? { blockDevices: devices } : {}),
+    ...(group === null ? {} : { groupId: group }),
   });
   if (created.kind === 'refused') return answered(created.refusal);
-  request.servers.push(created.serverId);
+  servers.push(created.serverId);
   return 'accepted';
+}
+
+/** Two of three servers are in no group; the others in the project's one of that policy, which is made when it is missing. */
+async function groupFor(p: Platform, user: Actor, group: number): Promise<string | null> {
+  if (group % 3 > 0) return null;
+  const policy = GROUP_POLICIES[Math.floor(group / 3) % GROUP_POLICIES.length] ?? 'affinity';
+  const { projectId } = user;
+  const known = (await listServerGroups(p, { projectId, offset: 0, limit: 100 })).find(
+    (each) => each.policy === policy,
+  );
+  if (known) return known.id;
+  const made = await createServerGroup(p, user, { name: policy, policy, maxServerPerHost: null });
+  return made.kind === 'created' ? made.group.id : null;
+}
+
+export async function operate(p: Platform, world: World, request: Request): Promise<Answer> {
+  return answered(await refusalOf(p, world, request));
 }
 
 const answered = (refusal: Refusal | null): Answer =>
   refusal === null ? 'accepted' : `${refusal.code} ${refusal.message}`;
 
-async function refusalOf(
+const NO_SERVER: Refusal = { code: 404, message: 'there is no such server yet' };
+
+async function refusalOf(p: Platform, world: World, request: Request): Promise<Refusal | null> {
+  const { operation, server, serverId, choice } = request;
+  const user = tenantOf(world, server);
+  if (isOfVolume(operation)) return operateOnVolume(p, world, { operation, user, serverId, choice });
+  return serverId === null ? NO_SERVER : operateOnServer(p, world, user, { operation, serverId, choice });
+}
+
+const isOfVolume = (operation: Operation): operation is VolumeOperation =>
+  (VOLUME_OPERATIONS as readonly Operation[]).includes(operation);
+
+async function operateOnServer(
   p: Platform,
   world: World,
-  { operation, server, serverId, choice }: Exclude<Request, { operation: 'create' }>,
+  user: Actor,
+  request: {
+    readonly operation: Exclude<Operation, VolumeOperation>;
+    readonly serverId: string;
+    readonly choice: number;
+  },
 ): Promise<Refusal | null> {
+  const { operation, serverId, choice } = request;
   const { admin } = world;
-  const user = tenantOf(world, server);
   const flavors = Object.values(FLAVORS);
   const flavorId = flavors[choice % flavors.length] ?? FLAVORS.small;
   const hosts = [...world.hosts.keys()];
@@ -111,6 +158,16 @@ async function refusalOf(
         .where('status', 'in', ['active', 'stuck'])
         .executeTakeFirst();
       return saga ? orderMove(p, admin, saga.id, { kind: operation }) : { code: 404, message: 'nothing is under way' };
+    }
+    case 'pause':
+      return pauseServer(p, user, serverId);
+    case 'unpause':
+      return unpauseServer(p, user, serverId);
+    case 'delete group': {
+      const groups = await listServerGroups(p, { projectId: user.projectId, offset: 0, limit: 100 });
+      const group = groups[choice % Math.max(1, groups.length)];
+      const deleted = group !== undefined && (await deleteServerGroup(p, group.id));
+      return deleted ? null : { code: 404, message: 'there is no such group' };
     }
     case 'disable host':
       return updateService(p, host, { disabled: true, disabledReason: 'the simulation has it so' });

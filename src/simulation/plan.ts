@@ -5,6 +5,17 @@
 // happens between the events (which access is slow, which call is lost) comes from the same seed, by dice of its own.
 import { type Dice, diceOf, pick } from './dice.ts';
 
+export const VOLUME_OPERATIONS = [
+  'attach',
+  'detach',
+  'create volume',
+  'extend volume',
+  'delete volume',
+  'create snapshot',
+  'delete snapshot',
+] as const;
+export type VolumeOperation = (typeof VOLUME_OPERATIONS)[number];
+
 export const OPERATIONS = [
   'resize',
   'migrate',
@@ -26,6 +37,10 @@ export const OPERATIONS = [
   'retry',
   'disable host',
   'enable host',
+  'pause',
+  'unpause',
+  'delete group',
+  ...VOLUME_OPERATIONS,
 ] as const;
 export type Operation = (typeof OPERATIONS)[number];
 
@@ -50,7 +65,8 @@ export const STEP_FAULTS = [
 export type StepFault = (typeof STEP_FAULTS)[number];
 
 export type Happening =
-  | { readonly what: 'create'; readonly flavor: number }
+  /** `disks`: which volumes it gets, and what it boots from; `group`: which server group it joins, or none. */
+  | { readonly what: 'create'; readonly flavor: number; readonly disks: number; readonly group: number }
   | { readonly what: 'operate'; readonly operation: Operation; readonly server: number; readonly choice: number }
   | { readonly what: 'step fault'; readonly fault: StepFault; readonly skip: number; readonly forMs: number }
   | { readonly what: 'kill' | 'pause'; readonly process: number; readonly forMs: number }
@@ -61,6 +77,17 @@ export type Happening =
   | { readonly what: 'cut' | 'start fault'; readonly host: number; readonly forMs: number }
   | { readonly what: 'bad network'; readonly host: number; readonly oneIn: number; readonly forMs: number }
   | { readonly what: 'agent restart' | 'reboot'; readonly host: number }
+  /**
+   * A storage host: it cannot be reached (its guests go on); its machine is off, and so are its volumes; it makes no
+   * volumes; every n-th call to it is lost, late, slow or comes twice; its agent restarts.
+   */
+  | {
+      readonly what: 'storage cut' | 'storage crash' | 'storage full';
+      readonly storage: number;
+      readonly forMs: number;
+    }
+  | { readonly what: 'storage network'; readonly storage: number; readonly oneIn: number; readonly forMs: number }
+  | { readonly what: 'storage restart'; readonly storage: number }
   | { readonly what: 'cell down'; readonly cell: number; readonly forMs: number };
 
 export type Event = Happening & {
@@ -107,7 +134,12 @@ export function planOf(options: PlanOptions): Plan {
   // Servers come in the first tenth of a long time, and all at once in a short one.
   const creation = options.ms / 10;
   for (let count = 0; count < options.servers; count += 1) {
-    events.push({ at: dice(Math.max(1, creation)), what: 'create', flavor: dice(1000) });
+    const wish = { flavor: dice(1000), disks: dice(1000), group: dice(1000) };
+    events.push({ at: dice(Math.max(1, creation)), what: 'create', ...wish });
+    // Volumes for them, so that there are some to attach.
+    if (dice(2) > 0) continue;
+    const volume = { server: count, choice: dice(1000) };
+    events.push({ at: dice(Math.max(1, creation)), what: 'operate', operation: 'create volume', ...volume });
   }
   const spread = Math.max(1, options.ms - creation - CREATION_MS);
   const times = timesOf(dice, operations, spread).map((at) => at + creation + CREATION_MS);
@@ -142,7 +174,8 @@ function timesOf(dice: Dice, count: number, spread: number): number[] {
 
 const OFTEN: readonly Operation[] = [
   ...OPERATIONS,
-  ...(['resize', 'resize', 'resize', 'resize', 'migrate', 'confirm', 'confirm', 'revert', 'revert', 'stop'] as const),
+  ...(['resize', 'resize', 'resize', 'resize', 'resize', 'resize', 'migrate', 'migrate'] as const),
+  ...(['confirm', 'confirm', 'revert', 'revert', 'stop', 'attach', 'attach', 'attach', 'detach'] as const),
 ];
 
 function faultOf(dice: Dice, silenceMs: number): Happening {
@@ -152,16 +185,26 @@ function faultOf(dice: Dice, silenceMs: number): Happening {
   if (roll < 45) {
     return { what: 'step fault', fault: pick(dice, STEP_FAULTS), skip: dice(12), forMs: 1000 + dice(PAUSE_MS) };
   }
-  if (roll < 52) return { what: 'kill', process: dice(1000), forMs: 1000 + dice(5000) };
-  if (roll < 60) return { what: 'pause', process: dice(1000), forMs: 1000 + dice(PAUSE_MS) };
-  if (roll < 70) return { what: 'cut', host, forMs };
-  if (roll < 80) return { what: 'bad network', host, oneIn: 2 + dice(8), forMs };
-  if (roll < 84) return { what: 'agent restart', host };
-  if (roll < 88) return { what: 'reboot', host };
-  if (roll < 92) return { what: 'cell down', cell: dice(1000), forMs };
-  if (roll < 95) return { what: 'start fault', host, forMs: 1000 + dice(5000) };
-  if (roll < 98) return { what: 'process clock', process: dice(1000), aheadMs: within(dice, PROCESS_CLOCK_MS) };
+  if (roll < 51) return { what: 'kill', process: dice(1000), forMs: 1000 + dice(5000) };
+  if (roll < 58) return { what: 'pause', process: dice(1000), forMs: 1000 + dice(PAUSE_MS) };
+  if (roll < 66) return { what: 'cut', host, forMs };
+  if (roll < 74) return { what: 'bad network', host, oneIn: 2 + dice(8), forMs };
+  if (roll < 77) return { what: 'agent restart', host };
+  if (roll < 80) return { what: 'reboot', host };
+  if (roll < 83) return { what: 'cell down', cell: dice(1000), forMs };
+  if (roll < 85) return { what: 'start fault', host, forMs: 1000 + dice(5000) };
+  if (roll < 94) return storageFaultOf(dice, forMs);
+  if (roll < 97) return { what: 'process clock', process: dice(1000), aheadMs: within(dice, PROCESS_CLOCK_MS) };
   return { what: 'host clock', host, aheadMs: within(dice, HOST_CLOCK_MS) };
+}
+
+function storageFaultOf(dice: Dice, forMs: number): Happening {
+  const [storage, roll] = [dice(1000), dice(9)];
+  if (roll < 3) return { what: 'storage network', storage, oneIn: 2 + dice(8), forMs };
+  if (roll < 5) return { what: 'storage cut', storage, forMs };
+  if (roll < 7) return { what: 'storage crash', storage, forMs };
+  if (roll < 8) return { what: 'storage restart', storage };
+  return { what: 'storage full', storage, forMs: 1000 + dice(5000) };
 }
 
 const within = (dice: Dice, most: number): number => dice(2 * most + 1) - most;

@@ -6,12 +6,14 @@
 //   generations they have seen (triggers);
 // - lease: a conductor's commit passes although another has taken over the saga;
 // - undo: the undo of one step does nothing, and says that it is done;
-// - debts: what is owed is never written down (a trigger drops it).
+// - debts: what is owed is never written down (a trigger drops it);
+// - revoke: storage hosts say that an access to a volume has ended, and do not end it.
 import type { Host } from '../host/contract.ts';
 import type { SagaStore } from '../saga/types.ts';
+import type { StorageHost } from '../storage/contract.ts';
 import type { Databases } from './databases.ts';
 
-export const SAFETIES = ['fencing', 'lease', 'undo', 'debts'] as const;
+export const SAFETIES = ['fencing', 'lease', 'undo', 'debts', 'revoke'] as const;
 export type Safety = (typeof SAFETIES)[number];
 
 /** Its undo is the one that is switched off. */
@@ -53,6 +55,12 @@ export function unfenced(host: Host): Host {
     },
   });
 }
+
+/** A storage host that lets everybody stay in. */
+export const hospitable = (storage: StorageHost): StorageHost => ({
+  ...storage,
+  revoke: async () => ({ kind: 'ok', value: {} }),
+});
 
 /** Commits pass whoever holds the lease. */
 export function withoutLease(store: SagaStore, databases: Databases): SagaStore {

@@ -1,7 +1,8 @@
 // How big a simulated world is and how much happens in it: what the options of `crosscell simulate` say, and what follows.
 import { type Plan, planOf } from './plan.ts';
 import type { Safety } from './safety.ts';
-import { type ScheduleResult, Stage, type StageOptions } from './schedule.ts';
+import type { ScheduleResult } from './schedule.ts';
+import { Stage, type StageOptions } from './stage.ts';
 import { SMALL } from './world.ts';
 
 export interface Scenario {

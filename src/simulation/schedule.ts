@@ -5,27 +5,23 @@
 // come to rest by itself within PATIENCE_MS, and then everything that can be checked is (checks.ts).
 // What is random between the events comes from the plan's seed, and so do all ids; time is the world's alone. Real I/O
 // there is next to none (the image directory is read), and time stands still meanwhile. So a plan has one trace.
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import type { Around, Platform } from '../control/platform.ts';
 import { assertNever, messageOf } from '../lib/errors.ts';
-import { drawIdsFrom } from '../lib/ids.ts';
-import { VirtualClock } from '../lib/virtual-clock.ts';
 import { findDefinition } from '../moves/registry.ts';
 import type { Direction, Outcome, Row } from '../saga/types.ts';
 import { CellDown } from '../store/stores.ts';
-import { violationsAtRest } from './checks.ts';
-import { Databases } from './databases.ts';
-import { type Dice, diceOf, pick, uuidsOf } from './dice.ts';
-import type { SimHost, Trouble, Weather } from './hosts.ts';
-import { type Answer, operate, retryStuck } from './operations.ts';
-import type { Event, Plan, StepFault } from './plan.ts';
+import { violationsAtRest, violationsSoFar } from './checks.ts';
+import type { Databases } from './databases.ts';
+import { type Dice, diceOf, pick } from './dice.ts';
+import { LATE_MS } from './network.ts';
+import { type Answer, create, operate, retryStuck } from './operations.ts';
+import { type Event, type Plan, type StepFault, VOLUME_OPERATIONS } from './plan.ts';
 import { Process } from './process.ts';
-import { quietLog } from './quiet-log.ts';
-import { type Safety, UNDONE_STEP, unfenced, weaken, withoutLease } from './safety.ts';
+import { hospitable, UNDONE_STEP, unfenced, withoutLease } from './safety.ts';
+import type { StageOptions } from './stage.ts';
 import { Trace } from './trace.ts';
-import { FLAVORS, type Furniture, furnish, inhabit, LEASE_MS, SETTINGS, type Shape, type World } from './world.ts';
+import { Troubles } from './troubles.ts';
+import { FLAVORS, type Furniture, LEASE_MS, type World } from './world.ts';
 
 /** Virtual time within which a world must come to rest once the weather has cleared. */
 const PATIENCE_MS = 3_600_000;
@@ -33,18 +29,6 @@ const PATIENCE_MS = 3_600_000;
 const LOOK_MS = 2000;
 /** What the system mends by itself, it mends within so many heartbeats: a guest that is off is found out every sixth. */
 const MENDING_BEATS = 9;
-const LATE_MS = 5000;
-const START = 1_800_000_000_000;
-const FURNISHING_SEED = 20_260_101;
-
-export interface StageOptions {
-  readonly shape: Shape;
-  readonly conductors: number;
-  readonly heartbeatSeconds: number;
-  /** Limits of the tenant; see Settings. */
-  readonly quota: Readonly<Record<string, number>>;
-  readonly without: Safety | null;
-}
 
 export interface ScheduleResult {
   /** Of the trace. */
@@ -65,95 +49,6 @@ export interface Counts {
   readonly virtualMs: number;
 }
 
-/** Furnished databases, used for one schedule after the other; one per thread. */
-export class Stage {
-  readonly options: StageOptions;
-  readonly databases = new Databases();
-  readonly #directory = mkdtempSync(join(tmpdir(), 'crosscell-simulation-'));
-  #furniture: Furniture | null = null;
-
-  private constructor(options: StageOptions) {
-    this.options = options;
-  }
-
-  static async open(options: StageOptions): Promise<Stage> {
-    const stage = new Stage(options);
-    drawIdsFrom(uuidsOf(diceOf(FURNISHING_SEED)));
-    try {
-      stage.#furniture = await furnish(
-        stage.#parts(new VirtualClock(START), { confirmWindowSeconds: 0, reclaimSeconds: 0 }),
-      );
-    } finally {
-      drawIdsFrom(null);
-    }
-    for (const cellId of stage.#furniture.cells.keys()) stage.databases.open(cellId);
-    weaken(stage.databases, options.without);
-    stage.databases.mark();
-    return stage;
-  }
-
-  #parts(
-    clock: VirtualClock,
-    { confirmWindowSeconds, reclaimSeconds }: Pick<Plan, 'confirmWindowSeconds' | 'reclaimSeconds'>,
-    onError?: (error: unknown) => void,
-  ) {
-    const { shape, heartbeatSeconds, quota } = this.options;
-    return {
-      ...{ clock, shape, log: quietLog(onError) },
-      stores: this.databases.storesFor(
-        async () => undefined,
-        () => false,
-      ),
-      settings: {
-        ...SETTINGS,
-        imageDirectory: this.#directory,
-        resizeConfirmWindowSeconds: confirmWindowSeconds,
-        reclaimInstanceIntervalSeconds: reclaimSeconds,
-        ...{ heartbeatSeconds, quota },
-        hostDownSeconds: heartbeatSeconds * 3,
-      },
-    };
-  }
-
-  async run(plan: Plan): Promise<ScheduleResult> {
-    const furniture = this.#furniture;
-    if (furniture === null) throw new Error('the stage is not furnished');
-    const unexpected: string[] = [];
-    const clock = new VirtualClock(START, readsFiles);
-    drawIdsFrom(uuidsOf(diceOf(plan.seed, 'ids')));
-    try {
-      const note = (error: unknown): void => {
-        if (!(error instanceof CellDown)) unexpected.push(`unexpected error: ${messageOf(error)}`);
-      };
-      const world = await inhabit(this.#parts(clock, plan, note), furniture);
-      this.#introduce(world);
-      const schedule = new Schedule(this, world, plan, furniture, unexpected);
-      return await schedule.run();
-    } finally {
-      drawIdsFrom(null);
-      this.databases.reset();
-    }
-  }
-
-  /** A schedule begins with hosts that are known: to welcome each of them would be much of all that happens in it. */
-  #introduce({ hosts, clock }: World): void {
-    for (const { name, agent } of hosts.values()) {
-      this.databases.rows(
-        'update hosts set agent_id = ?, last_seen_at = ?, reconciled = 1 where name = ? returning name',
-        ...[agent.id, clock.now(), name],
-      );
-    }
-  }
-
-  close(): void {
-    this.databases.close();
-    rmSync(this.#directory, { recursive: true, force: true });
-  }
-}
-
-/** Whether this thread waits for a file; time stands still meanwhile. */
-const readsFiles = (): boolean => process.getActiveResourcesInfo().some((each) => each.startsWith('FSReq'));
-
 const isPivot = (row: Row): boolean => findDefinition(row.definition, row.version)?.pivot === row.cursor;
 
 interface ArmedFault {
@@ -162,12 +57,24 @@ interface ArmedFault {
   skip: number;
 }
 
-class Schedule {
-  readonly #stage: Stage;
+export interface Staging {
+  readonly databases: Databases;
+  readonly options: StageOptions;
+  readonly world: World;
+  readonly plan: Plan;
+  readonly furniture: Furniture;
+  /** What goes wrong is added to these. */
+  readonly violations: string[];
+}
+
+export class Schedule {
+  readonly #options: StageOptions;
+  readonly #databases: Databases;
+  readonly #start: number;
+  readonly #troubles: Troubles;
   readonly #world: World;
   readonly #plan: Plan;
   readonly #furniture: Furniture;
-  readonly #hosts: readonly SimHost[];
   readonly #dice: Dice;
   readonly #weather: Dice;
   readonly #trace: Trace;
@@ -182,35 +89,44 @@ class Schedule {
   #steps = 0;
   #faults = 0;
 
-  constructor(stage: Stage, world: World, plan: Plan, furniture: Furniture, unexpected: string[]) {
-    this.#stage = stage;
+  constructor({ databases, options, world, plan, furniture, violations }: Staging) {
+    this.#databases = databases;
+    this.#options = options;
     this.#world = world;
     this.#plan = plan;
     this.#furniture = furniture;
-    this.#violations = unexpected;
-    this.#hosts = [...world.hosts.values()];
+    this.#violations = violations;
+    this.#start = world.clock.now();
     this.#dice = diceOf(plan.seed, 'latency');
     this.#weather = diceOf(plan.seed, 'weather');
     this.#trace = new Trace(() => world.clock.now());
-    if (stage.options.without === 'fencing') for (const host of this.#hosts) host.wrap(unfenced);
+    this.#troubles = new Troubles({
+      ...{ world, cells: [...furniture.cells.values()], dice: this.#weather },
+      fault: (text) => this.#fault(text),
+      say: (text) => this.#trace.say(text),
+      later: (ms, what) => this.#later(ms, what),
+      inBackground: (work) => this.#inBackground(work),
+    });
+    if (options.without === 'fencing') for (const host of world.hosts.values()) host.wrap(unfenced);
+    if (options.without === 'revoke') for (const storage of world.storage.values()) storage.wrap(hospitable);
   }
 
   async run(): Promise<ScheduleResult> {
     const { clock } = this.#world;
-    for (let count = 0; count < this.#stage.options.conductors; count += 1) this.#processes.push(this.#born(count));
+    for (let count = 0; count < this.#options.conductors; count += 1) this.#processes.push(this.#born(count));
     for (const event of this.#plan.events) {
-      await clock.pass(Math.max(0, START + event.at - clock.now()));
+      await clock.pass(Math.max(0, this.#start + event.at - clock.now()));
       this.#happen(event);
-      if (this.#world.fabric.ranTwice.length > 0) break;
+      if (violationsSoFar(this.#world, this.#databases).length > 0) break;
     }
     // What was to last for a while lasts that long: a host that is back too soon was never down.
     const over = Math.max(0, ...this.#plan.events.map((event) => event.at + ('forMs' in event ? event.forMs : 0)));
-    await clock.pass(Math.max(0, START + over - clock.now()) + LATE_MS);
+    await clock.pass(Math.max(0, this.#start + over - clock.now()) + LATE_MS);
     this.#clear();
     await this.#rest();
     const counts = {
       ...{ requests: this.#requests, accepted: this.#accepted, steps: this.#steps, faults: this.#faults },
-      virtualMs: clock.now() - START,
+      virtualMs: clock.now() - this.#start,
     };
     for (const each of this.#processes) each.kill();
     return { digest: this.#trace.digest(), lines: this.#trace.lines, violations: this.#violations, counts };
@@ -220,7 +136,7 @@ class Schedule {
 
   #born(place: number): Process {
     this.#births += 1;
-    const { databases, options } = this.#stage;
+    const [databases, options] = [this.#databases, this.#options];
     const process = new Process({
       name: `conductor-${place + 1}.${this.#births}`,
       world: this.#world,
@@ -279,15 +195,19 @@ class Schedule {
       });
       if (outcome.kind !== 'pending') {
         const reason = outcome.kind === 'failed' ? ` (${outcome.reason})` : '';
-        const what = `${row.definition} of ${this.#trace.name(row.key)}: ${direction} ${step}: ${outcome.kind}${reason}`;
+        const what = `${row.definition} of ${this.#nameOf(row)}: ${direction} ${step}: ${outcome.kind}${reason}`;
         this.#trace.say(`${process.name} ${what}`);
       }
       return outcome;
     };
 
+  #nameOf({ key, definition }: Row): string {
+    return this.#trace.name(key, (VOLUME_OPERATIONS as readonly string[]).includes(definition) ? 'v' : 's');
+  }
+
   #skipsUndo(row: Row, step: string, direction: Direction): boolean {
     const { move, step: undone } = UNDONE_STEP;
-    const { without } = this.#stage.options;
+    const { without } = this.#options;
     return without === 'undo' && direction === 'undo' && row.definition === move && step === undone;
   }
 
@@ -307,9 +227,7 @@ class Schedule {
     const strike = (): void => {
       this.#armed.shift();
       this.#faults += 1;
-      this.#trace.say(
-        `${armed.fault} strikes ${row.definition} of ${this.#trace.name(row.key)} at ${direction} ${step}`,
-      );
+      this.#trace.say(`${armed.fault} strikes ${row.definition} of ${this.#nameOf(row)} at ${direction} ${step}`);
     };
     const failed = (final: boolean): Outcome => ({ kind: 'failed', reason: `injected ${armed.fault}`, final });
     switch (armed.fault) {
@@ -347,22 +265,25 @@ class Schedule {
   // ---- events -------------------------------------------------------------------------------------------------
 
   #happen(event: Event): void {
-    const host = 'host' in event ? this.#hosts[event.host % this.#hosts.length] : undefined;
+    if ('host' in event || 'storage' in event || 'cell' in event) {
+      this.#troubles.befall(event);
+      return;
+    }
     const process = 'process' in event ? this.#processes[event.process % this.#processes.length] : undefined;
     switch (event.what) {
       case 'create': {
         const flavor = Object.values(FLAVORS)[event.flavor % Object.keys(FLAVORS).length] ?? FLAVORS.small;
+        const { disks, group } = event;
         this.#request(`create ${flavor}`, (p) =>
-          operate(p, this.#world, { operation: 'create', flavor, servers: this.#servers }),
+          create(p, this.#world, { flavor, disks, group, servers: this.#servers }),
         );
         return;
       }
       case 'operate': {
         const server = event.server % Math.max(1, this.#servers.length);
-        const serverId = this.#servers[server];
-        if (serverId === undefined) return;
+        const serverId = this.#servers[server] ?? null;
         const { operation, choice } = event;
-        this.#request(`${operation} ${this.#trace.name(serverId)}`, (p) =>
+        this.#request(`${operation} ${serverId === null ? 'nothing' : this.#trace.name(serverId)}`, (p) =>
           operate(p, this.#world, { operation, choice, server, serverId }),
         );
         return;
@@ -371,85 +292,28 @@ class Schedule {
         this.#armed.push({ fault: event.fault, skip: event.skip, forMs: event.forMs });
         return;
       case 'kill':
-        if (process?.alive) this.#strikes(() => this.#kill(process, event.forMs));
+        if (!process?.alive) return;
+        this.#faults += 1;
+        this.#kill(process, event.forMs);
         return;
       case 'pause':
-        if (process?.alive) this.#strikes(() => this.#pause(process, event.forMs));
+        if (!process?.alive) return;
+        this.#faults += 1;
+        this.#pause(process, event.forMs);
         return;
       case 'process clock':
-        if (process) this.#fault(`${process.name} is ${event.aheadMs} ms ahead`, () => process.setClock(event.aheadMs));
-        return;
-      case 'host clock':
-        if (host) this.#fault(`${host.name} is ${event.aheadMs} ms ahead`, () => host.setClock(event.aheadMs));
-        return;
-      case 'cut':
-        if (host) this.#troubled(host, 'is cut off', () => 'unreachable', event.forMs);
-        return;
-      case 'bad network':
-        if (host) this.#troubled(host, 'is hard to reach', () => this.#badNetwork(event.oneIn), event.forMs);
-        return;
-      case 'start fault':
-        if (!host) return;
-        this.#fault(`${host.name} starts no guest`, () => {
-          host.startFault = 'no memory for it';
-        });
-        this.#later(event.forMs, () => {
-          host.startFault = null;
-          this.#trace.say(`${host.name} starts guests`);
-        });
-        return;
-      case 'agent restart':
-        if (host) this.#fault(`the agent of ${host.name} restarts`, () => this.#inBackground(host.restartAgent()));
-        return;
-      case 'reboot':
-        if (host) this.#fault(`${host.name} reboots`, () => this.#inBackground(host.reboot()));
-        return;
-      case 'cell down':
-        this.#cellDown(event.cell, event.forMs);
+        if (!process) return;
+        this.#fault(`${process.name} is ${event.aheadMs} ms ahead`);
+        process.setClock(event.aheadMs);
         return;
       default:
         assertNever(event);
     }
   }
 
-  #strikes(what: () => void): void {
-    this.#faults += 1;
-    what();
-  }
-
-  #fault(text: string, what: () => void): void {
+  #fault(text: string): void {
     this.#faults += 1;
     this.#trace.say(text);
-    what();
-  }
-
-  #troubled(host: SimHost, text: string, trouble: Weather, forMs: number): void {
-    this.#fault(`${host.name} ${text}`, () => {
-      host.trouble = trouble;
-    });
-    this.#later(forMs, () => {
-      if (host.trouble !== trouble) return;
-      host.up();
-      this.#trace.say(`${host.name} can be reached`);
-    });
-  }
-
-  #badNetwork(oneIn: number): Trouble {
-    const dice = this.#weather;
-    if (dice(oneIn) > 0) return 'none';
-    const trouble = pick(dice, ['unreachable', 'lost', 'late', 'again'] as const);
-    return trouble === 'late' || trouble === 'again' ? { kind: trouble, afterMs: 1 + dice(LATE_MS) } : trouble;
-  }
-
-  #cellDown(index: number, forMs: number): void {
-    const names = [...this.#furniture.cells.values()];
-    const cell = names[index % names.length];
-    if (cell === undefined) return;
-    this.#fault(`${cell} is down`, () => this.#world.cellsDown.add(cell));
-    this.#later(forMs, () => {
-      this.#world.cellsDown.delete(cell);
-      this.#trace.say(`${cell} is up`);
-    });
   }
 
   #inBackground(work: Promise<unknown>): void {
@@ -484,11 +348,7 @@ class Schedule {
     this.#calm = true;
     this.#armed.length = 0;
     this.#trace.say('the weather clears');
-    for (const host of this.#hosts) {
-      host.up();
-      host.startFault = null;
-    }
-    this.#world.cellsDown.clear();
+    this.#troubles.clear();
     this.#processes = this.#processes.map((each, place) => {
       each.resume();
       return each.alive ? each : this.#born(place);
@@ -498,10 +358,10 @@ class Schedule {
   }
 
   async #rest(): Promise<void> {
-    const { clock, fabric } = this.#world;
+    const { clock } = this.#world;
     const until = clock.now() + PATIENCE_MS;
     let mended = 0;
-    while (fabric.ranTwice.length === 0) {
+    while (violationsSoFar(this.#world, this.#databases).length === 0) {
       await clock.pass(LOOK_MS);
       await clock.drive(retryStuck(this.#world));
       if (clock.now() > until) {
@@ -509,21 +369,22 @@ class Schedule {
         return;
       }
       if (!this.#isQuiet()) continue;
-      const wrong = await clock.drive(violationsAtRest(this.#world, this.#stage.databases));
-      mended ||= clock.now() + MENDING_BEATS * this.#stage.options.heartbeatSeconds * 1000;
+      const wrong = await clock.drive(violationsAtRest(this.#world, this.#databases));
+      mended ||= clock.now() + MENDING_BEATS * this.#options.heartbeatSeconds * 1000;
       const isMending = wrong.length > 0 && wrong.every((each) => each.startsWith('guest as recorded'));
       if (isMending && clock.now() < mended) continue;
       this.#violations.push(...wrong);
       this.#trace.say(wrong.length === 0 ? 'all is well' : wrong.join('; '));
       return;
     }
-    this.#violations.push(...fabric.ranTwice);
-    this.#trace.say(fabric.ranTwice.join('; '));
+    const wrong = violationsSoFar(this.#world, this.#databases);
+    this.#violations.push(...wrong);
+    this.#trace.say(wrong.join('; '));
   }
 
   /** Nothing is under way, wanted or owed, and every agent that began anew has been noticed. */
   #isQuiet(): boolean {
-    const { databases } = this.#stage;
+    const databases = this.#databases;
     const left = databases.count(`select
       (select count(*) from sagas where status in ('active', 'stuck')) +
       (select count(*) from server_mappings where (delete_requested_at is not null or soft_delete_requested_at is not null) and deleted_at is null) +
@@ -534,16 +395,16 @@ class Schedule {
 
   #agentsAreKnown(): boolean {
     const known = new Map(
-      this.#stage.databases.rows('select name, agent_id from hosts').map((row) => [row['name'], row['agent_id']]),
+      this.#databases.rows('select name, agent_id from hosts').map((row) => [row['name'], row['agent_id']]),
     );
-    return this.#hosts.every((host) => known.get(host.name) === host.agent.id);
+    return [...this.#world.hosts.values()].every((host) => known.get(host.name) === host.agent.id);
   }
 
   #unfinished(): string {
-    const rows = this.#stage.databases.rows(
+    const rows = this.#databases.rows(
       "select definition, cursor, direction, status, attempt, owner, lease_until, wake_at, reason from sagas where status in ('active', 'stuck') limit 5",
     );
-    const debts = this.#stage.databases.rows('select kind, host, reason from debts where paid_at is null limit 5');
+    const debts = this.#databases.rows('select kind, host, reason from debts where paid_at is null limit 5');
     return JSON.stringify([...rows, ...debts]);
   }
 }

@@ -7,8 +7,9 @@ import { createHash } from 'node:crypto';
 import { Worker } from 'node:worker_threads';
 import { invariant } from '../lib/errors.ts';
 import { openStage, planFor, type Scenario } from './scenario.ts';
-import type { Counts, Stage } from './schedule.ts';
+import type { Counts } from './schedule.ts';
 import { shrink } from './shrink.ts';
+import type { Stage } from './stage.ts';
 
 /** Schedules that a thread is given at a time. */
 const PART = 25;

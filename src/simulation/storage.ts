@@ -10,6 +10,7 @@ import type { StorageHost } from '../storage/contract.ts';
 import { MemoryStorageRecords } from '../storage/records.ts';
 import { STORAGE_METHODS } from '../storage/routes.ts';
 import { SimulatedStorage } from '../storage/simulated.ts';
+import { carry, type Trouble } from './network.ts';
 
 export interface SimStorageOptions {
   readonly name: string;
@@ -24,10 +25,11 @@ export class SimStorage {
   readonly driver: SimulatedStorage;
   /** Why a volume must fail to be made; null: it is made. */
   makeFault: string | null = null;
-  /** What befalls a call: nothing, it never arrives, or its answer is lost. `id`: of the volume or, to fence, the server. */
-  trouble: (method: keyof StorageHost, id: string | undefined) => 'none' | 'unreachable' | 'lost' = () => 'none';
+  /** What befalls a call. `id`: of the volume or, to fence, the server. */
+  trouble: (method: keyof StorageHost, id: string | undefined) => Trouble = () => 'none';
   readonly #options: SimStorageOptions;
   #agent: StorageAgent | null = null;
+  #off = false;
 
   private constructor(options: SimStorageOptions) {
     this.name = options.name;
@@ -61,18 +63,49 @@ export class SimStorage {
     this.#agent = await this.#openAgent();
   }
 
+  /** The machine is off: nobody reaches it, and no guest its volumes. */
+  crash(): void {
+    this.#off = true;
+    this.down();
+    this.driver.unplug();
+  }
+
+  /** It is on again, and serves what is on record. Nothing happens to one that was on. */
+  async boot(): Promise<void> {
+    if (!this.#off) return;
+    this.#off = false;
+    await this.restartAgent();
+  }
+
   /** The storage host as the control plane reaches it. */
   readonly remote: StorageHost = Object.fromEntries(
     STORAGE_METHODS.map((method) => [method, (...args: readonly unknown[]) => this.#call(method, args)]),
   ) as unknown as StorageHost;
 
-  async #call(method: keyof StorageHost, args: readonly unknown[]): Promise<Reply<unknown>> {
+  #call(method: keyof StorageHost, args: readonly unknown[]): Promise<Reply<unknown>> {
     const [id] = args;
     const trouble = this.trouble(method, typeof id === 'string' ? id : undefined);
-    if (trouble === 'unreachable') return { kind: 'unreachable', reason: 'no route to host' };
-    const act = this.agent[method].bind(this.agent) as (...args: readonly unknown[]) => Promise<Reply<unknown>>;
-    const reply = await act(...args);
-    return trouble === 'lost' ? { kind: 'unreachable', reason: 'the answer was lost' } : reply;
+    return carry(this.#options.clock, trouble, () => {
+      const act = this.#around[method] as (...args: readonly unknown[]) => Promise<Reply<unknown>>;
+      return act(...args);
+    });
+  }
+
+  /** The agent that is there when it is called. */
+  readonly #now: StorageHost = Object.fromEntries(
+    STORAGE_METHODS.map((method) => [
+      method,
+      (...args: readonly unknown[]) => {
+        const act = this.agent[method] as (...args: readonly unknown[]) => Promise<Reply<unknown>>;
+        return act.apply(this.agent, [...args]);
+      },
+    ]),
+  ) as unknown as StorageHost;
+  #around: StorageHost = this.#now;
+
+  /** Stands something between the network and its agent. */
+  wrap(around: (agent: StorageHost) => StorageHost): void {
+    this.#around = around(this.#now);
   }
 
   down(): void {

@@ -23,11 +23,11 @@ export class Trace {
     if (this.#lines.length < KEPT) this.#lines.push(line);
   }
 
-  /** Server ids are written as s1, s2 … */
-  name(id: string): string {
+  /** Ids are written as s1, s2 …; volumes' as v1 … */
+  name(id: string, letter: 's' | 'v' = 's'): string {
     const known = this.#names.get(id);
     if (known !== undefined) return known;
-    const name = `s${this.#names.size + 1}`;
+    const name = `${letter}${this.#names.size + 1}`;
     this.#names.set(id, name);
     return name;
   }

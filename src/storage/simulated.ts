@@ -89,11 +89,11 @@ export class SimulatedStorage implements StorageDriver {
     volume.open = [...wanted];
     if (grants.length === 0) return null;
     volume.port ??= port ?? this.#nextPort++;
-    for (const { exportName, user, key, mode } of grants) {
+    for (const { serverId, exportName, user, key, mode } of grants) {
       const connection: VolumeConnection = {
         ...{ host, port: volume.port, exportName, user, key, mode, sizeBytes: volume.sizeBytes },
       };
-      fabric.volumes.serve(connection, volume);
+      fabric.volumes.serve(serverId, connection, volume);
     }
     return { host, port: volume.port };
   }

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { resizeServer } from '../../src/moves/resize.ts';
 import { revertResize } from '../../src/moves/revert.ts';
-import type { Trouble } from '../../src/simulation/hosts.ts';
+import type { Trouble } from '../../src/simulation/network.ts';
 import { accept, assertSound, FLAVORS, hostOf, newServer, openWorld, runningOn, serverOf, settle } from './world.ts';
 
 const LATE: Trouble = { kind: 'late', afterMs: 2000 };

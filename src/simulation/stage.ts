@@ -1,0 +1,115 @@
+// A stage: furnished databases on which one schedule after the other is played; one per thread.
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { messageOf } from '../lib/errors.ts';
+import { drawIdsFrom } from '../lib/ids.ts';
+import { VirtualClock } from '../lib/virtual-clock.ts';
+import { CellDown } from '../store/stores.ts';
+import { Databases } from './databases.ts';
+import { diceOf, uuidsOf } from './dice.ts';
+import type { Plan } from './plan.ts';
+import { quietLog } from './quiet-log.ts';
+import { type Safety, weaken } from './safety.ts';
+import { Schedule, type ScheduleResult } from './schedule.ts';
+import { type Furniture, furnish, inhabit, SETTINGS, type Shape, type World } from './world.ts';
+
+const START = 1_800_000_000_000;
+const FURNISHING_SEED = 20_260_101;
+
+export interface StageOptions {
+  readonly shape: Shape;
+  readonly conductors: number;
+  readonly heartbeatSeconds: number;
+  /** Limits of the tenant; see Settings. */
+  readonly quota: Readonly<Record<string, number>>;
+  readonly without: Safety | null;
+}
+
+export class Stage {
+  readonly options: StageOptions;
+  readonly databases = new Databases();
+  readonly #directory = mkdtempSync(join(tmpdir(), 'crosscell-simulation-'));
+  #furniture: Furniture | null = null;
+
+  private constructor(options: StageOptions) {
+    this.options = options;
+  }
+
+  static async open(options: StageOptions): Promise<Stage> {
+    const stage = new Stage(options);
+    drawIdsFrom(uuidsOf(diceOf(FURNISHING_SEED)));
+    try {
+      stage.#furniture = await furnish(
+        stage.#parts(new VirtualClock(START), { confirmWindowSeconds: 0, reclaimSeconds: 0 }),
+      );
+    } finally {
+      drawIdsFrom(null);
+    }
+    for (const cellId of stage.#furniture.cells.keys()) stage.databases.open(cellId);
+    weaken(stage.databases, options.without);
+    stage.databases.mark();
+    return stage;
+  }
+
+  #parts(
+    clock: VirtualClock,
+    { confirmWindowSeconds, reclaimSeconds }: Pick<Plan, 'confirmWindowSeconds' | 'reclaimSeconds'>,
+    onError?: (error: unknown) => void,
+  ) {
+    const { shape, heartbeatSeconds, quota } = this.options;
+    return {
+      ...{ clock, shape, log: quietLog(onError) },
+      stores: this.databases.storesFor(
+        async () => undefined,
+        () => false,
+      ),
+      settings: {
+        ...SETTINGS,
+        imageDirectory: this.#directory,
+        resizeConfirmWindowSeconds: confirmWindowSeconds,
+        reclaimInstanceIntervalSeconds: reclaimSeconds,
+        ...{ heartbeatSeconds, quota },
+        hostDownSeconds: heartbeatSeconds * 3,
+      },
+    };
+  }
+
+  async run(plan: Plan): Promise<ScheduleResult> {
+    const furniture = this.#furniture;
+    if (furniture === null) throw new Error('the stage is not furnished');
+    const unexpected: string[] = [];
+    const clock = new VirtualClock(START, readsFiles);
+    drawIdsFrom(uuidsOf(diceOf(plan.seed, 'ids')));
+    try {
+      const note = (error: unknown): void => {
+        if (!(error instanceof CellDown)) unexpected.push(`unexpected error: ${messageOf(error)}`);
+      };
+      const world = await inhabit(this.#parts(clock, plan, note), furniture);
+      this.#introduce(world);
+      const { databases, options } = this;
+      return await new Schedule({ databases, options, world, plan, furniture, violations: unexpected }).run();
+    } finally {
+      drawIdsFrom(null);
+      this.databases.reset();
+    }
+  }
+
+  /** A schedule begins with hosts that are known: to welcome each of them would be much of all that happens in it. */
+  #introduce({ hosts, clock }: World): void {
+    for (const { name, agent } of hosts.values()) {
+      this.databases.rows(
+        'update hosts set agent_id = ?, last_seen_at = ?, reconciled = 1 where name = ? returning name',
+        ...[agent.id, clock.now(), name],
+      );
+    }
+  }
+
+  close(): void {
+    this.databases.close();
+    rmSync(this.#directory, { recursive: true, force: true });
+  }
+}
+
+/** Whether this thread waits for a file; time stands still meanwhile. */
+const readsFiles = (): boolean => process.getActiveResourcesInfo().some((each) => each.startsWith('FSReq'));
