@@ -2,7 +2,6 @@
 import { findServer } from '../control/servers.ts';
 import { attachmentsOfServer } from '../control/volumes/attachments.ts';
 import { listVolumes } from '../control/volumes/records.ts';
-import { POWER_STATE } from '../model/types.ts';
 import type { Databases } from './databases.ts';
 import type { World } from './world.ts';
 
@@ -41,11 +40,12 @@ export async function unreachedVolumes(world: World, databases: Databases): Prom
     const serverId = String(row['server_id']);
     const found = await findServer(world.p, serverId);
     if (found.kind !== 'found' || found.server.host === null) continue;
-    const { host, powerState } = found.server;
-    if (powerState !== POWER_STATE.RUNNING) continue;
+    const hypervisor = world.hosts.get(found.server.host)?.hypervisor;
+    // That a guest runs where it should is the audit's to say.
+    if (!hypervisor?.running(serverId)) continue;
     const attachments = await attachmentsOfServer(world.p.stores.global, serverId);
     const wanted = attachments.filter(({ active, mode }) => active && mode === 'rw').map(({ volumeId }) => volumeId);
-    const writable = world.hosts.get(host)?.hypervisor.writableVolumes(serverId) ?? [];
+    const writable = hypervisor.writableVolumes(serverId);
     const [all, got] = [wanted.toSorted().join(', '), writable.toSorted().join(', ')];
     if (all !== got) wrong.push(`the guest of server ${serverId} can write volumes '${got}', not '${all}'`);
   }
