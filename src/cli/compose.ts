@@ -17,7 +17,7 @@ import { ensureCell, registerHost } from '../control/hosts.ts';
 import { derivedId, type IdentityConfig, seedIdentity } from '../control/identity/seeds.ts';
 import { createIdentity, type Identity } from '../control/identity.ts';
 import { forgetUploads } from '../control/images/collect.ts';
-import { ensureSharedNetwork } from '../control/network/records.ts';
+import { ensureSharedNetwork } from '../control/network/seed.ts';
 import type { Platform } from '../control/platform.ts';
 import { openPolicies } from '../control/policies.ts';
 import { registerStorageHost } from '../control/volumes/storage-hosts.ts';

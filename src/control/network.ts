@@ -16,10 +16,14 @@
 // saga's fence.
 import { type Kysely, sql } from 'kysely';
 import type { GuestPort } from '../host/contract.ts';
+import { invariant } from '../lib/errors.ts';
+import { formatIpv4, parseCidr, parseIpv4 } from '../model/network.ts';
+import { isHost } from '../model/subnets.ts';
 import type { Refusal } from '../model/types.ts';
 import { atomically, exclusively, isPostgres } from '../store/dialect.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
-import { insertPort, portIdFor } from './network/addresses.ts';
+import { type FixedIp, insertPort, portIdFor } from './network/addresses.ts';
+import { addGroupsToPort, defaultGroupOf } from './network/security-groups.ts';
 
 /** A port of a server with what its guest needs to know of the subnet. */
 export interface Port {
@@ -28,8 +32,10 @@ export interface Port {
   readonly projectId: string;
   readonly networkId: string;
   readonly networkName: string;
-  readonly subnetId: string;
   readonly mac: string;
+  /** All its addresses; the first is the one below, which its guest is told. */
+  readonly fixedIps: readonly FixedIp[];
+  readonly subnetId: string;
   readonly ip: string;
   /** The subnet, e.g. 10.42.0.0/16. */
   readonly cidr: string;
@@ -42,8 +48,12 @@ export interface PortRequest {
   readonly serverId: string;
   readonly projectId: string;
   readonly networkId: string;
-  /** Which of its ports on this network; absent: the first, 0. */
+  /** Which of the server's ports on this network, from 0. */
   readonly nth?: number;
+  /** The address to have; absent: any. */
+  readonly ip?: string;
+  /** Security groups; absent: the project's default one, where the network's ports have any. */
+  readonly groupIds?: readonly string[];
   readonly tag?: string | null;
   /** Host that gets the active binding. */
   readonly host: string;
@@ -60,68 +70,54 @@ export type PortResult =
 export type BindingResult = 'ok' | 'fenced';
 
 /**
- * Gives the server a port on the network, with the active binding on the host. Asked again for the same one, also for
- * another host, the same port is answered, its binding moved to that host.
+ * Gives the server its port on the network, with the active binding on the host. A server has one port per network and
+ * `nth`: asked again, also for another host, the same port is answered, its binding moved to that host.
  * Refused: 400 when the project sees no such network or it has no subnet (Nova's sentences), 409 when no address is
- * left or a newer generation holds the port.
+ * left or a newer generation holds the port. To be called in a transaction that a refusal rolls back.
  */
 export async function createPortForServer(db: Kysely<GlobalTables>, request: PortRequest): Promise<PortResult> {
   const { serverId, projectId, networkId, host, generation, now } = request;
-  const portId = portIdFor(serverId, request.nth ? `${networkId}/${request.nth}` : networkId);
-  const row = await db
+  const portId = portIdFor(serverId, networkId, request.nth);
+  const rows = await db
     .selectFrom('networks as n')
     .leftJoin('subnets as s', 's.network_id', 'n.id')
-    .leftJoin('ports as p', (join) => join.onRef('p.network_id', '=', 'n.id').on('p.id', '=', portId))
-    .select(['n.id as networkId', 'n.name as networkName', 's.id as subnetId', 's.cidr', 's.gateway_ip as gateway'])
-    .select([
-      's.pool_start',
-      's.pool_end',
-      'p.mac',
-      'p.ip',
-      'p.name',
-      'p.project_id as portProjectId',
-      'p.subnet_id',
-      'p.tag',
-    ])
+    .leftJoin('security_groups as g', (join) => join.on('g.project_id', '=', projectId).on('g.is_default', '=', 1))
+    .select(['n.port_security', 's.id as subnetId', 's.cidr', 's.pools_json', 'g.id as defaultGroup'])
     .where('n.id', '=', networkId)
     .where((where) => where.or([where('n.shared', '=', 1), where('n.project_id', '=', projectId)]))
-    .orderBy(sql`case when p.subnet_id = s.id then 0 else 1 end`)
     .orderBy('s.created_at')
     .orderBy('s.id')
-    .executeTakeFirst();
+    .execute();
+  const [row] = rows;
   if (!row) return refused(400, `Network ${networkId} could not be found.`);
-  const { subnetId, cidr, gateway } = row;
-  if (subnetId === null || cidr === null || gateway === null || row.pool_start === null || row.pool_end === null)
+  const { ip } = request;
+  const subnet = ip === undefined ? row : rows.find((each) => each.cidr !== null && canHold(each.cidr, ip));
+  if (!subnet) return refused(400, `Fixed IP address ${ip} is not a valid IP address for network ${networkId}.`);
+  const { subnetId, pools_json: poolsJson } = subnet;
+  if (subnetId === null || poolsJson === null)
     return refused(400, `Network ${networkId} requires a subnet in order to boot instances on.`);
 
-  let address: { mac: string; ip: string };
-  if (row.mac !== null && row.ip !== null) {
-    address = { mac: row.mac, ip: row.ip };
-  } else {
-    const subnet = { id: subnetId, networkId, cidr, poolStart: row.pool_start, poolEnd: row.pool_end };
-    const inserted = await insertPort(db, subnet, {
-      id: portId,
-      name: '',
-      projectId,
-      tag: request.tag ?? null,
-      deviceId: serverId,
-      deviceOwner: 'compute:nova',
-      now,
-    });
-    if (inserted.kind === 'refused') return inserted;
-    address = inserted;
+  const portSecurity = row.port_security === 1;
+  const port = {
+    ...{ id: portId, name: '', projectId, networkId, portSecurity, now, tag: request.tag ?? null },
+    ...{ deviceId: serverId, deviceOwner: 'compute:nova' },
+  };
+  const inserted = await insertPort(db, port, [{ subnetId, poolsJson, ...(ip === undefined ? {} : { ip }) }]);
+  if (inserted.kind === 'refused') return refused(inserted.refusal.code, inserted.refusal.message);
+  if (inserted.value.isNew && portSecurity) {
+    const group = async () => row.defaultGroup ?? (await defaultGroupOf(db, projectId, now));
+    await addGroupsToPort(db, portId, request.groupIds ?? [await group()]);
   }
   if ((await activateBindings(db, serverId, host, generation)) === 'fenced')
     return refused(409, `Port ${portId} of server ${serverId} is held by a newer operation.`);
-  const { networkName } = row;
-  return {
-    kind: 'ok',
-    port: {
-      ...{ id: portId, name: row.name ?? '', projectId: row.portProjectId ?? projectId },
-      ...{ networkId, networkName, subnetId, cidr, gateway, mac: address.mac, ip: address.ip },
-      tag: row.mac === null ? (request.tag ?? null) : row.tag,
-    },
-  };
+  const made = (await portsOfServer(db, serverId)).find((each) => each.id === portId);
+  invariant(made, 'a port that was just made is there');
+  return { kind: 'ok', port: made };
+}
+
+function canHold(cidr: string, ip: string): boolean {
+  const [parsed, address] = [parseCidr(cidr), parseIpv4(ip)];
+  return parsed !== null && address !== null && isHost(parsed, address);
 }
 
 const refused = (code: Refusal['code'], message: string): PortResult => ({
@@ -142,28 +138,31 @@ export async function portsOfServers(
   if (serverIds.length === 0) return byServer;
   const rows = await db
     .selectFrom('ports as p')
-    .innerJoin('subnets as s', 's.id', 'p.subnet_id')
+    .innerJoin('port_addresses as a', 'a.port_id', 'p.id')
+    .innerJoin('subnets as s', 's.id', 'a.subnet_id')
     .innerJoin('networks as n', 'n.id', 'p.network_id')
     .select(['p.id', 'p.name', 'p.project_id as projectId', 'p.network_id as networkId', 'n.name as networkName'])
-    .select([
-      'p.subnet_id as subnetId',
-      'p.mac',
-      'p.ip',
-      's.cidr',
-      's.gateway_ip as gateway',
-      'p.tag',
-      'p.device_id as serverId',
-    ])
+    .select(['a.subnet_id as subnetId', 'p.mac', 'a.ip', 's.cidr', 's.gateway_ip', 'p.tag', 'p.device_id as serverId'])
     .where('p.device_id', 'in', serverIds)
     .orderBy('p.created_at')
     .orderBy('p.id')
+    .orderBy('a.position')
     .execute();
-  for (const { serverId, ...port } of rows) {
-    const ports = byServer.get(serverId);
-    if (ports) ports.push(port);
-    else byServer.set(serverId, [port]);
+  for (const { serverId, gateway_ip, ...row } of rows) {
+    const ports = byServer.get(serverId) ?? [];
+    byServer.set(serverId, ports);
+    const fixedIp = { subnetId: row.subnetId, ip: row.ip };
+    const last = ports.at(-1);
+    if (last?.id === row.id) ports[ports.length - 1] = { ...last, fixedIps: [...last.fixedIps, fixedIp] };
+    else ports.push({ ...row, fixedIps: [fixedIp], gateway: gateway_ip ?? hostSide(row.cidr, row.ip) });
   }
   return byServer;
+}
+
+/** Where the host stands in a guest's user-mode network that has no gateway: the first address that is not the guest's. */
+function hostSide(cidr: string, ip: string): string {
+  const first = (parseCidr(cidr)?.network ?? 0) + 1;
+  return formatIpv4(formatIpv4(first) === ip ? first + 1 : first);
 }
 
 /** What a guest is told of its port. */

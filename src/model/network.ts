@@ -1,9 +1,5 @@
-// Addresses: MACs, IPv4 networks, and the pool a network hands out.
-//
-// Theory of operation. Addresses are 32-bit unsigned numbers inside and dotted text outside. A pool is derived from the
-// network's CIDR alone: the first host address is the gateway, the second the name server that user-mode networking
-// offers, the rest but the last (broadcast) are handed out, lowest free first. Who holds which address is the caller's
-// business; two callers at once are kept apart by a unique index, not here. Randomness is passed in.
+// Addresses: MACs and IPv4 networks. Addresses are 32-bit unsigned numbers inside and dotted text outside. Which of a
+// network's are handed out: subnets.ts. Randomness is passed in.
 import { invariant } from '../lib/errors.ts';
 
 /** Nova's and Neutron's default prefix (base_mac fa:16:3e:00:00:00). */
@@ -13,6 +9,13 @@ const MAC_PREFIX = 'fa:16:3e';
 export function macAddress(random: Uint8Array): string {
   invariant(random.length >= 3, 'a MAC address needs three random bytes');
   return [MAC_PREFIX, ...Array.from(random.subarray(0, 3), (byte) => byte.toString(16).padStart(2, '0'))].join(':');
+}
+
+/** A MAC address that a guest can have, in the form in which it is kept; null: it is none (or one of a group). */
+export function parseMac(text: string): string | null {
+  const mac = text.toLowerCase().replaceAll('-', ':');
+  if (!/^([0-9a-f]{2}:){5}[0-9a-f]{2}$/.test(mac) || mac === '00:00:00:00:00:00') return null;
+  return (Number.parseInt(mac.slice(0, 2), 16) & 1) === 0 ? mac : null;
 }
 
 const IPV4 = /^(0|[1-9]\d{0,2})\.(0|[1-9]\d{0,2})\.(0|[1-9]\d{0,2})\.(0|[1-9]\d{0,2})$/;
@@ -56,30 +59,4 @@ export const formatCidr = (cidr: Cidr): string => `${formatIpv4(cidr.network)}/$
 
 export function contains(cidr: Cidr, address: number): boolean {
   return address >= cidr.network && address <= cidr.broadcast;
-}
-
-/** What a network of this CIDR offers; all ends included. */
-export interface AddressPool {
-  readonly cidr: Cidr;
-  readonly gateway: number;
-  readonly dns: number;
-  readonly first: number;
-  readonly last: number;
-}
-
-/** The pool of a CIDR, or null when it is too small for a gateway, a name server and one guest (needs /29 or larger). */
-export function poolOf(cidr: Cidr): AddressPool | null {
-  if (cidr.prefix > 29) return null;
-  return { cidr, gateway: cidr.network + 1, dns: cidr.network + 2, first: cidr.network + 3, last: cidr.broadcast - 1 };
-}
-
-/**
- * The lowest address of the pool that is not in `used`; null when all are. Costs one look per used address at most,
- * however large the pool.
- */
-export function nextFreeAddress(pool: AddressPool, used: ReadonlySet<number>): number | null {
-  for (let address = pool.first; address <= pool.last; address += 1) {
-    if (!used.has(address)) return address;
-  }
-  return null;
 }

@@ -15,7 +15,7 @@ import type { Logger } from 'pino';
 import { addAggregateHost, createAggregate, setAggregateMetadata } from '../control/aggregates.ts';
 import { createFlavor } from '../control/flavors.ts';
 import { ensureCell, registerHost } from '../control/hosts.ts';
-import { ensureSharedNetwork } from '../control/network/records.ts';
+import { ensureSharedNetwork } from '../control/network/seed.ts';
 import type { Platform, Settings } from '../control/platform.ts';
 import { DEFAULT_POLICIES } from '../control/policies.ts';
 import { registerStorageHost } from '../control/volumes/storage-hosts.ts';

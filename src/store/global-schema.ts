@@ -4,8 +4,9 @@
 // that end in _json hold JSON text; everything else is text or integers, the same on SQLite and PostgreSQL.
 import type { Generated } from 'kysely';
 import type { IdentityTables } from './identity-schema.ts';
+import type { NetworkTables } from './network-schema.ts';
 
-export interface GlobalTables extends IdentityTables {
+export interface GlobalTables extends IdentityTables, NetworkTables {
   cells: {
     id: string;
     name: string;
@@ -183,54 +184,6 @@ export interface GlobalTables extends IdentityTables {
     tags_json: string;
     created_at: number;
     updated_at: number;
-  };
-
-  networks: {
-    id: string;
-    name: string;
-    project_id: string;
-    shared: number;
-    mtu: number;
-    created_at: number;
-  };
-  subnets: {
-    id: string;
-    network_id: string;
-    name: string;
-    project_id: string;
-    cidr: string;
-    gateway_ip: string;
-    pool_start: string;
-    pool_end: string;
-    dns_json: string;
-    created_at: number;
-  };
-  ports: {
-    id: string;
-    name: string;
-    network_id: string;
-    subnet_id: string;
-    project_id: string;
-    mac: string;
-    ip: string;
-    /** The server that uses it, or ''. */
-    /** Device tag of the server's port; null: none. */
-    tag: string | null;
-    device_id: string;
-    device_owner: string;
-    created_at: number;
-    updated_at: number;
-  };
-  /** At most one active binding per port. generation: fence of the saga that last changed it; older ones are refused. */
-  port_bindings: {
-    port_id: string;
-    host: string;
-    active: number;
-    generation: number;
-    /** 1: an operator asked for it, and only an operator deletes it. */
-    by_operator: Generated<number>;
-    /** Free for the operator's use. */
-    profile_json: Generated<string>;
   };
 
   /** A storage host: where volumes are kept. */

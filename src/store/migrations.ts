@@ -1,6 +1,8 @@
 // Numbered schema migrations. The text is the same on SQLite and PostgreSQL but for the serial key, written
 // {{serial}}. A migration that has been released is never edited: add the next number.
 
+import { NETWORK_STATEMENTS } from './network-statements.ts';
+
 export interface SchemaMigration {
   readonly number: number;
   readonly title: string;
@@ -70,20 +72,7 @@ export const GLOBAL_MIGRATIONS: readonly SchemaMigration[] = [
         disk_format text, container_format text, size_bytes bigint, virtual_bytes bigint, md5 text, sha256 text, sha512 text,
         min_disk_gb integer not null, min_ram_mb integer not null, protected integer not null, hidden integer not null,
         properties_json text not null, tags_json text not null, created_at bigint not null, updated_at bigint not null)`,
-      `create table networks (id text primary key, name text not null, project_id text not null, shared integer not null,
-        mtu integer not null, created_at bigint not null)`,
-      `create table subnets (id text primary key, network_id text not null references networks(id), name text not null,
-        project_id text not null, cidr text not null, gateway_ip text not null, pool_start text not null, pool_end text not null,
-        dns_json text not null, created_at bigint not null)`,
-      `create table ports (id text primary key, name text not null, network_id text not null references networks(id),
-        subnet_id text not null references subnets(id), project_id text not null, mac text not null unique, ip text not null,
-        tag text, device_id text not null, device_owner text not null, created_at bigint not null, updated_at bigint not null,
-        unique (subnet_id, ip))`,
-      `create index ports_device on ports (device_id)`,
-      `create table port_bindings (port_id text not null references ports(id) on delete cascade, host text not null,
-        active integer not null, generation bigint not null, by_operator integer not null default 0,
-        profile_json text not null default '{}', primary key (port_id, host))`,
-      `create unique index port_bindings_one_active on port_bindings (port_id) where active = 1`,
+      ...NETWORK_STATEMENTS,
       `create table storage_hosts (id text primary key, name text not null unique, url text not null, disabled integer not null,
         last_seen_at bigint, agent_id text, driver text not null, total_gb bigint not null, free_gb bigint not null,
         created_at bigint not null, updated_at bigint not null)`,

@@ -16,7 +16,7 @@ import { ensureCell, registerHost } from '../../src/control/hosts.ts';
 import { seedIdentity } from '../../src/control/identity/seeds.ts';
 import { createIdentity } from '../../src/control/identity.ts';
 import { qcow2 } from '../../src/control/images/testing.ts';
-import { ensureSharedNetwork } from '../../src/control/network/records.ts';
+import { ensureSharedNetwork } from '../../src/control/network/seed.ts';
 import type { Platform } from '../../src/control/platform.ts';
 import { DEFAULT_POLICIES, type Policies } from '../../src/control/policies.ts';
 import { registerStorageHost } from '../../src/control/volumes/storage-hosts.ts';

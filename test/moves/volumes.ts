@@ -1,6 +1,7 @@
 // Volumes in the simulated world: making some, giving them to servers, and looking at who has them.
 import assert from 'node:assert/strict';
-import { createNetwork, createSubnet } from '../../src/control/network/records.ts';
+import { createNetwork } from '../../src/control/network/networks.ts';
+import { createSubnet } from '../../src/control/network/subnets.ts';
 import { attachmentsOfServer } from '../../src/control/volumes/attachments.ts';
 import { type Mapping, mappingsOfServer } from '../../src/control/volumes/mappings.ts';
 import { findVolume } from '../../src/control/volumes/records.ts';

@@ -200,7 +200,7 @@ async function waitsForLock(p: Platform): Promise<void> {
 
 async function addPort(p: Platform, serverId: string): Promise<void> {
   const { global } = p.stores;
-  const row = { project_id: 'p', created_at: 1 };
+  const row = { project_id: 'p', created_at: 1, updated_at: 1 };
   await global
     .insertInto('networks')
     .values({ ...row, id: 'n', name: 'n', shared: 1, mtu: 1500 })
@@ -209,14 +209,18 @@ async function addPort(p: Platform, serverId: string): Promise<void> {
     .insertInto('subnets')
     .values({
       ...{ ...row, id: 's', network_id: 'n', name: 's', cidr: '10.0.0.0/24', gateway_ip: '10.0.0.1' },
-      ...{ pool_start: '10.0.0.2', pool_end: '10.0.0.9', dns_json: '[]' },
+      pools_json: '[["10.0.0.2","10.0.0.9"]]',
     })
     .execute();
   await global
     .insertInto('ports')
     .values({
-      ...{ ...row, id: 'port', name: '', network_id: 'n', subnet_id: 's', mac: '02:00:00:00:00:01', ip: '10.0.0.2' },
-      ...{ device_id: serverId, device_owner: 'compute:nova', updated_at: 1 },
+      ...{ ...row, id: 'port', name: '', network_id: 'n', mac: '02:00:00:00:00:01' },
+      ...{ device_id: serverId, device_owner: 'compute:nova' },
     })
+    .execute();
+  await global
+    .insertInto('port_addresses')
+    .values({ port_id: 'port', position: 0, subnet_id: 's', ip: '10.0.0.2' })
     .execute();
 }

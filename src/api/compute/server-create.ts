@@ -2,7 +2,7 @@
 // offer (ports made beforehand) is refused with a sentence, never passed over.
 
 import { findFlavor } from '../../control/flavors.ts';
-import { findNetwork, listNetworks } from '../../control/network/records.ts';
+import { findNetwork, listNetworks } from '../../control/network/networks.ts';
 import type { Platform } from '../../control/platform.ts';
 import { quotasFor } from '../../control/quota.ts';
 import { checkDescription } from '../../model/names.ts';
@@ -156,7 +156,7 @@ async function networksOf(p: Platform, actor: Actor, wish: CreateWish['networks'
 
 /** Nova's choice when none is named: the only one there is. */
 async function automaticNetwork(p: Platform, actor: Actor, mustBe: boolean): Promise<string[]> {
-  const seen = await listNetworks(p.stores.global, actor, {}, { limit: isAdmin(actor) ? 1000 : MAX_NETWORKS });
+  const seen = await listNetworks(p.stores.global, actor, { limit: isAdmin(actor) ? 1000 : MAX_NETWORKS });
   const usable = seen.filter(
     (each) => each.subnetIds.length > 0 && (each.shared || each.projectId === actor.projectId),
   );

@@ -6,7 +6,11 @@
 // record that is not there, or that the actor does not see, is left to the handler, which answers 404 for both.
 
 import { findImage, maySee } from '../../control/images.ts';
-import { findNetwork, findPort, findSubnet } from '../../control/network/records.ts';
+import { findNetwork } from '../../control/network/networks.ts';
+import { findPort } from '../../control/network/ports.ts';
+import { findRule } from '../../control/network/security-group-rules.ts';
+import { findGroup } from '../../control/network/security-groups.ts';
+import { findSubnet } from '../../control/network/subnets.ts';
 import type { Platform } from '../../control/platform.ts';
 import { volumeFor } from '../../control/volumes/records.ts';
 import { snapshotFor } from '../../control/volumes/snapshots.ts';
@@ -47,7 +51,9 @@ const RECORDS: readonly { readonly path: string; readonly find: Find }[] = [
     path: '/network/v2.0/networks/:id',
     find: async (p, actor, id) => {
       const network = await findNetwork(p.stores.global, actor, id);
-      return network && { ...ofProject(network.projectId), shared: network.shared ? 'True' : 'False' };
+      const said = (value: boolean | undefined) => (value === true ? 'True' : 'False');
+      const { shared, external } = network ?? {};
+      return network && { ...ofProject(network.projectId), shared: said(shared), 'router:external': said(external) };
     },
   },
   {
@@ -65,6 +71,20 @@ const RECORDS: readonly { readonly path: string; readonly find: Find }[] = [
     find: async (p, actor, id) => {
       const port = await findPort(p.stores.global, actor, id);
       return port && ofProject(port.projectId);
+    },
+  },
+  {
+    path: '/network/v2.0/security-groups/:id',
+    find: async (p, actor, id) => {
+      const group = await findGroup(p.stores.global, actor, id);
+      return group && ofProject(group.projectId);
+    },
+  },
+  {
+    path: '/network/v2.0/security-group-rules/:id',
+    find: async (p, actor, id) => {
+      const rule = await findRule(p.stores.global, actor, id);
+      return rule && { ...ofProject(rule.projectId), 'security_group:tenant_id': rule.projectId };
     },
   },
   { path: '/volume/v3/volumes/:id', find: ofVolumes('volumes') },

@@ -10,19 +10,45 @@ import {
   updateBinding,
 } from '../../control/network/bindings.ts';
 import { type Route, route } from '../http/route.ts';
+import { VIF_TYPE } from './ports.ts';
 import { orThrow } from './refusals.ts';
-import { only, VIF_TYPE } from './render.ts';
-import * as schema from './schemas.ts';
+import { only, Params, ShowQuery, strict, text, values } from './shapes.ts';
 
 const URL = '/network/v2.0/ports/:id/bindings';
 const service = 'network' as const;
 
+/** `?fields=` leaves out what is not named. */
+const Binding = Type.Partial(
+  Type.Object({
+    host: Type.String(),
+    status: Type.Enum(['ACTIVE', 'INACTIVE']),
+    vif_type: Type.String(),
+    vnic_type: Type.Literal('normal'),
+    vif_details: Type.Object({}, strict),
+    profile: Type.Record(Type.String(), Type.Unknown()),
+  }),
+  strict,
+);
+const OneBinding = Type.Object({ binding: Binding }, strict);
+const BindingParams = Type.Object({ id: text, host: text }, strict);
+const BindingQuery = Type.Object(
+  { fields: values, host: values, status: values, vif_type: values, vnic_type: values },
+  strict,
+);
+const profile = Type.Optional(Type.Record(Type.String(), Type.Unknown()));
+const vnic_type = Type.Optional(Type.Literal('normal'));
+const CreateBinding = Type.Object(
+  { binding: Type.Object({ host: Type.String({ minLength: 1, maxLength: 255 }), vnic_type, profile }, strict) },
+  strict,
+);
+const UpdateBinding = Type.Object({ binding: Type.Object({ vnic_type, profile }, strict) }, strict);
+
 export const bindingRoutes: readonly Route[] = [
   route({
     ...{ method: 'GET', url: URL, service, summary: 'Show on which hosts a port is bound', policy: 'get_port_binding' },
-    params: schema.Params,
-    query: schema.BindingQuery,
-    answers: { 200: Type.Object({ bindings: Type.Array(schema.Binding) }, { additionalProperties: false }) },
+    params: Params,
+    query: BindingQuery,
+    answers: { 200: Type.Object({ bindings: Type.Array(Binding) }, strict) },
     handle: async ({ p, actor, params, query }) => {
       const found = orThrow(await listBindings(p.stores.global, actor, params.id)).map(render);
       const shown = found.filter(
@@ -38,9 +64,9 @@ export const bindingRoutes: readonly Route[] = [
   route({
     ...{ method: 'GET', url: `${URL}/:host`, service, summary: "Show a port's binding to a host" },
     policy: 'get_port_binding',
-    params: schema.BindingParams,
-    query: schema.ShowQuery,
-    answers: { 200: schema.OneBinding },
+    params: BindingParams,
+    query: ShowQuery,
+    answers: { 200: OneBinding },
     handle: async ({ p, actor, params, query }) => {
       const found = orThrow(await findBinding(p.stores.global, actor, params.id, params.host));
       return { status: 200, body: { binding: only(render(found), query.fields) } };
@@ -48,9 +74,9 @@ export const bindingRoutes: readonly Route[] = [
   }),
   route({
     ...{ method: 'POST', url: URL, service, summary: 'Bind a port to one more host', policy: 'create_port_binding' },
-    params: schema.Params,
-    body: schema.CreateBinding,
-    answers: { 201: schema.OneBinding },
+    params: Params,
+    body: CreateBinding,
+    answers: { 201: OneBinding },
     handle: async ({ p, actor, params, body: { binding } }) => {
       const wanted = { host: binding.host, profile: binding.profile ?? {} };
       const added = orThrow(await addBinding(p.stores.global, actor, params.id, wanted));
@@ -60,9 +86,9 @@ export const bindingRoutes: readonly Route[] = [
   route({
     ...{ method: 'PUT', url: `${URL}/:host`, service, summary: "Change the profile of a port's binding" },
     policy: 'update_port_binding',
-    params: schema.BindingParams,
-    body: schema.UpdateBinding,
-    answers: { 200: schema.OneBinding },
+    params: BindingParams,
+    body: UpdateBinding,
+    answers: { 200: OneBinding },
     handle: async ({ p, actor, params, body: { binding } }) => {
       const change = binding.profile === undefined ? {} : { profile: binding.profile };
       const changed = orThrow(await updateBinding(p.stores.global, actor, params.id, params.host, change));
@@ -72,8 +98,8 @@ export const bindingRoutes: readonly Route[] = [
   route({
     ...{ method: 'PUT', url: `${URL}/:host/activate`, service, summary: "Make a port's binding the active one" },
     policy: 'activate_port_binding',
-    params: schema.BindingParams,
-    answers: { 200: schema.OneBinding },
+    params: BindingParams,
+    answers: { 200: OneBinding },
     handle: async ({ p, actor, params }) => {
       const active = orThrow(await activateBinding(p.stores.global, actor, params.id, params.host));
       return { status: 200, body: { binding: render(active) } };
@@ -82,7 +108,7 @@ export const bindingRoutes: readonly Route[] = [
   route({
     ...{ method: 'DELETE', url: `${URL}/:host`, service, summary: 'Delete a binding that is not active' },
     policy: 'delete_port_binding',
-    params: schema.BindingParams,
+    params: BindingParams,
     answers: { 204: null },
     handle: async ({ p, actor, params }) => {
       orThrow(await removeBinding(p.stores.global, actor, params.id, params.host));
@@ -91,7 +117,7 @@ export const bindingRoutes: readonly Route[] = [
   }),
 ];
 
-const render = ({ host, active, profile }: BindingRecord): Required<Static<typeof schema.Binding>> => ({
+const render = ({ host, active, profile }: BindingRecord): Required<Static<typeof Binding>> => ({
   ...{ host, status: active ? 'ACTIVE' : 'INACTIVE', vif_type: VIF_TYPE, vnic_type: 'normal', vif_details: {} },
   profile: { ...profile },
 });

@@ -1,5 +1,5 @@
 // What the network service refused, as an answer in Neutron's shape.
-import type { NetworkResult } from '../../control/network/records.ts';
+import type { NetworkResult } from '../../control/network/results.ts';
 import { ApiError } from '../http/errors.ts';
 
 /** The result's value. @throws ApiError with the refusal */

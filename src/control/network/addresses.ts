@@ -1,37 +1,28 @@
-// Giving a new port its MAC and its IP.
+// Giving a new port its MAC and its IPs.
 //
-// Theory of operation. Nothing is locked: an address is taken by inserting the port, and the unique indexes
-// on (subnet, IP) and on the MAC decide between two who want the same. The first tries are computed from the port's id
-// and the number of the try, so that almost always one statement does it and a replay takes the same address. When the
-// subnet is crowded, the lowest free address is looked up instead, which finds the last one too. A port that the user
-// gave an address is tried with that one only. The number of tries has a limit; losing every one of them to concurrent
-// callers is answered as a refusal that may be tried again.
+// Theory of operation. Nothing is locked: an address is taken by inserting it, and the unique indexes on (subnet, IP)
+// and on the MAC decide between two who want the same. The first tries are computed from the port's id and the number of
+// the try, so that almost always one statement does it and a replay takes the same address. When the subnet is crowded,
+// the lowest free address is looked up instead, which finds the last one too. An address that the user named is tried
+// alone. The number of tries has a limit; losing every one of them to concurrent callers is answered as a refusal that
+// may be tried again. All of a port is inserted in one transaction: a refusal leaves nothing.
 import { createHash } from 'node:crypto';
-import type { Kysely } from 'kysely';
-import { invariant } from '../../lib/errors.ts';
-import {
-  type AddressPool,
-  formatIpv4,
-  macAddress,
-  nextFreeAddress,
-  parseCidr,
-  parseIpv4,
-  poolOf,
-} from '../../model/network.ts';
-import type { Refusal } from '../../model/types.ts';
-import type { GlobalTables } from '../../store/global-schema.ts';
+import { formatIpv4, macAddress, parseIpv4 } from '../../model/network.ts';
+import { addressAt, nextFreeAddress, type Range, sizeOf } from '../../model/subnets.ts';
+import { atomically } from '../../store/dialect.ts';
+import { type NetworkResult, no, refusable, refuseWith } from './results.ts';
+import { type Db, listOf } from './standard.ts';
 
 const COMPUTED_TRIES = 6;
 const LOOKED_UP_TRIES = 6;
 
-/** Where a port gets its address from. */
-export interface SubnetPool {
-  readonly id: string;
-  readonly networkId: string;
-  readonly cidr: string;
-  /** First and last address of the pool, dotted, both included. */
-  readonly poolStart: string;
-  readonly poolEnd: string;
+/** Where an address comes from. */
+export interface AddressSource {
+  readonly subnetId: string;
+  /** The subnet's pools as they are kept: `[["10.0.0.2", "10.0.0.254"]]`. */
+  readonly poolsJson: string;
+  /** The address to have, which need not be in a pool; absent: any of the pools. */
+  readonly ip?: string;
 }
 
 export interface NewPort {
@@ -39,22 +30,33 @@ export interface NewPort {
   readonly id: string;
   readonly name: string;
   readonly projectId: string;
-  /** The server that will use it, or ''. */
+  readonly networkId: string;
   readonly tag?: string | null;
+  /** The server that will use it, or ''. */
   readonly deviceId: string;
   readonly deviceOwner: string;
-  /** The address to have; absent: any of the pool. */
-  readonly ip?: string;
+  /** What else has it. */
+  readonly holderId?: string;
+  readonly mac?: string;
+  readonly portSecurity?: boolean;
   /** Milliseconds since the epoch. */
   readonly now: number;
 }
 
-export type Insertion =
-  | { readonly kind: 'ok'; readonly mac: string; readonly ip: string }
-  | { readonly kind: 'refused'; readonly refusal: Refusal };
+export interface InsertedPort {
+  /** False: it was there before, and nothing was changed. */
+  readonly isNew: boolean;
+  readonly mac: string;
+}
+
+export interface FixedIp {
+  readonly subnetId: string;
+  readonly ip: string;
+}
 
 /** The id of a server's port on a network: always the same, so that creating it twice makes one. */
-export const portIdFor = (serverId: string, networkId: string): string => uuidOf('port', serverId, networkId);
+export const portIdFor = (serverId: string, networkId: string, nth = 0): string =>
+  nth === 0 ? uuidOf('port', serverId, networkId) : uuidOf('port', serverId, networkId, String(nth));
 
 /** A UUID that follows from its parts: version 8, the one for rules of one's own (RFC 9562, section 5.8). */
 export function uuidOf(...parts: readonly string[]): string {
@@ -73,95 +75,102 @@ const digest = (...parts: readonly (string | number)[]): Buffer =>
   createHash('sha256').update(parts.join('\n')).digest();
 
 /**
- * Inserts the port with a MAC and an IP of its own. Inserting a port that is already there by its id answers what it has.
- * Refused with 409 (Neutron's sentences) when the wished address or every address is taken.
+ * Inserts the port with a MAC and an address of each source. Inserting a port that is there already by its id answers
+ * what it has. Refused with 409 (Neutron's sentences) when a wished address, or every address, or the MAC is taken.
  */
-export async function insertPort(db: Kysely<GlobalTables>, subnet: SubnetPool, port: NewPort): Promise<Insertion> {
-  const pool = poolFrom(subnet);
-  for (let attempt = 0; attempt < COMPUTED_TRIES + LOOKED_UP_TRIES; attempt += 1) {
-    const random = digest('address', port.id, attempt);
-    const ip =
-      port.ip ??
-      (attempt < COMPUTED_TRIES
-        ? formatIpv4(pool.first + (random.readUInt32BE(4) % (pool.last - pool.first + 1)))
-        : await lowestFree(db, subnet, pool));
-    if (ip === null) return refused(`No more IP addresses available on network ${subnet.networkId}.`);
-    const mac = macAddress(random);
-    if (await insert(db, subnet, port, mac, ip)) return { kind: 'ok', mac, ip };
-    const there = await whatIsThere(db, subnet, port.id, ip);
-    if (there.kind === 'port') return { kind: 'ok', mac: there.mac, ip: there.ip };
-    if (there.kind === 'address' && port.ip !== undefined)
-      return refused(`IP address ${ip} already allocated in subnet ${subnet.id}`);
-  }
-  return refused(`Unable to find a free address on network ${subnet.networkId} now; try again.`);
-}
-
-/** True when the row went in; false when its id, its MAC or its IP is taken. */
-async function insert(
-  db: Kysely<GlobalTables>,
-  subnet: SubnetPool,
+export const insertPort = (
+  db: Db,
   port: NewPort,
-  mac: string,
-  ip: string,
-): Promise<boolean> {
-  const inserted = await db
-    .insertInto('ports')
-    .values({
-      id: port.id,
-      name: port.name,
-      network_id: subnet.networkId,
-      subnet_id: subnet.id,
-      project_id: port.projectId,
-      mac,
-      ip,
-      tag: port.tag ?? null,
-      device_id: port.deviceId,
-      device_owner: port.deviceOwner,
-      created_at: port.now,
-      updated_at: port.now,
-    })
-    .onConflict((any) => any.doNothing())
-    .returning('id')
-    .executeTakeFirst();
-  return inserted !== undefined;
+  sources: readonly AddressSource[],
+): Promise<NetworkResult<InsertedPort>> =>
+  refusable(() =>
+    atomically(db, async (trx) => {
+      const before = await insertRow(trx, port);
+      if (before.kind === 'there') return { isNew: false, mac: before.mac };
+      for (const [position, source] of sources.entries()) await takeAddress(trx, port, source, position);
+      return { isNew: true, mac: before.mac };
+    }),
+  );
+
+/** The port gets one more address. @throws Refused 409 */
+export async function takeAddress(
+  trx: Db,
+  port: Pick<NewPort, 'id' | 'networkId'>,
+  source: AddressSource,
+  position: number,
+): Promise<FixedIp> {
+  const { subnetId } = source;
+  const pools = rangesOf(source.poolsJson);
+  for (let attempt = 0; attempt < COMPUTED_TRIES + LOOKED_UP_TRIES; attempt += 1) {
+    const ip = source.ip ?? (await candidate(trx, port.id, subnetId, pools, attempt));
+    if (ip === null) {
+      const message = `No more IP addresses available on network ${port.networkId}.`;
+      refuseWith(no(409, 'IpAddressGenerationFailure', message));
+    }
+    const inserted = await trx
+      .insertInto('port_addresses')
+      .values({ port_id: port.id, position, subnet_id: subnetId, ip })
+      .onConflict((any) => any.columns(['subnet_id', 'ip']).doNothing())
+      .returning('ip')
+      .executeTakeFirst();
+    if (inserted) return { subnetId, ip };
+    if (source.ip !== undefined) {
+      const message = `IP address ${ip} already allocated in subnet ${subnetId}`;
+      refuseWith(no(409, 'IpAddressAlreadyAllocated', message));
+    }
+  }
+  const message = `Unable to find a free address on network ${port.networkId} now; try again.`;
+  return refuseWith(no(409, 'IpAddressGenerationFailure', message));
 }
 
-type Obstacle =
-  | { readonly kind: 'port'; readonly mac: string; readonly ip: string }
-  | { readonly kind: 'address' | 'mac' };
+type Inserted = { readonly kind: 'new' | 'there'; readonly mac: string };
 
-async function whatIsThere(
-  db: Kysely<GlobalTables>,
-  subnet: SubnetPool,
+async function insertRow(trx: Db, port: NewPort): Promise<Inserted> {
+  for (let attempt = 0; attempt < COMPUTED_TRIES; attempt += 1) {
+    const mac = port.mac ?? macAddress(digest('address', port.id, attempt));
+    const inserted = await trx
+      .insertInto('ports')
+      .values({
+        ...{ id: port.id, name: port.name, project_id: port.projectId, network_id: port.networkId, mac },
+        ...{ tag: port.tag ?? null, device_id: port.deviceId, device_owner: port.deviceOwner },
+        ...{ holder_id: port.holderId ?? '', port_security: port.portSecurity === false ? 0 : 1 },
+        ...{ created_at: port.now, updated_at: port.now },
+      })
+      .onConflict((any) => any.doNothing())
+      .returning('id')
+      .executeTakeFirst();
+    if (inserted) return { kind: 'new', mac };
+    const there = await trx.selectFrom('ports').select('mac').where('id', '=', port.id).executeTakeFirst();
+    if (there) return { kind: 'there', mac: there.mac };
+    if (port.mac !== undefined) {
+      const message = `Unable to complete operation for network ${port.networkId}. The mac address ${mac} is in use.`;
+      refuseWith(no(409, 'MacAddressInUse', message));
+    }
+  }
+  return refuseWith(
+    no(503, 'NetworkMacAddressGenerationFailure', `Unable to generate unique mac on network ${port.networkId}.`),
+  );
+}
+
+/** The address to try: computed first; then the lowest that is free; null when none is. */
+async function candidate(
+  trx: Db,
   portId: string,
-  ip: string,
-): Promise<Obstacle> {
-  const rows = await db
-    .selectFrom('ports')
-    .select(['id', 'mac', 'ip'])
-    .where((where) =>
-      where.or([where('id', '=', portId), where.and([where('subnet_id', '=', subnet.id), where('ip', '=', ip)])]),
-    )
-    .execute();
-  const same = rows.find((row) => row.id === portId);
-  if (same) return { kind: 'port', mac: same.mac, ip: same.ip };
-  return { kind: rows.length > 0 ? 'address' : 'mac' };
-}
-
-/** The lowest address that no port of the subnet has. Reads the addresses of its ports: a pool has at most 65,533. */
-async function lowestFree(db: Kysely<GlobalTables>, subnet: SubnetPool, pool: AddressPool): Promise<string | null> {
-  const taken = await db.selectFrom('ports').select('ip').where('subnet_id', '=', subnet.id).execute();
-  const free = nextFreeAddress(pool, new Set(taken.map((row) => parseIpv4(row.ip) ?? -1)));
+  subnetId: string,
+  pools: readonly Range[],
+  attempt: number,
+): Promise<string | null> {
+  const size = sizeOf(pools);
+  if (size === 0) return null;
+  if (attempt < COMPUTED_TRIES)
+    return formatIpv4(addressAt(pools, digest('address', portId, attempt).readUInt32BE(4) % size));
+  const taken = await trx.selectFrom('port_addresses').select('ip').where('subnet_id', '=', subnetId).execute();
+  const free = nextFreeAddress(pools, new Set(taken.map((row) => parseIpv4(row.ip) ?? -1)));
   return free === null ? null : formatIpv4(free);
 }
 
-function poolFrom(subnet: SubnetPool): AddressPool {
-  const cidr = parseCidr(subnet.cidr);
-  const whole = cidr && poolOf(cidr);
-  const first = parseIpv4(subnet.poolStart);
-  const last = parseIpv4(subnet.poolEnd);
-  invariant(whole && first !== null && last !== null && first <= last, `subnet ${subnet.id} has a pool that is none`);
-  return { ...whole, first, last };
-}
-
-const refused = (message: string): Insertion => ({ kind: 'refused', refusal: { code: 409, message } });
+const rangesOf = (json: string): Range[] =>
+  listOf<[string, string]>(json).map(([first, last]) => ({
+    first: parseIpv4(first) ?? 0,
+    last: parseIpv4(last) ?? -1,
+  }));

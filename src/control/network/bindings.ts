@@ -15,7 +15,8 @@ import { exclusively } from '../../store/dialect.ts';
 import type { GlobalTables } from '../../store/global-schema.ts';
 import { openMigration } from '../migrations.ts';
 import { portsLock } from '../network.ts';
-import { findPort, type NetworkResult, no, ok, type PortRecord, portNotFound } from './records.ts';
+import { findPort, type PortRecord } from './ports.ts';
+import { absent, type NetworkResult, no, ok } from './results.ts';
 
 type Db = Kysely<GlobalTables>;
 
@@ -74,7 +75,7 @@ export const addBinding = (
       .insertInto('port_bindings')
       .values({
         ...{ port_id: portId, host, active: active ? 1 : 0, by_operator: 1, profile_json: profile },
-        generation: await highestGeneration(trx, port.deviceId),
+        generation: await highestGeneration(trx, port.serverId),
       })
       .execute();
     return ok({ host, active, profile: wanted.profile });
@@ -129,13 +130,13 @@ export const removeBinding = (db: Db, actor: Actor, portId: string, host: string
     const found = bindings.find((each) => each.host === host);
     if (!found) return bindingNotFound(portId, host);
     if (found.active) {
-      const message = `Binding for port ${portId} on host ${host} is active, and server ${port.deviceId} uses the port.`;
+      const message = `Binding for port ${portId} on host ${host} is active, and server ${port.serverId} uses the port.`;
       return no(409, 'PortInUse', message);
     }
     // What stays learns of the highest generation before any row that has it goes.
     await trx
       .updateTable('port_bindings')
-      .set({ generation: await highestGeneration(trx, port.deviceId) })
+      .set({ generation: await highestGeneration(trx, port.serverId) })
       .where('port_id', '=', portId)
       .execute();
     await trx.deleteFrom('port_bindings').where('port_id', '=', portId).where('host', '=', host).execute();
@@ -152,12 +153,12 @@ async function change<T>(
   const seen = await serversPort(db, actor, portId);
   if (seen.kind === 'refused') return seen;
   return db.transaction().execute(async (trx): Promise<NetworkResult<T>> => {
-    await exclusively(trx, portsLock(seen.value.deviceId));
+    await exclusively(trx, portsLock(seen.value.serverId));
     // Read again under the lock: it may have been detached, or its server deleted, meanwhile.
     const port = await serversPort(trx, actor, portId);
     if (port.kind === 'refused') return port;
-    const held = await holderOf(trx, port.value.deviceId);
-    if (held !== null) return no(409, 'PortInUse', `Port ${portId} of server ${port.value.deviceId} is held: ${held}.`);
+    const held = await holderOf(trx, port.value.serverId);
+    if (held !== null) return no(409, 'PortInUse', `Port ${portId} of server ${port.value.serverId} is held: ${held}.`);
     return work(trx, port.value, await bindingsOf(trx, portId));
   });
 }
@@ -176,8 +177,8 @@ async function holderOf(trx: Db, serverId: string): Promise<string | null> {
 /** The port, when the actor sees it and a server uses it. */
 async function serversPort(db: Db, actor: Actor, portId: string): Promise<NetworkResult<PortRecord>> {
   const port = await findPort(db, actor, portId);
-  if (!port) return portNotFound(portId);
-  if (port.deviceOwner.startsWith('compute:')) return ok(port);
+  if (!port) return absent('port', portId);
+  if (port.serverId !== '') return ok(port);
   const message = `Bad port request: Invalid port ${portId}. Operation only valid on compute and shared filesystem ports.`;
   return no(400, 'BadRequest', message);
 }

@@ -1,0 +1,107 @@
+// What clients ask the network service about itself: its extensions, availability zones, and lists of what it does not
+// have, which are empty.
+import { type TSchema, Type } from 'typebox';
+import type { RuleName } from '../../model/policy/rules.ts';
+import { ApiError } from '../http/errors.ts';
+import { type Route, route } from '../http/route.ts';
+import { EmptyListQuery, Params, service, strict, V2 } from './shapes.ts';
+
+/** Alias, name, what it is. */
+const EXTENSIONS = [
+  ['allowed-address-pairs', 'Allowed Address Pairs', 'Addresses that a port may use besides its own'],
+  ['availability_zone', 'Availability Zone', 'The availability zones of networks and routers'],
+  ['binding', 'Port Binding', 'Where a port is bound; for administrators'],
+  ['binding-extended', 'Port Bindings Extended', 'Several bindings of a port, one of them active'],
+  ['dns-integration', 'DNS Integration', 'Names of ports'],
+  ['external-net', 'Neutron external network', 'Networks that floating IPs and gateways are taken from'],
+  ['extra_dhcp_opt', 'Neutron Extra DHCP options', 'DHCP options of ports, kept and shown'],
+  ['filter-validation', 'Filter parameters validation', 'Unknown filters of lists are refused'],
+  ['net-mtu', 'Network MTU', 'The MTU of a network'],
+  ['network_availability_zone', 'Network Availability Zone', 'The availability zones of networks'],
+  ['pagination', 'Pagination support', 'Pages of lists, with links'],
+  ['port-security', 'Port Security', 'Ports without security groups'],
+  ['project-id', 'project_id field enabled', 'project_id beside tenant_id'],
+  ['quotas', 'Quota management support', 'The limits of a project'],
+  ['quota_details', 'Quota details management support', 'Limits with usage'],
+  ['security-group', 'security-group', 'Security groups and their rules'],
+  ['sorting', 'Sorting support', 'Lists in an order'],
+  ['standard-attr-description', 'standard-attr-description', 'Descriptions'],
+  ['standard-attr-revisions', 'Resource revision numbers', 'A number that grows with each change'],
+  ['standard-attr-timestamp', 'Resource timestamps', 'When a record was made and changed'],
+  ['stateful-security-group', 'Stateful security group', 'Groups without state'],
+] as const;
+const renderExtension = ([alias, name, description]: (typeof EXTENSIONS)[number]) => ({
+  ...{ alias, name, description, updated: '2012-07-29T10:00:00-00:00', links: [] },
+});
+const Extension = Type.Object(
+  {
+    ...{ alias: Type.String(), name: Type.String(), description: Type.String(), updated: Type.String() },
+    links: Type.Array(Type.Unknown(), { maxItems: 0 }),
+  },
+  strict,
+);
+const Zone = Type.Object(
+  { name: Type.String(), resource: Type.Enum(['network', 'router']), state: Type.Literal('available') },
+  strict,
+);
+
+/** What is not here, and the rule that lets somebody see that. */
+const EMPTY = [
+  ['address-scopes', 'get_subnetpool'],
+  ['agents', 'get_agent'],
+  ['flavors', 'get_flavor'],
+  ['rbac-policies', 'get_network'],
+  ['service-providers', 'get_service_provider'],
+  ['subnetpools', 'get_subnetpool'],
+] as const;
+
+export const extensionRoutes: readonly Route[] = [
+  route({
+    ...{ method: 'GET', url: `${V2}/extensions`, service, summary: 'List extensions', policy: 'anyone' },
+    query: EmptyListQuery,
+    answers: { 200: Type.Object({ extensions: Type.Array(Extension) }, strict) },
+    handle: () => ({ status: 200, body: { extensions: EXTENSIONS.map(renderExtension) } }),
+  }),
+  route({
+    ...{ method: 'GET', url: `${V2}/extensions/:id`, service, summary: 'Show an extension', policy: 'anyone' },
+    params: Params,
+    answers: { 200: Type.Object({ extension: Extension }, strict) },
+    handle: ({ params }) => {
+      const found = EXTENSIONS.find(([alias]) => alias === params.id);
+      if (!found) {
+        const message = `Extension with alias ${params.id} does not exist`;
+        throw new ApiError(404, message, { type: 'HTTPNotFound' });
+      }
+      return { status: 200, body: { extension: renderExtension(found) } };
+    },
+  }),
+  route({
+    ...{ method: 'GET', url: `${V2}/availability_zones`, service, summary: 'List availability zones of networks' },
+    policy: 'get_availability_zone',
+    query: EmptyListQuery,
+    answers: { 200: Type.Object({ availability_zones: Type.Array(Zone) }, strict) },
+    handle: () => ({
+      status: 200,
+      body: {
+        availability_zones: (['network', 'router'] as const).map((resource) => ({
+          name: 'nova',
+          resource,
+          state: 'available',
+        })),
+      },
+    }),
+  }),
+  ...EMPTY.map(([collection, policy]) => emptyList(collection, policy)),
+];
+
+function emptyList(collection: string, policy: RuleName): Route {
+  const key = collection.replaceAll('-', '_');
+  const body: TSchema = Type.Object({ [key]: Type.Array(Type.Unknown(), { maxItems: 0 }) }, strict);
+  return route({
+    ...{ method: 'GET', url: `${V2}/${collection}`, service, summary: `List ${collection}: there are none` },
+    policy,
+    query: EmptyListQuery,
+    answers: { 200: body },
+    handle: () => ({ status: 200, body: { [key]: [] } }),
+  });
+}
