@@ -30,6 +30,7 @@ type Check = { readonly name: string; readonly program: string; readonly args: r
 const CHECKS: readonly Check[] = [
   { name: 'lint', program: 'biome', args: ['check', '--max-diagnostics=50', '.'] },
   { name: 'types', program: 'tsc', args: ['--noEmit', '-p', '.'] },
+  { name: 'types of the pages', program: 'tsc', args: ['--noEmit', '-p', 'src/api/console/page'] },
 ];
 
 function runCheck(root: string, check: Check): Promise<boolean> {

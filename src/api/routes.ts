@@ -2,6 +2,7 @@
 import type { Identity } from '../control/identity.ts';
 import type { Faults } from '../moves/faults.ts';
 import { computeRoutes } from './compute/routes.ts';
+import { consolePageRoutes } from './console/pages.ts';
 import { auditRoutes } from './crosscell/audit.ts';
 import { faultRoutes } from './crosscell/faults.ts';
 import { quarantineRoutes } from './crosscell/quarantine.ts';
@@ -31,6 +32,7 @@ export const allRoutes = ({ identity, fleetSecret, faults }: RouteParts): readon
   ...hostImageRoutes(fleetSecret),
   ...networkRoutes,
   ...blockStorageRoutes,
+  ...consolePageRoutes,
   ...crosscellRoutes,
   ...auditRoutes(),
   ...quarantineRoutes,

@@ -144,6 +144,7 @@ export async function composeSystem(deployment: Deployment, options: ComposeOpti
           platform,
           tokens: tokensOf(identity, openstack),
           registry: metrics.registry,
+          openConsole: fleet.openConsole,
           routes: allRoutes({ identity, fleetSecret: secrets.fleet, faults }),
           ...(options.checkAnswers ? { checkAnswers: true } : {}),
         });

@@ -6,9 +6,12 @@
 // Guests and volumes belong to no agent's life: only `stop` with guests turns guests off, and then the daemons of volumes.
 // Where an agent listens changes with every start; agent.json in its state directory says where.
 import { join } from 'node:path';
+import type { Duplex } from 'node:stream';
 import type { Logger } from 'pino';
 import { connectHost } from '../host/client.ts';
-import type { Host } from '../host/contract.ts';
+import { connectConsole } from '../host/console-client.ts';
+import type { ConsoleRequest } from '../host/consoles.ts';
+import type { Host, Reply } from '../host/contract.ts';
 import { type AgentConfig, stopAllGuests } from '../host/main.ts';
 import { systemClock } from '../lib/clock.ts';
 import { connectStorage } from '../storage/client.ts';
@@ -32,6 +35,8 @@ export interface Fleet {
   /** Undefined for a host that is not of this deployment or has no address yet. */
   find(name: string, trace?: Trace): Host | undefined;
   urlOf(name: string): string;
+  /** A console of a guest on that host, as Consoles has it. */
+  openConsole(name: string, serverId: string, request: ConsoleRequest): Promise<Reply<Duplex>>;
   /** `guests`: turn them off too, within this many seconds. */
   stop(options: { readonly guestsWithinSeconds: number | null }): Promise<void>;
 }
@@ -122,6 +127,8 @@ async function processFleet(options: FleetOptions): Promise<Fleet> {
       return connectStorage({ url, secret, name, ...(trace ? { context: () => trace } : {}) });
     },
     urlOf: (name) => urls.get(name) ?? '',
+    openConsole: (name, serverId, request) =>
+      connectConsole({ url: urls.get(name) ?? '', secret, name }, serverId, request),
     storageUrlOf: (name) => storageUrls.get(name) ?? '',
     async stop({ guestsWithinSeconds }) {
       stopping.abort();

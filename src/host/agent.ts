@@ -16,8 +16,11 @@
 //   agent/snapshots.ts  snapshots of the root disk, and their upload
 //   agent/volumes.ts    volumes, plugged in and unplugged
 //   agent/ports.ts      the same for ports
+//   agent/consoles.ts   screens and serial lines
+import type { Duplex } from 'node:stream';
 import { messageOf } from '../lib/errors.ts';
 import { newId } from '../lib/ids.ts';
+import { openConsole } from './agent/consoles.ts';
 import { define, destroy, startDestroy } from './agent/define.ts';
 import { closeExport, digest, growDisk, importDisk, knownDigest, openExport } from './agent/disks.ts';
 import {
@@ -37,6 +40,7 @@ import { setPaused, setPower, stopGuest } from './agent/power.ts';
 import { watchProbation } from './agent/probation.ts';
 import { dropSnapshot, takeSnapshot, uploadSnapshot } from './agent/snapshots.ts';
 import { attachVolume, detachVolume } from './agent/volumes.ts';
+import type { ConsoleRequest, Consoles } from './consoles.ts';
 import type {
   AttachPortRequest,
   AttachRequest,
@@ -67,7 +71,7 @@ export type { AgentOptions, HostResources } from './agent/guests.ts';
 /** A start is worth waiting for, ms: the caller's next question would be whether it succeeded. */
 const START_PATIENCE_MS = 3000;
 
-export class Agent implements Host {
+export class Agent implements Host, Consoles {
   readonly #name: string;
   readonly #guests: Guests;
   /** Of this process: an agent that begins anew has another one. */
@@ -155,6 +159,10 @@ export class Agent implements Host {
     if (!this.#guests.find(serverId)?.record.guest) return ABSENT;
     const output = await this.#guests.hypervisor.console(serverId);
     return ok({ output: lines === undefined ? output : lastLines(output, lines) });
+  }
+
+  async openConsole(serverId: string, request: ConsoleRequest): Promise<Reply<Duplex>> {
+    return openConsole(this.#guests, serverId, request);
   }
 
   async fence(serverId: string, request: GenerationRequest): Promise<Reply<Record<string, never>>> {

@@ -5,6 +5,8 @@
 // Every effect may be repeated: removing what is not there, closing what is closed and killing what is dead succeed.
 // A driver forgets nothing over a restart that matters: `recover` tells it what the records say, and it finds its
 // processes again, or cleans up after work that the restart cut short.
+import type { Duplex } from 'node:stream';
+import type { ConsoleKind } from './consoles.ts';
 import type {
   BaseImage,
   DefineRequest,
@@ -97,6 +99,8 @@ export interface Hypervisor {
 
   /** All that is kept of the serial console. */
   console(serverId: string): Promise<string>;
+  /** A console of the running guest, which ends with it. The serial line has one reader: an older one is ended. */
+  openConsole(serverId: string, kind: ConsoleKind): Promise<Duplex>;
   /** Bytes of the storage that holds root disks. */
   diskBytes(): Promise<number>;
   /** Lets go of everything: exports closed, copies ended. Guests go on running. */

@@ -1,12 +1,14 @@
-// Serves any compute host over HTTP (wire-server.ts).
+// Serves any compute host over HTTP: its calls (wire-server.ts) and its guests' consoles (console-server.ts).
 import type { FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
+import { serveConsoles } from './console-server.ts';
+import type { Consoles } from './consoles.ts';
 import type { Host, Reply } from './contract.ts';
 import { type Method, ROUTES } from './routes.ts';
 import { createWireServer } from './wire-server.ts';
 
 export interface HostServerOptions {
-  readonly host: Host;
+  readonly host: Host & Consoles;
   /** The host's name, compared with what the caller says it wants to speak to. */
   readonly name: string;
   readonly secret: string;
@@ -15,7 +17,7 @@ export interface HostServerOptions {
 
 /** A Fastify server, not listening yet; `inject` serves tests. */
 export function createHostServer({ host, ...options }: HostServerOptions): FastifyInstance {
-  return createWireServer<Method>({
+  const app = createWireServer<Method>({
     ...options,
     routes: ROUTES,
     call: (method, [serverId = ''], argument) => {
@@ -24,6 +26,8 @@ export function createHostServer({ host, ...options }: HostServerOptions): Fasti
       return host.console(serverId, lines === undefined ? undefined : Number(lines));
     },
   });
+  serveConsoles(app, { consoles: host, ...options });
+  return app;
 }
 
 /** Every other method takes a server's id and a request that has been checked, or less. */

@@ -9,9 +9,10 @@
 // An agent that restarts over the same hypervisor finds its guests as they are. Over a new one it finds them as its
 // records describe them: those that were on are on, and a ready disk is there, its history cut down to the server's name.
 import { createHash } from 'node:crypto';
-import { Readable } from 'node:stream';
+import { type Duplex, Readable } from 'node:stream';
 import type { Clock } from '../lib/clock.ts';
 import { invariant } from '../lib/errors.ts';
+import type { ConsoleKind } from './consoles.ts';
 import type {
   BaseImage,
   DefineRequest,
@@ -23,6 +24,7 @@ import type {
 } from './contract.ts';
 import { type Hypervisor, HypervisorError, type HypervisorFacts, type JobControl } from './hypervisor.ts';
 import type { GuestBody, SavedExport } from './records.ts';
+import { simulatedConsole } from './simulated-console.ts';
 import { SimulatedVolumes } from './simulated-volumes.ts';
 import { sendBytes } from './upload.ts';
 
@@ -338,6 +340,18 @@ export class SimulatedHypervisor implements Hypervisor {
 
   async console(serverId: string): Promise<string> {
     return this.#guests.get(serverId)?.output ?? '';
+  }
+
+  async openConsole(serverId: string, kind: ConsoleKind): Promise<Duplex> {
+    const guest = this.#guest(serverId);
+    if (guest.startedAt === null) throw new HypervisorError('the guest does not run');
+    const { near, far } = simulatedConsole(kind, serverId, guest.output);
+    const end = (): void => void far.destroy();
+    guest.onGone.push(end);
+    far.once('close', () => {
+      if (guest.onGone.includes(end)) guest.onGone.splice(guest.onGone.indexOf(end), 1);
+    });
+    return near;
   }
 
   async diskBytes(): Promise<number> {

@@ -76,13 +76,25 @@ async function exchange(
 }
 
 function understand(method: string, route: Route, status: number, text: string): Reply<never> {
+  if (status !== 200) return replyOfError(status, text);
   const body: unknown = JSON.parse(text);
-  if (status === 200) {
-    if (!checkOf(route).Check(body)) return unreachable(`the answer to ${method} does not keep the contract`);
-    return { kind: 'ok', value: body as never };
+  if (!checkOf(route).Check(body)) return unreachable(`the answer to ${method} does not keep the contract`);
+  return { kind: 'ok', value: body as never };
+}
+
+/** What an answer means whose status is not that of success. */
+export function replyOfError(status: number, text: string): Exclude<Reply<never>, { kind: 'ok' }> {
+  const body = jsonOf(text);
+  return errorCheck.Check(body) ? body : unreachable(`status ${status} from something that is not an agent`);
+}
+
+function jsonOf(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    // Not an agent's: whoever asked sees that it is not an error of ours.
+    return undefined;
   }
-  if (!errorCheck.Check(body)) return unreachable(`status ${status} from something that is not an agent`);
-  return body;
 }
 
 /** A query has one value at most; its name is the schema's. */
@@ -94,11 +106,12 @@ function urlOf(address: HostAddress, route: Route, args: readonly unknown[], arg
   return `${address.url.replace(/\/+$/, '')}${path}${query}`;
 }
 
-function headersOf(address: HostAddress, route: Route): Record<string, string> {
+/** Headers that prove who calls and name what is meant. */
+export function headersOf(address: HostAddress, route: Route | null): Record<string, string> {
   const { requestId, sagaId } = address.context?.() ?? {};
   return {
     authorization: `Bearer ${address.secret}`,
-    ...(route.body ? { 'content-type': 'application/json' } : {}),
+    ...(route?.body ? { 'content-type': 'application/json' } : {}),
     ...(address.name === undefined ? {} : { [HOST_HEADER]: encodeURIComponent(address.name) }),
     ...(requestId === undefined ? {} : { [REQUEST_HEADER]: requestId }),
     ...(sagaId === undefined ? {} : { [SAGA_HEADER]: sagaId }),
@@ -117,4 +130,5 @@ async function readLimited(response: Response): Promise<string> {
   return Buffer.concat(chunks).toString('utf8');
 }
 
-const unreachable = (reason: string): Reply<never> => ({ kind: 'unreachable', reason });
+const unreachable = (reason: string): Unreachable => ({ kind: 'unreachable', reason });
+type Unreachable = Extract<Reply<never>, { kind: 'unreachable' }>;

@@ -5,6 +5,7 @@
 // saga ids of the caller go into every log line. Errors that nobody expected become 500 with a `unreachable` body: the
 // caller knows nothing then, which is the truth.
 import { createHash, timingSafeEqual } from 'node:crypto';
+import type { IncomingHttpHeaders } from 'node:http';
 import Fastify, {
   type FastifyBaseLogger,
   type FastifyInstance,
@@ -103,19 +104,29 @@ function addRoute<Method extends string>(
   });
 }
 
-async function guard(
-  options: { readonly secret: string; readonly name: string },
-  request: FastifyRequest,
-  reply: FastifyReply,
-): Promise<void> {
-  if (!sameSecret(request.headers.authorization ?? '', `Bearer ${options.secret}`)) {
-    request.log.warn({ ...ids(request), remote: request.ip }, 'wrong secret');
-    return reply.code(401).send({ kind: 'unreachable', reason: 'wrong fleet secret' });
-  }
-  const meant = request.headers[HOST_HEADER];
-  if (meant !== undefined && meant !== encodeURIComponent(options.name)) {
-    return reply.code(421).send({ kind: 'unreachable', reason: `this is host ${options.name}` });
-  }
+async function guard(options: Door, request: FastifyRequest, reply: FastifyReply): Promise<void> {
+  const wrong = refusalOf(options, request.headers);
+  if (wrong === null) return;
+  if (wrong.status === 401) request.log.warn({ ...ids(request), remote: request.ip }, 'wrong secret');
+  return reply.code(wrong.status).send(wrong.body);
+}
+
+export interface Door {
+  readonly secret: string;
+  readonly name: string;
+}
+
+/** Why a caller with these headers is not served; null: it is one of us, and means this host. */
+export function refusalOf(
+  options: Door,
+  headers: IncomingHttpHeaders,
+): { readonly status: number; readonly body: Extract<Reply<never>, { kind: 'unreachable' }> } | null {
+  const refuse = (status: number, reason: string) => ({ status, body: { kind: 'unreachable', reason } as const });
+  if (!sameSecret(headers.authorization ?? '', `Bearer ${options.secret}`)) return refuse(401, 'wrong fleet secret');
+  const meant = headers[HOST_HEADER];
+  if (meant !== undefined && meant !== encodeURIComponent(options.name))
+    return refuse(421, `this is host ${options.name}`);
+  return null;
 }
 
 /** Compares without telling by its duration where the texts differ; digests make the lengths equal. */

@@ -305,6 +305,19 @@ export interface GlobalTables extends IdentityTables, NetworkTables {
     /** released, destroyed; or returned: it belongs there again, or was gone by itself. */
     outcome: string | null;
   };
+  /** Who may open which console for a short while. */
+  console_tokens: {
+    /** SHA-256 of the token, hexadecimal. */
+    hash: string;
+    server_id: string;
+    /** The host that the server was on, and when its guest was started there: another start is another console. */
+    host: string;
+    guest_started_at: number;
+    /** vnc, serial */
+    kind: string;
+    created_at: number;
+    expires_at: number;
+  };
   /** The one sequence that fences are taken from (name 'saga'). */
   fences: { name: string; value: number };
   /** A clean-up that could not be done because its host, or its cell's database, was unreachable. */

@@ -59,6 +59,7 @@ const GLOBAL: Left<GlobalTables> = {
   role_assignments: [],
   application_credentials: [],
   revoked_tokens: [],
+  console_tokens: [],
   revisions: [],
 };
 

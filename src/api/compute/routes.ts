@@ -11,6 +11,7 @@ import { keypairRoutes } from './keypairs.ts';
 import { limitRoutes } from './limits.ts';
 import { migrationRoutes } from './migrations.ts';
 import { quotaRoutes } from './quotas.ts';
+import { remoteConsoleRoutes } from './remote-consoles.ts';
 import { serverActionRoutes } from './server-actions.ts';
 import { serverDiagnosticsRoutes } from './server-diagnostics.ts';
 import { serverExternalEventRoutes } from './server-external-events.ts';
@@ -31,6 +32,7 @@ export const computeRoutes: readonly Route[] = [
   ...serverDiagnosticsRoutes,
   ...serverPasswordRoutes,
   ...serverExternalEventRoutes,
+  ...remoteConsoleRoutes,
   ...serverMetadataRoutes,
   ...serverTagRoutes,
   ...serverNetworkRoutes,

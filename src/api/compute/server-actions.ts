@@ -3,7 +3,7 @@
 import { type TSchema, Type } from 'typebox';
 import { consoleOutput } from '../../control/servers.ts';
 import { checkAction, stateOf } from '../../model/actions.ts';
-import { MAX_MINOR } from '../../model/microversion.ts';
+import { MAX_MINOR, microversionText } from '../../model/microversion.ts';
 import { checkHostName } from '../../model/names.ts';
 import { isAdmin } from '../../model/types.ts';
 import { confirmResize } from '../../moves/confirm.ts';
@@ -13,12 +13,13 @@ import { migrateServer, resizeServer } from '../../moves/resize.ts';
 import { revertResize } from '../../moves/revert.ts';
 import { restoreServer } from '../../moves/soft-delete.ts';
 import { requireRule } from '../http/auth.ts';
-import { badRequest, errorOf, refuse } from '../http/errors.ts';
+import { badRequest, errorOf, notFound, refuse } from '../http/errors.ts';
 import { byBody, type Route, route } from '../http/route.ts';
 import { checkBody } from '../http/validation.ts';
 import { ADMIN_ACTIONS } from './admin-actions.ts';
 import { BASE, IdParams, nullable, object, serverFor } from './common.ts';
 import { LOCK_ACTIONS } from './lock-actions.ts';
+import { consoleActions } from './remote-consoles.ts';
 import { type Actions, accepted, action, Nothing, targetOf } from './server-action.ts';
 import { serverImageActions } from './server-images.ts';
 
@@ -98,6 +99,7 @@ const ACTIONS: Actions = {
   ),
   ...LOCK_ACTIONS,
   ...ADMIN_ACTIONS,
+  ...consoleActions,
 };
 
 /** Nova: absent, null and -1 mean all of it. */
@@ -145,7 +147,9 @@ export const serverActionRoutes: readonly Route[] = [
         throw badRequest('Malformed request body: there must be exactly one action.');
       const wanted = Object.hasOwn(ACTIONS, name) ? ACTIONS[name] : undefined;
       const schema = wanted?.schema(minor) ?? null;
-      if (!wanted || schema === null) throw badRequest(`There is no such action: ${name.slice(0, 100)}`);
+      if (!wanted) throw badRequest(`There is no such action: ${name.slice(0, 100)}`);
+      // nova/exception.py: VersionNotFoundForAPIMethod
+      if (schema === null) throw notFound(`API version '${microversionText(minor)}' is not supported on this method.`);
       const checked = checkBody(wrapped(name, schema), body) as Record<string, unknown>;
       const { server } = await serverFor(p, actor, params.id);
       return wanted.run({ p, actor, server, minor }, checked[name] as never);

@@ -19,6 +19,7 @@ import type { Platform } from '../../control/platform.ts';
 import { newRequestId } from '../../lib/ids.ts';
 import { microversionText } from '../../model/microversion.ts';
 import type { Actor } from '../../model/types.ts';
+import { asksForConsole, type OpenConsole, serveConsoleProxy } from '../console/proxy.ts';
 import { actorOf, authorise, nobody, type TokenChecker } from './auth.ts';
 import { checkContentType, JSON_BODY_LIMIT, parseBodies } from './bodies.ts';
 import { ApiError, serviceOf } from './errors.ts';
@@ -42,6 +43,8 @@ export interface ApiOptions {
   readonly routes: readonly Route[];
   /** Where the API's metrics are registered, and what /metrics shows. */
   readonly registry?: Registry;
+  /** Opens consoles on hosts; absent: there are none here. */
+  readonly openConsole?: OpenConsole;
   /** Answers are compared with their schemas, and a mismatch is an unexpected error. For tests. */
   readonly checkAnswers?: boolean;
 }
@@ -65,7 +68,8 @@ export async function buildApp(options: ApiOptions): Promise<FastifyInstance> {
     bodyLimit: JSON_BODY_LIMIT,
     keepAliveTimeout: KEEP_ALIVE_MS,
     requestTimeout: REQUEST_TIMEOUT_MS,
-    http: { headersTimeout: HEADERS_TIMEOUT_MS },
+    // Whoever offers another protocol for an ordinary request (Java's client: h2c) gets an ordinary answer.
+    http: { headersTimeout: HEADERS_TIMEOUT_MS, shouldUpgradeCallback: asksForConsole },
     forceCloseConnections: 'idle',
     return503OnClosing: true,
     exposeHeadRoutes: false,
@@ -81,6 +85,7 @@ export async function buildApp(options: ApiOptions): Promise<FastifyInstance> {
   parseBodies(app);
   answerWithRequestId(app);
   measure(app, metrics.observe);
+  if (options.openConsole) serveConsoleProxy(app, { platform, openConsole: options.openConsole });
 
   await app.register(swagger, {
     openapi: {

@@ -42,7 +42,12 @@ describe('QEMU command line', () => {
     for (const part of ['on', 'obsolete=deny', 'elevateprivileges=deny', 'spawn=deny', 'resourcecontrol=deny'])
       assert.ok(sandbox.split(',').includes(part), part);
     assert.equal(args.filter((argument) => argument === '-mon').length, 1);
-    assert.ok(!args.some((argument) => /tcp:|vnc|-monitor/.test(argument)));
+    assert.ok(!args.some((argument) => /tcp:|-monitor/.test(argument)));
+    // Whoever may enter the guest's directory is asked for no password.
+    assert.equal(option(args, '-vnc'), 'unix:vnc.sock');
+    assert.ok(
+      args.filter((argument) => argument.startsWith('socket,')).every((each) => /,path=[a-z]+[.]sock,/.test(each)),
+    );
   });
 
   test('a config drive is a CD that nobody writes', () => {

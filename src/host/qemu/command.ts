@@ -4,11 +4,12 @@
 // are parsed and written anew, disks are given as JSON. Paths are the agent's own, relative to the guest's directory
 // where they may be. The base image is named here, not taken from the overlay's header, and both formats are stated, so
 // that nothing in an image's bytes decides which file is opened.
-// Rights: no monitor but QMP on a unix socket in a directory of the guest's user, no display, no default devices, and
-// QEMU's seccomp sandbox. Guests have user-mode networking without a way out (restrict=on).
+// Rights: no monitor but QMP, no display but VNC, and the serial line, all on unix sockets in a directory of the guest's
+// user that nobody else may enter; no default devices, and QEMU's seccomp sandbox. Guests have user-mode networking
+// without a way out (restrict=on).
 import type { BaseImage, GuestSpec } from '../contract.ts';
 import { HypervisorError } from '../hypervisor.ts';
-import { CONSOLE_LOG, QMP_SOCKET } from './layout.ts';
+import { CONSOLE_LOG, QMP_SOCKET, SERIAL_SOCKET, VNC_SOCKET } from './layout.ts';
 import { portArguments } from './nics.ts';
 
 export interface CommandFacts {
@@ -29,6 +30,11 @@ const TCG_CACHE_MB = 32;
 /** More than this, and QEMU's q35 needs an IOMMU with interrupt remapping. */
 const MAX_VCPUS = 255;
 
+/** Enough for 1600 by 1200. */
+const SCREEN_MEMORY_MB = 8;
+/** Whoever reads it, what the guest prints is kept (console.ts). */
+const SERIAL_LINE = `socket,id=console,path=${SERIAL_SOCKET},server=on,wait=off,logfile=${CONSOLE_LOG},logappend=on`;
+
 /** Arguments for qemu-system-x86_64; HypervisorError when the specification cannot be run by it. */
 export function qemuArguments(facts: CommandFacts): string[] {
   const { serverId, spec, accelerator } = facts;
@@ -46,9 +52,12 @@ export function qemuArguments(facts: CommandFacts): string[] {
     ...(spec.root.kind === 'image' ? rootArguments(facts, spec.root.image) : []),
     ...facts.volumeArguments,
     ...(spec.configDrive ? configDriveArguments(facts.configDrivePath) : []),
-    ...['-chardev', `file,id=console,path=${CONSOLE_LOG},append=on`, '-serial', 'chardev:console'],
+    ...['-chardev', SERIAL_LINE, '-serial', 'chardev:console'],
     ...['-object', 'rng-random,id=rng,filename=/dev/urandom', '-device', 'virtio-rng-pci,rng=rng'],
     ...portArguments(spec.ports),
+    ...['-vnc', `unix:${VNC_SOCKET}`, '-device', `VGA,id=screen,vgamem_mb=${SCREEN_MEMORY_MB}`],
+    // A pointer that is where the viewer's is: PS/2 alone knows only how far it went.
+    ...['-device', 'qemu-xhci,id=usb', '-device', 'usb-tablet,id=pointer,bus=usb.0'],
   ];
 }
 

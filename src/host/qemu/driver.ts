@@ -11,10 +11,12 @@ import { constants } from 'node:fs';
 import { chmod, chown, mkdir, readdir, rename, rm, statfs } from 'node:fs/promises';
 import { loadavg, uptime } from 'node:os';
 import { basename, join } from 'node:path';
+import type { Duplex } from 'node:stream';
 import type { Logger } from 'pino';
 import type { Clock } from '../../lib/clock.ts';
 import { messageOf } from '../../lib/errors.ts';
 import { isUuid } from '../../lib/ids.ts';
+import type { ConsoleKind } from '../consoles.ts';
 import type {
   BaseImage,
   DefineRequest,
@@ -39,12 +41,13 @@ import { Exports } from './export.ts';
 import { ImageCache } from './images.ts';
 import { makeKeysDirectory, removeKeys, writeKeys } from './keys.ts';
 import { probeKvm } from './kvm-probe.ts';
-import { Layout } from './layout.ts';
+import { Layout, SERIAL_SOCKET, VNC_SOCKET } from './layout.ts';
 import { plugPort, unplugPort } from './nics.ts';
 import { chooseIdentity, type Identity, openUntrusted } from './privileges.ts';
 import { isAlive, listProcesses, type ProcessEntry, signal } from './proc.ts';
 import { QemuProcess } from './process.ts';
 import { removeSnapshots, takeSnapshot, uploadSnapshot } from './snapshot.ts';
+import { connectIn } from './sockets.ts';
 import { run } from './tools.ts';
 import { plugVolume, unplugVolume, volumeArguments } from './volumes.ts';
 
@@ -89,6 +92,8 @@ export class QemuHypervisor implements Hypervisor {
   readonly #images: ImageCache;
   readonly #exports: Exports;
   readonly #processes = new Map<string, QemuProcess>();
+  /** Whoever reads the serial line of a guest. */
+  readonly #serialLines = new Map<string, Duplex>();
   readonly #heavy = new Semaphore(HEAVY_JOBS);
   readonly #closing = new AbortController();
   #housekeeping: Promise<void> = Promise.resolve();
@@ -307,6 +312,20 @@ export class QemuHypervisor implements Hypervisor {
 
   async console(serverId: string): Promise<string> {
     return readConsole(this.#layout.guestDir(serverId));
+  }
+
+  async openConsole(serverId: string, kind: ConsoleKind): Promise<Duplex> {
+    const directory = this.#layout.guestDir(serverId);
+    if (kind === 'vnc') return connectIn(directory, VNC_SOCKET);
+    // QEMU takes the next one when this one is gone.
+    this.#serialLines.get(serverId)?.destroy();
+    const line = await connectIn(directory, SERIAL_SOCKET);
+    this.#serialLines.get(serverId)?.destroy();
+    this.#serialLines.set(serverId, line);
+    line.once('close', () => {
+      if (this.#serialLines.get(serverId) === line) this.#serialLines.delete(serverId);
+    });
+    return line;
   }
 
   async diskBytes(): Promise<number> {

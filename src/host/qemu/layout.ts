@@ -97,6 +97,8 @@ export class Layout {
 
 export const QMP_SOCKET = 'qmp.sock';
 export const NBD_SOCKET = 'nbd.sock';
+export const VNC_SOCKET = 'vnc.sock';
+export const SERIAL_SOCKET = 'serial.sock';
 export const CONSOLE_LOG = 'console.log';
 /** The part of the console before console.log was emptied. */
 export const CONSOLE_OLD = 'console.1.log';

@@ -118,12 +118,11 @@ export class QemuProcess {
 
   /** Resolves when the process is gone. `flush`: QEMU may write its caches first. */
   async kill(flush: boolean): Promise<void> {
-    const { clock } = this.#place;
     if (flush && !this.isGone && signal(this.ref, 'SIGTERM')) {
-      await Promise.race([this.gone, clock.sleep(FLUSH_MS)]);
+      await this.#goneWithin(FLUSH_MS);
     }
     if (!this.isGone) signal(this.ref, 'SIGKILL');
-    await Promise.race([this.gone, clock.sleep(KILL_LIMIT_MS)]);
+    await this.#goneWithin(KILL_LIMIT_MS);
     if (!this.isGone) throw new HypervisorError(`QEMU (process ${this.ref.pid}) does not end`);
   }
 
@@ -165,6 +164,13 @@ export class QemuProcess {
 
   async #connect(): Promise<Qmp> {
     return Qmp.attach(await connectIn(this.#place.directory, QMP_SOCKET), CONNECT_LIMIT_MS);
+  }
+
+  /** Resolves when the process is gone or the time is over. */
+  async #goneWithin(limitMs: number): Promise<void> {
+    const over = new AbortController();
+    await Promise.race([this.gone, this.#place.clock.sleep(limitMs, over.signal)]);
+    over.abort();
   }
 
   async #watch(): Promise<void> {

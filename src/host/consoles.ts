@@ -1,0 +1,41 @@
+// The consoles of a running guest: its screen (RFB, what VNC speaks) and its serial line.
+//
+// Theory of operation. A console is a stream of bytes in both directions, so it stands beside the calls of the
+// contract and not among them. It carries no generation and changes nothing: it is opened to the guest's process that
+// was started at `startedAt`, and ends with that process, with the agent, or with whoever holds it. So a stop, a move or
+// a delete closes it by ending the guest, and never waits for it.
+// Over HTTP it is an upgrade: GET on consolePath, with the fleet secret and the host's name as in every call.
+import type { Duplex } from 'node:stream';
+import type { Reply } from './contract.ts';
+
+export const CONSOLE_KINDS = ['vnc', 'serial'] as const;
+export type ConsoleKind = (typeof CONSOLE_KINDS)[number];
+
+export interface ConsoleRequest {
+  readonly kind: ConsoleKind;
+  /** As Guest.startedAt says: another start of the guest is another console. */
+  readonly startedAt: number;
+}
+
+export interface Consoles {
+  /**
+   * The console, from here on. The serial line has one reader: a newer one ends the older. `absent`: no such guest;
+   * `refused`: it does not run, or runs since another time.
+   */
+  openConsole(serverId: string, request: ConsoleRequest): Promise<Reply<Duplex>>;
+}
+
+/** The protocol's name in the Upgrade header. */
+export const CONSOLE_PROTOCOL = 'crosscell-console';
+
+export const consolePath = (serverId: string, { kind, startedAt }: ConsoleRequest): string =>
+  `/v1/guests/${serverId}/consoles/${kind}/${startedAt}`;
+
+const PATH = /^\/v1\/guests\/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\/consoles\/(vnc|serial)\/([0-9]{1,15})$/;
+
+/** What a path asks for; null: nothing of ours. */
+export function consoleOfPath(path: string): { readonly serverId: string; readonly request: ConsoleRequest } | null {
+  const [, serverId, kind, startedAt] = PATH.exec(path) ?? [];
+  if (serverId === undefined || kind === undefined) return null;
+  return { serverId, request: { kind: kind === 'vnc' ? 'vnc' : 'serial', startedAt: Number(startedAt) } };
+}
