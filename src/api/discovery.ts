@@ -14,7 +14,10 @@ const computeVersion = (settings: Settings): object => ({
   version: microversionText(MAX_MINOR),
   min_version: microversionText(MIN_MINOR),
   updated: UPDATED,
-  links: [{ rel: 'self', href: `${settings.publicUrl}/compute/v2.1/` }],
+  links: [
+    { rel: 'self', href: `${settings.publicUrl}/compute/v2.1/` },
+    { rel: 'describedby', type: 'text/html', href: 'https://docs.openstack.org/api-ref/compute/' },
+  ],
   'media-types': [{ base: 'application/json', type: 'application/vnd.openstack.compute+json;version=2.1' }],
 });
 

@@ -99,7 +99,11 @@ describe('identity v3', () => {
       const answer = await expect(409, s.admin('POST', `${V3}${path}`, body));
       assert.match(answer.json.error.message, sentence);
     };
-    await twice('/projects', { project: { name: 'taken' } }, /not permitted to have two projects .*: taken\.$/);
+    await twice(
+      '/projects',
+      { project: { name: 'taken' } },
+      /not permitted to have two projects .* name is taken, project id [0-9a-f]{32}\.$/,
+    );
     await twice('/users', { user: { name: 'taken-user' } }, /Duplicate entry found with name taken-user at domain ID/);
     await twice('/roles', { role: { name: 'member' } }, /store role - Duplicate entry found with name member\.$/);
     await twice('/domains', { domain: { name: 'Default' } }, /Duplicate entry found with name Default\.$/);

@@ -83,8 +83,7 @@ export const instanceActionRoutes: readonly Route[] = [
     handle: async ({ p, actor, params, minor }) => {
       const { server } = await serverFor(p, actor, params.id);
       const action = (await serverActions(p, server.id)).find((each) => each.requestId === params.key);
-      if (!action)
-        throw notFound(`Action for request_id ${params.key.slice(0, 100)} on instance ${server.id} not found`);
+      if (!action) throw notFound(`Action ${params.key.slice(0, 100)} not found`);
       const full = p.policies.allows('compute', 'os_compute_api:os-instance-actions:events', actor);
       const details = p.policies.allows('compute', 'os_compute_api:os-instance-actions:events:details', actor);
       // From 2.51 on everybody sees the events, but not their host and not what went wrong there.

@@ -24,7 +24,7 @@ const Count = Type.Union([
   Type.String({ pattern: '^[1-9][0-9]{0,8}$' }),
 ]);
 const CreateBody = versions(
-  [1, object({ server_group: object({ name: Name, policies: policies('affinity', 'anti-affinity') }) })],
+  [1, object({ server_group: object({ name: Name, policies: policies('anti-affinity', 'affinity') }) })],
   [15, object({ server_group: object({ name: Name, policies: policies(...GROUP_POLICIES) }) })],
   [
     64,

@@ -22,7 +22,7 @@ import type { Actor } from '../../model/types.ts';
 import { asksForConsole, type OpenConsole, serveConsoleProxy } from '../console/proxy.ts';
 import { actorOf, authorise, nobody, type TokenChecker } from './auth.ts';
 import { checkContentType, JSON_BODY_LIMIT, parseBodies } from './bodies.ts';
-import { ApiError, serviceOf } from './errors.ts';
+import { ApiError, hasComputeId, serviceOf } from './errors.ts';
 import { apiMetrics } from './metrics.ts';
 import { describe } from './openapi.ts';
 import { sendError, unknownPath } from './refusals.ts';
@@ -210,7 +210,7 @@ function checkAnswer(route: Route, answer: Answer): void {
 function answerWithRequestId(app: FastifyInstance): void {
   app.addHook('onRequest', async (request, reply) => {
     reply.header('x-openstack-request-id', request.id);
-    if (serviceOf(request.url) === 'compute') reply.header('x-compute-request-id', request.id);
+    if (hasComputeId(serviceOf(request.url))) reply.header('x-compute-request-id', request.id);
   });
 }
 

@@ -52,6 +52,9 @@ export function serviceOf(url: string): Service {
   }
 }
 
+/** Nova, and Cinder, which was a part of it, give a request's id under an older name too. */
+export const hasComputeId = (service: Service): boolean => service === 'compute' || service === 'volume';
+
 // nova/api/openstack/wsgi.py, Fault._fault_names
 const NOVA_KEYS: Readonly<Record<number, string>> = {
   400: 'badRequest',
@@ -59,7 +62,6 @@ const NOVA_KEYS: Readonly<Record<number, string>> = {
   403: 'forbidden',
   404: 'itemNotFound',
   405: 'badMethod',
-  406: 'notAcceptable',
   409: 'conflictingRequest',
   413: 'overLimit',
   415: 'badMediaType',

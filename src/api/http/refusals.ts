@@ -5,7 +5,7 @@ import { ServiceDown } from '../../openstack/transport.ts';
 import { DatabaseDown } from '../../store/database.ts';
 import { CellDown } from '../../store/stores.ts';
 import { JSON_BODY_LIMIT } from './bodies.ts';
-import { ApiError, renderError, serviceOf, unexpectedMessage } from './errors.ts';
+import { ApiError, hasComputeId, renderError, serviceOf, unexpectedMessage } from './errors.ts';
 import type { Route } from './route.ts';
 
 /** Answers in the shape of the service that the path belongs to. */
@@ -21,7 +21,7 @@ export function sendError(error: FastifyError | Error, request: FastifyRequest, 
     request.log.error({ err: error, method: request.method, url: request.url }, 'request failed');
   }
   reply.header('x-openstack-request-id', request.id);
-  if (service === 'compute') reply.header('x-compute-request-id', request.id);
+  if (hasComputeId(service)) reply.header('x-compute-request-id', request.id);
   if (status === 401) reply.header('www-authenticate', 'Keystone');
   // The rest of a refused upload is not read: the connection ends with the answer.
   if (status === 413 || (status >= 400 && request.raw.readableEnded === false && isUpload(request))) {

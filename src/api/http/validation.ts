@@ -84,14 +84,21 @@ function worst(errors: readonly ErrorObject[] | null | undefined): Finding {
   return branch ? worst(branch) : { error, all };
 }
 
-/** The errors of "something or null" where the value is of the something's type: those of the something say more. */
+/**
+ * The errors of the branch of a union that is meant: the only one whose type is the value's, or else what is not null of
+ * "something or null". They say more than that no branch fits.
+ */
 function branchMeant(union: ErrorObject, all: readonly ErrorObject[]): readonly ErrorObject[] | null {
   if (union.keyword !== 'anyOf') return null;
-  const within = all.filter((each) => each.schemaPath.startsWith(`${union.schemaPath}/`));
-  const ofType = within.filter((each) => each.keyword === 'type' && each.instancePath === union.instancePath);
-  const [type, more] = ofType;
-  if (!type || more || type.params['type'] !== 'null') return null;
-  const meant = within.filter((each) => each !== type);
+  const start = `${union.schemaPath}/`;
+  const within = all.filter((each) => each.schemaPath.startsWith(start));
+  const isType = (each: ErrorObject): boolean => each.keyword === 'type' && each.instancePath === union.instancePath;
+  const branches = [...Map.groupBy(within, (each) => each.schemaPath.slice(start.length).split('/', 1)[0]).values()];
+  const ofType = branches.filter((errors) => !errors.some(isType));
+  if (ofType.length === 1) return ofType[0] ?? null;
+  const types = within.filter(isType);
+  if (types.length !== 1 || types[0]?.params['type'] !== 'null') return null;
+  const meant = within.filter((each) => each !== types[0]);
   return meant.length > 0 ? meant : null;
 }
 
@@ -108,12 +115,18 @@ function bodySentence(body: unknown, { error, all }: Finding): string {
 function querySentence(query: unknown, { error, all }: Finding): string {
   const path = pathOf(error);
   const value = at(query, path);
-  const message = reasonOf(error, value, all);
+  const message = isNumberExpected(error)
+    ? `${represent(value)} does not match '^[0-9]*$'`
+    : reasonOf(error, value, all);
   const name = path[0];
   return name === undefined
     ? message
     : `Invalid input for query parameters ${shorten(name)}. Value: ${plain(value)}. ${message}`;
 }
+
+/** Nova takes the numbers of a query string for text of digits (nova/api/validation/parameter_types.py). */
+const isNumberExpected = (error: ErrorObject): boolean =>
+  error.keyword === 'type' && [error.params['type']].flat().includes('integer');
 
 const pathOf = (error: ErrorObject): string[] =>
   error.instancePath

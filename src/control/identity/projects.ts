@@ -70,10 +70,10 @@ export interface ProjectRequest {
   readonly tags: readonly string[];
 }
 
-const nameTaken = (name: string): Refusal =>
+const nameTaken = (name: string, id: string): Refusal =>
   conflict(
-    'Conflict occurred attempting to store project - it is not permitted to have two projects with the same name in ' +
-      `the same domain : ${name}.`,
+    'Conflict occurred attempting to store project - it is not permitted to have two projects with either the same ' +
+      `name or same id in the same domain: name is ${name}, project id ${id}.`,
   );
 
 export const createProject = ({ change, clock }: Directory, request: ProjectRequest): Promise<Changed<Project>> =>
@@ -99,7 +99,7 @@ export const createProject = ({ change, clock }: Directory, request: ProjectRequ
       .onConflict((on) => on.columns(['domain_id', 'name']).doNothing())
       .returningAll()
       .executeTakeFirst();
-    return row ? ok(projectOf(row)) : refused(nameTaken(name));
+    return row ? ok(projectOf(row)) : refused(nameTaken(name, values.id));
   });
 
 export interface ProjectChange {
@@ -124,7 +124,7 @@ export const updateProject = (
         .where('domain_id', '=', before.domain_id)
         .where('name', '=', name)
         .executeTakeFirst();
-      if (other) return refused(nameTaken(name));
+      if (other) return refused(nameTaken(name, id));
     }
     const values: Updateable<GlobalTables['projects']> = {
       name: name ?? before.name,

@@ -145,7 +145,7 @@ export async function deleteNetwork(db: Db, actor: Actor, id: string): Promise<N
     const used = await trx.selectFrom('ports').select('id').where('network_id', '=', id).limit(5).execute();
     if (used.length > 0) {
       const ids = used.map((port) => port.id).join(', ');
-      const reason = `There are one or more ports still in use on the network, id for these ports is ${ids}`;
+      const reason = `There are one or more ports still in use on the network, id for these ports is: ${ids}`;
       return no(409, 'NetworkInUse', `Unable to complete operation on network ${id}. ${reason}.`);
     }
     await trx.deleteFrom('subnets').where('network_id', '=', id).execute();
