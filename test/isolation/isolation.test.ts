@@ -12,6 +12,9 @@ import { type FuzzWorld, fuzzWorld } from '../fuzz/world.ts';
 
 /** Lists whose items belong to no project, or that are always empty. */
 const NOTHING_OWNED = [
+  // They say not whose images are; those of the image service do, and none of these is seen here either.
+  '/compute/v2.1/images',
+  '/compute/v2.1/images/detail',
   '/compute/v2.1/extensions',
   '/compute/v2.1/flavors',
   '/compute/v2.1/flavors/detail',

@@ -21,7 +21,7 @@ export const StringMap = Type.Record(Type.String({ maxLength: 255 }), Type.Strin
 export const IdParams = object({ id: Type.String({ maxLength: 1024 }) });
 export const IdAndKeyParams = object({ id: Type.String({ maxLength: 1024 }), key: Type.String({ maxLength: 1024 }) });
 
-export const Links = Type.Array(object({ rel: text(), href: text(4096) }));
+export const Links = Type.Array(object({ rel: text(), href: text(4096), type: Type.Optional(text()) }));
 export const Page = { limit: Type.Optional(Type.Integer({ minimum: 0 })), marker: Type.Optional(text()) };
 
 /** Entries of one page, however many are asked for. */

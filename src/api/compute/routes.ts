@@ -6,6 +6,7 @@ import { flavorExtraRoutes } from './flavor-extras.ts';
 import { flavorRoutes } from './flavors.ts';
 import { hostRoutes } from './hosts.ts';
 import { hypervisorRoutes } from './hypervisors.ts';
+import { computeImageRoutes } from './images.ts';
 import { instanceActionRoutes } from './instance-actions.ts';
 import { keypairRoutes } from './keypairs.ts';
 import { limitRoutes } from './limits.ts';
@@ -38,6 +39,7 @@ export const computeRoutes: readonly Route[] = [
   ...serverNetworkRoutes,
   ...serverVolumeRoutes,
   ...instanceActionRoutes,
+  ...computeImageRoutes,
   ...migrationRoutes,
   ...hypervisorRoutes,
   ...hostRoutes,

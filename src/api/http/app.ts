@@ -155,7 +155,11 @@ function mount(app: FastifyInstance, route: Route, options: ApiOptions, held: We
 /** Until 2.74 Nova passes over parameters of queries that it does not know. */
 function knownOf(route: Route, minor: number, query: unknown): unknown {
   if (route.service !== 'compute' || minor >= STRICT_QUERIES_FROM) return query;
-  const { properties = {} } = (route.query ?? NO_QUERY) as { properties?: object };
+  const { properties = {}, additionalProperties } = (route.query ?? NO_QUERY) as {
+    properties?: object;
+    additionalProperties?: unknown;
+  };
+  if (additionalProperties) return query;
   return Object.fromEntries(Object.entries(query as object).filter(([name]) => Object.hasOwn(properties, name)));
 }
 const STRICT_QUERIES_FROM = 75;

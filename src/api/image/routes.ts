@@ -6,6 +6,7 @@ import {
   deleteImage,
   type ImageChange,
   type ImageFilter,
+  type ImageOrder,
   type ImagePage,
   type ImageResult,
   listImages,
@@ -205,16 +206,25 @@ function filterOf(query: Static<typeof ListQuery>): ImageFilter {
   };
 }
 
-/** `sort=name:asc` is the newer way of `sort_key=name&sort_dir=asc`; one key, as the clients send. */
-function pageOf(query: Static<typeof ListQuery>): ImagePage {
-  const [key, direction] = query.sort?.split(':', 2) ?? [query.sort_key, query.sort_dir];
+function orderOf([key, direction]: readonly [string | undefined, string | undefined]): ImageOrder {
   const sortKey = SORT_KEYS.find((each) => each === (key ?? 'created_at'));
   if (!sortKey) throw badRequest(`Invalid sort key: ${key}. It must be one of the following: ${SORT_KEYS.join(', ')}.`);
   if (direction !== undefined && direction !== 'asc' && direction !== 'desc')
     throw badRequest(`Invalid sort direction: ${direction}. It must be one of the following: asc, desc.`);
+  return { key: sortKey, descending: direction !== 'asc' };
+}
+
+/** `sort=name:asc,size:desc` is the newer way of `sort_key=name&sort_dir=asc`, of which one is taken. */
+function pageOf(query: Static<typeof ListQuery>): ImagePage {
+  const wishes: readonly (readonly [string | undefined, string | undefined])[] =
+    query.sort === undefined
+      ? [[query.sort_key, query.sort_dir]]
+      : query.sort.split(',').map((each) => {
+          const [key, direction] = each.trim().split(':', 2);
+          return [key, direction];
+        });
   return {
-    sortKey,
-    descending: direction !== 'asc',
+    sort: wishes.map(orderOf),
     limit: Math.min(query.limit ?? DEFAULT_LIMIT, MAX_LIMIT),
     ...(query.marker === undefined ? {} : { marker: query.marker }),
   };

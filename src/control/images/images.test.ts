@@ -259,7 +259,7 @@ describe('records', () => {
     const ids: Record<string, string> = {};
     for (const visibility of ['private', 'shared', 'community', 'public'] as const)
       ids[visibility] = (await created(p, admin, { visibility, owner: 'p1' })).id;
-    const page = { sortKey: 'created_at', descending: true, limit: 10 } as const;
+    const page = { sort: [{ key: 'created_at', descending: true }], limit: 10 } as const;
     const seen = async (actor: Actor, filter = {}) => {
       const list = await listImages(p, actor, filter, page);
       assert.equal(list.kind, 'ok');
@@ -284,7 +284,11 @@ describe('records', () => {
     for (const name of ['c', 'a', 'b', 'a', null])
       await created(p, member, { name, tags: name === 'b' ? ['x%y'] : ['xzy'] });
     const names = async (filter: object, page: object) => {
-      const list = await listImages(p, member, filter, { sortKey: 'name', descending: false, limit: 10, ...page });
+      const list = await listImages(p, member, filter, {
+        sort: [{ key: 'name', descending: false }],
+        limit: 10,
+        ...page,
+      });
       assert.equal(list.kind, 'ok');
       return list;
     };
@@ -311,7 +315,12 @@ describe('records', () => {
       );
       assert.equal(new Set(walked).size, 5);
     }
-    const wrong = await listImages(p, member, {}, { sortKey: 'id', descending: true, limit: 2, marker: newId() });
+    const wrong = await listImages(
+      p,
+      member,
+      {},
+      { sort: [{ key: 'id', descending: true }], limit: 2, marker: newId() },
+    );
     assert.equal(wrong.kind === 'refused' && wrong.refusal.code, 400);
   });
 

@@ -4,7 +4,7 @@
 // that the actor may not see are answered as if they were not there; those that it may see but not change with 403. Only
 // administrators make an image public or give it to another project. Formats are fixed once data is being received.
 import type { Insertable, Kysely, Transaction } from 'kysely';
-import { sql } from 'kysely';
+import { type RawBuilder, sql } from 'kysely';
 import { assertNever } from '../../lib/errors.ts';
 import { newId } from '../../lib/ids.ts';
 import { type Actor, isAdmin, type Refusal } from '../../model/types.ts';
@@ -121,11 +121,21 @@ export interface ImageFilter {
   readonly tags?: readonly string[];
   readonly minSize?: number;
   readonly maxSize?: number;
+  readonly minRamMb?: number;
+  readonly minDiskGb?: number;
+  /** Milliseconds since the epoch. */
+  readonly changedSince?: number;
+  readonly properties?: Readonly<Record<string, string>>;
+}
+
+export interface ImageOrder {
+  readonly key: SortKey;
+  readonly descending: boolean;
 }
 
 export interface ImagePage {
-  readonly sortKey: SortKey;
-  readonly descending: boolean;
+  /** The first counts most; behind all of them comes the id. */
+  readonly sort: readonly ImageOrder[];
   readonly limit: number;
   /** Id of the last image of the page before. */
   readonly marker?: string;
@@ -158,24 +168,22 @@ export async function listImages(p: Platform, actor: Actor, filter: ImageFilter,
   if (filter.protected !== undefined) query = query.where('protected', '=', filter.protected ? 1 : 0);
   if (filter.minSize !== undefined) query = query.where('size_bytes', '>=', filter.minSize);
   if (filter.maxSize !== undefined) query = query.where('size_bytes', '<=', filter.maxSize);
-  for (const tag of filter.tags ?? []) {
-    const pattern = `%${JSON.stringify(tag).replaceAll(/[%_!]/g, '!$&')}%`;
-    query = query.where(sql<boolean>`tags_json like ${pattern} escape '!'`);
+  if (filter.minRamMb !== undefined) query = query.where('min_ram_mb', '>=', filter.minRamMb);
+  if (filter.minDiskGb !== undefined) query = query.where('min_disk_gb', '>=', filter.minDiskGb);
+  if (filter.changedSince !== undefined) query = query.where('updated_at', '>=', filter.changedSince);
+  for (const tag of filter.tags ?? []) query = query.where(holds('tags_json', JSON.stringify(tag)));
+  for (const [key, value] of Object.entries(filter.properties ?? {})) {
+    query = query.where(holds('properties_json', `${JSON.stringify(key)}:${JSON.stringify(value)}`));
   }
-  const key = sortExpression(page.sortKey);
+  const last = page.sort.at(-1) ?? { key: 'created_at', descending: true };
+  const order: readonly ImageOrder[] = [...page.sort, { key: 'id', descending: last.descending }];
   if (page.marker !== undefined) {
     const marker = await showImage(p, actor, page.marker);
     if (marker.kind === 'refused') return refusedMarker(page.marker);
-    const value = sortValue(marker.image, page.sortKey);
-    const after = page.descending ? sql`<` : sql`>`;
-    query = query.where(sql<boolean>`(${key} ${after} ${value} or (${key} = ${value} and id ${after} ${page.marker}))`);
+    query = query.where(behind(marker.image, order));
   }
-  const direction = page.descending ? 'desc' : 'asc';
-  const rows = await query
-    .orderBy(key, direction)
-    .orderBy('id', direction)
-    .limit(page.limit + 1)
-    .execute();
+  for (const { key, descending } of order) query = query.orderBy(sortExpression(key), descending ? 'desc' : 'asc');
+  const rows = await query.limit(page.limit + 1).execute();
   return { kind: 'ok', images: rows.slice(0, page.limit).map(imageOf), more: rows.length > page.limit };
 }
 
@@ -183,6 +191,21 @@ const refusedMarker = (marker: string): ImageList => ({
   kind: 'refused',
   refusal: { code: 400, message: `Marker ${marker.slice(0, 255)} could not be found.` },
 });
+
+/** Whether a column of JSON text has this in it, letter by letter. */
+function holds(column: 'tags_json' | 'properties_json', text: string) {
+  const pattern = `%${text.replaceAll(/[%_!]/g, '!$&')}%`;
+  return sql<boolean>`${sql.ref(column)} like ${pattern} escape '!'`;
+}
+
+/** Whether a row comes behind this image in that order. */
+function behind(image: Image, order: readonly ImageOrder[]): RawBuilder<boolean> {
+  const [first, ...rest] = order;
+  if (!first) return sql<boolean>`1 = 0`;
+  const [key, value] = [sortExpression(first.key), sortValue(image, first.key)];
+  const further = first.descending ? sql`<` : sql`>`;
+  return sql<boolean>`(${key} ${further} ${value} or (${key} = ${value} and ${behind(image, rest)}))`;
+}
 
 /** Nulls sort as the least value on every database. */
 function sortExpression(key: SortKey) {
