@@ -30,6 +30,8 @@ export interface CellView {
 export interface GuestView {
   readonly serverId: string;
   readonly running: boolean;
+  /** What it had in memory is kept. */
+  readonly suspended: boolean;
 }
 
 export interface HostView {

@@ -4,6 +4,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import { InvariantError } from '../lib/errors.ts';
 import { Agent } from './agent.ts';
 import type { DiskExport, Reply } from './contract.ts';
 import { MemoryRecords } from './records.ts';
@@ -18,7 +19,7 @@ type Action =
 
 const CALLS = [...Object.keys(MUTATIONS).filter((name) => name !== 'importDisk'), 'import'];
 /** The calls that make a guest run come more often, so that most searches get that far. */
-const OFTEN = ['define fresh', 'power on', 'power on', 'power off', 'power off'];
+const OFTEN = ['define fresh', 'power on', 'power on', 'power off', 'power off', 'suspend'];
 const action: fc.Arbitrary<Action> = fc.oneof(
   {
     weight: 12,
@@ -54,7 +55,7 @@ class World {
     const overlay = { overlayBytes: 1000, copyBytesPerSecond: 200 };
     this.hypervisor = new SimulatedHypervisor({ clock, fabric, host: 'h', heedsPowerButton, ...overlay });
     const spawn = this.hypervisor.spawn.bind(this.hypervisor);
-    this.hypervisor.spawn = async (serverId, spec, volumes) => {
+    this.hypervisor.spawn = async (serverId, spec, volumes, fromMemory) => {
       // Whatever the agent believes: what is recorded at this moment must allow a start. Noted here and judged at the
       // end, because a job that fails fails quietly.
       const [record] = await this.records.load();
@@ -63,7 +64,13 @@ class World {
       if (guest?.power !== 'on') this.#wrongs.push('a start that is not on record');
       if (record?.generation !== this.#lastStart) this.#wrongs.push('a start that was overtaken');
       if (this.#exported()) this.#wrongs.push('a start while the disk is exported');
-      await spawn(serverId, spec, volumes);
+      try {
+        await spawn(serverId, spec, volumes, fromMemory);
+      } catch (error) {
+        // Memory that was not kept, or a disk that has changed since it was.
+        if (error instanceof InvariantError) this.#wrongs.push(error.message);
+        throw error;
+      }
     };
   }
 

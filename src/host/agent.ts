@@ -10,6 +10,7 @@
 //   agent/work.ts       a guest's one job
 //   agent/define.ts     definition and destruction
 //   agent/power.ts      on and off
+//   agent/suspend.ts    memory kept while a guest is off
 //   agent/probation.ts  a start that nobody keeps
 //   agent/disks.ts      exports, imports, digests, growth
 //   agent/inspect.ts    what a running guest uses
@@ -123,7 +124,9 @@ export class Agent implements Host, Consoles {
     for (const { record } of this.#guests.all()) {
       if (record.guest === null) continue;
       const { serverId, generation } = record;
-      guests.push({ serverId, generation, power: this.#guests.power(serverId) });
+      const power = this.#guests.power(serverId);
+      const suspended = power === 'off' && record.guest.memory === 'saved';
+      guests.push({ serverId, generation, power, suspended });
     }
     return ok({ agentId: this.id, now: this.#guests.clock.now(), guests });
   }
@@ -138,6 +141,7 @@ export class Agent implements Host, Consoles {
       serverId,
       generation: record.generation,
       power,
+      suspended: power === 'off' && record.guest.memory === 'saved',
       interrupted: entry?.interrupted === true && power === 'off' && record.guest.power === 'on',
       disk: record.guest.disk === 'ready',
       spec: record.guest.spec,

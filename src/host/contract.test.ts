@@ -88,13 +88,44 @@ for (const [way, open] of [
       assert.equal(reachable.hypervisor.diskWords(SERVER)?.length, 2, 'started once');
       assert.match(value(await host.console(SERVER, 1)).output, /^GUEST UP cpus=1/);
       const beat = value(await host.heartbeat());
-      assert.deepEqual(beat.guests, [{ serverId: SERVER, generation, power: 'on' }]);
+      assert.deepEqual(beat.guests, [{ serverId: SERVER, generation, power: 'on', suspended: false }]);
       for (const _ of [1, 2]) await power('off');
       assert.equal(value(await host.guest(SERVER)).power, 'off');
       for (const _ of [1, 2]) await finish(() => host.destroy(SERVER, { generation }));
       assert.equal((await host.guest(SERVER)).kind, 'absent');
       assert.equal((await host.console(SERVER)).kind, 'absent');
       assert.deepEqual(value(await host.heartbeat()).guests, []);
+    });
+
+    test('a suspended guest goes on from its memory; turned off, or with another disk, it would not', async () => {
+      await begin();
+      await define();
+      const suspend = () => finish(() => host.setPower(SERVER, { generation, power: 'suspended', graceSeconds: 0 }));
+      const words = () => reachable.hypervisor.diskWords(SERVER)?.filter((word) => word.startsWith('run')).length;
+      const suspended = async () => {
+        const { power: now, suspended: kept } = value(await host.guest(SERVER));
+        assert.equal(value(await host.heartbeat()).guests[0]?.suspended, kept);
+        return [now, kept];
+      };
+      const no = await host.setPower(SERVER, { generation, power: 'suspended', graceSeconds: 0 });
+      assert.deepEqual(no, { kind: 'refused', reason: 'the guest is off' });
+      await power('on');
+      for (const _ of [1, 2]) await suspend();
+      assert.deepEqual(await suspended(), ['off', true]);
+      for (const refusedNow of ['attachVolume', 'growDisk'] as const) {
+        assert.deepEqual(await MUTATIONS[refusedNow]?.(host, generation), {
+          kind: 'refused',
+          reason: 'the guest is suspended',
+        });
+      }
+      for (const _ of [1, 2]) await power('on');
+      assert.deepEqual([await suspended(), words(), reachable.hypervisor.paused(SERVER)], [['on', false], 1, false]);
+      await suspend();
+      await power('off');
+      assert.deepEqual(await suspended(), ['off', false]);
+      await power('on');
+      assert.equal(words(), 2, 'it has booted anew');
+      await finish(() => host.destroy(SERVER, { generation }));
     });
 
     for (const [name, call] of Object.entries(MUTATIONS)) {

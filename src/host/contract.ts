@@ -117,11 +117,15 @@ export type DefineRequest = Static<typeof DefineRequest>;
 /** Whoever starts a guest on probation keeps it, or has given it up, within an hour. */
 export const MOST_PROBATION_SECONDS = 3600;
 
-/** Be on or off. Off asks the guest first (ACPI) and pulls the plug after `graceSeconds`. */
+/**
+ * Be on, off or suspended. Off asks the guest first (ACPI) and pulls the plug after `graceSeconds`; what it had in memory is
+ * lost, also if that had been kept. Suspended: what a running guest has in memory is kept on the host, and its process is
+ * gone; `refused` when it is off and nothing is kept. On: it runs, from where it was when something is kept.
+ */
 export const PowerRequest = Type.Object(
   {
     generation: Generation,
-    power: Type.Union([Type.Literal('on'), Type.Literal('off')]),
+    power: Type.Union([Type.Literal('on'), Type.Literal('off'), Type.Literal('suspended')]),
     graceSeconds: Type.Integer({ minimum: 0, maximum: 3600 }),
     /**
      * With `on`: the guest is on probation. Unless it is asked for once more without this within so many seconds, the
@@ -253,6 +257,8 @@ export const Guest = Type.Object(
     serverId: ServerId,
     generation: Generation,
     power: Type.Union([Type.Literal('on'), Type.Literal('off')]),
+    /** It is off, and its next start goes on from what it had in memory. */
+    suspended: Type.Boolean(),
     /** True when the disk is there (not only announced as incoming), or not needed. */
     disk: Type.Boolean(),
     spec: GuestSpec,
@@ -328,6 +334,7 @@ export const Heartbeat = Type.Object(
           serverId: ServerId,
           generation: Generation,
           power: Type.Union([Type.Literal('on'), Type.Literal('off')]),
+          suspended: Type.Boolean(),
         },
         { additionalProperties: false },
       ),

@@ -48,10 +48,22 @@ export interface Hypervisor {
 
   /** Base image cached, place for the guest made; with `fresh` also its root disk of spec.root.bytes. */
   prepare(serverId: string, spec: GuestSpec, disk: DefineRequest['disk'], job: JobControl): Promise<void>;
-  /** Creates the guest's process and returns at once; from then on `running` is true until the process is gone. */
-  spawn(serverId: string, spec: GuestSpec, volumes: readonly GuestVolume[]): Promise<void>;
+  /**
+   * Creates the guest's process and returns at once; from then on `running` is true until the process is gone.
+   * `fromMemory`: it loads what `saveMemory` has kept, and stands still then.
+   */
+  spawn(serverId: string, spec: GuestSpec, volumes: readonly GuestVolume[], fromMemory: boolean): Promise<void>;
   /** Resolves when the spawned guest runs; rejects with the hypervisor's own words when it will not. */
   awaitRunning(serverId: string, job: JobControl): Promise<void>;
+  /** The same of a guest that loads its memory: resolves when it stands still with it. */
+  awaitLoaded(serverId: string, job: JobControl): Promise<void>;
+  /**
+   * Keeps what the running guest has in memory, also over a power cut; the guest stands still from then on. Rejects, and
+   * lets the guest go on, when that cannot be done.
+   */
+  saveMemory(serverId: string, spec: GuestSpec, job: JobControl): Promise<void>;
+  /** Nothing of it is kept any more. */
+  dropMemory(serverId: string): Promise<void>;
   /** Whether a process of this guest may still exist. */
   running(serverId: string): boolean;
   /** When the running guest's process was started, ms since epoch; null when none runs. */

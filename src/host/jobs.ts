@@ -13,6 +13,7 @@ export type JobKind =
   | 'define'
   | 'power-on'
   | 'power-off'
+  | 'suspend'
   | 'import'
   | 'digest'
   | 'grow'

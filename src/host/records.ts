@@ -30,6 +30,11 @@ export const GuestBody = Type.Object(
     importDigest: Nullable(Type.String()),
     /** What was asked for last; what is true, only the hypervisor knows. */
     power: Type.Union([Type.Literal('on'), Type.Literal('off')]),
+    /**
+     * What is kept of a guest's memory: nothing; `saved`: all of it, for the next start; `loaded`: a process was started from
+     * it, which may have gone on since, so that it is good for nothing any more.
+     */
+    memory: Type.Union([Type.Literal('none'), Type.Literal('saved'), Type.Literal('loaded')]),
     /** When the process was last started, ms since epoch. */
     startedAt: Nullable(Type.Integer()),
     exported: Nullable(SavedExport),

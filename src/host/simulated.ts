@@ -43,6 +43,8 @@ interface SimulatedGuest {
   exported: DiskExport | null;
   /** What was on the disk when its snapshot was taken. */
   snapshot: { readonly id: string; readonly words: readonly string[] } | null;
+  /** What is kept of its memory: how many words its disk had then. */
+  memory: { readonly words: number } | null;
   /** What the running guest has plugged in. */
   volumes: readonly GuestVolume[];
   ports: readonly GuestPort[];
@@ -147,6 +149,7 @@ export class SimulatedHypervisor implements Hypervisor {
       const guest = this.#guest(serverId);
       guest.spec = body.spec;
       if (body.disk === 'ready') guest.disk = newDisk(serverId, body.spec);
+      if (body.memory === 'saved') guest.memory = { words: guest.disk?.words.length ?? 0 };
       if (body.power !== 'on' || body.startedAt === null) continue;
       guest.startedAt = body.startedAt;
       guest.volumes = body.volumes;
@@ -162,18 +165,24 @@ export class SimulatedHypervisor implements Hypervisor {
     if (spec.root.kind === 'image') job.progress(spec.root.image.sizeBytes, spec.root.image.sizeBytes);
   }
 
-  async spawn(serverId: string, spec: GuestSpec, volumes: readonly GuestVolume[]): Promise<void> {
+  async spawn(serverId: string, spec: GuestSpec, volumes: readonly GuestVolume[], fromMemory: boolean): Promise<void> {
     const guest = this.#guest(serverId);
     invariant(guest.disk !== null || spec.root.kind === 'volume', 'a guest is started with its disk');
     invariant(guest.startedAt === null, 'a guest is started once');
     const fault = this.#options.startFault?.(serverId) ?? null;
     if (fault !== null) throw new HypervisorError(fault);
     for (const volume of volumes) this.#checkAccess(volume);
+    if (fromMemory) {
+      invariant(guest.memory !== null, 'memory that is loaded was kept');
+      invariant(guest.memory.words === (guest.disk?.words.length ?? 0), 'no disk changes under a memory that is kept');
+    }
     guest.spec = spec;
     guest.startedAt = this.#options.clock.now();
+    guest.paused = fromMemory;
     guest.volumes = volumes;
     guest.ports = spec.ports;
     this.#options.fabric.started(serverId, this.#options.host);
+    if (fromMemory) return;
     guest.disk?.words.push(`run ${guest.disk.words.length} on ${this.#options.host}`);
     for (const volume of volumes) this.#write(volume, 'run');
     guest.output += `GUEST UP cpus=${spec.vcpus} mem_kb=${spec.memoryMb * 1024}\n`;
@@ -181,6 +190,21 @@ export class SimulatedHypervisor implements Hypervisor {
 
   async awaitRunning(serverId: string): Promise<void> {
     if (!this.running(serverId)) throw new HypervisorError('the guest stopped while it was being started');
+  }
+
+  awaitLoaded(serverId: string): Promise<void> {
+    return this.awaitRunning(serverId);
+  }
+
+  async saveMemory(serverId: string): Promise<void> {
+    const guest = this.#guest(serverId);
+    if (guest.startedAt === null) throw new HypervisorError('the guest does not run');
+    guest.paused = true;
+    guest.memory = { words: guest.disk?.words.length ?? 0 };
+  }
+
+  async dropMemory(serverId: string): Promise<void> {
+    this.#guest(serverId).memory = null;
   }
 
   running(serverId: string): boolean {
@@ -231,7 +255,10 @@ export class SimulatedHypervisor implements Hypervisor {
 
   async setPaused(serverId: string, paused: boolean): Promise<void> {
     const guest = this.#guests.get(serverId);
-    if (guest) guest.paused = paused && guest.startedAt !== null;
+    if (!guest || guest.startedAt === null) return;
+    // What goes on writes: a memory that is kept, and loaded after this, would be found out.
+    if (guest.paused && !paused) guest.disk?.words.push(`on ${guest.disk.words.length} on ${this.#options.host}`);
+    guest.paused = paused;
   }
 
   paused(serverId: string): boolean {
@@ -422,6 +449,7 @@ export class SimulatedHypervisor implements Hypervisor {
       paused: false,
       exported: null,
       snapshot: null,
+      memory: null,
       volumes: [],
       ports: [],
       output: '',

@@ -124,6 +124,7 @@ export const MUTATIONS: Record<string, (host: Host, generation: number) => Promi
   'define incoming': (host, generation) => host.define(SERVER, { generation, spec: SPEC, disk: 'incoming' }),
   'power on': (host, generation) => host.setPower(SERVER, { generation, power: 'on', graceSeconds: 1 }),
   'power off': (host, generation) => host.setPower(SERVER, { generation, power: 'off', graceSeconds: 1 }),
+  suspend: (host, generation) => host.setPower(SERVER, { generation, power: 'suspended', graceSeconds: 0 }),
   pause: (host, generation) => host.setPaused(SERVER, { generation, paused: true }),
   injectNmi: (host, generation) => host.injectNmi(SERVER, { generation }),
   openExport: (host, generation) => host.openExport(SERVER, { generation }),

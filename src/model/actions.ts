@@ -14,6 +14,8 @@ export type ServerAction =
   | 'stop'
   | 'pause'
   | 'unpause'
+  | 'suspend'
+  | 'resume'
   | 'triggerCrashDump'
   | 'changePassword'
   | 'injectNetworkInfo'
@@ -45,6 +47,8 @@ export const SERVER_ACTIONS: readonly ServerAction[] = [
   'stop',
   'pause',
   'unpause',
+  'suspend',
+  'resume',
   'triggerCrashDump',
   'changePassword',
   'injectNetworkInfo',
@@ -152,6 +156,22 @@ const RULES: Readonly<Record<ServerAction, ActionRule>> = {
     respectsLock: true,
     needsHost: true,
   },
+  suspend: {
+    word: 'suspend',
+    vmStates: ['active'],
+    taskStates: IDLE,
+    mustHaveLaunched: true,
+    respectsLock: true,
+    needsHost: true,
+  },
+  resume: {
+    word: 'resume',
+    vmStates: ['suspended'],
+    taskStates: IDLE,
+    mustHaveLaunched: true,
+    respectsLock: true,
+    needsHost: true,
+  },
   triggerCrashDump: {
     word: 'trigger_crash_dump',
     vmStates: ['active', 'paused', 'resized', 'error'],
@@ -195,7 +215,7 @@ const RULES: Readonly<Record<ServerAction, ActionRule>> = {
   },
   hardReboot: {
     word: 'reboot',
-    vmStates: ['active', 'paused', 'stopped', 'error'],
+    vmStates: ['active', 'paused', 'suspended', 'stopped', 'error'],
     taskStates: [null, 'rebooting', 'rebooting_hard'],
     mustHaveLaunched: true,
     respectsLock: true,
@@ -247,7 +267,7 @@ const RULES: Readonly<Record<ServerAction, ActionRule>> = {
   rename: { word: 'update', ...anyState, respectsLock: false },
   createImage: {
     word: 'createImage',
-    vmStates: ['active', 'paused', 'stopped'],
+    vmStates: ['active', 'paused', 'suspended', 'stopped'],
     taskStates: IDLE,
     mustHaveLaunched: true,
     respectsLock: false,
@@ -263,7 +283,7 @@ const RULES: Readonly<Record<ServerAction, ActionRule>> = {
   },
   updateMetadata: {
     word: 'update metadata',
-    vmStates: ['active', 'paused', 'stopped'],
+    vmStates: ['active', 'paused', 'suspended', 'stopped'],
     taskStates: null,
     mustHaveLaunched: true,
     respectsLock: true,
@@ -271,7 +291,7 @@ const RULES: Readonly<Record<ServerAction, ActionRule>> = {
   },
   deleteMetadata: {
     word: 'delete metadata',
-    vmStates: ['active', 'paused', 'stopped'],
+    vmStates: ['active', 'paused', 'suspended', 'stopped'],
     taskStates: null,
     mustHaveLaunched: true,
     respectsLock: true,

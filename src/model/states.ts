@@ -15,6 +15,7 @@ export type ApiStatus =
   | 'BUILD'
   | 'ACTIVE'
   | 'PAUSED'
+  | 'SUSPENDED'
   | 'SHUTOFF'
   | 'REBOOT'
   | 'HARD_REBOOT'
@@ -29,6 +30,7 @@ export const API_STATUSES: readonly ApiStatus[] = [
   'BUILD',
   'ACTIVE',
   'PAUSED',
+  'SUSPENDED',
   'SHUTOFF',
   'REBOOT',
   'HARD_REBOOT',
@@ -44,6 +46,7 @@ export const VM_STATES: readonly VmState[] = [
   'building',
   'active',
   'paused',
+  'suspended',
   'stopped',
   'resized',
   'soft-delete',
@@ -58,6 +61,8 @@ export const TASK_STATES: readonly TaskState[] = [
   'powering-off',
   'pausing',
   'unpausing',
+  'suspending',
+  'resuming',
   'rebooting',
   'rebooting_hard',
   'image_snapshot',
@@ -98,6 +103,8 @@ export function apiStatus(vm: VmState, task: TaskState | null): ApiStatus {
       return isResizing(task) ? 'RESIZE' : 'ACTIVE';
     case 'paused':
       return task === 'rebooting_hard' ? 'HARD_REBOOT' : 'PAUSED';
+    case 'suspended':
+      return task === 'rebooting_hard' ? 'HARD_REBOOT' : 'SUSPENDED';
     case 'stopped':
       if (task === 'resize_reverting') return 'REVERT_RESIZE';
       return isResizing(task) ? 'RESIZE' : 'SHUTOFF';
@@ -142,6 +149,7 @@ export function apiProgress(status: ApiStatus, percent: number): number | undefi
     case 'VERIFY_RESIZE':
       return Number.isFinite(percent) ? Math.min(100, Math.max(0, Math.floor(percent))) : 0;
     case 'PAUSED':
+    case 'SUSPENDED':
     case 'SHUTOFF':
     case 'REBOOT':
     case 'HARD_REBOOT':
@@ -158,9 +166,11 @@ export function apiProgress(status: ApiStatus, percent: number): number | undefi
 /** Which status may directly follow which. Staying is always legal and not listed. */
 const FOLLOWERS: Readonly<Record<ApiStatus, readonly ApiStatus[]>> = {
   BUILD: ['ACTIVE', 'ERROR', 'DELETED'],
-  ACTIVE: ['PAUSED', 'SHUTOFF', 'REBOOT', 'HARD_REBOOT', 'RESIZE', 'SOFT_DELETED', 'ERROR', 'DELETED'],
+  ACTIVE: ['PAUSED', 'SUSPENDED', 'SHUTOFF', 'REBOOT', 'HARD_REBOOT', 'RESIZE', 'SOFT_DELETED', 'ERROR', 'DELETED'],
   // The memory of a paused guest is lost with its host: it is off then.
   PAUSED: ['ACTIVE', 'SHUTOFF', 'HARD_REBOOT', 'SOFT_DELETED', 'ERROR', 'DELETED'],
+  // A hard reboot starts it anew; its memory may turn out to be lost.
+  SUSPENDED: ['ACTIVE', 'SHUTOFF', 'HARD_REBOOT', 'SOFT_DELETED', 'ERROR', 'DELETED'],
   // A hard reboot of a stopped server shows SHUTOFF until the guest runs, as in Nova's map.
   SHUTOFF: ['ACTIVE', 'RESIZE', 'SOFT_DELETED', 'ERROR', 'DELETED'],
   REBOOT: ['ACTIVE', 'SHUTOFF', 'HARD_REBOOT', 'ERROR', 'DELETED'],

@@ -28,7 +28,16 @@ export interface ImageSnapshot {
 }
 
 /** Nova's vm_state values that this product uses. */
-export type VmState = 'building' | 'active' | 'paused' | 'stopped' | 'resized' | 'soft-delete' | 'error' | 'deleted';
+export type VmState =
+  | 'building'
+  | 'active'
+  | 'paused'
+  | 'suspended'
+  | 'stopped'
+  | 'resized'
+  | 'soft-delete'
+  | 'error'
+  | 'deleted';
 
 /** Nova's task_state values that this product uses; null: nothing is going on. */
 export type TaskState =
@@ -38,6 +47,8 @@ export type TaskState =
   | 'powering-off'
   | 'pausing'
   | 'unpausing'
+  | 'suspending'
+  | 'resuming'
   | 'rebooting'
   | 'rebooting_hard'
   | 'image_snapshot'

@@ -49,7 +49,7 @@ export const DELETE: Move<DeleteState> = {
       step: 'take hold',
       do: (c) =>
         takeHoldWithVolumes(c, c.s.homeCellId, 'delete', 'deleting', {
-          from: ['building', 'active', 'paused', 'stopped', 'resized', 'soft-delete', 'error'],
+          from: ['building', 'active', 'paused', 'suspended', 'stopped', 'resized', 'soft-delete', 'error'],
           host: c.s.host,
         }),
       undo: (c) => letGo(c, c.s.homeCellId, {}, 'Error'),

@@ -38,6 +38,8 @@ export const ROLES: Readonly<Record<string, Readonly<Record<string, Role>>>> = {
   reboot: POWER,
   pause: { 'take hold': 'host-cell', 'pause guest': 'host', 'let go': 'host-cell' },
   unpause: { 'take hold': 'host-cell', 'let guest go on': 'host', 'let go': 'host-cell' },
+  suspend: { 'take hold': 'host-cell', 'keep memory': 'host', 'let go': 'host-cell' },
+  wake: { 'take hold': 'host-cell', 'load memory': 'host', 'let go': 'host-cell' },
   'crash dump': { 'take hold': 'host-cell', 'interrupt guest': 'host', 'let go': 'host-cell' },
   resize: {
     'take hold': 'source-cell',

@@ -50,6 +50,41 @@ export async function pauseAgain<S>(c: StepContext<S>, hostName: string, paused:
   return outcome.kind === 'failed' && outcome.final ? { kind: 'done', note: outcome.reason } : outcome;
 }
 
+/** What the guest has in memory is kept, and its process gone. */
+export const suspend = <S>(c: StepContext<S>, hostName: string): Promise<StepOutcome<S>> =>
+  setPower(c, hostName, { power: 'suspended', graceSeconds: 0 });
+
+/** Undoes it: the guest goes on, whether its process is still there and stands still or was ended. */
+export async function goOnAgain<S>(c: StepContext<S>, hostName: string): Promise<StepOutcome<S>> {
+  const on = await powerOnAgain(c, hostName);
+  return on.kind === 'done' ? pauseAgain(c, hostName, false) : on;
+}
+
+/** Undoes a start from memory: it is kept again. `lost`: what there is to do when it is not there any more. */
+export async function suspendAgain<S>(
+  c: StepContext<S>,
+  hostName: string,
+  lost: () => Promise<StepOutcome<S>>,
+): Promise<StepOutcome<S>> {
+  const outcome = await suspend(c, hostName);
+  if (outcome.kind !== 'failed') return outcome;
+  return outcome.final ? stillSuspended(c, hostName, lost) : unlessDoomed(c, hostName, outcome);
+}
+
+/** Of a guest that was suspended: its memory is still kept, or `lost` is done about it. */
+export async function stillSuspended<S>(
+  c: StepContext<S>,
+  hostName: string,
+  lost: () => Promise<StepOutcome<S>>,
+): Promise<StepOutcome<S>> {
+  const reply = await (await c.host(hostName)).guest(c.serverId);
+  if (reply.kind !== 'ok') return unlessDoomed(c, hostName, settled(reply));
+  if (reply.value.suspended) return { kind: 'done', note: 'its memory is kept' };
+  if (reply.value.power === 'on') return unlessDoomed(c, hostName, { kind: 'failed', reason: 'it runs', final: false });
+  const outcome = await lost();
+  return outcome.kind === 'done' ? { ...outcome, note: 'its memory is lost' } : outcome;
+}
+
 /** The guest's process is gone: asked first, made to after `graceSeconds`. */
 export const powerOff = <S>(c: StepContext<S>, hostName: string, graceSeconds: number): Promise<StepOutcome<S>> =>
   setPower(c, hostName, { power: 'off', graceSeconds });

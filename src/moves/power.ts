@@ -1,4 +1,4 @@
-// Start, stop, reboot, pause, unpause, and resume (a guest that should run but was found off after its host restarted).
+// Start, stop, reboot, pause, unpause, suspend, wake, and resume (a guest that should run but was found off after its host restarted).
 //
 // Small sagas of one table shape: take hold, turn off and/or on, let go with the new state. A start that fails leaves
 // the server as it was, with the reason in its instance action.
@@ -21,7 +21,18 @@ import type { CellTables } from '../store/cell-schema.ts';
 import { letGo, takeHold } from './claim.ts';
 import type { Move, MoveStep, Owner } from './move.ts';
 import { doneBecause } from './outcomes.ts';
-import { pause, pauseAgain, powerOff, powerOffAgain, powerOn, powerOnAgain } from './power-effects.ts';
+import {
+  goOnAgain,
+  pause,
+  pauseAgain,
+  powerOff,
+  powerOffAgain,
+  powerOn,
+  powerOnAgain,
+  stillSuspended,
+  suspend,
+  suspendAgain,
+} from './power-effects.ts';
 import { startMove } from './start.ts';
 
 export interface PowerState {
@@ -31,6 +42,8 @@ export interface PowerState {
   readonly graceSeconds: number;
   /** Whether the guest was to run before. */
   readonly wasOn: boolean;
+  /** Whether what it had in memory was kept on its host. */
+  readonly wasSuspended?: boolean;
 }
 
 const take = (action: string, task: TaskState, from: readonly VmState[]): MoveStep<PowerState> => ({
@@ -95,8 +108,25 @@ export const UNPAUSE = power('unpause', [
   { step: 'let guest go on', do: (c) => pause(c, c.s.host, false), undo: (c) => pauseAgain(c, c.s.host, true) },
   settle(ON),
 ]);
+/** What the guest has in memory is kept on its host: neither it nor the server can be moved meanwhile. */
+export const SUSPEND = power('suspend', [
+  take('suspend', 'suspending', ['active']),
+  { step: 'keep memory', do: (c) => suspend(c, c.s.host), undo: (c) => goOnAgain(c, c.s.host) },
+  settle({ vm_state: 'suspended', power_state: POWER_STATE.SHUTDOWN }),
+]);
+/** Nova's resume; the saga of that name here is about guests that were interrupted. */
+export const WAKE = power('wake', [
+  take('resume', 'resuming', ['suspended']),
+  {
+    step: 'load memory',
+    do: (c) => powerOn(c, c.s.host),
+    // A guest that has gone on and is off now has lost what it had in memory: it is a server that is off.
+    undo: (c) => suspendAgain(c, c.s.host, () => letGo(c, c.s.cellId, OFF, 'Error')),
+  },
+  settle(ON),
+]);
 export const REBOOT = power('reboot', [
-  take('reboot', 'rebooting', ['active', 'paused', 'stopped', 'error']),
+  take('reboot', 'rebooting', ['active', 'paused', 'suspended', 'stopped', 'error']),
   {
     ...turnOff,
     // Not after a failed `turn on`, whose undo has let go of the server: a guest that cannot be turned on stays off.
@@ -104,6 +134,7 @@ export const REBOOT = power('reboot', [
       if (c.saga.journal.some((entry) => entry.step === 'turn on' && entry.direction === 'undo')) {
         return doneBecause('turning it on again is what failed');
       }
+      if (c.s.wasSuspended) return stillSuspended(c, c.s.host, () => letGo(c, c.s.cellId, OFF, 'Error'));
       return c.s.wasOn ? powerOnAgain(c, c.s.host) : doneBecause('was off');
     },
   },
@@ -126,6 +157,13 @@ export const stopServer = (p: Platform, actor: Actor, serverId: string): Promise
 export const pauseServer = (p: Platform, actor: Actor, serverId: string): Promise<Refusal | null> =>
   begin(p, actor, serverId, PAUSE, 'pause', 0);
 
+export const suspendServer = (p: Platform, actor: Actor, serverId: string): Promise<Refusal | null> =>
+  begin(p, actor, serverId, SUSPEND, 'suspend', 0);
+
+/** Has a suspended server go on from where it was. */
+export const wakeServer = (p: Platform, actor: Actor, serverId: string): Promise<Refusal | null> =>
+  begin(p, actor, serverId, WAKE, 'resume', 0, 'resume');
+
 export const unpauseServer = (p: Platform, actor: Actor, serverId: string): Promise<Refusal | null> =>
   begin(p, actor, serverId, UNPAUSE, 'unpause', 0);
 
@@ -147,6 +185,7 @@ async function begin(
   move: Move<PowerState>,
   action: ServerAction,
   graceSeconds: number,
+  word = move.name,
 ): Promise<Refusal | null> {
   const found = await serverOrRefusal(p, serverId);
   if ('code' in found) return found;
@@ -160,8 +199,9 @@ async function begin(
     host: server.host,
     graceSeconds,
     wasOn: server.vmState === 'active' || server.vmState === 'paused',
+    wasSuspended: server.vmState === 'suspended',
   };
-  return startMove(p, { move, serverId, actor, state }, move.name);
+  return startMove(p, { move, serverId, actor, state }, word);
 }
 
 /** Turns on a guest that should be running on this host but is not. Does nothing when a saga works on the server. */

@@ -8,7 +8,7 @@ import { CREATE } from './create.ts';
 import { CREATE_BACKUP, CREATE_IMAGE } from './create-image.ts';
 import { DELETE } from './delete.ts';
 import { type AnyMove, anyMove } from './move.ts';
-import { PAUSE, REBOOT, RESUME, START, STOP, UNPAUSE } from './power.ts';
+import { PAUSE, REBOOT, RESUME, START, STOP, SUSPEND, UNPAUSE, WAKE } from './power.ts';
 import { RESIZE } from './resize.ts';
 import { REVERT } from './revert.ts';
 import { RESTORE, SOFT_DELETE } from './soft-delete.ts';
@@ -25,6 +25,8 @@ export const MOVES: readonly AnyMove[] = [
   anyMove(REBOOT),
   anyMove(PAUSE),
   anyMove(UNPAUSE),
+  anyMove(SUSPEND),
+  anyMove(WAKE),
   anyMove(CRASH_DUMP),
   anyMove(RESIZE),
   anyMove(CONFIRM),

@@ -120,6 +120,22 @@ test('locks, states by hand, crash dumps, diagnostics, passwords and events', as
     );
   });
 
+  await t.test('it is suspended, and goes on', async () => {
+    assert.equal((await act(s.reader, { suspend: null })).status, 403);
+    assert.equal((await act(s.alice, { suspend: null })).status, 202);
+    await waitFor(s.alice, id, ['SUSPENDED']);
+    assert.deepEqual(await refused(s.alice, { 'os-stop': null }), [
+      409,
+      `Cannot 'stop' instance ${id} while it is in vm_state suspended`,
+    ]);
+    assert.equal((await act(s.alice, { resume: null })).status, 202);
+    await waitFor(s.alice, id, ['ACTIVE']);
+    assert.deepEqual(await refused(s.alice, { resume: null }), [
+      409,
+      `Cannot 'resume' instance ${id} while it is in vm_state active`,
+    ]);
+  });
+
   await t.test('a server that is off has no diagnostics', async () => {
     assert.equal((await act(s.alice, { 'os-stop': null })).status, 202);
     await waitFor(s.alice, id, ['SHUTOFF']);

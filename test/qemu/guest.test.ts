@@ -71,7 +71,7 @@ describe('a Linux guest', { skip }, () => {
   const power = (agent: TestAgent, generation: number, state: 'on' | 'off') =>
     finish(() => agent.host.setPower(id, { generation, power: state, graceSeconds: 60 }), 70_000);
 
-  test('stands still while it is paused, and goes on', async () => {
+  test('stands still while it is paused or suspended, and goes on', async () => {
     const spec = specOf(image, { vcpus: 1, memoryMb: 128, root: { kind: 'image', image, bytes: GIB } });
     const disk = join(source.stateDir, 'guests', id, 'disk.qcow2');
     const written = async (): Promise<number> => {
@@ -102,9 +102,23 @@ describe('a Linux guest', { skip }, () => {
       'the kernel to speak of the interrupt',
       30_000,
     );
+
+    await finish(() => source.host.setPower(id, { generation: 1, power: 'suspended', graceSeconds: 0 }), 60_000);
+    const kept = await journalOf(source);
+    await source.kill();
+    source = await lab.agent('source');
+    const { power: now, suspended } = value(await source.host.guest(id));
+    assert.deepEqual([now, suspended], ['off', true]);
+    await power(source, 1, 'on');
+    await until(async () => (await written()) > kept.entries.length, 'the guest to go on from its memory', 60_000);
     await snapshotHolds(source, await written());
     await power(source, 1, 'off');
     await snapshotHolds(source, await written());
+    const after = await journalOf(source);
+    assert.equal(after.entries[kept.entries.length - 1]?.line, kept.entries.at(-1)?.line, 'nothing was lost');
+    const ups = value(await source.host.console(id)).output.match(/GUEST UP/g)?.length;
+    assert.equal(ups, 1, 'it has booted once');
+    assert.ok(!existsSync(join(source.stateDir, 'memory', `${id}.ram`)), 'memory that was loaded is not kept');
     await finish(() => source.host.destroy(id, { generation: 1 }));
   });
 

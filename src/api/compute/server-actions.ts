@@ -22,6 +22,7 @@ import { LOCK_ACTIONS } from './lock-actions.ts';
 import { consoleActions } from './remote-consoles.ts';
 import { type Actions, accepted, action, Nothing, targetOf } from './server-action.ts';
 import { serverImageActions } from './server-images.ts';
+import { SUSPEND_ACTIONS } from './suspend-actions.ts';
 
 const Reboot = object({ type: Type.Enum(['HARD', 'Hard', 'hard', 'SOFT', 'Soft', 'soft']) });
 const Resize = object({
@@ -98,6 +99,7 @@ const ACTIONS: Actions = {
     object({ output: Type.String() }),
   ),
   ...LOCK_ACTIONS,
+  ...SUSPEND_ACTIONS,
   ...ADMIN_ACTIONS,
   ...consoleActions,
 };

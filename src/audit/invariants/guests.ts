@@ -29,7 +29,8 @@ export const ONE_GUEST: Invariant = {
 
 export const GUEST_AS_RECORDED: Invariant = {
   name: 'guest as recorded',
-  sentence: 'A server’s guest is on the host that its record names, and runs exactly if the record says so.',
+  sentence:
+    'A server’s guest is on the host that its record names, and runs exactly if the record says so; of a suspended one the memory is kept.',
   check(s) {
     const hosts = new Map(s.hosts.map((host) => [host.name, host]));
     const breaches: Breach[] = [];
@@ -63,6 +64,12 @@ export const GUEST_AS_RECORDED: Invariant = {
           what: `the guest of server ${server.id} is off on ${host.name} although the server is ${server.vmState}`,
           cause: 'the guest turned itself off or died; the control plane records that within a minute if it runs',
           repair: 'wait a minute with the control plane running, or start the server (openstack server start)',
+        });
+      } else if (server.vmState === 'suspended' && !guest.suspended) {
+        breaches.push({
+          what: `what the guest of server ${server.id} had in memory is not kept on ${host.name} although the server is suspended`,
+          cause: 'the host lost a part of its state directory, or the guest was turned off by hand',
+          repair: 'start the server anew (openstack server reboot --hard)',
         });
       }
     }

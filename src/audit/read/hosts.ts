@@ -32,7 +32,7 @@ async function readHost(
   }
   const guests = reply.value.guests
     .filter((guest) => within(slice, guest.serverId))
-    .map(({ serverId, power }) => ({ serverId, running: power === 'on' }));
+    .map(({ serverId, power, suspended }) => ({ serverId, running: power === 'on', suspended }));
   return { ...known, unreachable: null, guests };
 }
 

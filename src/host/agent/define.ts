@@ -78,6 +78,7 @@ async function impossible(guests: Guests, { spec, disk }: DefineRequest): Promis
 /** Why a guest that is defined cannot get another spec; null: it can. */
 function respecObstacle(guests: Guests, serverId: string, guest: GuestBody, spec: GuestSpec): string | null {
   if (guests.hypervisor.running(serverId)) return 'the guest runs with another specification';
+  if (guest.memory === 'saved') return 'the guest is suspended';
   const [old, next] = [guest.spec.root, spec.root];
   if (old.kind === 'volume' || next.kind === 'volume') return null;
   if (old.image.sha256 !== next.image.sha256) return 'the guest is defined with another image';

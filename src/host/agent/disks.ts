@@ -8,7 +8,17 @@ import { invariant } from '../../lib/errors.ts';
 import type { BaseImage, DiskExport, GrowRequest, ImportRequest, Job, Reply } from '../contract.ts';
 import type { JobControl } from '../hypervisor.ts';
 import type { GuestBody } from '../records.ts';
-import { ABSENT, type Entry, type Guests, JOB_DONE, ok, type Refusal, refused, type Step } from './guests.ts';
+import {
+  ABSENT,
+  type Entry,
+  type Guests,
+  JOB_DONE,
+  ok,
+  type Refusal,
+  refused,
+  type Step,
+  SUSPENDED,
+} from './guests.ts';
 import { busyWith, earlierJob, startJob } from './work.ts';
 
 const NO_DISK = refused('the guest boots from a volume');
@@ -114,6 +124,7 @@ export async function growDisk(guests: Guests, entry: Entry, request: GrowReques
   const limit = await guests.diskLimit();
   if (request.rootBytes > limit) return refused(`a root disk of ${key} bytes is larger than this host's storage`);
   if (guest.exported) return refused('the disk is exported');
+  if (guest.memory === 'saved') return SUSPENDED;
   const busy = busyWith(entry, []);
   if (busy !== null) return refused(`the guest is busy: ${busy}`);
   return startJob(guests, entry, 'grow', key, async (control) => {

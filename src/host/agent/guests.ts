@@ -60,6 +60,8 @@ export const NOTHING: Record<string, never> = {};
 export const ABSENT: Refusal = { kind: 'absent' };
 export const UNREACHABLE: Refusal = { kind: 'unreachable', reason: 'the agent is closed' };
 export const refused = (reason: string): Refusal => ({ kind: 'refused', reason });
+/** It must find the devices that it had. */
+export const SUSPENDED = refused('the guest is suspended');
 export const ok = <T>(value: T): { readonly kind: 'ok'; readonly value: T } => ({ kind: 'ok', value });
 
 export class Guests {
@@ -221,6 +223,7 @@ export function newGuest(spec: GuestSpec, origin: GuestBody['origin']): GuestBod
     volumes: [],
     importDigest: null,
     power: 'off',
+    memory: 'none',
     startedAt: null,
     exported: null,
     probationUntil: null,

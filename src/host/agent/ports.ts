@@ -10,7 +10,7 @@ import { invariant } from '../../lib/errors.ts';
 import { type AttachPortRequest, type DetachPortRequest, type GuestPort, type Job, MAX_PORTS } from '../contract.ts';
 import { HypervisorError } from '../hypervisor.ts';
 import type { GuestBody } from '../records.ts';
-import { ABSENT, type Entry, type Guests, JOB_DONE, ok, refused, type Step } from './guests.ts';
+import { ABSENT, type Entry, type Guests, JOB_DONE, ok, refused, type Step, SUSPENDED } from './guests.ts';
 import { busyWith, earlierJob, startJob } from './work.ts';
 
 const keyOf = (portId: string): string => `port ${portId}`;
@@ -26,6 +26,7 @@ export async function attachPort(guests: Guests, entry: Entry, request: AttachPo
   if (earlier) return earlier;
   const busy = busyWith(entry, ['digest', 'import', 'define']);
   if (busy !== null) return refused(`the guest is busy: ${busy}`);
+  if (guest.memory === 'saved') return SUSPENDED;
   const running = guests.hypervisor.running(serverId);
   const known = guest.spec.ports.find(({ id }) => id === port.id);
   if (known && !isDeepStrictEqual(known, port) && running)
@@ -56,6 +57,7 @@ export async function detachPort(guests: Guests, entry: Entry, request: DetachPo
   if (earlier) return earlier;
   const busy = busyWith(entry, ['digest', 'import', 'define', 'plug', 'unplug', 'power-off']);
   if (busy !== null) return refused(`the guest is busy: ${busy}`);
+  if (guest.memory === 'saved') return SUSPENDED;
   if (!guests.hypervisor.running(serverId) && busyWith(entry, []) !== 'plug') {
     await forget(guests, entry, portId);
     return ok(JOB_DONE);

@@ -13,6 +13,7 @@ import type { GuestBody } from '../records.ts';
 import { closeExport } from './disks.ts';
 import { ABSENT, type Entry, type Guests, JOB_DONE, NOTHING, ok, refused, type Step } from './guests.ts';
 import { setProbation } from './probation.ts';
+import { arrived, awaitUp, forgetMemory, goOn, suspend } from './suspend.ts';
 import { busyWith, earlierJob, startJob } from './work.ts';
 
 /** How often a guest that is to stop is reminded: early in its boot it does not notice the first press. */
@@ -25,6 +26,7 @@ export async function setPower(guests: Guests, entry: Entry, request: PowerReque
   if (guest === null) return ABSENT;
   if (guest.destroying) return refused('the guest is being destroyed');
   if (request.power === 'off') return powerOff(guests, entry, guest, request);
+  if (request.power === 'suspended') return suspend(guests, entry, guest, request.generation);
   return powerOn(guests, entry, await setProbation(guests, entry, guest, request.probationSeconds ?? null));
 }
 
@@ -36,25 +38,23 @@ async function powerOn(guests: Guests, entry: Entry, guest: GuestBody): Promise<
   if (guest.disk !== 'ready') return refused('the guest has no disk yet');
   if (guest.spec.root.kind === 'volume' && !guest.volumes.some(({ bootIndex }) => bootIndex === 0))
     return refused('the guest has no root volume yet');
-  const busy = busyWith(entry, ['power-off', 'digest']);
+  const busy = busyWith(entry, ['power-off', 'suspend', 'digest']);
   if (busy !== null) return refused(`the guest is busy: ${busy}`);
-  if (hypervisor.running(serverId) && busyWith(entry, []) === null) return ok(JOB_DONE);
+  if (hypervisor.running(serverId) && busyWith(entry, []) === null)
+    return guest.memory === 'none' ? ok(JOB_DONE) : goOn(guests, entry, guest);
   // A digest of a disk that is about to change is of no use; a stop cannot be called off and is waited for.
   if (entry.job?.kind === 'digest') entry.job.cancel();
   return startJob(guests, entry, 'power-on', '', async (control, previous, job) => {
     await previous;
     await entry.mutex.run(() => spawn(guests, entry, control, job()));
     try {
-      await hypervisor.awaitRunning(serverId, control);
+      await awaitUp(guests, entry, control);
     } catch (error) {
       // Whether it refused or was told to stop: the answer must not leave a process behind.
       if (!guests.closed) await hypervisor.kill(serverId, false);
       throw error;
     }
-    await entry.mutex.run(async () => {
-      const now = entry.record.guest;
-      if (now !== null) await guests.saveGuest(entry, { ...now, startedAt: hypervisor.startedAt(serverId) });
-    });
+    await entry.mutex.run(() => arrived(guests, entry));
   });
 }
 
@@ -86,8 +86,9 @@ async function spawn(guests: Guests, entry: Entry, control: JobControl, job: Hos
   await closeExport(guests, entry, guest);
   entry.digest = null;
   entry.interrupted = false;
-  await guests.saveGuest(entry, { ...guest, power: 'on', importDigest: null, exported: null });
-  await guests.hypervisor.spawn(serverId, guest.spec, guest.volumes);
+  const memory = guest.memory === 'saved' ? 'saved' : 'none';
+  await guests.saveGuest(entry, { ...guest, power: 'on', memory, importDigest: null, exported: null });
+  await guests.hypervisor.spawn(serverId, guest.spec, guest.volumes, memory === 'saved');
 }
 
 async function powerOff(guests: Guests, entry: Entry, guest: GuestBody, request: PowerRequest): Promise<Step<Job>> {
@@ -105,9 +106,10 @@ async function powerOff(guests: Guests, entry: Entry, guest: GuestBody, request:
   const starting = job?.kind === 'power-on' && job.outcome === null;
   if (guest.power !== 'off' || guest.probationUntil !== null)
     await guests.saveGuest(entry, { ...guest, power: 'off', probationUntil: null });
+  await forgetMemory(guests, entry);
   if (!guests.hypervisor.running(serverId) && !starting) return ok(JOB_DONE);
   // Nor does a stop wait for a guest that does not let go of a volume: what is off has let go.
-  if (starting || job?.kind === 'unplug') job.cancel();
+  if (starting || job?.kind === 'unplug' || job?.kind === 'suspend') job.cancel();
   entry.stopDeadline = deadline;
   return startJob(guests, entry, 'power-off', '', async (control, previous) => {
     await previous;

@@ -13,7 +13,7 @@ import { invariant } from '../../lib/errors.ts';
 import type { AttachRequest, DetachRequest, GuestVolume, Job } from '../contract.ts';
 import { HypervisorError } from '../hypervisor.ts';
 import type { GuestBody } from '../records.ts';
-import { ABSENT, type Entry, type Guests, JOB_DONE, ok, refused, type Step } from './guests.ts';
+import { ABSENT, type Entry, type Guests, JOB_DONE, ok, refused, type Step, SUSPENDED } from './guests.ts';
 import { busyWith, earlierJob, startJob } from './work.ts';
 
 /** Inside the mutex. */
@@ -28,6 +28,7 @@ export async function attachVolume(guests: Guests, entry: Entry, request: Attach
   if (earlier) return earlier;
   const busy = busyWith(entry, ['digest', 'import', 'define']);
   if (busy !== null) return refused(`the guest is busy: ${busy}`);
+  if (guest.memory === 'saved') return SUSPENDED;
   const obstacle = obstacleTo(guest, volume);
   if (obstacle !== null) return refused(obstacle);
   const running = guests.hypervisor.running(serverId);
@@ -60,6 +61,7 @@ export async function detachVolume(guests: Guests, entry: Entry, request: Detach
   if (earlier) return earlier;
   const busy = busyWith(entry, ['digest', 'import', 'define', 'plug', 'unplug', 'power-off']);
   if (busy !== null) return refused(`the guest is busy: ${busy}`);
+  if (guest.memory === 'saved') return SUSPENDED;
   const running = guests.hypervisor.running(serverId);
   if (!running && busyWith(entry, []) !== 'plug') {
     await forget(guests, entry, volumeId);

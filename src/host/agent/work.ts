@@ -8,7 +8,7 @@ import type { JobControl } from '../hypervisor.ts';
 import { HostJob, type JobKind } from '../jobs.ts';
 import type { Entry, Guests, Step } from './guests.ts';
 
-const REPEATED: readonly JobKind[] = ['power-on', 'power-off', 'plug', 'unplug'];
+const REPEATED: readonly JobKind[] = ['power-on', 'power-off', 'suspend', 'plug', 'unplug'];
 
 /** The job that a repeated call belongs to: under way, or ended with something to tell. */
 export function earlierJob(entry: Entry, kind: JobKind, key: string, generation: number): Step<never> | null {

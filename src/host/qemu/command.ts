@@ -21,6 +21,8 @@ export interface CommandFacts {
   readonly imagePath: string;
   readonly configDrivePath: string;
   readonly pidFile: string;
+  /** It loads its memory from the file that it is given as its third, and stands still then. */
+  readonly fromMemory: boolean;
   /** See volumes.ts. */
   readonly volumeArguments: readonly string[];
 }
@@ -58,6 +60,7 @@ export function qemuArguments(facts: CommandFacts): string[] {
     ...['-vnc', `unix:${VNC_SOCKET}`, '-device', `VGA,id=screen,vgamem_mb=${SCREEN_MEMORY_MB}`],
     // A pointer that is where the viewer's is: PS/2 alone knows only how far it went.
     ...['-device', 'qemu-xhci,id=usb', '-device', 'usb-tablet,id=pointer,bus=usb.0'],
+    ...(facts.fromMemory ? ['-S', '-incoming', 'fd:3'] : []),
   ];
 }
 

@@ -8,7 +8,7 @@
 // Heavy work (copies, digests) is limited to a few at a time; the rest waits its turn.
 // Not handled: two agents on one state directory (the caller holds a lock).
 import { constants } from 'node:fs';
-import { chmod, chown, mkdir, readdir, rename, rm, statfs } from 'node:fs/promises';
+import { chmod, chown, mkdir, open, readdir, rename, rm, statfs } from 'node:fs/promises';
 import { loadavg, uptime } from 'node:os';
 import { basename, join } from 'node:path';
 import type { Duplex } from 'node:stream';
@@ -42,6 +42,7 @@ import { ImageCache } from './images.ts';
 import { makeKeysDirectory, removeKeys, writeKeys } from './keys.ts';
 import { probeKvm } from './kvm-probe.ts';
 import { Layout, SERIAL_SOCKET, VNC_SOCKET } from './layout.ts';
+import { dropMemory, makeMemoryDirectory, saveMemory } from './memory.ts';
 import { plugPort, unplugPort } from './nics.ts';
 import { chooseIdentity, type Identity, openUntrusted } from './privileges.ts';
 import { isAlive, listProcesses, type ProcessEntry, signal } from './proc.ts';
@@ -77,6 +78,8 @@ export interface QemuOptions {
 
 /** How long QEMU may take from its creation until it runs the guest, ms. */
 const START_LIMIT_MS = 30_000;
+/** The same while it reads its memory from the disk, ms. */
+const LOAD_LIMIT_MS = 600_000;
 const HEAVY_JOBS = 4;
 const HOUSEKEEPING_MS = 5000;
 const LOG_LIMIT = 1024 * 1024;
@@ -120,6 +123,7 @@ export class QemuHypervisor implements Hypervisor {
     await chmod(layout.guestsDir, 0o711);
     const identity = await chooseIdentity(options.runAs, layout.guestsDir, options.log);
     await makeKeysDirectory(layout.keysDir, identity);
+    await makeMemoryDirectory(layout.memoryDir);
     const driver = new QemuHypervisor(options, layout, identity);
     await driver.#images.open();
     // Found out while nobody waits yet: a cold disk and the KVM probe take seconds. Neither rejects.
@@ -149,6 +153,7 @@ export class QemuHypervisor implements Hypervisor {
       // The job of one that runs is ended by whoever takes the next.
       await removeSnapshots(this.#layout, this.#options.clock, serverId, null);
       if (guest.disk === 'missing') await rm(this.#layout.disk(serverId), { force: true });
+      if (guest.memory !== 'saved') await dropMemory(this.#layout.memory(serverId));
     }
     this.#housekeeping = this.#keepHouse();
   }
@@ -168,7 +173,7 @@ export class QemuHypervisor implements Hypervisor {
     await syncDirectory(this.#layout.guestDir(serverId));
   }
 
-  async spawn(serverId: string, spec: GuestSpec, volumes: readonly GuestVolume[]): Promise<void> {
+  async spawn(serverId: string, spec: GuestSpec, volumes: readonly GuestVolume[], fromMemory: boolean): Promise<void> {
     await removeKeys(this.#layout.guestKeys(serverId));
     for (const volume of volumes) await this.#writeKey(serverId, volume);
     const args = qemuArguments({
@@ -180,9 +185,17 @@ export class QemuHypervisor implements Hypervisor {
       configDrivePath: this.#layout.configDrive(serverId),
       pidFile: this.#layout.pidFile(serverId),
       volumeArguments: volumeArguments(volumes, (volumeId) => this.#layout.keys(serverId, volumeId)),
+      fromMemory,
     });
     if (spec.configDrive) await writeConfigDrive(this.#layout.configDrive(serverId), spec.configDrive);
-    const guest = await QemuProcess.spawn(this.#options.qemuBinary, args, this.#identity, this.#place(serverId));
+    const memory = fromMemory ? await open(this.#layout.memory(serverId), 'r') : null;
+    let guest: QemuProcess;
+    try {
+      const files = memory === null ? [] : [memory.fd];
+      guest = await QemuProcess.spawn(this.#options.qemuBinary, args, this.#identity, this.#place(serverId), files);
+    } finally {
+      await memory?.close();
+    }
     this.#processes.set(serverId, guest);
     this.#options.log.info({ serverId, qemuPid: guest.ref.pid }, 'guest started');
     void guest.gone.then(() => this.#options.log.info({ serverId, qemuPid: guest.ref.pid }, 'guest ended'));
@@ -191,7 +204,26 @@ export class QemuHypervisor implements Hypervisor {
   async awaitRunning(serverId: string, job: JobControl): Promise<void> {
     const guest = this.#processes.get(serverId);
     if (!guest) throw new HypervisorError('the guest was not started');
-    await guest.awaitRunning(START_LIMIT_MS, job.signal);
+    await guest.awaitStatus(['running'], START_LIMIT_MS, job.signal);
+  }
+
+  async awaitLoaded(serverId: string, job: JobControl): Promise<void> {
+    await this.#running(serverId).awaitStatus(['paused', 'postmigrate'], LOAD_LIMIT_MS, job.signal);
+  }
+
+  async saveMemory(serverId: string, { memoryMb }: GuestSpec, job: JobControl): Promise<void> {
+    const guest = this.#running(serverId);
+    const { clock } = this.#options;
+    const directory = this.#layout.guestDir(serverId);
+    const place = { directory, file: this.#layout.memory(serverId), identity: this.#identity, clock };
+    await this.#heavy.run(async () => {
+      job.signal.throwIfAborted();
+      await saveMemory(guest, memoryMb, place, job);
+    });
+  }
+
+  async dropMemory(serverId: string): Promise<void> {
+    await dropMemory(this.#layout.memory(serverId));
   }
 
   running(serverId: string): boolean {
@@ -208,8 +240,7 @@ export class QemuHypervisor implements Hypervisor {
   }
 
   async plug(serverId: string, volume: GuestVolume): Promise<void> {
-    const guest = this.#processes.get(serverId);
-    if (!guest || guest.isGone) throw new HypervisorError('the guest does not run');
+    const guest = this.#running(serverId);
     await this.#writeKey(serverId, volume);
     await plugVolume(guest, volume, this.#layout.keys(serverId, volume.volumeId), this.#options.clock);
   }
@@ -244,9 +275,7 @@ export class QemuHypervisor implements Hypervisor {
   }
 
   async diagnostics(serverId: string, spec: GuestSpec): Promise<Diagnostics> {
-    const guest = this.#processes.get(serverId);
-    if (!guest || guest.isGone) throw new HypervisorError('the guest does not run');
-    return readDiagnostics(guest, spec, this.#options.clock);
+    return readDiagnostics(this.#running(serverId), spec, this.#options.clock);
   }
 
   async kill(serverId: string, flush: boolean): Promise<void> {
@@ -302,6 +331,7 @@ export class QemuHypervisor implements Hypervisor {
     this.#processes.delete(serverId);
     await rm(this.#layout.guestDir(serverId), { recursive: true, force: true });
     await rm(this.#layout.log(serverId), { force: true });
+    await dropMemory(this.#layout.memory(serverId));
     await removeKeys(this.#layout.guestKeys(serverId));
     await syncDirectory(this.#layout.guestsDir);
   }
@@ -390,6 +420,12 @@ export class QemuHypervisor implements Hypervisor {
   #snapshots() {
     const { clock, stallMs } = this.#options;
     return { layout: this.#layout, tools: this.#tools, clock, stallMs };
+  }
+
+  #running(serverId: string): QemuProcess {
+    const guest = this.#runningGuest(serverId);
+    if (guest === null) throw new HypervisorError('the guest does not run');
+    return guest;
   }
 
   #place(serverId: string) {

@@ -4,6 +4,7 @@
 //                         snapshot.part (one under way), console.log, sockets, pid,
 //                         config-drive.iso (written anew by the agent at every start)
 //   keys/<server id>/<volume id>/   the agent's own, readable for that user: the guest's key to a volume (keys.ts)
+//   memory/<server id>.ram   the agent's own: what a suspended guest had in memory (memory.ts); `.part`: being written
 //   images/<sha256>.<format>   cached base images, read-only, written by the agent alone
 //   logs/<server id>.log  what QEMU said on its standard error since its last start (agent's own)
 //   probe.bin             the KVM probe's ROM
@@ -34,6 +35,10 @@ export class Layout {
     return join(this.stateDir, 'keys');
   }
 
+  get memoryDir(): string {
+    return join(this.stateDir, 'memory');
+  }
+
   get logsDir(): string {
     return join(this.stateDir, 'logs');
   }
@@ -45,6 +50,11 @@ export class Layout {
 
   disk(serverId: string): string {
     return join(this.guestDir(serverId), 'disk.qcow2');
+  }
+
+  memory(serverId: string): string {
+    invariant(isUuid(serverId), 'a server id is a UUID');
+    return join(this.memoryDir, `${serverId}.ram`);
   }
 
   guestKeys(serverId: string): string {
@@ -99,6 +109,7 @@ export const QMP_SOCKET = 'qmp.sock';
 export const NBD_SOCKET = 'nbd.sock';
 export const VNC_SOCKET = 'vnc.sock';
 export const SERIAL_SOCKET = 'serial.sock';
+export const MEMORY_SOCKET = 'memory.sock';
 export const CONSOLE_LOG = 'console.log';
 /** The part of the console before console.log was emptied. */
 export const CONSOLE_OLD = 'console.1.log';

@@ -87,15 +87,15 @@ export class QemuProcess {
     return new QemuProcess(ref, place, startedAtMs(ref), new Promise(() => undefined));
   }
 
-  /** Resolves when QEMU runs the guest; HypervisorError with its last words when it exits or does not get there. */
-  async awaitRunning(limitMs: number, stop: AbortSignal): Promise<void> {
+  /** Resolves when the guest has this status; HypervisorError with QEMU's last words when it exits or does not get there. */
+  async awaitStatus(wanted: readonly string[], limitMs: number, stop: AbortSignal): Promise<void> {
     const { clock } = this.#place;
     const deadline = clock.now() + limitMs;
     for (;;) {
       stop.throwIfAborted();
       if (this.isGone) throw new HypervisorError(`QEMU ended: ${(await this.lastWords()) || 'without a word'}`);
       const status = await this.#status();
-      if (status === 'running') return;
+      if (status !== null && wanted.includes(status)) return;
       if (clock.now() > deadline) throw new HypervisorError(`QEMU does not run the guest (${status ?? 'no answer'})`);
       await Promise.race([this.gone, clock.sleep(20, stop)]);
     }

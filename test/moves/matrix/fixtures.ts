@@ -7,7 +7,15 @@ import { confirmResize } from '../../../src/moves/confirm.ts';
 import { triggerCrashDump } from '../../../src/moves/crash-dump.ts';
 import { createServerBackup, createServerImage, type ImageMade } from '../../../src/moves/create-image.ts';
 import { deleteServer } from '../../../src/moves/delete.ts';
-import { pauseServer, rebootServer, startServer, stopServer, unpauseServer } from '../../../src/moves/power.ts';
+import {
+  pauseServer,
+  rebootServer,
+  startServer,
+  stopServer,
+  suspendServer,
+  unpauseServer,
+  wakeServer,
+} from '../../../src/moves/power.ts';
 import { resizeServer } from '../../../src/moves/resize.ts';
 import { revertResize } from '../../../src/moves/revert.ts';
 import { restoreServer, softDeleteServer } from '../../../src/moves/soft-delete.ts';
@@ -100,6 +108,13 @@ async function withBackup(world: World): Promise<string> {
   return serverId;
 }
 
+async function suspended(world: World): Promise<string> {
+  const serverId = await newServer(world);
+  await accept(world, suspendServer(world.p, world.user, serverId));
+  await settle(world);
+  return serverId;
+}
+
 async function softDeleted(world: World): Promise<string> {
   const serverId = await running(world);
   await accept(world, softDeleteServer(world.p, world.user, serverId));
@@ -152,6 +167,17 @@ export const FIXTURES: readonly Fixture[] = [
     prepare: paused,
     start: use((world, id) => unpauseServer(world.p, world.user, id)),
     restarted: (saga) => (saga.status === 'done' ? 'active' : 'stopped'),
+  },
+  {
+    ...{ ...common, move: 'suspend', after: 'suspended', action: 'suspend' },
+    prepare: newServer,
+    start: use((world, id) => suspendServer(world.p, world.user, id)),
+  },
+  {
+    ...{ ...common, move: 'wake', after: 'active', action: 'resume' },
+    prepare: suspended,
+    start: use((world, id) => wakeServer(world.p, world.user, id)),
+    unwound: (saga) => (saga.journal.some(({ note }) => note === 'its memory is lost') ? 'stopped' : 'as before'),
   },
   {
     ...{ ...common, move: 'crash dump', after: 'active', action: 'trigger_crash_dump' },

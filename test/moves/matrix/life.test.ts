@@ -2,3 +2,5 @@
 import { testCells } from './tests.ts';
 
 testCells('crash dump');
+testCells('suspend');
+testCells('wake');

@@ -187,7 +187,7 @@ async function assertEnd(
   assert.equal(server.vmState, wanted);
   assert.deepEqual(
     runningOn(world, serverId),
-    ['stopped', 'soft-delete', 'error'].includes(wanted) ? [] : [server.host],
+    ['stopped', 'suspended', 'soft-delete', 'error'].includes(wanted) ? [] : [server.host],
   );
 }
 
