@@ -60,3 +60,35 @@ export const formatCidr = (cidr: Cidr): string => `${formatIpv4(cidr.network)}/$
 export function contains(cidr: Cidr, address: number): boolean {
   return address >= cidr.network && address <= cidr.broadcast;
 }
+
+/** What a network of this CIDR offers; all ends included. */
+export interface AddressPool {
+  readonly cidr: Cidr;
+  readonly gateway: number;
+  readonly dns: number;
+  readonly first: number;
+  readonly last: number;
+}
+
+/** The pool of a CIDR, or null when it is too small for a gateway, a name server and one guest (needs /29 or larger). */
+export function poolOf(cidr: Cidr): AddressPool | null {
+  if (cidr.prefix > 29) return null;
+  return { cidr, gateway: cidr.network + 1, dns: cidr.network + 2, first: cidr.network + 3, last: cidr.broadcast - 1 };
+}
+
+/**
+ * The lowest address of the pool that is not in `used`; null when all are. Costs one look per used address at most,
+ * however large the pool.
+ */
+export function nextFreeAddress(pool: AddressPool, used: ReadonlySet<number>): number | null {
+  for (let address = pool.first; address <= pool.last; address += 1) {
+    if (!used.has(address)) return address;
+  }
+  return null;
+}
+
+/** As RFC 5952 writes it: zeros left out, no dotted part. Text that is no IPv6 address comes back as it is. */
+export function canonicalIpv6(address: string): string {
+  const url = URL.parse(`http://[${address}]/`);
+  return url === null ? address : url.hostname.slice(1, -1);
+}

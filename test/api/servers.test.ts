@@ -116,6 +116,13 @@ describe('servers over the API, on simulated hosts', () => {
     const byMigration = await s.admin('GET', `/crosscell/v1/moves/${migrations[1].uuid}`);
     assert.equal(byMigration.json.move.serverId, id);
     await remove(s.alice, id);
+    const kept = await s.alice('GET', `${C}/servers/${id}/os-instance-actions`, undefined, 21);
+    assert.ok(
+      kept.json.instanceActions.some((each: { action: string }) => each.action === 'delete'),
+      kept.text,
+    );
+    assert.equal((await s.alice('GET', `${C}/servers/${id}/os-instance-actions`, undefined, 20)).status, 404);
+    assert.equal((await s.mallory('GET', `${C}/servers/${id}/os-instance-actions`, undefined, 21)).status, 404);
   });
 
   it('shows each key from its microversion on, and hosts to administrators', async () => {
@@ -316,7 +323,7 @@ describe('servers over the API, on simulated hosts', () => {
       90,
     );
     const seen = await show(s.admin, first, 90);
-    assert.deepEqual([seen.accessIPv4, seen.accessIPv6], [access.accessIPv4, access.accessIPv6]);
+    assert.deepEqual([seen.accessIPv4, seen.accessIPv6], [access.accessIPv4, '::babe:dc0c:1602']);
     assert.equal(seen['OS-EXT-SRV-ATTR:hostname'], 'known-as');
     assert.equal(seen.addresses.shared.length, 2);
     const path = `${C}/servers/${first}`;

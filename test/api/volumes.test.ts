@@ -248,6 +248,47 @@ describe('block storage over the API, on a simulated storage host', () => {
     assert.equal((await s.alice('GET', `${V}/os-quota-sets/${project}`)).json.quota_set.volumes, 10);
   });
 
+  it('in Nova’s old words, until 2.35; what Nova has taken away is gone', async () => {
+    const C = '/compute/v2.1';
+    const call = (method: string, path: string, body?: unknown, minor = 1, client = s.alice) =>
+      client(method, `${C}${path}`, body, minor);
+    const made = await call('POST', '/os-volumes', {
+      volume: { size: '1', display_name: 'old', metadata: { a: 'b' } },
+    });
+    assert.equal(made.status, 200, made.text);
+    const { id } = made.json.volume;
+    await waitForVolume(s.alice, id, 'available');
+    const shown = (await call('GET', `/os-volumes/${id}`)).json.volume;
+    assert.deepEqual([shown.displayName, shown.metadata, shown.attachments], ['old', { a: 'b' }, [{}]]);
+    for (const size of ['0', '#', '', undefined]) {
+      assert.equal((await call('POST', '/os-volumes', { volume: { size, display_name: 'x' } })).status, 400);
+    }
+    await create(s.alice, { name: 'second' });
+    const names = async (path: string) =>
+      (await call('GET', path)).json.volumes.map((each: { displayName: string }) => each.displayName);
+    assert.deepEqual(await names('/os-volumes?limit=1&offset=1'), ['old']);
+    assert.deepEqual(await names('/os-volumes/detail'), ['second', 'old']);
+    assert.equal((await call('GET', `/os-volumes/${id}`, undefined, 36)).status, 404);
+    assert.equal((await call('GET', `/os-volumes/${id}`, undefined, 1, s.mallory)).status, 404);
+    assert.deepEqual((await call('GET', '/os-volumes', undefined, 1, s.mallory)).json.volumes, []);
+
+    const wish = { volume_id: id, display_name: 'then', force: 'False' };
+    const taken = (await call('POST', '/os-snapshots', { snapshot: wish })).json.snapshot;
+    await waitForVolume(s.alice, taken.id, 'available', 'snapshot');
+    assert.equal((await call('GET', `/os-snapshots/${taken.id}`)).json.snapshot.displayName, 'then');
+    assert.equal((await call('GET', '/os-snapshots/detail')).json.snapshots.length, 1);
+    assert.equal((await call('DELETE', `/os-snapshots/${taken.id}`, undefined, 1, s.mallory)).status, 404);
+    assert.equal((await call('DELETE', `/os-snapshots/${taken.id}`)).status, 202);
+    await waitForVolume(s.alice, taken.id, 'gone', 'snapshot');
+    assert.equal((await call('DELETE', `/os-volumes/${id}`)).status, 202);
+    await waitForVolume(s.alice, id, 'gone');
+
+    assert.equal((await call('GET', '/os-cloudpipe')).status, 410);
+    assert.equal((await call('POST', `/servers/${id}/consoles`, {})).status, 410);
+    assert.deepEqual((await call('GET', '/os-volumes_boot/detail?limit=1')).json.servers, []);
+    for (const method of ['GET', 'DELETE']) assert.equal((await call(method, '/os-volumes/')).status, 404);
+  });
+
   it('storage hosts as services, pools and zones; versions and catalog', async () => {
     const { services } = (await s.admin('GET', `${V}/os-services`)).json;
     assert.deepEqual([services.length, services[0].host, services[0].state], [1, 'storage1', 'up']);

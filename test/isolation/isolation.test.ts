@@ -120,7 +120,7 @@ describe('a project', () => {
     const open = new Set<string>();
     let tried = 0;
     for (const route of world.routes) {
-      if (!route.url.includes('/:') || route.policy === 'public') continue;
+      if (!route.url.includes('/:') || route.policy === 'public' || isGone(route)) continue;
       const name = `${route.method} ${route.url}`;
       const answers = new Set<number>();
       for (const id of ids) {
@@ -176,8 +176,15 @@ describe('a project', () => {
 
 const KEY = 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGPKvxQZ1NGXDTYlG9bFCzz8UKVGsBMPNFmyGXDtqhFZ x';
 
+/** Taken away from the API: answers nothing else to anybody. */
+const isGone = ({ answers }: Route): boolean => 410 in answers;
+
 const isList = (route: Route): boolean =>
-  route.method === 'GET' && !route.url.includes('/:') && route.policy !== 'public' && route.service !== 'crosscell';
+  !isGone(route) &&
+  route.method === 'GET' &&
+  !route.url.includes('/:') &&
+  route.policy !== 'public' &&
+  route.service !== 'crosscell';
 
 const propertiesOf = (route: Route): object => (route.query as { properties?: object } | undefined)?.properties ?? {};
 
@@ -231,6 +238,10 @@ const BRIEF = [
   '/compute/v2.1/servers',
   '/compute/v2.1/os-keypairs',
   '/compute/v2.1/os-server-groups',
+  '/compute/v2.1/os-snapshots',
+  '/compute/v2.1/os-snapshots/detail',
+  '/compute/v2.1/os-volumes',
+  '/compute/v2.1/os-volumes/detail',
   '/identity/v3/users',
   '/identity/v3/projects',
   '/volume/v3/volumes',

@@ -1,7 +1,11 @@
-// What was done to a server: its actions with their events, newest first. Deleted servers are not kept.
+// What was done to a server: its actions with their events, newest first. Those of deleted
+// servers can be read for as long as their records are kept.
 import { Type } from 'typebox';
+import type { Platform } from '../../control/platform.ts';
 import { type ServerAction, type ServerActionEvent, serverActions } from '../../control/servers.ts';
+import { isUuid } from '../../lib/ids.ts';
 import { isoMicroseconds } from '../../model/time.ts';
+import { type Actor, isAdmin } from '../../model/types.ts';
 import { notFound } from '../http/errors.ts';
 import { type Route, route } from '../http/route.ts';
 import {
@@ -55,10 +59,10 @@ export const instanceActionRoutes: readonly Route[] = [
     query: object({ ...Page, 'changes-since': Type.Optional(text(64)), 'changes-before': Type.Optional(text(64)) }),
     answers: { 200: object({ instanceActions: Type.Array(Action), links: Type.Optional(Links) }) },
     handle: async ({ p, actor, params, query, minor, request }) => {
-      const { server } = await serverFor(p, actor, params.id);
+      const serverId = await knownServer(p, actor, params.id, minor);
       const since = timeOf('changes-since', query['changes-since']) ?? 0;
       const before = timeOf('changes-before', query['changes-before']) ?? Number.POSITIVE_INFINITY;
-      const actions = (await serverActions(p, server.id)).filter(
+      const actions = (await serverActions(p, serverId)).filter(
         (each) => each.updatedAt >= since && each.updatedAt <= before,
       );
       const result = pageOf(actions, (each) => each.requestId, query);
@@ -66,7 +70,7 @@ export const instanceActionRoutes: readonly Route[] = [
       return {
         status: 200,
         body: {
-          instanceActions: result.page.map((each) => render(server.id, each, minor)),
+          instanceActions: result.page.map((each) => render(serverId, each, minor)),
           ...nextLink(p.settings, 'links', request.url, result.marker),
         },
       };
@@ -81,18 +85,33 @@ export const instanceActionRoutes: readonly Route[] = [
     params: IdAndKeyParams,
     answers: { 200: object({ instanceAction: Action }) },
     handle: async ({ p, actor, params, minor }) => {
-      const { server } = await serverFor(p, actor, params.id);
-      const action = (await serverActions(p, server.id)).find((each) => each.requestId === params.key);
+      const serverId = await knownServer(p, actor, params.id, minor);
+      const action = (await serverActions(p, serverId)).find((each) => each.requestId === params.key);
       if (!action) throw notFound(`Action ${params.key.slice(0, 100)} not found`);
       const full = p.policies.allows('compute', 'os_compute_api:os-instance-actions:events', actor);
       const details = p.policies.allows('compute', 'os_compute_api:os-instance-actions:events:details', actor);
       // From 2.51 on everybody sees the events, but not their host and not what went wrong there.
       const events =
         full || minor >= 51 ? { events: action.events.map((each) => renderEvent(each, minor, full, details)) } : {};
-      return { status: 200, body: { instanceAction: { ...render(server.id, action, minor), ...events } } };
+      return { status: 200, body: { instanceAction: { ...render(serverId, action, minor), ...events } } };
     },
   }),
 ];
+
+/** The id of a server of the actor's; from 2.21 on also of one that is deleted. @throws ApiError 404, 503 */
+async function knownServer(p: Platform, actor: Actor, id: string, minor: number): Promise<string> {
+  const deleted =
+    minor >= 21 && isUuid(id)
+      ? await p.stores.global
+          .selectFrom('server_mappings')
+          .select('project_id')
+          .where('server_id', '=', id)
+          .where('deleted_at', 'is not', null)
+          .executeTakeFirst()
+      : undefined;
+  if (deleted && (deleted.project_id === actor.projectId || isAdmin(actor))) return id;
+  return (await serverFor(p, actor, id)).server.id;
+}
 
 const render = (serverId: string, action: ServerAction, minor: number): object => ({
   action: action.action,

@@ -4,6 +4,7 @@ import { aggregateRoutes, zoneRoutes } from './aggregates.ts';
 import { extensionRoutes } from './extensions.ts';
 import { flavorExtraRoutes } from './flavor-extras.ts';
 import { flavorRoutes } from './flavors.ts';
+import { goneRoutes } from './gone.ts';
 import { hostRoutes } from './hosts.ts';
 import { hypervisorRoutes } from './hypervisors.ts';
 import { computeImageRoutes } from './images.ts';
@@ -24,6 +25,7 @@ import { serverVolumeRoutes } from './server-volumes.ts';
 import { serverRoutes } from './servers.ts';
 import { serviceRoutes } from './services.ts';
 import { usageRoutes } from './usage.ts';
+import { volumeProxyRoutes } from './volume-proxies.ts';
 
 export const computeRoutes: readonly Route[] = [
   ...flavorRoutes,
@@ -52,4 +54,6 @@ export const computeRoutes: readonly Route[] = [
   ...keypairRoutes,
   ...serverGroupRoutes,
   ...extensionRoutes,
+  ...volumeProxyRoutes,
+  ...goneRoutes,
 ];

@@ -6,6 +6,7 @@ import { findNetwork, listNetworks } from '../../control/network/networks.ts';
 import type { Platform } from '../../control/platform.ts';
 import { quotasFor } from '../../control/quota.ts';
 import { checkDescription } from '../../model/names.ts';
+import { canonicalIpv6 } from '../../model/network.ts';
 import { checkCreateQuota } from '../../model/quota.ts';
 import { type Actor, isAdmin } from '../../model/types.ts';
 import { createServer } from '../../moves/create.ts';
@@ -61,7 +62,7 @@ export async function createServers(
     networkTags: tagsOf(wish.networks),
     ...(wish.hostname === undefined ? {} : { hostname: wish.hostname }),
     accessIpV4: wish.accessIPv4 || null,
-    accessIpV6: wish.accessIPv6 || null,
+    accessIpV6: canonicalIpv6(wish.accessIPv6 ?? '') || null,
     userData: userDataOf(wish),
     configDrive: configDriveOf(wish),
   } as const;

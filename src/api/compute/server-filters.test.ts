@@ -100,6 +100,11 @@ describe('filters of server lists', () => {
     assert.ok(matches({ host: 'h1' }, {}, true));
   });
 
+  it('take escapes that Python takes and JavaScript does not', () => {
+    assert.ok(safePattern(String.raw`^.*\-instance\-[0-9]+$`)?.test('tempest-instance-12'));
+    assert.ok(safePattern(String.raw`a\_[\-b]\.c`)?.test('a_-.c'));
+  });
+
   it('combine tags', () => {
     assert.ok(matches({ tags: 'x,y' }));
     assert.ok(!matches({ tags: 'x,z' }));

@@ -67,8 +67,13 @@ export function safePattern(source: string): RegExp | null {
 }
 
 function compilable(source: string): RegExp | null {
+  // Python and MySQL let every punctuation mark be escaped; here only those with a meaning may be.
+  const known = source.replaceAll(
+    /\\([^A-Za-z0-9^$\\.*+?()[\]{}|/])/gu,
+    (_all, mark: string) => `\\u{${(mark.codePointAt(0) ?? 0).toString(16)}}`,
+  );
   try {
-    return new RegExp(source, 'u');
+    return new RegExp(known, 'u');
   } catch {
     // Not a regular expression: the caller compares it as text.
     return null;

@@ -156,8 +156,10 @@ export const serverVolumeRoutes: readonly Route[] = [
     body: UpdateBody,
     answers: { 202: null },
     handle: async ({ p, actor, params: { id, key }, body }) => {
-      const { server } = await serverFor(p, actor, id);
+      const { server, ...found } = await serverFor(p, actor, id);
       const asked = body.volumeAttachment as unknown as AttachWish;
+      const seen = await seenOf(p, { ...found, server });
+      if (!seen.some((each) => each.mapping.volumeId === key)) throw errorOf(notAttached(id, key.slice(0, 255)));
       if (asked.volumeId !== key)
         throw badRequest('A volume cannot be swapped for another: detach it and attach that one.');
       if (asked.delete_on_termination === undefined) return { status: 202 };

@@ -9,6 +9,7 @@ import { listServers, newestServers, unreachableCells } from '../../control/serv
 import { cellDownRefusal, editServer } from '../../control/servers.ts';
 import { mappingsInHomes } from '../../control/volumes/devices.ts';
 import { checkDescription, checkName } from '../../model/names.ts';
+import { canonicalIpv6 } from '../../model/network.ts';
 import type { RuleName } from '../../model/policy/rules.ts';
 import { type Actor, isAdmin, type Server } from '../../model/types.ts';
 import { deleteServer } from '../../moves/delete.ts';
@@ -177,7 +178,7 @@ export const serverRoutes: readonly Route[] = [
         ...rest,
         ...(diskConfig === undefined ? {} : { diskConfig }),
         ...(accessIPv4 === undefined ? {} : { accessIpV4: accessIPv4 || null }),
-        ...(accessIPv6 === undefined ? {} : { accessIpV6: accessIPv6 || null }),
+        ...(accessIPv6 === undefined ? {} : { accessIpV6: canonicalIpv6(accessIPv6) || null }),
       };
       if (change.name !== undefined) refuse(checkName(change.name));
       if (change.description) refuse(checkDescription(change.description));

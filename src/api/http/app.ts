@@ -25,12 +25,16 @@ import { checkContentType, JSON_BODY_LIMIT, parseBodies } from './bodies.ts';
 import { ApiError, hasComputeId, serviceOf } from './errors.ts';
 import { apiMetrics } from './metrics.ts';
 import { describe } from './openapi.ts';
-import { sendError, unknownPath } from './refusals.ts';
+import { refuseNothing, sendError, unknownPath } from './refusals.ts';
 import { type Answer, bodySchemas, type Route, schemaAt } from './route.ts';
 import { authoriseTarget } from './targets.ts';
 import { checkBody, checkText, mismatch, prepareSchema } from './validation.ts';
 import { lowestMinor, requestedMinor, versionHeaders, versionsOf } from './versions.ts';
 import { checkProject, withoutProject } from './volume-paths.ts';
+
+/** Nova's old name of the very same servers (nova/api/openstack/compute/routes.py, os-volumes_boot). */
+const bootedFromVolumes = (url: string): string =>
+  url.replace(/^\/compute\/v2\.1\/os-volumes_boot(?=[/?]|$)/, '/compute/v2.1/servers');
 
 const KEEP_ALIVE_MS = 75_000;
 const HEADERS_TIMEOUT_MS = 60_000;
@@ -73,7 +77,7 @@ export async function buildApp(options: ApiOptions): Promise<FastifyInstance> {
     forceCloseConnections: 'idle',
     return503OnClosing: true,
     exposeHeadRoutes: false,
-    rewriteUrl: (request) => withoutProject(request.url ?? ''),
+    rewriteUrl: (request) => bootedFromVolumes(withoutProject(request.url ?? '')),
     routerOptions: { ignoreTrailingSlash: true, ignoreDuplicateSlashes: true, maxParamLength: 1024 },
     frameworkErrors: (error, request, reply) => sendError(error, request as FastifyRequest, reply as FastifyReply),
   });
@@ -124,6 +128,7 @@ function mount(app: FastifyInstance, route: Route, options: ApiOptions, held: We
           : await actorOf(options.platform, route.service, options.tokens, request.headers['x-auth-token'], request.id);
       held.set(request, { actor, minor });
       request.log = request.log.child({ userId: actor.userId, projectId: actor.projectId });
+      refuseNothing(request.url);
       if (minor < (route.since ?? minor) || minor > (route.until ?? minor)) throw unsupported(route, minor);
       checkProject(request.originalUrl, actor);
       authorise(options.platform, route, actor, request.params);

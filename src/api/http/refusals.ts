@@ -73,15 +73,26 @@ const clientMessages: Readonly<Record<number, string>> = {
   415: 'Unsupported Content-Type.',
 };
 
+const NO_RESOURCE = 'The resource could not be found.';
+
+/** Nova knows no path that ends in a slash: what has no id is no other resource, least of all the list of them. */
+const namesNothing = (url: string): boolean => /^\/compute\/v2\.1\/[^?]+\/(?=[?]|$)/.test(url);
+
+/** @throws ApiError 404 */
+export function refuseNothing(url: string): void {
+  if (namesNothing(url)) throw new ApiError(404, NO_RESOURCE);
+}
+
 /** 404, or 405 with Allow when the path exists with other methods. */
 export function unknownPath(routes: readonly Route[], request: FastifyRequest): ApiError {
+  if (namesNothing(request.url)) return new ApiError(404, NO_RESOURCE);
   const path = (request.url.split('?', 1)[0] ?? '').replace(/\/{2,}/g, '/').replace(/(?<=.)\/$/, '');
   const parts = path.split('/');
   const methods = new Set<string>();
   for (const route of routes) {
     if (matches(route.url.split('/'), parts)) methods.add(route.method);
   }
-  if (methods.size === 0) return new ApiError(404, 'The resource could not be found.');
+  if (methods.size === 0) return new ApiError(404, NO_RESOURCE);
   return new ApiError(405, `The method ${request.method} is not allowed for this resource.`, {
     headers: { allow: [...methods].toSorted().join(', ') },
   });

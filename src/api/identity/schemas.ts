@@ -181,7 +181,11 @@ const UserWish = {
   password: Type.Optional(nullable(Password)),
 };
 export const CreateUser = object({
-  user: object({ name: Name, domain_id: Type.Optional(nullable(Id)), ...UserWish }),
+  user: object({
+    ...{ name: Name, domain_id: Type.Optional(nullable(Id)), ...UserWish },
+    /** What older clients call the default project. */
+    project_id: Type.Optional(nullable(Id)),
+  }),
 });
 export const UpdateUser = object({
   user: object({ name: Type.Optional(Name), domain_id: Type.Optional(Id), ...UserWish }),

@@ -64,7 +64,7 @@ export const userRoutes = (identity: Identity): readonly Route[] => {
         const user = await createUser(directory, {
           ...{ name: wish.name, domainId: homeDomain(actor, wish.domain_id), enabled: wish.enabled ?? true },
           ...{ description: wish.description ?? null, email: wish.email ?? null, options: wish.options ?? {} },
-          ...{ defaultProjectId: wish.default_project_id ?? null, password: wish.password ?? null },
+          ...{ defaultProjectId: wish.default_project_id ?? wish.project_id ?? null, password: wish.password ?? null },
         });
         return { status: 201, body: { user: renderUser(p.settings, outcome(user)) } };
       },
