@@ -1,6 +1,7 @@
 // Debts: clean-ups that could not be made because what they concern could not be reached: a guest that should be gone from
-// a host, a snapshot that should be gone from there, records that should be gone from a cell's database, a volume that its guest should not have any more, a server's
-// access to a volume that should have ended, a volume that should be gone (volumes/owed.ts). One row each, at most one open per kind, place, server and volume; paid
+// a host, or have other volumes or ports than it may have (guest-devices.ts), a snapshot that should be gone from there,
+// records that should be gone from a cell's database, a server's access to a volume that should have ended, a volume that
+// should be gone (volumes/owed.ts). One row each, at most one open per kind, place, server and volume; paid
 // when the place answers that it is so.
 // A debt never takes away what has lawfully come back since. A guest's debt carries the generation at which it was made.
 // A host that has seen a newer one refuses it as fenced: then the server has come back, and the debt is void, which is
@@ -14,14 +15,15 @@ import { newId } from '../lib/ids.ts';
 import { exclusively } from '../store/dialect.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
 import { CellDown } from '../store/stores.ts';
+import { type Answer, matchDevices } from './guest-devices.ts';
 import { hostIsUp } from './hosts.ts';
 import { ownership } from './ownership.ts';
 import type { Platform } from './platform.ts';
-import { type Answer, payDelete, payRevoke, payUnplug } from './volumes/owed.ts';
+import { payDelete, payRevoke } from './volumes/owed.ts';
 import { storageHostIsUp } from './volumes/storage-hosts.ts';
 
 export const DEBT_KINDS = [
-  ...(['destroy-guest', 'drop-snapshot', 'drop-records', 'unplug-volume', 'revoke-volume', 'delete-volume'] as const),
+  ...(['destroy-guest', 'drop-snapshot', 'drop-records', 'match-devices', 'revoke-volume', 'delete-volume'] as const),
 ] as const;
 export type DebtKind = (typeof DEBT_KINDS)[number];
 
@@ -31,7 +33,7 @@ export interface Debt {
   /** The host's name, the cell's id (drop-records) or the storage host's name (revoke-volume, delete-volume). */
   readonly host: string;
   readonly serverId: string;
-  /** Of unplug-volume, revoke-volume and delete-volume; else null. */
+  /** Of revoke-volume and delete-volume; else null. */
   readonly volumeId: string | null;
   readonly generation: number;
   readonly sagaId: string;
@@ -105,7 +107,7 @@ export async function hastenDebts(p: Platform, host: string): Promise<void> {
   await p.stores.global
     .updateTable('debts')
     .set({ due_at: p.clock.now() })
-    .where('kind', 'in', ['destroy-guest', 'drop-snapshot', 'unplug-volume'])
+    .where('kind', 'in', ['destroy-guest', 'drop-snapshot', 'match-devices'])
     .where('host', '=', host)
     .where('paid_at', 'is', null)
     .execute();
@@ -187,12 +189,12 @@ export async function payDebts(p: Platform): Promise<number> {
   return paid;
 }
 
-/** What the host owes of volumes, before its guests are turned on again: with one of these, none could start. */
-export async function payUnplugs(p: Platform, host: string): Promise<void> {
+/** What the host's guests have that they should not, before they are turned on again: with it none might start. */
+export async function payMatches(p: Platform, host: string): Promise<void> {
   const rows = await p.stores.global
     .selectFrom('debts')
     .selectAll()
-    .where('kind', '=', 'unplug-volume')
+    .where('kind', '=', 'match-devices')
     .where('host', '=', host)
     .where('paid_at', 'is', null)
     .limit(PAGE)
@@ -218,7 +220,7 @@ async function mayAnswer(p: Platform, debt: Debt): Promise<boolean> {
   switch (debt.kind) {
     case 'destroy-guest':
     case 'drop-snapshot':
-    case 'unplug-volume':
+    case 'match-devices':
       return hostIsUp(p, debt.host);
     case 'revoke-volume':
     case 'delete-volume':
@@ -239,9 +241,8 @@ async function pay(p: Platform, debt: Debt): Promise<Answer> {
       return dropSnapshotOwed(p, debt);
     case 'drop-records':
       return dropOwed(p, debt);
-    case 'unplug-volume':
-      invariant(volumeId !== null, 'the debt concerns a volume');
-      return payUnplug(p, { ...debt, volumeId });
+    case 'match-devices':
+      return matchOwed(p, debt);
     case 'revoke-volume':
       invariant(volumeId !== null, 'the debt concerns a volume');
       return payRevoke(p, { ...debt, volumeId });
@@ -250,6 +251,15 @@ async function pay(p: Platform, debt: Debt): Promise<Answer> {
       return payDelete(p, { ...debt, volumeId });
     default:
       return assertNever(debt.kind);
+  }
+}
+
+async function matchOwed(p: Platform, debt: Debt): Promise<Answer> {
+  try {
+    return await matchDevices(p, debt.host, debt.serverId);
+  } catch (error) {
+    if (error instanceof CellDown) return 'not yet';
+    throw error;
   }
 }
 

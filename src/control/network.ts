@@ -1,6 +1,7 @@
 // Ports of servers: the embedded network service as sagas and the create use case see it.
 //
-// Theory of operation. A server's port has a fixed MAC and IP for its whole life, wherever the server runs. Where it
+// Theory of operation. A server's port has a fixed MAC and IP for its whole life, wherever the server runs. It was made
+// for the server and goes with it, or a user made it and has it back afterwards (network/interfaces.ts). Where it
 // may be used is said by its bindings: at most one per host, at most one of them active (a unique partial index). A
 // move adds an inactive binding on the target (bindPorts), turns activity over in one statement (activateBindings), and
 // takes the binding of the host that was left away (unbindPorts); each has its reverse among the others.
@@ -18,6 +19,7 @@ import { type Kysely, sql } from 'kysely';
 import type { GuestPort } from '../host/contract.ts';
 import { invariant } from '../lib/errors.ts';
 import { formatIpv4, parseCidr, parseIpv4 } from '../model/network.ts';
+import { badRequest } from '../model/refusal.ts';
 import { isHost } from '../model/subnets.ts';
 import type { Refusal } from '../model/types.ts';
 import { atomically, exclusively, isPostgres } from '../store/dialect.ts';
@@ -76,8 +78,24 @@ export type BindingResult = 'ok' | 'fenced';
  * left or a newer generation holds the port. To be called in a transaction that a refusal rolls back.
  */
 export async function createPortForServer(db: Kysely<GlobalTables>, request: PortRequest): Promise<PortResult> {
-  const { serverId, projectId, networkId, host, generation, now } = request;
+  const { serverId, networkId, host, generation } = request;
   const portId = portIdFor(serverId, networkId, request.nth);
+  const refusal = await insertServersPort(db, portId, request);
+  if (refusal) return { kind: 'refused', refusal };
+  if ((await activateBindings(db, serverId, host, generation)) === 'fenced')
+    return refused(409, `Port ${portId} of server ${serverId} is held by a newer operation.`);
+  const made = (await portsOfServer(db, serverId)).find((each) => each.id === portId);
+  invariant(made, 'a port that was just made is there');
+  return { kind: 'ok', port: made };
+}
+
+/** The same without any binding, with this id. Null: it is there. */
+export async function insertServersPort(
+  db: Kysely<GlobalTables>,
+  portId: string,
+  request: Omit<PortRequest, 'host' | 'generation' | 'nth'>,
+): Promise<Refusal | null> {
+  const { serverId, projectId, networkId, now } = request;
   const rows = await db
     .selectFrom('networks as n')
     .leftJoin('subnets as s', 's.network_id', 'n.id')
@@ -89,13 +107,13 @@ export async function createPortForServer(db: Kysely<GlobalTables>, request: Por
     .orderBy('s.id')
     .execute();
   const [row] = rows;
-  if (!row) return refused(400, `Network ${networkId} could not be found.`);
+  if (!row) return badRequest(`Network ${networkId} could not be found.`);
   const { ip } = request;
   const subnet = ip === undefined ? row : rows.find((each) => each.cidr !== null && canHold(each.cidr, ip));
-  if (!subnet) return refused(400, `Fixed IP address ${ip} is not a valid IP address for network ${networkId}.`);
+  if (!subnet) return badRequest(`Fixed IP address ${ip} is not a valid IP address for network ${networkId}.`);
   const { subnetId, pools_json: poolsJson } = subnet;
   if (subnetId === null || poolsJson === null)
-    return refused(400, `Network ${networkId} requires a subnet in order to boot instances on.`);
+    return badRequest(`Network ${networkId} requires a subnet in order to boot instances on.`);
 
   const portSecurity = row.port_security === 1;
   const port = {
@@ -103,16 +121,12 @@ export async function createPortForServer(db: Kysely<GlobalTables>, request: Por
     ...{ deviceId: serverId, deviceOwner: 'compute:nova' },
   };
   const inserted = await insertPort(db, port, [{ subnetId, poolsJson, ...(ip === undefined ? {} : { ip }) }]);
-  if (inserted.kind === 'refused') return refused(inserted.refusal.code, inserted.refusal.message);
+  if (inserted.kind === 'refused') return { code: inserted.refusal.code, message: inserted.refusal.message };
   if (inserted.value.isNew && portSecurity) {
     const group = async () => row.defaultGroup ?? (await defaultGroupOf(db, projectId, now));
     await addGroupsToPort(db, portId, request.groupIds ?? [await group()]);
   }
-  if ((await activateBindings(db, serverId, host, generation)) === 'fenced')
-    return refused(409, `Port ${portId} of server ${serverId} is held by a newer operation.`);
-  const made = (await portsOfServer(db, serverId)).find((each) => each.id === portId);
-  invariant(made, 'a port that was just made is there');
-  return { kind: 'ok', port: made };
+  return null;
 }
 
 function canHold(cidr: string, ip: string): boolean {
@@ -125,7 +139,7 @@ const refused = (code: Refusal['code'], message: string): PortResult => ({
   refusal: { code, message },
 });
 
-/** The server's ports, oldest first. One statement. */
+/** The server's ports in the order in which it got them. One statement. */
 export const portsOfServer = async (db: Kysely<GlobalTables>, serverId: string): Promise<Port[]> =>
   (await portsOfServers(db, [serverId])).get(serverId) ?? [];
 
@@ -144,6 +158,7 @@ export async function portsOfServers(
     .select(['p.id', 'p.name', 'p.project_id as projectId', 'p.network_id as networkId', 'n.name as networkName'])
     .select(['a.subnet_id as subnetId', 'p.mac', 'a.ip', 's.cidr', 's.gateway_ip', 'p.tag', 'p.device_id as serverId'])
     .where('p.device_id', 'in', serverIds)
+    .orderBy('p.attached_at')
     .orderBy('p.created_at')
     .orderBy('p.id')
     .orderBy('a.position')
@@ -168,9 +183,21 @@ function hostSide(cidr: string, ip: string): string {
 /** What a guest is told of its port. */
 export const guestPortOf = ({ id, mac, ip, cidr, gateway }: Port): GuestPort => ({ id, mac, ip, cidr, gateway });
 
-/** The server's ports are gone, their bindings and addresses with them. One statement. */
+/** The server has no ports any more: its own are gone with their addresses, those that users made are free. */
 export async function deletePortsOfServer(db: Kysely<GlobalTables>, serverId: string): Promise<void> {
-  await db.deleteFrom('ports').where('device_id', '=', serverId).execute();
+  await db.deleteFrom('ports').where('device_id', '=', serverId).where('by_user', '=', 0).execute();
+  await freePorts(db, serverId);
+}
+
+/** The server's ports, or that one of them, are used by nobody and bound nowhere. */
+export async function freePorts(db: Kysely<GlobalTables>, serverId: string, portId?: string): Promise<void> {
+  let query = db
+    .updateTable('ports')
+    .set({ device_id: '', device_owner: '', tag: null, attached_at: null })
+    .where('device_id', '=', serverId);
+  if (portId !== undefined) query = query.where('id', '=', portId);
+  const freed = (await query.returning('id').execute()).map(({ id }) => id);
+  if (freed.length > 0) await db.deleteFrom('port_bindings').where('port_id', 'in', freed).execute();
 }
 
 /** Each port of the server has a binding on the host: inactive where it is new, as it was where it is old. */

@@ -40,7 +40,9 @@ export type ServerAction =
   | 'getConsoleOutput'
   | 'attachVolume'
   | 'detachVolume'
-  | 'updateVolumeAttachment';
+  | 'updateVolumeAttachment'
+  | 'attachInterface'
+  | 'detachInterface';
 
 export const SERVER_ACTIONS: readonly ServerAction[] = [
   'start',
@@ -74,6 +76,8 @@ export const SERVER_ACTIONS: readonly ServerAction[] = [
   'attachVolume',
   'detachVolume',
   'updateVolumeAttachment',
+  'attachInterface',
+  'detachInterface',
 ];
 
 /** What a rule needs to know of a server. */
@@ -121,6 +125,14 @@ const VOLUMES_CHANGE = {
   taskStates: IDLE,
   mustHaveLaunched: true,
   respectsLock: true,
+} as const;
+
+const INTERFACES_CHANGE = {
+  vmStates: ['active', 'paused', 'stopped'],
+  taskStates: IDLE,
+  mustHaveLaunched: true,
+  respectsLock: true,
+  needsHost: true,
 } as const;
 
 const RULES: Readonly<Record<ServerAction, ActionRule>> = {
@@ -308,6 +320,8 @@ const RULES: Readonly<Record<ServerAction, ActionRule>> = {
     needsHost: true,
   },
   attachVolume: { word: 'attach_volume', ...VOLUMES_CHANGE, needsHost: true },
+  attachInterface: { word: 'attach_interface', ...INTERFACES_CHANGE },
+  detachInterface: { word: 'detach_interface', ...INTERFACES_CHANGE },
   detachVolume: { word: 'detach_volume', ...VOLUMES_CHANGE, needsHost: true },
   updateVolumeAttachment: { word: 'update_volume_attachment', ...VOLUMES_CHANGE, taskStates: null, needsHost: false },
 };

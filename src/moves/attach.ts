@@ -5,8 +5,6 @@
 // attachment on the source too, and one that is detached loses both: a revert then finds what the server has now.
 // Attaching: available → reserved → in-use; turned back, it is as if it had never been. Detaching: in-use → detaching →
 // available; a guest that does not let go of the disk keeps it.
-import { owe } from '../control/debts.ts';
-import { hostIsUp } from '../control/hosts.ts';
 import { openMigration } from '../control/migrations.ts';
 import type { Platform } from '../control/platform.ts';
 import { serverOrRefusal } from '../control/servers.ts';
@@ -27,22 +25,19 @@ import {
 } from '../control/volumes/mappings.ts';
 import { invariant } from '../lib/errors.ts';
 import { newId } from '../lib/ids.ts';
-import { checkAction, checkServiceUp, type ServerAction, stateOf } from '../model/actions.ts';
+import { checkAction, stateOf } from '../model/actions.ts';
 import { chooseDevice } from '../model/attachments.ts';
-import { type Actor, isAdmin, type Refusal, type Server, type VmState } from '../model/types.ts';
+import { type Actor, isAdmin, type Refusal } from '../model/types.ts';
 import { letGo, takeHold } from './claim.ts';
+import { asFound, type GuestState, guestState, orOweBack, orOweDevices, serverWithHost } from './devices.ts';
 import { inCell } from './fencing.ts';
-import { jobOutcome, unlessDoomed } from './hosts.ts';
-import type { Move, Owner, StepContext, StepOutcome } from './move.ts';
+import { jobOutcome } from './hosts.ts';
+import type { Move, StepContext, StepOutcome } from './move.ts';
 import { done, inGlobal } from './outcomes.ts';
 import { plugIn, revokeOrOwe } from './server-volumes.ts';
 import { startMove } from './start.ts';
 
-export interface AttachmentState {
-  readonly actor: Owner;
-  readonly cellId: string;
-  readonly host: string;
-  readonly vmState: VmState;
+export interface AttachmentState extends GuestState {
   readonly volumeId: string;
 }
 
@@ -57,8 +52,6 @@ export interface AttachState extends AttachmentState {
 export interface DetachState extends AttachmentState {
   readonly device: string;
 }
-
-const expected = (s: AttachmentState) => ({ from: [s.vmState], host: s.host });
 
 export const ATTACH_VOLUME: Move<AttachState> = {
   name: 'attach volume',
@@ -75,7 +68,7 @@ export const ATTACH_VOLUME: Move<AttachState> = {
     {
       step: 'take hold',
       do: (c) =>
-        takeHold(c, c.s.cellId, 'attach_volume', null, expected(c.s), async (trx) => {
+        takeHold(c, c.s.cellId, 'attach_volume', null, asFound(c.s), async (trx) => {
           const mappings = await mappingsOfServer(trx, c.serverId);
           const own = mappings.find((each) => each.volumeId === c.s.volumeId);
           if (own) return { kind: 'done', output: { device: own.device } };
@@ -98,7 +91,7 @@ export const ATTACH_VOLUME: Move<AttachState> = {
       // is all the same, and that the guest forgets it is owed.
       undo: async (c) => {
         const reason = 'volume that could not be attached';
-        const unplugged = await unplugOrOwe(c, reason);
+        const unplugged = await orOweBack(c, await unplug(c), reason);
         if (unplugged.kind !== 'done') return unplugged;
         const revoked = await revokeOrOwe(c, await attachmentsHere(c), reason);
         return revoked.kind === 'done' && unplugged.note ? { ...revoked, note: unplugged.note } : revoked;
@@ -131,14 +124,18 @@ export const DETACH_VOLUME: Move<DetachState> = {
     },
     {
       step: 'take hold',
-      do: (c) => takeHold(c, c.s.cellId, 'detach_volume', null, expected(c.s)),
+      do: (c) => takeHold(c, c.s.cellId, 'detach_volume', null, asFound(c.s)),
       undo: (c) => letGo(c, c.s.cellId, {}, 'Error'),
     },
     {
-      // A guest that does not let go of the disk in time keeps it.
+      // A guest that does not let go of the disk in time keeps it. One whose host goes down loses it: its access ends
+      // where the volume is kept, and that the guest forgets it is owed.
       step: 'unplug volume',
-      do: unplug,
-      undo: async (c) => unlessDoomed(c, c.s.host, await plugInHere(c, c.s.device)),
+      do: async (c) => orOweDevices(c, await unplug(c), 'volume that was detached'),
+      undo: async (c) => {
+        const storageHosts = (await attachmentsHere(c)).map((each) => each.storageHost);
+        return orOweBack(c, await plugInHere(c, c.s.device), 'volume that could not be detached', storageHosts);
+      },
     },
     {
       step: 'drop mapping',
@@ -184,19 +181,6 @@ async function unplug<S extends AttachmentState>(c: StepContext<S>): Promise<Ste
   return jobOutcome(await host.detachVolume(c.serverId, { generation: c.generation, volumeId: c.s.volumeId }));
 }
 
-async function unplugOrOwe<S extends AttachmentState>(c: StepContext<S>, reason: string): Promise<StepOutcome<S>> {
-  const { generation, serverId } = c;
-  const { host: hostName, volumeId } = c.s;
-  const host = await c.host(hostName);
-  const reply = await host.detachVolume(serverId, { generation, volumeId });
-  if (reply.kind !== 'unreachable' || (await hostIsUp(c.p, hostName))) {
-    return unlessDoomed(c, hostName, jobOutcome(reply));
-  }
-  const debt = { host: hostName, serverId, volumeId, generation, sagaId: c.saga.id, reason };
-  await owe(c.p, { kind: 'unplug-volume', ...debt });
-  return { kind: 'done', note: `owed: host ${hostName} is down` };
-}
-
 export interface AttachRequest {
   readonly volumeId: string;
   /** /dev/vdX; null: the first that is free. */
@@ -218,7 +202,7 @@ export async function attachVolume(
   request: AttachRequest,
 ): Promise<Attached> {
   const no = (refusal: Refusal): Attached => ({ kind: 'refused', refusal });
-  const found = await serverFor(p, actor, serverId, 'attachVolume');
+  const found = await serverWithHost(p, actor, serverId, 'attachVolume');
   if ('code' in found) return no(found);
   const { server, host, cellId } = found;
   const { volumeId, tag, deleteOnTermination } = request;
@@ -241,7 +225,7 @@ export async function attachVolume(
           ...{ volumeId, serverId, projectId: server.projectId, host, sourceHost: waiting?.sourceHost ?? null },
           ...{ mode: request.readOnly ? 'ro' : 'rw', now },
         }),
-      state: { ...stateFor(actor, server, cellId, host, volumeId), mapping, wantedDevice: request.device },
+      state: { ...guestState(actor, server, cellId, host), volumeId, mapping, wantedDevice: request.device },
     },
     'attach_volume',
   );
@@ -260,7 +244,7 @@ export async function detachVolume(
   serverId: string,
   volumeId: string,
 ): Promise<Refusal | null> {
-  const found = await serverFor(p, actor, serverId, 'detachVolume');
+  const found = await serverWithHost(p, actor, serverId, 'detachVolume');
   if ('code' in found) return found;
   const { server, host, cellId } = found;
   const cell = await p.stores.cell(cellId);
@@ -271,7 +255,7 @@ export async function detachVolume(
     {
       ...{ move: DETACH_VOLUME, serverId, actor, done: 1 },
       claim: (trx) => beginDetach(trx, ids, mapping),
-      state: { ...stateFor(actor, server, cellId, host, volumeId), device: mapping?.device ?? '' },
+      state: { ...guestState(actor, server, cellId, host), volumeId, device: mapping?.device ?? '' },
     },
     'detach_volume',
   );
@@ -291,23 +275,3 @@ export async function updateAttachment(
   if (refusal) return refusal;
   return setDeleteOnTermination(p, { serverId, cellId: found.cellId }, volumeId, change.deleteOnTermination);
 }
-
-async function serverFor(
-  p: Platform,
-  actor: Actor,
-  serverId: string,
-  action: ServerAction,
-): Promise<{ readonly server: Server; readonly host: string; readonly cellId: string } | Refusal> {
-  const found = await serverOrRefusal(p, serverId);
-  if ('code' in found) return found;
-  const { server, cellId } = found;
-  const refusal = checkAction(action, stateOf(server), isAdmin(actor));
-  if (refusal) return refusal;
-  invariant(server.host !== null, 'the rules refuse a server without a host');
-  return checkServiceUp(await hostIsUp(p, server.host)) ?? { server, host: server.host, cellId };
-}
-
-const stateFor = (actor: Actor, server: Server, cellId: string, host: string, volumeId: string): AttachmentState => ({
-  actor: { userId: actor.userId, projectId: actor.projectId },
-  ...{ cellId, host, vmState: server.vmState, volumeId },
-});

@@ -6,7 +6,7 @@
 // say (reconcile.ts). Until a host that is back has been compared whole, the scheduler leaves it out. Several control
 // planes may do this at once: every effect is a compare-and-set, a saga, or an order under a generation of its own.
 import { watchCells } from '../control/cell-health.ts';
-import { hastenDebts, payDebts, payUnplugs } from '../control/debts.ts';
+import { hastenDebts, payDebts, payMatches } from '../control/debts.ts';
 import { isUp } from '../control/hosts.ts';
 import { collectUnusedImages } from '../control/images/collect.ts';
 import type { Platform } from '../control/platform.ts';
@@ -107,7 +107,7 @@ async function askHost(p: Platform, known: KnownHost, round: number): Promise<vo
     !isUp(known, p.clock.now(), p.settings.hostDownSeconds);
   if (isBack) {
     await welcome(p, known);
-    await payUnplugs(p, known.name);
+    await payMatches(p, known.name);
   }
   const isDue = isBack || round % COMPARE_EVERY === 0;
   const compared = !isDue || (await reconcile(p, known, heartbeat));

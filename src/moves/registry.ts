@@ -7,6 +7,7 @@ import { CRASH_DUMP } from './crash-dump.ts';
 import { CREATE } from './create.ts';
 import { CREATE_BACKUP, CREATE_IMAGE } from './create-image.ts';
 import { DELETE } from './delete.ts';
+import { ATTACH_INTERFACE, DETACH_INTERFACE } from './interfaces.ts';
 import { type AnyMove, anyMove } from './move.ts';
 import { PAUSE, REBOOT, RESUME, START, STOP, SUSPEND, UNPAUSE, WAKE } from './power.ts';
 import { RESIZE } from './resize.ts';
@@ -38,6 +39,8 @@ export const MOVES: readonly AnyMove[] = [
   anyMove(CREATE_BACKUP),
   anyMove(ATTACH_VOLUME),
   anyMove(DETACH_VOLUME),
+  anyMove(ATTACH_INTERFACE),
+  anyMove(DETACH_INTERFACE),
   anyMove(CREATE_VOLUME),
   anyMove(DELETE_VOLUME),
   anyMove(EXTEND_VOLUME),

@@ -324,8 +324,8 @@ export interface GlobalTables extends IdentityTables, NetworkTables {
   debts: {
     id: string;
     /**
-     * destroy-guest, drop-snapshot, unplug-volume; drop-records: then `host` holds the id of the cell; revoke-volume, delete-volume: then it names the
-     * storage host.
+     * destroy-guest, drop-snapshot, match-devices; drop-records: then `host` holds the id of the cell; revoke-volume,
+     * delete-volume: then it names the storage host.
      */
     kind: string;
     host: string;

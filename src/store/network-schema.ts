@@ -47,6 +47,10 @@ export interface NetworkTables {
     /** What else has it: a router, a floating IP, or what its user says; '' when a server has it, or nobody. */
     holder_id: Generated<string>;
     device_owner: string;
+    /** 1: a user made it, and keeps it when a server lets go of it. */
+    by_user: Generated<number>;
+    /** When its server got it; null: it has none. */
+    attached_at: number | null;
     admin_state_up: Generated<number>;
     port_security: Generated<number>;
     /** `[{ip_address, mac_address}, …]` */

@@ -14,7 +14,7 @@ export const NETWORK_STATEMENTS: readonly string[] = [
   `create table ports (id text primary key, name text not null, ${standard},
     network_id text not null references networks(id), mac text not null unique, tag text, device_id text not null,
     holder_id text not null default '', device_owner text not null, admin_state_up integer not null default 1,
-    port_security integer not null default 1, address_pairs_json text not null default '[]',
+    by_user integer not null default 0, attached_at bigint, port_security integer not null default 1, address_pairs_json text not null default '[]',
     dhcp_options_json text not null default '[]', dns_name text not null default '')`,
   `create index ports_device on ports (device_id)`,
   `create index ports_holder on ports (holder_id) where holder_id <> ''`,

@@ -2,12 +2,18 @@
 // described exactly where there is one.
 import assert from 'node:assert/strict';
 import test from 'node:test';
+import { ATTACH_VOLUME, DETACH_VOLUME } from '../../src/moves/attach.ts';
 import { CONFIRM } from '../../src/moves/confirm.ts';
 import { CREATE_IMAGE } from '../../src/moves/create-image.ts';
+import { ATTACH_INTERFACE, DETACH_INTERFACE } from '../../src/moves/interfaces.ts';
 import type { Move } from '../../src/moves/move.ts';
 import { RESIZE } from '../../src/moves/resize.ts';
 import { REVERT } from '../../src/moves/revert.ts';
 import { RESTORE, SOFT_DELETE } from '../../src/moves/soft-delete.ts';
+import { CREATE_VOLUME } from '../../src/moves/volumes/create.ts';
+import { DELETE_VOLUME } from '../../src/moves/volumes/delete.ts';
+import { EXTEND_VOLUME } from '../../src/moves/volumes/extend.ts';
+import { CREATE_SNAPSHOT, DELETE_SNAPSHOT } from '../../src/moves/volumes/snapshots.ts';
 import { plain, read, tableUnder } from './markdown.ts';
 
 const architecture = read('docs/architecture.md');
@@ -36,6 +42,19 @@ test('the steps of soft delete in docs/architecture.md', () => compare(SOFT_DELE
 test('the steps of restore in docs/architecture.md', () => compare(RESTORE));
 
 test('the steps of create image in docs/architecture.md', () => compare(CREATE_IMAGE));
+test('the steps of attaching and detaching in docs/architecture.md', () => {
+  compare(ATTACH_VOLUME);
+  compare(DETACH_VOLUME);
+  compare(ATTACH_INTERFACE);
+  compare(DETACH_INTERFACE);
+});
+test('the steps of the sagas on volumes in docs/architecture.md', () => {
+  compare(CREATE_VOLUME);
+  compare(DELETE_VOLUME);
+  compare(EXTEND_VOLUME);
+  compare(CREATE_SNAPSHOT);
+  compare(DELETE_SNAPSHOT);
+});
 
 test('docs/failure-model.md speaks of every step of resize', () => {
   const { rows } = tableUnder(failures, 'Step by step');

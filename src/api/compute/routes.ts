@@ -18,6 +18,7 @@ import { serverActionRoutes } from './server-actions.ts';
 import { serverDiagnosticsRoutes } from './server-diagnostics.ts';
 import { serverExternalEventRoutes } from './server-external-events.ts';
 import { serverGroupRoutes } from './server-groups.ts';
+import { serverInterfaceRoutes } from './server-interfaces.ts';
 import { serverMetadataRoutes, serverTagRoutes } from './server-metadata.ts';
 import { serverNetworkRoutes } from './server-network.ts';
 import { serverPasswordRoutes } from './server-password.ts';
@@ -39,6 +40,7 @@ export const computeRoutes: readonly Route[] = [
   ...serverMetadataRoutes,
   ...serverTagRoutes,
   ...serverNetworkRoutes,
+  ...serverInterfaceRoutes,
   ...serverVolumeRoutes,
   ...instanceActionRoutes,
   ...computeImageRoutes,

@@ -3,7 +3,7 @@ import { Type } from 'typebox';
 import { portsOfServer } from '../../control/network.ts';
 import { notFound } from '../http/errors.ts';
 import { type Route, route } from '../http/route.ts';
-import { BASE, IdAndKeyParams, IdParams, nullable, object, serverFor, text } from './common.ts';
+import { BASE, IdAndKeyParams, IdParams, object, serverFor, text } from './common.ts';
 import { renderAddresses } from './server-view.ts';
 
 const Addresses = Type.Record(Type.String(), Type.Array(object({ version: Type.Integer(), addr: text() })));
@@ -39,41 +39,6 @@ export const serverNetworkRoutes: readonly Route[] = [
       const list = Object.hasOwn(addresses, params.key) ? addresses[params.key] : undefined;
       if (!list) throw notFound('Instance is not a member of specified network');
       return { status: 200, body: { [params.key]: list } };
-    },
-  }),
-  route({
-    method: 'GET',
-    url: `${BASE}/servers/:id/os-interface`,
-    service: 'compute',
-    summary: "List a server's ports",
-    policy: 'os_compute_api:os-attach-interfaces:list',
-    params: IdParams,
-    answers: {
-      200: object({
-        interfaceAttachments: Type.Array(
-          object({
-            port_id: text(),
-            net_id: text(),
-            mac_addr: text(),
-            port_state: text(),
-            fixed_ips: Type.Array(object({ subnet_id: text(), ip_address: text() })),
-            tag: Type.Optional(nullable(text())),
-          }),
-        ),
-      }),
-    },
-    handle: async ({ p, actor, params, minor }) => {
-      const { server } = await serverFor(p, actor, params.id);
-      const ports = await portsOfServer(p.stores.global, server.id);
-      const interfaceAttachments = ports.map((port) => ({
-        port_id: port.id,
-        net_id: port.networkId,
-        mac_addr: port.mac,
-        port_state: 'ACTIVE',
-        fixed_ips: [{ subnet_id: port.subnetId, ip_address: port.ip }],
-        ...(minor >= 70 ? { tag: port.tag } : {}),
-      }));
-      return { status: 200, body: { interfaceAttachments } };
     },
   }),
   route({

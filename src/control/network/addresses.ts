@@ -39,6 +39,8 @@ export interface NewPort {
   readonly holderId?: string;
   readonly mac?: string;
   readonly portSecurity?: boolean;
+  /** Whether a user made it. Default: the control plane, for its server. */
+  readonly byUser?: boolean;
   /** Milliseconds since the epoch. */
   readonly now: number;
 }
@@ -134,6 +136,7 @@ async function insertRow(trx: Db, port: NewPort): Promise<Inserted> {
         ...{ id: port.id, name: port.name, project_id: port.projectId, network_id: port.networkId, mac },
         ...{ tag: port.tag ?? null, device_id: port.deviceId, device_owner: port.deviceOwner },
         ...{ holder_id: port.holderId ?? '', port_security: port.portSecurity === false ? 0 : 1 },
+        ...{ by_user: port.byUser ? 1 : 0, attached_at: port.deviceId === '' ? null : port.now },
         ...{ created_at: port.now, updated_at: port.now },
       })
       .onConflict((any) => any.doNothing())

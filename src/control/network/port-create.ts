@@ -39,7 +39,7 @@ export async function createPort(db: Db, actor: Actor, request: PortCreation): P
           trx,
           {
             ...{ id, name: request.name ?? '', projectId: actor.projectId, networkId: network.id, ...mac },
-            ...{ deviceId: '', holderId: request.deviceId ?? '', deviceOwner, portSecurity, now },
+            ...{ deviceId: '', holderId: request.deviceId ?? '', deviceOwner, portSecurity, byUser: true, now },
           },
           sources,
         ),

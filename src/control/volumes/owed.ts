@@ -1,42 +1,22 @@
-// Paying what is owed of volumes once the host answers again: that a guest forgets one, at its compute host; the end of an
-// access, and a volume's deletion, at its storage host.
+// Paying what is owed of volumes once their storage host answers again: the end of an access, and a volume's deletion.
 //
-// unplug-volume says that the guest on that host must not have the volume, to which its access has ended by then. A server
-// that has been given the volume again there since makes it void.
 // revoke-volume says that the server must not have the volume any more. Until it is paid the attachments stay, so that
 // nobody else gets the volume, and the same server cannot get it back: what is revoked here can never be wanted again,
 // whatever newer generation of the server the storage host has seen. delete-volume waits for that.
 import type { Kysely } from 'kysely';
-import type { Job, Reply } from '../../host/contract.ts';
-import { assertNever } from '../../lib/errors.ts';
 import type { GlobalTables } from '../../store/global-schema.ts';
+import { type Answer, answerOf, jobAnswer } from '../guest-devices.ts';
 import type { Platform } from '../platform.ts';
 import { attachmentsOfVolume, forgetAttachments } from './attachments.ts';
 import { deleteVolumeRecord, lockVolume } from './records.ts';
 
 export interface VolumeDebt {
   readonly id: string;
-  /** Name of the compute host (unplug-volume) or of the storage host. */
+  /** Name of the storage host. */
   readonly host: string;
   readonly serverId: string;
   readonly volumeId: string;
   readonly generation: number;
-}
-
-/** `silent`: it did not answer. */
-export type Answer = 'settled' | 'not yet' | 'silent';
-
-/** The guest on the host forgets the volume, unless the server has it there again. */
-export async function payUnplug(p: Platform, debt: VolumeDebt): Promise<Answer> {
-  const { serverId, volumeId } = debt;
-  const host = await p.host(debt.host);
-  const first = await host.detachVolume(serverId, { generation: debt.generation, volumeId });
-  if (first.kind !== 'fenced') return jobAnswer(first);
-  const { global } = p.stores;
-  const all = await attachmentsOfVolume(global, volumeId);
-  if (all.some((each) => each.serverId === serverId && each.host === debt.host)) return 'settled';
-  // At the generation that the host has seen: a saga that gives the volume back begins now, and has a newer one.
-  return jobAnswer(await host.detachVolume(serverId, { generation: first.generation, volumeId }));
 }
 
 /** Ends the server's access to the volume; then others may have it. */
@@ -82,22 +62,3 @@ const isPaid = async (db: Kysely<GlobalTables>, id: string): Promise<boolean> =>
   const row = await db.selectFrom('debts').select('paid_at').where('id', '=', id).executeTakeFirst();
   return row === undefined || row.paid_at !== null;
 };
-
-const jobAnswer = (reply: Reply<Job>): Answer =>
-  reply.kind === 'ok' && reply.value.state !== 'done' ? 'not yet' : answerOf(reply);
-
-function answerOf(reply: Reply<unknown>): Answer {
-  switch (reply.kind) {
-    case 'ok':
-    case 'absent':
-      return 'settled';
-    case 'refused':
-    // A newer generation came in between: look again.
-    case 'fenced':
-      return 'not yet';
-    case 'unreachable':
-      return 'silent';
-    default:
-      return assertNever(reply);
-  }
-}

@@ -1,12 +1,14 @@
 // How each move is brought about, and what is so when it has succeeded. A move of the registry without a fixture here fails
 // the test: a new move is tried under every fault, or says why it cannot be.
 import assert from 'node:assert/strict';
+import { portsOfServer } from '../../../src/control/network.ts';
 import type { Refusal } from '../../../src/model/types.ts';
 import { attachVolume, detachVolume } from '../../../src/moves/attach.ts';
 import { confirmResize } from '../../../src/moves/confirm.ts';
 import { triggerCrashDump } from '../../../src/moves/crash-dump.ts';
 import { createServerBackup, createServerImage, type ImageMade } from '../../../src/moves/create-image.ts';
 import { deleteServer } from '../../../src/moves/delete.ts';
+import { attachInterface, detachInterface } from '../../../src/moves/interfaces.ts';
 import {
   pauseServer,
   rebootServer,
@@ -250,6 +252,24 @@ export const FIXTURES: readonly Fixture[] = [
     ...{ ...common, move: 'detach volume', after: 'active', made: 1, action: 'detach_volume', storage: 'takes part' },
     prepare: running,
     start: use(async (world, id) => detachVolume(world.p, world.user, id, (await onlyVolume(world)).id)),
+  },
+  {
+    ...{ ...common, move: 'attach interface', after: 'active', made: 1, action: 'attach_interface' },
+    prepare: newServer,
+    start: async (world, serverId) => {
+      const wanted = { kind: 'network', networkId: world.networkId, ip: null } as const;
+      const attached = await world.clock.drive(attachInterface(world.p, world.user, serverId, wanted, 'second'));
+      return { serverId, refusal: attached.kind === 'attached' ? null : attached.refusal };
+    },
+  },
+  {
+    ...{ ...common, move: 'detach interface', after: 'active', action: 'detach_interface' },
+    prepare: newServer,
+    start: use(async (world, serverId) => {
+      const [port] = await portsOfServer(world.p.stores.global, serverId);
+      assert(port);
+      return detachInterface(world.p, world.user, serverId, port.id);
+    }),
   },
   ...ON_VOLUMES,
 ];

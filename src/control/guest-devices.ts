@@ -1,0 +1,115 @@
+// What a guest has plugged in, put right: exactly the volumes and ports that the records say.
+//
+// A saga that attaches or detaches something, or undoes that, does not wait for a host that goes down meanwhile: it owes
+// this (debts.ts, match-devices), and ends. When the host answers again, its guest is compared with the records. A new
+// generation is taken first, and then it is looked whether a saga is at the server: one that began before is seen, and one
+// that begins behind the look has a newer generation and fences this off. A saga's guests are left alone meanwhile.
+import type { Guest, Host, Job, Reply } from '../host/contract.ts';
+import { assertNever } from '../lib/errors.ts';
+import { nextFence } from '../store/sagas.ts';
+import { openMigration } from './migrations.ts';
+import { guestPortOf, portsOfServer } from './network.ts';
+import { ownership } from './ownership.ts';
+import type { Platform } from './platform.ts';
+import { findServer } from './servers.ts';
+import { attachmentsOfServer } from './volumes/attachments.ts';
+import { mappingsOfServer } from './volumes/mappings.ts';
+
+/** What trying to pay a debt comes to; `silent`: whoever was asked did not answer. */
+export type Answer = 'settled' | 'not yet' | 'silent';
+
+/** One step towards a guest that is as recorded. */
+type Order = (host: Host) => Promise<Reply<Job>>;
+
+/** The server's guest on the host has what the records say; settled also when the server has no business there. */
+export async function matchDevices(p: Platform, hostName: string, serverId: string): Promise<Answer> {
+  const generation = await nextFence(p.stores.global);
+  const owner = await ownership(p, hostName, serverId);
+  if (owner === 'stray') return 'settled';
+  if (owner === 'perhaps') return 'not yet';
+  const host = await p.host(hostName);
+  const guest = await host.guest(serverId);
+  if (guest.kind !== 'ok') return guest.kind === 'absent' ? 'settled' : answerOf(guest);
+  const volumes = await volumeOrders(p, hostName, serverId, generation, guest.value);
+  if (!Array.isArray(volumes)) return volumes;
+  for (const order of [...volumes, ...(await portOrders(p, serverId, generation, guest.value))]) {
+    const answer = jobAnswer(await order(host));
+    if (answer !== 'settled') return answer;
+  }
+  return 'settled';
+}
+
+/** Out what the server does not have, in what the guest lacks. The way back of a move gets its volumes by that way. */
+async function volumeOrders(
+  p: Platform,
+  hostName: string,
+  serverId: string,
+  generation: number,
+  guest: Guest,
+): Promise<Order[] | Answer> {
+  const found = await findServer(p, serverId);
+  if (found.kind !== 'found') return 'not yet';
+  if (found.server.host !== hostName && (await openMigration(p.stores.global, serverId))) return [];
+  const mappings = await mappingsOfServer(await p.stores.cell(found.cellId), serverId);
+  const attachments = (await attachmentsOfServer(p.stores.global, serverId)).filter((each) => each.host === hostName);
+  const wanted = mappings.flatMap((mapping) => {
+    const attachment = attachments.find((each) => each.volumeId === mapping.volumeId);
+    return attachment ? [{ mapping, attachment }] : [];
+  });
+  const orders: Order[] = guest.volumes
+    .filter(({ volumeId }) => !wanted.some(({ mapping }) => mapping.volumeId === volumeId))
+    .map(
+      ({ volumeId }) =>
+        (host) =>
+          host.detachVolume(serverId, { generation, volumeId }),
+    );
+  for (const { mapping, attachment } of wanted) {
+    const { volumeId, device, bootIndex } = mapping;
+    if (guest.volumes.some((each) => each.volumeId === volumeId && each.attachmentId === attachment.id)) continue;
+    const storage = await p.storage(attachment.storageHost);
+    const granted = await storage.grant(volumeId, attachment.id, { serverId, generation, mode: attachment.mode });
+    if (granted.kind !== 'ok') return 'not yet';
+    const connection = granted.value;
+    const volume = { volumeId, attachmentId: attachment.id, device, bootIndex, connection };
+    orders.push((host) => host.attachVolume(serverId, { generation, volume }));
+  }
+  return orders;
+}
+
+async function portOrders(p: Platform, serverId: string, generation: number, guest: Guest): Promise<Order[]> {
+  const ports = (await portsOfServer(p.stores.global, serverId)).map(guestPortOf);
+  const gone = guest.spec.ports.filter(({ id }) => !ports.some((each) => each.id === id));
+  const lacking = ports.filter(({ id }) => !guest.spec.ports.some((each) => each.id === id));
+  return [
+    ...gone.map(
+      ({ id: portId }): Order =>
+        (host) =>
+          host.detachPort(serverId, { generation, portId }),
+    ),
+    ...lacking.map(
+      (port): Order =>
+        (host) =>
+          host.attachPort(serverId, { generation, port }),
+    ),
+  ];
+}
+
+/** What a job's reply says of what was owed. */
+export const jobAnswer = (reply: Reply<Job>): Answer =>
+  reply.kind === 'ok' && reply.value.state !== 'done' ? 'not yet' : answerOf(reply);
+
+export function answerOf(reply: Reply<unknown>): Answer {
+  switch (reply.kind) {
+    case 'ok':
+    case 'absent':
+      return 'settled';
+    case 'refused':
+    // A newer generation came in between: look again.
+    case 'fenced':
+      return 'not yet';
+    case 'unreachable':
+      return 'silent';
+    default:
+      return assertNever(reply);
+  }
+}

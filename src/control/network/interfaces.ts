@@ -1,0 +1,121 @@
+// A server gets one more port, or loses one: the network service's part of attaching and detaching interfaces.
+//
+// Theory of operation. A port is given to a server, or made for it, in the transaction that also makes the saga
+// (claimPort): from then on nobody else can have it. It has no binding yet; the saga makes that. Released, a port that was
+// made for the server is gone, one that a user made is free again; bindings go with both. So whoever claims undoes by
+// releasing, and both accept to be repeated. Refusals are Nova's (nova/network/neutron.py).
+import type { Kysely } from 'kysely';
+import { MAX_PORTS } from '../../host/contract.ts';
+import { badRequest, conflict, forbidden, notFound } from '../../model/refusal.ts';
+import type { Actor, Refusal } from '../../model/types.ts';
+import type { GlobalTables } from '../../store/global-schema.ts';
+import { freePorts, insertServersPort } from '../network.ts';
+import { findNetwork, listNetworks } from './networks.ts';
+import { findPort } from './ports.ts';
+
+type Db = Kysely<GlobalTables>;
+
+const DEVICE_OWNER = 'compute:nova';
+/** Most networks that are looked at when none is named: a second one is one too many. */
+const LOOKED_AT = 100;
+
+/** What somebody wants: an existing port, or a new one on a network (the only one that there is, when null). */
+export type WantedPort =
+  | { readonly kind: 'port'; readonly portId: string }
+  | { readonly kind: 'network'; readonly networkId: string | null; readonly ip: string | null };
+
+/** Whose server it is for, and which id a new port gets. */
+export interface PortClaim {
+  readonly serverId: string;
+  readonly projectId: string;
+  readonly newPortId: string;
+  readonly tag: string | null;
+  readonly now: number;
+}
+
+/** The server has the port afterwards; `portId` tells which. @param trx a transaction */
+export async function claimPort(
+  trx: Db,
+  actor: Actor,
+  wanted: WantedPort,
+  claim: PortClaim,
+): Promise<{ readonly portId: string } | Refusal> {
+  const { count } = await trx
+    .selectFrom('ports')
+    .select((select) => select.fn.countAll<number>().as('count'))
+    .where('device_id', '=', claim.serverId)
+    .executeTakeFirstOrThrow();
+  if (Number(count) >= MAX_PORTS) return forbidden('Maximum number of ports exceeded');
+  return wanted.kind === 'port' ? claimExisting(trx, actor, wanted.portId, claim) : makeNew(trx, actor, wanted, claim);
+}
+
+/** The server does not have the port any more. */
+export async function releasePort(trx: Db, serverId: string, portId: string): Promise<void> {
+  await trx
+    .deleteFrom('ports')
+    .where('id', '=', portId)
+    .where('device_id', '=', serverId)
+    .where('by_user', '=', 0)
+    .execute();
+  await freePorts(trx, serverId, portId);
+}
+
+async function claimExisting(
+  trx: Db,
+  actor: Actor,
+  portId: string,
+  { serverId, projectId, tag, now }: PortClaim,
+): Promise<{ readonly portId: string } | Refusal> {
+  const port = await findPort(trx, actor, portId);
+  if (!port) return notFound(`Port id ${portId} could not be found.`);
+  if (port.projectId !== projectId) return badRequest(`Port ${portId} not usable for instance ${serverId}.`);
+  const claimed = await trx
+    .updateTable('ports')
+    .set({ device_id: serverId, device_owner: DEVICE_OWNER, tag, attached_at: now, updated_at: now })
+    .where('id', '=', portId)
+    .where('device_id', '=', '')
+    .where('holder_id', '=', '')
+    .returning('id')
+    .executeTakeFirst();
+  return claimed ? { portId } : conflict(`Port ${portId} is still in use.`);
+}
+
+async function makeNew(
+  trx: Db,
+  actor: Actor,
+  wanted: Extract<WantedPort, { kind: 'network' }>,
+  claim: PortClaim,
+): Promise<{ readonly portId: string } | Refusal> {
+  const { serverId, projectId, tag, now, newPortId: portId } = claim;
+  const networkId = wanted.networkId ?? (await onlyNetwork(trx, actor, projectId));
+  if (typeof networkId !== 'string') return networkId;
+  const network = await findNetwork(trx, ofProject(actor, projectId), networkId);
+  if (!network || !(network.shared || network.projectId === projectId)) {
+    return notFound(`Network ${networkId} could not be found.`);
+  }
+  const refusal = await insertServersPort(trx, portId, {
+    ...{ serverId, projectId, networkId, tag, now },
+    ...(wanted.ip === null ? {} : { ip: wanted.ip }),
+  });
+  if (refusal?.code !== 409) return refusal ?? { portId };
+  return wanted.ip === null
+    ? badRequest(`No fixed IP addresses available for network: ${networkId}`)
+    : conflict(`Fixed IP address ${wanted.ip} is already in use on instance ${serverId}.`);
+}
+
+/** The network to take when none is named. */
+async function onlyNetwork(trx: Db, actor: Actor, projectId: string): Promise<string | Refusal> {
+  const seen = await listNetworks(trx, ofProject(actor, projectId), { limit: LOOKED_AT });
+  const usable = seen.filter((each) => each.subnetIds.length > 0 && (each.shared || each.projectId === projectId));
+  const [only] = usable;
+  if (!only) {
+    return badRequest(`No specific network was requested and none are available for project '${projectId}'.`);
+  }
+  if (usable.length === 1) return only.id;
+  return badRequest(
+    'More than one possible network found. Specify network ID(s) to select which one(s) to connect to.',
+  );
+}
+
+/** The network must be one of the server's project's, whoever asks. */
+const ofProject = (actor: Actor, projectId: string): Actor => ({ ...actor, projectId, admin: false });

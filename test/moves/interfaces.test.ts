@@ -1,0 +1,217 @@
+// Interfaces of servers: attached and detached while they run, are off or stand still; whose ports are kept; and what
+// becomes of a guest whose host goes down midway.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { WantedPort } from '../../src/control/network/interfaces.ts';
+import { createPort } from '../../src/control/network/port-create.ts';
+import { findPort } from '../../src/control/network/ports.ts';
+import { portsOfServer } from '../../src/control/network.ts';
+import { detachVolume as requestDetach } from '../../src/moves/attach.ts';
+import { confirmResize } from '../../src/moves/confirm.ts';
+import { deleteServer } from '../../src/moves/delete.ts';
+import { attachInterface, detachInterface } from '../../src/moves/interfaces.ts';
+import { pauseServer, stopServer } from '../../src/moves/power.ts';
+import { resizeServer } from '../../src/moves/resize.ts';
+import { attach, detach as detachVolume, newVolume } from './volumes.ts';
+import {
+  accept,
+  assertSound,
+  beat,
+  FLAVORS,
+  hostOf,
+  newServer,
+  openWorld,
+  refuse,
+  serverOf,
+  settle,
+  Worker,
+  type World,
+} from './world.ts';
+import { snapshotOf } from './world-snapshot.ts';
+
+const within = async (body: (world: World) => Promise<void>): Promise<void> => {
+  const world = await openWorld();
+  try {
+    await body(world);
+    await assertSound(world);
+  } finally {
+    await world.close();
+  }
+};
+
+const onNetwork = (world: World): WantedPort => ({ kind: 'network', networkId: world.networkId, ip: null });
+
+const request = (world: World, serverId: string, wanted: WantedPort, tag: string | null = null) =>
+  world.clock.drive(attachInterface(world.p, world.user, serverId, wanted, tag));
+
+async function attachPort(world: World, serverId: string, wanted: WantedPort = onNetwork(world)): Promise<string> {
+  const attached = await request(world, serverId, wanted);
+  assert(attached.kind === 'attached', JSON.stringify(attached));
+  await settle(world);
+  return attached.portId;
+}
+
+async function detachPort(world: World, serverId: string, portId: string): Promise<void> {
+  await accept(world, detachInterface(world.p, world.user, serverId, portId));
+  await settle(world);
+}
+
+const refusal = async (world: World, serverId: string, wanted: WantedPort): Promise<string> => {
+  const answer = await request(world, serverId, wanted);
+  assert(answer.kind === 'refused', 'it was accepted');
+  return `${answer.refusal.code} ${answer.refusal.message}`;
+};
+
+async function newPort(world: World): Promise<string> {
+  const made = await createPort(world.p.stores.global, world.user, {
+    ...{ networkId: world.networkId, name: 'mine', now: world.clock.now() },
+  });
+  assert(made.kind === 'ok', JSON.stringify(made));
+  return made.value.id;
+}
+
+/** The records, the guest's definition and, where it runs, its cards say the same. */
+async function assertPorts(world: World, serverId: string): Promise<number> {
+  const recorded = (await portsOfServer(world.p.stores.global, serverId)).map(({ id }) => id);
+  const host = hostOf(world, (await serverOf(world, serverId)).host);
+  const guest = await host.agent.guest(serverId);
+  assert(guest.kind === 'ok');
+  assert.deepEqual(guest.value.spec.ports.map(({ id }) => id).toSorted(), recorded.toSorted());
+  if (guest.value.power === 'on') {
+    assert.deepEqual([...host.hypervisor.pluggedPorts(serverId)].toSorted(), recorded.toSorted());
+  }
+  return recorded.length;
+}
+
+test('a new port and one of the user’s, in a running, a paused and a stopped server; the user’s is kept', () =>
+  within(async (world) => {
+    const { global } = world.p.stores;
+    for (const change of [null, pauseServer, stopServer]) {
+      const serverId = await newServer(world, FLAVORS.small, change?.name);
+      if (change) await accept(world, change(world.p, world.user, serverId));
+      await settle(world);
+      const mine = await newPort(world);
+      const before = await snapshotOf(world);
+      const made = await attachPort(world, serverId);
+      await attachPort(world, serverId, { kind: 'port', portId: mine });
+      assert.equal(await assertPorts(world, serverId), 3);
+      assert.equal((await findPort(global, world.user, mine))?.deviceId, serverId);
+      for (const portId of [made, mine]) await detachPort(world, serverId, portId);
+      assert.equal(await findPort(global, world.user, made), null);
+      assert.equal((await findPort(global, world.user, mine))?.deviceId, '');
+      assert.deepEqual(await snapshotOf(world), before);
+    }
+  }));
+
+test('refused in Nova’s words; not while a resize waits', () =>
+  within(async (world) => {
+    const serverId = await newServer(world);
+    const other = await newServer(world, FLAVORS.small, 'two');
+    const [own] = await portsOfServer(world.p.stores.global, serverId);
+    assert(own);
+    const nothing = '00000000-0000-4000-8000-00000000000f';
+    const port = (portId: string): WantedPort => ({ kind: 'port', portId });
+    const network = (networkId: string | null, ip: string | null = null): WantedPort => ({
+      ...{ kind: 'network', networkId, ip },
+    });
+    assert.equal(await refusal(world, other, port(own.id)), `409 Port ${own.id} is still in use.`);
+    assert.equal(await refusal(world, other, port(nothing)), `404 Port id ${nothing} could not be found.`);
+    assert.equal(await refusal(world, other, network(nothing)), `404 Network ${nothing} could not be found.`);
+    assert.equal(
+      await refusal(world, other, network(world.networkId, own.ip)),
+      `409 Fixed IP address ${own.ip} is already in use on instance ${other}.`,
+    );
+    assert.match(
+      await refusal(world, other, network(world.networkId, '10.99.0.7')),
+      /^400 .* is not a valid IP address for network/,
+    );
+    const foreign = await createPort(world.p.stores.global, world.admin, {
+      ...{ networkId: world.networkId, name: '', now: world.clock.now() },
+    });
+    assert(foreign.kind === 'ok');
+    assert.equal(
+      await refusal(world, other, port(foreign.value.id)),
+      `404 Port id ${foreign.value.id} could not be found.`,
+    );
+    assert.equal((await refuse(world, detachInterface(world.p, world.user, other, own.id))).code, 404);
+    for (let count = 1; count < 16; count += 1) await attachPort(world, other);
+    assert.equal(await refusal(world, other, network(world.networkId)), '403 Maximum number of ports exceeded');
+    await accept(world, resizeServer(world.p, world.user, serverId, { flavorId: FLAVORS.big }));
+    await settle(world);
+    assert.match(await refusal(world, serverId, onNetwork(world)), /^409 Cannot 'attach_interface' .* resized$/);
+    await accept(world, confirmResize(world.p, world.user, serverId));
+    await settle(world);
+  }));
+
+test('what was attached travels, in its order; a deleted server gives the user’s port back', () =>
+  within(async (world) => {
+    const mine = await newPort(world);
+    await world.clock.pass(5000);
+    const serverId = await newServer(world);
+    await world.clock.pass(1000);
+    await attachPort(world, serverId, { kind: 'port', portId: mine });
+    const order = (await portsOfServer(world.p.stores.global, serverId)).map(({ id }) => id);
+    assert.equal(order[1], mine);
+    await accept(world, resizeServer(world.p, world.user, serverId, { flavorId: FLAVORS.big }));
+    await settle(world);
+    assert.equal(await assertPorts(world, serverId), 2);
+    const guest = await hostOf(world, (await serverOf(world, serverId)).host).agent.guest(serverId);
+    assert.deepEqual(guest.kind === 'ok' && guest.value.spec.ports.map(({ id }) => id), order);
+    await accept(world, deleteServer(world.p, world.user, serverId));
+    await settle(world);
+    const kept = await findPort(world.p.stores.global, world.user, mine);
+    assert.deepEqual([kept?.deviceId, kept?.host], ['', null]);
+  }));
+
+test('a host that goes down midway is not waited for: what the records say is decided, the guest follows later', () =>
+  within(async (world) => {
+    const serverId = await newServer(world);
+    const volumeId = await newVolume(world);
+    await attach(world, serverId, volumeId);
+    const portId = await attachPort(world, serverId);
+    const host = hostOf(world, (await serverOf(world, serverId)).host);
+    const begun = [
+      () => detachInterface(world.p, world.user, serverId, portId),
+      () => requestDetach(world.p, world.user, serverId, volumeId),
+    ];
+    for (const begin of begun) {
+      await accept(world, begin());
+      host.trouble = () => 'unreachable';
+      await world.clock.pass(120_000);
+      const worker = new Worker(world);
+      for (let steps = 0; steps < 200; steps += 1) {
+        if ((await worker.step()) !== 'idle') continue;
+        const active = await world.p.stores.global
+          .selectFrom('sagas')
+          .select('id')
+          .where('status', '=', 'active')
+          .execute();
+        if (active.length === 0) break;
+        await world.clock.pass(1000);
+      }
+      const open = await world.p.stores.global
+        .selectFrom('debts')
+        .select('kind')
+        .where('paid_at', 'is', null)
+        .execute();
+      assert.deepEqual(
+        open.map(({ kind }) => kind),
+        ['match-devices'],
+      );
+      host.trouble = () => 'none';
+      for (const round of [1, 6, 1]) {
+        await world.clock.pass(11_000);
+        await beat(world, round);
+        await settle(world);
+      }
+      const left = await world.p.stores.global.selectFrom('debts').select('id').where('paid_at', 'is', null).execute();
+      assert.deepEqual(left, []);
+    }
+    assert.equal(await assertPorts(world, serverId), 1);
+    const guest = await host.agent.guest(serverId);
+    assert.deepEqual(guest.kind === 'ok' && guest.value.volumes, []);
+    // The volume is free for others meanwhile and afterwards.
+    const other = await newServer(world, FLAVORS.small, 'two');
+    await attach(world, other, volumeId);
+    await detachVolume(world, other, volumeId);
+  }));
