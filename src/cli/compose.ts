@@ -17,7 +17,7 @@ import { ensureCell, registerHost } from '../control/hosts.ts';
 import { derivedId, type IdentityConfig, seedIdentity } from '../control/identity/seeds.ts';
 import { createIdentity, type Identity } from '../control/identity.ts';
 import { forgetUploads } from '../control/images/collect.ts';
-import { ensureSharedNetwork } from '../control/network/seed.ts';
+import { seedNetworks } from '../control/network/seed.ts';
 import type { Platform } from '../control/platform.ts';
 import { openPolicies } from '../control/policies.ts';
 import { registerStorageHost } from '../control/volumes/storage-hosts.ts';
@@ -158,7 +158,7 @@ export async function composeSystem(deployment: Deployment, options: ComposeOpti
 
   const silent = await registerAll(platform, deployment.cells, deployment, fleet);
   void registerLater(platform, deployment.cells, silent, fleet, stopping.signal);
-  await ensureSharedNetwork(stores.global, { cidr: deployment.networkCidr, now: clock.now() });
+  await seedNetworks(stores.global, deployment, clock.now());
   await seedFlavors(platform, deployment.flavors);
   if (role !== 'api') await monitorOnce(platform, 1);
   // This process alone holds the data directory: whoever held leases before is dead.

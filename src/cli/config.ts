@@ -10,6 +10,8 @@ import { type Document, isMap, isPair, isSeq, LineCounter, type Node, parseDocum
 import { messageOf } from '../lib/errors.ts';
 import { INTERFACES, REAL_SERVICES } from '../openstack/settings.ts';
 
+/** As 10.42.0.0/16. */
+const Cidr = Type.String({ pattern: '^[0-9.]+/[0-9]+$' });
 const closed = { additionalProperties: false } as const;
 const Name = Type.String({ pattern: '^[a-zA-Z0-9]([a-zA-Z0-9.-]{0,61}[a-zA-Z0-9])?$' });
 const Amount = Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER });
@@ -132,7 +134,7 @@ export const ConfigFile = Type.Object(
       ),
     ),
     openstack: Type.Optional(OpenstackConfig),
-    network: Type.Optional(Type.Object({ cidr: Type.String({ pattern: '^[0-9.]+/[0-9]+$' }) }, closed)),
+    network: Type.Optional(Type.Object({ cidr: Type.Optional(Cidr), external_cidr: Type.Optional(Cidr) }, closed)),
     images: Type.Optional(Type.Object({ max_bytes: Amount }, closed)),
     flavors: Type.Optional(Type.Array(FlavorConfig, { maxItems: 1000 })),
     default_zone: Type.Optional(Name),

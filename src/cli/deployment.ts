@@ -52,6 +52,7 @@ export interface Deployment {
   readonly openstack: OpenstackPlan | null;
   readonly adminPassword: string | null;
   readonly networkCidr: string;
+  readonly externalCidr: string;
   readonly flavors: readonly FlavorPlan[];
   readonly conductor: { readonly lanes: number; readonly leaseMs: number };
   readonly copyBytesPerSecond: number | null;
@@ -142,6 +143,7 @@ export function planDeployment(file: ConfigFile, flags: Flags): Deployment {
     openstack: openstackOf(file, flags),
     adminPassword: flags.adminPassword ?? null,
     networkCidr: file.network?.cidr ?? '10.42.0.0/16',
+    externalCidr: file.network?.external_cidr ?? '172.24.4.0/24',
     flavors:
       file.flavors?.map((flavor) => ({
         id: flavor.id,

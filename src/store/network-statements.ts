@@ -45,7 +45,7 @@ export const NETWORK_STATEMENTS: readonly string[] = [
   `create index routers_project on routers (project_id)`,
   `create table floating_ips (id text primary key, ${standard}, network_id text not null references networks(id),
     port_id text not null references ports(id), ip text not null, fixed_port_id text references ports(id) on delete set null,
-    fixed_ip text, router_id text references routers(id))`,
+    fixed_ip text, router_id text references routers(id) on delete set null)`,
   `create unique index floating_ips_one_per_address on floating_ips (fixed_port_id, fixed_ip) where fixed_port_id is not null`,
   `create index floating_ips_project on floating_ips (project_id)`,
   `create index floating_ips_port on floating_ips (port_id)`,

@@ -133,6 +133,7 @@ function defaultsOf(plan: Deployment): Readonly<Record<string, unknown>> {
     'identity.users': plan.identity.users.map((each) => each.name).join(', '),
     ...Object.fromEntries(Object.entries(OPENSTACK_DEFAULTS).map(([key, value]) => [`openstack.${key}`, value])),
     'network.cidr': plan.networkCidr,
+    'network.external_cidr': plan.externalCidr,
     flavors: plan.flavors.map((each) => each.name).join(', '),
     default_zone: settings.defaultZone,
     force_config_drive: settings.forceConfigDrive,

@@ -16,7 +16,7 @@ import { ensureCell, registerHost } from '../../src/control/hosts.ts';
 import { seedIdentity } from '../../src/control/identity/seeds.ts';
 import { createIdentity } from '../../src/control/identity.ts';
 import { qcow2 } from '../../src/control/images/testing.ts';
-import { ensureSharedNetwork } from '../../src/control/network/seed.ts';
+import { seedNetworks } from '../../src/control/network/seed.ts';
 import type { Platform } from '../../src/control/platform.ts';
 import { DEFAULT_POLICIES, type Policies } from '../../src/control/policies.ts';
 import { registerStorageHost } from '../../src/control/volumes/storage-hosts.ts';
@@ -121,7 +121,8 @@ async function furnish(p: Platform, app: FastifyInstance): Promise<void> {
   }
   const volumes = { name: 'storage1', driver: 'simulated', totalBytes: 2 ** 50, freeBytes: 2 ** 50 };
   await registerStorageHost(p, { name: 'storage1', url: 'simulated://storage1', description: volumes });
-  await ensureSharedNetwork(p.stores.global, { cidr: '10.42.0.0/24', now: p.clock.now() });
+  const cidrs = { networkCidr: '10.42.0.0/24', externalCidr: '172.24.4.0/24' };
+  await seedNetworks(p.stores.global, cidrs, p.clock.now());
   const post = async (url: string, payload: object): Promise<{ json: ReturnType<typeof JSON.parse>; text: string }> => {
     const response = await app.inject({ method: 'POST', url, headers: { 'x-auth-token': 'admin' }, payload });
     if (response.statusCode >= 400) throw new Error(`${url}: ${response.body}`);

@@ -150,6 +150,9 @@ describe('a project', () => {
   it("never uses another's things in what it makes", async () => {
     const idOf = (list: string): string => owned.find((each) => each.list.endsWith(list))?.id ?? assert.fail(list);
     const server = { name: 'mine', flavorRef: '1' };
+    const open = await world.p.stores.global.selectFrom('networks').select(['id', 'shared', 'external']).execute();
+    const shared = open.find((each) => each.shared === 1)?.id;
+    const external = open.find((each) => each.external === 1)?.id;
     const requests: readonly (readonly [string, object])[] = [
       ['/compute/v2.1/servers', { server: { ...server, imageRef: idOf('/images') } }],
       ['/compute/v2.1/servers', { server: { ...server, imageRef: image, networks: [{ uuid: idOf('/networks') }] } }],
@@ -158,6 +161,14 @@ describe('a project', () => {
       ['/network/v2.0/subnets', { subnet: { network_id: idOf('/networks'), ip_version: 4, cidr: '10.9.0.0/24' } }],
       ['/network/v2.0/networks', { network: { name: 'theirs', project_id: 'p1' } }],
       ['/network/v2.0/networks', { network: { name: 'for all', shared: true } }],
+      ['/network/v2.0/networks', { network: { name: 'outside', 'router:external': true } }],
+      ['/network/v2.0/ports', { port: { network_id: shared, security_groups: [idOf('/security-groups')] } }],
+      ['/network/v2.0/routers', { router: { external_gateway_info: { network_id: idOf('/networks') } } }],
+      ['/network/v2.0/floatingips', { floatingip: { floating_network_id: external, port_id: idOf('/ports') } }],
+      [
+        '/network/v2.0/security-group-rules',
+        { security_group_rule: { security_group_id: idOf('/security-groups'), direction: 'ingress' } },
+      ],
       ['/compute/v2.1/os-keypairs', { keypair: { name: 'theirs', user_id: 'u0', public_key: KEY } }],
     ];
     const before = await world.snapshot();
@@ -273,8 +284,20 @@ async function furnish(world: FuzzWorld): Promise<string> {
   };
   const { network } = await post('/network/v2.0/networks', { network: { name: 'private' } });
   const subnet = { network_id: network?.id, ip_version: 4, cidr: '10.77.0.0/24' };
-  await post('/network/v2.0/subnets', { subnet });
-  await post('/network/v2.0/ports', { port: { network_id: network?.id } });
+  const { subnet: made } = await post('/network/v2.0/subnets', { subnet });
+  const { port } = await post('/network/v2.0/ports', { port: { network_id: network?.id } });
+  const external = await world.p.stores.global
+    .selectFrom('networks')
+    .select('id')
+    .where('external', '=', 1)
+    .executeTakeFirstOrThrow();
+  const gateway = { external_gateway_info: { network_id: external.id } };
+  const { router } = await post('/network/v2.0/routers', { router: { name: 'private', ...gateway } });
+  await world.app.inject({
+    ...{ method: 'PUT', url: `/network/v2.0/routers/${router?.id}/add_router_interface` },
+    ...{ headers: { 'x-auth-token': 'admin' }, payload: { subnet_id: made?.id } },
+  });
+  await post('/network/v2.0/floatingips', { floatingip: { floating_network_id: external.id, port_id: port?.id } });
   await post('/image/v2/images', { name: 'private', disk_format: 'qcow2', container_format: 'bare' });
   await post('/compute/v2.1/os-server-groups', { server_group: { name: 'private', policies: ['affinity'] } });
   const { global } = world.p.stores;

@@ -6,8 +6,10 @@
 // record that is not there, or that the actor does not see, is left to the handler, which answers 404 for both.
 
 import { findImage, maySee } from '../../control/images.ts';
+import { findFloatingIp } from '../../control/network/floating-ips.ts';
 import { findNetwork } from '../../control/network/networks.ts';
 import { findPort } from '../../control/network/ports.ts';
+import { findRouter } from '../../control/network/routers.ts';
 import { findRule } from '../../control/network/security-group-rules.ts';
 import { findGroup } from '../../control/network/security-groups.ts';
 import { findSubnet } from '../../control/network/subnets.ts';
@@ -71,6 +73,20 @@ const RECORDS: readonly { readonly path: string; readonly find: Find }[] = [
     find: async (p, actor, id) => {
       const port = await findPort(p.stores.global, actor, id);
       return port && ofProject(port.projectId);
+    },
+  },
+  {
+    path: '/network/v2.0/routers/:id',
+    find: async (p, actor, id) => {
+      const router = await findRouter(p.stores.global, actor, id);
+      return router && ofProject(router.projectId);
+    },
+  },
+  {
+    path: '/network/v2.0/floatingips/:id',
+    find: async (p, actor, id) => {
+      const floating = await findFloatingIp(p.stores.global, actor, id);
+      return floating && ofProject(floating.projectId);
     },
   },
   {

@@ -2,9 +2,11 @@
 import type { Route } from '../http/route.ts';
 import { bindingRoutes } from './bindings.ts';
 import { extensionRoutes } from './extensions.ts';
+import { floatingIpRoutes } from './floating-ips.ts';
 import { networkRoutes as networks } from './networks.ts';
 import { portRoutes } from './ports.ts';
 import { quotaRoutes } from './quotas.ts';
+import { routerRoutes } from './routers.ts';
 import { securityGroupRoutes } from './security-groups.ts';
 import { subnetRoutes } from './subnets.ts';
 
@@ -14,6 +16,8 @@ export const networkRoutes: readonly Route[] = [
   ...portRoutes,
   ...bindingRoutes,
   ...securityGroupRoutes,
+  ...routerRoutes,
+  ...floatingIpRoutes,
   ...quotaRoutes,
   ...extensionRoutes,
 ];

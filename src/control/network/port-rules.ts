@@ -75,7 +75,7 @@ export const sourceOf = (subnet: SubnetRecord): AddressSource => ({
 });
 
 /** Whether the address is one that something on the subnet can have. */
-export function holds(subnet: SubnetRecord, ip: string | undefined): boolean {
+export function holds(subnet: Pick<SubnetRecord, 'cidr'>, ip: string | undefined): boolean {
   const [cidr, address] = [parseCidr(subnet.cidr), parseIpv4(ip ?? '')];
   return cidr !== null && address !== null && isHost(cidr, address);
 }

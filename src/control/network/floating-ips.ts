@@ -1,0 +1,247 @@
+// Floating IPs: addresses of an external network that a project has, and the port that each leads to.
+//
+// Theory of operation. A floating IP has a port of its own on the external network, which holds its address and which it
+// alone makes and deletes. It leads to one address of one port, through the router that joins that port's subnet with
+// its network; a unique index keeps a second one off the same address. When the port goes, by whatever way, it leads to
+// none again (the column is emptied with the port); so fixed_ip and router_id mean something only beside fixed_port_id.
+// No host translates anything: guests cannot be reached. Sentences: neutron/db/l3_db.py, neutron-lib/exceptions/l3.py.
+import type { Selectable } from 'kysely';
+import { newId } from '../../lib/ids.ts';
+import { type Actor, isAdmin } from '../../model/types.ts';
+import { exclusively } from '../../store/dialect.ts';
+import type { GlobalTables } from '../../store/global-schema.ts';
+import { insertPort } from './addresses.ts';
+import { type Collection, one, page, type Selection } from './listing.ts';
+import { findNetwork } from './networks.ts';
+import { sourcesOf } from './port-rules.ts';
+import { findPort, type PortRecord } from './ports.ts';
+import { claimQuota, NETWORKS } from './quotas.ts';
+import { absent, accepted, type NetworkResult, no, refusable, refuseWith, wrongText } from './results.ts';
+import { GATEWAY, INTERFACE } from './routers.ts';
+import { changed, type Db, given, type Standard, standardOf } from './standard.ts';
+import { subnetsOf } from './subnets.ts';
+
+export interface FloatingIpRecord extends Standard {
+  readonly networkId: string;
+  readonly ip: string;
+  /** Where it leads; null: nowhere. */
+  readonly target: { readonly portId: string; readonly fixedIp: string; readonly routerId: string | null } | null;
+}
+export interface Association {
+  /** Null: it shall lead nowhere. */
+  readonly portId: string | null;
+  /** Absent: the port's only address. */
+  readonly fixedIp?: string | undefined;
+}
+export interface FloatingIpRequest {
+  readonly networkId: string;
+  readonly subnetId?: string | undefined;
+  /** The address to have; absent: any. */
+  readonly ip?: string | undefined;
+  readonly association?: Association | undefined;
+  readonly description?: string | undefined;
+  readonly now: number;
+}
+export interface FloatingIpFilter {
+  readonly portIds?: readonly string[];
+  readonly routerIds?: readonly string[];
+  readonly fixedIps?: readonly string[];
+  /** Whether it leads somewhere. */
+  readonly active?: boolean;
+}
+
+export const FLOATING_IP_COLUMNS: Collection = {
+  table: 'floating_ips',
+  alias: 'f',
+  columns: {
+    ...{ id: 'id', description: 'description', project_id: 'project_id', tenant_id: 'project_id' },
+    ...{ floating_network_id: 'network_id', floating_ip_address: 'ip', created_at: 'created_at' },
+    ...{ revision_number: 'revision' },
+  },
+};
+
+/** The floating IPs that the actor sees. */
+export async function listFloatingIps(
+  db: Db,
+  actor: Actor,
+  selection: Selection,
+  { portIds, routerIds, fixedIps, active }: FloatingIpFilter = {},
+): Promise<FloatingIpRecord[]> {
+  let query = db.selectFrom('floating_ips as f').selectAll('f');
+  if (!isAdmin(actor)) query = query.where('f.project_id', '=', actor.projectId);
+  if (portIds) query = query.where('f.fixed_port_id', 'in', portIds);
+  if (routerIds) query = query.where('f.router_id', 'in', routerIds).where('f.fixed_port_id', 'is not', null);
+  if (fixedIps) query = query.where('f.fixed_ip', 'in', fixedIps).where('f.fixed_port_id', 'is not', null);
+  if (active !== undefined) query = query.where('f.fixed_port_id', active ? 'is not' : 'is', null);
+  return (await page(query, FLOATING_IP_COLUMNS, selection)).map(floatingIpOf);
+}
+
+export const findFloatingIp = async (db: Db, actor: Actor, id: string): Promise<FloatingIpRecord | null> =>
+  (await listFloatingIps(db, actor, one(id)))[0] ?? null;
+
+/** Takes an address of an external network for the actor's project. */
+export async function createFloatingIp(
+  db: Db,
+  actor: Actor,
+  request: FloatingIpRequest,
+): Promise<NetworkResult<FloatingIpRecord>> {
+  const wrong = wrongText(request);
+  if (wrong) return wrong;
+  const id = newId();
+  return refusable(() =>
+    db.transaction().execute(async (trx) => {
+      await exclusively(trx, NETWORKS);
+      const network =
+        (await findNetwork(trx, actor, request.networkId)) ?? refuseWith(absent('network', request.networkId));
+      if (!network.external) bad(`Network ${network.id} is not a valid external network`);
+      await claimQuota(trx, 'floatingip', actor.projectId);
+      const subnets = await subnetsOf(trx, network.id);
+      if (subnets.length === 0) bad(`Network ${network.id} does not contain any IPv4 subnet`);
+      const { subnetId, ip, now } = request;
+      const wish = subnetId === undefined && ip === undefined ? undefined : [{ subnetId, ip }];
+      const portId = newId();
+      const port = {
+        ...{ id: portId, name: '', projectId: '', networkId: network.id, deviceId: '', holderId: id },
+        ...{ deviceOwner: 'network:floatingip', portSecurity: false, now },
+      };
+      accepted(await insertPort(trx, port, sourcesOf(network.id, subnets, wish)));
+      const address = await trx
+        .selectFrom('port_addresses')
+        .select('ip')
+        .where('port_id', '=', portId)
+        .executeTakeFirst();
+      await trx
+        .insertInto('floating_ips')
+        .values({
+          ...{ id, project_id: actor.projectId, description: request.description ?? '', network_id: network.id },
+          ...{ port_id: portId, ip: address?.ip ?? '', fixed_port_id: null, fixed_ip: null, router_id: null },
+          ...{ created_at: now, updated_at: now },
+        })
+        .execute();
+      if (request.association) await associate(trx, actor, await seen(trx, actor, id), request.association);
+      return seen(trx, actor, id);
+    }),
+  );
+}
+
+/** Lets a floating IP lead somewhere else, or nowhere; changes its description. */
+export async function updateFloatingIp(
+  db: Db,
+  actor: Actor,
+  id: string,
+  change: {
+    readonly association?: Association | undefined;
+    readonly description?: string | undefined;
+    readonly now: number;
+  },
+): Promise<NetworkResult<FloatingIpRecord>> {
+  const wrong = wrongText(change);
+  if (wrong) return wrong;
+  return refusable(() =>
+    db.transaction().execute(async (trx) => {
+      await exclusively(trx, NETWORKS);
+      const floating = await seen(trx, actor, id);
+      if (change.association) await associate(trx, actor, floating, change.association);
+      await trx
+        .updateTable('floating_ips')
+        .set({ ...given(change.description, (description) => ({ description })), ...changed(change.now) })
+        .where('id', '=', id)
+        .execute();
+      return seen(trx, actor, id);
+    }),
+  );
+}
+
+/** Gives a floating IP's address back. */
+export const deleteFloatingIp = (db: Db, actor: Actor, id: string): Promise<NetworkResult<null>> =>
+  refusable(() =>
+    db.transaction().execute(async (trx) => {
+      await exclusively(trx, NETWORKS);
+      const floating = await seen(trx, actor, id);
+      await trx.deleteFrom('floating_ips').where('id', '=', floating.id).execute();
+      await trx
+        .deleteFrom('ports')
+        .where('holder_id', '=', id)
+        .where('device_owner', '=', 'network:floatingip')
+        .execute();
+      return null;
+    }),
+  );
+
+const bad = (message: string): never => refuseWith(no(400, 'BadRequest', `Bad floatingip request: ${message}.`));
+
+async function seen(trx: Db, actor: Actor, id: string): Promise<FloatingIpRecord> {
+  return (await findFloatingIp(trx, actor, id)) ?? refuseWith(absent('floatingip', id));
+}
+
+async function associate(trx: Db, actor: Actor, floating: FloatingIpRecord, wish: Association): Promise<void> {
+  const set = (columns: { fixed_port_id: string | null; fixed_ip: string | null; router_id: string | null }) =>
+    trx.updateTable('floating_ips').set(columns).where('id', '=', floating.id).execute();
+  if (wish.portId === null) {
+    if (wish.fixedIp !== undefined) bad('fixed_ip_address cannot be specified without a port_id');
+    await set({ fixed_port_id: null, fixed_ip: null, router_id: null });
+    return;
+  }
+  const port = (await findPort(trx, actor, wish.portId)) ?? refuseWith(absent('port', wish.portId));
+  if (port.projectId !== floating.projectId) {
+    const said = `Port ${port.id} is associated with a different tenant than Floating IP ${floating.id} and therefore cannot be bound`;
+    bad(said);
+  }
+  const { ip, subnetId } = chosenAddress(port, wish.fixedIp);
+  const routerId = await routerBetween(trx, floating.networkId, subnetId);
+  if (routerId === null) {
+    const said = `External network ${floating.networkId} is not reachable from subnet ${subnetId}.  Therefore, cannot associate Port ${port.id} with a Floating IP.`;
+    refuseWith(no(404, 'ExternalGatewayForFloatingIPNotFound', said));
+  }
+  const other = await trx
+    .selectFrom('floating_ips')
+    .select('id')
+    .where('fixed_port_id', '=', port.id)
+    .where('fixed_ip', '=', ip)
+    .where('id', '<>', floating.id)
+    .executeTakeFirst();
+  if (other) {
+    const said = `Cannot associate floating IP ${floating.ip} (${floating.id}) with port ${port.id} using fixed IP ${ip}, as that fixed IP already has a floating IP on external network ${floating.networkId}.`;
+    refuseWith(no(409, 'FloatingIPPortAlreadyAssociated', said));
+  }
+  await set({ fixed_port_id: port.id, fixed_ip: ip, router_id: routerId });
+}
+
+function chosenAddress(port: PortRecord, wished: string | undefined) {
+  const [first, ...more] = port.fixedIps;
+  if (!first) return bad(`Cannot add floating IP to port ${port.id} that has no fixed IPv4 addresses`);
+  if (wished !== undefined) {
+    const found = port.fixedIps.find((each) => each.ip === wished);
+    return found ?? bad(`Port ${port.id} does not have fixed ip ${wished}`);
+  }
+  if (more.length === 0) return first;
+  const said = `Port ${port.id} has multiple fixed IPv4 addresses.  Must provide a specific IPv4 address when assigning a floating IP`;
+  return bad(said);
+}
+
+/** The router with an interface on the subnet and its gateway on the network; the oldest of several. */
+async function routerBetween(trx: Db, networkId: string, subnetId: string): Promise<string | null> {
+  const row = await trx
+    .selectFrom('ports as p')
+    .innerJoin('port_addresses as a', 'a.port_id', 'p.id')
+    .innerJoin('routers as r', 'r.id', 'p.holder_id')
+    .innerJoin('ports as g', (join) => join.onRef('g.holder_id', '=', 'r.id').on('g.device_owner', '=', GATEWAY))
+    .select('r.id')
+    .where('p.device_owner', '=', INTERFACE)
+    .where('a.subnet_id', '=', subnetId)
+    .where('g.network_id', '=', networkId)
+    .orderBy('r.created_at')
+    .limit(1)
+    .executeTakeFirst();
+  return row?.id ?? null;
+}
+
+const floatingIpOf = (row: Selectable<GlobalTables['floating_ips']>): FloatingIpRecord => ({
+  ...standardOf(row),
+  networkId: row.network_id,
+  ip: row.ip,
+  target:
+    row.fixed_port_id === null
+      ? null
+      : { portId: row.fixed_port_id, fixedIp: row.fixed_ip ?? '', routerId: row.router_id },
+});
