@@ -4,7 +4,7 @@
 // saga is asked to turn back: before its pivot it unwinds, behind it it finishes; when it has ended, the delete starts.
 // A server that waits in VERIFY_RESIZE loses both its guests (that is: the resize counts as confirmed). A host that is
 // down holds nothing up: what it still has is owed.
-import type { Kysely } from 'kysely';
+import type { Kysely, Selectable } from 'kysely';
 import { openMigration } from '../control/migrations.ts';
 import { deletePortsOfServer } from '../control/network.ts';
 import { release } from '../control/placement.ts';
@@ -15,6 +15,7 @@ import { dropMappings } from '../control/volumes/mappings.ts';
 import { newRequestId } from '../lib/ids.ts';
 import { checkAction, serverNotFound, stateOf } from '../model/actions.ts';
 import { type Actor, isAdmin, POWER_STATE, type Refusal } from '../model/types.ts';
+import { fixed } from '../store/fixed.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
 import { sqlSagaStore } from '../store/sagas.ts';
 import { letGo, takeHoldWithVolumes } from './claim.ts';
@@ -209,13 +210,10 @@ export async function sagaIsActive(db: Kysely<GlobalTables>, key: string): Promi
 /** How many wishes one round starts. */
 const BATCH = 50;
 
-/** Servers of which something is wished and no saga is active, and in whose name it is done: their owner's. */
-export async function dueWishes(
-  p: Platform,
-  wish: 'delete_requested_at' | 'soft_delete_requested_at',
-  serverId?: string,
-): Promise<{ readonly id: string; readonly actor: Actor }[]> {
-  let query = p.stores.global
+type Wish = 'delete_requested_at' | 'soft_delete_requested_at';
+
+const wished = (db: Kysely<GlobalTables>, wish: Wish) =>
+  db
     .selectFrom('server_mappings')
     .select(['server_id', 'user_id', 'project_id'])
     .where(wish, 'is not', null)
@@ -231,8 +229,27 @@ export async function dueWishes(
       ),
     )
     .limit(BATCH);
-  if (serverId !== undefined) query = query.where('server_id', '=', serverId);
-  return (await query.execute()).map((row) => ({
+
+type Wisher = Pick<Selectable<GlobalTables['server_mappings']>, 'server_id' | 'user_id' | 'project_id'>;
+
+/** Asked in every round. */
+const ALL_WISHED = {
+  delete_requested_at: fixed<GlobalTables, object, Wisher>((db) => wished(db, 'delete_requested_at')),
+  soft_delete_requested_at: fixed<GlobalTables, object, Wisher>((db) => wished(db, 'soft_delete_requested_at')),
+} as const;
+
+/** Servers of which something is wished and no saga is active, and in whose name it is done: their owner's. */
+export async function dueWishes(
+  p: Platform,
+  wish: Wish,
+  serverId?: string,
+): Promise<{ readonly id: string; readonly actor: Actor }[]> {
+  const db = p.stores.global;
+  const rows =
+    serverId === undefined
+      ? (await ALL_WISHED[wish](db, {})).rows
+      : await wished(db, wish).where('server_id', '=', serverId).execute();
+  return rows.map((row) => ({
     id: row.server_id,
     actor: { userId: row.user_id, projectId: row.project_id, roles: ['admin'], requestId: newRequestId() },
   }));

@@ -5,6 +5,7 @@
 // back (its agent is a new one, or it counted as down), or now and then, what it runs is compared with what the records
 // say (reconcile.ts). Until a host that is back has been compared whole, the scheduler leaves it out. Several control
 // planes may do this at once: every effect is a compare-and-set, a saga, or an order under a generation of its own.
+import type { UpdateResult } from 'kysely';
 import { watchCells } from '../control/cell-health.ts';
 import { hastenDebts, payDebts, payMatches } from '../control/debts.ts';
 import { isUp } from '../control/hosts.ts';
@@ -13,6 +14,8 @@ import type { Platform } from '../control/platform.ts';
 import { recordStorageHeartbeat } from '../control/volumes/storage-hosts.ts';
 import { messageOf } from '../lib/errors.ts';
 import { eachAtMost } from '../lib/pool.ts';
+import { fixed } from '../store/fixed.ts';
+import type { GlobalTables } from '../store/global-schema.ts';
 import { confirmOverdue } from './confirm.ts';
 import { startRequestedDeletes } from './delete.ts';
 import { type ComparedHost, reconcile } from './reconcile.ts';
@@ -111,18 +114,28 @@ async function askHost(p: Platform, known: KnownHost, round: number): Promise<vo
   }
   const isDue = isBack || round % COMPARE_EVERY === 0;
   const compared = !isDue || (await reconcile(p, known, heartbeat));
+  if (!isBack) {
+    await SEEN(p.stores.global, { name: known.name, now: p.clock.now() });
+    return;
+  }
   // The new agent is written down when the comparison has been made: until then every round makes it again.
   await p.stores.global
     .updateTable('hosts')
     .set((eb) => ({
       last_seen_at: p.clock.now(),
-      ...(compared ? { agent_id: heartbeat.agentId } : {}),
       // Not while it is forced down: what is made of it until it is taken back it has to be told then.
-      ...(compared && isBack ? { reconciled: eb.case().when('forced_down', '=', 0).then(1).else(0).end() } : {}),
+      ...(compared
+        ? { agent_id: heartbeat.agentId, reconciled: eb.case().when('forced_down', '=', 0).then(1).else(0).end() }
+        : {}),
     }))
     .where('name', '=', known.name)
     .execute();
 }
+
+/** The same agent as ever has answered. */
+const SEEN = fixed<GlobalTables, { readonly name: string; readonly now: number }, UpdateResult>((db, { name, now }) =>
+  db.updateTable('hosts').set({ last_seen_at: now }).where('name', '=', name),
+);
 
 /** A host is back: it gets nothing new until it has been told what it should run, and pays its debts at once. */
 async function welcome(p: Platform, { name, reconciled }: KnownHost): Promise<void> {

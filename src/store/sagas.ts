@@ -8,6 +8,7 @@ import { invariant } from '../lib/errors.ts';
 import type { Direction, Entry, NewSaga, Progress, Row, SagaStore, State, Status } from '../saga/types.ts';
 import { DatabaseClock } from './database-clock.ts';
 import { DATABASE_NOW, forUpdate } from './dialect.ts';
+import { fixed } from './fixed.ts';
 import type { GlobalTables } from './global-schema.ts';
 
 const OWNER_LENGTH = 255;
@@ -81,32 +82,107 @@ export function sagaOf(record: SagaRecord): Row {
   };
 }
 
+/** Values of the statements below: `until` by a clock that is taken at its word, `inMs` from now by the database's own. */
+interface Time {
+  readonly until: number;
+  readonly inMs: number;
+}
+
+type ClockKind = 'database' | 'given';
+
+/** What of a row a commit writes, and whose row it must still be. */
+interface Commit extends Time {
+  readonly id: string;
+  readonly owner: string;
+  readonly fence: number;
+  readonly newFence: number;
+  readonly status: Status;
+  readonly direction: Direction;
+  readonly cursor: number;
+  readonly attempt: number;
+  readonly backTo: number | null;
+  readonly retries: number;
+  readonly wakeAt: number;
+  readonly state: string;
+  readonly progress: string | null;
+  readonly journal: string;
+  readonly reason: string | null;
+  readonly endedAt: number | null;
+}
+
+/** The statements that conductors execute all the time. */
+function hotStatements(kind: ClockKind) {
+  const at = ({ until, inMs }: Time): Expression<number> =>
+    kind === 'database' ? sql`${DATABASE_NOW} + ${inMs}` : sql`${until}`;
+  const due = (from: Kysely<GlobalTables>, now: Time) =>
+    from
+      .selectFrom('sagas')
+      .select(['id', 'lease_until'])
+      .where('status', '=', ACTIVE)
+      .where('wake_at', '<=', at(now))
+      .where('lease_until', '<=', at(now))
+      .orderBy('wake_at')
+      .limit(1);
+  const write = (db: Kysely<GlobalTables>, c: Commit, leaseUntil: Expression<number> | number) =>
+    db
+      .updateTable('sagas')
+      .set({
+        fence: c.newFence,
+        status: c.status,
+        direction: c.direction,
+        cursor: c.cursor,
+        attempt: c.attempt,
+        back_to: c.backTo,
+        retries: c.retries,
+        wake_at: c.wakeAt,
+        state_json: c.state,
+        progress_json: c.progress,
+        journal_json: c.journal,
+        reason: c.reason,
+        ended_at: c.endedAt,
+        lease_until: leaseUntil,
+      })
+      .where('id', '=', c.id)
+      .where('owner', '=', c.owner)
+      .where('fence', '=', c.fence)
+      .where('status', '=', ACTIVE)
+      .returning(['fence', 'cancel_requested']);
+  return {
+    due: fixed<GlobalTables, Time, Pick<SagaRecord, 'id' | 'lease_until'>>(due),
+    lockDue: fixed<GlobalTables, Time, Pick<SagaRecord, 'id' | 'lease_until'>>((trx, now) =>
+      due(trx, now).modifyEnd(forUpdate(trx, false)),
+    ),
+    /** Commits, and goes on holding the saga. */
+    hold: fixed<GlobalTables, Commit, Written>((db, c) => write(db, c, at(c))),
+    /** Commits, and lets go of it. */
+    letGo: fixed<GlobalTables, Commit, Written>((db, c) => write(db, c, 0)),
+  };
+}
+
+type Written = Pick<SagaRecord, 'fence' | 'cancel_requested'>;
+
+const HOT = { database: hotStatements('database'), given: hotStatements('given') };
+
 /**
  * `clock`: the clock of leases and wake-ups. A DatabaseClock stands for the database's own, which then is asked in the
  * very statement; any other is taken at its word: processes that share a database file share the machine's.
  */
 export function sqlSagaStore(db: Kysely<GlobalTables>, clock: Clock): SagaStore {
+  const kind: ClockKind = clock instanceof DatabaseClock ? 'database' : 'given';
+  const hot = HOT[kind];
+  const after = (ms: number): Time => ({ until: clock.now() + ms, inMs: ms });
   const inMs = (ms: number): Expression<number> =>
-    clock instanceof DatabaseClock ? sql`${DATABASE_NOW} + ${ms}` : sql`${clock.now() + ms}`;
-  const due = (from: Kysely<GlobalTables>) =>
-    from
-      .selectFrom('sagas')
-      .select(['id', 'lease_until'])
-      .where('status', '=', ACTIVE)
-      .where('wake_at', '<=', inMs(0))
-      .where('lease_until', '<=', inMs(0))
-      .orderBy('wake_at')
-      .limit(1);
+    kind === 'database' ? sql`${DATABASE_NOW} + ${ms}` : sql`${clock.now() + ms}`;
   return {
     create: async (saga) => insertSaga(db, newSaga(saga, clock.now())),
 
     async claim(owner, leaseMs) {
       // Looked at first: most calls find nothing, and need no lock for that.
-      if (!(await due(db).executeTakeFirst())) return null;
+      if ((await hot.due(db, { ...after(0) })).rows.length === 0) return null;
       return db.transaction().execute(async (trx) => {
         // The sequence first: whoever holds it waits for nobody, so that claims and starts never wait in a circle.
         const fence = await nextFence(trx);
-        const found = await due(trx).modifyEnd(forUpdate(trx, false)).executeTakeFirst();
+        const [found] = (await hot.lockDue(trx, { ...after(0) })).rows;
         if (!found) return null;
         const record = await trx
           .updateTable('sagas')
@@ -119,31 +195,18 @@ export function sqlSagaStore(db: Kysely<GlobalTables>, clock: Clock): SagaStore 
     },
 
     async commit(row, patch, leaseMs) {
-      const write = (on: Kysely<GlobalTables>, fence: number) =>
-        on
-          .updateTable('sagas')
-          .set({
-            fence,
-            status: patch.status,
-            direction: patch.direction,
-            cursor: patch.cursor,
-            attempt: patch.attempt,
-            back_to: patch.backTo,
-            retries: patch.retries,
-            wake_at: patch.wakeAt,
-            state_json: JSON.stringify(patch.state),
-            progress_json: patch.progress === null ? null : JSON.stringify(patch.progress),
-            journal_json: JSON.stringify(patch.journal),
-            reason: patch.reason,
-            ended_at: patch.endedAt,
-            lease_until: leaseMs === 0 ? 0 : inMs(leaseMs),
-          })
-          .where('id', '=', row.id)
-          .where('owner', '=', row.owner)
-          .where('fence', '=', row.fence)
-          .where('status', '=', ACTIVE)
-          .returning(['fence', 'cancel_requested'])
-          .executeTakeFirst();
+      const write = async (on: Kysely<GlobalTables>, newFence: number) => {
+        const { status, direction, cursor, attempt, backTo, retries, wakeAt, reason, endedAt } = patch;
+        const commit = {
+          ...{ id: row.id, owner: row.owner, fence: row.fence, newFence, ...after(leaseMs) },
+          ...{ status, direction, cursor, attempt, backTo, retries, wakeAt, reason, endedAt },
+          state: JSON.stringify(patch.state),
+          progress: patch.progress === null ? null : JSON.stringify(patch.progress),
+          journal: JSON.stringify(patch.journal),
+        };
+        const { rows } = await (leaseMs === 0 ? hot.letGo : hot.hold)(on, commit);
+        return rows[0];
+      };
       const record =
         patch.direction === row.direction
           ? await write(db, row.fence)
@@ -207,14 +270,17 @@ export function sqlSagaStore(db: Kysely<GlobalTables>, clock: Clock): SagaStore 
   };
 }
 
-/** The next number of the one sequence of generations. */
-export async function nextFence(db: Kysely<GlobalTables>): Promise<number> {
-  const next = await db
+const NEXT_FENCE = fixed<GlobalTables, Record<string, never>, { value: number }>((db) =>
+  db
     .updateTable('fences')
     .set((eb) => ({ value: eb('value', '+', 1) }))
     .where('name', '=', 'saga')
-    .returning('value')
-    .executeTakeFirst();
+    .returning('value'),
+);
+
+/** The next number of the one sequence of generations. */
+export async function nextFence(db: Kysely<GlobalTables>): Promise<number> {
+  const [next] = (await NEXT_FENCE(db, {})).rows;
   invariant(next, 'the sequence of fences is missing');
   return next.value;
 }

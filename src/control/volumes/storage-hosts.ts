@@ -4,12 +4,13 @@
 // A storage host is up while its last heartbeat is younger than hostDownSeconds; the monitor asks for it (moves/monitor.ts).
 // Volumes are sparse files, so room is not reserved: a host that says it has too little is passed over, and one that
 // runs full all the same refuses what it is asked.
-import type { Selectable } from 'kysely';
+import type { Selectable, UpdateResult } from 'kysely';
 import { newId } from '../../lib/ids.ts';
 import { refuse } from '../../model/refusal.ts';
 import type { Refusal } from '../../model/types.ts';
 import type { StorageDescription, StorageHeartbeat } from '../../storage/contract.ts';
 import { exclusively } from '../../store/dialect.ts';
+import { fixed } from '../../store/fixed.ts';
 import type { GlobalTables } from '../../store/global-schema.ts';
 import type { Platform } from '../platform.ts';
 
@@ -88,17 +89,24 @@ export async function registerStorageHost(
   });
 }
 
+interface StorageSeen {
+  readonly name: string;
+  readonly now: number;
+  readonly agentId: string;
+  readonly freeGb: number;
+}
+
+const STORAGE_SEEN = fixed<GlobalTables, StorageSeen, UpdateResult>((db, { name, now, agentId, freeGb }) =>
+  db
+    .updateTable('storage_hosts')
+    .set({ last_seen_at: now, agent_id: agentId, free_gb: freeGb })
+    .where('name', '=', name),
+);
+
 /** Writes down that the storage host answered, and what it has left. */
 export async function recordStorageHeartbeat(p: Platform, name: string, heartbeat: StorageHeartbeat): Promise<void> {
-  await p.stores.global
-    .updateTable('storage_hosts')
-    .set({
-      last_seen_at: p.clock.now(),
-      agent_id: heartbeat.agentId,
-      free_gb: Math.floor(heartbeat.freeBytes / GIB),
-    })
-    .where('name', '=', name)
-    .execute();
+  const { agentId, freeBytes } = heartbeat;
+  await STORAGE_SEEN(p.stores.global, { name, now: p.clock.now(), agentId, freeGb: Math.floor(freeBytes / GIB) });
 }
 
 /** Lets new volumes go to it, or not. */
