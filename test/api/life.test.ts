@@ -50,7 +50,7 @@ test('locks, states by hand, crash dumps, diagnostics, passwords and events', as
   });
 
   await t.test('a crash dump is triggered from 2.17 on', async () => {
-    assert.equal((await act(s.alice, { trigger_crash_dump: null }, 16)).status, 400);
+    assert.equal((await act(s.alice, { trigger_crash_dump: null }, 16)).status, 404);
     assert.equal((await act(s.alice, { trigger_crash_dump: null }, 17)).status, 202);
     const console = async () => (await act(s.alice, { 'os-getConsoleOutput': {} })).json.output;
     for (let tries = 0; !/NMI received/.test(await console()); tries += 1) assert.ok(tries < 100);
