@@ -5,7 +5,7 @@ ARGS ?=
 SCHEDULES ?= 1000000
 NODE := .toolchain/bin/node
 
-.PHONY: help setup demo up test test-long proof check fix bench clean
+.PHONY: help setup demo up test test-long test-clients proof check fix bench clean
 
 help: ## what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | while IFS='|' read -r name text; do printf '%-14s %s\n' "$$name" "$$text"; done
@@ -24,6 +24,9 @@ test: setup ## lint, types and all tests; ARGS='src/model' for a part
 
 test-long: setup ## all tests: a million schedules (SCHEDULES=50000 for fewer), all pairs of faults, every kill on QEMU
 	@CROSSCELL_LONG=1 SIMULATION_SCHEDULES=$(SCHEDULES) FIRE_CASES=all $(NODE) tools/test.ts --limit-s 14400 $(ARGS)
+
+test-clients: setup ## Tempest and the openstack command, against two cells; ARGS="--list resize --no-walk" for a part
+	@$(NODE) test/clients/main.ts $(ARGS)
 
 proof: setup ## docs/proof.md, from runs made now
 	@$(NODE) tools/proof/main.ts $(ARGS)

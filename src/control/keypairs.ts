@@ -1,5 +1,5 @@
-// SSH key pairs of users. A generated private key is given out once and never kept. Names are unique per user; the
-// fingerprint is MD5 over the key's blob with colons, as Nova shows it.
+// Key pairs of users: SSH keys, or certificates (certificates.ts). A generated private key is given out once and never
+// kept. Names are unique per user; an SSH key's fingerprint is MD5 over its blob with colons, as Nova shows it.
 import { createHash, generateKeyPair } from 'node:crypto';
 import { promisify } from 'node:util';
 import type { Selectable } from 'kysely';
@@ -8,13 +8,16 @@ import { checkKeypairQuota } from '../model/quota.ts';
 import { badRequest, conflict, notFound, type Refusal } from '../model/refusal.ts';
 import { exclusively } from '../store/dialect.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
+import { certificateFingerprint, generateCertificate } from './certificates.ts';
 import type { Platform } from './platform.ts';
 import { userLimitsOf } from './quota.ts';
+
+export type KeyType = 'ssh' | 'x509';
 
 export interface Keypair {
   readonly userId: string;
   readonly name: string;
-  readonly type: 'ssh';
+  readonly type: KeyType;
   readonly publicKey: string;
   readonly fingerprint: string;
   readonly createdAt: number;
@@ -32,7 +35,7 @@ const generateAsync = promisify(generateKeyPair);
 const keypairOf = (row: Selectable<GlobalTables['keypairs']>): Keypair => ({
   userId: row.user_id,
   name: row.name,
-  type: 'ssh',
+  type: row.type as KeyType,
   publicKey: row.public_key,
   fingerprint: row.fingerprint,
   createdAt: row.created_at,
@@ -70,16 +73,21 @@ export async function listKeypairs(p: Platform, userId: string): Promise<Keypair
 export async function createKeypair(
   p: Platform,
   owner: { readonly userId: string; readonly projectId: string },
-  request: { readonly name: string; readonly publicKey: string | null },
+  request: { readonly name: string; readonly publicKey: string | null; readonly type?: KeyType },
   minor: number,
 ): Promise<KeypairResult> {
   const refuse = (refusal: Refusal): KeypairResult => ({ kind: 'refused', refusal });
   const refusal = checkKeypairName(request.name, minor);
   if (refusal) return refuse(refusal);
-  const generated = request.publicKey === null ? await generate(request.name) : null;
+  const { type = 'ssh' } = request;
+  const make = type === 'ssh' ? () => generate(request.name) : () => generateCertificate(owner.userId, p.clock.now());
+  const generated = request.publicKey === null ? await make() : null;
   const publicKey = (generated?.publicKey ?? request.publicKey ?? '').trim();
-  const fingerprint = fingerprintOf(publicKey);
-  if (fingerprint === null) return refuse(badRequest('Keypair data is invalid: failed to generate fingerprint'));
+  const fingerprint = type === 'ssh' ? fingerprintOf(publicKey) : certificateFingerprint(publicKey);
+  if (fingerprint === null) {
+    const what = type === 'ssh' ? 'fingerprint' : 'X509 fingerprint.';
+    return refuse(badRequest(`Keypair data is invalid: failed to generate ${what}`));
+  }
   const limits = await userLimitsOf(p, owner.projectId, owner.userId);
   return p.stores.global.transaction().execute(async (trx): Promise<KeypairResult> => {
     await exclusively(trx, `keypairs of ${owner.userId}`);
@@ -95,7 +103,7 @@ export async function createKeypair(
       .values({
         user_id: owner.userId,
         name: request.name,
-        type: 'ssh',
+        type,
         public_key: publicKey,
         fingerprint,
         created_at: p.clock.now(),

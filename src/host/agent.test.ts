@@ -325,9 +325,10 @@ describe('jobs', () => {
 });
 
 test('lastLines counts lines, not line ends', () => {
-  assert.equal(lastLines('a\nb\nc\n', 2), 'b\nc\n');
+  assert.equal(lastLines('a\nb\nc\n', 2), 'b\nc');
+  assert.equal(lastLines('a\n\nc', 2), '\nc');
   assert.equal(lastLines('a\nb\nc', 1), 'c');
-  assert.equal(lastLines('a\nb\n', 9), 'a\nb\n');
+  assert.equal(lastLines('a\nb\n', 9), 'a\nb');
   assert.equal(lastLines('a\n', 0), '');
   assert.equal(lastLines('', 3), '');
 });

@@ -290,14 +290,14 @@ async function recoverGuest(guests: Guests, entry: Entry, guest: GuestBody): Pro
   }
 }
 
-/** The last `count` lines; a trailing newline does not make an empty line. */
+/** The last `count` lines, without the end of the last. */
 export function lastLines(text: string, count: number): string {
+  const whole = text.endsWith('\n') ? text.slice(0, -1) : text;
   if (count <= 0) return '';
-  let from = text.endsWith('\n') ? text.length - 1 : text.length;
-  for (let found = 0; found < count; found += 1) {
-    if (from <= 0) return text;
-    from = text.lastIndexOf('\n', from - 1);
-    if (from < 0) return text;
+  let from = whole.length;
+  for (let found = 0; found < count && from >= 0; found += 1) {
+    if (from === 0) return whole;
+    from = whole.lastIndexOf('\n', from - 1);
   }
-  return text.slice(from + 1);
+  return whole.slice(from + 1);
 }

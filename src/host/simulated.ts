@@ -185,6 +185,7 @@ export class SimulatedHypervisor implements Hypervisor {
     if (fromMemory) return;
     guest.disk?.words.push(`run ${guest.disk.words.length} on ${this.#options.host}`);
     for (const volume of volumes) this.#write(volume, 'run');
+    guest.output += 'simulated guest\nno kernel, no clock\n';
     guest.output += `GUEST UP cpus=${spec.vcpus} mem_kb=${spec.memoryMb * 1024}\n`;
   }
 

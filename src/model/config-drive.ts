@@ -27,7 +27,7 @@ export interface DriveFacts {
   readonly projectId: string;
   readonly zone: string;
   readonly metadata: Readonly<Record<string, string>>;
-  readonly key: { readonly name: string; readonly publicKey: string } | null;
+  readonly key: { readonly name: string; readonly type?: string; readonly publicKey: string } | null;
   readonly ports: readonly DrivePort[];
 }
 
@@ -52,7 +52,7 @@ export function configDriveOf(facts: DriveFacts): ConfigDrive {
       ...(key
         ? {
             public_keys: { [key.name]: key.publicKey },
-            keys: [{ name: key.name, type: 'ssh', data: key.publicKey }],
+            keys: [{ name: key.name, type: key.type ?? 'ssh', data: key.publicKey }],
           }
         : {}),
       ...(Object.keys(facts.metadata).length === 0 ? {} : { meta: { ...facts.metadata } }),

@@ -308,6 +308,19 @@ describe('the API for operators', () => {
     assert.equal((await s.admin('POST', `${C}/flavors`, { flavor: bad })).status, 400);
   });
 
+  it('makes and takes certificates as key pairs', async () => {
+    const url = `${C}/os-keypairs`;
+    const made = await s.alice('POST', url, { keypair: { name: 'win', type: 'x509' } }, 2);
+    assert.deepEqual([made.status, made.json.keypair.type], [201, 'x509'], made.text);
+    assert.match(made.json.keypair.private_key, /^-----BEGIN PRIVATE KEY-----/);
+    const { public_key: publicKey, fingerprint } = made.json.keypair;
+    const taken = { name: 'again', type: 'x509', public_key: publicKey };
+    assert.equal((await s.alice('POST', url, { keypair: taken }, 2)).json.keypair.fingerprint, fingerprint);
+    assert.equal((await s.alice('POST', url, { keypair: { ...taken, name: 'ssh', type: 'ssh' } }, 2)).status, 400);
+    assert.equal((await s.alice('POST', url, { keypair: { ...taken, public_key: 'x' } }, 2)).status, 400);
+    for (const name of ['win', 'again']) assert.equal((await s.alice('DELETE', `${url}/${name}`)).status, 202);
+  });
+
   it('keeps key pairs', async () => {
     const made = await s.alice('POST', `${C}/os-keypairs`, { keypair: { name: 'kp' } });
     assert.equal(made.status, 200);

@@ -1,10 +1,11 @@
-// SSH key pairs of users.
+// Key pairs of users.
 import { Type } from 'typebox';
 import {
   createKeypair,
   deleteKeypair,
   findKeypair,
   type Keypair,
+  type KeyType as KeypairType,
   keypairNotFound,
   listKeypairs,
 } from '../../control/keypairs.ts';
@@ -12,7 +13,7 @@ import type { Platform } from '../../control/platform.ts';
 import { isoMicroseconds } from '../../model/time.ts';
 import type { Actor } from '../../model/types.ts';
 import { requireRule } from '../http/auth.ts';
-import { badRequest, errorOf } from '../http/errors.ts';
+import { errorOf } from '../http/errors.ts';
 import { type Route, route, versions } from '../http/route.ts';
 import { BASE, Links, markerNotFound, nextLink, nullable, object, Page, pageOf, text } from './common.ts';
 
@@ -69,10 +70,11 @@ export const keypairRoutes: readonly Route[] = [
       201: object({ keypair: object({ ...shared, user_id: text(), private_key: Type.Optional(Type.String()) }) }),
     },
     handle: async ({ p, actor, body, minor }) => {
-      const wish = body.keypair as { name: string; public_key?: string; type?: string; user_id?: string };
-      if (wish.type === 'x509') throw badRequest('Keypair data is invalid: only keys of type ssh are supported');
+      const wish = body.keypair as { name: string; public_key?: string; type?: KeypairType; user_id?: string };
       const owner = { userId: ownerOf(p, 'create', actor, wish.user_id, minor), projectId: actor.projectId };
-      const result = await createKeypair(p, owner, { name: wish.name, publicKey: wish.public_key ?? null }, minor);
+      const { name, public_key: publicKey = null, type = 'ssh' } = wish;
+      const request = { name, publicKey, type };
+      const result = await createKeypair(p, owner, request, minor);
       if (result.kind === 'refused') throw errorOf(result.refusal);
       const keypair = {
         ...brief(result.keypair, minor),

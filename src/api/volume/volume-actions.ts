@@ -8,7 +8,7 @@ import type { Actor } from '../../model/types.ts';
 import { VOLUME_STATUSES, type Volume, type VolumeStatus } from '../../model/volumes.ts';
 import { deleteVolume } from '../../moves/volumes/delete.ts';
 import { extendVolume } from '../../moves/volumes/extend.ts';
-import { booleanOf, IdParams, object, StringMap, text } from '../compute/common.ts';
+import { booleanOf, IdParams, nullable, object, StringMap, text } from '../compute/common.ts';
 import { requireRule } from '../http/auth.ts';
 import { badRequest, notFound, refuse } from '../http/errors.ts';
 import { type Answer, byBody, type Route, route } from '../http/route.ts';
@@ -78,7 +78,7 @@ const ACTIONS: Readonly<Record<string, Action>> = {
   ),
   'os-set_bootable': action('volume:update', object({ bootable: Flag }), async ({ p, volume }, { bootable }) => {
     await editVolume(p.stores.global, volume.id, { bootable: isTrue(bootable) }, p.clock.now());
-    return { status: 200, body: {} };
+    return { status: 200 };
   }),
   'os-update_readonly_flag': action(
     'volume:update_readonly_flag',
@@ -160,7 +160,7 @@ export const volumeActionRoutes: readonly Route[] = [
     params: IdParams,
     body: Type.Object({}, { additionalProperties: true, minProperties: 1 }),
     variants: [...wrapped.values()],
-    answers: { 200: object({ metadata: Type.Optional(StringMap) }), 202: null },
+    answers: { 200: nullable(object({ metadata: Type.Optional(StringMap) })), 202: null },
     handle: async ({ p, actor, params, body, minor }) => {
       const [name, ...others] = Object.keys(body);
       const wanted = name !== undefined && Object.hasOwn(ACTIONS, name) ? ACTIONS[name] : undefined;

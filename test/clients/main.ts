@@ -1,0 +1,42 @@
+// OpenStack's own clients against this system: node test/clients/main.ts [--list core|resize|rest]… [--no-walk] [PART...]
+//
+// Installs Debian's clients where apt-get may be run, starts the system, runs Tempest's tests with dynamic credentials and
+// then the walk of commands, prints a table by class, and last "N passed, N failed, N skipped"; status 1 when one failed.
+// PART narrows the tests down to those whose names contain one of the parts. Without clients everything is skipped.
+import { parseArgs } from 'node:util';
+import { whyNoClients } from './install.ts';
+import { countOf, type Outcome, table } from './outcomes.ts';
+import { say } from './say.ts';
+import { startSystem } from './system.ts';
+import { LISTS, type ListName, runTempest, testsOf } from './tempest.ts';
+import { walk } from './walk.ts';
+
+const isList = (name: string): name is ListName => (LISTS as readonly string[]).includes(name);
+
+async function main(): Promise<number> {
+  const { values, positionals } = parseArgs({
+    allowPositionals: true,
+    options: {
+      list: { type: 'string', multiple: true, default: ['core'] },
+      'no-walk': { type: 'boolean', default: false },
+    },
+  });
+  const lists = values.list.filter(isList);
+  if (lists.length < values.list.length) throw new Error(`--list: one of ${LISTS.join(', ')}`);
+  const tests = (await Promise.all(lists.map((list) => testsOf(list, positionals)))).flat();
+  const missing = await whyNoClients();
+  if (missing !== null) {
+    say(`skipped: ${missing}`);
+    say(`0 passed, 0 failed, ${tests.length} skipped`);
+    return 0;
+  }
+  await using system = await startSystem();
+  const outcomes: Outcome[] = await runTempest(system, tests);
+  if (!values['no-walk']) outcomes.push(...(await walk(system)));
+  say(table(outcomes));
+  const [passed, failed, skipped] = (['passed', 'failed', 'skipped'] as const).map((each) => countOf(outcomes, each));
+  say(`${passed} passed, ${failed} failed, ${skipped} skipped`);
+  return failed === 0 ? 0 : 1;
+}
+
+process.exitCode = await main();

@@ -1,0 +1,83 @@
+// The system under test: this checkout, two cells of one simulated host each, so that every move crosses cells; seeded
+// with what Tempest and the walk need.
+import { type ChildProcess, spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { ApiClient } from '../../src/cli/client.ts';
+
+const CROSSCELL = join(import.meta.dirname, '..', '..', 'bin', 'crosscell');
+export const PASSWORD = 'secret';
+const IMAGE_BYTES = 1_000_000;
+const STOP_LIMIT_MS = 30_000;
+
+export interface Seeded extends AsyncDisposable {
+  readonly url: string;
+  readonly directory: string;
+  readonly images: readonly [string, string];
+  readonly flavors: readonly [string, string];
+  /** The one that floating IPs are of. */
+  readonly publicNetwork: { readonly id: string; readonly name: string };
+}
+
+/** Starts it and seeds it. @throws Error when it does not serve */
+export async function startSystem(): Promise<Seeded> {
+  const directory = await mkdtemp(join(tmpdir(), 'crosscell-clients-'));
+  const data = join(directory, 'data');
+  const shape = ['--cells', '2', '--hosts-per-cell', '1', '--hypervisor', 'simulated', '--no-image'];
+  const rest = ['--data', data, '--listen', '127.0.0.1:0', '--admin-password', PASSWORD, '--json'];
+  const child = spawn(CROSSCELL, ['up', ...shape, ...rest], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const stop = async (): Promise<void> => {
+    await end(child);
+    await rm(directory, { recursive: true, force: true });
+  };
+  try {
+    const url = await endpointOf(child);
+    const client = new ApiClient({ url, user: 'admin', password: PASSWORD, project: 'admin' });
+    await client.login();
+    const images = [await addImage(client, directory, 'cirros'), await addImage(client, directory, 'other')] as const;
+    const publicNetwork = await publicNetworkOf(client);
+    return { url, directory, images, flavors: ['1', '2'], publicNetwork, [Symbol.asyncDispose]: stop };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+async function endpointOf(child: ChildProcess): Promise<string> {
+  if (child.stdout) {
+    for await (const line of createInterface({ input: child.stdout })) {
+      return (JSON.parse(line) as { endpoint: string }).endpoint;
+    }
+  }
+  throw new Error('crosscell up ended before it served');
+}
+
+async function addImage(client: ApiClient, directory: string, name: string): Promise<string> {
+  const wish = { name, disk_format: 'raw', container_format: 'bare', visibility: 'public' };
+  const { id } = await client.call<{ id: string }>('POST', '/image/v2/images', wish);
+  const file = join(directory, `${name}.raw`);
+  await writeFile(file, randomBytes(IMAGE_BYTES));
+  await client.upload(id, file);
+  return id;
+}
+
+async function publicNetworkOf(client: ApiClient): Promise<Seeded['publicNetwork']> {
+  const path = '/network/v2.0/networks?router:external=true';
+  const { networks } = await client.call<{ networks: { id: string; name: string }[] }>('GET', path);
+  const [network] = networks;
+  if (!network) throw new Error('there is no external network');
+  return network;
+}
+
+/** Guests are asked first; what does not end in time is ended. */
+async function end(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()));
+  child.kill('SIGTERM');
+  const limit = setTimeout(() => child.kill('SIGKILL'), STOP_LIMIT_MS);
+  await ended;
+  clearTimeout(limit);
+}

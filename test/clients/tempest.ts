@@ -1,0 +1,67 @@
+// Runs Tempest's tests, as stestr does it, and reads what came of each.
+import { spawn } from 'node:child_process';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { PACKAGES_DIRECTORY } from './install.ts';
+import { type Outcome, outcomesOf, readList } from './outcomes.ts';
+import { say } from './say.ts';
+import type { Seeded } from './system.ts';
+import { stestrConfig, tempestConfig } from './tempest-config.ts';
+
+/** The files of tests, beside this one. */
+export const LISTS = ['core', 'resize', 'rest'] as const;
+export type ListName = (typeof LISTS)[number];
+
+const RUN_LIMIT_MS = 3_600_000;
+/** Of each test, in seconds. */
+const TEST_LIMIT_S = 300;
+const MAX_AT_ONCE = 4;
+
+/** The tests of a list whose names contain one of `parts` (none: all). */
+export async function testsOf(list: ListName, parts: readonly string[]): Promise<string[]> {
+  const tests = readList(await readFile(join(import.meta.dirname, `${list}.txt`), 'utf8'));
+  return tests.filter((test) => parts.length === 0 || parts.some((part) => test.includes(part)));
+}
+
+/** Runs the tests against the system; every line of stestr's is shown as it comes, without tracebacks. */
+export async function runTempest(system: Seeded, tests: readonly string[]): Promise<Outcome[]> {
+  const directory = join(system.directory, 'tempest');
+  await mkdir(directory);
+  const list = join(directory, 'tests.txt');
+  // A test's name ends there, or has its attributes in brackets behind it.
+  await writeFile(list, tests.map((test) => `${test.replaceAll('.', String.raw`\.`)}(\\[|$)\n`).join(''));
+  await writeFile(join(directory, 'tempest.conf'), tempestConfig(system, directory));
+  await writeFile(join(directory, '.stestr.conf'), stestrConfig(PACKAGES_DIRECTORY));
+  const environment = {
+    ...withoutProxies(process.env),
+    TEMPEST_CONFIG_DIR: directory,
+    TEMPEST_CONFIG: 'tempest.conf',
+    OS_TEST_TIMEOUT: String(TEST_LIMIT_S),
+    PYTHONWARNINGS: 'ignore',
+  };
+  await stestr(['init'], directory, environment);
+  const lanes = String(Math.min(availableParallelism(), MAX_AT_ONCE));
+  const printed = await stestr(['run', '--concurrency', lanes, '--include-list', list], directory, environment);
+  return outcomesOf(tests, printed);
+}
+
+/** All that it prints; it ends with 1 when a test fails, which is for the outcomes to tell. */
+function stestr(args: readonly string[], cwd: string, env: NodeJS.ProcessEnv): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const child = spawn('stestr', args, { cwd, env, stdio: ['ignore', 'pipe', 'inherit'], timeout: RUN_LIMIT_MS });
+    const printed: string[] = [];
+    createInterface({ input: child.stdout }).on('line', (line) => {
+      printed.push(line);
+      if (line.startsWith('{')) say(line);
+    });
+    child.on('error', reject);
+    child.on('close', () => resolve(printed.join('\n')));
+  });
+}
+
+/** The system is on this machine: nothing of the way to it is a proxy's. */
+export function withoutProxies(environment: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  return Object.fromEntries(Object.entries(environment).filter(([name]) => !/_proxy$/i.test(name)));
+}
