@@ -10,7 +10,7 @@ import type { AddressInfo } from 'node:net';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import pino, { type Logger } from 'pino';
-import { buildApp } from '../api/http/app.ts';
+import { buildApp, type SeenAnswer } from '../api/http/app.ts';
 import type { TokenChecker } from '../api/http/auth.ts';
 import { allRoutes } from '../api/routes.ts';
 import { ensureCell, registerHost } from '../control/hosts.ts';
@@ -74,6 +74,7 @@ export interface ComposeOptions {
   /** Keep simulated hosts in memory alone. */
   readonly memoryHosts?: boolean;
   readonly checkAnswers?: boolean;
+  readonly onAnswer?: (seen: SeenAnswer) => void;
   readonly conductor?: Partial<ConductorOptions>;
   /** Let administrators inject faults. */
   readonly allowFaults?: boolean;
@@ -134,11 +135,9 @@ export async function composeSystem(deployment: Deployment, options: ComposeOpti
     storage: async (name, trace) => metrics.counted(fleet.findStorage(name, trace) ?? NO_SUCH_STORAGE),
     nudge: () => conductor?.nudge(),
     ...(faults ? { around: faults.around } : {}),
-    ...(openstack?.imageMirror ? { imageMirror: openstack.imageMirror } : {}),
   };
   if (faults) log.warn('faults can be injected: this control plane can be made to fail and to kill itself');
 
-  const elsewhere = deployment.openstack?.services ?? [];
   const app =
     role === 'conductor'
       ? null
@@ -147,8 +146,9 @@ export async function composeSystem(deployment: Deployment, options: ComposeOpti
           tokens: tokensOf(identity, openstack),
           registry: metrics.registry,
           openConsole: fleet.openConsole,
-          routes: allRoutes({ identity, fleetSecret: secrets.fleet, faults, elsewhere }),
+          routes: allRoutes({ identity, fleetSecret: secrets.fleet, faults }),
           ...(options.checkAnswers ? { checkAnswers: true } : {}),
+          ...(options.onAnswer ? { onAnswer: options.onAnswer } : {}),
         });
   // This process alone holds the data directory: uploads that a former one had under way are dead.
   if (alone) await forgetUploads(platform);
@@ -194,7 +194,6 @@ export async function composeSystem(deployment: Deployment, options: ComposeOpti
       faults?.close();
       await monitor?.stop();
       await conductor?.stop();
-      await openstack?.imageMirror?.close();
       await fleet.stop({ guestsWithinSeconds });
       await stores.close();
     },

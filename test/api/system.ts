@@ -6,6 +6,7 @@ import { pino } from 'pino';
 import { composeSystem, type System } from '../../src/cli/compose.ts';
 import { planDeployment } from '../../src/cli/deployment.ts';
 import { qcow2 } from '../../src/control/images/testing.ts';
+import { tempestCheck } from '../clients/schemas/check.ts';
 
 export interface Answered {
   readonly status: number;
@@ -81,6 +82,7 @@ export async function testSystem(
     memoryDatabases: true,
     memoryHosts: true,
     checkAnswers: true,
+    ...(await tempestCheck()),
     ...(options.allowFaults ? { allowFaults: true } : {}),
   });
   const raw = (path: string, init: RequestInit): Promise<Answered> => send(`${system.url}${path}`, init);

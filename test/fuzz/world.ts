@@ -25,6 +25,7 @@ import { nobody } from '../../src/host/nobody.ts';
 import { systemClock } from '../../src/lib/clock.ts';
 import type { StorageHost } from '../../src/storage/contract.ts';
 import { openStores, type Stores } from '../../src/store/stores.ts';
+import { tempestCheck } from '../clients/schemas/check.ts';
 
 export interface FuzzWorld extends AsyncDisposable {
   readonly app: FastifyInstance;
@@ -79,7 +80,7 @@ export async function fuzzWorld(policies: Policies = DEFAULT_POLICIES): Promise<
     principalOf: async (token: string) =>
       Object.hasOwn(people, token) ? (people[token] ?? null) : identity.principalOf(token),
   };
-  const app = await buildApp({ platform: p, tokens, routes, checkAnswers: true });
+  const app = await buildApp({ platform: p, tokens, routes, checkAnswers: true, ...(await tempestCheck()) });
   await furnish(p, app);
   const rows = cachedRows(stores);
   return {

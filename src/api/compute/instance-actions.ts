@@ -130,7 +130,7 @@ const renderEvent = (event: ServerActionEvent, minor: number, full: boolean, det
   finish_time: event.finishedAt === null ? null : isoMicroseconds(event.finishedAt),
   result: event.result,
   ...(full ? { traceback: event.result === 'Error' ? event.details : null } : {}),
-  ...(minor >= 62 && full ? { host: event.host } : {}),
+  ...(minor >= 62 && full ? { host: event.host ?? '' } : {}),
   ...(minor >= 62 ? { hostId: '' } : {}),
   // Names hosts and addresses: by default for administrators alone.
   ...(minor >= 84 && details ? { details: event.result === 'Error' ? event.details : null } : {}),

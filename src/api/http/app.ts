@@ -51,6 +51,20 @@ export interface ApiOptions {
   readonly openConsole?: OpenConsole;
   /** Answers are compared with their schemas, and a mismatch is an unexpected error. For tests. */
   readonly checkAnswers?: boolean;
+  /** Is shown every answer before it is sent; what it throws is an unexpected error. For tests. */
+  readonly onAnswer?: (seen: SeenAnswer) => void;
+}
+
+/** An answer, with the request that it is for. */
+export interface SeenAnswer {
+  readonly method: string;
+  /** Without the project that a path of the volume service may have. */
+  readonly url: string;
+  /** N of the microversion. */
+  readonly minor: number;
+  readonly request: unknown;
+  readonly status: number;
+  readonly body: unknown;
 }
 
 interface Held {
@@ -152,6 +166,10 @@ function mount(app: FastifyInstance, route: Route, options: ApiOptions, held: We
         reply,
       });
       if (options.checkAnswers) checkAnswer(route, answer);
+      options.onAnswer?.({
+        ...{ method: route.method, url: request.url, minor: who.minor, request: body },
+        ...{ status: answer.status, body: answer.body },
+      });
       return send(reply, answer);
     },
   });

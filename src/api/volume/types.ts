@@ -32,7 +32,7 @@ const Answer = object({
   name: text(),
   description: nullable(text()),
   is_public: Type.Boolean(),
-  'os-volume-type-access:is_public': Type.Boolean(),
+  'os-volume-type-access:is_public': Type.Optional(Type.Boolean()),
   extra_specs: Type.Optional(StringMap),
   qos_specs_id: Type.Optional(Type.Null()),
 });
@@ -60,16 +60,17 @@ const OneType = object({ volume_type: Answer });
 /** What tenants may see of the extra specs (cinder's USER_VISIBLE_EXTRA_SPECS). */
 const VISIBLE = ['multiattach', 'RESKEY:availability_zones', 'replication_enabled'];
 
-function render(type: VolumeType, actor: Actor): object {
+/** As cinder's extensions have it: what has just been made says nothing of QoS, what was changed not who has access. */
+function render(type: VolumeType, actor: Actor, what: 'shown' | 'made' | 'changed' = 'shown'): object {
   const admin = isAdmin(actor);
   const specs = admin
     ? type.extraSpecs
     : Object.fromEntries(Object.entries(type.extraSpecs).filter(([key]) => VISIBLE.includes(key)));
   return {
     ...{ id: type.id, name: type.name, description: type.description, is_public: type.isPublic },
-    'os-volume-type-access:is_public': type.isPublic,
+    ...(what === 'changed' ? {} : { 'os-volume-type-access:is_public': type.isPublic }),
     extra_specs: specs,
-    ...(admin ? { qos_specs_id: null } : {}),
+    ...(admin && what === 'shown' ? { qos_specs_id: null } : {}),
   };
 }
 
@@ -145,7 +146,7 @@ const typeListing: readonly Route[] = [
         ...{ name: wish.name, description: wish.description ?? null, extraSpecs: wish.extra_specs ?? {} },
         isPublic: booleanOf(String(wish['os-volume-type-access:is_public'] ?? true)) !== false,
       });
-      return { status: 200, body: { volume_type: render(typeOf(result), actor) } };
+      return { status: 200, body: { volume_type: render(typeOf(result), actor, 'made') } };
     },
   }),
   route({
@@ -161,7 +162,7 @@ const typeListing: readonly Route[] = [
         ...(wish.description === undefined ? {} : { description: wish.description }),
         ...(wish.is_public === undefined ? {} : { isPublic: booleanOf(String(wish.is_public)) === true }),
       });
-      return { status: 200, body: { volume_type: render(typeOf(result), actor) } };
+      return { status: 200, body: { volume_type: render(typeOf(result), actor, 'changed') } };
     },
   }),
   route({

@@ -139,7 +139,7 @@ const ACTIONS: Readonly<Record<string, Action>> = {
       const properties = call.volume.image?.properties ?? {};
       if (!Object.hasOwn(properties, key)) throw notFound('Metadata item was not found');
       await setImage(call, (now) => Object.fromEntries(Object.entries(now).filter(([each]) => each !== key)));
-      return { status: 200, body: {} };
+      return { status: 200 };
     },
   ),
   'os-show_image_metadata': action('volume_extension:volume_image_metadata:show', Nothing, async ({ volume }) => ({

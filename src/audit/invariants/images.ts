@@ -34,8 +34,7 @@ export const IMAGES_WHOLE: Invariant = {
     }
     for (const server of idleServers(s)) {
       const imageId = diskImageOf(server.image);
-      // It boots from a volume, or was never built.
-      if (imageId === null || server.host === null) continue;
+      if (imageId === null) continue; // it boots from a volume
       const status = s.imagesInUse.get(imageId);
       if (status === 'active' || status === 'deleted') continue;
       breaches.push({
