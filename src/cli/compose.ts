@@ -125,6 +125,8 @@ export async function composeSystem(deployment: Deployment, options: ComposeOpti
   const settings = { ...deployment.settings, publicUrl: '', hostFacingUrl: '' };
   const faults = options.allowFaults ? createFaults({ stores, clock, log, die: killMyself }) : null;
   const hostOf = (name: string, host: Host): Host => metrics.counted(faults ? faults.host(name, host) : host);
+  const storageOf = (name: string, host: StorageHost): StorageHost =>
+    metrics.counted(faults ? faults.storage(name, host) : host);
   const platform: Platform = {
     clock,
     log,
@@ -132,7 +134,7 @@ export async function composeSystem(deployment: Deployment, options: ComposeOpti
     settings,
     policies: openPolicies(deployment.policyFile, log, clock),
     host: async (name, trace) => hostOf(name, fleet.find(name, trace) ?? NO_SUCH_HOST),
-    storage: async (name, trace) => metrics.counted(fleet.findStorage(name, trace) ?? NO_SUCH_STORAGE),
+    storage: async (name, trace) => storageOf(name, fleet.findStorage(name, trace) ?? NO_SUCH_STORAGE),
     nudge: () => conductor?.nudge(),
     ...(faults ? { around: faults.around } : {}),
   };

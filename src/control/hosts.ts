@@ -7,7 +7,7 @@
 import type { HostDescription } from '../host/contract.ts';
 import { newId } from '../lib/ids.ts';
 import type { Refusal } from '../model/types.ts';
-import { exclusively } from '../store/dialect.ts';
+import { exclusively, isAmong } from '../store/dialect.ts';
 import { listAggregates } from './aggregates.ts';
 import { providerStates } from './placement.ts';
 import type { Platform } from './platform.ts';
@@ -41,26 +41,37 @@ export interface HostRecord {
   readonly updatedAt: number;
 }
 
-/** Every host with its usage, by name. */
-export async function listHosts(p: Platform): Promise<HostRecord[]> {
+/** A page of a list by name: what comes behind `after`, at most `limit`. */
+export interface HostPage {
+  readonly after: string | null;
+  readonly limit: number;
+}
+
+/** Hosts with their usage, by name: every one, or a page. */
+export async function listHosts(p: Platform, page?: HostPage): Promise<HostRecord[]> {
   const db = p.stores.global;
-  const rows = await db
+  let query = db
     .selectFrom('hosts')
     .innerJoin('cells', 'cells.id', 'hosts.cell_id')
     .selectAll('hosts')
     .select('cells.name as cell_name')
-    .orderBy('hosts.name')
-    .execute();
-  const states = await providerStates(db);
-  const guests = await db
+    .orderBy('hosts.name');
+  if (page) query = query.limit(page.limit);
+  if (page && page.after !== null) query = query.where('hosts.name', '>', page.after);
+  const rows = await query.execute();
+  const ids = page && rows.map((row) => row.id);
+  const states = await providerStates(db, ids);
+  let counted = db
     .selectFrom('allocations')
     .innerJoin('consumers', 'consumers.id', 'allocations.consumer_id')
     .select((eb) => ['allocations.provider_id', eb.fn.count<number>('consumers.id').distinct().as('guests')])
     .where('consumers.type', '=', 'server')
-    .groupBy('allocations.provider_id')
-    .execute();
+    .groupBy('allocations.provider_id');
+  if (ids) counted = counted.where(isAmong(db, 'allocations.provider_id', ids));
+  const guests = await counted.execute();
   const guestsOn = new Map(guests.map((row) => [row.provider_id, Number(row.guests)]));
-  const zoneOf = zones(await listAggregates(p), p.settings.defaultZone);
+  const aggregates = await listAggregates(p, page && rows.map((row) => row.name));
+  const zoneOf = zones(aggregates, p.settings.defaultZone);
   const now = p.clock.now();
   return rows.map((row) => {
     const used = states.get(row.id)?.used ?? {};
@@ -94,6 +105,10 @@ export async function listHosts(p: Platform): Promise<HostRecord[]> {
     };
   });
 }
+
+/** Whether there is a host of this name. */
+export const isHost = async (p: Platform, name: string): Promise<boolean> =>
+  (await p.stores.global.selectFrom('hosts').select('id').where('name', '=', name).executeTakeFirst()) !== undefined;
 
 export const isUp = (
   host: { last_seen_at: number | null; forced_down: number },

@@ -324,6 +324,45 @@ describe('jobs', () => {
   });
 });
 
+describe('grace', () => {
+  const stopping = async (graceSeconds: number): Promise<Bench> => {
+    const bench = await openBench({ heedsPowerButton: false });
+    await finish(() => bench.agent.define(SERVER, { generation: 1, spec: SPEC, disk: 'fresh' }));
+    await finish(() => on(bench, 1));
+    await ask(bench, graceSeconds);
+    return bench;
+  };
+  /** Takes the second for which the agent waits with its answer. */
+  const ask = async (bench: Bench, graceSeconds: number): Promise<void> => {
+    const call = off(bench, 1, graceSeconds);
+    await bench.clock.advance(1000);
+    assert.equal(value(await call).state, 'pending');
+  };
+  const isOn = async ({ agent }: Bench) => value(await agent.guest(SERVER)).power === 'on';
+
+  for (const hours of [-3, 3]) {
+    test(`a clock that jumps ${hours} hours makes it neither longer nor shorter`, async () => {
+      const bench = await stopping(60);
+      await bench.clock.advance(10_000);
+      bench.clock.aheadMs = hours * 3_600_000;
+      await bench.clock.advance(48_000);
+      assert.ok(await isOn(bench));
+      await bench.clock.advance(1001);
+      assert.ok(!(await isOn(bench)));
+    });
+  }
+
+  test('a later request can make it shorter, not longer', async () => {
+    const bench = await stopping(60);
+    await ask(bench, 600);
+    await ask(bench, 5);
+    await bench.clock.advance(3000);
+    assert.ok(await isOn(bench));
+    await bench.clock.advance(1001);
+    assert.ok(!(await isOn(bench)));
+  });
+});
+
 test('lastLines counts lines, not line ends', () => {
   assert.equal(lastLines('a\nb\nc\n', 2), 'b\nc');
   assert.equal(lastLines('a\n\nc', 2), '\nc');

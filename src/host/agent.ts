@@ -24,6 +24,7 @@ import { newId } from '../lib/ids.ts';
 import { openConsole } from './agent/consoles.ts';
 import { define, destroy, startDestroy } from './agent/define.ts';
 import { closeExport, digest, growDisk, importDisk, knownDigest, openExport } from './agent/disks.ts';
+import { Grace } from './agent/grace.ts';
 import {
   ABSENT,
   type AgentOptions,
@@ -103,9 +104,10 @@ export class Agent implements Host, Consoles {
   async stopAll(graceSeconds: number): Promise<number> {
     const { clock, hypervisor } = this.#guests;
     const running = this.#guests.all().filter(({ record }) => hypervisor.running(record.serverId));
-    const deadline = clock.now() + graceSeconds * 1000;
     const never = new AbortController().signal;
-    await Promise.all(running.map(({ record }) => stopGuest(this.#guests, record.serverId, () => deadline, never)));
+    await Promise.all(
+      running.map(({ record }) => stopGuest(this.#guests, record.serverId, new Grace(clock, graceSeconds), never)),
+    );
     return running.length;
   }
 

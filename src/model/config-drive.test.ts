@@ -18,6 +18,10 @@ const facts: DriveFacts = {
       ...{ networkId: 'n1', tag: 'front' },
     },
   ],
+  volumes: [
+    { volumeId: '22222222-3333-4444-5555-666666666666', device: '/dev/vdb', tag: 'db' },
+    { volumeId: '22222222-3333-4444-5555-777777777777', device: '/dev/vdc', tag: null },
+  ],
 };
 
 describe('a config drive', () => {
@@ -40,6 +44,10 @@ describe('a config drive', () => {
     assert.deepEqual(meta.meta, { role: 'web' });
     assert.deepEqual(meta.devices, [
       { type: 'nic', bus: 'none', address: 'none', mac: 'fa:16:3e:00:00:01', tags: ['front'] },
+      {
+        ...{ type: 'disk', bus: 'none', address: 'none', serial: '22222222-3333-4444-5' },
+        ...{ path: '/dev/vdb', tags: ['db'] },
+      },
     ]);
     const [network] = json('network_data.json').networks;
     assert.deepEqual(

@@ -29,6 +29,15 @@ export interface DriveFacts {
   readonly metadata: Readonly<Record<string, string>>;
   readonly key: { readonly name: string; readonly type?: string; readonly publicKey: string } | null;
   readonly ports: readonly DrivePort[];
+  readonly volumes: readonly DriveVolume[];
+}
+
+export interface DriveVolume {
+  readonly volumeId: string;
+  /** Such as /dev/vdb. */
+  readonly device: string;
+  /** Device tag; null: none. */
+  readonly tag: string | null;
 }
 
 export interface DrivePort {
@@ -61,10 +70,18 @@ export function configDriveOf(facts: DriveFacts): ConfigDrive {
       launch_index: 0,
       availability_zone: facts.zone,
       project_id: facts.projectId,
-      // Where a card sits on its bus may differ from host to host: guests find it by its MAC address.
-      devices: facts.ports.flatMap(({ mac, tag }) =>
-        tag === null ? [] : [{ type: 'nic', bus: 'none', address: 'none', mac, tags: [tag] }],
-      ),
+      // Where they sit on their bus may differ from host to host: guests find a card by its MAC address, and a disk by its
+      // serial number.
+      devices: [
+        ...facts.ports.flatMap(({ mac, tag }) =>
+          tag === null ? [] : [{ type: 'nic', bus: 'none', address: 'none', mac, tags: [tag] }],
+        ),
+        ...facts.volumes.flatMap(({ volumeId, device, tag }) =>
+          tag === null
+            ? []
+            : [{ type: 'disk', bus: 'none', address: 'none', serial: serialOf(volumeId), path: device, tags: [tag] }],
+        ),
+      ],
       dedicated_cpus: [],
     },
     networkData: {
@@ -81,6 +98,9 @@ export function configDriveOf(facts: DriveFacts): ConfigDrive {
     },
   };
 }
+
+/** What a guest sees of a volume's id: a virtio disk's serial number has room for so much of it. */
+const serialOf = (volumeId: string): string => volumeId.slice(0, 20);
 
 const linkOf = (portId: string): string => `tap${portId.slice(0, 11)}`;
 

@@ -472,7 +472,14 @@ async function place(
         if (claimed) throw new Refused(claimed);
         const { cellId, host, zone } = room;
         const configDrive = wantsConfigDrive(p, request, server)
-          ? configDriveOf({ ...server, serverId: server.id, zone, key, ports })
+          ? configDriveOf({
+              ...server,
+              serverId: server.id,
+              zone,
+              key,
+              ports,
+              volumes: devices.map(({ mapping }) => mapping),
+            })
           : null;
         const start: Start<CreateState> = {
           move: CREATE,

@@ -7,6 +7,7 @@ import { VirtualClock } from '../lib/virtual-clock.ts';
 import type { Actor } from '../model/types.ts';
 import { definition, rowOf } from '../saga/test-support.ts';
 import type { Outcome } from '../saga/types.ts';
+import type { StorageHost } from '../storage/contract.ts';
 import { CellDown, openStores } from '../store/stores.ts';
 import { type ArmedFault, createFaults, type FaultRequest, STEP_FAULTS } from './faults.ts';
 
@@ -145,6 +146,19 @@ test('cell-down and host-down last until they are deleted', async () => {
       ...{ vcpus: 1, memory_mb: 1, disk_gb: 1, created_at: 0, updated_at: 0 },
     })
     .execute();
+  const storage = b.faults.storage('s1', { heartbeat: async () => ({ kind: 'absent' }) } as unknown as StorageHost);
+  assert.equal((await b.faults.arm(actor, { kind: 'host-down', host: 's1' })).kind, 'refused');
+  await b.stores.global
+    .insertInto('storage_hosts')
+    .values({
+      ...{ id: 's', name: 's1', url: '', disabled: 0, last_seen_at: null, agent_id: null, driver: '' },
+      ...{ total_gb: 1, free_gb: 1, created_at: 0, updated_at: 0 },
+    })
+    .execute();
+  const lost = await b.arm({ kind: 'host-down', host: 's1' });
+  assert.deepEqual(await storage.heartbeat(), { kind: 'unreachable', reason: 'injected fault' });
+  assert.equal((await host.heartbeat()).kind, 'absent');
+  b.faults.disarm(lost.id);
   await b.arm({ kind: 'host-down', host: 'h1' });
   assert.deepEqual(await host.heartbeat(), { kind: 'unreachable', reason: 'injected fault' });
   assert.equal(b.faults.disarm(), 1);

@@ -7,7 +7,8 @@
 //   fails for good, without effect; `error-after`: although it took effect; `lost-reply`: it took effect, and seems to have
 //   failed in a way that may pass; `delay`: it begins later; `crash-before`, `crash-after`: the process kills itself with
 //   SIGKILL, before the effect or between the effect and the commit.
-// - `cell-down` and `host-down` strike whenever that cell's database or that host is asked for, until they are deleted.
+// - `cell-down` and `host-down` strike whenever that cell's database or that host (or storage host) is asked for, until
+//   they are deleted.
 // A fault that strikes after the effect waits until the effect is done: one that is still pending has not happened yet, and
 // one that failed by itself needs no help. Several faults of one step strike in the order in which they were armed.
 // Not handled: a transaction on a cell's database that has begun when the fault is armed goes through.
@@ -20,6 +21,7 @@ import { newId } from '../lib/ids.ts';
 import { badRequest, conflict } from '../model/refusal.ts';
 import type { Actor, Refusal } from '../model/types.ts';
 import type { Direction, Outcome, Row } from '../saga/types.ts';
+import type { StorageHost } from '../storage/contract.ts';
 import { CellDown, type Stores } from '../store/stores.ts';
 import { MOVES } from './registry.ts';
 
@@ -65,6 +67,7 @@ export interface Faults {
   readonly around: Around;
   stores(real: Stores): Stores;
   host(name: string, real: Host): Host;
+  storage(name: string, real: StorageHost): StorageHost;
   /** Ends the delays under way. */
   close(): void;
 }
@@ -109,6 +112,21 @@ export function createFaults({ stores, clock, log, die }: FaultParts): Faults {
     fault.fired += 1;
     log.warn({ faultId: fault.id, kind: fault.kind, fired: fault.fired, ...about }, 'an injected fault strikes');
   };
+
+  const within = <H extends Host | StorageHost>(name: string, real: H): H =>
+    new Proxy(real, {
+      get(target, method: keyof H & string) {
+        const call: unknown = target[method];
+        if (typeof call !== 'function') return call;
+        return async (...args: unknown[]): Promise<Reply<unknown>> => {
+          // Looked at when the call is made: whoever holds the host for long notices too.
+          const fault = [...armed.values()].find((each) => each.kind === 'host-down' && each.host === name);
+          if (!fault) return call.apply(target, args) as Promise<Reply<unknown>>;
+          fault.fired += 1;
+          return { kind: 'unreachable', reason: 'injected fault' };
+        };
+      },
+    });
 
   return {
     async arm(actor, request) {
@@ -182,20 +200,8 @@ export function createFaults({ stores, clock, log, die }: FaultParts): Faults {
       },
     }),
 
-    host: (name, real) =>
-      new Proxy(real, {
-        get(target, method: keyof Host) {
-          const call: unknown = target[method];
-          if (typeof call !== 'function') return call;
-          return async (...args: unknown[]): Promise<Reply<unknown>> => {
-            // Looked at when the call is made: whoever holds the host for long notices too.
-            const fault = [...armed.values()].find((each) => each.kind === 'host-down' && each.host === name);
-            if (!fault) return call.apply(target, args) as Promise<Reply<unknown>>;
-            fault.fired += 1;
-            return { kind: 'unreachable', reason: 'injected fault' };
-          };
-        },
-      }),
+    host: within,
+    storage: within,
 
     close() {
       for (const fault of armed.values()) fault.over.abort();
@@ -266,7 +272,9 @@ async function placeOf({ global }: Stores, request: FaultRequest): Promise<Place
   }
   if (request.kind === 'host-down') {
     const name = request.host ?? '';
-    const host = await global.selectFrom('hosts').select('id').where('name', '=', name).executeTakeFirst();
+    const host =
+      (await global.selectFrom('hosts').select('id').where('name', '=', name).executeTakeFirst()) ??
+      (await global.selectFrom('storage_hosts').select('id').where('name', '=', name).executeTakeFirst());
     if (!host) return { kind: 'refused', refusal: badRequest(`There is no host '${name}'.`) };
   }
   return { kind: 'placed', cellId: null };

@@ -350,6 +350,7 @@ describe('the API for operators', () => {
     const first = (await s.admin('GET', '/crosscell/v1/hosts?limit=3')).json;
     assert.deepEqual([first.hosts.length, first.next], [3, 'cell2-host1']);
     assert.equal((await s.admin('GET', `/crosscell/v1/hosts?marker=${first.next}`)).json.hosts.length, 1);
+    assert.equal((await s.admin('GET', '/crosscell/v1/hosts?marker=nowhere')).status, 400);
     assert.deepEqual((await s.admin('GET', '/crosscell/v1/debts')).json, { debts: [], next: null });
     assert.equal((await s.alice('GET', '/crosscell/v1/cells')).status, 403);
     assert.equal((await s.admin('GET', '/crosscell/v1/moves/nothing')).status, 404);

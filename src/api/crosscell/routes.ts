@@ -3,7 +3,7 @@
 import { Type } from 'typebox';
 import { setCellDisabled } from '../../control/cell-health.ts';
 import { openDebts } from '../../control/debts.ts';
-import { listCells, listHosts } from '../../control/hosts.ts';
+import { isHost, listCells, listHosts } from '../../control/hosts.ts';
 import type { Platform } from '../../control/platform.ts';
 import { listStorageHosts } from '../../control/volumes/storage-hosts.ts';
 import { failureOf } from '../../moves/failure.ts';
@@ -222,10 +222,14 @@ export const crosscellRoutes: readonly Route[] = [
     policy: 'crosscell:hosts',
     query: Page,
     answers: { 200: page('hosts', Host) },
-    handle: async ({ p, query }) => ({
-      status: 200,
-      body: paged('hosts', await listHosts(p), (each) => each.name, query),
-    }),
+    handle: async ({ p, query }) => {
+      const size = query.limit ?? MAX_PAGE;
+      const after = query.marker ?? null;
+      if (after !== null && !(await isHost(p, after))) throw markerUnknown(after);
+      const hosts = await listHosts(p, { after, limit: size + 1 });
+      const shown = hosts.slice(0, size);
+      return { status: 200, body: { hosts: shown, next: hosts.length > size ? (shown.at(-1)?.name ?? null) : null } };
+    },
   }),
   route({
     method: 'GET',

@@ -3,14 +3,16 @@
 // Theory of operation. Called again and again by the periodic work. Three kinds of remains:
 // - rows in saving that were not renewed for STALLED_MS: their process died; they return to queued;
 // - deleted images: when every cell has been asked and none has a server that names the image, row and file go. A cell
-//   that is down may have one, so then nothing of that round goes. A server that is being created looks its image up
-//   first and has its record a moment later; GRACE_MS lies between, so that the record is seen;
+//   that is down may have one, so then nothing of that round goes. Nor does an image go whose id an unfinished saga
+//   carries: a server or a volume is being made of it. Whoever makes one looks its image up first and has a saga a moment
+//   later; GRACE_MS lies between, so that it is seen;
 // - files that no row accounts for (parts of dead uploads, a file whose row never became active): they go when they are
 //   older than STALLED_MS.
 // A file goes before its row, so that a crash between the two leaves a row that brings us back here. Two processes may
 // do all this at once: every step is harmless when repeated.
 import { readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { sql } from 'kysely';
 import { isUuid } from '../../lib/ids.ts';
 import { CellDown } from '../../store/stores.ts';
 import { imageFile } from '../images.ts';
@@ -101,12 +103,29 @@ async function removeUnused(p: Platform): Promise<string[]> {
 
 /** Which of the images a server in any cell was made from; `unknown` when a cell cannot be asked. */
 async function usedImages(p: Platform, imageIds: readonly string[]): Promise<Set<string> | 'unknown'> {
-  const used = new Set<string>();
+  const used = await usedBySagas(p, imageIds);
   const cells = await p.stores.global.selectFrom('cells').select('id').execute();
   for (const { id: cellId } of cells) {
     const found = await usedInCell(p, cellId, imageIds);
     if (found === 'down') return 'unknown';
     for (const id of found) used.add(id);
+  }
+  return used;
+}
+
+/** Those of which something is being made. */
+async function usedBySagas(p: Platform, imageIds: readonly string[]): Promise<Set<string>> {
+  const used = new Set<string>();
+  for (const id of imageIds) {
+    const saga = await p.stores.global
+      .selectFrom('sagas')
+      .select('id')
+      // Written out, for the index over unfinished sagas.
+      .where(sql<boolean>`status in ('active', 'stuck')`)
+      .where('state_json', 'like', `%${id}%`)
+      .limit(1)
+      .executeTakeFirst();
+    if (saga) used.add(id);
   }
   return used;
 }

@@ -6,6 +6,7 @@ import { Readable } from 'node:stream';
 import { describe, test } from 'node:test';
 import { newId } from '../../lib/ids.ts';
 import type { Actor } from '../../model/types.ts';
+import { insertSaga, newSaga } from '../../store/sagas.ts';
 import { baseImageOf, findBaseImage, findImage, imageFile } from '../images.ts';
 import type { Platform } from '../platform.ts';
 import { collectUnusedImages, forgetUploads, GRACE_MS } from './collect.ts';
@@ -408,6 +409,20 @@ describe('deleting', () => {
 
     assert.deepEqual((await collectUnusedImages(p)).removed, [], 'not at once');
     world.advance(GRACE_MS + 1);
+    const saga = newSaga(
+      {
+        ...{ id: 'saga', definition: { name: 'create volume', version: 1, steps: [], pivot: 0 }, key: 'v', retries: 0 },
+        ...{ state: { source: { kind: 'image', imageId: unused.id } }, requestId: 'r' },
+      },
+      p.clock.now(),
+    );
+    await insertSaga(p.stores.global, saga);
+    assert.deepEqual(
+      (await collectUnusedImages(p)).removed,
+      [],
+      'a volume is being made of one, a server stands on the other',
+    );
+    await p.stores.global.updateTable('sagas').set({ status: 'done' }).execute();
     assert.deepEqual((await collectUnusedImages(p)).removed, [unused.id]);
     assert.deepEqual((await filesIn(world.directory)).toSorted(), [used.id, fresh.id].toSorted());
 

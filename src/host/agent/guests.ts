@@ -14,6 +14,7 @@ import { type Hypervisor, HypervisorError } from '../hypervisor.ts';
 import type { HostJob } from '../jobs.ts';
 import { Mutex } from '../mutex.ts';
 import type { GuestBody, GuestRecord, Records } from '../records.ts';
+import type { Grace } from './grace.ts';
 
 /** What a host offers. The control plane's placement counts with it; the agent refuses only what can never fit. */
 export interface HostResources {
@@ -38,8 +39,8 @@ export interface Entry {
   readonly mutex: Mutex;
   record: GuestRecord;
   job: HostJob | null;
-  /** When the stop that is under way pulls the plug, ms since epoch. */
-  stopDeadline: number;
+  /** Of the stop that is under way, or was last. */
+  grace: Grace | null;
   /** SHA-256 of the root disk while it is known not to have changed. */
   digest: string | null;
   /** See the contract: found off at the agent's start although it was to run, and not started since. */
@@ -212,7 +213,7 @@ export class Guests {
 }
 
 function newEntry(record: GuestRecord): Entry {
-  return { mutex: new Mutex(), record, job: null, stopDeadline: 0, digest: null, interrupted: false };
+  return { mutex: new Mutex(), record, job: null, grace: null, digest: null, interrupted: false };
 }
 
 export function newGuest(spec: GuestSpec, origin: GuestBody['origin']): GuestBody {

@@ -4,13 +4,13 @@
 // that was admitted at generation g and a fence at g+1: the process is created inside the mutex after comparing
 // generations again, so once the fence has been answered no older start can happen any more; whoever looks then sees
 // the process or will never see it. A start closes an open export: a disk that changes must not be copied.
-// Not handled: a clock that jumps makes the grace of a stop longer or shorter.
 import { messageOf } from '../../lib/errors.ts';
 import type { Job, PowerRequest, Reply } from '../contract.ts';
 import { HypervisorError, type JobControl } from '../hypervisor.ts';
 import type { HostJob } from '../jobs.ts';
 import type { GuestBody } from '../records.ts';
 import { closeExport } from './disks.ts';
+import { Grace } from './grace.ts';
 import { ABSENT, type Entry, type Guests, JOB_DONE, NOTHING, ok, refused, type Step } from './guests.ts';
 import { setProbation } from './probation.ts';
 import { arrived, awaitUp, forgetMemory, goOn, suspend } from './suspend.ts';
@@ -18,7 +18,6 @@ import { busyWith, earlierJob, startJob } from './work.ts';
 
 /** How often a guest that is to stop is reminded: early in its boot it does not notice the first press. */
 const BUTTON_INTERVAL_MS = 2000;
-const STOP_POLL_MS = 500;
 
 /** Inside the mutex. */
 export async function setPower(guests: Guests, entry: Entry, request: PowerRequest): Promise<Step<Job>> {
@@ -93,11 +92,10 @@ async function spawn(guests: Guests, entry: Entry, control: JobControl, job: Hos
 
 async function powerOff(guests: Guests, entry: Entry, guest: GuestBody, request: PowerRequest): Promise<Step<Job>> {
   const { serverId } = entry.record;
-  const deadline = guests.clock.now() + request.graceSeconds * 1000;
   const job = entry.job;
   if (job?.kind === 'power-off' && job.outcome === null) {
     // Grace counts from the first request; a later one can only make it shorter.
-    entry.stopDeadline = Math.min(entry.stopDeadline, deadline);
+    entry.grace?.shorten(request.graceSeconds);
     job.generation = request.generation;
     return { kind: 'job', job };
   }
@@ -110,35 +108,29 @@ async function powerOff(guests: Guests, entry: Entry, guest: GuestBody, request:
   if (!guests.hypervisor.running(serverId) && !starting) return ok(JOB_DONE);
   // Nor does a stop wait for a guest that does not let go of a volume: what is off has let go.
   if (starting || job?.kind === 'unplug' || job?.kind === 'suspend') job.cancel();
-  entry.stopDeadline = deadline;
+  const grace = new Grace(guests.clock, request.graceSeconds);
+  entry.grace = grace;
   return startJob(guests, entry, 'power-off', '', async (control, previous) => {
     await previous;
-    await stopGuest(guests, serverId, () => entry.stopDeadline, control.signal);
+    await stopGuest(guests, serverId, grace, control.signal);
   });
 }
 
-/** Resolves when the guest's process is confirmed gone; until the deadline it is asked, then made to. */
-export async function stopGuest(
-  guests: Guests,
-  serverId: string,
-  deadline: () => number,
-  signal: AbortSignal,
-): Promise<void> {
+/** Resolves when the guest's process is confirmed gone; as long as it has grace it is asked, then made to. Ends the grace. */
+export async function stopGuest(guests: Guests, serverId: string, grace: Grace, signal: AbortSignal): Promise<void> {
   const { clock, hypervisor } = guests;
-  let nextPress = clock.now();
-  while (hypervisor.running(serverId)) {
-    signal.throwIfAborted();
-    const now = clock.now();
-    if (now >= deadline()) return hypervisor.kill(serverId, true);
-    if (now >= nextPress) {
-      nextPress = now + BUTTON_INTERVAL_MS;
+  try {
+    while (hypervisor.running(serverId)) {
+      signal.throwIfAborted();
+      if (grace.over.aborted) return await hypervisor.kill(serverId, true);
       await press(guests, serverId);
+      const gone = new AbortController();
+      const pause = clock.sleep(BUTTON_INTERVAL_MS, AbortSignal.any([gone.signal, grace.over, signal]));
+      await Promise.race([hypervisor.gone(serverId), pause]);
+      gone.abort();
     }
-    const over = new AbortController();
-    const wake = AbortSignal.any([over.signal, signal]);
-    const pause = clock.sleep(Math.min(STOP_POLL_MS, deadline() - now), wake);
-    await Promise.race([hypervisor.gone(serverId), pause]);
-    over.abort();
+  } finally {
+    grace.end();
   }
 }
 
