@@ -2,48 +2,24 @@
 import { randomBytes } from 'node:crypto';
 import { Type } from 'typebox';
 import { hostHealth } from '../../control/hosts.ts';
-import { type Port, portsOfServer, portsOfServers } from '../../control/network.ts';
+import { portsOfServer, portsOfServers } from '../../control/network.ts';
 import type { Platform } from '../../control/platform.ts';
 import { groupIdOf } from '../../control/server-groups.ts';
-import { listServers, newestServers, unreachableCells } from '../../control/server-lists.ts';
 import { cellDownRefusal, editServer } from '../../control/servers.ts';
 import { mappingsInHomes } from '../../control/volumes/devices.ts';
 import { checkDescription, checkName } from '../../model/names.ts';
 import { canonicalIpv6 } from '../../model/network.ts';
-import type { RuleName } from '../../model/policy/rules.ts';
-import { type Actor, isAdmin, type Server } from '../../model/types.ts';
+import type { Actor } from '../../model/types.ts';
 import { deleteServer } from '../../moves/delete.ts';
 import { softDeleteServer } from '../../moves/soft-delete.ts';
-import { requireRule } from '../http/auth.ts';
 import { errorOf, refuse } from '../http/errors.ts';
 import { type Route, route } from '../http/route.ts';
-import {
-  BASE,
-  booleanOf,
-  findFor,
-  IdParams,
-  Links,
-  MAX_PAGE,
-  markerNotFound,
-  nextLink,
-  object,
-  pageOf,
-  pageSize,
-  serverFor,
-  timeOf,
-} from './common.ts';
+import { BASE, booleanOf, findFor, IdParams, Links, object, serverFor } from './common.ts';
 import { hintsOf } from './scheduler-hints.ts';
 import { createServers } from './server-create.ts';
-import { type Query, serverTest, sorted } from './server-filters.ts';
+import { listed } from './server-list.ts';
 import * as schema from './server-schemas.ts';
-import {
-  renderServer,
-  renderServerRef,
-  renderUnreachable,
-  renderUnreachableWhole,
-  serverLinks,
-  type View,
-} from './server-view.ts';
+import { renderServer, renderServerRef, renderUnreachableWhole, serverLinks, type View } from './server-view.ts';
 
 const pages = { servers_links: Type.Optional(Links) };
 
@@ -214,102 +190,4 @@ async function viewOf(p: Platform, actor: Actor, minor: number): Promise<View> {
   const status = minor >= 16 && p.policies.allows('compute', 'os_compute_api:servers:show:host_status', actor);
   const hosts = status ? await hostHealth(p) : null;
   return { settings: p.settings, minor, admin, hosts };
-}
-
-interface Listed {
-  readonly page: readonly Server[];
-  readonly links: object;
-  /** Set when the ports had to be read for a filter. */
-  readonly ports: Map<string, Port[]> | null;
-  /** Servers in cells that are down, as far as they are known. */
-  readonly unreachable: readonly object[];
-}
-
-async function listed(
-  p: Platform,
-  actor: Actor,
-  query: Query,
-  url: string,
-  minor: number,
-  allProjects: RuleName,
-): Promise<Listed> {
-  const projectId = projectOf(p, actor, query, allProjects);
-  const { page, marker, ports } = await pageFor(p, isAdmin(actor), projectId, query);
-  // From 2.69 on the last page of a list without filters ends with what is known of servers in cells that are down.
-  const withUnreachable = minor >= 69 && marker === null && !Object.keys(query).some((key) => FILTERS.has(key));
-  const unreachable = withUnreachable ? await inDownCells(p, await unreachableCells(p, projectId), projectId) : [];
-  return { page, links: nextLink(p.settings, 'servers_links', url, marker), ports, unreachable };
-}
-
-/** What only the cells can find or order: then everything that matches is read, whatever the page. */
-const NEED_ALL = ['sort_key', 'sort_dir', 'changes-since', 'deleted', 'host', 'ip'] as const;
-
-async function pageFor(
-  p: Platform,
-  admin: boolean,
-  projectId: string | null,
-  query: Query,
-): Promise<Pick<Listed, 'page' | 'ports'> & { readonly marker: string | null }> {
-  const changesSince = timeOf('changes-since', query['changes-since']);
-  const changesBefore = timeOf('changes-before', query['changes-before']) ?? Number.POSITIVE_INFINITY;
-  const isWanted = serverTest(query, admin);
-  const test = (server: Server): boolean => server.updatedAt <= changesBefore && isWanted(server);
-  if (NEED_ALL.every((key) => query[key] === undefined)) {
-    const size = pageSize(query.limit);
-    const list = await newestServers(p, { projectId, marker: query.marker, limit: size + 1, test });
-    if (!list) throw markerNotFound(query.marker);
-    const page = list.servers.slice(0, size);
-    return { page, marker: list.servers.length > size ? (page.at(-1)?.id ?? null) : null, ports: null };
-  }
-  const { servers } = await listServers(p, {
-    projectId,
-    ...(admin && query.host !== undefined ? { host: query.host } : {}),
-    ...(changesSince === undefined ? {} : { changesSince }),
-    ...(admin && booleanOf(query.deleted) === true ? { deleted: true } : {}),
-  });
-  let matching = servers.filter(test);
-  const ports = query.ip === undefined ? null : await portsInBatches(p, matching);
-  if (ports) {
-    const prefix = (query.ip ?? '').replace(/^\^/, '').replaceAll('\\', '');
-    matching = matching.filter((each) => ports.get(each.id)?.some((port) => port.ip.startsWith(prefix)));
-  }
-  const result = pageOf(sorted(matching, query), (each) => each.id, query);
-  if (!result) throw markerNotFound(query.marker);
-  return { ...result, ports };
-}
-
-const NO_FILTERS = ['limit', 'marker', 'sort_key', 'sort_dir', 'all_tenants', 'project_id', 'tenant_id'];
-const FILTERS = new Set(Object.keys(schema.ListQuery.properties).filter((key) => !NO_FILTERS.includes(key)));
-
-async function inDownCells(p: Platform, cellIds: readonly string[], projectId: string | null): Promise<object[]> {
-  if (cellIds.length === 0) return [];
-  let query = p.stores.global
-    .selectFrom('server_mappings')
-    .selectAll()
-    .where('cell_id', 'in', cellIds)
-    .where('deleted_at', 'is', null)
-    .where('soft_deleted_at', 'is', null)
-    .orderBy('created_at', 'desc')
-    .limit(MAX_PAGE);
-  if (projectId !== null) query = query.where('project_id', '=', projectId);
-  return (await query.execute()).map((mapping) => renderUnreachable(p.settings, mapping));
-}
-
-const PORTS_BATCH = 1000;
-
-async function portsInBatches(p: Platform, servers: readonly Server[]): Promise<Map<string, Port[]>> {
-  const all = new Map<string, Port[]>();
-  for (let start = 0; start < servers.length; start += PORTS_BATCH) {
-    const ids = servers.slice(start, start + PORTS_BATCH).map((each) => each.id);
-    for (const [id, ports] of await portsOfServers(p.stores.global, ids)) all.set(id, ports);
-  }
-  return all;
-}
-
-/** Null: servers of all projects. */
-function projectOf(p: Platform, actor: Actor, query: Query, rule: RuleName): string | null {
-  const all = query.all_tenants !== undefined && booleanOf(query.all_tenants) !== false;
-  if (!all) return actor.projectId;
-  requireRule(p, 'compute', actor, rule);
-  return query.project_id ?? query.tenant_id ?? null;
 }
