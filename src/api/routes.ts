@@ -1,6 +1,7 @@
 // All that the API answers.
 import type { Identity } from '../control/identity.ts';
 import type { Faults } from '../moves/faults.ts';
+import type { RealService } from '../openstack/settings.ts';
 import { computeRoutes } from './compute/routes.ts';
 import { consolePageRoutes } from './console/pages.ts';
 import { auditRoutes } from './crosscell/audit.ts';
@@ -22,13 +23,15 @@ export interface RouteParts {
   readonly fleetSecret: string;
   /** Null or absent: no faults can be injected, and the routes for that answer 404. */
   readonly faults?: Faults | null;
+  /** Services that are an OpenStack's own: they are not served here. Absent: none. */
+  readonly elsewhere?: readonly RealService[];
 }
 
-export const allRoutes = ({ identity, fleetSecret, faults }: RouteParts): readonly Route[] => [
+export const allRoutes = ({ identity, fleetSecret, faults, elsewhere = [] }: RouteParts): readonly Route[] => [
   ...discoveryRoutes,
   ...(identity === null ? [] : identityRoutes(identity)),
   ...computeRoutes,
-  ...imageRoutes,
+  ...(elsewhere.includes('image') ? [] : imageRoutes),
   ...hostImageRoutes(fleetSecret),
   ...networkRoutes,
   ...blockStorageRoutes,

@@ -137,9 +137,11 @@ export async function composeSystem(deployment: Deployment, options: ComposeOpti
     storage: async (name, trace) => storageOf(name, fleet.findStorage(name, trace) ?? NO_SUCH_STORAGE),
     nudge: () => conductor?.nudge(),
     ...(faults ? { around: faults.around } : {}),
+    ...(openstack?.imageMirror ? { imageMirror: openstack.imageMirror } : {}),
   };
   if (faults) log.warn('faults can be injected: this control plane can be made to fail and to kill itself');
 
+  const elsewhere = deployment.openstack?.services ?? [];
   const app =
     role === 'conductor'
       ? null
@@ -148,7 +150,7 @@ export async function composeSystem(deployment: Deployment, options: ComposeOpti
           tokens: tokensOf(identity, openstack),
           registry: metrics.registry,
           openConsole: fleet.openConsole,
-          routes: allRoutes({ identity, fleetSecret: secrets.fleet, faults }),
+          routes: allRoutes({ identity, fleetSecret: secrets.fleet, faults, elsewhere }),
           ...(options.checkAnswers ? { checkAnswers: true } : {}),
           ...(options.onAnswer ? { onAnswer: options.onAnswer } : {}),
         });
@@ -196,6 +198,7 @@ export async function composeSystem(deployment: Deployment, options: ComposeOpti
       faults?.close();
       await monitor?.stop();
       await conductor?.stop();
+      await openstack?.imageMirror?.close();
       await fleet.stop({ guestsWithinSeconds });
       await stores.close();
     },

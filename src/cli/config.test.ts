@@ -86,6 +86,8 @@ test('a real Keystone has users of its own', () => {
     [plan?.authUrl, plan?.region, plan?.projectName, plan?.timeoutMs],
     ['http://k/v3', 'R', 'service', 10_000],
   );
+  const alone = parseConfig(openstack.replace('identity', 'image'), 'c.yaml');
+  assert.throws(() => planDeployment(alone, {}), /image needs identity too/);
   const both = parseConfig(`${openstack}identity: {users: []}\n`, 'c.yaml');
   assert.throws(() => planDeployment(both, {}), /identity does not go with openstack.services: identity/);
   const password = parseConfig(openstack, 'c.yaml');

@@ -240,6 +240,11 @@ function openstackOf(file: ConfigFile, flags: Flags): OpenstackPlan | null {
   if (file.openstack === undefined) return null;
   const given = { ...OPENSTACK_DEFAULTS, ...file.openstack };
   const services: RealService[] = [...new Set(given.services)];
+  const [first] = services;
+  if (first !== undefined && !services.includes('identity'))
+    throw new ConfigError(
+      `openstack.services: ${first} needs identity too: what is in it belongs to Keystone's projects`,
+    );
   if (services.includes('identity')) {
     if (file.identity !== undefined)
       throw new ConfigError(

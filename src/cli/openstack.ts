@@ -2,8 +2,10 @@
 import { readFile } from 'node:fs/promises';
 import type { Logger } from 'pino';
 import type { TokenChecker } from '../api/http/auth.ts';
+import { createImageMirror, type ImageMirror } from '../control/images/mirror.ts';
 import type { Clock } from '../lib/clock.ts';
 import { messageOf } from '../lib/errors.ts';
+import { glanceOf } from '../openstack/glance.ts';
 import { createSession } from '../openstack/session.ts';
 import { createTokenChecker } from '../openstack/token-checker.ts';
 import { ConfigError } from './config.ts';
@@ -12,6 +14,8 @@ import type { OpenstackPlan } from './deployment.ts';
 export interface Openstack {
   /** Null: tokens are our own. */
   readonly tokens: TokenChecker | null;
+  /** Null: images are our own. */
+  readonly imageMirror: ImageMirror | null;
 }
 
 /** Null when all services are embedded. Nothing is asked of the services yet. @throws ConfigError */
@@ -22,6 +26,7 @@ export async function openOpenstack(plan: OpenstackPlan | null, clock: Clock, lo
   const { services, tokenCacheMs } = settings;
   return {
     tokens: services.includes('identity') ? createTokenChecker({ session, clock, cacheMs: tokenCacheMs }) : null,
+    imageMirror: services.includes('image') ? createImageMirror(glanceOf(session)) : null,
   };
 }
 

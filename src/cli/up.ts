@@ -38,7 +38,7 @@ export async function up({ deployment, json, image, allowFaults }: UpOptions): P
   const system = await composeSystem(deployment, { log, allowFaults });
   const clouds = await writeClouds(deployment, system);
   const served = performance.now() - started;
-  if (image) await offerImage(system, say);
+  if (image && !system.platform.imageMirror) await offerImage(system, say);
   announce(deployment, system, clouds, json, served);
 
   await stopped;

@@ -7,6 +7,7 @@
 // more, but its file stays while a server made from it exists, because a move may need the base image on a new host
 // (images/collect.ts). The data of an active image never changes, so its digest names its content for ever.
 // records.ts writes all columns but those of the data; upload.ts writes status and data; collect.ts removes.
+// Where images are in a Glance, the rows are mirrors of it (images/mirror.ts): users see what Glance says.
 // Not handled: members of shared images (shared means: its owner's), tasks, staging, several stores.
 import { join } from 'node:path';
 import type { Selectable } from 'kysely';
@@ -51,8 +52,20 @@ export interface Image {
   readonly updatedAt: number;
 }
 
-/** The image of that id as users know it: never a deleted one. Whether the actor may see it: `maySee`. */
+/** The data of an image is being brought here from where it is: ask again in a moment. */
+export class ImageOnItsWay extends Error {
+  override readonly name = 'ImageOnItsWay';
+  constructor(imageId: string) {
+    super(`image ${imageId} is being brought here`);
+  }
+}
+
+/**
+ * The image of that id as users know it: never a deleted one. Whether the actor may see it: `maySee`.
+ * @throws ServiceDown when images are in a Glance that does not answer
+ */
 export async function findImage(p: Platform, imageId: string): Promise<Image | null> {
+  if (p.imageMirror) return p.imageMirror.find(p, imageId);
   const image = await findAnyImage(p, imageId);
   return image?.status === 'deleted' ? null : image;
 }
@@ -63,14 +76,17 @@ async function findAnyImage(p: Platform, imageId: string): Promise<Image | null>
   return row ? imageOf(row) : null;
 }
 
-/** What hosts need to know to have the image as a base, also when its owner has deleted it; null: no data is kept. */
+/**
+ * What hosts need to know to have the image as a base, also when its owner has deleted it; null: no data is kept.
+ * @throws ImageOnItsWay when the data is in a Glance and not here yet
+ */
 export async function findBaseImage(p: Platform, imageId: string): Promise<BaseImage | null> {
   const image = await findAnyImage(p, imageId);
-  if (!image) return null;
-  switch (image.status) {
+  switch (image?.status) {
+    case undefined:
     case 'queued':
     case 'saving':
-      return null;
+      return p.imageMirror ? p.imageMirror.bring(p, imageId) : null;
     case 'active':
     case 'deleted':
       return baseImageOf(p, image);

@@ -7,6 +7,7 @@ import type { WeightMultipliers } from '../model/weighers.ts';
 import type { Direction, Outcome, Row } from '../saga/types.ts';
 import type { StorageHost } from '../storage/contract.ts';
 import type { Stores } from '../store/stores.ts';
+import type { ImageMirror } from './images/mirror.ts';
 import type { Policies } from './policies.ts';
 
 export interface Settings {
@@ -67,6 +68,8 @@ export interface Platform {
   storage(name: string, trace?: { readonly requestId: string; readonly sagaId: string }): Promise<StorageHost>;
   /** Tells the conductors of this process that there may be work. */
   nudge(): void;
+  /** Absent: images are our own. */
+  readonly imageMirror?: ImageMirror;
   /** Absent: effects are had as they are. */
   readonly around?: Around;
 }

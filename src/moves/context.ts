@@ -1,11 +1,16 @@
 // What a step gets to see, and what becomes of what it throws.
 
+import { ImageOnItsWay } from '../control/images.ts';
 import type { Platform } from '../control/platform.ts';
 import { messageOf } from '../lib/errors.ts';
+import { ServiceDown } from '../openstack/transport.ts';
 import type { Direction, Outcome, Row, State } from '../saga/types.ts';
 import { CellDown } from '../store/stores.ts';
 import { Fenced } from './fencing.ts';
 import type { AnyMove, StepContext } from './move.ts';
+
+/** How long a step waits before it looks again whether the data of its image is here. */
+const IMAGE_POLL_MS = 500;
 
 export const contextOf = (p: Platform, row: Row): StepContext<State> => ({
   p,
@@ -32,7 +37,8 @@ export async function outcomeOf(
   } catch (error) {
     if (error instanceof Fenced) return { kind: 'fenced' };
     const reason = messageOf(error);
-    if (error instanceof CellDown) return { kind: 'failed', reason, final: false };
+    if (error instanceof ImageOnItsWay) return { kind: 'pending', afterMs: IMAGE_POLL_MS };
+    if (error instanceof CellDown || error instanceof ServiceDown) return { kind: 'failed', reason, final: false };
     p.log.error(
       { err: error, sagaId: row.id, serverId: row.key, requestId: row.requestId },
       'unexpected error in a step',

@@ -279,6 +279,9 @@ async function plan(
 /** Nova's, for backups. */
 const VOLUME_BACKED = badRequest('Backup is not supported for volume-backed instances.');
 
+/** What is made here would be no image of Glance's. */
+const INTO_GLANCE = badRequest('Images of servers cannot be made: the image service is not the embedded one.');
+
 /** A new image for the server's root disk. */
 export async function imageOf(
   p: Platform,
@@ -288,6 +291,7 @@ export async function imageOf(
   name: string,
   wish: { readonly type: 'snapshot' | 'backup'; readonly metadata: Readonly<Record<string, string>> },
 ): Promise<Image | Refusal> {
+  if (p.imageMirror) return INTO_GLANCE;
   const who = { userId: actor.userId, owner: actor.projectId };
   return snapshotImage(
     server,

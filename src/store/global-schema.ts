@@ -186,6 +186,8 @@ export interface GlobalTables extends IdentityTables, NetworkTables {
     updated_at: number;
   };
 
+  /** Images that are another service's, mirrored here; used_at: when a request last named it. */
+  image_mirrors: { image_id: string; used_at: number };
   /** A storage host: where volumes are kept. */
   storage_hosts: {
     id: string;

@@ -21,6 +21,9 @@ function mayCall(route: Route, actor: Actor): boolean {
   return rules.some((rule) => DEFAULT_POLICIES.allows(service, rule, actor, what));
 }
 
+/** Of nothing here. */
+const SOMEBODY_ELSES = '5b7f6b8e-60cf-4f4c-9a3e-0f6cbb1e1a11';
+
 describe('every route', () => {
   let world: FuzzWorld;
   let serverId: string;
@@ -152,7 +155,7 @@ describe('every route', () => {
   /** A body that the schema allows, the same in every run; undefined when the route takes none. */
   function bodyFor(route: Route): unknown {
     const schema = route.variants?.[0] ?? (route.body ? schemaAt(route.body, minorOf(route)) : null);
-    return schema ? fc.sample(validValue(schema, fc.constant('x')), { numRuns: 1, seed: 1 })[0] : undefined;
+    return schema ? fc.sample(validValue(schema, fc.constant(SOMEBODY_ELSES)), { numRuns: 1, seed: 1 })[0] : undefined;
   }
 
   const acceptsAnyQuery = (route: Route): boolean =>

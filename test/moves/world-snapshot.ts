@@ -30,6 +30,7 @@ const GLOBAL: Left<GlobalTables> = {
   consumers: ['generation'],
   allocations: [],
   images: [],
+  image_mirrors: ['used_at'],
   networks: [],
   subnets: [],
   ports: ['updated_at'],

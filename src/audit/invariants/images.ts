@@ -34,7 +34,8 @@ export const IMAGES_WHOLE: Invariant = {
     }
     for (const server of idleServers(s)) {
       const imageId = diskImageOf(server.image);
-      if (imageId === null) continue; // it boots from a volume
+      // It boots from a volume, or was never built.
+      if (imageId === null || server.host === null) continue;
       const status = s.imagesInUse.get(imageId);
       if (status === 'active' || status === 'deleted') continue;
       breaches.push({

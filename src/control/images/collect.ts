@@ -36,6 +36,7 @@ export interface Collection {
 /** One round; see above. Never throws for a cell that is down. */
 export async function collectUnusedImages(p: Platform): Promise<Collection> {
   const requeued = await requeueStalled(p, STALLED_MS);
+  await p.imageMirror?.forgetUnused(p);
   const removed = await removeUnused(p);
   const swept = await sweepFiles(p, STALLED_MS);
   return { removed, requeued, swept };

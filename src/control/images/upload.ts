@@ -35,6 +35,14 @@ export interface Upload {
   readonly stream: Readable;
   /** The Content-Length; null: not said (chunked). */
   readonly declaredBytes: number | null;
+  /** What the data must come to; absent: whatever it is. */
+  readonly digest?: ExpectedDigest;
+}
+
+export interface ExpectedDigest {
+  readonly algorithm: 'sha512' | 'sha256' | 'md5';
+  /** Hexadecimal. */
+  readonly value: string;
 }
 
 /**
@@ -70,6 +78,9 @@ export async function receiveImage(p: Platform, image: Image, upload: Upload): P
     await mkdir(p.settings.imageDirectory, { recursive: true, mode: 0o700 });
     const received = await receive(p, upload, diskFormat, part, claim);
     if (received.kind === 'refused') return received.refusal;
+    const { digest } = upload;
+    if (digest && received[digest.algorithm] !== digest.value.toLowerCase())
+      return badContent(`Its ${digest.algorithm} digest is not ${digest.value}.`);
     const bad = diskFormat === 'qcow2' ? await inspectQcow2(part, received.virtualBytes) : null;
     if (bad !== null) return badContent(bad);
     const refusal = await store(p, claim, part, received);

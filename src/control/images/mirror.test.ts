@@ -1,0 +1,149 @@
+// Images of a Glance that is a few lines of this file.
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { Readable } from 'node:stream';
+import { test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import { newId } from '../../lib/ids.ts';
+import type { Glance, GlanceImage } from '../../openstack/glance.ts';
+import { findBaseImage, findImage, ImageOnItsWay, imageFile, maySee } from '../images.ts';
+import type { Platform } from '../platform.ts';
+import { collectUnusedImages, GRACE_MS } from './collect.ts';
+import { createImageMirror, KEEP_MS } from './mirror.ts';
+import { type ImageWorld, imageWorld, member, qcow2, stranger } from './testing.ts';
+
+const DATA = qcow2();
+const sha512 = createHash('sha512').update(DATA).digest('hex');
+
+const described = (id: string, change: object = {}): GlanceImage => ({
+  ...{ id, name: 'cirros', status: 'active', visibility: 'private', owner: 'p1', disk_format: 'qcow2' },
+  ...{ container_format: 'bare', size: DATA.length, virtual_size: null, checksum: null, os_hash_algo: 'sha512' },
+  ...{ os_hash_value: sha512, min_disk: 1, min_ram: 64, protected: false, os_hidden: false, tags: [] },
+  ...{ created_at: '2026-01-01T00:00:00Z', updated_at: '2026-01-01T00:00:00Z' },
+  ...{ hw_disk_bus: 'scsi', os_glance_importing: 'x', direct_url: 'file:///x' },
+  ...change,
+});
+
+/** `images`: what Glance has; `downloads`: how often data was asked for. */
+async function mirrored(data = DATA) {
+  const images = new Map<string, GlanceImage>();
+  const state = { downloads: 0, data };
+  const glance: Glance = {
+    find: async (id) => images.get(id) ?? null,
+    data: async (id) => {
+      state.downloads += 1;
+      return images.has(id) ? Readable.from([state.data.subarray(0, 1000), state.data.subarray(1000)]) : null;
+    },
+  };
+  const world = await imageWorld();
+  const imageMirror = createImageMirror(glance);
+  const p: Platform = { ...world.p, imageMirror };
+  const id = newId();
+  images.set(id, described(id));
+  return { images, state, world, p, id, imageMirror };
+}
+
+/** Asks as sagas do, until the data is here or cannot be had. */
+async function brought(p: Platform, id: string) {
+  for (let i = 0; i < 500; i += 1) {
+    try {
+      return await findBaseImage(p, id);
+    } catch (error) {
+      if (!(error instanceof ImageOnItsWay)) throw error;
+      await delay(10);
+    }
+  }
+  return assert.fail('the image never came');
+}
+
+const close = async (world: ImageWorld): Promise<void> => world[Symbol.asyncDispose]();
+
+test('an image is what Glance says, and its data comes once, when it is needed', async () => {
+  const { images, state, world, p, id } = await mirrored();
+  const image = await findImage(p, id);
+  assert(image);
+  assert.deepEqual(
+    [image.status, image.owner, image.minDiskGb, image.properties],
+    ['active', 'p1', 1, { hw_disk_bus: 'scsi' }],
+  );
+  assert.deepEqual([maySee(member, image), maySee(stranger, image)], [true, false]);
+  assert.equal(state.downloads, 0);
+  const base = await brought(p, id);
+  assert.equal(base?.sha256, createHash('sha256').update(DATA).digest('hex'));
+  assert.deepEqual(await readFile(imageFile(p, id)), DATA);
+  assert.equal((await findImage(p, id))?.virtualBytes, base?.virtualBytes, 'known from the data');
+  images.set(id, described(id, { status: 'deactivated', visibility: 'public' }));
+  const now = await findImage(p, id);
+  assert.deepEqual([now?.status, now?.visibility], ['queued', 'public'], 'not offered for new servers');
+  images.delete(id);
+  assert.equal(await findImage(p, id), null);
+  assert.deepEqual(await findBaseImage(p, id), base, 'what was made from it keeps its base');
+  assert.equal(state.downloads, 1);
+  await close(world);
+});
+
+test('data that is not what Glance says is refused, and tried anew', async () => {
+  const { state, world, p, id } = await mirrored(Buffer.concat([DATA.subarray(0, -1), Buffer.from('!')]));
+  await assert.rejects(brought(p, id), /sha512 digest is not/);
+  state.data = DATA;
+  assert.equal((await brought(p, id))?.id, id);
+  await close(world);
+});
+
+test('what hosts cannot read is refused with the reason', async () => {
+  const { images, world, p, id } = await mirrored();
+  images.set(id, described(id, { disk_format: 'vmdk' }));
+  await assert.rejects(brought(p, id), /disk_format/);
+  await assert.rejects(brought(p, newId()), /Glance has no image/);
+  await close(world);
+});
+
+test('two that need the same image wait for one download', async () => {
+  const { state, world, p, id } = await mirrored();
+  await Promise.all([brought(p, id), brought(p, id), brought(p, id)]);
+  assert.equal(state.downloads, 1);
+  await close(world);
+});
+
+test('a mirror that nobody names any more goes; one that is named again stays; our own images are no mirrors', async () => {
+  const { images, world, p, id } = await mirrored();
+  const other = newId();
+  images.set(other, described(other));
+  await brought(p, id);
+  await brought(p, other);
+  await p.stores.global
+    .insertInto('images')
+    .values(await ownRow(p, id))
+    .execute();
+  world.advance(KEEP_MS + 1);
+  await collectUnusedImages(p);
+  world.advance(GRACE_MS + 1);
+  await findImage(p, other);
+  const { removed } = await collectUnusedImages(p);
+  assert.deepEqual(removed, [id]);
+  assert.equal((await findBaseImage(p, OWN))?.id, OWN);
+  assert.equal((await findBaseImage(p, other))?.id, other, 'it has its grace again');
+  await assert.rejects(findBaseImage(p, id), ImageOnItsWay);
+  await close(world);
+});
+
+const OWN = newId();
+const ownRow = async (p: Platform, like: string) => ({
+  ...(await p.stores.global.selectFrom('images').selectAll().where('id', '=', like).executeTakeFirstOrThrow()),
+  id: OWN,
+});
+
+test('closing ends a download that is under way', async () => {
+  const { world, p, id, imageMirror, state } = await mirrored();
+  state.data = Buffer.alloc(0);
+  const endless = new Readable({ read: () => undefined });
+  const stuck = createImageMirror({ find: async () => described(id), data: async () => endless });
+  const q: Platform = { ...p, imageMirror: stuck };
+  await assert.rejects(findBaseImage(q, id), ImageOnItsWay);
+  await delay(20);
+  await stuck.close();
+  assert.equal(endless.destroyed, true);
+  await imageMirror.close();
+  await close(world);
+});

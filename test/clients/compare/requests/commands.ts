@@ -1,0 +1,100 @@
+// What a person types in a day: `openstack` over all services, a server's life with its moves, and a little of `nova`.
+
+export interface Command {
+  readonly words: readonly string[];
+  /** Whether it has columns or fields to show. */
+  readonly json: boolean;
+  /** What to wait for before the next. */
+  readonly until?: { readonly kind: 'server' | 'volume'; readonly name: string; readonly status: string };
+  /** Why its output differs from the peer's, in one sentence. */
+  readonly defended?: string;
+}
+
+const SERVER = 'walk-server';
+const VOLUME = 'walk-volume';
+const quiet = (line: string): Command => ({ words: line.split(' '), json: false });
+const shown = (line: string): Command => ({ words: line.split(' '), json: true });
+const server = (status: string, line: string, json = false): Command => ({
+  ...{ words: line.split(' '), json },
+  until: { kind: 'server', name: SERVER, status },
+});
+const volume = (status: string, line: string, json = false): Command => ({
+  ...{ words: line.split(' '), json },
+  until: { kind: 'volume', name: VOLUME, status },
+});
+
+export const walk: readonly Command[] = [
+  quiet('openstack versions show'),
+  shown('openstack token issue'),
+  shown('openstack project list'),
+  shown('openstack image list'),
+  shown('openstack image create --disk-format raw --container-format bare --file /etc/hostname walk-image'),
+  shown('openstack image show walk-image'),
+  shown('openstack flavor list'),
+  shown('openstack flavor create --id walk-1 --ram 64 --disk 1 --vcpus 1 walk-small'),
+  shown('openstack flavor create --id walk-2 --ram 128 --disk 1 --vcpus 1 walk-large'),
+  shown('openstack flavor show walk-small'),
+  shown('openstack network list'),
+  shown('openstack network create walk-net'),
+  shown('openstack subnet create --network walk-net --subnet-range 10.5.0.0/24 walk-subnet'),
+  shown('openstack port create --network walk-net walk-port'),
+  shown('openstack port list'),
+  shown('openstack security group list'),
+  quiet('openstack keypair create walk-key'),
+  shown('openstack keypair list'),
+  server(
+    'ACTIVE',
+    `openstack server create --image cirros --flavor walk-small --network shared --key-name walk-key ${SERVER}`,
+    true,
+  ),
+  shown('openstack server list'),
+  shown('openstack server list --long --all-projects'),
+  shown(`openstack server show ${SERVER}`),
+  server('VERIFY_RESIZE', `openstack server resize --flavor walk-large ${SERVER}`),
+  server('ACTIVE', `openstack server resize confirm ${SERVER}`),
+  server('VERIFY_RESIZE', `openstack server resize --flavor walk-small --wait ${SERVER}`),
+  server('ACTIVE', `openstack server resize revert ${SERVER}`),
+  server('VERIFY_RESIZE', `openstack server migrate ${SERVER}`),
+  server('ACTIVE', `openstack server migration confirm ${SERVER}`),
+  server('VERIFY_RESIZE', `openstack server migrate --wait ${SERVER}`),
+  server('ACTIVE', `openstack server migration revert ${SERVER}`),
+  shown('openstack server migration list'),
+  shown(`openstack --os-compute-api-version 2.80 server migration list --server ${SERVER}`),
+  shown(`openstack server event list ${SERVER}`),
+  quiet(`openstack console log show ${SERVER}`),
+  shown(`openstack console url show ${SERVER}`),
+  volume('available', `openstack volume create --size 1 ${VOLUME}`, true),
+  shown('openstack volume list'),
+  shown(`openstack volume show ${VOLUME}`),
+  volume('in-use', `openstack server add volume ${SERVER} ${VOLUME}`, true),
+  shown(`openstack server volume list ${SERVER}`),
+  volume('available', `openstack server remove volume ${SERVER} ${VOLUME}`),
+  quiet(`openstack server add port ${SERVER} walk-port`),
+  quiet(`openstack server remove port ${SERVER} walk-port`),
+  server('SHUTOFF', `openstack server stop ${SERVER}`),
+  server('ACTIVE', `openstack server start ${SERVER}`),
+  server('ACTIVE', `openstack server reboot --hard ${SERVER}`),
+  quiet(`openstack server set --property a=b ${SERVER}`),
+  shown(`openstack server image create --wait --name walk-snapshot ${SERVER}`),
+  server('ACTIVE', `openstack server rebuild --image cirros ${SERVER}`, true),
+  shown('openstack compute service list'),
+  shown('openstack hypervisor list'),
+  shown('openstack hypervisor show cell1-compute1'),
+  shown('openstack aggregate list'),
+  shown('openstack availability zone list --compute'),
+  shown('openstack quota show'),
+  shown('openstack limits show --absolute'),
+  quiet('openstack usage show'),
+  shown('openstack server group list'),
+  quiet(`openstack server delete --wait ${SERVER}`),
+  quiet(`openstack volume delete ${VOLUME}`),
+  quiet('openstack port delete walk-port'),
+  quiet('openstack network delete walk-net'),
+  quiet('openstack image delete walk-image walk-snapshot'),
+  quiet('openstack flavor delete walk-small walk-large'),
+  quiet('openstack keypair delete walk-key'),
+  quiet('nova list'),
+  quiet('nova --version'),
+  quiet('nova migration-list'),
+  quiet('nova hypervisor-list'),
+];

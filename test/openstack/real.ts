@@ -1,0 +1,125 @@
+// A whole system on the services of a real OpenStack, and a user of it: for tests that run where one is named.
+//   CROSSCELL_TEST_KEYSTONE=http://127.0.0.1:5000/v3 with OS_USERNAME, OS_PASSWORD, OS_PROJECT_NAME (an administrator)
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { pino } from 'pino';
+import { Type } from 'typebox';
+import { composeSystem } from '../../src/cli/compose.ts';
+import { planDeployment } from '../../src/cli/deployment.ts';
+import { systemClock } from '../../src/lib/clock.ts';
+import { createSession, type Session } from '../../src/openstack/session.ts';
+import type { RealService } from '../../src/openstack/settings.ts';
+
+const keystone = process.env['CROSSCELL_TEST_KEYSTONE'];
+
+/** Why tests against a real OpenStack are left out; false: they run. */
+export const skip = keystone === undefined && 'CROSSCELL_TEST_KEYSTONE names no Keystone';
+
+const LIMIT_MS = 300_000;
+
+export interface RealSystem extends AsyncDisposable {
+  /** The real services, as the service user sees them. */
+  readonly session: Session;
+  /** A request as the user; the answer's JSON. Any status from 400 on but `allowed` fails the test. */
+  // biome-ignore lint/suspicious/noExplicitAny: tests look into answers of every shape
+  call(method: string, path: string, body?: unknown, allowed?: number): Promise<any>;
+  /** Waits until the server is in that status. */
+  reach(serverId: string, status: string): Promise<Record<string, unknown>>;
+  gone(serverId: string): Promise<void>;
+}
+
+/** Two cells of one simulated host each, so that every move crosses. */
+export async function realSystem(services: readonly RealService[]): Promise<RealSystem> {
+  assert(keystone !== undefined);
+  const {
+    OS_USERNAME: username = 'admin',
+    OS_PASSWORD: password = '',
+    OS_PROJECT_NAME: project = 'admin',
+  } = process.env;
+  const directory = mkdtempSync(join(tmpdir(), 'crosscell-real-'));
+  const password_file = join(directory, 'password');
+  writeFileSync(password_file, password, { mode: 0o600 });
+  const openstack = { auth_url: keystone, username, password_file, project_name: project, services: [...services] };
+  const deployment = planDeployment(
+    { openstack: { ...openstack, timeout_seconds: 60, token_cache_seconds: 3600 } },
+    { data: directory, listen: '127.0.0.1:0', hypervisor: 'simulated', cells: 2, hostsPerCell: 1 },
+  );
+  const log = pino({ level: process.env['CROSSCELL_TEST_LOG'] ?? 'silent' });
+  const system = await composeSystem(deployment, { log, memoryDatabases: true, memoryHosts: true, checkAnswers: true });
+  assert(deployment.openstack);
+  const token = await tokenFor({ username, password, project });
+
+  const send = async (method: string, path: string, body?: unknown): Promise<Response> =>
+    fetch(`${system.url}${path}`, {
+      method,
+      headers: { 'x-auth-token': token, 'openstack-api-version': 'compute 2.90', 'content-type': 'application/json' },
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+    });
+  const call: RealSystem['call'] = async (method, path, body, allowed) => {
+    const response = await send(method, path, body);
+    const text = await response.text();
+    assert.ok(response.status < 400 || response.status === allowed, `${method} ${path}: ${response.status} ${text}`);
+    return text === '' ? null : JSON.parse(text);
+  };
+  return {
+    session: createSession({ settings: { ...deployment.openstack, password }, clock: systemClock, log }),
+    call,
+    reach: (id, status) =>
+      eventually(async () => {
+        const { server } = await call('GET', `/compute/v2.1/servers/${id}`);
+        assert.ok(server.status !== 'ERROR' || status === 'ERROR', JSON.stringify(server.fault));
+        return server.status === status && server['OS-EXT-STS:task_state'] === null ? server : null;
+      }),
+    gone: async (id) => {
+      await eventually(async () => (await send('GET', `/compute/v2.1/servers/${id}`)).status === 404 || null);
+    },
+    async [Symbol.asyncDispose]() {
+      await system.stop({ guestsWithinSeconds: null });
+      rmSync(directory, { recursive: true, force: true });
+    },
+  };
+}
+
+async function eventually<T>(look: () => Promise<T | null>): Promise<T> {
+  for (const end = Date.now() + LIMIT_MS; Date.now() < end; await delay(200)) {
+    const seen = await look();
+    if (seen !== null) return seen;
+  }
+  return assert.fail('it did not come about in time');
+}
+
+interface User {
+  readonly username: string;
+  readonly password: string;
+  readonly project: string;
+}
+
+async function tokenFor({ username, password, project }: User): Promise<string> {
+  const domain = { name: 'Default' };
+  const response = await fetch(`${keystone}/auth/tokens`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({
+      auth: {
+        identity: { methods: ['password'], password: { user: { name: username, domain, password } } },
+        scope: { project: { name: project, domain } },
+      },
+    }),
+  });
+  assert.equal(response.status, 201, await response.text());
+  return response.headers.get('x-subject-token') ?? '';
+}
+
+const Images = Type.Object({ images: Type.Array(Type.Object({ id: Type.String(), size: Type.Integer() })) });
+
+/** The smallest public image of the real Glance that hosts can use. */
+export async function smallestImage(session: Session): Promise<string> {
+  const path = '/images?visibility=public&status=active&disk_format=in:qcow2,raw&sort=size:asc&limit=1';
+  const said = await session.ask(Images, { service: 'image', method: 'GET', path });
+  const [image] = said.kind === 'ok' ? said.body.images : [];
+  assert.ok(image, 'Glance has no public image');
+  return image.id;
+}
