@@ -53,6 +53,9 @@ async function auditedBreaches(world: World): Promise<string[]> {
   ];
 }
 
+/** A guest writes when it starts, and when it goes on after a pause. */
+const isNext = (word: string, number: number): boolean => /^(run|on) ([0-9]+) on /.exec(word)?.[2] === String(number);
+
 /** Each start of a guest writes one word: a copy that is not of the last run, or a second disk, shows as a gap. */
 async function brokenDisks(world: World, databases: Databases): Promise<string[]> {
   const wrong: string[] = [];
@@ -64,7 +67,7 @@ async function brokenDisks(world: World, databases: Databases): Promise<string[]
     if (found.server.image.id === null) continue;
     const words = world.hosts.get(found.server.host)?.hypervisor.diskWords(serverId);
     if (!words) wrong.push(`server ${serverId} has no disk`);
-    else if (words.slice(1).some((word, index) => !word.startsWith(`run ${index + 1} on `))) {
+    else if (words.slice(1).some((word, index) => !isNext(word, index + 1))) {
       wrong.push(`the disk of server ${serverId} has a gap: ${words.slice(1).join(', ')}`);
     }
   }
