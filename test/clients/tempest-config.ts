@@ -97,8 +97,14 @@ export function tempestConfig({ url, images, flavors, publicNetwork }: Seeded, d
       build_timeout: 60,
     },
     'network-feature-enabled': { ipv6: false, floating_ips: true, port_security: true },
-    // Only so that the classes are not skipped that would import from a URL.
-    image: { build_interval: 1, build_timeout: 120, http_image: 'http://127.0.0.1:9/none' },
+    image: {
+      build_interval: 1,
+      build_timeout: 120,
+      container_formats: 'bare',
+      disk_formats: 'qcow2,raw',
+      // Only so that the classes are not skipped that would import from a URL.
+      http_image: 'http://127.0.0.1:9/none',
+    },
     volume: {
       catalog_type: 'volumev3',
       build_interval: 1,
