@@ -116,6 +116,10 @@ export async function insertServersPort(
     return badRequest(`Network ${networkId} requires a subnet in order to boot instances on.`);
 
   const portSecurity = row.port_security === 1;
+  if (!portSecurity && request.groupIds !== undefined) {
+    const needs = 'port_security_enabled and subnet associated in order to apply security groups.';
+    return badRequest(`Network requires ${needs}`);
+  }
   const port = {
     ...{ id: portId, name: '', projectId, networkId, portSecurity, now, tag: request.tag ?? null },
     ...{ deviceId: serverId, deviceOwner: 'compute:nova' },

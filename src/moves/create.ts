@@ -8,11 +8,13 @@ import type { Kysely, Transaction } from 'kysely';
 import { findFlavor } from '../control/flavors.ts';
 import { findImage, type Image, snapshotOf } from '../control/images.ts';
 import { findKeypair, type Keypair } from '../control/keypairs.ts';
+import { claimPort } from '../control/network/interfaces.ts';
 import {
   activateBindings,
   createPortForServer,
   deletePortsOfServer,
   type Port,
+  portsOfServer,
   unbindPorts,
 } from '../control/network.ts';
 import { allocationsOf, release } from '../control/placement.ts';
@@ -314,6 +316,11 @@ export interface CreateRequest {
   readonly diskConfig: 'AUTO' | 'MANUAL';
   /** Device tags, in the order of networkIds, in which a network may come twice. */
   readonly networkTags?: readonly (string | null)[];
+  /** Likewise: addresses to have, and ports of the user's to take; null: any, a new one. */
+  readonly networkIps?: readonly (string | null)[];
+  readonly networkPorts?: readonly (string | null)[];
+  /** Of new ports; absent: the project's default one. */
+  readonly securityGroupIds?: readonly string[];
   /** base64 */
   readonly userData?: string | null;
   readonly configDrive?: boolean;
@@ -547,21 +554,33 @@ async function createPorts(
   host: string,
 ): Promise<Port[]> {
   const ports: Port[] = [];
+  const { projectId } = actor;
   for (const [index, networkId] of request.networkIds.entries()) {
+    const ip = request.networkIps?.[index] ?? null;
+    const common = {
+      ...{ serverId: server.id, projectId, tag: request.networkTags?.[index] ?? null },
+      // Each a moment later than the one before: ports are in the order in which the server got them.
+      now: server.createdAt + index,
+    };
+    const portId = request.networkPorts?.[index] ?? null;
+    if (portId !== null) {
+      const claimed = await claimPort(trx, actor, { kind: 'port', portId }, { ...common, newPortId: portId });
+      if ('code' in claimed) throw new Refused(claimed);
+      continue;
+    }
     const result = await createPortForServer(trx, {
-      serverId: server.id,
-      projectId: actor.projectId,
-      networkId,
+      ...{ ...common, networkId, host, generation: 0 },
       nth: request.networkIds.slice(0, index).filter((each) => each === networkId).length,
-      tag: request.networkTags?.[index] ?? null,
-      host,
-      generation: 0,
-      now: server.createdAt,
+      ...(ip === null ? {} : { ip }),
+      ...(request.securityGroupIds === undefined ? {} : { groupIds: request.securityGroupIds }),
     });
     if (result.kind === 'refused') throw new Refused(result.refusal);
     ports.push(result.port);
   }
-  return ports;
+  if (ports.length === request.networkIds.length) return ports;
+  if ((await activateBindings(trx, server.id, host, 0)) === 'fenced')
+    throw new Refused({ code: 409, message: 'A port of the server is held by another operation.' });
+  return portsOfServer(trx, server.id);
 }
 
 const wantsConfigDrive = (p: Platform, { configDrive }: CreateRequest, { image }: Server): boolean =>

@@ -22,12 +22,15 @@ const NOTHING_OWNED = [
   '/compute/v2.1/os-aggregates',
   '/compute/v2.1/os-availability-zone',
   '/compute/v2.1/os-availability-zone/detail',
+  '/compute/v2.1/os-floating-ip-pools',
   '/compute/v2.1/os-hypervisors',
   '/compute/v2.1/os-hypervisors/detail',
   '/compute/v2.1/os-hypervisors/statistics',
   '/compute/v2.1/os-hosts',
   '/compute/v2.1/os-instance_usage_audit_log',
+  '/compute/v2.1/os-networks',
   '/compute/v2.1/os-services',
+  '/compute/v2.1/os-tenant-networks',
   '/compute/v2.1/os-simple-tenant-usage',
   '/identity/v3/auth/catalog',
   '/identity/v3/auth/domains',
@@ -246,6 +249,7 @@ async function ownedBy(world: FuzzWorld): Promise<Owned[]> {
 
 /** Lists that show nothing but ids and names: all in them is p1's, for nobody else has made anything. */
 const BRIEF = [
+  '/compute/v2.1/os-floating-ips',
   '/compute/v2.1/servers',
   '/compute/v2.1/os-keypairs',
   '/compute/v2.1/os-server-groups',
@@ -268,6 +272,8 @@ function ownedIn(value: unknown, list: string): string[] {
   if (typeof value !== 'object' || value === null) return [];
   const { id, uuid, name, shared, visibility, ...rest } = value as Record<string, unknown>;
   const owner = rest['project_id'] ?? rest['tenant_id'] ?? rest['owner'];
+  // A name beside its owner's id says whose something else is.
+  if (id === undefined && uuid === undefined && owner !== undefined && Object.keys(value).length === 2) return [];
   const open = shared === true || visibility === 'public' || visibility === 'community';
   const inside = Object.values(rest).flatMap((each) => ownedIn(each, list));
   const key = [uuid, id, name].find((each) => typeof each === 'string');

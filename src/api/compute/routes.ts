@@ -4,6 +4,7 @@ import { aggregateRoutes, zoneRoutes } from './aggregates.ts';
 import { extensionRoutes } from './extensions.ts';
 import { flavorExtraRoutes } from './flavor-extras.ts';
 import { flavorRoutes } from './flavors.ts';
+import { floatingIpRoutes } from './floating-ips.ts';
 import { goneRoutes } from './gone.ts';
 import { hostRoutes } from './hosts.ts';
 import { hypervisorRoutes } from './hypervisors.ts';
@@ -12,8 +13,10 @@ import { instanceActionRoutes } from './instance-actions.ts';
 import { keypairRoutes } from './keypairs.ts';
 import { limitRoutes } from './limits.ts';
 import { migrationRoutes } from './migrations.ts';
+import { networkProxyRoutes } from './network-proxies.ts';
 import { quotaRoutes } from './quotas.ts';
 import { remoteConsoleRoutes } from './remote-consoles.ts';
+import { securityGroupRoutes } from './security-groups.ts';
 import { serverActionRoutes } from './server-actions.ts';
 import { serverDiagnosticsRoutes } from './server-diagnostics.ts';
 import { serverExternalEventRoutes } from './server-external-events.ts';
@@ -57,5 +60,8 @@ export const computeRoutes: readonly Route[] = [
   ...serverGroupRoutes,
   ...extensionRoutes,
   ...volumeProxyRoutes,
+  ...securityGroupRoutes,
+  ...floatingIpRoutes,
+  ...networkProxyRoutes,
   ...goneRoutes,
 ];

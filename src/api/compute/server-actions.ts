@@ -18,8 +18,10 @@ import { byBody, type Route, route } from '../http/route.ts';
 import { checkBody } from '../http/validation.ts';
 import { ADMIN_ACTIONS } from './admin-actions.ts';
 import { BASE, IdParams, nullable, object, serverFor } from './common.ts';
+import { FLOATING_IP_ACTIONS } from './floating-ips.ts';
 import { LOCK_ACTIONS } from './lock-actions.ts';
 import { consoleActions } from './remote-consoles.ts';
+import { SECURITY_GROUP_ACTIONS } from './security-groups.ts';
 import { type Actions, accepted, action, Nothing, targetOf } from './server-action.ts';
 import { serverImageActions } from './server-images.ts';
 import { SUSPEND_ACTIONS } from './suspend-actions.ts';
@@ -102,6 +104,8 @@ const ACTIONS: Actions = {
   ...SUSPEND_ACTIONS,
   ...ADMIN_ACTIONS,
   ...consoleActions,
+  ...SECURITY_GROUP_ACTIONS,
+  ...FLOATING_IP_ACTIONS,
 };
 
 /** Nova: absent, null and -1 mean all of it. */

@@ -1,26 +1,24 @@
-// From the body of POST /servers to the use case: which networks, which zone, how many. What the product does not
-// offer (ports made beforehand) is refused with a sentence, never passed over.
+// From the body of POST /servers to the use case: which zone, how many; which networks: requested-networks.ts.
 
 import { findFlavor } from '../../control/flavors.ts';
-import { findNetwork, listNetworks } from '../../control/network/networks.ts';
 import type { Platform } from '../../control/platform.ts';
 import { quotasFor } from '../../control/quota.ts';
 import { checkDescription } from '../../model/names.ts';
 import { canonicalIpv6 } from '../../model/network.ts';
 import { checkCreateQuota } from '../../model/quota.ts';
-import { type Actor, isAdmin } from '../../model/types.ts';
+import type { Actor } from '../../model/types.ts';
 import { createServer } from '../../moves/create.ts';
 import { requestDelete } from '../../moves/delete.ts';
 import { requireRule } from '../http/auth.ts';
-import { type ApiError, badRequest, conflict, errorOf, refuse } from '../http/errors.ts';
+import { badRequest, errorOf, refuse } from '../http/errors.ts';
 import { disksOf } from './block-devices.ts';
 import { booleanOf } from './common.ts';
+import { requestedNetworks } from './requested-networks.ts';
 import type { PlacementHints } from './scheduler-hints.ts';
 import { destinationOf } from './server-destination.ts';
 import type { CreateWish } from './server-schemas.ts';
 
 const MAX_SERVERS_AT_ONCE = 50;
-const MAX_NETWORKS = 16;
 
 export interface CreatedServers {
   readonly serverId: string;
@@ -40,7 +38,6 @@ export async function createServers(
   hints: PlacementHints,
 ): Promise<CreatedServers> {
   const { minCount, maxCount } = countsOf(wish);
-  refuseWhatIsNotThere(wish);
   if (Array.isArray(wish.networks) && wish.networks.length > 0) {
     requireRule(p, 'compute', actor, 'os_compute_api:servers:create:attach_network');
   }
@@ -52,14 +49,13 @@ export async function createServers(
     ...disksOf(wish),
     flavorId: String(wish.flavorRef),
     ...(await destinationOf(p, actor, wish, hints)),
-    networkIds: await networksOf(p, actor, wish.networks),
+    ...(await requestedNetworks(p, actor, wish)),
     keyName: wish.key_name ?? null,
     metadata: wish.metadata ?? {},
     tags: [...new Set(wish.tags ?? [])],
     description: wish.description ?? null,
     diskConfig: wish['OS-DCF:diskConfig'] ?? 'AUTO',
     ...(hints.groupId === null ? {} : { groupId: hints.groupId }),
-    networkTags: tagsOf(wish.networks),
     ...(wish.hostname === undefined ? {} : { hostname: wish.hostname }),
     accessIpV4: wish.accessIPv4 || null,
     accessIpV6: canonicalIpv6(wish.accessIPv6 ?? '') || null,
@@ -126,44 +122,4 @@ function userDataOf({ user_data: given }: CreateWish): string | null {
     throw badRequest('Invalid input for field/attribute user_data. User data needs to be valid base 64.');
   }
   return text;
-}
-
-const tagsOf = (networks: CreateWish['networks']): (string | null)[] =>
-  Array.isArray(networks) ? (networks as readonly { tag?: string }[]).map(({ tag }) => tag ?? null) : [];
-
-function refuseWhatIsNotThere(wish: CreateWish): void {
-  const group = wish.security_groups?.find((each) => each.name !== 'default');
-  if (group) throw badRequest(`Security group ${group.name} not found for project.`);
-}
-
-const notOffered = (field: string, sentence: string): ApiError =>
-  badRequest(`Invalid input for field/attribute ${field}. ${sentence}`);
-
-async function networksOf(p: Platform, actor: Actor, wish: CreateWish['networks']): Promise<string[]> {
-  if (wish === 'none') return [];
-  if (wish === undefined || wish === 'auto') return automaticNetwork(p, actor, wish === 'auto');
-  const ids = wish.map((each) => {
-    if (each.port)
-      throw notOffered('port', 'Ports cannot be given: each server gets a new port on each of its networks.');
-    if (each.fixed_ip !== undefined) throw notOffered('fixed_ip', 'Addresses cannot be chosen.');
-    if (each.uuid === undefined) throw badRequest("Bad network format: missing 'uuid'");
-    return each.uuid.toLowerCase();
-  });
-  for (const id of new Set(ids)) {
-    if (!(await findNetwork(p.stores.global, actor, id))) throw badRequest(`Network ${id} could not be found.`);
-  }
-  return ids.length === 0 ? automaticNetwork(p, actor, false) : ids;
-}
-
-/** Nova's choice when none is named: the only one there is. */
-async function automaticNetwork(p: Platform, actor: Actor, mustBe: boolean): Promise<string[]> {
-  const seen = await listNetworks(p.stores.global, actor, { limit: isAdmin(actor) ? 1000 : MAX_NETWORKS });
-  const usable = seen.filter(
-    (each) => each.subnetIds.length > 0 && (each.shared || each.projectId === actor.projectId),
-  );
-  if (usable.length > 1) throw conflict('Multiple possible networks found, use a Network ID to be more specific.');
-  if (usable.length === 0 && mustBe) {
-    throw badRequest('Unable to automatically allocate a network: there is none that the project can use.');
-  }
-  return usable.map((each) => each.id);
 }

@@ -1,6 +1,8 @@
-// What a server has on networks: addresses and ports; and the lists that clients ask for beside them.
+// A server's addresses.
 import { Type } from 'typebox';
+import { floatingIpsOfServers } from '../../control/network/server-networks.ts';
 import { portsOfServer } from '../../control/network.ts';
+import type { Platform } from '../../control/platform.ts';
 import { notFound } from '../http/errors.ts';
 import { type Route, route } from '../http/route.ts';
 import { BASE, IdAndKeyParams, IdParams, object, serverFor, text } from './common.ts';
@@ -19,10 +21,7 @@ export const serverNetworkRoutes: readonly Route[] = [
     answers: { 200: object({ addresses: Addresses }) },
     handle: async ({ p, actor, params }) => {
       const { server } = await serverFor(p, actor, params.id);
-      return {
-        status: 200,
-        body: { addresses: renderAddresses(await portsOfServer(p.stores.global, server.id), false) },
-      };
+      return { status: 200, body: { addresses: await addressesOf(p, server.id) } };
     },
   }),
   route({
@@ -35,23 +34,16 @@ export const serverNetworkRoutes: readonly Route[] = [
     answers: { 200: Addresses },
     handle: async ({ p, actor, params }) => {
       const { server } = await serverFor(p, actor, params.id);
-      const addresses = renderAddresses(await portsOfServer(p.stores.global, server.id), false);
+      const addresses = await addressesOf(p, server.id);
       const list = Object.hasOwn(addresses, params.key) ? addresses[params.key] : undefined;
       if (!list) throw notFound('Instance is not a member of specified network');
       return { status: 200, body: { [params.key]: list } };
     },
   }),
-  route({
-    method: 'GET',
-    url: `${BASE}/servers/:id/os-security-groups`,
-    service: 'compute',
-    summary: "List a server's security groups: always none",
-    policy: 'os_compute_api:os-security-groups:list',
-    params: IdParams,
-    answers: { 200: object({ security_groups: Type.Array(Type.Object({}), { maxItems: 0 }) }) },
-    handle: async ({ p, actor, params }) => {
-      await serverFor(p, actor, params.id);
-      return { status: 200, body: { security_groups: [] } };
-    },
-  }),
 ];
+
+async function addressesOf(p: Platform, serverId: string): Promise<Record<string, object[]>> {
+  const { global } = p.stores;
+  const floating = (await floatingIpsOfServers(global, [serverId])).get(serverId) ?? [];
+  return renderAddresses(await portsOfServer(global, serverId), floating, false);
+}

@@ -179,6 +179,7 @@ export const Server = object({
   created: text(),
   updated: optional(text()),
   addresses: optional(Addresses),
+  security_groups: optional(Type.Array(object({ name: text() }))),
   accessIPv4: optional(text()),
   accessIPv6: optional(text()),
   links: Links,

@@ -2,6 +2,7 @@
 // (nova/api/openstack/compute/views/servers.py).
 import { createHash } from 'node:crypto';
 import type { HostHealth } from '../../control/hosts.ts';
+import type { ServersFloatingIp } from '../../control/network/server-networks.ts';
 import type { Port } from '../../control/network.ts';
 import type { Settings } from '../../control/platform.ts';
 import type { Mapping as Home } from '../../control/servers.ts';
@@ -22,6 +23,9 @@ export interface View {
 /** What is shown of a server besides its record. */
 export interface Around {
   readonly ports: readonly Port[];
+  readonly floatingIps: readonly ServersFloatingIp[];
+  /** Names of security groups. */
+  readonly securityGroups: readonly string[];
   readonly volumes: readonly Mapping[];
   /** Its server group; of no account in lists, which do not show it. */
   readonly groupId: string | null;
@@ -65,7 +69,7 @@ export function renderServer(view: View, server: Server, around: Around, call: '
     flavor: minor >= 47 ? embeddedFlavor(server.flavor) : flavorRef(settings, server.flavor),
     created: isoSeconds(server.createdAt),
     updated: isoSeconds(server.updatedAt),
-    addresses: renderAddresses(around.ports, full),
+    addresses: renderAddresses(around.ports, around.floatingIps, full),
     accessIPv4: server.accessIpV4 ?? '',
     accessIPv6: server.accessIpV6 ?? '',
     links: serverLinks(settings, server.id),
@@ -93,6 +97,7 @@ function whereabouts(server: Server, around: Around, minor: number, admin: boole
     'OS-SRV-USG:launched_at': server.launchedAt === null ? null : isoMicroseconds(server.launchedAt),
     'OS-SRV-USG:terminated_at': server.deletedAt === null ? null : isoMicroseconds(server.deletedAt),
     key_name: server.keyName,
+    ...(around.securityGroups.length > 0 ? { security_groups: around.securityGroups.map((name) => ({ name })) } : {}),
     config_drive: server.configDrive === null ? '' : 'True',
     'os-extended-volumes:volumes_attached': around.volumes.map(({ volumeId, deleteOnTermination }) => ({
       id: volumeId,
@@ -119,17 +124,26 @@ function whereabouts(server: Server, around: Around, minor: number, admin: boole
   };
 }
 
-/** By network name; with MAC addresses unless the call leaves them out. */
-export function renderAddresses(ports: readonly Port[], withMacs: boolean): Record<string, object[]> {
+/** By network name; with MAC addresses unless the call leaves them out. Floating IPs stand behind the addresses they lead to. */
+export function renderAddresses(
+  ports: readonly Port[],
+  floatingIps: readonly ServersFloatingIp[],
+  withMacs: boolean,
+): Record<string, object[]> {
   const addresses: Record<string, object[]> = {};
   for (const port of ports) {
     const list = addresses[port.networkName] ?? [];
-    list.push({
-      version: 4,
-      addr: port.ip,
-      ...(withMacs ? { 'OS-EXT-IPS:type': 'fixed', 'OS-EXT-IPS-MAC:mac_addr': port.mac } : {}),
-    });
     addresses[port.networkName] = list;
+    const add = (addr: string, type: 'fixed' | 'floating') =>
+      list.push({
+        ...{ version: 4, addr },
+        ...(withMacs ? { 'OS-EXT-IPS:type': type, 'OS-EXT-IPS-MAC:mac_addr': port.mac } : {}),
+      });
+    for (const { ip } of port.fixedIps) {
+      add(ip, 'fixed');
+      for (const floating of floatingIps)
+        if (floating.portId === port.id && floating.fixedIp === ip) add(floating.ip, 'floating');
+    }
   }
   return addresses;
 }

@@ -1,0 +1,84 @@
+// Which networks, ports, addresses and security groups a new server asks for: the part of the body of POST /servers that
+// the network service answers for. In the order in which they were asked for, which is the order of the guest's cards.
+import { findNetwork, listNetworks } from '../../control/network/networks.ts';
+import { findPort } from '../../control/network/ports.ts';
+import { groupsForServer } from '../../control/network/server-networks.ts';
+import type { Platform } from '../../control/platform.ts';
+import { type Actor, isAdmin } from '../../model/types.ts';
+import { badRequest, conflict, errorOf, forbidden } from '../http/errors.ts';
+import type { CreateWish } from './server-schemas.ts';
+
+const MAX_NETWORKS = 16;
+
+export interface RequestedNetworks {
+  readonly networkIds: readonly string[];
+  /** By place: a port of the user's, the address to have, the device tag. */
+  readonly networkPorts: readonly (string | null)[];
+  readonly networkIps: readonly (string | null)[];
+  readonly networkTags: readonly (string | null)[];
+  /** Absent: the default one. */
+  readonly securityGroupIds?: readonly string[];
+}
+
+/** @throws ApiError for what is not there, not the project's, or asked for twice */
+export async function requestedNetworks(p: Platform, actor: Actor, wish: CreateWish): Promise<RequestedNetworks> {
+  const names = (wish.security_groups ?? []).map((each) => each.name);
+  const groups = names.length === 0 || names.every((name) => name === 'default') ? {} : await groupsOf(p, actor, names);
+  const asked = wish.networks === undefined || typeof wish.networks === 'string' ? [] : wish.networks;
+  if (asked.length === 0) {
+    const networkIds = wish.networks === 'none' ? [] : await automaticNetwork(p, actor, wish.networks === 'auto');
+    return { networkIds, networkPorts: [], networkIps: [], networkTags: [], ...groups };
+  }
+  const networkIds: string[] = [];
+  const networkPorts: (string | null)[] = [];
+  for (const each of asked) {
+    const portId = each.port?.toLowerCase() ?? null;
+    networkPorts.push(portId);
+    networkIds.push(portId === null ? await networkOf(p, actor, each) : await networkOfPort(p, actor, portId));
+  }
+  const ports = networkPorts.filter((id) => id !== null);
+  if (new Set(ports).size < ports.length) throw badRequest('Port was given more than once.');
+  return {
+    ...{ networkIds, networkPorts, networkIps: asked.map(({ fixed_ip }) => fixed_ip ?? null) },
+    ...{ networkTags: asked.map(({ tag }) => tag ?? null), ...groups },
+  };
+}
+
+async function groupsOf(p: Platform, actor: Actor, names: readonly string[]) {
+  const ids = await groupsForServer(p.stores.global, actor.projectId, names, p.clock.now());
+  if ('code' in ids) throw errorOf(ids);
+  return { securityGroupIds: ids };
+}
+
+type Asked = Exclude<CreateWish['networks'], undefined | string>[number];
+
+async function networkOf(p: Platform, actor: Actor, { uuid, fixed_ip }: Asked): Promise<string> {
+  if (uuid === undefined) throw badRequest("Bad network format: missing 'uuid'");
+  if (fixed_ip?.includes(':')) throw badRequest(`Fixed IP address (${fixed_ip}) is not an IPv4 address.`);
+  const network = await findNetwork(p.stores.global, actor, uuid.toLowerCase());
+  if (!network) throw badRequest(`Network ${uuid.toLowerCase()} could not be found.`);
+  if (network.external && !network.shared && network.projectId !== actor.projectId)
+    throw forbidden(`It is not allowed to create an interface on external network ${network.id}`);
+  return network.id;
+}
+
+async function networkOfPort(p: Platform, actor: Actor, portId: string): Promise<string> {
+  const port = await findPort(p.stores.global, actor, portId);
+  if (!port) throw badRequest(`Port id ${portId} could not be found.`);
+  if (port.deviceId !== '') throw conflict(`Port ${portId} is still in use.`);
+  if (port.fixedIps.length === 0) throw badRequest(`Port ${portId} requires a FixedIP in order to be used.`);
+  return port.networkId;
+}
+
+/** Nova's choice when none is named: the only one there is. */
+async function automaticNetwork(p: Platform, actor: Actor, mustBe: boolean): Promise<string[]> {
+  const seen = await listNetworks(p.stores.global, actor, { limit: isAdmin(actor) ? 1000 : MAX_NETWORKS });
+  const usable = seen.filter(
+    (each) => each.subnetIds.length > 0 && (each.shared || each.projectId === actor.projectId),
+  );
+  if (usable.length > 1) throw conflict('Multiple possible networks found, use a Network ID to be more specific.');
+  if (usable.length === 0 && mustBe) {
+    throw badRequest('Unable to automatically allocate a network: there is none that the project can use.');
+  }
+  return usable.map((each) => each.id);
+}
