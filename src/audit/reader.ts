@@ -43,7 +43,7 @@ export async function takeSnapshot(p: Platform, slice: Slice = EVERYTHING): Prom
   const records = cells.flatMap((cell) => cell.records);
   const imagesInUse = await readImagesInUse(
     db,
-    new Set(records.flatMap(({ server }) => diskImageOf(server.image) ?? [])),
+    new Set(records.flatMap(({ server }) => server.shelvedImageId ?? diskImageOf(server.image) ?? [])),
   );
   const hosts = await readHosts(p, slice);
   const together = await readTogether(p, hosts);

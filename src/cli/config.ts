@@ -142,6 +142,7 @@ export const ConfigFile = Type.Object(
     policy_file: Type.Optional(Type.String({ minLength: 1, maxLength: 4096 })),
     resize_confirm_window_seconds: Type.Optional(Amount),
     reclaim_instance_interval: Type.Optional(Amount),
+    shelved_offload_time: Type.Optional(Type.Integer({ minimum: -1, maximum: Number.MAX_SAFE_INTEGER })),
     shutdown_timeout_seconds: Type.Optional(Type.Integer({ minimum: 0, maximum: 3600 })),
     heartbeat_seconds: Type.Optional(Type.Number({ minimum: 0.1, maximum: 3600 })),
     host_down_seconds: Type.Optional(Type.Number({ minimum: 3, maximum: 86_400 })),

@@ -167,6 +167,7 @@ export function planDeployment(file: ConfigFile, flags: Flags): Deployment {
       forceConfigDrive: file.force_config_drive ?? false,
       resizeConfirmWindowSeconds: file.resize_confirm_window_seconds ?? 0,
       reclaimInstanceIntervalSeconds: file.reclaim_instance_interval ?? 0,
+      shelvedOffloadTimeSeconds: file.shelved_offload_time ?? 0,
       shutdownTimeoutSeconds: file.shutdown_timeout_seconds ?? 60,
       heartbeatSeconds: file.heartbeat_seconds ?? 5,
       hostDownSeconds: file.host_down_seconds ?? 30,

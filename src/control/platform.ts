@@ -29,6 +29,8 @@ export interface Settings {
   readonly resizeConfirmWindowSeconds: number;
   /** Seconds for which a deleted server can be restored; 0: it is gone at once (and a soft-deleted one stays). */
   readonly reclaimInstanceIntervalSeconds: number;
+  /** Seconds after which a shelved server leaves its host; 0: at once; negative: only when asked to. */
+  readonly shelvedOffloadTimeSeconds: number;
   /** Seconds a guest gets to shut down by itself before it is turned off. */
   readonly shutdownTimeoutSeconds: number;
   /** Seconds without a heartbeat after which a host counts as down. */

@@ -25,6 +25,7 @@ export const TEST_SETTINGS: Settings = {
   forceConfigDrive: false,
   resizeConfirmWindowSeconds: 0,
   reclaimInstanceIntervalSeconds: 0,
+  shelvedOffloadTimeSeconds: 0,
   shutdownTimeoutSeconds: 60,
   hostDownSeconds: 30,
   heartbeatSeconds: 5,
@@ -111,7 +112,14 @@ export const FLAVOR: Flavor = {
 export const serverLike = (change: Partial<Server> = {}): Server => ({
   ...{ id: newId(), name: 'one', hostname: 'one', description: null, projectId: 'p1', userId: 'u1' },
   ...{ image: { id: newId(), minDiskGb: 0, minRamMb: 0, properties: {} }, flavor: FLAVOR, oldFlavor: null },
-  ...{ vmState: 'active', taskState: null, oldVmState: null, powerState: POWER_STATE.RUNNING, progress: 0 },
+  ...{
+    vmState: 'active',
+    taskState: null,
+    oldVmState: null,
+    shelvedImageId: null,
+    powerState: POWER_STATE.RUNNING,
+    progress: 0,
+  },
   ...{ sagaId: null, host: 'h1', zone: 'nova', requestedZone: null, keyName: null, metadata: {}, tags: [] },
   ...{
     locked: false,
@@ -142,6 +150,7 @@ export async function addServer(p: Platform, cellId: string, change: Partial<Ser
         delete_requested_at: null,
         soft_delete_requested_at: null,
         soft_deleted_at: null,
+        offload_at: null,
         flavor_json: JSON.stringify(server.flavor),
         image_id: server.image.id,
         requested_zone: server.requestedZone,

@@ -33,6 +33,9 @@ export type ServerAction =
   | 'rename'
   | 'createImage'
   | 'createBackup'
+  | 'shelve'
+  | 'shelveOffload'
+  | 'unshelve'
   | 'updateMetadata'
   | 'deleteMetadata'
   | 'lock'
@@ -68,6 +71,9 @@ export const SERVER_ACTIONS: readonly ServerAction[] = [
   'rename',
   'createImage',
   'createBackup',
+  'shelve',
+  'shelveOffload',
+  'unshelve',
   'updateMetadata',
   'deleteMetadata',
   'lock',
@@ -119,9 +125,9 @@ interface ActionRule {
 const IDLE: readonly (TaskState | null)[] = [null];
 const anyState = { vmStates: null, taskStates: null, mustHaveLaunched: false, needsHost: false } as const;
 
-/** V34: also while a resize waits to be confirmed. */
+/** V34: also while a resize waits to be confirmed; and of shelved servers, of which one that was offloaded has no host. */
 const VOLUMES_CHANGE = {
-  vmStates: ['active', 'stopped', 'resized'],
+  vmStates: ['active', 'stopped', 'resized', 'shelved', 'shelved_offloaded'],
   taskStates: IDLE,
   mustHaveLaunched: true,
   respectsLock: true,
@@ -287,10 +293,34 @@ const RULES: Readonly<Record<ServerAction, ActionRule>> = {
   },
   createBackup: {
     word: 'createBackup',
-    vmStates: ['active', 'paused', 'stopped'],
+    vmStates: ['active', 'paused', 'suspended', 'stopped'],
     taskStates: IDLE,
     mustHaveLaunched: true,
     respectsLock: false,
+    needsHost: false,
+  },
+  shelve: {
+    word: 'shelve',
+    vmStates: ['active', 'paused', 'suspended', 'stopped'],
+    taskStates: IDLE,
+    mustHaveLaunched: true,
+    respectsLock: true,
+    needsHost: false,
+  },
+  shelveOffload: {
+    word: 'shelveOffload',
+    vmStates: ['shelved'],
+    taskStates: IDLE,
+    mustHaveLaunched: true,
+    respectsLock: true,
+    needsHost: false,
+  },
+  unshelve: {
+    word: 'unshelve',
+    vmStates: ['shelved', 'shelved_offloaded'],
+    taskStates: IDLE,
+    mustHaveLaunched: true,
+    respectsLock: true,
     needsHost: false,
   },
   updateMetadata: {
@@ -319,10 +349,10 @@ const RULES: Readonly<Record<ServerAction, ActionRule>> = {
     respectsLock: false,
     needsHost: true,
   },
-  attachVolume: { word: 'attach_volume', ...VOLUMES_CHANGE, needsHost: true },
+  attachVolume: { word: 'attach_volume', ...VOLUMES_CHANGE, needsHost: false },
   attachInterface: { word: 'attach_interface', ...INTERFACES_CHANGE },
   detachInterface: { word: 'detach_interface', ...INTERFACES_CHANGE },
-  detachVolume: { word: 'detach_volume', ...VOLUMES_CHANGE, needsHost: true },
+  detachVolume: { word: 'detach_volume', ...VOLUMES_CHANGE, needsHost: false },
   updateVolumeAttachment: { word: 'update_volume_attachment', ...VOLUMES_CHANGE, taskStates: null, needsHost: false },
 };
 

@@ -22,6 +22,8 @@ export type ApiStatus =
   | 'RESIZE'
   | 'VERIFY_RESIZE'
   | 'REVERT_RESIZE'
+  | 'SHELVED'
+  | 'SHELVED_OFFLOADED'
   | 'SOFT_DELETED'
   | 'ERROR'
   | 'DELETED';
@@ -37,6 +39,8 @@ export const API_STATUSES: readonly ApiStatus[] = [
   'RESIZE',
   'VERIFY_RESIZE',
   'REVERT_RESIZE',
+  'SHELVED',
+  'SHELVED_OFFLOADED',
   'SOFT_DELETED',
   'ERROR',
   'DELETED',
@@ -49,6 +53,8 @@ export const VM_STATES: readonly VmState[] = [
   'suspended',
   'stopped',
   'resized',
+  'shelved',
+  'shelved_offloaded',
   'soft-delete',
   'error',
   'deleted',
@@ -68,6 +74,10 @@ export const TASK_STATES: readonly TaskState[] = [
   'image_snapshot',
   'image_backup',
   'image_uploading',
+  'shelving',
+  'shelving_image_uploading',
+  'shelving_offloading',
+  'unshelving',
   'resize_prep',
   'resize_migrating',
   'resize_migrated',
@@ -94,6 +104,10 @@ export function apiStatus(vm: VmState, task: TaskState | null): ApiStatus {
       return 'ERROR';
     case 'deleted':
       return 'DELETED';
+    case 'shelved':
+      return 'SHELVED';
+    case 'shelved_offloaded':
+      return 'SHELVED_OFFLOADED';
     case 'soft-delete':
       return 'SOFT_DELETED';
     case 'active':
@@ -154,6 +168,8 @@ export function apiProgress(status: ApiStatus, percent: number): number | undefi
     case 'REBOOT':
     case 'HARD_REBOOT':
     case 'REVERT_RESIZE':
+    case 'SHELVED':
+    case 'SHELVED_OFFLOADED':
     case 'SOFT_DELETED':
     case 'ERROR':
     case 'DELETED':
@@ -166,13 +182,24 @@ export function apiProgress(status: ApiStatus, percent: number): number | undefi
 /** Which status may directly follow which. Staying is always legal and not listed. */
 const FOLLOWERS: Readonly<Record<ApiStatus, readonly ApiStatus[]>> = {
   BUILD: ['ACTIVE', 'ERROR', 'DELETED'],
-  ACTIVE: ['PAUSED', 'SUSPENDED', 'SHUTOFF', 'REBOOT', 'HARD_REBOOT', 'RESIZE', 'SOFT_DELETED', 'ERROR', 'DELETED'],
+  ACTIVE: [
+    'SHELVED',
+    'PAUSED',
+    'SUSPENDED',
+    'SHUTOFF',
+    'REBOOT',
+    'HARD_REBOOT',
+    'RESIZE',
+    'SOFT_DELETED',
+    'ERROR',
+    'DELETED',
+  ],
   // The memory of a paused guest is lost with its host: it is off then.
-  PAUSED: ['ACTIVE', 'SHUTOFF', 'HARD_REBOOT', 'SOFT_DELETED', 'ERROR', 'DELETED'],
+  PAUSED: ['SHELVED', 'ACTIVE', 'SHUTOFF', 'HARD_REBOOT', 'SOFT_DELETED', 'ERROR', 'DELETED'],
   // A hard reboot starts it anew; its memory may turn out to be lost.
-  SUSPENDED: ['ACTIVE', 'SHUTOFF', 'HARD_REBOOT', 'SOFT_DELETED', 'ERROR', 'DELETED'],
+  SUSPENDED: ['SHELVED', 'ACTIVE', 'SHUTOFF', 'HARD_REBOOT', 'SOFT_DELETED', 'ERROR', 'DELETED'],
   // A hard reboot of a stopped server shows SHUTOFF until the guest runs, as in Nova's map.
-  SHUTOFF: ['ACTIVE', 'RESIZE', 'SOFT_DELETED', 'ERROR', 'DELETED'],
+  SHUTOFF: ['SHELVED', 'ACTIVE', 'RESIZE', 'SOFT_DELETED', 'ERROR', 'DELETED'],
   REBOOT: ['ACTIVE', 'SHUTOFF', 'HARD_REBOOT', 'ERROR', 'DELETED'],
   HARD_REBOOT: ['ACTIVE', 'SHUTOFF', 'ERROR', 'DELETED'],
   // A move that fails before its pivot leaves the server as it was, never in ERROR.
@@ -184,6 +211,8 @@ const FOLLOWERS: Readonly<Record<ApiStatus, readonly ApiStatus[]>> = {
   ERROR: ['ACTIVE', 'SHUTOFF', 'SOFT_DELETED', 'DELETED'],
   // Restored as it was, or reclaimed. From VERIFY_RESIZE it is only come to by way of a confirm.
   SOFT_DELETED: ['ACTIVE', 'SHUTOFF', 'DELETED'],
+  SHELVED: ['SHELVED_OFFLOADED', 'ACTIVE', 'ERROR', 'DELETED'],
+  SHELVED_OFFLOADED: ['ACTIVE', 'ERROR', 'DELETED'],
   DELETED: [],
 };
 

@@ -35,6 +35,8 @@ export type VmState =
   | 'suspended'
   | 'stopped'
   | 'resized'
+  | 'shelved'
+  | 'shelved_offloaded'
   | 'soft-delete'
   | 'error'
   | 'deleted';
@@ -54,6 +56,10 @@ export type TaskState =
   | 'image_snapshot'
   | 'image_backup'
   | 'image_uploading'
+  | 'shelving'
+  | 'shelving_image_uploading'
+  | 'shelving_offloading'
+  | 'unshelving'
   | 'resize_prep'
   | 'resize_migrating'
   | 'resize_migrated'
@@ -144,6 +150,8 @@ export interface Server {
   readonly vmState: VmState;
   readonly taskState: TaskState | null;
   readonly oldVmState: 'active' | 'stopped' | null;
+  /** The image that its shelving made; null: it is not shelved, or boots from a volume. */
+  readonly shelvedImageId: string | null;
   readonly powerState: PowerState;
   readonly progress: number;
   readonly sagaId: string | null;

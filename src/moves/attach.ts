@@ -1,6 +1,7 @@
 // Attaching a volume to a server, and detaching it.
 //
-// Allowed for servers that are ACTIVE, SHUTOFF or wait in VERIFY_RESIZE, whose status does not change meanwhile. As
+// Allowed for servers that are ACTIVE, SHUTOFF, SHELVED or wait in VERIFY_RESIZE, and for offloaded ones, which have the
+// volume at no host until they are unshelved, whose status does not change meanwhile. As
 // sagas on the server they exclude its moves. While a resize waits, a volume that is attached gets an (inactive)
 // attachment on the source too, and one that is detached loses both: a revert then finds what the server has now.
 // Attaching: available → reserved → in-use; turned back, it is as if it had never been. Detaching: in-use → detaching →
@@ -29,11 +30,11 @@ import { checkAction, stateOf } from '../model/actions.ts';
 import { chooseDevice } from '../model/attachments.ts';
 import { type Actor, isAdmin, type Refusal } from '../model/types.ts';
 import { letGo, takeHold } from './claim.ts';
-import { asFound, type GuestState, guestState, orOweBack, orOweDevices, serverWithHost } from './devices.ts';
+import { asFound, type GuestState, guestState, hostOf, orOweBack, orOweDevices, serverWithHost } from './devices.ts';
 import { inCell } from './fencing.ts';
 import { jobOutcome } from './hosts.ts';
 import type { Move, StepContext, StepOutcome } from './move.ts';
-import { done, inGlobal } from './outcomes.ts';
+import { done, doneBecause, inGlobal } from './outcomes.ts';
 import { plugIn, revokeOrOwe } from './server-volumes.ts';
 import { startMove } from './start.ts';
 
@@ -53,11 +54,14 @@ export interface DetachState extends AttachmentState {
   readonly device: string;
 }
 
+const isNowhere = (c: C): boolean => hostOf(c.s) === null;
+const ON_NO_HOST = doneBecause('the server is on no host');
+
 export const ATTACH_VOLUME: Move<AttachState> = {
   name: 'attach volume',
   version: 1,
   pivot: 'let go',
-  parties: (s) => [s.host],
+  parties: (s) => [hostOf(s)],
   steps: [
     {
       // Done in the transaction that makes the saga, which begins behind it: so it is undone whatever fails.
@@ -85,11 +89,13 @@ export const ATTACH_VOLUME: Move<AttachState> = {
       step: 'plug in volume',
       do: async (c) => {
         invariant(c.s.device, 'the device is chosen when the server is held');
+        if (isNowhere(c)) return ON_NO_HOST;
         return plugInHere(c, c.s.device);
       },
       // First out of the guest, then out of reach. A guest on a host that is down may have the disk: out of its reach it
       // is all the same, and that the guest forgets it is owed.
       undo: async (c) => {
+        if (isNowhere(c)) return ON_NO_HOST;
         const reason = 'volume that could not be attached';
         const unplugged = await orOweBack(c, await unplug(c), reason);
         if (unplugged.kind !== 'done') return unplugged;
@@ -114,7 +120,7 @@ export const DETACH_VOLUME: Move<DetachState> = {
   name: 'detach volume',
   version: 1,
   pivot: 'drop mapping',
-  parties: (s) => [s.host],
+  parties: (s) => [hostOf(s)],
   steps: [
     {
       // Done in the transaction that makes the saga, which begins behind it: so it is undone whatever fails.
@@ -131,8 +137,9 @@ export const DETACH_VOLUME: Move<DetachState> = {
       // A guest that does not let go of the disk in time keeps it. One whose host goes down loses it: its access ends
       // where the volume is kept, and that the guest forgets it is owed.
       step: 'unplug volume',
-      do: async (c) => orOweDevices(c, await unplug(c), 'volume that was detached'),
+      do: async (c) => (isNowhere(c) ? ON_NO_HOST : orOweDevices(c, await unplug(c), 'volume that was detached')),
       undo: async (c) => {
+        if (isNowhere(c)) return ON_NO_HOST;
         const storageHosts = (await attachmentsHere(c)).map((each) => each.storageHost);
         return orOweBack(c, await plugInHere(c, c.s.device), 'volume that could not be detached', storageHosts);
       },

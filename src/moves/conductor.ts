@@ -16,6 +16,7 @@ import { CellDown } from '../store/stores.ts';
 import { contextOf, outcomeOf } from './context.ts';
 import { startRequestedDeletes } from './delete.ts';
 import { findDefinition, findMove } from './registry.ts';
+import { startDueOffloads } from './shelve.ts';
 import { startRequestedSoftDeletes } from './soft-delete.ts';
 
 export interface ConductorOptions {
@@ -72,6 +73,7 @@ export function moveEffects(p: Platform): Effects {
       );
       await startRequestedDeletes(p, row.key);
       await startRequestedSoftDeletes(p, row.key);
+      await startDueOffloads(p, row.key);
     },
 
     unexpected(row, what, error) {

@@ -5,6 +5,7 @@
 // A server that waits in VERIFY_RESIZE loses both its guests (that is: the resize counts as confirmed). A host that is
 // down holds nothing up: what it still has is owed.
 import type { Kysely, Selectable } from 'kysely';
+import { discardImages } from '../control/images/records.ts';
 import { openMigration } from '../control/migrations.ts';
 import { deletePortsOfServer } from '../control/network.ts';
 import { release } from '../control/placement.ts';
@@ -34,6 +35,8 @@ export interface DeleteState extends HasVolumes {
   readonly actor: Owner;
   readonly homeCellId: string;
   readonly host: string | null;
+  /** What its shelving made goes with it. */
+  readonly shelvedImageId: string | null;
   /** The move that waits to be confirmed, and where it left the old guest. */
   readonly open: { readonly migrationId: string; readonly sourceHost: string } | null;
 }
@@ -50,7 +53,18 @@ export const DELETE: Move<DeleteState> = {
       step: 'take hold',
       do: (c) =>
         takeHoldWithVolumes(c, c.s.homeCellId, 'delete', 'deleting', {
-          from: ['building', 'active', 'paused', 'suspended', 'stopped', 'resized', 'soft-delete', 'error'],
+          from: [
+            'building',
+            'active',
+            'paused',
+            'suspended',
+            'stopped',
+            'resized',
+            'shelved',
+            'shelved_offloaded',
+            'soft-delete',
+            'error',
+          ],
           host: c.s.host,
         }),
       undo: (c) => letGo(c, c.s.homeCellId, {}, 'Error'),
@@ -94,6 +108,7 @@ export const DELETE: Move<DeleteState> = {
           await leaveServerGroup(trx, c.serverId);
           await release(trx, c.serverId);
           if (c.s.open) await release(trx, c.s.open.migrationId);
+          if (c.s.shelvedImageId !== null) await discardImages(trx, [c.s.shelvedImageId], c.p.clock.now());
         }),
       undo: FORWARD,
     },
@@ -134,7 +149,12 @@ export const DELETE: Move<DeleteState> = {
         const { global } = c.p.stores;
         await global
           .updateTable('server_mappings')
-          .set({ deleted_at: c.p.clock.now(), delete_requested_at: null, soft_delete_requested_at: null })
+          .set({
+            deleted_at: c.p.clock.now(),
+            delete_requested_at: null,
+            soft_delete_requested_at: null,
+            offload_at: null,
+          })
           .where('server_id', '=', c.serverId)
           .where(ownsSaga(global, c))
           .execute();
@@ -190,6 +210,7 @@ async function startDelete(p: Platform, actor: Actor, serverId: string): Promise
         actor: { userId: actor.userId, projectId: actor.projectId },
         homeCellId: found.cellId,
         host: found.server.host,
+        shelvedImageId: found.server.shelvedImageId,
         open: migration ? { migrationId: migration.uuid, sourceHost: migration.sourceHost } : null,
       },
     },

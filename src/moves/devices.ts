@@ -7,9 +7,10 @@ import { owe } from '../control/debts.ts';
 import { hostIsUp } from '../control/hosts.ts';
 import type { Platform } from '../control/platform.ts';
 import { serverOrRefusal } from '../control/servers.ts';
+import { NOWHERE } from '../control/volumes/attachments.ts';
 import { storageHostIsUp } from '../control/volumes/storage-hosts.ts';
-import { invariant } from '../lib/errors.ts';
 import { checkAction, checkServiceUp, type ServerAction, stateOf } from '../model/actions.ts';
+import { conflict } from '../model/refusal.ts';
 import { type Actor, isAdmin, type Refusal, type Server, type VmState } from '../model/types.ts';
 import { unlessDoomed } from './hosts.ts';
 import type { Owner, StepContext, StepOutcome } from './move.ts';
@@ -23,7 +24,10 @@ export interface GuestState {
 }
 
 /** What `take hold` expects: the record as it was when the saga was made. */
-export const asFound = (s: GuestState) => ({ from: [s.vmState], host: s.host });
+export const asFound = (s: GuestState) => ({ from: [s.vmState], host: hostOf(s) });
+
+/** Null: its server is NOWHERE, as a shelved one that was offloaded. */
+export const hostOf = (s: GuestState): string | null => (s.host === NOWHERE ? null : s.host);
 
 export const guestState = (actor: Actor, server: Server, cellId: string, host: string): GuestState => ({
   actor: { userId: actor.userId, projectId: actor.projectId },
@@ -62,7 +66,7 @@ async function whoIsDown(p: Platform, host: string, storageHosts: readonly strin
   return null;
 }
 
-/** The server and its host, when its states allow the action and its host is up. */
+/** The server and its host (NOWHERE if it was offloaded), when its states allow the action and its host is up. */
 export async function serverWithHost(
   p: Platform,
   actor: Actor,
@@ -74,6 +78,7 @@ export async function serverWithHost(
   const { server, cellId } = found;
   const refusal = checkAction(action, stateOf(server), isAdmin(actor));
   if (refusal) return refusal;
-  invariant(server.host !== null, 'the rules refuse a server without a host');
+  if (server.vmState === 'shelved_offloaded') return { server, host: NOWHERE, cellId };
+  if (server.host === null) return conflict(`Instance ${serverId} is not ready`);
   return checkServiceUp(await hostIsUp(p, server.host)) ?? { server, host: server.host, cellId };
 }

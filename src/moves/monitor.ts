@@ -19,6 +19,7 @@ import type { GlobalTables } from '../store/global-schema.ts';
 import { confirmOverdue } from './confirm.ts';
 import { startRequestedDeletes } from './delete.ts';
 import { type ComparedHost, reconcile } from './reconcile.ts';
+import { startDueOffloads } from './shelve.ts';
 import { reclaimSoftDeleted, startRequestedSoftDeletes } from './soft-delete.ts';
 
 /** Power states are compared in every so many rounds, and whenever an agent is new. */
@@ -55,6 +56,7 @@ export async function monitorOnce(p: Platform, round: number): Promise<void> {
   await part(p, 'soft-deleted servers', () => reclaimSoftDeleted(p));
   await part(p, 'requested deletes', () => startRequestedDeletes(p));
   await part(p, 'requested soft deletes', () => startRequestedSoftDeletes(p));
+  await part(p, 'due offloads', () => startDueOffloads(p));
   await part(p, 'overdue confirmations', () => confirmOverdue(p));
   if (round % COMPARE_EVERY === 0) await part(p, 'unused images', () => collectUnusedImages(p));
 }

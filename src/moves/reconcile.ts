@@ -195,6 +195,7 @@ async function comparePower(p: Platform, host: ComparedHost, guests: readonly Se
 /** What ERROR or any other state means for the guest, its history alone can say. */
 const shouldBeOff = (server: PowerRecord): boolean =>
   server.vmState === 'stopped' ||
+  server.vmState === 'shelved' ||
   // Soft-deleted while its host was down.
   server.vmState === 'soft-delete' ||
   (server.vmState === 'resized' && server.powerState === POWER_STATE.SHUTDOWN);

@@ -12,7 +12,9 @@ import { type AnyMove, anyMove } from './move.ts';
 import { PAUSE, REBOOT, RESUME, START, STOP, SUSPEND, UNPAUSE, WAKE } from './power.ts';
 import { RESIZE } from './resize.ts';
 import { REVERT } from './revert.ts';
+import { SHELVE, SHELVE_OFFLOAD } from './shelve.ts';
 import { RESTORE, SOFT_DELETE } from './soft-delete.ts';
+import { UNSHELVE, UNSHELVE_OFFLOADED } from './unshelve.ts';
 import { CREATE_VOLUME } from './volumes/create.ts';
 import { DELETE_VOLUME } from './volumes/delete.ts';
 import { EXTEND_VOLUME } from './volumes/extend.ts';
@@ -37,6 +39,10 @@ export const MOVES: readonly AnyMove[] = [
   anyMove(RESTORE),
   anyMove(CREATE_IMAGE),
   anyMove(CREATE_BACKUP),
+  anyMove(SHELVE),
+  anyMove(SHELVE_OFFLOAD),
+  anyMove(UNSHELVE),
+  anyMove(UNSHELVE_OFFLOADED),
   anyMove(ATTACH_VOLUME),
   anyMove(DETACH_VOLUME),
   anyMove(ATTACH_INTERFACE),

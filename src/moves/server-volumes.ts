@@ -13,6 +13,7 @@ import {
   activateAttachments,
   attachmentsOfServer,
   dropAttachments,
+  NOWHERE,
   reserveAttachments,
 } from '../control/volumes/attachments.ts';
 import { mappingsOfServer } from '../control/volumes/mappings.ts';
@@ -79,7 +80,7 @@ export async function dropVolumes<S extends HasVolumes>(c: C<S>, host: string): 
 
 /**
  * The guest on `to` has the server's volumes and no others, and nobody on `from` can reach them: first their access is
- * revoked, then the other's granted. Both guests are off. The same the other way round undoes it.
+ * revoked, then the other's granted. Both guests are off. NOWHERE there is no guest: nobody can reach them. The same the other way round undoes it.
  */
 export async function handOverVolumes<S extends HasVolumes>(
   c: C<S>,
@@ -94,6 +95,7 @@ export async function handOverVolumes<S extends HasVolumes>(
     if (revoked.kind !== 'done') return revoked;
   }
   await inGlobal(c, (trx) => activateAttachments(trx, c.serverId, to, c.generation));
+  if (to === NOWHERE) return { kind: 'done' };
   for (const volume of volumes) {
     const plugged = await plugIn(c, volume, attachmentAt(attachments, volume.volumeId, to));
     if (plugged.kind !== 'done') return plugged;

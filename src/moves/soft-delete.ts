@@ -18,7 +18,7 @@ import { firstOver, quotasFor } from '../control/quota.ts';
 import { type FoundServer, serverOrRefusal } from '../control/servers.ts';
 import { checkAction, invalidState, serverNotFound, stateOf } from '../model/actions.ts';
 import { checkOneMore } from '../model/quota.ts';
-import { type Actor, isAdmin, POWER_STATE, type Refusal } from '../model/types.ts';
+import { type Actor, isAdmin, POWER_STATE, type Refusal, type Server } from '../model/types.ts';
 import { exclusively } from '../store/dialect.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
 import { sqlSagaStore } from '../store/sagas.ts';
@@ -157,7 +157,7 @@ export async function softDeleteServer(p: Platform, actor: Actor, serverId: stri
   const state = stateOf(found.server);
   const refusal = checkAction('delete', state, isAdmin(actor));
   if (refusal) return refusal;
-  if (found.server.host === null || checkAction('softDelete', state, isAdmin(actor))) {
+  if (isKept(found.server) || checkAction('softDelete', state, isAdmin(actor))) {
     return deleteServer(p, actor, serverId);
   }
   if (found.server.vmState !== 'resized' && !(await sagaIsActive(p.stores.global, serverId))) {
@@ -187,7 +187,8 @@ async function startSoftDelete(p: Platform, actor: Actor, { server, cellId }: Fo
     await forgetWish(p, serverId);
     return null;
   }
-  if (server.host === null) return deleteServer(p, actor, serverId);
+  const { host } = server;
+  if (host === null || isKept(server)) return deleteServer(p, actor, serverId);
   if (server.vmState === 'resized') {
     const migration = await openMigration(p.stores.global, serverId);
     return migration ? startConfirm(p, actor, { server, cellId }, migration) : serverNotFound(serverId);
@@ -196,13 +197,17 @@ async function startSoftDelete(p: Platform, actor: Actor, { server, cellId }: Fo
   const state = {
     actor: { userId: actor.userId, projectId: actor.projectId },
     cellId,
-    host: server.host,
+    host,
     // A guest that stands still hears no button.
     graceSeconds: server.vmState === 'paused' ? 0 : p.settings.shutdownTimeoutSeconds,
     returnTo: wasOn ? ('active' as const) : ('stopped' as const),
   };
   return startMove(p, { move: SOFT_DELETE, serverId, actor, state }, 'delete');
 }
+
+/** There is nothing to keep of it, or an image keeps it already: it is deleted at once. */
+const isKept = ({ host, vmState }: Server): boolean =>
+  host === null || vmState === 'shelved' || vmState === 'shelved_offloaded';
 
 async function forgetWish(p: Platform, serverId: string): Promise<void> {
   await p.stores.global

@@ -59,6 +59,7 @@ export const SETTINGS: Settings = {
   forceConfigDrive: false,
   resizeConfirmWindowSeconds: 0,
   reclaimInstanceIntervalSeconds: 0,
+  shelvedOffloadTimeSeconds: 0,
   shutdownTimeoutSeconds: 60,
   hostDownSeconds: 30,
   heartbeatSeconds: 5,

@@ -16,6 +16,8 @@ export interface CellTables {
     task_state: string | null;
     /** vm_state to return to after a confirmed or reverted resize, or a restore: active or stopped. */
     old_vm_state: string | null;
+    /** The image that its shelving made; null: it is not shelved, or boots from a volume. */
+    shelved_image_id: string | null;
     power_state: number;
     progress: number;
     /** The saga that holds task_state; null when task_state is. */

@@ -58,6 +58,8 @@ export interface GlobalTables extends IdentityTables, NetworkTables {
     requested_zone: string | null;
     /** Since when it is soft-deleted: it counts in no quota and is in no list, and is reclaimed after a while. */
     soft_deleted_at: number | null;
+    /** When a shelved server is to leave its host; null: never, or it has. */
+    offload_at: number | null;
     deleted_at: number | null;
     created_at: number;
   };

@@ -20,6 +20,7 @@ export const TRAVEL: Fates = {
     vm_state: { recomputed: 'resized once the move has settled' },
     task_state: 'travels',
     old_vm_state: { recomputed: 'where to return to, while the resize waits' },
+    shelved_image_id: 'travels',
     power_state: { recomputed: 'as seen on the target' },
     progress: 'travels',
     saga_id: 'travels',

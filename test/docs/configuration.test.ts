@@ -140,6 +140,7 @@ function defaultsOf(plan: Deployment): Readonly<Record<string, unknown>> {
     'images.max_bytes': settings.maxImageBytes,
     resize_confirm_window_seconds: settings.resizeConfirmWindowSeconds,
     reclaim_instance_interval: settings.reclaimInstanceIntervalSeconds,
+    shelved_offload_time: settings.shelvedOffloadTimeSeconds,
     shutdown_timeout_seconds: settings.shutdownTimeoutSeconds,
     heartbeat_seconds: settings.heartbeatSeconds,
     host_down_seconds: settings.hostDownSeconds,

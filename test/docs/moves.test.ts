@@ -9,7 +9,9 @@ import { ATTACH_INTERFACE, DETACH_INTERFACE } from '../../src/moves/interfaces.t
 import type { Move } from '../../src/moves/move.ts';
 import { RESIZE } from '../../src/moves/resize.ts';
 import { REVERT } from '../../src/moves/revert.ts';
+import { SHELVE, SHELVE_OFFLOAD } from '../../src/moves/shelve.ts';
 import { RESTORE, SOFT_DELETE } from '../../src/moves/soft-delete.ts';
+import { UNSHELVE_OFFLOADED } from '../../src/moves/unshelve.ts';
 import { CREATE_VOLUME } from '../../src/moves/volumes/create.ts';
 import { DELETE_VOLUME } from '../../src/moves/volumes/delete.ts';
 import { EXTEND_VOLUME } from '../../src/moves/volumes/extend.ts';
@@ -41,6 +43,9 @@ test('the steps of revert in docs/architecture.md', () => compare(REVERT));
 test('the steps of soft delete in docs/architecture.md', () => compare(SOFT_DELETE));
 test('the steps of restore in docs/architecture.md', () => compare(RESTORE));
 
+test('the steps of shelve in docs/architecture.md', () => compare(SHELVE));
+test('the steps of shelve offload in docs/architecture.md', () => compare(SHELVE_OFFLOAD));
+test('the steps of unshelve offloaded in docs/architecture.md', () => compare(UNSHELVE_OFFLOADED));
 test('the steps of create image in docs/architecture.md', () => compare(CREATE_IMAGE));
 test('the steps of attaching and detaching in docs/architecture.md', () => {
   compare(ATTACH_VOLUME);

@@ -24,6 +24,7 @@ import { consoleActions } from './remote-consoles.ts';
 import { SECURITY_GROUP_ACTIONS } from './security-groups.ts';
 import { type Actions, accepted, action, Nothing, targetOf } from './server-action.ts';
 import { serverImageActions } from './server-images.ts';
+import { serverShelveActions } from './server-shelve.ts';
 import { SUSPEND_ACTIONS } from './suspend-actions.ts';
 
 const Reboot = object({ type: Type.Enum(['HARD', 'Hard', 'hard', 'SOFT', 'Soft', 'soft']) });
@@ -44,6 +45,7 @@ const Console = nullable(
 
 const ACTIONS: Actions = {
   ...serverImageActions,
+  ...serverShelveActions,
   'os-start': action('os_compute_api:servers:start', Nothing, ({ p, actor, server }) =>
     accepted(startServer(p, actor, server.id)),
   ),

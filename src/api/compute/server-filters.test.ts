@@ -27,6 +27,7 @@ const base: Server = {
   vmState: 'active',
   taskState: null,
   oldVmState: null,
+  shelvedImageId: null,
   powerState: POWER_STATE.RUNNING,
   progress: 0,
   sagaId: null,

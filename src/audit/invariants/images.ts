@@ -33,9 +33,9 @@ export const IMAGES_WHOLE: Invariant = {
       });
     }
     for (const server of idleServers(s)) {
-      const imageId = diskImageOf(server.image);
+      const imageId = server.shelvedImageId ?? diskImageOf(server.image);
       // It boots from a volume, or was never built.
-      if (imageId === null || server.host === null) continue;
+      if (imageId === null || (server.host === null && server.shelvedImageId === null)) continue;
       const status = s.imagesInUse.get(imageId);
       if (status === 'active' || status === 'deleted') continue;
       breaches.push({

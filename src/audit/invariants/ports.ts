@@ -1,4 +1,5 @@
 // Ports and their bindings.
+import { NOWHERE } from '../../control/volumes/attachments.ts';
 import { type Breach, homeRecords, type Invariant, silentCells, waitingMoves } from '../invariant.ts';
 
 export const ONE_BINDING: Invariant = {
@@ -23,7 +24,7 @@ export const ONE_BINDING: Invariant = {
       if (!server || s.busy.has(port.serverId)) return found;
       const source = waiting.get(port.serverId)?.sourceHost;
       for (const { host, active: isActive, byOperator } of port.bindings) {
-        if (isActive ? host === server.host : byOperator || host === source) continue;
+        if (isActive ? host === (server.host ?? NOWHERE) : byOperator || host === source) continue;
         found.push({
           what: `port ${port.id} of server ${port.serverId} is bound (${isActive ? 'active' : 'inactive'}) to ${host}; the server is on ${server.host}`,
           cause: 'a hand-over of ports or its clean-up was lost',

@@ -1,4 +1,5 @@
 // Volumes: who has them, who can reach them, and where they are.
+import { NOWHERE } from '../../control/volumes/attachments.ts';
 import { type Breach, homeRecords, type Invariant, type Owed, silentCells, waitingMoves } from '../invariant.ts';
 import type { Snapshot } from '../snapshot.ts';
 
@@ -15,7 +16,7 @@ const silentStorage = (s: Snapshot): string[] =>
 export const ONE_ATTACHMENT: Invariant = {
   name: 'volumes',
   sentence:
-    'Each volume of a server has exactly one active attachment, at its guest’s host, and no others but on the way back.',
+    'Each volume of a server has exactly one active attachment, at its guest’s host (at none when it has left it), and no others but on the way back.',
   check(s) {
     const records = homeRecords(s);
     const waiting = waitingMoves(s);
@@ -27,7 +28,7 @@ export const ONE_ATTACHMENT: Invariant = {
       for (const volumeId of volumes) {
         const here = s.attachments.filter((each) => each.serverId === serverId && each.volumeId === volumeId);
         const active = here.filter((each) => each.active).map((each) => each.host);
-        if (active.length === 1 && active[0] === server.host) continue;
+        if (active.length === 1 && active[0] === (server.host ?? NOWHERE)) continue;
         breaches.push({
           what: `volume ${volumeId} of server ${serverId} is active on ${active.join(', ') || 'no host'}; the server is on ${server.host}`,
           cause: 'a hand-over of volumes was lost, or its attachments were changed by hand',
@@ -64,7 +65,9 @@ export const ACCESS_AS_ATTACHED: Invariant = {
   sentence: 'Storage hosts let in exactly the active attachments, and nobody else.',
   check(s) {
     const owed = owedOf(s, 'revoke-volume');
-    const active = new Map(s.attachments.filter((each) => each.active).map((each) => [each.id, each]));
+    const active = new Map(
+      s.attachments.filter((each) => each.active && each.host !== NOWHERE).map((each) => [each.id, each]),
+    );
     const breaches: Breach[] = [];
     for (const { name, unreachable, access } of s.storage) {
       if (unreachable !== null) continue;

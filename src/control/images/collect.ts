@@ -140,7 +140,7 @@ async function usedInCell(p: Platform, cellId: string, imageIds: readonly string
       const server = await cell
         .selectFrom('servers')
         .select('id')
-        .where('image_json', 'like', `%${id}%`)
+        .where((eb) => eb.or([eb('image_json', 'like', `%${id}%`), eb('shelved_image_id', '=', id)]))
         .where('deleted_at', 'is', null)
         .limit(1)
         .executeTakeFirst();

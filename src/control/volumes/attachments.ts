@@ -5,6 +5,7 @@
 // active (a unique partial index): where the volume is, or is about to be, plugged in. A move adds inactive ones on its
 // target (reserve), turns activity over (activate) and takes those of the host that was left away (drop).
 //   none ── claim ──> active, attached_at null ── settle ──> active, attached ── release ──> none
+//   active ── set aside: active at NOWHERE ──> active on a host again (a shelved server that was offloaded)
 //   none ── reserve ──> inactive ── activate ──> active ── activate on another host ──> inactive ── drop ──> none
 // A volume's status follows from its attachments (model/attachments.ts) whenever these change. While a storage host that
 // is down owes that a server's access ends (an open debt `revoke-volume`), the attachment stays, inactive, and the volume
@@ -18,6 +19,9 @@ import { type AttachmentState, checkClaim, checkDetach, statusByAttachments } fr
 import type { Refusal } from '../../model/types.ts';
 import { forUpdate } from '../../store/dialect.ts';
 import type { GlobalTables } from '../../store/global-schema.ts';
+
+/** Host of the active attachment (or port binding) of a server that is on no host: nobody else can have it. */
+export const NOWHERE = '';
 
 export interface Attachment {
   readonly id: string;

@@ -20,7 +20,9 @@ import {
 } from '../../../src/moves/power.ts';
 import { resizeServer } from '../../../src/moves/resize.ts';
 import { revertResize } from '../../../src/moves/revert.ts';
+import { offloadServer, shelveServer } from '../../../src/moves/shelve.ts';
 import { restoreServer, softDeleteServer } from '../../../src/moves/soft-delete.ts';
+import { unshelveServer } from '../../../src/moves/unshelve.ts';
 import type { Row } from '../../../src/saga/types.ts';
 import { attach, newVolume, requestVolumeBacked, volumeBackedServer } from '../volumes.ts';
 import { accept, beat, FLAVORS, hostOf, newServer, requestServer, serverOf, settle, type World } from '../world.ts';
@@ -70,8 +72,8 @@ const use =
 const resize = (world: World, id: string) => resizeServer(world.p, world.user, id, { flavorId: FLAVORS.big });
 
 /** An ACTIVE server with a data volume. */
-async function running(world: World): Promise<string> {
-  const serverId = await newServer(world);
+async function running(world: World, flavorId: string = FLAVORS.small): Promise<string> {
+  const serverId = await newServer(world, flavorId);
   await attach(world, serverId, await newVolume(world));
   return serverId;
 }
@@ -113,6 +115,26 @@ async function withBackup(world: World): Promise<string> {
 async function suspended(world: World): Promise<string> {
   const serverId = await newServer(world);
   await accept(world, suspendServer(world.p, world.user, serverId));
+  await settle(world);
+  return serverId;
+}
+
+/** Shelved servers stay on their hosts until they are to leave. */
+const stays = (world: World): void => {
+  Object.assign(world.p.settings, { shelvedOffloadTimeSeconds: -1 });
+};
+
+async function shelved(world: World): Promise<string> {
+  stays(world);
+  const serverId = await running(world, FLAVORS.plain);
+  await accept(world, shelveServer(world.p, world.user, serverId));
+  await settle(world);
+  return serverId;
+}
+
+async function offloaded(world: World): Promise<string> {
+  const serverId = await shelved(world);
+  await accept(world, offloadServer(world.p, world.admin, serverId));
   await settle(world);
   return serverId;
 }
@@ -233,6 +255,31 @@ export const FIXTURES: readonly Fixture[] = [
     ...{ ...common, move: 'create backup', after: 'active', made: 1, action: 'createBackup' },
     prepare: withBackup,
     start: use(async (world, id) => refusalOf(await backUp(world, id))),
+  },
+  {
+    ...{ ...common, move: 'shelve', after: 'shelved', made: 1, action: 'shelve' },
+    prepare: async (world) => {
+      stays(world);
+      return running(world);
+    },
+    start: use((world, id) => shelveServer(world.p, world.user, id)),
+  },
+  {
+    ...{ ...common, move: 'shelve offload', after: 'shelved_offloaded', action: 'shelveOffload' },
+    storage: 'takes part',
+    prepare: shelved,
+    start: use((world, id) => offloadServer(world.p, world.admin, id)),
+  },
+  {
+    ...{ ...common, move: 'unshelve', after: 'active', action: 'unshelve' },
+    prepare: shelved,
+    start: use((world, id) => unshelveServer(world.p, world.user, id, {})),
+  },
+  {
+    ...{ ...common, move: 'unshelve offloaded', after: 'active', action: 'unshelve', crosses: true },
+    storage: 'takes part',
+    prepare: offloaded,
+    start: use((world, id) => unshelveServer(world.p, world.admin, id, { host: 'cell2-a' })),
   },
   {
     ...{ ...common, move: 'attach volume', after: 'active', made: 1, action: 'attach_volume', storage: 'takes part' },

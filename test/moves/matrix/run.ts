@@ -187,7 +187,9 @@ async function assertEnd(
   assert.equal(server.vmState, wanted);
   assert.deepEqual(
     runningOn(world, serverId),
-    ['stopped', 'suspended', 'soft-delete', 'error'].includes(wanted) ? [] : [server.host],
+    ['stopped', 'suspended', 'shelved', 'shelved_offloaded', 'soft-delete', 'error'].includes(wanted)
+      ? []
+      : [server.host],
   );
 }
 

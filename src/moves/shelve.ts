@@ -1,0 +1,271 @@
+// Shelving: a server is turned off and kept as an image (SHELVED), then given up by its host (SHELVED_OFFLOADED).
+//
+// Shelve makes an image of the root disk, as createImage does, of the guest that was turned off for it; a server that boots
+// from volumes needs none. It leaves on record (`offload_at` of the mapping) when the host is to be left: after
+// `shelved_offload_time`, never if that is negative, at once where there is no disk to keep. Whoever ends the shelving, and
+// the monitor, start the offloading that is due.
+// Offloading sets ports and volumes aside: their active binding or attachment is at no host (NOWHERE), so that nobody else
+// can have them and nobody can use them. Then the guest and its room go. Until its guest is destroyed it can turn back.
+// Taking a shelved server up again: see unshelve.ts.
+
+import { recordSnapshot } from '../control/images/snapshots.ts';
+import { activateBindings, unbindPorts } from '../control/network.ts';
+import { release } from '../control/placement.ts';
+import type { Platform } from '../control/platform.ts';
+import { serverOrRefusal } from '../control/servers.ts';
+import { NOWHERE } from '../control/volumes/attachments.ts';
+import { newRequestId } from '../lib/ids.ts';
+import { checkAction, checkHasHost, stateOf } from '../model/actions.ts';
+import { type Actor, isAdmin, POWER_STATE, type Refusal, type Server, type VmState } from '../model/types.ts';
+import { letGo, takeHold, takeHoldWithVolumes } from './claim.ts';
+import {
+  forgetSnapshot,
+  imageOf,
+  markUploading,
+  type SnapshotState,
+  takeSnapshot,
+  uploadSnapshot,
+  writeImage,
+} from './create-image.ts';
+import { destroyOrOwe } from './hosts.ts';
+import type { Move, MoveStep, Owner, StepContext, StepOutcome } from './move.ts';
+import { doneBecause, inGlobal, unlessFenced } from './outcomes.ts';
+import { pauseAgain, powerOff, powerOnAgain } from './power-effects.ts';
+import { dropVolumes, type HasVolumes, handBackVolumes, handOverVolumes, reserveVolumes } from './server-volumes.ts';
+import { startMove } from './start.ts';
+
+export interface ShelveState {
+  readonly actor: Owner;
+  readonly cellId: string;
+  readonly host: string;
+  /** Null: it boots from a volume. */
+  readonly imageId: string | null;
+  readonly vmState: VmState;
+  readonly wasOn: boolean;
+  readonly graceSeconds: number;
+  /** ms from its end until it leaves its host; null: it stays. */
+  readonly offloadAfterMs: number | null;
+}
+
+/** A step of a snapshot, where there is a disk to take one of. */
+function ofDisk(step: MoveStep<SnapshotState>): MoveStep<ShelveState> {
+  const { do: act, undo } = step;
+  const NO_DISK = doneBecause('boots from a volume');
+  const on =
+    (effect: (c: StepContext<SnapshotState>) => Promise<StepOutcome<SnapshotState>>) =>
+    async (c: StepContext<ShelveState>): Promise<StepOutcome<ShelveState>> => {
+      const { imageId } = c.s;
+      return imageId === null ? NO_DISK : effect({ ...c, s: { ...c.s, imageId } });
+    };
+  return { step: step.step, do: on(act), undo: typeof undo === 'string' ? undo : on(undo) };
+}
+
+const planOffload = (c: StepContext<{ readonly actor: Owner }>, at: number | null) =>
+  inGlobal(c, (trx) =>
+    trx.updateTable('server_mappings').set({ offload_at: at }).where('server_id', '=', c.serverId).execute(),
+  );
+
+export const SHELVE: Move<ShelveState> = {
+  name: 'shelve',
+  version: 1,
+  pivot: 'let go',
+  parties: (s) => [s.host],
+  steps: [
+    ofDisk(writeImage),
+    {
+      step: 'take hold',
+      do: (c) => takeHold(c, c.s.cellId, 'shelve', 'shelving', { from: [c.s.vmState], host: c.s.host }),
+      undo: (c) => letGo(c, c.s.cellId, {}, 'Error'),
+    },
+    {
+      step: 'turn off',
+      // What a suspended one had in memory stays as long as its host does.
+      do: async (c) => (c.s.wasOn ? powerOff(c, c.s.host, c.s.graceSeconds) : doneBecause('was off')),
+      // What a paused guest had in memory is lost: it is started anew, and stands still again.
+      undo: async (c) => {
+        if (!c.s.wasOn) return doneBecause('was off');
+        const on = await powerOnAgain(c, c.s.host);
+        return on.kind === 'done' && c.s.vmState === 'paused' ? pauseAgain(c, c.s.host, true) : on;
+      },
+    },
+    ofDisk(takeSnapshot),
+    ofDisk(markUploading('shelving_image_uploading')),
+    ofDisk(uploadSnapshot),
+    ofDisk(forgetSnapshot),
+    {
+      step: 'plan offload',
+      do: (c) => planOffload(c, c.s.offloadAfterMs === null ? null : c.p.clock.now() + c.s.offloadAfterMs),
+      undo: (c) => planOffload(c, null),
+    },
+    {
+      step: 'let go',
+      do: (c) =>
+        letGo(
+          c,
+          c.s.cellId,
+          { vm_state: 'shelved', power_state: POWER_STATE.SHUTDOWN, shelved_image_id: c.s.imageId },
+          null,
+        ),
+      undo: 'the last step: nothing can fail behind it',
+    },
+  ],
+};
+
+export interface OffloadState extends HasVolumes {
+  readonly actor: Owner;
+  readonly cellId: string;
+  readonly host: string;
+}
+
+const FORWARD = 'forward only: its guest is gone';
+
+export const SHELVE_OFFLOAD: Move<OffloadState> = {
+  name: 'shelve offload',
+  version: 1,
+  pivot: 'destroy guest',
+  parties: (s) => [s.host],
+  steps: [
+    {
+      step: 'take hold',
+      do: (c) =>
+        takeHoldWithVolumes(c, c.s.cellId, 'shelveOffload', 'shelving_offloading', {
+          from: ['shelved'],
+          host: c.s.host,
+        }),
+      undo: (c) => letGo(c, c.s.cellId, {}, 'Error'),
+    },
+    {
+      step: 'reserve volumes',
+      do: (c) => reserveVolumes(c, NOWHERE),
+      undo: (c) => dropVolumes(c, NOWHERE),
+    },
+    {
+      step: 'set aside volumes',
+      do: (c) => handOverVolumes(c, c.s.host, NOWHERE),
+      undo: (c) => handBackVolumes(c, NOWHERE, c.s.host),
+    },
+    {
+      // The binding at no host is what refuses older generations from now on.
+      step: 'set aside ports',
+      do: async (c) => unlessFenced(await activateBindings(c.p.stores.global, c.serverId, NOWHERE, c.generation)),
+      undo: async (c) => {
+        const { global } = c.p.stores;
+        const back = await activateBindings(global, c.serverId, c.s.host, c.generation);
+        return unlessFenced(back === 'fenced' ? back : await unbindPorts(global, c.serverId, NOWHERE, c.generation));
+      },
+    },
+    {
+      step: 'destroy guest',
+      do: (c) => destroyOrOwe(c, c.s.host, 'server that was shelved'),
+      undo: 'the pivot: turning back from here means that the guest is still there',
+    },
+    {
+      step: 'unbind ports',
+      do: async (c) => unlessFenced(await unbindPorts(c.p.stores.global, c.serverId, c.s.host, c.generation)),
+      undo: FORWARD,
+    },
+    {
+      step: 'drop attachments',
+      do: (c) => dropVolumes(c, c.s.host),
+      undo: FORWARD,
+    },
+    {
+      step: 'release room',
+      do: (c) =>
+        inGlobal(c, async (trx) => {
+          await release(trx, c.serverId);
+          await trx
+            .updateTable('server_mappings')
+            .set({ offload_at: null })
+            .where('server_id', '=', c.serverId)
+            .execute();
+        }),
+      undo: FORWARD,
+    },
+    {
+      step: 'let go',
+      do: (c) => letGo(c, c.s.cellId, { vm_state: 'shelved_offloaded', host: null, zone: null }, null),
+      undo: FORWARD,
+    },
+  ],
+};
+
+/** Turns the server off and keeps it as an image. */
+export async function shelveServer(p: Platform, actor: Actor, serverId: string): Promise<Refusal | null> {
+  const found = await serverOrRefusal(p, serverId);
+  if ('code' in found) return found;
+  const { server, cellId } = found;
+  const refusal = checkAction('shelve', stateOf(server), isAdmin(actor)) ?? checkHasHost(stateOf(server));
+  if (refusal) return refusal;
+  const host = server.host ?? '';
+  const name = `${server.name}-shelved`.slice(-255);
+  const wish = { type: 'snapshot', metadata: {} } as const;
+  const image = server.image.id === null ? null : await imageOf(p, actor, server, host, name, wish);
+  if (image !== null && 'code' in image) return image;
+  const { shelvedOffloadTimeSeconds, shutdownTimeoutSeconds } = p.settings;
+  const offloadAfterMs = image === null ? 0 : shelvedOffloadTimeSeconds < 0 ? null : shelvedOffloadTimeSeconds * 1000;
+  const state: ShelveState = {
+    actor: { userId: actor.userId, projectId: actor.projectId },
+    ...{ cellId, host, imageId: image?.id ?? null, vmState: server.vmState, offloadAfterMs },
+    wasOn: server.vmState === 'active' || server.vmState === 'paused',
+    // A guest that stands still hears no button.
+    graceSeconds: server.vmState === 'active' ? shutdownTimeoutSeconds : 0,
+  };
+  const claim =
+    image === null ? {} : { claim: (trx: Parameters<typeof recordSnapshot>[0]) => recordSnapshot(trx, image) };
+  return startMove(p, { move: SHELVE, serverId, actor, state, done: 1, ...claim }, 'shelve');
+}
+
+/** The host gives the shelved server up. */
+export async function offloadServer(p: Platform, actor: Actor, serverId: string): Promise<Refusal | null> {
+  const found = await serverOrRefusal(p, serverId);
+  if ('code' in found) return found;
+  const { server, cellId } = found;
+  const refusal = checkAction('shelveOffload', stateOf(server), isAdmin(actor)) ?? checkHasHost(stateOf(server));
+  return refusal ?? startOffload(p, actor, server, cellId);
+}
+
+const startOffload = (p: Platform, actor: Actor, server: Server, cellId: string): Promise<Refusal | null> =>
+  startMove(
+    p,
+    {
+      ...{ move: SHELVE_OFFLOAD, serverId: server.id, actor },
+      state: {
+        actor: { userId: actor.userId, projectId: actor.projectId },
+        ...{ cellId, host: server.host ?? '' },
+      },
+    },
+    'shelveOffload',
+  );
+
+/** How many one round starts. */
+const BATCH = 50;
+/** A start that was refused is tried again after this time, ms. */
+const AGAIN_MS = 60_000;
+
+/** Offloadings that are due: of one server, or of all. */
+export async function startDueOffloads(p: Platform, serverId?: string): Promise<void> {
+  const now = p.clock.now();
+  let query = p.stores.global
+    .selectFrom('server_mappings')
+    .select(['server_id', 'user_id', 'project_id'])
+    .where('offload_at', '<=', now)
+    .where('deleted_at', 'is', null)
+    .limit(BATCH);
+  if (serverId !== undefined) query = query.where('server_id', '=', serverId);
+  for (const row of await query.execute()) {
+    const actor: Actor = {
+      ...{ userId: row.user_id, projectId: row.project_id, roles: ['admin'], requestId: newRequestId() },
+    };
+    const found = await serverOrRefusal(p, row.server_id);
+    const due = !('code' in found) && found.server.vmState === 'shelved' && found.server.sagaId === null;
+    const refusal = due ? await startOffload(p, actor, found.server, found.cellId) : null;
+    if (refusal) p.log.warn({ serverId: row.server_id, refusal }, 'a shelved server could not be offloaded yet');
+    await p.stores.global
+      .updateTable('server_mappings')
+      .set({ offload_at: now + AGAIN_MS })
+      .where('server_id', '=', row.server_id)
+      .where('offload_at', '<=', now)
+      .execute();
+  }
+}

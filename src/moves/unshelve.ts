@@ -1,0 +1,349 @@
+// Taking a shelved server up again.
+//
+// One that is still on its host is turned on, and its image goes. One that was offloaded is built anew from that image,
+// on whatever host the scheduler finds: with its ports, volumes, keys, config drive and address. As nothing of it runs
+// anywhere, crossing into another cell is a matter of its records: they are carried over and the home is switched, as in a
+// resize, and by the same effects. Until then it turns back to where it was, SHELVED_OFFLOADED. Its root disk stands on
+// the image of its shelving from then on, which users see no more.
+
+import { listHosts } from '../control/hosts.ts';
+import { discardImages } from '../control/images/records.ts';
+import { activateBindings, bindPorts, unbindPorts } from '../control/network.ts';
+import { allocationsOf, release } from '../control/placement.ts';
+import type { Platform } from '../control/platform.ts';
+import { firstOver, quotasFor } from '../control/quota.ts';
+import { chooseHost } from '../control/scheduling.ts';
+import { groupIdOf } from '../control/server-groups.ts';
+import { serverOrRefusal } from '../control/servers.ts';
+import { NOWHERE } from '../control/volumes/attachments.ts';
+import { invariant } from '../lib/errors.ts';
+import { checkAction, stateOf } from '../model/actions.ts';
+import { checkCreateQuota } from '../model/quota.ts';
+import { badRequest, conflict } from '../model/refusal.ts';
+import { flavorOnHost } from '../model/resources.ts';
+import {
+  type Actor,
+  type Flavor,
+  type ImageSnapshot,
+  isAdmin,
+  POWER_STATE,
+  type Refusal,
+  type Server,
+} from '../model/types.ts';
+import { givenUp, noHost, type Tried, triedHosts } from './alternates.ts';
+import { copyRecords, dropRecords, freeze, switchHome, thaw } from './carry.ts';
+import { letGo, takeHold, takeHoldWithVolumes } from './claim.ts';
+import { globally } from './fencing.ts';
+import { destroyOrOwe, jobOutcome } from './hosts.ts';
+import type { Move, Owner, Place, StepContext } from './move.ts';
+import { done, inGlobal, unlessFenced } from './outcomes.ts';
+import { powerOffAgain, powerOn, powerOnAgain, powerOnProbation } from './power-effects.ts';
+import { dropVolumes, type HasVolumes, handBackVolumes, handOverVolumes, reserveVolumes } from './server-volumes.ts';
+import { guestSpec, recordedDrive } from './spec.ts';
+import { startMove } from './start.ts';
+
+export interface UnshelveState {
+  readonly actor: Owner;
+  readonly cellId: string;
+  readonly host: string;
+  /** Null: it boots from a volume. */
+  readonly imageId: string | null;
+}
+
+const ON = { vm_state: 'active', power_state: POWER_STATE.RUNNING, shelved_image_id: null } as const;
+
+/** The image of the shelving is gone, and nobody is to offload the server. */
+const dropImage = (c: StepContext<{ readonly imageId: string | null }>) =>
+  inGlobal(c, async (trx) => {
+    await discardImages(trx, c.s.imageId === null ? [] : [c.s.imageId], c.p.clock.now());
+    await trx.updateTable('server_mappings').set({ offload_at: null }).where('server_id', '=', c.serverId).execute();
+  });
+
+export const UNSHELVE: Move<UnshelveState> = {
+  name: 'unshelve',
+  version: 1,
+  pivot: 'drop image',
+  parties: (s) => [s.host],
+  steps: [
+    {
+      step: 'take hold',
+      do: (c) => takeHold(c, c.s.cellId, 'unshelve', 'unshelving', { from: ['shelved'], host: c.s.host }),
+      undo: (c) => letGo(c, c.s.cellId, {}, 'Error'),
+    },
+    {
+      step: 'turn on',
+      do: (c) => powerOn(c, c.s.host),
+      undo: (c) => powerOffAgain(c, c.s.host),
+    },
+    {
+      step: 'drop image',
+      do: dropImage,
+      undo: 'the pivot: turning back from here means that the image is still there',
+    },
+    {
+      step: 'let go',
+      do: (c) => letGo(c, c.s.cellId, ON, null),
+      undo: 'forward only',
+    },
+  ],
+};
+
+export interface UnshelveOffloadedState extends HasVolumes {
+  readonly actor: Owner;
+  readonly owner: Owner;
+  /** Where its record is; its guest is nowhere. */
+  readonly source: Place;
+  readonly imageId: string | null;
+  readonly image: ImageSnapshot;
+  readonly flavor: Flavor;
+  readonly requestedZone: string | null;
+  readonly requestedHost: string | null;
+  readonly crossCellAllowed: boolean;
+  readonly hasConfigDrive: boolean;
+  // found out on the way
+  readonly target?: Place | null;
+  readonly tried?: readonly Tried[];
+}
+
+type C = StepContext<UnshelveOffloadedState>;
+
+const ELSEWHERE = { retryFrom: 'choose target' } as const;
+const FORWARD = 'forward only';
+
+const target = (c: C): Place => {
+  invariant(c.s.target, 'a step behind `choose target` needs the target');
+  return c.s.target;
+};
+
+export const UNSHELVE_OFFLOADED: Move<UnshelveOffloadedState> = {
+  name: 'unshelve offloaded',
+  version: 1,
+  pivot: 'switch home',
+  parties: (s) => [s.target?.host],
+  steps: [
+    {
+      step: 'take hold',
+      do: (c) =>
+        takeHoldWithVolumes(c, c.s.source.cellId, 'unshelve', 'unshelving', {
+          from: ['shelved_offloaded'],
+          host: null,
+        }),
+      undo: (c) => letGo(c, c.s.source.cellId, {}, 'Error'),
+    },
+    {
+      step: 'choose target',
+      attempts: 3,
+      do: chooseTarget,
+      undo: async (c) => {
+        await inGlobal(c, (trx) => release(trx, c.serverId));
+        if (c.saga.backTo === null) return done;
+        return { kind: 'done', output: { tried: givenUp(c, c.s.target ?? null), target: null } };
+      },
+    },
+    {
+      step: 'bind ports',
+      do: async (c) => unlessFenced(await bindPorts(c.p.stores.global, c.serverId, target(c).host, c.generation)),
+      undo: async (c) => unlessFenced(await unbindPorts(c.p.stores.global, c.serverId, target(c).host, c.generation)),
+    },
+    {
+      step: 'reserve volumes',
+      do: (c) => reserveVolumes(c, target(c).host),
+      undo: (c) => dropVolumes(c, target(c).host),
+    },
+    {
+      step: 'prepare target',
+      ...ELSEWHERE,
+      do: async (c) => {
+        const drive = c.s.hasConfigDrive ? await recordedDrive(c.p, c.s.source.cellId, c.serverId) : null;
+        const spec = await guestSpec(c.p, c.serverId, c.s.imageId, c.s.flavor, drive);
+        const host = await c.host(target(c).host);
+        const disk = c.s.imageId === null ? 'none' : 'fresh';
+        return jobOutcome(await host.define(c.serverId, { generation: c.generation, spec, disk }));
+      },
+      undo: (c) => destroyOrOwe(c, target(c).host, 'server that could not be unshelved'),
+    },
+    {
+      step: 'hand over ports',
+      do: async (c) =>
+        unlessFenced(await activateBindings(c.p.stores.global, c.serverId, target(c).host, c.generation)),
+      undo: async (c) => unlessFenced(await activateBindings(c.p.stores.global, c.serverId, NOWHERE, c.generation)),
+    },
+    {
+      step: 'hand over volumes',
+      do: (c) => handOverVolumes(c, NOWHERE, target(c).host),
+      undo: (c) => handBackVolumes(c, target(c).host, NOWHERE),
+    },
+    {
+      // On probation until the home is switched: see resize.ts.
+      step: 'start target',
+      ...ELSEWHERE,
+      attempts: 2,
+      do: (c) => powerOnProbation(c, target(c).host),
+      undo: (c) => destroyOrOwe(c, target(c).host, 'guest of a server that could not be unshelved'),
+    },
+    {
+      step: 'freeze record',
+      do: (c) => freeze(c, c.s.source.cellId, target(c).cellId),
+      undo: (c) => thaw(c, c.s.source.cellId, target(c).cellId),
+    },
+    {
+      step: 'copy records',
+      ...ELSEWHERE,
+      do: (c) => copyRecords(c, c.s.source.cellId, target(c).cellId),
+      undo: (c) => dropRecords(c, target(c).cellId, c.s.source.cellId),
+    },
+    {
+      step: 'switch home',
+      do: (c) => switchHome(c, target(c).cellId, c.s.flavor),
+      undo: 'the pivot: turning back from here means that the home was not switched',
+    },
+    {
+      step: 'keep target',
+      do: (c) => powerOnAgain(c, target(c).host),
+      undo: FORWARD,
+    },
+    {
+      step: 'drop old records',
+      do: (c) => dropRecords(c, c.s.source.cellId, target(c).cellId),
+      undo: FORWARD,
+    },
+    {
+      step: 'unbind ports',
+      do: async (c) => unlessFenced(await unbindPorts(c.p.stores.global, c.serverId, NOWHERE, c.generation)),
+      undo: FORWARD,
+    },
+    {
+      step: 'drop attachments',
+      do: (c) => dropVolumes(c, NOWHERE),
+      undo: FORWARD,
+    },
+    {
+      step: 'drop image',
+      do: async (c) => {
+        await inGlobal(c, (trx) =>
+          trx
+            .updateTable('server_mappings')
+            .set({ requested_zone: c.s.requestedZone })
+            .where('server_id', '=', c.serverId)
+            .execute(),
+        );
+        return dropImage(c);
+      },
+      undo: FORWARD,
+    },
+    {
+      step: 'let go',
+      do: (c) =>
+        letGo(
+          c,
+          target(c).cellId,
+          {
+            ...ON,
+            ...{ host: target(c).host, zone: target(c).zone, launched_at: c.p.clock.now() },
+            requested_zone: c.s.requestedZone,
+            ...(c.s.imageId === null
+              ? {}
+              : { image_json: JSON.stringify({ ...c.s.image, diskImageId: c.s.imageId } satisfies ImageSnapshot) }),
+          },
+          null,
+        ),
+      undo: FORWARD,
+    },
+  ],
+};
+
+async function chooseTarget(c: C) {
+  // As in a resize: a claim whose answer was lost is given back first.
+  if ((await allocationsOf(c.p.stores.global, c.serverId)).length > 0) {
+    await inGlobal(c, (trx) => release(trx, c.serverId));
+  }
+  const { owner, flavor, image } = c.s;
+  const chosen = await chooseHost(
+    c.p,
+    {
+      flavor: flavorOnHost(flavor, image),
+      imageProperties: image.properties,
+      ...{ requestedZone: c.s.requestedZone, requestedHost: c.s.requestedHost, ignoredHosts: triedHosts(c.s) },
+      ...{ crossCellAllowed: c.s.crossCellAllowed, homeCellId: c.s.source.cellId },
+      groupId: await groupIdOf(c.p.stores.global, c.serverId),
+    },
+    { id: c.serverId, type: 'server', serverId: c.serverId, ...owner },
+    (claimRoom) => globally(c.p.stores.global, c, claimRoom),
+  );
+  if (chosen.kind === 'none') return noHost(c.s, chosen.reason);
+  const { cellId, host, zone } = chosen;
+  return { kind: 'done', output: { target: { cellId, host, zone } } } as const;
+}
+
+export interface UnshelveRequest {
+  /** Absent: the one that it was created for. Null: any, from now on. */
+  readonly zone?: string | null;
+  readonly host?: string;
+}
+
+/** Takes the server up again. Refused: Nova's 409 for its state, 400 for a zone or a host that is not there, 403 quota. */
+export async function unshelveServer(
+  p: Platform,
+  actor: Actor,
+  serverId: string,
+  request: UnshelveRequest,
+): Promise<Refusal | null> {
+  const found = await serverOrRefusal(p, serverId);
+  if ('code' in found) return found;
+  const { server, cellId } = found;
+  const refusal = checkAction('unshelve', stateOf(server), isAdmin(actor));
+  if (refusal) return refusal;
+  if (server.vmState === 'shelved') return unshelveHere(p, actor, server, cellId, request);
+  const unknown = await checkPlace(p, request);
+  if (unknown) return unknown;
+  const quotas = await quotasFor(p, { projectId: server.projectId, userId: server.userId });
+  const over = firstOver(quotas, (limits, used) => {
+    // It is one of the servers that are counted already.
+    const counted = checkCreateQuota(limits, { ...used, instances: used.instances - 1 }, server.flavor, 1, 1);
+    return counted.kind === 'refused' ? counted.refusal : null;
+  });
+  if (over) return over;
+  const state: UnshelveOffloadedState = {
+    actor: { userId: actor.userId, projectId: actor.projectId },
+    owner: { userId: server.userId, projectId: server.projectId },
+    source: { cellId, host: NOWHERE, zone: '' },
+    ...{ imageId: server.shelvedImageId, image: server.image, flavor: server.flavor },
+    requestedZone: request.zone === undefined ? server.requestedZone : request.zone,
+    requestedHost: request.host ?? null,
+    // It runs nowhere: whoever may have it taken up may have it taken up anywhere.
+    crossCellAllowed: true,
+    hasConfigDrive: server.configDrive !== null,
+  };
+  const retries = request.host === undefined ? p.settings.maxAttempts - 1 : 0;
+  return startMove(p, { move: UNSHELVE_OFFLOADED, serverId, actor, state, retries }, 'unshelve');
+}
+
+async function unshelveHere(
+  p: Platform,
+  actor: Actor,
+  server: Server,
+  cellId: string,
+  request: UnshelveRequest,
+): Promise<Refusal | null> {
+  if (request.zone !== undefined || request.host !== undefined) {
+    return conflict(
+      `Specifying an availability zone or a host when unshelving server '${server.id}' with status 'SHELVED' is not ` +
+        'supported. The server status must be SHELVED_OFFLOADED.',
+    );
+  }
+  const state = {
+    actor: { userId: actor.userId, projectId: actor.projectId },
+    ...{ cellId, host: server.host ?? '', imageId: server.shelvedImageId },
+  };
+  return startMove(p, { move: UNSHELVE, serverId: server.id, actor, state }, 'unshelve');
+}
+
+async function checkPlace(p: Platform, { zone, host }: UnshelveRequest): Promise<Refusal | null> {
+  if (typeof zone !== 'string' && host === undefined) return null;
+  const hosts = await listHosts(p);
+  if (typeof zone === 'string' && !hosts.some((each) => each.zone === zone && !each.disabled)) {
+    return badRequest('The requested availability zone is not available');
+  }
+  if (host === undefined || hosts.some((each) => each.name === host)) return null;
+  return badRequest(`Compute host ${host} could not be found.`);
+}
