@@ -55,7 +55,7 @@ class World {
     const overlay = { overlayBytes: 1000, copyBytesPerSecond: 200 };
     this.hypervisor = new SimulatedHypervisor({ clock, fabric, host: 'h', heedsPowerButton, ...overlay });
     const spawn = this.hypervisor.spawn.bind(this.hypervisor);
-    this.hypervisor.spawn = async (serverId, spec, volumes, fromMemory) => {
+    this.hypervisor.spawn = async (serverId, start) => {
       // Whatever the agent believes: what is recorded at this moment must allow a start. Noted here and judged at the
       // end, because a job that fails fails quietly.
       const [record] = await this.records.load();
@@ -65,7 +65,7 @@ class World {
       if (record?.generation !== this.#lastStart) this.#wrongs.push('a start that was overtaken');
       if (this.#exported()) this.#wrongs.push('a start while the disk is exported');
       try {
-        await spawn(serverId, spec, volumes, fromMemory);
+        await spawn(serverId, start);
       } catch (error) {
         // Memory that was not kept, or a disk that has changed since it was.
         if (error instanceof InvariantError) this.#wrongs.push(error.message);

@@ -13,6 +13,7 @@
 //   agent/suspend.ts    memory kept while a guest is off
 //   agent/probation.ts  a start that nobody keeps
 //   agent/disks.ts      exports, imports, digests, growth
+//   agent/spare.ts      a second root disk, for rebuilds and rescues
 //   agent/inspect.ts    what a running guest uses
 //   agent/snapshots.ts  snapshots of the root disk, and their upload
 //   agent/volumes.ts    volumes, plugged in and unplugged
@@ -41,6 +42,7 @@ import { attachPort, detachPort } from './agent/ports.ts';
 import { setPaused, setPower, stopGuest } from './agent/power.ts';
 import { watchProbation } from './agent/probation.ts';
 import { dropSnapshot, takeSnapshot, uploadSnapshot } from './agent/snapshots.ts';
+import { dropSpare, makeSpare, useSpare } from './agent/spare.ts';
 import { attachVolume, detachVolume } from './agent/volumes.ts';
 import type { ConsoleRequest, Consoles } from './consoles.ts';
 import type {
@@ -52,6 +54,7 @@ import type {
   Diagnostics,
   DigestJob,
   DiskExport,
+  DropSpareRequest,
   GenerationRequest,
   GrowRequest,
   Guest,
@@ -64,7 +67,9 @@ import type {
   PowerRequest,
   Reply,
   SnapshotRequest,
+  SpareRequest,
   UploadRequest,
+  UseSpareRequest,
 } from './contract.ts';
 import type { GuestBody } from './records.ts';
 
@@ -190,6 +195,18 @@ export class Agent implements Host, Consoles {
 
   async setPaused(serverId: string, { generation, paused }: PauseRequest): Promise<Reply<Record<string, never>>> {
     return this.#guests.call(serverId, generation, (entry) => setPaused(this.#guests, entry, paused));
+  }
+
+  async makeSpare(serverId: string, request: SpareRequest): Promise<Reply<Job>> {
+    return this.#guests.jobCall(serverId, request.generation, (entry) => makeSpare(this.#guests, entry, request));
+  }
+
+  async useSpare(serverId: string, request: UseSpareRequest): Promise<Reply<Record<string, never>>> {
+    return this.#guests.call(serverId, request.generation, (entry) => useSpare(this.#guests, entry, request));
+  }
+
+  async dropSpare(serverId: string, request: DropSpareRequest): Promise<Reply<Job>> {
+    return this.#guests.jobCall(serverId, request.generation, (entry) => dropSpare(this.#guests, entry, request));
   }
 
   async openExport(serverId: string, request: GenerationRequest): Promise<Reply<DiskExport>> {

@@ -173,6 +173,35 @@ export type ImportRequest = Static<typeof ImportRequest>;
 export const GrowRequest = Type.Object({ generation: Generation, rootBytes: Bytes }, { additionalProperties: false });
 export type GrowRequest = Static<typeof GrowRequest>;
 
+/**
+ * Have a second root disk beside the own one, new and empty on the image of `spec`. `rebuild`: to take the own one's place,
+ * with `spec` as the guest's specification; `rescue`: to be booted from, with the own one as second disk. `spareId` names it.
+ */
+export const SpareRequest = Type.Object(
+  {
+    generation: Generation,
+    spareId: ServerId,
+    purpose: Type.Union([Type.Literal('rebuild'), Type.Literal('rescue')]),
+    spec: GuestSpec,
+  },
+  { additionalProperties: false },
+);
+export type SpareRequest = Static<typeof SpareRequest>;
+
+/** Have the guest's next start be from this spare disk, or from its own. */
+export const UseSpareRequest = Type.Object(
+  { generation: Generation, spareId: ServerId, used: Type.Boolean() },
+  { additionalProperties: false },
+);
+export type UseSpareRequest = Static<typeof UseSpareRequest>;
+
+/** Have no such spare disk. */
+export const DropSpareRequest = Type.Object(
+  { generation: Generation, spareId: ServerId },
+  { additionalProperties: false },
+);
+export type DropSpareRequest = Static<typeof DropSpareRequest>;
+
 /** `sha256` (with `done`) is over the overlay file's bytes, which a copy must reproduce exactly. */
 export const DigestJob = Type.Object(
   { ...Job.properties, sha256: Type.Optional(Sha256) },
@@ -402,6 +431,15 @@ export interface Host {
    * cannot bring back what has been destroyed.
    */
   destroy(serverId: string, request: GenerationRequest): Promise<Reply<Job>>;
+  /** Also while the guest runs. Another spare disk than this one is not kept. */
+  makeSpare(serverId: string, request: SpareRequest): Promise<Reply<Job>>;
+  /** Only while the guest is off; `refused` when it is to be used and is not there. */
+  useSpare(serverId: string, request: UseSpareRequest): Promise<Reply<Record<string, never>>>;
+  /**
+   * One that is used for a rebuild is the guest's own from now on, and the one before is deleted; one that is not used is
+   * deleted. `done` if it was never here.
+   */
+  dropSpare(serverId: string, request: DropSpareRequest): Promise<Reply<Job>>;
   /** Gives the running guest a non-maskable interrupt: one for each call that arrives. */
   injectNmi(serverId: string, request: GenerationRequest): Promise<Reply<Record<string, never>>>;
   /** `refused` when the guest is off. */

@@ -40,6 +40,18 @@ export interface HypervisorFacts {
   readonly loads: [number, number, number];
 }
 
+/** What a guest's process is started with. */
+export interface GuestStart {
+  readonly spec: GuestSpec;
+  readonly volumes: readonly GuestVolume[];
+  /** It loads what `saveMemory` has kept, and stands still then. */
+  readonly fromMemory: boolean;
+  /** Its root disk is the spare one. */
+  readonly fromSpare: boolean;
+  /** It boots from the spare disk, which stands on this image, and has its own as a second one. */
+  readonly rescue: BaseImage | null;
+}
+
 /** All methods reject with HypervisorError for expected failures. */
 export interface Hypervisor {
   facts(): Promise<HypervisorFacts>;
@@ -50,9 +62,8 @@ export interface Hypervisor {
   prepare(serverId: string, spec: GuestSpec, disk: DefineRequest['disk'], job: JobControl): Promise<void>;
   /**
    * Creates the guest's process and returns at once; from then on `running` is true until the process is gone.
-   * `fromMemory`: it loads what `saveMemory` has kept, and stands still then.
    */
-  spawn(serverId: string, spec: GuestSpec, volumes: readonly GuestVolume[], fromMemory: boolean): Promise<void>;
+  spawn(serverId: string, start: GuestStart): Promise<void>;
   /** Resolves when the spawned guest runs; rejects with the hypervisor's own words when it will not. */
   awaitRunning(serverId: string, job: JobControl): Promise<void>;
   /** The same of a guest that loads its memory: resolves when it stands still with it. */
@@ -62,6 +73,12 @@ export interface Hypervisor {
    * lets the guest go on, when that cannot be done.
    */
   saveMemory(serverId: string, spec: GuestSpec, job: JobControl): Promise<void>;
+  /** The base image is cached, and with a root disk of spec.root there is a new one beside the own one. */
+  makeSpare(serverId: string, spec: GuestSpec, job: JobControl): Promise<void>;
+  /** The spare disk is the own one; harmless when it is already. No process is started meanwhile. */
+  adoptSpare(serverId: string): Promise<void>;
+  /** There is no spare disk. */
+  removeSpare(serverId: string): Promise<void>;
   /** Nothing of it is kept any more. */
   dropMemory(serverId: string): Promise<void>;
   /** Whether a process of this guest may still exist. */

@@ -19,6 +19,8 @@ export type JobKind =
   | 'grow'
   | 'snapshot'
   | 'upload'
+  | 'make-spare'
+  | 'drop-spare'
   | 'plug'
   | 'unplug'
   | 'destroy';

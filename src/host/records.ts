@@ -35,6 +35,19 @@ export const GuestBody = Type.Object(
      * it, which may have gone on since, so that it is good for nothing any more.
      */
     memory: Type.Union([Type.Literal('none'), Type.Literal('saved'), Type.Literal('loaded')]),
+    /** A second root disk; see agent/spare.ts. */
+    spare: Nullable(
+      Type.Object(
+        {
+          id: ServerId,
+          purpose: Type.Union([Type.Literal('rebuild'), Type.Literal('rescue')]),
+          spec: GuestSpec,
+          ready: Type.Boolean(),
+          used: Type.Boolean(),
+        },
+        { additionalProperties: false },
+      ),
+    ),
     /** When the process was last started, ms since epoch. */
     startedAt: Nullable(Type.Integer()),
     exported: Nullable(SavedExport),

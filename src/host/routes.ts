@@ -9,6 +9,7 @@ import {
   Diagnostics,
   DigestJob,
   DiskExport,
+  DropSpareRequest,
   GenerationRequest,
   GrowRequest,
   Guest,
@@ -20,7 +21,9 @@ import {
   PauseRequest,
   PowerRequest,
   SnapshotRequest,
+  SpareRequest,
   UploadRequest,
+  UseSpareRequest,
 } from './contract.ts';
 import { get, Nothing, put, type Route } from './wire.ts';
 
@@ -40,6 +43,9 @@ export const ROUTES = {
   define: put('/v1/guests/:serverId/definition', DefineRequest, Job),
   setPower: put('/v1/guests/:serverId/power', PowerRequest, Job),
   setPaused: put('/v1/guests/:serverId/pause', PauseRequest, Nothing),
+  makeSpare: put('/v1/guests/:serverId/spare-disk', SpareRequest, Job),
+  useSpare: put('/v1/guests/:serverId/root-disk', UseSpareRequest, Nothing),
+  dropSpare: put('/v1/guests/:serverId/no-spare-disk', DropSpareRequest, Job),
   injectNmi: put('/v1/guests/:serverId/nmi', GenerationRequest, Nothing),
   openExport: put('/v1/guests/:serverId/export', GenerationRequest, DiskExport),
   closeExport: put('/v1/guests/:serverId/no-export', GenerationRequest, Nothing),

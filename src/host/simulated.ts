@@ -22,7 +22,13 @@ import type {
   GuestSpec,
   GuestVolume,
 } from './contract.ts';
-import { type Hypervisor, HypervisorError, type HypervisorFacts, type JobControl } from './hypervisor.ts';
+import {
+  type GuestStart,
+  type Hypervisor,
+  HypervisorError,
+  type HypervisorFacts,
+  type JobControl,
+} from './hypervisor.ts';
 import type { GuestBody, SavedExport } from './records.ts';
 import { simulatedConsole } from './simulated-console.ts';
 import { SimulatedVolumes } from './simulated-volumes.ts';
@@ -36,6 +42,7 @@ interface SimulatedDisk {
 
 interface SimulatedGuest {
   disk: SimulatedDisk | null;
+  spare: SimulatedDisk | null;
   spec: GuestSpec | null;
   startedAt: number | null;
   /** Only while it runs. */
@@ -149,6 +156,7 @@ export class SimulatedHypervisor implements Hypervisor {
       const guest = this.#guest(serverId);
       guest.spec = body.spec;
       if (body.disk === 'ready') guest.disk = newDisk(serverId, body.spec);
+      if (body.spare?.ready) guest.spare = newDisk(serverId, body.spare.spec);
       if (body.memory === 'saved') guest.memory = { words: guest.disk?.words.length ?? 0 };
       if (body.power !== 'on' || body.startedAt === null) continue;
       guest.startedAt = body.startedAt;
@@ -165,9 +173,11 @@ export class SimulatedHypervisor implements Hypervisor {
     if (spec.root.kind === 'image') job.progress(spec.root.image.sizeBytes, spec.root.image.sizeBytes);
   }
 
-  async spawn(serverId: string, spec: GuestSpec, volumes: readonly GuestVolume[], fromMemory: boolean): Promise<void> {
+  async spawn(serverId: string, { spec, volumes, fromMemory, fromSpare, rescue }: GuestStart): Promise<void> {
     const guest = this.#guest(serverId);
-    invariant(guest.disk !== null || spec.root.kind === 'volume', 'a guest is started with its disk');
+    const booted = fromSpare || rescue ? guest.spare : guest.disk;
+    invariant(booted !== null || spec.root.kind === 'volume', 'a guest is started with its disk');
+    invariant(!rescue || guest.disk !== null || spec.root.kind === 'volume', 'a rescued guest has its own disk');
     invariant(guest.startedAt === null, 'a guest is started once');
     const fault = this.#options.startFault?.(serverId) ?? null;
     if (fault !== null) throw new HypervisorError(fault);
@@ -183,7 +193,7 @@ export class SimulatedHypervisor implements Hypervisor {
     guest.ports = spec.ports;
     this.#options.fabric.started(serverId, this.#options.host);
     if (fromMemory) return;
-    guest.disk?.words.push(`run ${guest.disk.words.length} on ${this.#options.host}`);
+    booted?.words.push(`run ${booted.words.length} on ${this.#options.host}`);
     for (const volume of volumes) this.#write(volume, 'run');
     guest.output += 'simulated guest\nno kernel, no clock\n';
     guest.output += `GUEST UP cpus=${spec.vcpus} mem_kb=${spec.memoryMb * 1024}\n`;
@@ -202,6 +212,20 @@ export class SimulatedHypervisor implements Hypervisor {
     if (guest.startedAt === null) throw new HypervisorError('the guest does not run');
     guest.paused = true;
     guest.memory = { words: guest.disk?.words.length ?? 0 };
+  }
+
+  async makeSpare(serverId: string, spec: GuestSpec): Promise<void> {
+    this.#guest(serverId).spare = newDisk(serverId, spec);
+  }
+
+  async adoptSpare(serverId: string): Promise<void> {
+    const guest = this.#guest(serverId);
+    guest.disk = guest.spare ?? guest.disk;
+    guest.spare = null;
+  }
+
+  async removeSpare(serverId: string): Promise<void> {
+    this.#guest(serverId).spare = null;
   }
 
   async dropMemory(serverId: string): Promise<void> {
@@ -445,6 +469,7 @@ export class SimulatedHypervisor implements Hypervisor {
     if (known) return known;
     const guest = {
       disk: null,
+      spare: null,
       spec: null,
       startedAt: null,
       paused: false,

@@ -6,6 +6,7 @@ import type { BaseImage, GuestPort, GuestSpec, GuestVolume, Host, Job, Reply } f
 export const silent = pino({ level: 'silent' });
 export const SERVER = '00000000-0000-4000-8000-000000000001';
 export const OTHER_SERVER = '00000000-0000-4000-8000-000000000002';
+export const SPARE = '00000000-0000-4000-8000-0000000000ee';
 export const GIB = 1024 ** 3;
 
 export const IMAGE: BaseImage = {
@@ -124,6 +125,11 @@ export const MUTATIONS: Record<string, (host: Host, generation: number) => Promi
   'define incoming': (host, generation) => host.define(SERVER, { generation, spec: SPEC, disk: 'incoming' }),
   'power on': (host, generation) => host.setPower(SERVER, { generation, power: 'on', graceSeconds: 1 }),
   'power off': (host, generation) => host.setPower(SERVER, { generation, power: 'off', graceSeconds: 1 }),
+  makeSpare: (host, generation) =>
+    host.makeSpare(SERVER, { generation, spareId: SPARE, purpose: 'rebuild', spec: SPEC }),
+  useSpare: (host, generation) => host.useSpare(SERVER, { generation, spareId: SPARE, used: true }),
+  useOwn: (host, generation) => host.useSpare(SERVER, { generation, spareId: SPARE, used: false }),
+  dropSpare: (host, generation) => host.dropSpare(SERVER, { generation, spareId: SPARE }),
   suspend: (host, generation) => host.setPower(SERVER, { generation, power: 'suspended', graceSeconds: 0 }),
   pause: (host, generation) => host.setPaused(SERVER, { generation, paused: true }),
   injectNmi: (host, generation) => host.injectNmi(SERVER, { generation }),

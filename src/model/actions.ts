@@ -14,6 +14,9 @@ export type ServerAction =
   | 'stop'
   | 'pause'
   | 'unpause'
+  | 'rebuild'
+  | 'rescue'
+  | 'unrescue'
   | 'suspend'
   | 'resume'
   | 'triggerCrashDump'
@@ -52,6 +55,9 @@ export const SERVER_ACTIONS: readonly ServerAction[] = [
   'stop',
   'pause',
   'unpause',
+  'rebuild',
+  'rescue',
+  'unrescue',
   'suspend',
   'resume',
   'triggerCrashDump',
@@ -174,6 +180,30 @@ const RULES: Readonly<Record<ServerAction, ActionRule>> = {
     respectsLock: true,
     needsHost: true,
   },
+  rebuild: {
+    word: 'rebuild',
+    vmStates: ['active', 'stopped', 'error'],
+    taskStates: IDLE,
+    mustHaveLaunched: true,
+    respectsLock: true,
+    needsHost: true,
+  },
+  rescue: {
+    word: 'rescue',
+    vmStates: ['active', 'stopped', 'error'],
+    taskStates: IDLE,
+    mustHaveLaunched: true,
+    respectsLock: true,
+    needsHost: true,
+  },
+  unrescue: {
+    word: 'unrescue',
+    vmStates: ['rescued'],
+    taskStates: IDLE,
+    mustHaveLaunched: true,
+    respectsLock: true,
+    needsHost: true,
+  },
   suspend: {
     word: 'suspend',
     vmStates: ['active'],
@@ -192,7 +222,7 @@ const RULES: Readonly<Record<ServerAction, ActionRule>> = {
   },
   triggerCrashDump: {
     word: 'trigger_crash_dump',
-    vmStates: ['active', 'paused', 'resized', 'error'],
+    vmStates: ['active', 'paused', 'rescued', 'resized', 'error'],
     taskStates: IDLE,
     mustHaveLaunched: true,
     respectsLock: true,

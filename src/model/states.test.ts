@@ -87,7 +87,7 @@ describe('fields beside the status', () => {
 
   it('shows progress in the statuses where Nova does, always a whole per cent', () => {
     const showing = API_STATUSES.filter((status) => apiProgress(status, 0) !== undefined);
-    assert.deepEqual(showing, ['BUILD', 'ACTIVE', 'RESIZE', 'VERIFY_RESIZE']);
+    assert.deepEqual(showing, ['BUILD', 'ACTIVE', 'REBUILD', 'RESIZE', 'VERIFY_RESIZE']);
     fc.assert(
       fc.property(fc.double(), (percent) => {
         const shown = apiProgress('RESIZE', percent);

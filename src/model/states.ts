@@ -16,6 +16,8 @@ export type ApiStatus =
   | 'ACTIVE'
   | 'PAUSED'
   | 'SUSPENDED'
+  | 'RESCUE'
+  | 'REBUILD'
   | 'SHUTOFF'
   | 'REBOOT'
   | 'HARD_REBOOT'
@@ -33,6 +35,8 @@ export const API_STATUSES: readonly ApiStatus[] = [
   'ACTIVE',
   'PAUSED',
   'SUSPENDED',
+  'RESCUE',
+  'REBUILD',
   'SHUTOFF',
   'REBOOT',
   'HARD_REBOOT',
@@ -51,6 +55,7 @@ export const VM_STATES: readonly VmState[] = [
   'active',
   'paused',
   'suspended',
+  'rescued',
   'stopped',
   'resized',
   'shelved',
@@ -69,6 +74,9 @@ export const TASK_STATES: readonly TaskState[] = [
   'unpausing',
   'suspending',
   'resuming',
+  'rebuilding',
+  'rescuing',
+  'unrescuing',
   'rebooting',
   'rebooting_hard',
   'image_snapshot',
@@ -101,7 +109,9 @@ export function apiStatus(vm: VmState, task: TaskState | null): ApiStatus {
     case 'building':
       return 'BUILD';
     case 'error':
-      return 'ERROR';
+      return task === 'rebuilding' ? 'REBUILD' : 'ERROR';
+    case 'rescued':
+      return 'RESCUE';
     case 'deleted':
       return 'DELETED';
     case 'shelved':
@@ -112,6 +122,7 @@ export function apiStatus(vm: VmState, task: TaskState | null): ApiStatus {
       return 'SOFT_DELETED';
     case 'active':
       if (task === 'resize_reverting') return 'REVERT_RESIZE';
+      if (task === 'rebuilding') return 'REBUILD';
       if (task === 'rebooting') return 'REBOOT';
       if (task === 'rebooting_hard') return 'HARD_REBOOT';
       return isResizing(task) ? 'RESIZE' : 'ACTIVE';
@@ -120,6 +131,7 @@ export function apiStatus(vm: VmState, task: TaskState | null): ApiStatus {
     case 'suspended':
       return task === 'rebooting_hard' ? 'HARD_REBOOT' : 'SUSPENDED';
     case 'stopped':
+      if (task === 'rebuilding') return 'REBUILD';
       if (task === 'resize_reverting') return 'REVERT_RESIZE';
       return isResizing(task) ? 'RESIZE' : 'SHUTOFF';
     case 'resized':
@@ -159,11 +171,13 @@ export function apiProgress(status: ApiStatus, percent: number): number | undefi
   switch (status) {
     case 'ACTIVE':
     case 'BUILD':
+    case 'REBUILD':
     case 'RESIZE':
     case 'VERIFY_RESIZE':
       return Number.isFinite(percent) ? Math.min(100, Math.max(0, Math.floor(percent))) : 0;
     case 'PAUSED':
     case 'SUSPENDED':
+    case 'RESCUE':
     case 'SHUTOFF':
     case 'REBOOT':
     case 'HARD_REBOOT':
@@ -184,6 +198,8 @@ const FOLLOWERS: Readonly<Record<ApiStatus, readonly ApiStatus[]>> = {
   BUILD: ['ACTIVE', 'ERROR', 'DELETED'],
   ACTIVE: [
     'SHELVED',
+    'RESCUE',
+    'REBUILD',
     'PAUSED',
     'SUSPENDED',
     'SHUTOFF',
@@ -198,8 +214,11 @@ const FOLLOWERS: Readonly<Record<ApiStatus, readonly ApiStatus[]>> = {
   PAUSED: ['SHELVED', 'ACTIVE', 'SHUTOFF', 'HARD_REBOOT', 'SOFT_DELETED', 'ERROR', 'DELETED'],
   // A hard reboot starts it anew; its memory may turn out to be lost.
   SUSPENDED: ['SHELVED', 'ACTIVE', 'SHUTOFF', 'HARD_REBOOT', 'SOFT_DELETED', 'ERROR', 'DELETED'],
+  RESCUE: ['ACTIVE', 'SHUTOFF', 'SOFT_DELETED', 'ERROR', 'DELETED'],
+  // One that fails leaves the server as it was.
+  REBUILD: ['ACTIVE', 'SHUTOFF', 'SOFT_DELETED', 'ERROR', 'DELETED'],
   // A hard reboot of a stopped server shows SHUTOFF until the guest runs, as in Nova's map.
-  SHUTOFF: ['SHELVED', 'ACTIVE', 'RESIZE', 'SOFT_DELETED', 'ERROR', 'DELETED'],
+  SHUTOFF: ['RESCUE', 'REBUILD', 'SHELVED', 'ACTIVE', 'RESIZE', 'SOFT_DELETED', 'ERROR', 'DELETED'],
   REBOOT: ['ACTIVE', 'SHUTOFF', 'HARD_REBOOT', 'ERROR', 'DELETED'],
   HARD_REBOOT: ['ACTIVE', 'SHUTOFF', 'ERROR', 'DELETED'],
   // A move that fails before its pivot leaves the server as it was, never in ERROR.
@@ -208,7 +227,7 @@ const FOLLOWERS: Readonly<Record<ApiStatus, readonly ApiStatus[]>> = {
   // A revert that fails before its own pivot goes back to waiting.
   REVERT_RESIZE: ['ACTIVE', 'SHUTOFF', 'VERIFY_RESIZE', 'DELETED'],
   // Hard reboot and stop are the ways out (nova/compute/vm_states.py:ALLOW_HARD_REBOOT; stop allows ERROR).
-  ERROR: ['ACTIVE', 'SHUTOFF', 'SOFT_DELETED', 'DELETED'],
+  ERROR: ['RESCUE', 'REBUILD', 'ACTIVE', 'SHUTOFF', 'SOFT_DELETED', 'DELETED'],
   // Restored as it was, or reclaimed. From VERIFY_RESIZE it is only come to by way of a confirm.
   SOFT_DELETED: ['ACTIVE', 'SHUTOFF', 'DELETED'],
   SHELVED: ['SHELVED_OFFLOADED', 'ACTIVE', 'ERROR', 'DELETED'],

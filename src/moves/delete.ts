@@ -58,6 +58,7 @@ export const DELETE: Move<DeleteState> = {
             'active',
             'paused',
             'suspended',
+            'rescued',
             'stopped',
             'resized',
             'shelved',

@@ -40,6 +40,16 @@ export const ROLES: Readonly<Record<string, Readonly<Record<string, Role>>>> = {
   unpause: { 'take hold': 'host-cell', 'let guest go on': 'host', 'let go': 'host-cell' },
   suspend: { 'take hold': 'host-cell', 'keep memory': 'host', 'let go': 'host-cell' },
   wake: { 'take hold': 'host-cell', 'load memory': 'host', 'let go': 'host-cell' },
+  rebuild: {
+    'take hold': 'host-cell',
+    'make disk': 'host',
+    'turn off': 'host',
+    'switch disk': 'host',
+    'start guest': 'host',
+    'note image': 'global',
+    'drop old disk': 'host',
+    'let go': 'host-cell',
+  },
   'crash dump': { 'take hold': 'host-cell', 'interrupt guest': 'host', 'let go': 'host-cell' },
   resize: {
     'take hold': 'source-cell',

@@ -10,6 +10,7 @@ import { DELETE } from './delete.ts';
 import { ATTACH_INTERFACE, DETACH_INTERFACE } from './interfaces.ts';
 import { type AnyMove, anyMove } from './move.ts';
 import { PAUSE, REBOOT, RESUME, START, STOP, SUSPEND, UNPAUSE, WAKE } from './power.ts';
+import { REBUILD } from './rebuild.ts';
 import { RESIZE } from './resize.ts';
 import { REVERT } from './revert.ts';
 import { SHELVE, SHELVE_OFFLOAD } from './shelve.ts';
@@ -31,6 +32,7 @@ export const MOVES: readonly AnyMove[] = [
   anyMove(SUSPEND),
   anyMove(WAKE),
   anyMove(CRASH_DUMP),
+  anyMove(REBUILD),
   anyMove(RESIZE),
   anyMove(CONFIRM),
   anyMove(REVERT),

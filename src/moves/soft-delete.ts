@@ -52,7 +52,7 @@ export const SOFT_DELETE: Move<SoftDeleteState> = {
       step: 'take hold',
       do: (c) =>
         takeHold(c, c.s.cellId, 'softDelete', 'soft-deleting', {
-          from: ['active', 'paused', 'suspended', 'stopped', 'error'],
+          from: ['active', 'paused', 'suspended', 'rescued', 'stopped', 'error'],
           host: c.s.host,
         }),
       undo: (c) => letGo(c, c.s.cellId, {}, 'Error'),

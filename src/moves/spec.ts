@@ -10,7 +10,7 @@ import { rootBytes } from '../model/disk-rules.ts';
 import type { Flavor, Server } from '../model/types.ts';
 
 /** The files of the server's config drive; null: it has none. */
-export const driveOf = ({ configDrive, userData }: Server): DriveFile[] | null =>
+export const driveOf = ({ configDrive, userData }: Pick<Server, 'configDrive' | 'userData'>): DriveFile[] | null =>
   configDrive === null ? null : configDriveFiles(configDrive, userData);
 
 /** The same, read from the server's record in its home: it may be too much to carry along in a saga's state. */

@@ -136,6 +136,34 @@ test('locks, states by hand, crash dumps, diagnostics, passwords and events', as
     ]);
   });
 
+  await t.test('it is rebuilt: the answer says what is to be, and whose password it is', async () => {
+    const wish = { imageRef: s.imageId, name: 'anew', metadata: { a: 'b' }, adminPass: 'secret' };
+    assert.equal((await act(s.reader, { rebuild: wish })).status, 403);
+    assert.equal((await act(s.mallory, { rebuild: wish })).status, 404);
+    assert.equal((await act(s.alice, { rebuild: { ...wish, imageRef: 'none' } })).status, 400);
+    assert.equal((await act(s.alice, { rebuild: { ...wish, key_name: null } }, 53)).status, 400);
+    assert.equal((await act(s.alice, { rebuild: { ...wish, personality: [] } }, 57)).status, 400);
+    assert.equal((await act(s.alice, { rebuild: { ...wish, trusted_image_certificates: ['c'] } }, 63)).status, 400);
+    assert.deepEqual(await refused(s.alice, { rebuild: { ...wish, imageRef: id } }), [
+      400,
+      'Cannot find image for rebuild',
+    ]);
+    const { status, json } = await act(s.alice, { rebuild: wish });
+    assert.deepEqual(
+      [status, json.server.status, json.server.name, json.server.adminPass, json.server.image.id, json.server.key_name],
+      [202, 'REBUILD', 'anew', 'secret', s.imageId, undefined],
+    );
+    await waitFor(s.alice, id, ['ACTIVE']);
+    const hostname = { rebuild: { imageRef: s.imageId, hostname: 'other', user_data: null } };
+    const again = await act(s.alice, hostname, 90);
+    assert.deepEqual(
+      [again.status, again.json.server['OS-EXT-SRV-ATTR:hostname'], again.json.server.user_data],
+      [202, 'other', null],
+    );
+    assert.ok(again.json.server.adminPass.length > 8);
+    await waitFor(s.alice, id, ['ACTIVE']);
+  });
+
   await t.test('a server that is off has no diagnostics', async () => {
     assert.equal((await act(s.alice, { 'os-stop': null })).status, 202);
     await waitFor(s.alice, id, ['SHUTOFF']);

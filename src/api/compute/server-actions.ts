@@ -20,6 +20,7 @@ import { ADMIN_ACTIONS } from './admin-actions.ts';
 import { BASE, IdParams, nullable, object, serverFor } from './common.ts';
 import { FLOATING_IP_ACTIONS } from './floating-ips.ts';
 import { LOCK_ACTIONS } from './lock-actions.ts';
+import { REBUILD_ACTIONS } from './rebuild-action.ts';
 import { consoleActions } from './remote-consoles.ts';
 import { SECURITY_GROUP_ACTIONS } from './security-groups.ts';
 import { type Actions, accepted, action, Nothing, targetOf } from './server-action.ts';
@@ -104,6 +105,7 @@ const ACTIONS: Actions = {
   ),
   ...LOCK_ACTIONS,
   ...SUSPEND_ACTIONS,
+  ...REBUILD_ACTIONS,
   ...ADMIN_ACTIONS,
   ...consoleActions,
   ...SECURITY_GROUP_ACTIONS,

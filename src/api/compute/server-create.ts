@@ -115,7 +115,7 @@ function configDriveOf({ config_drive: asked }: CreateWish): boolean {
 }
 
 /** Base64, in which line ends may stand, as Nova takes it. */
-function userDataOf({ user_data: given }: CreateWish): string | null {
+export function userDataOf({ user_data: given }: Pick<CreateWish, 'user_data'>): string | null {
   if (given === undefined || given === null) return null;
   const text = given.replaceAll(/\s/g, '');
   if (!/^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/.test(text)) {

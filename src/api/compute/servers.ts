@@ -10,7 +10,7 @@ import { cellDownRefusal, editServer } from '../../control/servers.ts';
 import { mappingsInHomes } from '../../control/volumes/devices.ts';
 import { checkDescription, checkName } from '../../model/names.ts';
 import { canonicalIpv6 } from '../../model/network.ts';
-import type { Actor } from '../../model/types.ts';
+import type { Actor, Server } from '../../model/types.ts';
 import { deleteServer } from '../../moves/delete.ts';
 import { softDeleteServer } from '../../moves/soft-delete.ts';
 import { errorOf, refuse } from '../http/errors.ts';
@@ -163,13 +163,8 @@ export const serverRoutes: readonly Route[] = [
       if (change.name !== undefined) refuse(checkName(change.name));
       if (change.description) refuse(checkDescription(change.description));
       refuse(await editServer(p, params.id, change));
-      const { server, deleteRequested, softDeleteRequested } = await serverFor(p, actor, params.id);
-      const networks = await networksOf(p, server.id);
-      const view = await viewOf(p, actor, minor);
-      const groupId = await groupIdOf(p.stores.global, server.id);
-      const volumes = (await mappingsInHomes(p, [server.id])).get(server.id) ?? [];
-      const around = { ...networks, volumes, groupId, deleteRequested, softDeleteRequested };
-      return { status: 200, body: { server: renderServer(view, server, around, 'update') } };
+      const { view } = await changedServer(p, actor, minor, params.id);
+      return { status: 200, body: { server: view } };
     },
   }),
   route({
@@ -197,6 +192,22 @@ async function networksOf(p: Platform, serverId: string) {
     floatingIps: (await floatingIpsOfServers(global, [serverId])).get(serverId) ?? [],
     securityGroups: (await groupNamesOfServers(global, [serverId])).get(serverId) ?? [],
   };
+}
+
+/** The server as the answer to a change shows it. @throws ApiError 404, 503 */
+export async function changedServer(
+  p: Platform,
+  actor: Actor,
+  minor: number,
+  serverId: string,
+): Promise<{ readonly server: Server; readonly view: object }> {
+  const { server, deleteRequested, softDeleteRequested } = await serverFor(p, actor, serverId);
+  const networks = await networksOf(p, server.id);
+  const view = await viewOf(p, actor, minor);
+  const groupId = await groupIdOf(p.stores.global, server.id);
+  const volumes = (await mappingsInHomes(p, [server.id])).get(server.id) ?? [];
+  const around = { ...networks, volumes, groupId, deleteRequested, softDeleteRequested };
+  return { server, view: renderServer(view, server, around, 'update') };
 }
 
 async function viewOf(p: Platform, actor: Actor, minor: number): Promise<View> {

@@ -64,7 +64,10 @@ async function prepare(
 }
 
 /** Why no guest of this spec can ever be on this host; null: none. */
-async function impossible(guests: Guests, { spec, disk }: DefineRequest): Promise<string | null> {
+export async function impossible(
+  guests: Guests,
+  { spec, disk }: Pick<DefineRequest, 'spec' | 'disk'>,
+): Promise<string | null> {
   const { vcpus, memoryMb } = guests.resources;
   if (spec.vcpus > vcpus) return `${spec.vcpus} vCPUs are more than this host's ${vcpus}`;
   if (spec.memoryMb > memoryMb) return `${spec.memoryMb} MiB of memory are more than this host's ${memoryMb}`;

@@ -176,8 +176,9 @@ export class Guests {
   imagesInUse(): Set<string> {
     const inUse = new Set<string>();
     for (const { record } of this.#entries.values()) {
-      const root = record.guest?.spec.root;
-      if (root?.kind === 'image') inUse.add(root.image.sha256);
+      for (const root of [record.guest?.spec.root, record.guest?.spare?.spec.root]) {
+        if (root?.kind === 'image') inUse.add(root.image.sha256);
+      }
     }
     return inUse;
   }
@@ -225,6 +226,7 @@ export function newGuest(spec: GuestSpec, origin: GuestBody['origin']): GuestBod
     importDigest: null,
     power: 'off',
     memory: 'none',
+    spare: null,
     startedAt: null,
     exported: null,
     probationUntil: null,

@@ -13,6 +13,7 @@ import { closeExport } from './disks.ts';
 import { Grace } from './grace.ts';
 import { ABSENT, type Entry, type Guests, JOB_DONE, NOTHING, ok, refused, type Step } from './guests.ts';
 import { setProbation } from './probation.ts';
+import { startOf } from './spare.ts';
 import { arrived, awaitUp, forgetMemory, goOn, suspend } from './suspend.ts';
 import { busyWith, earlierJob, startJob } from './work.ts';
 
@@ -87,7 +88,7 @@ async function spawn(guests: Guests, entry: Entry, control: JobControl, job: Hos
   entry.interrupted = false;
   const memory = guest.memory === 'saved' ? 'saved' : 'none';
   await guests.saveGuest(entry, { ...guest, power: 'on', memory, importDigest: null, exported: null });
-  await guests.hypervisor.spawn(serverId, guest.spec, guest.volumes, memory === 'saved');
+  await guests.hypervisor.spawn(serverId, startOf(guest, memory === 'saved'));
 }
 
 async function powerOff(guests: Guests, entry: Entry, guest: GuestBody, request: PowerRequest): Promise<Step<Job>> {

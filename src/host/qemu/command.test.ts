@@ -14,6 +14,7 @@ const facts: CommandFacts = {
   imagePath: '/s/base.qcow2',
   configDrivePath: '/s/config-drive.iso',
   pidFile: '/s/qemu.pid',
+  rescue: null,
   fromMemory: false,
   volumeArguments: [],
 };

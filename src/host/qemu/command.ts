@@ -19,6 +19,12 @@ export interface CommandFacts {
   /** Used with a root disk of the host's own. */
   readonly diskPath: string;
   readonly imagePath: string;
+  /** The disk that it boots from instead, its own being the second one then; null: none. */
+  readonly rescue: {
+    readonly diskPath: string;
+    readonly imagePath: string;
+    readonly format: BaseImage['format'];
+  } | null;
   readonly configDrivePath: string;
   readonly pidFile: string;
   /** It loads its memory from the file that it is given as its third, and stands still then. */
@@ -51,7 +57,9 @@ export function qemuArguments(facts: CommandFacts): string[] {
     ...['-smp', String(spec.vcpus), '-m', `${spec.memoryMb}M`],
     ...['-rtc', 'base=utc', '-boot', 'menu=off,strict=on'],
     ...['-chardev', `socket,id=qmp,path=${QMP_SOCKET},server=on,wait=off`, '-mon', 'chardev=qmp,mode=control'],
-    ...(spec.root.kind === 'image' ? rootArguments(facts, spec.root.image) : []),
+    // The first disk on the bus is the first that the guest sees.
+    ...(facts.rescue ? diskArguments('rescue', facts.rescue, 0) : []),
+    ...(spec.root.kind === 'image' ? diskArguments('root', { ...facts, format: spec.root.image.format }, 1) : []),
     ...facts.volumeArguments,
     ...(spec.configDrive ? configDriveArguments(facts.configDrivePath) : []),
     ...['-chardev', SERIAL_LINE, '-serial', 'chardev:console'],
@@ -64,18 +72,24 @@ export function qemuArguments(facts: CommandFacts): string[] {
   ];
 }
 
-function rootArguments({ diskPath, imagePath }: CommandFacts, image: BaseImage): string[] {
-  const baseFile = { driver: 'file', filename: imagePath, 'read-only': true };
-  const base = { driver: image.format, 'node-name': 'root-base', 'read-only': true, file: baseFile };
-  const disk = {
+/** An overlay and its base, as nodes `<name>-disk` and `<name>-base`. A root volume has boot index 1 as well. */
+function diskArguments(
+  name: 'root' | 'rescue',
+  disk: { readonly diskPath: string; readonly imagePath: string; readonly format: BaseImage['format'] },
+  bootIndex: number,
+): string[] {
+  const baseFile = { driver: 'file', filename: disk.imagePath, 'read-only': true };
+  const base = { driver: disk.format, 'node-name': `${name}-base`, 'read-only': true, file: baseFile };
+  const overlay = {
     driver: 'qcow2',
-    'node-name': 'root-disk',
+    'node-name': `${name}-disk`,
     discard: 'unmap',
-    file: { driver: 'file', filename: diskPath, locking: 'on', discard: 'unmap' },
+    file: { driver: 'file', filename: disk.diskPath, locking: 'on', discard: 'unmap' },
     // A qcow2 base must not have a base of its own, whatever its header says.
-    backing: image.format === 'qcow2' ? { ...base, backing: null } : base,
+    backing: disk.format === 'qcow2' ? { ...base, backing: null } : base,
   };
-  return ['-blockdev', JSON.stringify(disk), '-device', 'virtio-blk-pci,id=root,drive=root-disk,bootindex=1'];
+  const device = `virtio-blk-pci,id=${name},drive=${name}-disk,bootindex=${bootIndex}`;
+  return ['-blockdev', JSON.stringify(overlay), '-device', device];
 }
 
 /** As a CD, as in Nova: a disk would take a name (/dev/vdb) that a volume may be given. */

@@ -26,7 +26,13 @@ import type {
   GuestSpec,
   GuestVolume,
 } from '../contract.ts';
-import { type Hypervisor, HypervisorError, type HypervisorFacts, type JobControl } from '../hypervisor.ts';
+import {
+  type GuestStart,
+  type Hypervisor,
+  HypervisorError,
+  type HypervisorFacts,
+  type JobControl,
+} from '../hypervisor.ts';
 import { Semaphore } from '../mutex.ts';
 import { syncDirectory } from '../record-files.ts';
 import type { GuestBody, SavedExport } from '../records.ts';
@@ -45,7 +51,7 @@ import { Layout, SERIAL_SOCKET, VNC_SOCKET } from './layout.ts';
 import { dropMemory, makeMemoryDirectory, saveMemory } from './memory.ts';
 import { plugPort, unplugPort } from './nics.ts';
 import { chooseIdentity, type Identity, openUntrusted } from './privileges.ts';
-import { isAlive, listProcesses, type ProcessEntry, signal } from './proc.ts';
+import { isAlive, isCode, listProcesses, type ProcessEntry, signal } from './proc.ts';
 import { QemuProcess } from './process.ts';
 import { removeSnapshots, takeSnapshot, uploadSnapshot } from './snapshot.ts';
 import { connectIn } from './sockets.ts';
@@ -153,6 +159,7 @@ export class QemuHypervisor implements Hypervisor {
       // The job of one that runs is ended by whoever takes the next.
       await removeSnapshots(this.#layout, this.#options.clock, serverId, null);
       if (guest.disk === 'missing') await rm(this.#layout.disk(serverId), { force: true });
+      if (guest.spare?.ready !== true) await this.removeSpare(serverId);
       if (guest.memory !== 'saved') await dropMemory(this.#layout.memory(serverId));
     }
     this.#housekeeping = this.#keepHouse();
@@ -161,26 +168,43 @@ export class QemuHypervisor implements Hypervisor {
   async prepare(serverId: string, { root }: GuestSpec, disk: DefineRequest['disk'], job: JobControl): Promise<void> {
     if (root.kind === 'image') await this.#images.ensure(root.image, job);
     await this.#makeDirectory(serverId);
-    if (root.kind === 'volume' || disk !== 'fresh') return;
-    const { bavail, bsize } = await statfs(this.#layout.guestsDir);
-    if (bavail * bsize < SPARE_BYTES) throw new HypervisorError('no room for another disk');
-    const partial = this.#layout.partialDisk(serverId);
-    await rm(partial, { force: true });
-    const base = { name: this.#layout.imageFromGuest(root.image), format: root.image.format };
-    await createOverlay(this.#tools, partial, base, root.bytes, job.signal);
-    await syncFile(partial);
-    await rename(partial, this.#layout.disk(serverId));
+    if (root.kind === 'image' && disk === 'fresh')
+      await this.#makeOverlay(serverId, root, this.#layout.disk(serverId), job.signal);
+  }
+
+  async makeSpare(serverId: string, { root }: GuestSpec, job: JobControl): Promise<void> {
+    if (root.kind === 'volume') return;
+    await this.#images.ensure(root.image, job);
+    await this.#makeOverlay(serverId, root, this.#layout.spareDisk(serverId), job.signal);
+  }
+
+  async adoptSpare(serverId: string): Promise<void> {
+    try {
+      await rename(this.#layout.spareDisk(serverId), this.#layout.disk(serverId));
+    } catch (error) {
+      // It is there already, or the guest boots from a volume.
+      if (!isCode(error, 'ENOENT')) throw error;
+    }
     await syncDirectory(this.#layout.guestDir(serverId));
   }
 
-  async spawn(serverId: string, spec: GuestSpec, volumes: readonly GuestVolume[], fromMemory: boolean): Promise<void> {
+  async removeSpare(serverId: string): Promise<void> {
+    await rm(this.#layout.spareDisk(serverId), { force: true });
+  }
+
+  async spawn(serverId: string, { spec, volumes, fromMemory, fromSpare, rescue }: GuestStart): Promise<void> {
     await removeKeys(this.#layout.guestKeys(serverId));
     for (const volume of volumes) await this.#writeKey(serverId, volume);
     const args = qemuArguments({
       serverId,
       spec,
       accelerator: await this.#chosenAccelerator(),
-      diskPath: this.#layout.disk(serverId),
+      diskPath: fromSpare ? this.#layout.spareDisk(serverId) : this.#layout.disk(serverId),
+      rescue: rescue && {
+        diskPath: this.#layout.spareDisk(serverId),
+        imagePath: this.#layout.image(rescue),
+        format: rescue.format,
+      },
       imagePath: spec.root.kind === 'image' ? this.#layout.image(spec.root.image) : '',
       configDrivePath: this.#layout.configDrive(serverId),
       pidFile: this.#layout.pidFile(serverId),
@@ -426,6 +450,23 @@ export class QemuHypervisor implements Hypervisor {
     const guest = this.#runningGuest(serverId);
     if (guest === null) throw new HypervisorError('the guest does not run');
     return guest;
+  }
+
+  async #makeOverlay(
+    serverId: string,
+    root: Extract<GuestSpec['root'], { kind: 'image' }>,
+    path: string,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { bavail, bsize } = await statfs(this.#layout.guestsDir);
+    if (bavail * bsize < SPARE_BYTES) throw new HypervisorError('no room for another disk');
+    const partial = this.#layout.partialDisk(serverId);
+    await rm(partial, { force: true });
+    const base = { name: this.#layout.imageFromGuest(root.image), format: root.image.format };
+    await createOverlay(this.#tools, partial, base, root.bytes, signal);
+    await syncFile(partial);
+    await rename(partial, path);
+    await syncDirectory(this.#layout.guestDir(serverId));
   }
 
   #place(serverId: string) {

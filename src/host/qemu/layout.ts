@@ -1,6 +1,6 @@
 // Where the QEMU driver keeps what, under the agent's state directory.
 //
-//   guests/<server id>/   the guest's user's own: disk.qcow2, disk.part (a copy under way), snapshot-<id>.qcow2,
+//   guests/<server id>/   the guest's user's own: disk.qcow2, disk.spare.qcow2, disk.part (under way), snapshot-<id>.qcow2,
 //                         snapshot.part (one under way), console.log, sockets, pid,
 //                         config-drive.iso (written anew by the agent at every start)
 //   keys/<server id>/<volume id>/   the agent's own, readable for that user: the guest's key to a volume (keys.ts)
@@ -65,6 +65,11 @@ export class Layout {
   keys(serverId: string, volumeId: string): string {
     invariant(isUuid(volumeId), 'a volume id is a UUID');
     return join(this.guestKeys(serverId), volumeId);
+  }
+
+  /** A second root disk: see agent/spare.ts. */
+  spareDisk(serverId: string): string {
+    return join(this.guestDir(serverId), 'disk.spare.qcow2');
   }
 
   /** A disk that is being made or copied; worth nothing after a restart. */

@@ -18,6 +18,7 @@ import {
   unpauseServer,
   wakeServer,
 } from '../../../src/moves/power.ts';
+import { rebuildServer } from '../../../src/moves/rebuild.ts';
 import { resizeServer } from '../../../src/moves/resize.ts';
 import { revertResize } from '../../../src/moves/revert.ts';
 import { offloadServer, shelveServer } from '../../../src/moves/shelve.ts';
@@ -202,6 +203,13 @@ export const FIXTURES: readonly Fixture[] = [
     prepare: suspended,
     start: use((world, id) => wakeServer(world.p, world.user, id)),
     unwound: (saga) => (saga.journal.some(({ note }) => note === 'its memory is lost') ? 'stopped' : 'as before'),
+  },
+  {
+    ...{ ...common, move: 'rebuild', after: 'active', action: 'rebuild' },
+    prepare: running,
+    start: use((world, id) =>
+      rebuildServer(world.p, world.user, id, { imageId: world.imageId, name: 'anew', metadata: {}, reimages: false }),
+    ),
   },
   {
     ...{ ...common, move: 'crash dump', after: 'active', action: 'trigger_crash_dump' },

@@ -4,3 +4,4 @@ import { testCells } from './tests.ts';
 testCells('crash dump');
 testCells('suspend');
 testCells('wake');
+testCells('rebuild');

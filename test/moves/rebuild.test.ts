@@ -1,0 +1,123 @@
+// Rebuilt servers: a new disk and new words, back as they were when that fails, and what is refused.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { resetState } from '../../src/control/server-marks.ts';
+import { editServer } from '../../src/control/servers.ts';
+import { HypervisorError } from '../../src/host/hypervisor.ts';
+import { stopServer } from '../../src/moves/power.ts';
+import { type RebuildRequest, rebuildServer } from '../../src/moves/rebuild.ts';
+import { volumeBackedServer } from './volumes.ts';
+import {
+  accept,
+  assertSound,
+  hostOf,
+  newServer,
+  openWorld,
+  refuse,
+  runningOn,
+  serverOf,
+  settle,
+  type World,
+} from './world.ts';
+import { snapshotOf } from './world-snapshot.ts';
+
+const inWorld = (name: string, body: (world: World) => Promise<void>) =>
+  test(name, async () => {
+    const world = await openWorld();
+    try {
+      await body(world);
+      await assertSound(world);
+    } finally {
+      await world.close();
+    }
+  });
+
+const rebuild = (world: World, id: string, wish: Partial<RebuildRequest> = {}) =>
+  rebuildServer(world.p, world.user, id, { imageId: world.imageId, reimages: false, ...wish });
+
+async function disk(world: World, id: string): Promise<readonly string[]> {
+  const { host } = await serverOf(world, id);
+  return hostOf(world, host).hypervisor.diskWords(id) ?? [];
+}
+
+inWorld('a rebuilt server has a new disk, the words it was given, and all else that it had', async (world) => {
+  const id = await newServer(world);
+  const before = await serverOf(world, id);
+  await accept(world, rebuild(world, id, { name: 'anew', description: null, metadata: { a: 'b' }, userData: null }));
+  const during = await serverOf(world, id);
+  assert.deepEqual([during.taskState, during.name], ['rebuilding', 'anew']);
+  await settle(world);
+  const after = await serverOf(world, id);
+  assert.deepEqual(
+    [after.vmState, after.name, after.description, after.metadata, after.userData],
+    ['active', 'anew', null, { a: 'b' }, null],
+  );
+  assert.deepEqual([after.host, after.tags, after.hostname], [before.host, before.tags, before.hostname]);
+  assert.match(JSON.stringify(after.configDrive), /"name":"anew"/);
+  assert.equal((await disk(world, id)).length, 2, 'one that has been started once');
+  assert.deepEqual(runningOn(world, id), [after.host]);
+});
+
+inWorld('a server that is off stays off; one in error runs', async (world) => {
+  const id = await newServer(world);
+  await accept(world, stopServer(world.p, world.user, id));
+  await settle(world);
+  await accept(world, rebuild(world, id));
+  await settle(world);
+  assert.deepEqual([(await serverOf(world, id)).vmState, (await disk(world, id)).length], ['stopped', 1]);
+  await accept(world, resetState(world.p, world.admin, id, 'error'));
+  await accept(world, rebuild(world, id));
+  await settle(world);
+  assert.equal((await serverOf(world, id)).vmState, 'active');
+});
+
+inWorld('one that cannot be started is as it was, but for what somebody has changed meanwhile', async (world) => {
+  const id = await newServer(world);
+  const before = await snapshotOf(world);
+  const { host } = await serverOf(world, id);
+  const { hypervisor } = hostOf(world, host);
+  const spawn = hypervisor.spawn.bind(hypervisor);
+  hypervisor.spawn = async (serverId, start) => {
+    if (start.fromSpare) throw new HypervisorError('not from this disk');
+    await spawn(serverId, start);
+  };
+  await accept(world, rebuild(world, id, { name: 'anew', metadata: {} }));
+  await settle(world);
+  assert.deepEqual(await snapshotOf(world), before);
+  await accept(world, rebuild(world, id, { name: 'anew', metadata: {} }));
+  await accept(world, editServer(world.p, id, { name: 'renamed meanwhile' }));
+  await settle(world);
+  const after = await serverOf(world, id);
+  assert.deepEqual([after.name, after.metadata, after.vmState], ['renamed meanwhile', { colour: 'blue' }, 'active']);
+});
+
+inWorld('a server that boots from a volume keeps it, and gets its words', async (world) => {
+  const { serverId: id } = await volumeBackedServer(world);
+  assert.equal((await refuse(world, rebuild(world, id, { reimages: true }))).code, 400);
+  await accept(world, rebuild(world, id, { name: 'anew' }));
+  await settle(world);
+  const { vmState, name, image } = await serverOf(world, id);
+  assert.deepEqual([vmState, name, image.id], ['active', 'anew', null]);
+});
+
+inWorld('what is not there, and what a state does not allow, is refused in Nova’s words', async (world) => {
+  const id = await newServer(world);
+  const nowhere = '00000000-0000-4000-8000-00000000dead';
+  assert.deepEqual(await refuse(world, rebuild(world, id, { imageId: nowhere })), {
+    code: 400,
+    message: 'Cannot find image for rebuild',
+  });
+  assert.deepEqual(await refuse(world, rebuild(world, id, { keyName: 'none' })), {
+    code: 400,
+    message: 'Invalid key_name provided.',
+  });
+  assert.equal((await refuse(world, rebuild(world, nowhere))).code, 404);
+  await accept(world, rebuild(world, id));
+  assert.deepEqual(await refuse(world, rebuild(world, id)), {
+    code: 409,
+    message: `Cannot 'rebuild' instance ${id} while it is in task_state rebuilding`,
+  });
+  await accept(world, editServer(world.p, id, { name: 'renamed meanwhile' }));
+  await settle(world);
+  assert.equal((await serverOf(world, id)).name, 'renamed meanwhile');
+});
