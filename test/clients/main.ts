@@ -1,4 +1,5 @@
-// OpenStack's own clients against this system: node test/clients/main.ts [--list core|resize|rest]… [--no-walk] [PART...]
+// OpenStack's own clients against this system: node test/clients/main.ts [--list core|resize|rest]… [--area NAME]…
+// [--no-walk] [PART...]; without list and area the list `core`. An area is a part of Tempest: tempest.api.identity
 //
 // Installs Debian's clients where apt-get may be run, starts the system, runs Tempest's tests with dynamic credentials and
 // then the walk of commands, prints a table by class, and last "N passed, N failed, N skipped"; status 1 when one failed.
@@ -8,7 +9,7 @@ import { whyNoClients } from './install.ts';
 import { countOf, type Outcome, table } from './outcomes.ts';
 import { say } from './say.ts';
 import { startSystem } from './system.ts';
-import { LISTS, type ListName, runTempest, testsOf } from './tempest.ts';
+import { LISTS, type ListName, runTempest, testsIn, testsOf } from './tempest.ts';
 import { walk } from './walk.ts';
 
 const isList = (name: string): name is ListName => (LISTS as readonly string[]).includes(name);
@@ -17,12 +18,14 @@ async function main(): Promise<number> {
   const { values, positionals } = parseArgs({
     allowPositionals: true,
     options: {
-      list: { type: 'string', multiple: true, default: ['core'] },
+      list: { type: 'string', multiple: true, default: [] },
+      area: { type: 'string', multiple: true, default: [] },
       'no-walk': { type: 'boolean', default: false },
     },
   });
-  const lists = values.list.filter(isList);
-  if (lists.length < values.list.length) throw new Error(`--list: one of ${LISTS.join(', ')}`);
+  const wanted = values.list.length + values.area.length === 0 ? ['core'] : values.list;
+  const lists = wanted.filter(isList);
+  if (lists.length < wanted.length) throw new Error(`--list: one of ${LISTS.join(', ')}`);
   const tests = (await Promise.all(lists.map((list) => testsOf(list, positionals)))).flat();
   const missing = await whyNoClients();
   if (missing !== null) {
@@ -30,6 +33,7 @@ async function main(): Promise<number> {
     say(`0 passed, 0 failed, ${tests.length} skipped`);
     return 0;
   }
+  for (const area of values.area) tests.push(...(await testsIn(area, positionals)));
   await using system = await startSystem();
   const outcomes: Outcome[] = await runTempest(system, tests);
   if (!values['no-walk']) outcomes.push(...(await walk(system)));

@@ -1,7 +1,7 @@
 // Runs Tempest's tests, as stestr does it, and reads what came of each.
 import { spawn } from 'node:child_process';
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
-import { availableParallelism } from 'node:os';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { PACKAGES_DIRECTORY } from './install.ts';
@@ -23,6 +23,21 @@ const MAX_AT_ONCE = 4;
 export async function testsOf(list: ListName, parts: readonly string[]): Promise<string[]> {
   const tests = readList(await readFile(join(import.meta.dirname, `${list}.txt`), 'utf8'));
   return tests.filter((test) => parts.length === 0 || parts.some((part) => test.includes(part)));
+}
+
+/** All tests of an area of Tempest's, such as tempest.api.identity, whose names contain one of `parts` (none: all). */
+export async function testsIn(area: string, parts: readonly string[]): Promise<string[]> {
+  const directory = await mkdtemp(join(tmpdir(), 'crosscell-tests-'));
+  try {
+    await writeFile(join(directory, '.stestr.conf'), stestrConfig(PACKAGES_DIRECTORY));
+    const listed = await stestr(['list', area.replaceAll('.', String.raw`\.`)], directory, withoutProxies(process.env));
+    const names = listed
+      .split('\n')
+      .flatMap((line) => (line.startsWith(`${area}.`) ? (line.split('[', 1)[0] ?? []) : []));
+    return names.filter((test) => parts.length === 0 || parts.some((part) => test.includes(part)));
+  } finally {
+    await rm(directory, { recursive: true, force: true });
+  }
 }
 
 /** Runs the tests against the system; every line of stestr's is shown as it comes, without tracebacks. */
