@@ -33,7 +33,7 @@ export const allRoutes = ({ identity, fleetSecret, faults, elsewhere = [] }: Rou
   ...computeRoutes,
   ...(elsewhere.includes('image') ? [] : imageRoutes),
   ...hostImageRoutes(fleetSecret),
-  ...networkRoutes,
+  ...(elsewhere.includes('network') ? [] : networkRoutes),
   ...blockStorageRoutes,
   ...consolePageRoutes,
   ...crosscellRoutes,

@@ -138,6 +138,7 @@ export async function composeSystem(deployment: Deployment, options: ComposeOpti
     nudge: () => conductor?.nudge(),
     ...(faults ? { around: faults.around } : {}),
     ...(openstack?.imageMirror ? { imageMirror: openstack.imageMirror } : {}),
+    ...(openstack?.network ? { network: openstack.network } : {}),
   };
   if (faults) log.warn('faults can be injected: this control plane can be made to fail and to kill itself');
 
@@ -164,7 +165,7 @@ export async function composeSystem(deployment: Deployment, options: ComposeOpti
 
   const silent = await registerAll(platform, deployment.cells, deployment, fleet);
   void registerLater(platform, deployment.cells, silent, fleet, stopping.signal);
-  await seedNetworks(stores.global, deployment, clock.now());
+  if (!platform.network) await seedNetworks(stores.global, deployment, clock.now());
   await seedFlavors(platform, deployment.flavors);
   if (role !== 'api') await monitorOnce(platform, 1);
   // This process alone holds the data directory: whoever held leases before is dead.

@@ -88,6 +88,11 @@ test('a real Keystone has users of its own', () => {
   );
   const alone = parseConfig(openstack.replace('identity', 'image'), 'c.yaml');
   assert.throws(() => planDeployment(alone, {}), /image needs identity too/);
+  const cidr = parseConfig(
+    `${openstack.replace('[identity]', '[identity, network]')}network: {cidr: 10.0.0.0/8}\n`,
+    'c.yaml',
+  );
+  assert.throws(() => planDeployment(cidr, {}), /network does not go with/);
   const both = parseConfig(`${openstack}identity: {users: []}\n`, 'c.yaml');
   assert.throws(() => planDeployment(both, {}), /identity does not go with openstack.services: identity/);
   const password = parseConfig(openstack, 'c.yaml');

@@ -254,6 +254,8 @@ function openstackOf(file: ConfigFile, flags: Flags): OpenstackPlan | null {
     if (flags.adminPassword !== undefined)
       throw new ConfigError('--admin-password does not go with openstack.services: identity; users are in Keystone');
   }
+  if (services.includes('network') && file.network !== undefined)
+    throw new ConfigError('network does not go with openstack.services: network; networks are in Neutron');
   return {
     ...{
       authUrl: given.auth_url.replace(/\/+$/, ''),

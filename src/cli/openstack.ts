@@ -3,9 +3,12 @@ import { readFile } from 'node:fs/promises';
 import type { Logger } from 'pino';
 import type { TokenChecker } from '../api/http/auth.ts';
 import { createImageMirror, type ImageMirror } from '../control/images/mirror.ts';
+import { neutronNetworks } from '../control/network/neutron.ts';
+import type { NetworkService } from '../control/network/service.ts';
 import type { Clock } from '../lib/clock.ts';
 import { messageOf } from '../lib/errors.ts';
 import { glanceOf } from '../openstack/glance.ts';
+import { neutronOf } from '../openstack/neutron.ts';
 import { createSession } from '../openstack/session.ts';
 import { createTokenChecker } from '../openstack/token-checker.ts';
 import { ConfigError } from './config.ts';
@@ -16,6 +19,8 @@ export interface Openstack {
   readonly tokens: TokenChecker | null;
   /** Null: images are our own. */
   readonly imageMirror: ImageMirror | null;
+  /** Null: networks are our own. */
+  readonly network: NetworkService | null;
 }
 
 /** Null when all services are embedded. Nothing is asked of the services yet. @throws ConfigError */
@@ -27,6 +32,7 @@ export async function openOpenstack(plan: OpenstackPlan | null, clock: Clock, lo
   return {
     tokens: services.includes('identity') ? createTokenChecker({ session, clock, cacheMs: tokenCacheMs }) : null,
     imageMirror: services.includes('image') ? createImageMirror(glanceOf(session)) : null,
+    network: services.includes('network') ? neutronNetworks(neutronOf(session)) : null,
   };
 }
 

@@ -26,6 +26,7 @@ import { atomically, exclusively, isPostgres } from '../store/dialect.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
 import { type FixedIp, insertPort, portIdFor } from './network/addresses.ts';
 import { addGroupsToPort, defaultGroupOf } from './network/security-groups.ts';
+import type { TakenPort } from './network/service.ts';
 
 /** A port of a server with what its guest needs to know of the subnet. */
 export interface Port {
@@ -57,6 +58,8 @@ export interface PortRequest {
   /** Security groups; absent: the project's default one, where the network's ports have any. */
   readonly groupIds?: readonly string[];
   readonly tag?: string | null;
+  /** The port as another service has made it; absent: it is made here. */
+  readonly taken?: TakenPort;
   /** Host that gets the active binding. */
   readonly host: string;
   /** Fence of the calling saga. */
@@ -79,7 +82,7 @@ export type BindingResult = 'ok' | 'fenced';
  */
 export async function createPortForServer(db: Kysely<GlobalTables>, request: PortRequest): Promise<PortResult> {
   const { serverId, networkId, host, generation } = request;
-  const portId = portIdFor(serverId, networkId, request.nth);
+  const portId = request.taken?.id ?? portIdFor(serverId, networkId, request.nth);
   const refusal = await insertServersPort(db, portId, request);
   if (refusal) return { kind: 'refused', refusal };
   if ((await activateBindings(db, serverId, host, generation)) === 'fenced')
@@ -124,7 +127,9 @@ export async function insertServersPort(
     ...{ id: portId, name: '', projectId, networkId, portSecurity, now, tag: request.tag ?? null },
     ...{ deviceId: serverId, deviceOwner: 'compute:nova' },
   };
-  const inserted = await insertPort(db, port, [{ subnetId, poolsJson, ...(ip === undefined ? {} : { ip }) }]);
+  const inserted = request.taken
+    ? await insertPort(db, { ...port, mac: request.taken.mac }, request.taken.fixedIps.map(fixedSource))
+    : await insertPort(db, port, [{ subnetId, poolsJson, ...(ip === undefined ? {} : { ip }) }]);
   if (inserted.kind === 'refused') return { code: inserted.refusal.code, message: inserted.refusal.message };
   if (inserted.value.isNew && portSecurity) {
     const group = async () => row.defaultGroup ?? (await defaultGroupOf(db, projectId, now));
@@ -132,6 +137,9 @@ export async function insertServersPort(
   }
   return null;
 }
+
+/** An address that another service has given needs no pool here. */
+const fixedSource = (fixedIp: FixedIp) => ({ ...fixedIp, poolsJson: '[]' });
 
 function canHold(cidr: string, ip: string): boolean {
   const [parsed, address] = [parseCidr(cidr), parseIpv4(ip)];

@@ -8,6 +8,7 @@ import type { Direction, Outcome, Row } from '../saga/types.ts';
 import type { StorageHost } from '../storage/contract.ts';
 import type { Stores } from '../store/stores.ts';
 import type { ImageMirror } from './images/mirror.ts';
+import type { NetworkService } from './network/service.ts';
 import type { Policies } from './policies.ts';
 
 export interface Settings {
@@ -72,6 +73,8 @@ export interface Platform {
   nudge(): void;
   /** Absent: images are our own. */
   readonly imageMirror?: ImageMirror;
+  /** Absent: ports are in the records here alone. */
+  readonly network?: NetworkService;
   /** Absent: effects are had as they are. */
   readonly around?: Around;
 }

@@ -3,6 +3,7 @@
 import { ImageOnItsWay } from '../control/images.ts';
 import type { Platform } from '../control/platform.ts';
 import { messageOf } from '../lib/errors.ts';
+import { NeutronRefused } from '../openstack/neutron.ts';
 import { ServiceDown } from '../openstack/transport.ts';
 import type { Direction, Outcome, Row, State } from '../saga/types.ts';
 import { CellDown } from '../store/stores.ts';
@@ -23,6 +24,22 @@ export const contextOf = (p: Platform, row: Row): StepContext<State> => ({
   storage: (name) => p.storage(name, { requestId: row.requestId, sagaId: row.id }),
 });
 
+/**
+ * A network service elsewhere hears of what the step has made of the ports. On the way to the pivot a step is not done
+ * before; on any other way nothing waits for it: the difference stays on record and is settled by the monitor.
+ */
+async function settled(p: Platform, row: Row, move: AnyMove, direction: Direction, outcome: Outcome): Promise<Outcome> {
+  if (outcome.kind !== 'done' || !p.network) return outcome;
+  try {
+    await p.network.settle(p, row.key);
+  } catch (error) {
+    if (!(error instanceof ServiceDown || error instanceof NeutronRefused)) throw error;
+    if (direction === 'do' && row.cursor < move.definition.pivot) throw error;
+    p.log.warn({ err: error, sagaId: row.id, serverId: row.key }, 'ports are not settled elsewhere; they are owed');
+  }
+  return outcome;
+}
+
 /** Runs a step's effect. Whatever it throws is a failure that may pass: the step is tried again, or undone. */
 export async function outcomeOf(
   p: Platform,
@@ -31,14 +48,15 @@ export async function outcomeOf(
   step: string,
   direction: Direction,
 ): Promise<Outcome> {
-  const effect = () => move.run(contextOf(p, row), step, direction);
+  const effect = async () => settled(p, row, move, direction, await move.run(contextOf(p, row), step, direction));
   try {
     return await (p.around ? p.around(row, step, direction, effect) : effect());
   } catch (error) {
     if (error instanceof Fenced) return { kind: 'fenced' };
     const reason = messageOf(error);
     if (error instanceof ImageOnItsWay) return { kind: 'pending', afterMs: IMAGE_POLL_MS };
-    if (error instanceof CellDown || error instanceof ServiceDown) return { kind: 'failed', reason, final: false };
+    if (error instanceof CellDown || error instanceof ServiceDown || error instanceof NeutronRefused)
+      return { kind: 'failed', reason, final: false };
     p.log.error(
       { err: error, sagaId: row.id, serverId: row.key, requestId: row.requestId },
       'unexpected error in a step',

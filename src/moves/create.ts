@@ -9,6 +9,7 @@ import { findFlavor } from '../control/flavors.ts';
 import { findImage, type Image, snapshotOf } from '../control/images.ts';
 import { findKeypair, type Keypair } from '../control/keypairs.ts';
 import { claimPort } from '../control/network/interfaces.ts';
+import { networkService, type TakenPort } from '../control/network/service.ts';
 import {
   activateBindings,
   createPortForServer,
@@ -454,6 +455,11 @@ async function place(
   key: Keypair | null,
 ): Promise<Created> {
   const owner: Owner = { userId: actor.userId, projectId: actor.projectId };
+  const taken = await networkService(p).take(p, {
+    ...{ serverId: server.id, projectId: actor.projectId, requestId: actor.requestId },
+    networks: request.networkIds.map((id, index) => ({ id, ip: request.networkIps?.[index] ?? null })),
+  });
+  if (taken.kind === 'refused') return taken;
   const started: { start?: Start<CreateState>; saga?: Row } = {};
   const chosen = await chooseHost(
     p,
@@ -475,7 +481,7 @@ async function place(
         if (room.kind === 'none') return room;
         await insertHome(trx, actor, server, room.cellId);
         await joinGroup(p, trx, actor, request, server);
-        const ports = await createPorts(trx, actor, request, server, room.host);
+        const ports = await createPorts(trx, actor, request, server, room.host, taken.ports);
         const claimed = await claimDevices(p, trx, { serverId: server.id, ...owner, host: room.host }, devices);
         if (claimed) throw new Refused(claimed);
         const { cellId, host, zone } = room;
@@ -553,6 +559,7 @@ async function createPorts(
   request: CreateRequest,
   server: Server,
   host: string,
+  taken: readonly (TakenPort | null)[],
 ): Promise<Port[]> {
   const ports: Port[] = [];
   const { projectId } = actor;
@@ -574,6 +581,7 @@ async function createPorts(
       nth: request.networkIds.slice(0, index).filter((each) => each === networkId).length,
       ...(ip === null ? {} : { ip }),
       ...(request.securityGroupIds === undefined ? {} : { groupIds: request.securityGroupIds }),
+      ...(taken[index] ? { taken: taken[index] } : {}),
     });
     if (result.kind === 'refused') throw new Refused(result.refusal);
     ports.push(result.port);

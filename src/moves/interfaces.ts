@@ -9,7 +9,7 @@ import { claimPort, releasePort, type WantedPort } from '../control/network/inte
 import { activateBindings, bindPorts, guestPortOf, portsOfServer } from '../control/network.ts';
 import type { Platform } from '../control/platform.ts';
 import { newId } from '../lib/ids.ts';
-import { notFound } from '../model/refusal.ts';
+import { badRequest, notFound } from '../model/refusal.ts';
 import type { Actor, Refusal } from '../model/types.ts';
 import { letGo, takeHold } from './claim.ts';
 import { asFound, type GuestState, guestState, orOweBack, orOweDevices, serverWithHost } from './devices.ts';
@@ -118,6 +118,8 @@ export type AttachedPort =
   | { readonly kind: 'attached'; readonly portId: string }
   | { readonly kind: 'refused'; readonly refusal: Refusal };
 
+const ELSEWHERE = badRequest('Interfaces cannot be attached: the network service is not the embedded one.');
+
 /** Gives the server the port. Answers when it is promised; it is ACTIVE when the guest has it. `tag`: null for none. */
 export async function attachInterface(
   p: Platform,
@@ -126,6 +128,7 @@ export async function attachInterface(
   wanted: WantedPort,
   tag: string | null,
 ): Promise<AttachedPort> {
+  if (p.network) return { kind: 'refused', refusal: ELSEWHERE };
   const found = await serverWithHost(p, actor, serverId, 'attachInterface');
   if ('code' in found) return { kind: 'refused', refusal: found };
   const { server, host, cellId } = found;

@@ -10,6 +10,7 @@ import { watchCells } from '../control/cell-health.ts';
 import { hastenDebts, payDebts, payMatches } from '../control/debts.ts';
 import { isUp } from '../control/hosts.ts';
 import { collectUnusedImages } from '../control/images/collect.ts';
+import { networkService } from '../control/network/service.ts';
 import type { Platform } from '../control/platform.ts';
 import { recordStorageHeartbeat } from '../control/volumes/storage-hosts.ts';
 import { messageOf } from '../lib/errors.ts';
@@ -58,6 +59,7 @@ export async function monitorOnce(p: Platform, round: number): Promise<void> {
   await part(p, 'requested soft deletes', () => startRequestedSoftDeletes(p));
   await part(p, 'due offloads', () => startDueOffloads(p));
   await part(p, 'overdue confirmations', () => confirmOverdue(p));
+  if (round % COMPARE_EVERY === 0) await part(p, 'ports elsewhere', () => networkService(p).payOwed(p));
   if (round % COMPARE_EVERY === 0) await part(p, 'unused images', () => collectUnusedImages(p));
 }
 

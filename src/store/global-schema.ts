@@ -188,6 +188,8 @@ export interface GlobalTables extends IdentityTables, NetworkTables {
     updated_at: number;
   };
 
+  /** Servers that may have ports in Neutron; settled_json: the bindings last brought about there, see control/network/neutron.ts. */
+  neutron_servers: { server_id: string; settled_json: string; created_at: number };
   /** Images that are another service's, mirrored here; used_at: when a request last named it. */
   image_mirrors: { image_id: string; used_at: number };
   /** A storage host: where volumes are kept. */

@@ -73,6 +73,7 @@ export const GLOBAL_MIGRATIONS: readonly SchemaMigration[] = [
         disk_format text, container_format text, size_bytes bigint, virtual_bytes bigint, md5 text, sha256 text, sha512 text,
         min_disk_gb integer not null, min_ram_mb integer not null, protected integer not null, hidden integer not null,
         properties_json text not null, tags_json text not null, created_at bigint not null, updated_at bigint not null)`,
+      `create table neutron_servers (server_id text primary key, settled_json text not null, created_at bigint not null)`,
       `create table image_mirrors (image_id text primary key references images(id) on delete cascade, used_at bigint not null)`,
       ...NETWORK_STATEMENTS,
       `create table storage_hosts (id text primary key, name text not null unique, url text not null, disabled integer not null,

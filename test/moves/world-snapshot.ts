@@ -31,6 +31,7 @@ const GLOBAL: Left<GlobalTables> = {
   allocations: [],
   images: [],
   image_mirrors: ['used_at'],
+  neutron_servers: ['created_at'],
   networks: [],
   subnets: [],
   ports: ['updated_at'],

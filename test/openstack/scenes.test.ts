@@ -2,32 +2,50 @@
 // delete. Runs where a Keystone is named: see real.ts.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { neutronOf } from '../../src/openstack/neutron.ts';
 import { realSystem, skip, smallestImage } from './real.ts';
 
-test('a server from an image of Glance crosses between cells, forth and back', { skip }, async () => {
-  await using real = await realSystem(['identity', 'image']);
+test('a server with an image of Glance and a port of Neutron crosses between cells, forth and back', {
+  skip,
+}, async () => {
+  await using real = await realSystem(['identity', 'image', 'network']);
   const { call, reach, gone } = real;
   const imageRef = await smallestImage(real.session);
   const { flavors } = await call('GET', '/compute/v2.1/flavors');
   const flavorRef = (name: string): string => flavors.find((each: { name: string }) => each.name === name).id;
   const [small, medium, large] = ['m1.tiny', 'm1.small', 'm1.medium'].map(flavorRef);
-  const { networks } = await call('GET', '/network/v2.0/networks');
+  const neutron = neutronOf(real.session);
+  const network = (await neutron.networks()).find((each) => each.shared && !each['router:external']);
+  assert.ok(network, 'Neutron has no shared network');
   const { server } = await call('POST', '/compute/v2.1/servers', {
-    server: { name: 'scenes', imageRef, flavorRef: small, networks: [{ uuid: networks[0].id }] },
+    server: { name: 'scenes', imageRef, flavorRef: small, networks: [{ uuid: network.id }] },
   });
   const act = (body: object) => call('POST', `/compute/v2.1/servers/${server.id}/action`, body);
   const made = await reach(server.id, 'ACTIVE');
+  const [port] = await neutron.portsOf(server.id);
+  assert.ok(port);
+  const addresses = made['addresses'] as Record<string, { addr: string }[]>;
+  assert.equal(addresses[network.name]?.[0]?.addr, port.fixed_ips[0]?.ip_address);
+  /** Hosts of the port's bindings, the active one first. */
+  const bound = async () =>
+    (await neutron.bindings(port.id)).toSorted((a, b) => a.status.localeCompare(b.status)).map(({ host }) => host);
+  const hostOf = (seen: Record<string, unknown>): unknown => seen['OS-EXT-SRV-ATTR:host'];
+  assert.deepEqual(await bound(), [hostOf(made)]);
   await act({ resize: { flavorRef: medium } });
   const crossed = await reach(server.id, 'VERIFY_RESIZE');
-  assert.notEqual(crossed['OS-EXT-SRV-ATTR:host'], made['OS-EXT-SRV-ATTR:host']);
+  assert.notEqual(hostOf(crossed), hostOf(made));
+  assert.deepEqual(await bound(), [hostOf(crossed), hostOf(made)]);
   await act({ confirmResize: null });
   await reach(server.id, 'ACTIVE');
+  assert.deepEqual(await bound(), [hostOf(crossed)]);
   await act({ resize: { flavorRef: large } });
   await reach(server.id, 'VERIFY_RESIZE');
   await act({ revertResize: null });
   const back = await reach(server.id, 'ACTIVE');
-  assert.equal(back['OS-EXT-SRV-ATTR:host'], crossed['OS-EXT-SRV-ATTR:host']);
+  assert.equal(hostOf(back), hostOf(crossed));
+  assert.deepEqual(await bound(), [hostOf(crossed)]);
   await call('DELETE', `/compute/v2.1/servers/${server.id}`);
   await gone(server.id);
+  assert.deepEqual(await neutron.portsOf(server.id), []);
   await call('GET', '/image/v2/images', undefined, 404);
 });

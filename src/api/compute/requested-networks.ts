@@ -3,6 +3,7 @@
 import { findNetwork, listNetworks } from '../../control/network/networks.ts';
 import { findPort } from '../../control/network/ports.ts';
 import { groupsForServer } from '../../control/network/server-networks.ts';
+import { networkService } from '../../control/network/service.ts';
 import type { Platform } from '../../control/platform.ts';
 import { type Actor, isAdmin } from '../../model/types.ts';
 import { badRequest, conflict, errorOf, forbidden } from '../http/errors.ts';
@@ -22,11 +23,14 @@ export interface RequestedNetworks {
 
 /** @throws ApiError for what is not there, not the project's, or asked for twice */
 export async function requestedNetworks(p: Platform, actor: Actor, wish: CreateWish): Promise<RequestedNetworks> {
+  const usable = await networkService(p).refresh(p);
+  if (usable !== null) refuseWhatIsElsewhere(wish);
   const names = (wish.security_groups ?? []).map((each) => each.name);
   const groups = names.length === 0 || names.every((name) => name === 'default') ? {} : await groupsOf(p, actor, names);
   const asked = wish.networks === undefined || typeof wish.networks === 'string' ? [] : wish.networks;
   if (asked.length === 0) {
-    const networkIds = wish.networks === 'none' ? [] : await automaticNetwork(p, actor, wish.networks === 'auto');
+    const networkIds =
+      wish.networks === 'none' ? [] : await automaticNetwork(p, actor, wish.networks === 'auto', usable);
     return { networkIds, networkPorts: [], networkIps: [], networkTags: [], ...groups };
   }
   const networkIds: string[] = [];
@@ -34,7 +38,7 @@ export async function requestedNetworks(p: Platform, actor: Actor, wish: CreateW
   for (const each of asked) {
     const portId = each.port?.toLowerCase() ?? null;
     networkPorts.push(portId);
-    networkIds.push(portId === null ? await networkOf(p, actor, each) : await networkOfPort(p, actor, portId));
+    networkIds.push(portId === null ? await networkOf(p, actor, each, usable) : await networkOfPort(p, actor, portId));
   }
   const ports = networkPorts.filter((id) => id !== null);
   if (new Set(ports).size < ports.length) throw badRequest('Port was given more than once.');
@@ -52,11 +56,24 @@ async function groupsOf(p: Platform, actor: Actor, names: readonly string[]) {
 
 type Asked = Exclude<CreateWish['networks'], undefined | string>[number];
 
-async function networkOf(p: Platform, actor: Actor, { uuid, fixed_ip }: Asked): Promise<string> {
+/** What only the embedded network service does. */
+function refuseWhatIsElsewhere(wish: CreateWish): void {
+  const group = wish.security_groups?.find((each) => each.name !== 'default');
+  if (group)
+    throw badRequest(`Security group ${group.name} cannot be given: the network service gives its default one.`);
+  const asked = wish.networks === undefined || typeof wish.networks === 'string' ? [] : wish.networks;
+  if (asked.some((each) => each.port)) throw badRequest('Ports cannot be given: the network service makes new ones.');
+}
+
+/** Ids of the networks that may be used; null: all that are on record. */
+type Usable = ReadonlySet<string> | null;
+
+async function networkOf(p: Platform, actor: Actor, { uuid, fixed_ip }: Asked, usable: Usable): Promise<string> {
   if (uuid === undefined) throw badRequest("Bad network format: missing 'uuid'");
   if (fixed_ip?.includes(':')) throw badRequest(`Fixed IP address (${fixed_ip}) is not an IPv4 address.`);
   const network = await findNetwork(p.stores.global, actor, uuid.toLowerCase());
-  if (!network) throw badRequest(`Network ${uuid.toLowerCase()} could not be found.`);
+  if (!network || usable?.has(network.id) === false)
+    throw badRequest(`Network ${uuid.toLowerCase()} could not be found.`);
   if (network.external && !network.shared && network.projectId !== actor.projectId)
     throw forbidden(`It is not allowed to create an interface on external network ${network.id}`);
   return network.id;
@@ -71,10 +88,11 @@ async function networkOfPort(p: Platform, actor: Actor, portId: string): Promise
 }
 
 /** Nova's choice when none is named: the only one there is. */
-async function automaticNetwork(p: Platform, actor: Actor, mustBe: boolean): Promise<string[]> {
+async function automaticNetwork(p: Platform, actor: Actor, mustBe: boolean, there: Usable): Promise<string[]> {
   const seen = await listNetworks(p.stores.global, actor, { limit: isAdmin(actor) ? 1000 : MAX_NETWORKS });
   const usable = seen.filter(
-    (each) => each.subnetIds.length > 0 && (each.shared || each.projectId === actor.projectId),
+    (each) =>
+      there?.has(each.id) !== false && each.subnetIds.length > 0 && (each.shared || each.projectId === actor.projectId),
   );
   if (usable.length > 1) throw conflict('Multiple possible networks found, use a Network ID to be more specific.');
   if (usable.length === 0 && mustBe) {

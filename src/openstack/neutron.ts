@@ -1,0 +1,133 @@
+// Networks, subnets and ports of a Neutron, API v2.0 with extended port bindings; with the service user's rights.
+//
+// Theory of operation. Reads answer what is there; writes say what must be so and may be repeated: what is there already
+// (409 of a binding) or gone already (404) is as wanted. Only creating a port is not: who creates looks first.
+import { type Static, Type } from 'typebox';
+import type { Said, Session } from './session.ts';
+
+const Text = Type.String({ maxLength: 65_536 });
+const Networks = Type.Object({
+  networks: Type.Array(
+    Type.Object({
+      id: Text,
+      name: Text,
+      project_id: Text,
+      shared: Type.Boolean(),
+      'router:external': Type.Optional(Type.Boolean()),
+      mtu: Type.Optional(Type.Union([Type.Integer(), Type.Null()])),
+    }),
+    { maxItems: 100_000 },
+  ),
+});
+export type NeutronNetwork = Static<typeof Networks>['networks'][number];
+
+const Subnets = Type.Object({
+  subnets: Type.Array(
+    Type.Object({
+      id: Text,
+      name: Text,
+      project_id: Text,
+      network_id: Text,
+      ip_version: Type.Integer(),
+      cidr: Text,
+      gateway_ip: Type.Union([Text, Type.Null()]),
+    }),
+    { maxItems: 100_000 },
+  ),
+});
+export type NeutronSubnet = Static<typeof Subnets>['subnets'][number];
+
+const Port = Type.Object({
+  id: Text,
+  network_id: Text,
+  mac_address: Text,
+  fixed_ips: Type.Array(Type.Object({ subnet_id: Text, ip_address: Text })),
+  'binding:host_id': Type.Optional(Text),
+});
+const OnePort = Type.Object({ port: Port });
+const Ports = Type.Object({ ports: Type.Array(Port, { maxItems: 10_000 }) });
+export type NeutronPort = Static<typeof Port>;
+
+const Bindings = Type.Object({ bindings: Type.Array(Type.Object({ host: Text, status: Text })) });
+export type NeutronBinding = Static<typeof Bindings>['bindings'][number];
+
+/** What a port of ours is called in Neutron: its device is the server. */
+const DEVICE_OWNER = 'compute:crosscell';
+
+export interface PortWish {
+  readonly serverId: string;
+  readonly projectId: string;
+  readonly networkId: string;
+  /** The address to have; null: any. */
+  readonly ip: string | null;
+  readonly requestId: string;
+}
+
+export interface Neutron {
+  networks(): Promise<readonly NeutronNetwork[]>;
+  subnets(): Promise<readonly NeutronSubnet[]>;
+  /** A new port without a binding; refused for want of addresses or quota. */
+  createPort(wish: PortWish): Promise<Said<NeutronPort>>;
+  portsOf(serverId: string): Promise<readonly NeutronPort[]>;
+  deletePort(portId: string): Promise<void>;
+  bindings(portId: string): Promise<readonly NeutronBinding[]>;
+  /** The port, which has no binding, is bound on the host, actively. */
+  bindFirst(portId: string, host: string): Promise<void>;
+  /** The port has a binding on the host: an inactive one if it is new. */
+  bind(portId: string, host: string): Promise<void>;
+  /** The host's binding is the active one; the one that was becomes inactive. */
+  activate(portId: string, host: string): Promise<void>;
+  unbind(portId: string, host: string): Promise<void>;
+}
+
+/** Neutron said no to what it should not: an operator has to look. */
+export class NeutronRefused extends Error {
+  override readonly name = 'NeutronRefused';
+}
+
+/** All throw ServiceDown, and NeutronRefused for a refusal that they do not answer. Ids are UUIDs, from Neutron. */
+export function neutronOf(session: Session): Neutron {
+  const service = 'network' as const;
+  const at = (portId: string): string => `/ports/${encodeURIComponent(portId)}`;
+  const binding = (portId: string, host: string): string => `${at(portId)}/bindings/${encodeURIComponent(host)}`;
+
+  async function write(method: 'POST' | 'PUT' | 'DELETE', path: string, fine: readonly number[], body?: object) {
+    const ask = { service, method, path, repeatable: true, ...(body === undefined ? {} : { body }) };
+    const said = await session.ask(null, ask);
+    if (said.kind === 'refused' && !fine.includes(said.status)) {
+      throw new NeutronRefused(`Neutron refuses ${method} ${path}: ${said.status} ${said.message}`);
+    }
+  }
+
+  return {
+    networks: async () =>
+      (await answered(session.ask(Networks, { service, method: 'GET', path: '/networks' }))).networks,
+    subnets: async () =>
+      (await answered(session.ask(Subnets, { service, method: 'GET', path: '/subnets?ip_version=4' }))).subnets,
+    async createPort({ serverId, projectId, networkId, ip, requestId }) {
+      const port = {
+        ...{ network_id: networkId, project_id: projectId, device_id: serverId, device_owner: DEVICE_OWNER },
+        ...(ip === null ? {} : { fixed_ips: [{ ip_address: ip }] }),
+      };
+      const said = await session.ask(OnePort, { service, method: 'POST', path: '/ports', requestId, body: { port } });
+      return said.kind === 'ok' ? { ...said, body: said.body.port } : said;
+    },
+    portsOf: async (serverId) => {
+      const path = `/ports?device_id=${encodeURIComponent(serverId)}&device_owner=${encodeURIComponent(DEVICE_OWNER)}`;
+      return (await answered(session.ask(Ports, { service, method: 'GET', path }))).ports;
+    },
+    deletePort: (portId) => write('DELETE', at(portId), [404]),
+    bindings: async (portId) =>
+      (await answered(session.ask(Bindings, { service, method: 'GET', path: `${at(portId)}/bindings` }))).bindings,
+    bindFirst: (portId, host) => write('PUT', at(portId), [], { port: { 'binding:host_id': host } }),
+    bind: (portId, host) => write('POST', `${at(portId)}/bindings`, [409], { binding: { host } }),
+    activate: (portId, host) => write('PUT', `${binding(portId, host)}/activate`, [409]),
+    unbind: (portId, host) => write('DELETE', binding(portId, host), [404]),
+  };
+}
+
+async function answered<T>(said: Promise<Said<T>>): Promise<T> {
+  const answer = await said;
+  if (answer.kind === 'ok') return answer.body;
+  throw new NeutronRefused(`Neutron refuses a look: ${answer.status} ${answer.message}`);
+}
