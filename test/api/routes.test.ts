@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import fc from 'fast-check';
-import { type Route, schemaAt } from '../../src/api/http/route.ts';
+import { type Route, schemaAt, variantsNow } from '../../src/api/http/route.ts';
 import { DEFAULT_POLICIES } from '../../src/control/policies.ts';
 import { ownTarget } from '../../src/model/policy/rules.ts';
 import type { Actor } from '../../src/model/types.ts';
@@ -133,17 +133,6 @@ describe('every route', () => {
     }
   });
 
-  it('is described in the OpenAPI document, with its answers', async () => {
-    const document = (await world.app.inject({ method: 'GET', url: '/openapi.json' })).json();
-    for (const route of world.routes) {
-      const path = route.url.replaceAll(/:([a-z_]+)/g, '{$1}');
-      const operation = document.paths[path]?.[route.method.toLowerCase()];
-      assert.ok(operation, `${route.method} ${path}`);
-      assert.equal(operation.summary, route.summary);
-      assert.deepEqual(Object.keys(operation.responses), Object.keys(route.answers));
-    }
-  });
-
   it('is there once', () => {
     const names = world.routes.map((route) => `${route.method} ${route.url}`);
     assert.deepEqual(
@@ -154,7 +143,7 @@ describe('every route', () => {
 
   /** A body that the schema allows, the same in every run; undefined when the route takes none. */
   function bodyFor(route: Route): unknown {
-    const schema = route.variants?.[0] ?? (route.body ? schemaAt(route.body, minorOf(route)) : null);
+    const schema = variantsNow(route)?.[0] ?? (route.body ? schemaAt(route.body, minorOf(route)) : null);
     return schema ? fc.sample(validValue(schema, fc.constant(SOMEBODY_ELSES)), { numRuns: 1, seed: 1 })[0] : undefined;
   }
 

@@ -4,7 +4,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import fc from 'fast-check';
-import { isVersioned, type Route } from '../../src/api/http/route.ts';
+import { isVersioned, type Route, variantsNow } from '../../src/api/http/route.ts';
 import { MAX_MINOR, VOLUME_VERSIONS } from '../../src/model/microversion.ts';
 import { broken, HOSTILE_TEXTS, validValue } from './generate.ts';
 import { type FuzzWorld, fuzzWorld } from './world.ts';
@@ -161,7 +161,8 @@ function requestFor(route: Route, known: fc.Arbitrary<string>): fc.Arbitrary<Req
   const schemas =
     route.body === undefined
       ? []
-      : (route.variants ?? (isVersioned(route.body) ? route.body.byVersion.map((each) => each.schema) : [route.body]));
+      : (variantsNow(route) ??
+        (isVersioned(route.body) ? route.body.byVersion.map((each) => each.schema) : [route.body]));
   const body =
     schemas.length === 0
       ? fc.constant(undefined)

@@ -4,7 +4,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import fc from 'fast-check';
-import { bodySchemas, type Route } from '../../src/api/http/route.ts';
+import { bodySchemas, type Route, variantsNow } from '../../src/api/http/route.ts';
 import { versionsOf } from '../../src/api/http/versions.ts';
 import { newId } from '../../src/lib/ids.ts';
 import { validValue } from '../fuzz/generate.ts';
@@ -213,7 +213,7 @@ const bodyNaming = (route: Route, id: string): unknown[] =>
 
 /** One body per schema, the same in every run, with the id wherever a text may stand. */
 function bodiesFor(route: Route, id: string): unknown[] {
-  const schemas = route.variants ?? bodySchemas(route);
+  const schemas = variantsNow(route) ?? bodySchemas(route);
   if (schemas.length === 0) return [undefined];
   const sampled = schemas.flatMap((schema) => fc.sample(validValue(schema, fc.constant(id)), { numRuns: 1, seed: 7 }));
   return [...sampled, ...bodyNaming(route, id)];

@@ -11,7 +11,7 @@ import { consoleUrl } from '../console/urls.ts';
 import { badRequest, errorOf, notFound } from '../http/errors.ts';
 import { type Route, route, versions } from '../http/route.ts';
 import { BASE, IdParams, object, serverFor, text } from './common.ts';
-import { type Actions, action } from './server-action.ts';
+import { type Action, type Actions, action } from './server-action.ts';
 
 const PROTOCOLS = ['vnc', 'spice', 'serial', 'rdp'] as const;
 const TYPES = ['novnc', 'xvpvnc', 'spice-html5', 'serial', 'rdp-html5'] as const;
@@ -42,16 +42,18 @@ async function urlFor(p: Platform, server: Server, protocol: string, type: strin
 }
 
 /** An action of before 2.6. */
-const oldAction = (protocol: string, types: readonly string[]) =>
-  action(
+function oldAction(protocol: string, types: readonly string[]): Action {
+  const schema = object({ type: Type.Enum([...types]) });
+  return action(
     'os_compute_api:os-remote-consoles',
-    (minor) => (minor < 6 ? object({ type: Type.Enum([...types]) }) : null),
+    (minor) => (minor < 6 ? schema : null),
     async ({ p, server }, { type }) => ({
       status: 200,
       body: { console: { type, url: await urlFor(p, server, protocol, type) } },
     }),
     Shown,
   );
+}
 
 export const consoleActions: Actions = {
   'os-getVNCConsole': oldAction('vnc', ['novnc', 'xvpvnc']),

@@ -3,7 +3,7 @@
 import { type TSchema, Type } from 'typebox';
 import { consoleOutput } from '../../control/servers.ts';
 import { checkAction, stateOf } from '../../model/actions.ts';
-import { MAX_MINOR, microversionText } from '../../model/microversion.ts';
+import { MAX_MINOR, MIN_MINOR, microversionText } from '../../model/microversion.ts';
 import { checkHostName } from '../../model/names.ts';
 import { isAdmin } from '../../model/types.ts';
 import { confirmResize } from '../../moves/confirm.ts';
@@ -14,7 +14,7 @@ import { revertResize } from '../../moves/revert.ts';
 import { restoreServer } from '../../moves/soft-delete.ts';
 import { requireRule } from '../http/auth.ts';
 import { badRequest, errorOf, notFound, refuse } from '../http/errors.ts';
-import { byBody, type Route, route } from '../http/route.ts';
+import { byBody, type Route, route, type Variant } from '../http/route.ts';
 import { checkBody } from '../http/validation.ts';
 import { ADMIN_ACTIONS } from './admin-actions.ts';
 import { BASE, IdParams, nullable, object, serverFor } from './common.ts';
@@ -23,7 +23,7 @@ import { LOCK_ACTIONS } from './lock-actions.ts';
 import { REBUILD_ACTIONS } from './rebuild-action.ts';
 import { consoleActions } from './remote-consoles.ts';
 import { SECURITY_GROUP_ACTIONS } from './security-groups.ts';
-import { type Actions, accepted, action, Nothing, targetOf } from './server-action.ts';
+import { type Action, type Actions, accepted, action, Nothing, targetOf } from './server-action.ts';
 import { serverImageActions } from './server-images.ts';
 import { serverShelveActions } from './server-shelve.ts';
 import { SUSPEND_ACTIONS } from './suspend-actions.ts';
@@ -133,10 +133,20 @@ function wrapped(name: string, value: TSchema): TSchema {
   return schema;
 }
 
-const variants = Object.entries(ACTIONS).flatMap(([name, each]) => {
-  const latest = each.schema(MAX_MINOR);
-  return latest === null ? [] : [wrapped(name, latest)];
-});
+/** The schemas of an action, each with the microversions in which it is that. */
+function variantsOf([name, each]: readonly [string, Action]): Variant[] {
+  const found: { action: string; schema: TSchema; from: number; to?: number }[] = [];
+  for (let minor = MIN_MINOR; minor <= MAX_MINOR; minor += 1) {
+    const value = each.schema(minor);
+    const schema = value === null ? null : wrapped(name, value);
+    const before = found.at(-1);
+    if (before && before.to === undefined && before.schema !== schema) before.to = minor - 1;
+    if (schema !== null && before?.schema !== schema) found.push({ action: name, schema, from: minor });
+  }
+  return found;
+}
+
+const variants = Object.entries(ACTIONS).flatMap(variantsOf);
 
 const answers = Object.values(ACTIONS).flatMap(({ answer }) => answer ?? []);
 

@@ -4,13 +4,11 @@
 //
 // Token, policy and version are looked at before the body is read, so that nobody uploads anything without a right to.
 // Validation is our own step and not Fastify's, because a body's schema depends on the microversion.
-import swagger from '@fastify/swagger';
 import Fastify, {
   type FastifyBaseLogger,
   type FastifyInstance,
   type FastifyReply,
   type FastifyRequest,
-  type FastifySchema,
   LogController,
 } from 'fastify';
 import type { Registry } from 'prom-client';
@@ -24,7 +22,7 @@ import { actorOf, authorise, nobody, type TokenChecker } from './auth.ts';
 import { checkContentType, JSON_BODY_LIMIT, parseBodies } from './bodies.ts';
 import { ApiError, hasComputeId, serviceOf } from './errors.ts';
 import { apiMetrics } from './metrics.ts';
-import { describe } from './openapi.ts';
+import { openApiDocument } from './openapi.ts';
 import { refuseNothing, sendError, unknownPath } from './refusals.ts';
 import { type Answer, bodySchemas, type Route, schemaAt } from './route.ts';
 import { authoriseTarget } from './targets.ts';
@@ -105,16 +103,10 @@ export async function buildApp(options: ApiOptions): Promise<FastifyInstance> {
   measure(app, metrics.observe);
   if (options.openConsole) serveConsoleProxy(app, { platform, openConsole: options.openConsole });
 
-  await app.register(swagger, {
-    openapi: {
-      openapi: '3.1.0',
-      info: { title: 'Crosscell', description: 'OpenStack-compatible API of Crosscell', version: '1' },
-      components: { securitySchemes: { token: { type: 'apiKey', in: 'header', name: 'X-Auth-Token' } } },
-    },
-  });
-  app.get('/openapi.json', { schema: { hide: true } as FastifySchema }, () => app.swagger());
-  app.get('/healthz', { schema: { hide: true } as FastifySchema }, () => ({ status: 'ok' }));
-  app.get('/metrics', { schema: { hide: true } as FastifySchema }, async (_request, reply) => {
+  const document = openApiDocument(routes);
+  app.get('/openapi.json', () => document);
+  app.get('/healthz', () => ({ status: 'ok' }));
+  app.get('/metrics', async (_request, reply) => {
     return reply.type(metrics.registry.contentType).send(await metrics.registry.metrics());
   });
 
@@ -133,7 +125,6 @@ function mount(app: FastifyInstance, route: Route, options: ApiOptions, held: We
   app.route({
     method: route.method,
     url: route.url,
-    schema: describe(route),
     onRequest: async (request, reply) => {
       const minor = takeVersion(route, request, reply);
       const actor =
@@ -192,7 +183,8 @@ const NO_QUERY = Type.Object({}, { additionalProperties: false });
 function prepareSchemas(route: Route): void {
   if (route.params) prepareSchema('text', route.params);
   if (route.query) prepareSchema('text', route.query);
-  for (const schema of [...bodySchemas(route), ...(route.variants ?? [])]) prepareSchema('body', schema);
+  for (const schema of [...bodySchemas(route), ...(route.variants ?? []).map(({ schema }) => schema)])
+    prepareSchema('body', schema);
 }
 
 function takeVersion(route: Route, request: FastifyRequest, reply: FastifyReply): number {

@@ -32,6 +32,19 @@ export function schemaAt<S extends TSchema>(body: S | VersionedSchema<S>, minor:
 
 export const isVersioned = (body: TSchema | VersionedSchema): body is VersionedSchema => 'byVersion' in body;
 
+/** What a body can be whose one key names an action. */
+export interface Variant {
+  readonly action: string;
+  readonly schema: TSchema;
+  /** Microversions (their N) in which it is so; absent: from the first, to the last. */
+  readonly from?: number;
+  readonly to?: number;
+}
+
+/** The schemas of a body that leaves its details open, as they are at the last microversion; null: there are none. */
+export const variantsNow = ({ variants }: Route): readonly TSchema[] | null =>
+  variants?.flatMap(({ schema, to }) => (to === undefined ? [schema] : [])) ?? null;
+
 /** All schemas that the body of a route can have. */
 export const bodySchemas = (route: Route): TSchema[] =>
   route.body === undefined
@@ -101,7 +114,7 @@ export interface RouteSpec<
   readonly query?: Q;
   readonly body?: B;
   /** What the body may be in detail where `body` leaves it open: for the OpenAPI document and the tests. */
-  readonly variants?: readonly TSchema[];
+  readonly variants?: readonly Variant[];
   /** The handler reads the request's stream itself (request.raw): for uploads. Sizes are then its own business. */
   readonly rawBody?: boolean;
   /** Content types taken for the body; default application/json. */

@@ -159,7 +159,7 @@ export const volumeActionRoutes: readonly Route[] = [
     policy: byBody(Object.fromEntries(Object.entries(ACTIONS).map(([name, each]) => [name, each.rule]))),
     params: IdParams,
     body: Type.Object({}, { additionalProperties: true, minProperties: 1 }),
-    variants: [...wrapped.values()],
+    variants: [...wrapped].map(([action, schema]) => ({ action, schema })),
     answers: { 200: nullable(object({ metadata: Type.Optional(StringMap) })), 202: null },
     handle: async ({ p, actor, params, body, minor }) => {
       const [name, ...others] = Object.keys(body);
