@@ -31,6 +31,7 @@ const EXTENSIONS = [
   ['sorting', 'Sorting support', 'Lists in an order'],
   ['standard-attr-description', 'standard-attr-description', 'Descriptions'],
   ['standard-attr-revisions', 'Resource revision numbers', 'A number that grows with each change'],
+  ['standard-attr-tag', 'Tag support for resources with standard attribute', 'Tags'],
   ['standard-attr-timestamp', 'Resource timestamps', 'When a record was made and changed'],
   ['stateful-security-group', 'Stateful security group', 'Groups without state'],
 ] as const;

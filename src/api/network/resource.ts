@@ -15,6 +15,7 @@ import { type Route, route } from '../http/route.ts';
 import { type ListQuery, listAnswer, listed, listQuery, selectionOf } from './listing.ts';
 import { orThrow } from './refusals.ts';
 import { only, Params, ShowQuery, service, strict, V2 } from './shapes.ts';
+import { tagRoutes } from './tags.ts';
 
 /** Records made by one request. */
 const MAX_BULK = 100;
@@ -53,7 +54,9 @@ export interface Resource<R extends { readonly id: string }> {
   readonly remove: (context: Context, id: string) => Promise<NetworkResult<null>>;
 }
 
-export function resourceRoutes<R extends { readonly id: string }>(resource: Resource<R>): Route[] {
+export function resourceRoutes<R extends { readonly id: string; readonly tags: readonly string[] }>(
+  resource: Resource<R>,
+): Route[] {
   const { path, single, called, item } = resource;
   const plural = path.replaceAll('-', '_');
   const rule = (verb: string) => `${verb}_${single}` as RuleName;
@@ -142,6 +145,8 @@ export function resourceRoutes<R extends { readonly id: string }>(resource: Reso
         },
       }),
     );
+    // Whatever can be changed can be tagged.
+    routes.push(...tagRoutes(path, single, async (context, id) => (await resource.find(context, id))?.tags ?? null));
   }
   return routes;
 }

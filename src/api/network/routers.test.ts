@@ -234,6 +234,31 @@ test('several are made at once, or none', async () => {
   assert.equal((await call('member', 'GET', `ports?network_id=${shared}`)).body.ports.length, 0);
 });
 
+test('tags are put on, listed by and taken off', async () => {
+  const { id } = (await call('member', 'POST', 'networks', { network: { name: 'tagged' } })).body.network;
+  const url = `networks/${id}/tags`;
+  assert.deepEqual((await call('member', 'PUT', url, { tags: ['red', 'a%b', 'red'] })).body, { tags: ['a%b', 'red'] });
+  assert.equal((await call('member', 'PUT', `${url}/blue`)).status, 201);
+  assert.equal((await call('member', 'GET', `${url}/blue`)).status, 204);
+  assert.equal((await call('member', 'GET', `${url}/green`)).status, 404);
+  const found = async (query: string) =>
+    (await call('member', 'GET', `networks?name=tagged&${query}`)).body.networks.length;
+  assert.deepEqual(
+    await Promise.all(
+      ['tags=red,blue', 'tags=red,green', 'tags-any=red,green', 'not-tags=red', 'not-tags-any=green'].map(found),
+    ),
+    [1, 0, 1, 0, 1],
+  );
+  assert.equal(await found('tags=a%25b'), 1);
+  assert.equal(await found('tags=a_b'), 0);
+  assert.equal((await call('member', 'DELETE', `${url}/blue`)).status, 204);
+  assert.equal((await call('member', 'DELETE', `${url}/blue`)).status, 404);
+  assert.equal((await call('stranger', 'PUT', `${url}/mine`)).status, 404);
+  assert.equal((await call('stranger', 'PUT', `networks/${shared}/tags/mine`)).status, 403);
+  assert.equal((await call('member', 'DELETE', url)).status, 204);
+  assert.deepEqual((await call('member', 'GET', `networks/${id}`)).body.network.tags, []);
+});
+
 test('security groups: the default one, rules, ports', async () => {
   const [group] = (await call('member', 'GET', 'security-groups?name=default')).body.security_groups;
   assert.equal(group.security_group_rules.length, 4);
