@@ -273,7 +273,7 @@ program
   .option('--hosts-per-cell <n>', 'hosts of each cell (default: as many as the servers need)', whole(1, 10_000))
   .option('--conductors <n>', 'processes of the control plane', whole(1, 20), 2)
   .option('--hours <n>', 'virtual hours in which things happen (default: one minute)', decimal(10_000), 1 / 60)
-  .option('--faults <n>', 'faults per operation, on average', decimal(100), 0.6)
+  .option('--faults <n>', 'faults per operation (with more than 8 servers: per host and hour)', decimal(100), 0.6)
   .option('--ops <list>', 'of the events that the seed makes only these, such as 0,3-5: replays a shortened failure')
   .addOption(
     new Option('--without <part>', 'switch a part of the safety off, to see that this is found').choices([

@@ -12,6 +12,7 @@ import { type Expression, type SqlBool, sql } from 'kysely';
 import type { HostState, ScheduleRequest } from '../model/hosts.ts';
 import { amountOf } from '../model/resources.ts';
 import { RESOURCE_CLASSES, type Resources } from '../model/types.ts';
+import { upAfter } from './heartbeats.ts';
 import { hostStates } from './host-states.ts';
 import type { Platform } from './platform.ts';
 
@@ -113,7 +114,7 @@ function eligible(p: Platform, request: ScheduleRequest) {
     .where('hosts.disabled', '=', 0)
     .where('hosts.forced_down', '=', 0)
     .where('hosts.reconciled', '=', 1)
-    .where('hosts.last_seen_at', '>', p.clock.now() - p.settings.hostDownSeconds * 1000)
+    .where('hosts.last_seen_at', '>', upAfter(p))
     .where(({ and }) => and(hasRoom(request.resources)));
   const { group, ignoreHosts, onlyHosts, requestedHost, zone } = request;
   if (ignoreHosts.length > 0) query = query.where('hosts.name', 'not in', ignoreHosts);

@@ -2,6 +2,7 @@
 import type { HostState } from '../model/hosts.ts';
 import { isAmong } from '../store/dialect.ts';
 import { listAggregates } from './aggregates.ts';
+import { upAfter } from './heartbeats.ts';
 import { isUp, zones } from './hosts.ts';
 import { providerStates } from './placement.ts';
 import type { Platform } from './platform.ts';
@@ -19,7 +20,7 @@ export async function hostStates(p: Platform, ids?: readonly string[]): Promise<
   const states = await providerStates(db, ids);
   const aggregates = await listAggregates(p, ids && rows.map((row) => row.name));
   const zoneOf = zones(aggregates, p.settings.defaultZone);
-  const now = p.clock.now();
+  const after = upAfter(p);
   const aggregatesOf = new Map<string, (typeof aggregates)[number][]>();
   for (const aggregate of aggregates) {
     for (const host of aggregate.hosts) {
@@ -38,7 +39,7 @@ export async function hostStates(p: Platform, ids?: readonly string[]): Promise<
     zone: zoneOf(row.name),
     aggregates: aggregatesOf.get(row.name) ?? [],
     disabled: row.disabled === 1,
-    up: isUp(row, now, p.settings.hostDownSeconds) && row.reconciled === 1,
+    up: isUp(row, after) && row.reconciled === 1,
     inventories: states.get(row.id)?.inventories ?? {},
     used: states.get(row.id)?.used ?? {},
     hypervisorType: row.hypervisor_type,

@@ -5,7 +5,7 @@ import { claim } from './placement.ts';
 import { addHost, addServer, withPlatform } from './test-support.ts';
 
 test('a host is up while its last heartbeat is young and nobody has forced it down', () => {
-  const at = (last_seen_at: number | null, forced_down = 0) => isUp({ last_seen_at, forced_down }, 100_000, 30);
+  const at = (last_seen_at: number | null, forced_down = 0) => isUp({ last_seen_at, forced_down }, 70_000);
   assert.equal(at(100_000), true);
   assert.equal(at(70_001), true);
   assert.equal(at(70_000), false);

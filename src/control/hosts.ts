@@ -9,6 +9,7 @@ import { newId } from '../lib/ids.ts';
 import type { Refusal } from '../model/types.ts';
 import { exclusively, isAmong } from '../store/dialect.ts';
 import { listAggregates } from './aggregates.ts';
+import { upAfter } from './heartbeats.ts';
 import { providerStates } from './placement.ts';
 import type { Platform } from './platform.ts';
 
@@ -72,7 +73,7 @@ export async function listHosts(p: Platform, page?: HostPage): Promise<HostRecor
   const guestsOn = new Map(guests.map((row) => [row.provider_id, Number(row.guests)]));
   const aggregates = await listAggregates(p, page && rows.map((row) => row.name));
   const zoneOf = zones(aggregates, p.settings.defaultZone);
-  const now = p.clock.now();
+  const after = upAfter(p);
   return rows.map((row) => {
     const used = states.get(row.id)?.used ?? {};
     const reserved = states.get(row.id)?.inventories ?? {};
@@ -86,7 +87,7 @@ export async function listHosts(p: Platform, page?: HostPage): Promise<HostRecor
       disabled: row.disabled === 1,
       disabledReason: row.disabled_reason,
       forcedDown: row.forced_down === 1,
-      up: isUp(row, now, p.settings.hostDownSeconds),
+      up: isUp(row, after),
       lastSeenAt: row.last_seen_at,
       agentId: row.agent_id,
       reconciled: row.reconciled === 1,
@@ -110,11 +111,9 @@ export async function listHosts(p: Platform, page?: HostPage): Promise<HostRecor
 export const isHost = async (p: Platform, name: string): Promise<boolean> =>
   (await p.stores.global.selectFrom('hosts').select('id').where('name', '=', name).executeTakeFirst()) !== undefined;
 
-export const isUp = (
-  host: { last_seen_at: number | null; forced_down: number },
-  now: number,
-  hostDownSeconds: number,
-): boolean => host.forced_down === 0 && host.last_seen_at !== null && now - host.last_seen_at < hostDownSeconds * 1000;
+/** @param after a heartbeat that is later says that the host is up: see `upAfter` */
+export const isUp = (host: { last_seen_at: number | null; forced_down: number }, after: number): boolean =>
+  host.forced_down === 0 && host.last_seen_at !== null && host.last_seen_at > after;
 
 /** A host's zone is that of the aggregate it is in; Nova lets it be in at most one that has a zone. */
 export function zones(
@@ -134,12 +133,12 @@ export async function hostHealth(p: Platform): Promise<Map<string, HostHealth>> 
     .selectFrom('hosts')
     .select(['name', 'disabled', 'forced_down', 'last_seen_at'])
     .execute();
-  const now = p.clock.now();
+  const after = upAfter(p);
   return new Map(
     rows.map((row) => [
       row.name,
       {
-        up: isUp(row, now, p.settings.hostDownSeconds),
+        up: isUp(row, after),
         disabled: row.disabled === 1,
         forcedDown: row.forced_down === 1,
       },
@@ -154,7 +153,7 @@ export async function hostIsUp(p: Platform, name: string): Promise<boolean> {
     .select(['last_seen_at', 'forced_down'])
     .where('name', '=', name)
     .executeTakeFirst();
-  return row !== undefined && isUp(row, p.clock.now(), p.settings.hostDownSeconds);
+  return row !== undefined && isUp(row, upAfter(p));
 }
 
 export async function updateService(

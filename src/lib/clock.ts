@@ -7,10 +7,39 @@ export interface Clock {
   now(): number;
   /** Resolves after `ms` milliseconds, or at once when `signal` aborts (it never rejects). */
   sleep(ms: number, signal?: AbortSignal): Promise<void>;
+  /** Since when now() has gone as time passes, by now() itself; 0: always. Absent: it never jumps. */
+  steadySince?(): number;
 }
+
+/** A clock that is off by this much more, or less, than when it was looked at last has jumped, ms. */
+const JUMP_MS = 1000;
+
+/** Notices jumps of a clock by its distance to another, and remembers when the last was. */
+export class JumpWatch {
+  #distance: number | null = null;
+  #since = 0;
+
+  /** @param distance between the two, ms; @param now by the clock that may jump */
+  tell(distance: number, now: number): void {
+    if (this.#distance !== null && Math.abs(distance - this.#distance) >= JUMP_MS) this.#since = now;
+    this.#distance = distance;
+  }
+
+  get steadySince(): number {
+    return this.#since;
+  }
+}
+
+const systemJumps = new JumpWatch();
 
 export const systemClock: Clock = {
   now: () => Date.now(),
+  steadySince() {
+    const now = Date.now();
+    // The other one counts what passes, whatever the machine's clock is set to; it stands still while the machine does.
+    systemJumps.tell(now - performance.now(), now);
+    return systemJumps.steadySince;
+  },
   async sleep(ms, signal) {
     try {
       await delay(ms, undefined, signal ? { signal } : {});

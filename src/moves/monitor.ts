@@ -8,6 +8,7 @@
 import type { UpdateResult } from 'kysely';
 import { watchCells } from '../control/cell-health.ts';
 import { hastenDebts, payDebts, payMatches } from '../control/debts.ts';
+import { hasJumped, pullBack, silentSince } from '../control/heartbeats.ts';
 import { isUp } from '../control/hosts.ts';
 import { collectUnusedImages } from '../control/images/collect.ts';
 import { networkService } from '../control/network/service.ts';
@@ -51,6 +52,7 @@ export function startMonitor(p: Platform, firstRound = 0): RunningMonitor {
 /** One round. An error in one part is logged and keeps no other part from its turn. */
 export async function monitorOnce(p: Platform, round: number): Promise<void> {
   await part(p, 'databases of cells', () => watchCells(p));
+  if (hasJumped(p) || round % COMPARE_EVERY === 0) await part(p, 'times that lie ahead', () => pullBack(p));
   await part(p, 'heartbeats', () => beat(p, round));
   await part(p, 'heartbeats of storage hosts', () => beatStorage(p));
   await part(p, 'debts', () => payDebts(p));
@@ -108,10 +110,7 @@ async function askHost(p: Platform, known: KnownHost, round: number): Promise<vo
     return;
   }
   const heartbeat = reply.value;
-  const isBack =
-    heartbeat.agentId !== known.agent_id ||
-    known.reconciled === 0 ||
-    !isUp(known, p.clock.now(), p.settings.hostDownSeconds);
+  const isBack = heartbeat.agentId !== known.agent_id || known.reconciled === 0 || !isUp(known, silentSince(p));
   if (isBack) {
     await welcome(p, known);
     await payMatches(p, known.name);

@@ -2,6 +2,7 @@
 import { availableParallelism } from 'node:os';
 import type { Safety } from './safety.ts';
 import { DEFAULT_SCENARIO, planFor, runOnce, type Scenario } from './scenario.ts';
+import type { Progress } from './schedule.ts';
 import { type Failure, type SearchResult, search } from './search.ts';
 import { numbersOf, rangesOf } from './shrink.ts';
 
@@ -36,13 +37,31 @@ export async function simulate(options: SimulateOptions): Promise<number> {
   return result.failure === null ? 0 : 1;
 }
 
+/** How often a long simulation says how far it is. */
+const PROGRESS_MS = 10_000;
+
+/** Says now and then how far one schedule is, beside what it prints in the end. */
+function progressTo(stream: NodeJS.WriteStream, events: number): (progress: Progress) => void {
+  const begun = performance.now();
+  let said = begun;
+  return (progress) => {
+    const now = performance.now();
+    if (now - said < PROGRESS_MS) return;
+    said = now;
+    const [hours, megabytes] = [progress.virtualMs / 3_600_000, process.memoryUsage.rss() / 2 ** 20];
+    stream.write(
+      `${((now - begun) / 1000).toFixed(0)} s: ${hours.toFixed(1)} virtual hours, ${progress.events} of ${events} events, ${progress.steps} steps, ${megabytes.toFixed(0)} MiB\n`,
+    );
+  };
+}
+
 async function simulateOne(options: SimulateOptions): Promise<number> {
   const { seed, ops, trace, json } = options;
   const only = ops === undefined ? null : numbersOf(ops);
   if (ops !== undefined && only === null) throw new Error(`--ops takes numbers of events such as 1-3,7, not '${ops}'`);
   const plan = planFor(options, seed, only);
   const begun = performance.now();
-  const result = await runOnce(options, plan);
+  const result = await runOnce(options, plan, progressTo(process.stderr, plan.events.length));
   const seconds = (performance.now() - begun) / 1000;
   // One that was shortened by hand is not shortened again.
   const failure =

@@ -13,6 +13,7 @@ import { type SimulatedFabric, SimulatedHypervisor } from '../host/simulated.ts'
 import type { Clock } from '../lib/clock.ts';
 import { invariant } from '../lib/errors.ts';
 import { carry, type Trouble } from './network.ts';
+import { WrongClock } from './wrong-clock.ts';
 
 /** Asked at every call. */
 export type Weather = (method: keyof Host, serverId: string | undefined) => Trouble;
@@ -40,24 +41,6 @@ export const descriptionOf = (name: string, size: HostSize): HostFacts => ({
   ...{ name, hypervisorType: 'simulated', hypervisorVersion: 1_000_000, accelerator: 'none', architecture: 'x86_64' },
   ...size,
 });
-
-/** A clock that shows another time than the one it follows, and counts the same milliseconds. */
-class WrongClock implements Clock {
-  readonly #right: Clock;
-  aheadMs = 0;
-
-  constructor(right: Clock) {
-    this.#right = right;
-  }
-
-  now(): number {
-    return this.#right.now() + this.aheadMs;
-  }
-
-  sleep(ms: number, signal?: AbortSignal): Promise<void> {
-    return this.#right.sleep(ms, signal);
-  }
-}
 
 export class SimHost {
   readonly name: string;

@@ -70,7 +70,8 @@ export type Happening =
   | { readonly what: 'operate'; readonly operation: Operation; readonly server: number; readonly choice: number }
   | { readonly what: 'step fault'; readonly fault: StepFault; readonly skip: number; readonly forMs: number }
   | { readonly what: 'kill' | 'pause'; readonly process: number; readonly forMs: number }
-  /** Its clock is wrong by so much from now on. */
+  /** Its clock, or that of all databases, is wrong by so much from now on. */
+  | { readonly what: 'database clock'; readonly aheadMs: number }
   | { readonly what: 'process clock'; readonly process: number; readonly aheadMs: number }
   | { readonly what: 'host clock'; readonly host: number; readonly aheadMs: number }
   /** Unreachable; or every n-th call (`oneIn`) is lost, late or comes twice; or guests fail to start. */
@@ -103,6 +104,8 @@ export interface PlanOptions {
   /** Operations on servers, on average, beside their creation. */
   readonly operationsPerServer: number;
   /** Faults per operation, on average. */
+  readonly faultsPerOperation: number;
+  /** Faults besides, on average: so many as there are hosts and hours for. */
   readonly faults: number;
   /** Longest time for which a host or a cell falls silent, ms. */
   readonly silenceMs: number;
@@ -119,6 +122,8 @@ export interface Plan {
 
 /** A conductor's idea of the time is wrong by at most this much. */
 const PROCESS_CLOCK_MS = 2000;
+/** The databases' clock is put forward or back by so much at most. */
+const DATABASE_CLOCK_MS = 3_600_000;
 /** A host's own clock may be wrong by hours. */
 const HOST_CLOCK_MS = 3 * 3_600_000;
 const PAUSE_MS = 40_000;
@@ -130,7 +135,7 @@ export function planOf(options: PlanOptions): Plan {
   const dice = diceOf(options.seed, 'plan');
   const events: Event[] = [];
   const operations = Math.round(options.servers * options.operationsPerServer * (0.5 + dice(101) / 100));
-  const faults = Math.round(operations * options.faults * (dice(201) / 100));
+  const faults = Math.round((operations * options.faultsPerOperation + options.faults) * (dice(201) / 100));
   // Servers come in the first tenth of a long time, and all at once in a short one.
   const creation = options.ms / 10;
   for (let count = 0; count < options.servers; count += 1) {
@@ -194,7 +199,8 @@ function faultOf(dice: Dice, silenceMs: number): Happening {
   if (roll < 83) return { what: 'cell down', cell: dice(1000), forMs };
   if (roll < 85) return { what: 'start fault', host, forMs: 1000 + dice(5000) };
   if (roll < 94) return storageFaultOf(dice, forMs);
-  if (roll < 97) return { what: 'process clock', process: dice(1000), aheadMs: within(dice, PROCESS_CLOCK_MS) };
+  if (roll < 96) return { what: 'database clock', aheadMs: within(dice, DATABASE_CLOCK_MS) };
+  if (roll < 98) return { what: 'process clock', process: dice(1000), aheadMs: within(dice, PROCESS_CLOCK_MS) };
   return { what: 'host clock', host, aheadMs: within(dice, HOST_CLOCK_MS) };
 }
 

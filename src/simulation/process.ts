@@ -2,11 +2,11 @@
 //
 // Theory of operation. Everything that such a process does to the world passes its gate: statements, calls to hosts, the
 // end of a wait. There it may be held up for a moment (latency), stand still (SIGSTOP: `pause`) or have died (SIGKILL:
-// `kill`), after which nothing that it was at ever goes on. What it sees of the time is the database's clock, which
-// decides over leases, with an error of its own (`setClock`), as DatabaseClock has one.
+// `kill`), after which nothing that it was at ever goes on. Leases go by the database's clock. What the process itself sees
+// of the time is that clock as it measured it last, with an error of its own (`setClock`), as DatabaseClock does it.
 import type { Around, Platform } from '../control/platform.ts';
 import { METHODS } from '../host/routes.ts';
-import type { Clock } from '../lib/clock.ts';
+import { type Clock, JumpWatch } from '../lib/clock.ts';
 import { invariant } from '../lib/errors.ts';
 import { moveEffects } from '../moves/conductor.ts';
 import { startMonitor } from '../moves/monitor.ts';
@@ -36,6 +36,8 @@ export interface ProcessParts {
   readonly idleMs: number;
 }
 
+/** How often it asks for the database's time, ms. */
+const MEASURE_MS = 10_000;
 /** Longest time that a slow access takes, ms. */
 const SLOW_MS = 300;
 
@@ -45,6 +47,9 @@ export class Process {
   readonly #parts: ProcessParts;
   #driver: RunningDriver | null = null;
   #aheadMs = 0;
+  /** How far the database's clock is ahead, as far as this process knows. */
+  #measuredMs = 0;
+  readonly #jumps = new JumpWatch();
   #dead = false;
   #paused: PromiseWithResolvers<void> | null = null;
 
@@ -58,7 +63,7 @@ export class Process {
     );
     this.platform = {
       ...world.p,
-      clock: this.#clock(world.clock),
+      clock: this.#clock(world),
       stores: parts.stores(this.#gate),
       host: async (name) => {
         const host = hosts.get(name);
@@ -82,9 +87,11 @@ export class Process {
   start(): void {
     const { world, name, idleMs, sagas } = this.#parts;
     const { platform } = this;
+    this.#measure();
+    void this.#keepMeasuring();
     this.#driver = startDriver({
       // Leases go by the database's clock, whatever time this process takes it for.
-      store: sagas(sqlSagaStore(platform.stores.global, world.clock)),
+      store: sagas(sqlSagaStore(platform.stores.global, world.databaseClock)),
       effects: moveEffects(platform),
       definitions: findDefinition,
       clock: platform.clock,
@@ -92,6 +99,19 @@ export class Process {
     });
     // Not all of them do at once what each does now and then.
     startMonitor(platform, 1 + this.#parts.dice(5));
+  }
+
+  #measure(): void {
+    const { clock, databaseClock } = this.#parts.world;
+    this.#measuredMs = databaseClock.now() - clock.now();
+    this.#jumps.tell(this.#measuredMs, databaseClock.now());
+  }
+
+  async #keepMeasuring(): Promise<void> {
+    for (;;) {
+      await this.platform.clock.sleep(MEASURE_MS);
+      this.#measure();
+    }
   }
 
   kill(): void {
@@ -123,9 +143,10 @@ export class Process {
     if (this.#dead) await new Promise<never>(() => undefined);
   }
 
-  #clock(right: Clock): Clock {
+  #clock({ clock: right }: World): Clock {
     return {
-      now: () => right.now() + this.#aheadMs,
+      now: () => right.now() + this.#measuredMs + this.#aheadMs,
+      steadySince: () => this.#jumps.steadySince,
       sleep: async (ms, signal) => {
         await right.sleep(ms, signal);
         await this.#pass();

@@ -1,7 +1,7 @@
 // How big a simulated world is and how much happens in it: what the options of `crosscell simulate` say, and what follows.
 import { type Plan, planOf } from './plan.ts';
 import type { Safety } from './safety.ts';
-import type { ScheduleResult } from './schedule.ts';
+import type { Progress, ScheduleResult } from './schedule.ts';
 import { Stage, type StageOptions } from './stage.ts';
 import { SMALL } from './world.ts';
 
@@ -14,7 +14,7 @@ export interface Scenario {
   readonly conductors: number;
   /** Virtual time in which things happen. */
   readonly hours: number;
-  /** Faults per operation, on average. */
+  /** Faults on average: per operation in a small world, per host and hour in a large one. */
   readonly faults: number;
   readonly without: Safety | null;
 }
@@ -42,19 +42,23 @@ function stageOptionsOf(scenario: Scenario): StageOptions {
     shape: { cells: scenario.cells, hostsPerCell: scenario.hostsPerCell ?? Math.max(2, needed + 1), size },
     conductors: scenario.conductors,
     heartbeatSeconds: heartbeatOf(scenario),
-    quota: isLarge(scenario) ? { instances: -1, cores: -1, ram: -1 } : {},
+    quota: isLarge(scenario) ? { instances: -1, cores: -1, ram: -1, volumes: -1, snapshots: -1 } : {},
     without: scenario.without,
   };
 }
 
 /** What happens in this scenario with this seed; `only`: those events of it alone, by their numbers. */
 export function planFor(scenario: Scenario, seed: number, only: readonly number[] | null = null): Plan {
-  const { servers, hours, faults } = scenario;
+  const { servers, hours, faults, cells } = scenario;
+  const { shape, heartbeatSeconds } = stageOptionsOf(scenario);
   const plan = planOf({
-    ...{ seed, servers, faults },
+    ...{ seed, servers },
+    ...(isLarge(scenario)
+      ? { faultsPerOperation: 0, faults: faults * cells * shape.hostsPerCell * hours }
+      : { faultsPerOperation: faults, faults: 0 }),
     ms: Math.round(hours * HOUR_MS),
     operationsPerServer: 2.5 + hours / 12,
-    silenceMs: stageOptionsOf(scenario).heartbeatSeconds * 4000,
+    silenceMs: heartbeatSeconds * 4000,
   });
   if (only === null) return plan;
   const wanted = new Set(only);
@@ -64,10 +68,14 @@ export function planFor(scenario: Scenario, seed: number, only: readonly number[
 export const openStage = (scenario: Scenario): Promise<Stage> => Stage.open(stageOptionsOf(scenario));
 
 /** Opens a stage for one run. For many, keep the stage. */
-export async function runOnce(scenario: Scenario, plan: Plan): Promise<ScheduleResult> {
+export async function runOnce(
+  scenario: Scenario,
+  plan: Plan,
+  onProgress?: (progress: Progress) => void,
+): Promise<ScheduleResult> {
   const stage = await openStage(scenario);
   try {
-    return await stage.run(plan);
+    return await stage.run(plan, onProgress);
   } finally {
     stage.close();
   }

@@ -39,6 +39,14 @@ export interface ScheduleResult {
   readonly counts: Counts;
 }
 
+/** How far a schedule is. */
+export interface Progress {
+  readonly events: number;
+  readonly virtualMs: number;
+  /** Effects of steps so far. */
+  readonly steps: number;
+}
+
 export interface Counts {
   readonly requests: number;
   readonly accepted: number;
@@ -111,12 +119,13 @@ export class Schedule {
     if (options.without === 'revoke') for (const storage of world.storage.values()) storage.wrap(hospitable);
   }
 
-  async run(): Promise<ScheduleResult> {
+  async run(onProgress: (progress: Progress) => void = () => undefined): Promise<ScheduleResult> {
     const { clock } = this.#world;
     for (let count = 0; count < this.#options.conductors; count += 1) this.#processes.push(this.#born(count));
-    for (const event of this.#plan.events) {
+    for (const [index, event] of this.#plan.events.entries()) {
       await clock.pass(Math.max(0, this.#start + event.at - clock.now()));
       this.#happen(event);
+      onProgress({ events: index + 1, virtualMs: event.at, steps: this.#steps });
       if (violationsSoFar(this.#world, this.#databases).length > 0) break;
     }
     // What was to last for a while lasts that long: a host that is back too soon was never down.
@@ -300,6 +309,10 @@ export class Schedule {
         if (!process?.alive) return;
         this.#faults += 1;
         this.#pause(process, event.forMs);
+        return;
+      case 'database clock':
+        this.#fault(`the databases' clock is ${event.aheadMs} ms ahead`);
+        this.#world.databaseClock.aheadMs = event.aheadMs;
         return;
       case 'process clock':
         if (!process) return;

@@ -11,7 +11,7 @@ import { diceOf, uuidsOf } from './dice.ts';
 import type { Plan } from './plan.ts';
 import { quietLog } from './quiet-log.ts';
 import { type Safety, weaken } from './safety.ts';
-import { Schedule, type ScheduleResult } from './schedule.ts';
+import { type Progress, Schedule, type ScheduleResult } from './schedule.ts';
 import { type Furniture, furnish, inhabit, SETTINGS, type Shape, type World } from './world.ts';
 
 const START = 1_800_000_000_000;
@@ -75,7 +75,8 @@ export class Stage {
     };
   }
 
-  async run(plan: Plan): Promise<ScheduleResult> {
+  /** @param onProgress told after each event */
+  async run(plan: Plan, onProgress?: (progress: Progress) => void): Promise<ScheduleResult> {
     const furniture = this.#furniture;
     if (furniture === null) throw new Error('the stage is not furnished');
     const unexpected: string[] = [];
@@ -88,7 +89,8 @@ export class Stage {
       const world = await inhabit(this.#parts(clock, plan, note), furniture);
       this.#introduce(world);
       const { databases, options } = this;
-      return await new Schedule({ databases, options, world, plan, furniture, violations: unexpected }).run();
+      const schedule = new Schedule({ databases, options, world, plan, furniture, violations: unexpected });
+      return await schedule.run(onProgress);
     } finally {
       drawIdsFrom(null);
       this.databases.reset();

@@ -21,6 +21,7 @@ import { DEFAULT_POLICIES } from '../control/policies.ts';
 import { registerStorageHost } from '../control/volumes/storage-hosts.ts';
 import { HypervisorError } from '../host/hypervisor.ts';
 import { SimulatedFabric } from '../host/simulated.ts';
+import type { Clock } from '../lib/clock.ts';
 import { invariant } from '../lib/errors.ts';
 import { newId } from '../lib/ids.ts';
 import type { VirtualClock } from '../lib/virtual-clock.ts';
@@ -29,6 +30,7 @@ import { DEFAULT_MULTIPLIERS } from '../model/weighers.ts';
 import { CellDown, type Stores } from '../store/stores.ts';
 import { descriptionOf, type HostSize, SimHost } from './hosts.ts';
 import { SimStorage } from './storage.ts';
+import { WrongClock } from './wrong-clock.ts';
 
 export const FLAVORS = { small: 'small', medium: 'medium', big: 'big', plain: 'plain' } as const;
 export const LEASE_MS = 15_000;
@@ -84,7 +86,10 @@ export interface Furniture {
 
 export interface World {
   readonly p: Platform;
+  /** Time as it passes. */
   readonly clock: VirtualClock;
+  /** What the databases take the time for; processes go by that. */
+  readonly databaseClock: WrongClock;
   readonly fabric: SimulatedFabric;
   readonly hosts: ReadonlyMap<string, SimHost>;
   readonly storage: ReadonlyMap<string, SimStorage>;
@@ -167,10 +172,11 @@ export async function inhabit(parts: WorldParts, furniture: Furniture): Promise<
       return stores.cell(cellId);
     },
   };
-  const p = platformOf({ ...parts, stores: reachable }, among(hosts), among(storage));
+  const databaseClock = new WrongClock(clock);
+  const p = platformOf({ ...parts, clock: databaseClock, stores: reachable }, among(hosts), among(storage));
   const { imageId, networkId } = furniture;
   return {
-    ...{ p, clock, fabric, hosts, storage, cellsDown, user: USER, admin: ADMIN, imageId, networkId },
+    ...{ p, clock, databaseClock, fabric, hosts, storage, cellsDown, user: USER, admin: ADMIN, imageId, networkId },
     async close() {
       await Promise.all([...hosts.values(), ...storage.values()].map((host) => host.agent.close()));
       await stores.close();
@@ -187,7 +193,7 @@ const among =
   };
 
 const platformOf = (
-  { clock, log, stores, settings }: WorldParts,
+  { clock, log, stores, settings }: Omit<WorldParts, 'clock'> & { readonly clock: Clock },
   hostOf: (name: string) => SimHost,
   storageOf: (name: string) => SimStorage,
 ): Platform => ({

@@ -2,7 +2,7 @@
 // that clock and its own, measured again now and then, so that telling the time costs no statement. Leases do not go by
 // it but by the database itself (sagas.ts): a process that stalled has an old idea of the difference.
 import { type Kysely, sql } from 'kysely';
-import type { Clock } from '../lib/clock.ts';
+import { type Clock, JumpWatch } from '../lib/clock.ts';
 import { DATABASE_NOW } from './dialect.ts';
 import type { GlobalTables } from './global-schema.ts';
 
@@ -10,6 +10,7 @@ export class DatabaseClock implements Clock {
   readonly #db: Kysely<GlobalTables>;
   readonly #own: Clock;
   #ahead = 0;
+  readonly #jumps = new JumpWatch();
 
   private constructor(db: Kysely<GlobalTables>, own: Clock) {
     this.#db = db;
@@ -29,7 +30,15 @@ export class DatabaseClock implements Clock {
     const { rows } = await sql<{ now: number }>`select ${DATABASE_NOW} as now`.execute(this.#db);
     const answered = this.#own.now();
     const [row] = rows;
-    if (row) this.#ahead = Math.round(row.now - (asked + answered) / 2);
+    if (!row) return;
+    this.#ahead = Math.round(row.now - (asked + answered) / 2);
+    this.#jumps.tell(this.#ahead, this.now());
+  }
+
+  /** Neither the database's clock nor the machine's has jumped since. */
+  steadySince(): number {
+    const own = this.#own.steadySince?.() ?? 0;
+    return Math.max(this.#jumps.steadySince, own === 0 ? 0 : own + this.#ahead);
   }
 
   now(): number {

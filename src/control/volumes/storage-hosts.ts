@@ -12,6 +12,7 @@ import type { StorageDescription, StorageHeartbeat } from '../../storage/contrac
 import { exclusively } from '../../store/dialect.ts';
 import { fixed } from '../../store/fixed.ts';
 import type { GlobalTables } from '../../store/global-schema.ts';
+import { upAfter } from '../heartbeats.ts';
 import type { Platform } from '../platform.ts';
 
 export interface StorageHostRecord {
@@ -36,7 +37,7 @@ const recordOf = (p: Platform, row: Selectable<GlobalTables['storage_hosts']>): 
   name: row.name,
   url: row.url,
   disabled: row.disabled === 1,
-  up: row.last_seen_at !== null && p.clock.now() - row.last_seen_at < p.settings.hostDownSeconds * 1000,
+  up: row.last_seen_at !== null && row.last_seen_at > upAfter(p),
   lastSeenAt: row.last_seen_at,
   agentId: row.agent_id,
   driver: row.driver,
