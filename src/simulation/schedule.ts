@@ -89,6 +89,8 @@ export class Schedule {
   readonly #violations: string[];
   readonly #servers: string[] = [];
   readonly #armed: ArmedFault[] = [];
+  /** Sagas whose pivot has happened, whether they know or not. */
+  readonly #pastPivot = new Set<string>();
   #processes: Process[] = [];
   #births = 0;
   #calm = false;
@@ -200,7 +202,9 @@ export class Schedule {
     async (row, step, direction, effect) => {
       const outcome = await this.#struck(process, row, step, direction, async () => {
         this.#steps += 1;
-        return this.#skipsUndo(row, step, direction) ? { kind: 'done' } : effect();
+        const came = this.#skipsUndo(row, step, direction) ? { kind: 'done' as const } : await effect();
+        if (came.kind === 'done' && isPivot(row)) this.#pastPivot.add(row.id);
+        return came;
       });
       if (outcome.kind !== 'pending') {
         const reason = outcome.kind === 'failed' ? ` (${outcome.reason})` : '';
@@ -243,7 +247,8 @@ export class Schedule {
       case 'error':
       case 'passing':
         strike();
-        return failed(armed.fault === 'error');
+        // What has happened may be asked for again, but is not refused for good then.
+        return failed(armed.fault === 'error' && !this.#pastPivot.has(row.id));
       case 'crash-before':
         strike();
         this.#kill(process, armed.forMs);
