@@ -224,6 +224,27 @@ describe('consoles', () => {
     assert.equal(await openStatus(first), 403);
   });
 
+  it('tells what was printed, as many lines as are asked for, and refuses what Nova refuses', async () => {
+    const { alice } = world;
+    const id = await newServer('printed');
+    const output = (value: unknown) =>
+      alice('POST', `/compute/v2.1/servers/${id}/action`, { 'os-getConsoleOutput': value });
+    const all = (await output({})).json.output as string;
+    assert.match(all, /GUEST UP/);
+    assert.doesNotMatch(all, /[^\P{Cc}\n\t]/u);
+    for (const length of [null, -1, '-1', 1_000_000, '123456789012']) {
+      assert.equal((await output({ length })).json.output.trimEnd(), all.trimEnd(), String(length));
+    }
+    assert.equal((await output({ length: 2 })).json.output.split('\n').length, 2);
+    assert.equal((await output({ length: '2' })).json.output.split('\n').length, 2);
+    assert.equal((await output({ length: 0 })).json.output, '');
+    for (const wrong of [null, { length: -2 }, { length: '-2' }, { length: 'all' }, { length: 1.5 }, { lines: 1 }]) {
+      assert.equal((await output(wrong)).status, 400, JSON.stringify(wrong));
+    }
+    const nobody = '/compute/v2.1/servers/00000000-0000-4000-8000-000000000000/action';
+    assert.equal((await alice('POST', nobody, { 'os-getConsoleOutput': {} })).status, 404);
+  });
+
   it('has a limit for each server', async () => {
     const id = await newServer('crowded');
     const url = await socketUrl(world.alice, id, 'vnc');

@@ -36,13 +36,13 @@ const Resize = object({
 const MigrateFrom56 = nullable(
   object({ host: Type.Optional(nullable(Type.String({ minLength: 1, maxLength: 255 }))) }),
 );
-const Console = nullable(
-  object({
-    length: Type.Optional(
-      Type.Union([Type.Integer({ minimum: -1 }), Type.String({ pattern: '^-?[0-9]{1,9}$' }), Type.Null()]),
-    ),
-  }),
-);
+const Console = object({
+  length: Type.Optional(
+    Type.Union([Type.Integer({ minimum: -1 }), Type.String({ pattern: '^-?[0-9]{1,19}$' }), Type.Null()]),
+  ),
+});
+/** More than a host keeps. */
+const MOST_LINES = 999_999;
 
 const ACTIONS: Actions = {
   ...serverImageActions,
@@ -97,9 +97,9 @@ const ACTIONS: Actions = {
     Console,
     async ({ p, actor, server }, value) => {
       refuse(checkAction('getConsoleOutput', stateOf(server), isAdmin(actor)));
-      const result = await consoleOutput(p, server.id, linesOf(value?.length));
+      const result = await consoleOutput(p, server.id, linesOf(value.length));
       if (result.kind === 'refused') throw errorOf(result.refusal);
-      return { status: 200, body: { output: result.output } };
+      return { status: 200, body: { output: withoutControls(result.output) } };
     },
     object({ output: Type.String() }),
   ),
@@ -112,6 +112,10 @@ const ACTIONS: Actions = {
   ...FLOATING_IP_ACTIONS,
 };
 
+/** What cannot be shown is left out, carriage returns too, as in Nova (console_output.py). */
+const withoutControls = (output: string): string =>
+  output.replaceAll(/\p{Cc}/gu, (control) => (control === '\n' || control === '\t' ? control : ''));
+
 /** Nova: absent, null and -1 mean all of it. */
 function linesOf(length: number | string | null | undefined): number | undefined {
   const lines = Number(length ?? -1);
@@ -119,7 +123,7 @@ function linesOf(length: number | string | null | undefined): number | undefined
     throw badRequest(
       `Invalid input for field/attribute length. Value: ${length}. ${length} is less than the minimum of -1`,
     );
-  return lines === -1 ? undefined : lines;
+  return lines === -1 ? undefined : Math.min(lines, MOST_LINES);
 }
 
 const wrappers = new Map<TSchema, Map<string, TSchema>>();
