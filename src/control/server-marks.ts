@@ -36,7 +36,7 @@ export async function unlockServer(p: Platform, actor: Actor, serverId: string):
 }
 
 /** States that stand for more than the record: a guest kept elsewhere, a disk put aside, memory on the host. */
-const NOT_BY_HAND: readonly VmState[] = ['building', 'resized', 'soft-delete', 'deleted'];
+const NOT_BY_HAND: readonly VmState[] = ['building', 'resized', 'rescued', 'soft-delete', 'deleted'];
 
 /**
  * Says that the server is active or in error, whatever its guest does; the monitor follows with what is true of a guest

@@ -81,7 +81,7 @@ export type PowerRecord = Pick<Server, 'vmState' | 'powerState'>;
 export const shouldRun = (server: PowerRecord): boolean =>
   server.vmState === 'active' ||
   server.vmState === 'paused' ||
-  (server.vmState === 'resized' && server.powerState === POWER_STATE.RUNNING);
+  ((server.vmState === 'resized' || server.vmState === 'rescued') && server.powerState === POWER_STATE.RUNNING);
 
 /** The server and its home; or 404, or 503 when its cell cannot be reached. */
 export async function serverOrRefusal(

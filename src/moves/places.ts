@@ -50,6 +50,22 @@ export const ROLES: Readonly<Record<string, Readonly<Record<string, Role>>>> = {
     'drop old disk': 'host',
     'let go': 'host-cell',
   },
+  rescue: {
+    'take hold': 'host-cell',
+    'make disk': 'host',
+    'turn off': 'host',
+    'switch disk': 'host',
+    'start guest': 'host',
+    'let go': 'host-cell',
+  },
+  unrescue: {
+    'take hold': 'host-cell',
+    'turn off': 'host',
+    'switch disk': 'host',
+    'start guest': 'host',
+    'drop disk': 'host',
+    'let go': 'host-cell',
+  },
   'crash dump': { 'take hold': 'host-cell', 'interrupt guest': 'host', 'let go': 'host-cell' },
   resize: {
     'take hold': 'source-cell',

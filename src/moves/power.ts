@@ -85,7 +85,7 @@ export const START = power('start', [take('start', 'powering-on', ['stopped']), 
 export const STOP = power('stop', [take('stop', 'powering-off', ['active', 'error']), turnOff, settle(OFF)]);
 /** Also for a server whose resize waits to be confirmed: its vm_state stays. */
 export const RESUME = power('resume', [
-  take('start', 'powering-on', ['active', 'resized']),
+  take('start', 'powering-on', ['active', 'resized', 'rescued']),
   {
     ...turnOn,
     // The guest is to run: one that does stays on, and one whose host was silent is tried again by the monitor. Only where

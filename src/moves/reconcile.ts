@@ -231,7 +231,7 @@ async function followOff(p: Platform, host: ComparedHost, serverId: string, cell
 
 /**
  * The guest turned itself off: the record follows, unless anything has changed it since it was read. A resize that
- * waits goes on waiting; confirming it looks at the power state.
+ * waits goes on waiting; confirming it looks at the power state. A rescue lasts until it is ended.
  */
 async function recordOff(p: Platform, server: Server, cell: Kysely<CellTables>): Promise<void> {
   const { numUpdatedRows } = await cell
@@ -239,7 +239,7 @@ async function recordOff(p: Platform, server: Server, cell: Kysely<CellTables>):
     .set({
       power_state: POWER_STATE.SHUTDOWN,
       updated_at: p.clock.now(),
-      ...(server.vmState === 'resized' ? {} : { vm_state: 'stopped' }),
+      ...(server.vmState === 'resized' || server.vmState === 'rescued' ? {} : { vm_state: 'stopped' }),
     })
     .where('id', '=', server.id)
     .where('saga_id', 'is', null)

@@ -11,6 +11,7 @@ import { ATTACH_INTERFACE, DETACH_INTERFACE } from './interfaces.ts';
 import { type AnyMove, anyMove } from './move.ts';
 import { PAUSE, REBOOT, RESUME, START, STOP, SUSPEND, UNPAUSE, WAKE } from './power.ts';
 import { REBUILD } from './rebuild.ts';
+import { RESCUE, UNRESCUE } from './rescue.ts';
 import { RESIZE } from './resize.ts';
 import { REVERT } from './revert.ts';
 import { SHELVE, SHELVE_OFFLOAD } from './shelve.ts';
@@ -33,6 +34,8 @@ export const MOVES: readonly AnyMove[] = [
   anyMove(WAKE),
   anyMove(CRASH_DUMP),
   anyMove(REBUILD),
+  anyMove(RESCUE),
+  anyMove(UNRESCUE),
   anyMove(RESIZE),
   anyMove(CONFIRM),
   anyMove(REVERT),

@@ -52,7 +52,7 @@ export const SOFT_DELETE: Move<SoftDeleteState> = {
       step: 'take hold',
       do: (c) =>
         takeHold(c, c.s.cellId, 'softDelete', 'soft-deleting', {
-          from: ['active', 'paused', 'suspended', 'rescued', 'stopped', 'error'],
+          from: ['active', 'paused', 'suspended', 'stopped', 'error'],
           host: c.s.host,
         }),
       undo: (c) => letGo(c, c.s.cellId, {}, 'Error'),
@@ -205,9 +205,12 @@ async function startSoftDelete(p: Platform, actor: Actor, { server, cellId }: Fo
   return startMove(p, { move: SOFT_DELETE, serverId, actor, state }, 'delete');
 }
 
-/** There is nothing to keep of it, or an image keeps it already: it is deleted at once. */
+/**
+ * There is nothing to keep of it, or an image keeps it already: it is deleted at once. So is one that is rescued, which a
+ * restore would start from the wrong disk.
+ */
 const isKept = ({ host, vmState }: Server): boolean =>
-  host === null || vmState === 'shelved' || vmState === 'shelved_offloaded';
+  host === null || vmState === 'shelved' || vmState === 'shelved_offloaded' || vmState === 'rescued';
 
 async function forgetWish(p: Platform, serverId: string): Promise<void> {
   await p.stores.global

@@ -1,4 +1,4 @@
-// A second root disk of a guest on its host, named after the saga that has it made.
+// A second root disk of a guest on its host, named after the saga that has it made; of a rescue, after its server.
 import type { GuestSpec, Job } from '../host/contract.ts';
 import { jobOutcome, settled, unlessDoomed } from './hosts.ts';
 import type { StepContext, StepOutcome } from './move.ts';
@@ -8,10 +8,11 @@ export async function makeSpare<S>(
   hostName: string,
   purpose: 'rebuild' | 'rescue',
   spec: GuestSpec,
+  spareId = c.saga.id,
 ): Promise<StepOutcome<S>> {
   const host = await c.host(hostName);
   const { generation } = c;
-  return jobOutcome<S, Job>(await host.makeSpare(c.serverId, { generation, spareId: c.saga.id, purpose, spec }));
+  return jobOutcome<S, Job>(await host.makeSpare(c.serverId, { generation, spareId, purpose, spec }));
 }
 
 /** The guest's next start is from the spare disk, or from its own. */

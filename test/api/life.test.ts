@@ -164,6 +164,25 @@ test('locks, states by hand, crash dumps, diagnostics, passwords and events', as
     await waitFor(s.alice, id, ['ACTIVE']);
   });
 
+  await t.test('it is rescued, and comes back', async () => {
+    assert.equal((await act(s.reader, { rescue: null })).status, 403);
+    assert.equal((await act(s.alice, { rescue: { rescue_image_ref: 'none' } })).status, 400);
+    assert.deepEqual(await refused(s.alice, { rescue: { rescue_image_ref: id } }), [
+      400,
+      `Requested rescue image '${id}' is not supported`,
+    ]);
+    const { status, json } = await act(s.alice, { rescue: { adminPass: 'secret', rescue_image_ref: s.imageId } });
+    assert.deepEqual([status, json], [200, { adminPass: 'secret' }]);
+    await waitFor(s.alice, id, ['RESCUE']);
+    assert.deepEqual(await refused(s.alice, { rebuild: { imageRef: s.imageId } }), [
+      409,
+      `Cannot 'rebuild' instance ${id} while it is in vm_state rescued`,
+    ]);
+    assert.equal((await act(s.alice, { unrescue: null })).status, 202);
+    await waitFor(s.alice, id, ['ACTIVE']);
+    assert.equal((await act(s.alice, { unrescue: null })).status, 409);
+  });
+
   await t.test('a server that is off has no diagnostics', async () => {
     assert.equal((await act(s.alice, { 'os-stop': null })).status, 202);
     await waitFor(s.alice, id, ['SHUTOFF']);

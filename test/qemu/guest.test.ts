@@ -13,7 +13,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { isContinuation, type Journal, verifyChain } from '../../guest/journal.ts';
 import { readJournal } from '../../guest/journal-reader.ts';
 import { whyNoGuests } from '../../guest/run.ts';
-import type { BaseImage } from '../../src/host/contract.ts';
+import type { BaseImage, GuestSpec } from '../../src/host/contract.ts';
 import { execute, finish, GIB, Laboratory, SECRET, specOf, type TestAgent, until, value } from './harness.ts';
 
 const IMAGE_FILE = join(import.meta.dirname, '..', '..', 'var', 'cache', 'guest', 'crosscell-guest.qcow2');
@@ -114,13 +114,38 @@ describe('a Linux guest', { skip }, () => {
     await snapshotHolds(source, await written());
     await power(source, 1, 'off');
     await snapshotHolds(source, await written());
+    await isRescued(source, spec);
     const after = await journalOf(source);
     assert.equal(after.entries[kept.entries.length - 1]?.line, kept.entries.at(-1)?.line, 'nothing was lost');
     const ups = value(await source.host.console(id)).output.match(/GUEST UP/g)?.length;
-    assert.equal(ups, 1, 'it has booted once');
+    assert.equal(ups, 2, 'it has booted once, and once from the rescue disk');
     assert.ok(!existsSync(join(source.stateDir, 'memory', `${id}.ram`)), 'memory that was loaded is not kept');
     await finish(() => source.host.destroy(id, { generation: 1 }));
   });
+
+  /** The guest, which is off, is made to boot from another disk, and to use its own again. */
+  async function isRescued(agent: TestAgent, spec: GuestSpec): Promise<void> {
+    const spareId = randomUUID();
+    const request = { generation: 1, spareId };
+    await finish(() => agent.host.makeSpare(id, { ...request, purpose: 'rescue', spec }), 60_000);
+    value(await agent.host.useSpare(id, { ...request, used: true }));
+    await power(agent, 1, 'on');
+    await until(
+      async () => /(GUEST UP[\s\S]*){2}/.test(value(await agent.host.console(id)).output),
+      'the rescue disk to boot',
+      60_000,
+    );
+    const used = value(await agent.host.diagnostics(id)).disks;
+    assert.deepEqual(
+      used.map(({ name }) => name).filter((name) => name !== 'config'),
+      ['rescue', 'root'],
+    );
+    assert.equal((await agent.host.useSpare(id, { ...request, used: false })).kind, 'refused');
+    await finish(() => agent.host.setPower(id, { generation: 1, power: 'off', graceSeconds: 0 }));
+    value(await agent.host.useSpare(id, { ...request, used: false }));
+    await finish(() => agent.host.dropSpare(id, request));
+    assert.ok(!existsSync(join(agent.stateDir, 'guests', id, 'disk.spare.qcow2')));
+  }
 
   /** A snapshot that is taken now stands alone, and has all that the guest had written by now; then it is dropped. */
   async function snapshotHolds(agent: TestAgent, written: number): Promise<void> {

@@ -22,6 +22,7 @@ import { FLOATING_IP_ACTIONS } from './floating-ips.ts';
 import { LOCK_ACTIONS } from './lock-actions.ts';
 import { REBUILD_ACTIONS } from './rebuild-action.ts';
 import { consoleActions } from './remote-consoles.ts';
+import { RESCUE_ACTIONS } from './rescue-actions.ts';
 import { SECURITY_GROUP_ACTIONS } from './security-groups.ts';
 import { type Action, type Actions, accepted, action, Nothing, targetOf } from './server-action.ts';
 import { serverImageActions } from './server-images.ts';
@@ -106,6 +107,7 @@ const ACTIONS: Actions = {
   ...LOCK_ACTIONS,
   ...SUSPEND_ACTIONS,
   ...REBUILD_ACTIONS,
+  ...RESCUE_ACTIONS,
   ...ADMIN_ACTIONS,
   ...consoleActions,
   ...SECURITY_GROUP_ACTIONS,

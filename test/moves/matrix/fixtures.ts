@@ -19,6 +19,7 @@ import {
   wakeServer,
 } from '../../../src/moves/power.ts';
 import { rebuildServer } from '../../../src/moves/rebuild.ts';
+import { rescueServer, unrescueServer } from '../../../src/moves/rescue.ts';
 import { resizeServer } from '../../../src/moves/resize.ts';
 import { revertResize } from '../../../src/moves/revert.ts';
 import { offloadServer, shelveServer } from '../../../src/moves/shelve.ts';
@@ -71,6 +72,9 @@ const use =
   });
 
 const resize = (world: World, id: string) => resizeServer(world.p, world.user, id, { flavorId: FLAVORS.big });
+
+const rescue = (world: World, id: string) =>
+  rescueServer(world.p, world.user, id, { imageRef: null, fromVolume: false });
 
 /** An ACTIVE server with a data volume. */
 async function running(world: World, flavorId: string = FLAVORS.small): Promise<string> {
@@ -210,6 +214,21 @@ export const FIXTURES: readonly Fixture[] = [
     start: use((world, id) =>
       rebuildServer(world.p, world.user, id, { imageId: world.imageId, name: 'anew', metadata: {}, reimages: false }),
     ),
+  },
+  {
+    ...{ ...common, move: 'rescue', after: 'rescued', action: 'rescue' },
+    prepare: running,
+    start: use(rescue),
+  },
+  {
+    ...{ ...common, move: 'unrescue', after: 'active', action: 'unrescue' },
+    prepare: async (world) => {
+      const serverId = await running(world);
+      await accept(world, rescue(world, serverId));
+      await settle(world);
+      return serverId;
+    },
+    start: use((world, id) => unrescueServer(world.p, world.user, id)),
   },
   {
     ...{ ...common, move: 'crash dump', after: 'active', action: 'trigger_crash_dump' },

@@ -5,3 +5,5 @@ testCells('crash dump');
 testCells('suspend');
 testCells('wake');
 testCells('rebuild');
+testCells('rescue');
+testCells('unrescue');
