@@ -51,6 +51,8 @@ export interface NetworkTables {
     by_user: Generated<number>;
     /** When its server got it; null: it has none. */
     attached_at: number | null;
+    /** Where an operator says that it is (binding:host_id). A server's port is where its active binding is. */
+    wanted_host: Generated<string>;
     admin_state_up: Generated<number>;
     port_security: Generated<number>;
     /** `[{ip_address, mac_address}, …]` */

@@ -13,7 +13,7 @@ export const NETWORK_STATEMENTS: readonly string[] = [
   `create index subnets_network on subnets (network_id)`,
   `create table ports (id text primary key, name text not null, ${standard},
     network_id text not null references networks(id), mac text not null unique, tag text, device_id text not null,
-    holder_id text not null default '', device_owner text not null, admin_state_up integer not null default 1,
+    holder_id text not null default '', wanted_host text not null default '', device_owner text not null, admin_state_up integer not null default 1,
     by_user integer not null default 0, attached_at bigint, port_security integer not null default 1, address_pairs_json text not null default '[]',
     dhcp_options_json text not null default '[]', dns_name text not null default '')`,
   `create index ports_device on ports (device_id)`,

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { createFloatingIp, listFloatingIps, updateFloatingIp } from '../../src/control/network/floating-ips.ts';
-import { listNetworks } from '../../src/control/network/networks.ts';
+import { deleteNetwork, listNetworks } from '../../src/control/network/networks.ts';
 import { createPort } from '../../src/control/network/port-create.ts';
 import { updatePort } from '../../src/control/network/port-update.ts';
 import { listPorts } from '../../src/control/network/ports.ts';
@@ -107,6 +107,7 @@ function networks(server: TestPostgres): void {
       const changed = await updatePort(a.global, actor, mine?.id ?? '', { fixedIps: two, now });
       assert.equal(changed.kind === 'ok' && changed.value.fixedIps.length, 2);
       assert.equal((await networkUsage(a.global, 'p')).port, 5);
+      assert.equal((await deleteNetwork(a.global, administrator, outside.id)).kind, 'refused');
     } finally {
       await a.close();
       await b.close();

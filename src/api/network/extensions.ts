@@ -1,9 +1,8 @@
 // What clients ask the network service about itself: its extensions, availability zones, and lists of what it does not
 // have, which are empty.
 import { type TSchema, Type } from 'typebox';
-import type { RuleName } from '../../model/policy/rules.ts';
 import { ApiError } from '../http/errors.ts';
-import { type Route, route } from '../http/route.ts';
+import { type Route, type RoutePolicy, route } from '../http/route.ts';
 import { EmptyListQuery, Params, service, strict, V2 } from './shapes.ts';
 
 /** Alias, name, what it is. */
@@ -18,6 +17,7 @@ const EXTENSIONS = [
   ['extraroute', 'Neutron Extra Route', 'Routes of routers'],
   ['extra_dhcp_opt', 'Neutron Extra DHCP options', 'DHCP options of ports, kept and shown'],
   ['filter-validation', 'Filter parameters validation', 'Unknown filters of lists are refused'],
+  ['ip-substring-filtering', 'IP address substring filtering', 'Ports by parts of their addresses'],
   ['net-mtu', 'Network MTU', 'The MTU of a network'],
   ['network_availability_zone', 'Network Availability Zone', 'The availability zones of networks'],
   ['pagination', 'Pagination support', 'Pages of lists, with links'],
@@ -53,7 +53,8 @@ const Zone = Type.Object(
 /** What is not here, and the rule that lets somebody see that. */
 const EMPTY = [
   ['address-scopes', 'get_subnetpool'],
-  ['agents', 'get_agent'],
+  // In Neutron whoever may see no agent finds an empty list.
+  ['agents', 'anyone'],
   ['flavors', 'get_flavor'],
   ['rbac-policies', 'get_network'],
   ['service-providers', 'get_service_provider'],
@@ -99,7 +100,7 @@ export const extensionRoutes: readonly Route[] = [
   ...EMPTY.map(([collection, policy]) => emptyList(collection, policy)),
 ];
 
-function emptyList(collection: string, policy: RuleName): Route {
+function emptyList(collection: string, policy: RoutePolicy): Route {
   const key = collection.replaceAll('-', '_');
   const body: TSchema = Type.Object({ [key]: Type.Array(Type.Unknown(), { maxItems: 0 }) }, strict);
   return route({

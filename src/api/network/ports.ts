@@ -42,7 +42,7 @@ const changeable = {
   ),
   extra_dhcp_opts: optional(Type.Union([Type.Array(DhcpOption, { maxItems: 50 }), Type.Null()])),
   'binding:vnic_type': optional(Type.Literal('normal')),
-  'binding:host_id': optional(Type.Union([Type.Literal(''), Type.Null()])),
+  'binding:host_id': optional(Type.Union([text, Type.Null()])),
   'binding:profile': optional(Type.Union([Type.Object({}, strict), Type.Null()])),
 };
 const CreatePort = Type.Object({ ...project, ...changeable, network_id: text }, strict);
@@ -93,7 +93,7 @@ export const renderPort = (port: PortRecord, { p, actor }: Pick<Context, 'p' | '
   'binding:vnic_type': 'normal',
   ...(p.policies.allows('network', 'get_port:binding:host_id', actor)
     ? {
-        'binding:host_id': port.host ?? '',
+        'binding:host_id': port.host ?? port.wantedHost,
         'binding:vif_type': port.host === null ? 'unbound' : VIF_TYPE,
         'binding:vif_details': {},
         'binding:profile': {},
@@ -115,6 +115,7 @@ const wishOf = (wish: Static<typeof UpdatePort>): PortWish => ({
   addressPairs: wish.allowed_address_pairs,
   dhcpOptions: wish.extra_dhcp_opts === undefined ? undefined : optionsOf(wish.extra_dhcp_opts ?? []),
   dnsName: wish.dns_name,
+  wantedHost: wish['binding:host_id'] === null ? '' : wish['binding:host_id'],
 });
 
 /** An option without a value is one to be taken away. */
@@ -132,16 +133,17 @@ async function targetOf({ db, actor }: Context, projectId: string, networkId: st
   };
 }
 
-/** `ip_address=…` and `subnet_id=…`, and the other filters that are no columns. */
+/** `ip_address=…`, `ip_address_substr=…` and `subnet_id=…`, and the other filters that are no columns. */
 function filterOf(query: ListQuery): PortFilter | null {
   const list = (name: string) => query[name] as readonly string[] | undefined;
   const fixed = (list('fixed_ips') ?? []).map((each) => {
-    const match = /^(ip_address|subnet_id)=(.*)$/.exec(each);
+    const match = /^(ip_address|ip_address_substr|subnet_id)=(.*)$/.exec(each);
     if (match) return { key: match[1], value: match[2] ?? '' };
     const message = `Invalid input for fixed_ips. Reason: '${each}' is neither ip_address=… nor subnet_id=….`;
     throw new ApiError(400, message);
   });
   const ips = fixed.filter((each) => each.key === 'ip_address').map((each) => each.value);
+  const ipParts = fixed.filter((each) => each.key === 'ip_address_substr').map((each) => each.value);
   const subnetIds = fixed.filter((each) => each.key === 'subnet_id').map((each) => each.value);
   const status = list('status');
   const [active, down] = [!status || status.includes('ACTIVE'), !status || status.includes('DOWN')];
@@ -149,6 +151,7 @@ function filterOf(query: ListQuery): PortFilter | null {
   const [deviceIds, hosts, groupIds] = [list('device_id'), list('binding:host_id'), list('security_groups')];
   return {
     ...(ips.length > 0 ? { ips } : {}),
+    ...(ipParts.length > 0 ? { ipParts } : {}),
     ...(subnetIds.length > 0 ? { subnetIds } : {}),
     ...(deviceIds ? { deviceIds } : {}),
     ...(hosts ? { hosts } : {}),

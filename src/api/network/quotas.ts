@@ -70,19 +70,22 @@ export const quotaRoutes: readonly Route[] = [
     answers: { 200: One },
     handle: () => ({ status: 200, body: { quota: NETWORK_LIMITS } }),
   }),
-  route({
-    ...{ method: 'GET', url: `${URL}/:id/details`, service, summary: 'Show limits and usage of a project' },
-    ...{ policy: 'get_quota', target: ofProject },
-    params: Params,
-    answers: { 200: Type.Object({ quota: Type.Record(Type.String(), Detail) }, strict) },
-    handle: async ({ p, params }) => {
-      const limits = await networkLimits(p.stores.global, params.id);
-      const used = await networkUsage(p.stores.global, params.id);
-      const names = Object.keys(limits) as NetworkQuota[];
-      const details = names.map((name) => [name, { limit: limits[name], used: used[name], reserved: 0 }]);
-      return { status: 200, body: { quota: Object.fromEntries(details) } };
-    },
-  }),
+  // Older clients say in the path that they want JSON.
+  ...['details', 'details.json'].map((last) =>
+    route({
+      ...{ method: 'GET', url: `${URL}/:id/${last}`, service, summary: 'Show limits and usage of a project' },
+      ...{ policy: 'get_quota', target: ofProject },
+      params: Params,
+      answers: { 200: Type.Object({ quota: Type.Record(Type.String(), Detail) }, strict) },
+      handle: async ({ p, params }) => {
+        const limits = await networkLimits(p.stores.global, params.id);
+        const used = await networkUsage(p.stores.global, params.id);
+        const names = Object.keys(limits) as NetworkQuota[];
+        const details = names.map((name) => [name, { limit: limits[name], used: used[name], reserved: 0 }]);
+        return { status: 200, body: { quota: Object.fromEntries(details) } };
+      },
+    }),
+  ),
   route({
     ...{ method: 'PUT', url: `${URL}/:id`, service, summary: 'Set limits of a project', policy: 'update_quota' },
     params: Params,

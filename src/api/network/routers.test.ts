@@ -182,6 +182,28 @@ test("a floating IP leads to a server's port and to none when that is gone", asy
   assert.equal((await call('member', 'DELETE', path)).status, 404);
 });
 
+test('an external network goes with the floating IPs that lead nowhere', async () => {
+  const { network } = (await call('admin', 'POST', 'networks', { network: { 'router:external': true } })).body;
+  const subnet = { network_id: network.id, ip_version: 4, cidr: '172.25.0.0/24' };
+  await call('admin', 'POST', 'subnets', { subnet });
+  const floatingip = { floating_network_id: network.id };
+  const { id } = (await call('member', 'POST', 'floatingips', { floatingip })).body.floatingip;
+  assert.equal((await call('admin', 'DELETE', `networks/${network.id}`)).status, 204);
+  assert.equal((await call('member', 'GET', `floatingips/${id}`)).status, 404);
+});
+
+test('a port says where an operator says that it is, and is found by parts of its address', async () => {
+  const port = { network_id: shared, 'binding:host_id': 'somewhere', name: 'placed' };
+  assert.equal((await call('member', 'POST', 'ports', { port })).status, 403);
+  const made = (await call('admin', 'POST', 'ports', { port })).body.port;
+  assert.deepEqual([made['binding:host_id'], made['binding:vif_type']], ['somewhere', 'unbound']);
+  const found = async (query: string) => (await call('admin', 'GET', `ports?name=placed&${query}`)).body.ports.length;
+  assert.equal(await found('binding:host_id=somewhere'), 1);
+  assert.equal(await found('fixed_ips=ip_address_substr%3D.42.'), 1);
+  assert.equal(await found('fixed_ips=ip_address_substr%3D.43.'), 0);
+  assert.equal((await call('admin', 'DELETE', `ports/${made.id}`)).status, 204);
+});
+
 test('what a router needs for floating IPs stays with it', async () => {
   const { network, subnet } = await subnetOf('10.6.0.0/24');
   const { router } = (

@@ -7,7 +7,7 @@
 // Not handled: provider attributes, segments, IPv6.
 import { newId } from '../../lib/ids.ts';
 import { type Actor, isAdmin } from '../../model/types.ts';
-import { exclusively } from '../../store/dialect.ts';
+import { exclusively, isAmong } from '../../store/dialect.ts';
 import { type Collection, one, page, type Selection } from './listing.ts';
 import { claimQuota, NETWORKS } from './quotas.ts';
 import { absent, disallowed, type NetworkResult, no, ok, owns, refusable, refuseWith, wrongText } from './results.ts';
@@ -135,19 +135,29 @@ export async function updateNetwork(
   );
 }
 
-/** Deletes a network with its subnets; refused with 409 while a port is on it. */
+/** Deletes a network with its subnets and the floating IPs that lead nowhere; refused with 409 while a port is on it. */
 export async function deleteNetwork(db: Db, actor: Actor, id: string): Promise<NetworkResult<null>> {
   const network = await findNetwork(db, actor, id);
   if (!network) return absent('network', id);
   if (!owns(actor, network)) return disallowed('delete_network');
   return db.transaction().execute(async (trx) => {
     await exclusively(trx, NETWORKS);
-    const used = await trx.selectFrom('ports').select('id').where('network_id', '=', id).limit(5).execute();
+    const idle = trx.selectFrom('floating_ips').select('port_id').where('network_id', '=', id);
+    const idlePorts = (await idle.where('fixed_port_id', 'is', null).execute()).map((row) => row.port_id);
+    const used = await trx
+      .selectFrom('ports')
+      .select('id')
+      .where('network_id', '=', id)
+      .where((where) => where.not(isAmong(trx, 'id', idlePorts)))
+      .limit(5)
+      .execute();
     if (used.length > 0) {
       const ids = used.map((port) => port.id).join(', ');
       const reason = `There are one or more ports still in use on the network, id for these ports is: ${ids}`;
       return no(409, 'NetworkInUse', `Unable to complete operation on network ${id}. ${reason}.`);
     }
+    await trx.deleteFrom('floating_ips').where('network_id', '=', id).execute();
+    await trx.deleteFrom('ports').where('network_id', '=', id).execute();
     await trx.deleteFrom('subnets').where('network_id', '=', id).execute();
     await trx.deleteFrom('networks').where('id', '=', id).execute();
     return ok(null);

@@ -56,6 +56,7 @@ export async function createPort(db: Db, actor: Actor, request: PortCreation): P
         .set({
           ...{ description: request.description ?? '', admin_state_up: flag(request.adminStateUp ?? true) },
           ...{ address_pairs_json: JSON.stringify(pairs), dns_name: dnsNameOf(request.dnsName ?? '') },
+          wanted_host: request.wantedHost ?? '',
           dhcp_options_json: JSON.stringify(request.dhcpOptions ?? []),
         })
         .where('id', '=', id)

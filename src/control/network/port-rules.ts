@@ -24,6 +24,7 @@ export interface PortWish {
   readonly adminStateUp?: boolean | undefined;
   readonly fixedIps?: readonly FixedIpWish[] | undefined;
   readonly mac?: string | undefined;
+  readonly wantedHost?: string | undefined;
   readonly deviceId?: string | undefined;
   readonly deviceOwner?: string | undefined;
   readonly portSecurity?: boolean | undefined;

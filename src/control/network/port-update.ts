@@ -57,6 +57,7 @@ export async function updatePort(
 }
 
 const holderColumns = (change: PortWish) => ({
+  ...given(change.wantedHost, (wanted_host) => ({ wanted_host })),
   ...given(change.deviceId, (holder_id) => ({ holder_id })),
   ...given(change.deviceOwner, (device_owner) => ({ device_owner })),
 });

@@ -38,6 +38,8 @@ export interface PortRecord extends Standard {
   readonly deviceOwner: string;
   /** Host of the active binding; null: none. */
   readonly host: string | null;
+  /** Where an operator says that it is, while no server uses it; ''. */
+  readonly wantedHost: string;
   readonly adminStateUp: boolean;
   readonly portSecurity: boolean;
   readonly groupIds: readonly string[];
@@ -50,6 +52,8 @@ export interface PortRecord extends Standard {
 export interface PortFilter {
   readonly deviceIds?: readonly string[];
   readonly ips?: readonly string[];
+  /** Parts of addresses. */
+  readonly ipParts?: readonly string[];
   readonly subnetIds?: readonly string[];
   readonly groupIds?: readonly string[];
   readonly hosts?: readonly string[];
@@ -88,14 +92,18 @@ export async function listPorts(
     .selectAll('p')
     .select('b.host as host');
   if (!isAdmin(actor)) query = query.where('p.project_id', '=', actor.projectId);
-  const { deviceIds, ips, subnetIds, groupIds, hosts, active } = filter;
+  const { deviceIds, ips, ipParts, subnetIds, groupIds, hosts, active } = filter;
   if (deviceIds)
     query = query.where((where) =>
       where.or([where('p.device_id', 'in', deviceIds), where('p.holder_id', 'in', deviceIds)]),
     );
-  if (ips || subnetIds) {
+  if (ips || ipParts || subnetIds) {
     let holding = db.selectFrom('port_addresses as a').select('a.port_id');
     if (ips) holding = holding.where('a.ip', 'in', ips);
+    if (ipParts) {
+      const likely = ipParts.map((part) => `%${part.replaceAll(/[\\%_]/g, '')}%`);
+      holding = holding.where((where) => where.or(likely.map((part) => where('a.ip', 'like', part))));
+    }
     if (subnetIds) holding = holding.where('a.subnet_id', 'in', subnetIds);
     query = query.where('p.id', 'in', holding);
   }
@@ -105,7 +113,8 @@ export async function listPorts(
       'in',
       db.selectFrom('port_security_groups').select('port_id').where('group_id', 'in', groupIds),
     );
-  if (hosts) query = query.where('b.host', 'in', hosts);
+  if (hosts)
+    query = query.where((where) => where.or([where('b.host', 'in', hosts), where('p.wanted_host', 'in', hosts)]));
   if (active !== undefined)
     query = query.where((where) => {
       const up = where.and([
@@ -165,6 +174,7 @@ async function complete(db: Db, rows: readonly Row[]): Promise<PortRecord[]> {
     deviceId: row.device_id === '' ? row.holder_id : row.device_id,
     deviceOwner: row.device_owner,
     host: row.host,
+    wantedHost: row.wanted_host,
     adminStateUp: row.admin_state_up === 1,
     portSecurity: row.port_security === 1,
     groupIds: groups.get(row.id) ?? [],
