@@ -1,6 +1,7 @@
 // The embedded image service: what an image is, where its bytes are, and what hosts are told of it.
 //
 // Theory of operation. A row in `images` and, once the data is there, the file <imageDirectory>/<id>.
+//   queued ── staged ──> uploading ── imported ──> active; active <──> deactivated (users cannot have its data)
 //   queued ── upload begins ──> saving ── all judged and on disk ──> active ── deleted by its owner ──> deleted ──> (no row)
 //                └──────── anything wrong: file gone ────────┘
 // A queued or saving image that is deleted leaves nothing at once. An active one becomes `deleted`: no user sees it any
@@ -8,7 +9,7 @@
 // (images/collect.ts). The data of an active image never changes, so its digest names its content for ever.
 // records.ts writes all columns but those of the data; upload.ts writes status and data; collect.ts removes.
 // Where images are in a Glance, the rows are mirrors of it (images/mirror.ts): users see what Glance says.
-// Not handled: members of shared images (shared means: its owner's), tasks, staging, several stores.
+// Not handled: tasks, several stores.
 import { join } from 'node:path';
 import type { Selectable } from 'kysely';
 import type { BaseImage } from '../host/contract.ts';
@@ -18,12 +19,20 @@ import { type Actor, type ImageSnapshot, isAdmin } from '../model/types.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
 import type { Platform } from './platform.ts';
 
-export const IMAGE_STATUSES = ['queued', 'saving', 'active', 'deleted'] as const;
+export const IMAGE_STATUSES = ['queued', 'uploading', 'saving', 'active', 'deactivated', 'deleted'] as const;
 export type ImageStatus = (typeof IMAGE_STATUSES)[number];
 export const VISIBILITIES = ['public', 'private', 'shared', 'community'] as const;
 export type Visibility = (typeof VISIBILITIES)[number];
 export const DISK_FORMATS = ['qcow2', 'raw'] as const;
 export type DiskFormat = (typeof DISK_FORMATS)[number];
+
+export const MEMBER_STATUSES = ['pending', 'accepted', 'rejected'] as const;
+/** A project that an image is shared with; times in milliseconds since the epoch. */
+export interface Member {
+  readonly status: (typeof MEMBER_STATUSES)[number];
+  readonly createdAt: number;
+  readonly updatedAt: number;
+}
 
 export interface Image {
   readonly id: string;
@@ -47,6 +56,8 @@ export interface Image {
   readonly hidden: boolean;
   readonly properties: Readonly<Record<string, string>>;
   readonly tags: readonly string[];
+  /** By id: the projects that it is shared with. */
+  readonly members: Readonly<Record<string, Member>>;
   /** Milliseconds since the epoch. */
   readonly createdAt: number;
   readonly updatedAt: number;
@@ -85,9 +96,11 @@ export async function findBaseImage(p: Platform, imageId: string): Promise<BaseI
   switch (image?.status) {
     case undefined:
     case 'queued':
+    case 'uploading':
     case 'saving':
       return p.imageMirror ? p.imageMirror.bring(p, imageId) : null;
     case 'active':
+    case 'deactivated':
     case 'deleted':
       return baseImageOf(p, image);
   }
@@ -120,18 +133,19 @@ export const snapshotOf = (image: Image): ImageSnapshot => ({
   properties: image.properties,
 });
 
-/** Public and community images are everybody's to see and use, the rest their project's. */
+/** Public and community images are everybody's to see and use, shared ones their members', the rest their project's. */
 export function maySee(actor: Actor, image: Image): boolean {
-  return isAdmin(actor) || image.owner === actor.projectId || isOpen(image.visibility);
+  return isAdmin(actor) || image.owner === actor.projectId || isOpenTo(actor, image);
 }
 
-function isOpen(visibility: Visibility): boolean {
+function isOpenTo(actor: Actor, { visibility, members }: Image): boolean {
   switch (visibility) {
     case 'public':
     case 'community':
       return true;
-    case 'private':
     case 'shared':
+      return Object.hasOwn(members, actor.projectId);
+    case 'private':
       return false;
   }
 }
@@ -159,6 +173,7 @@ export function imageOf(row: Selectable<GlobalTables['images']>): Image {
     hidden: row.hidden === 1,
     properties: JSON.parse(row.properties_json) as Record<string, string>,
     tags: JSON.parse(row.tags_json) as string[],
+    members: JSON.parse(row.members_json) as Record<string, Member>,
     createdAt: row.created_at,
     updatedAt: row.updated_at,
   };

@@ -16,22 +16,25 @@ import { isAdmin } from './types.ts';
 export interface OfferedImage {
   readonly id: string;
   readonly name: string;
-  readonly status: 'queued' | 'saving' | 'active' | 'deleted' | 'killed' | 'deactivated';
+  readonly status: 'queued' | 'uploading' | 'saving' | 'active' | 'deleted' | 'killed' | 'deactivated';
   readonly visibility: 'public' | 'community' | 'shared' | 'private';
   readonly projectId: string;
+  /** By id: the projects that it is shared with. */
+  readonly members?: Readonly<Record<string, unknown>>;
   readonly minDiskGb: number;
   readonly minRamMb: number;
   readonly virtualBytes: number;
   readonly properties: Readonly<Record<string, string>>;
 }
 
-/** True if the actor may see and use the image. Sharing with single projects is not kept, so `shared` is `private`. */
+/** True if the actor may see and use the image. */
 export function mayUseImage(image: OfferedImage, actor: Actor): boolean {
   return (
     isAdmin(actor) ||
     image.projectId === actor.projectId ||
     image.visibility === 'public' ||
-    image.visibility === 'community'
+    image.visibility === 'community' ||
+    (image.visibility === 'shared' && Object.hasOwn(image.members ?? {}, actor.projectId))
   );
 }
 

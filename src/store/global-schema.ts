@@ -184,6 +184,8 @@ export interface GlobalTables extends IdentityTables, NetworkTables {
     hidden: number;
     properties_json: string;
     tags_json: string;
+    /** Projects that it is shared with: status and times by id. */
+    members_json: Generated<string>;
     created_at: number;
     updated_at: number;
   };

@@ -288,6 +288,10 @@ function stateOf({ status }: Image): { readonly word: string; readonly progress:
       return { word: 'SAVING', progress: 25 };
     case 'saving':
       return { word: 'SAVING', progress: 50 };
+    case 'uploading':
+      return { word: 'SAVING', progress: 25 };
+    case 'deactivated':
+      return { word: 'UNKNOWN', progress: 0 };
     case 'active':
       return { word: 'ACTIVE', progress: 100 };
     case 'deleted':

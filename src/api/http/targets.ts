@@ -46,7 +46,8 @@ const RECORDS: readonly { readonly path: string; readonly find: Find }[] = [
     find: async (p, actor, id) => {
       const image = await findImage(p, id);
       if (!image || !maySee(actor, image)) return null;
-      return { ...ofProject(image.owner), owner: image.owner, visibility: image.visibility };
+      const member = Object.hasOwn(image.members, actor.projectId) ? { member_id: actor.projectId } : {};
+      return { ...ofProject(image.owner), owner: image.owner, visibility: image.visibility, ...member };
     },
   },
   {

@@ -13,7 +13,8 @@ import { receiveImage, uploadImage } from '../../control/images/upload.ts';
 import { findBaseImage, findImage, imageFile } from '../../control/images.ts';
 import type { Platform } from '../../control/platform.ts';
 import { invariant } from '../../lib/errors.ts';
-import { ApiError, notFound, refuse } from '../http/errors.ts';
+import { isAdmin } from '../../model/types.ts';
+import { ApiError, forbidden, notFound, refuse } from '../http/errors.ts';
 import { type Answer, type Route, route } from '../http/route.ts';
 import { Params } from './schemas.ts';
 
@@ -52,7 +53,10 @@ export const dataRoutes: readonly Route[] = [
       const shown = await showImage(p, actor, params.id);
       if (shown.kind === 'refused') throw new ApiError(shown.refusal.code, shown.refusal.message);
       const { image } = shown;
-      if (image.status !== 'active') return { status: 204 };
+      if (image.status === 'deactivated' && !isAdmin(actor)) {
+        throw forbidden('The requested image has been deactivated. Image data download is forbidden.');
+      }
+      if (image.status !== 'active' && image.status !== 'deactivated') return { status: 204 };
       invariant(image.sizeBytes !== null && image.md5 !== null, `image ${image.id} is active and has no data`);
       return sendFile(p, image.id, image.sizeBytes, request, { 'content-md5': image.md5 });
     },
@@ -126,7 +130,7 @@ async function sendFile(
   return { status: 200, headers: described, body: file.createReadStream() };
 }
 
-function declaredLength(request: FastifyRequest): number | null {
+export function declaredLength(request: FastifyRequest): number | null {
   const header = request.headers['content-length'];
   if (header === undefined || request.headers['transfer-encoding'] !== undefined) return null;
   const length = Number(header);
@@ -134,7 +138,7 @@ function declaredLength(request: FastifyRequest): number | null {
 }
 
 /** Reads what is still coming and throws it away, within limits. */
-async function drain(p: Platform, stream: Readable): Promise<void> {
+export async function drain(p: Platform, stream: Readable): Promise<void> {
   if (stream.readableEnded || stream.destroyed) return;
   const over = new AbortController();
   await Promise.race([discard(stream, over.signal), p.clock.sleep(DRAIN_MS, over.signal)]);

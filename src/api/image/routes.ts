@@ -20,6 +20,8 @@ import type { Visibility } from '../../control/images.ts';
 import { ApiError, badRequest, forbidden, refuse } from '../http/errors.ts';
 import { type Answer, type Route, route } from '../http/route.ts';
 import { dataRoutes } from './data.ts';
+import { importRoutes } from './import.ts';
+import { memberRoutes } from './members.ts';
 import { renderImage } from './render.ts';
 import { CreateBody, Image, ImageList, ListQuery, Params, PatchBody, TagParams } from './schemas.ts';
 
@@ -143,6 +145,8 @@ export const imageRoutes: readonly Route[] = [
     handle: () => ({ status: 200, body: { name: 'images', ...ImageList } }),
   }),
   ...dataRoutes,
+  ...memberRoutes,
+  ...importRoutes,
 ];
 
 function shownAs(status: number, result: ImageResult): Answer {
@@ -188,6 +192,14 @@ function changeOf({ op, path, value }: Static<typeof PatchBody>[number]): ImageC
   return { op, path: name.replaceAll('~1', '/').replaceAll('~0', '~'), value };
 }
 
+const KNOWN = new Set(Object.keys(ListQuery.properties));
+
+/** Whatever else is asked for is a property's value. */
+const propertiesIn = (query: Static<typeof ListQuery>): Record<string, string> =>
+  Object.fromEntries(
+    Object.entries(query).flatMap(([key, value]) => (KNOWN.has(key) ? [] : [[key, String(value)] as const])),
+  );
+
 function filterOf(query: Static<typeof ListQuery>): ImageFilter {
   const flag = (text: string): boolean => /^([Tt]rue|1)$/.test(text);
   return {
@@ -203,6 +215,8 @@ function filterOf(query: Static<typeof ListQuery>): ImageFilter {
     ...(query.tag === undefined ? {} : { tags: query.tag }),
     ...(query.size_min === undefined ? {} : { minSize: query.size_min }),
     ...(query.size_max === undefined ? {} : { maxSize: query.size_max }),
+    ...(query.member_status === undefined ? {} : { memberStatus: query.member_status }),
+    properties: propertiesIn(query),
   };
 }
 

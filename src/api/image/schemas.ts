@@ -2,7 +2,7 @@
 // so bodies take any further name as long as its value is a string.
 import { Type } from 'typebox';
 import { MAX_TAGS, MAX_TEXT } from '../../control/images/rules.ts';
-import { DISK_FORMATS, VISIBILITIES } from '../../control/images.ts';
+import { DISK_FORMATS, MEMBER_STATUSES, VISIBILITIES } from '../../control/images.ts';
 
 const MAX_INTEGER = 2 ** 31 - 1;
 const oneOf = <const T extends readonly string[]>(values: T) =>
@@ -67,14 +67,15 @@ export const ListQuery = Type.Object(
     sort_dir: Type.Optional(oneOf(['asc', 'desc'])),
     sort: Type.Optional(text),
   },
-  { additionalProperties: false },
+  // Any other is a property's name.
+  { additionalProperties: text },
 );
 
 export const Image = Type.Object(
   {
     id: text,
     name: orNull(Type.String()),
-    status: oneOf(['queued', 'saving', 'active']),
+    status: oneOf(['queued', 'uploading', 'saving', 'active', 'deactivated']),
     visibility: oneOf(VISIBILITIES),
     owner: Type.String(),
     disk_format: orNull(Type.String()),
@@ -96,6 +97,39 @@ export const Image = Type.Object(
     schema: Type.String(),
   },
   { additionalProperties: Type.String() },
+);
+
+export const MemberParams = Type.Object({ id: text, key: text }, { additionalProperties: false });
+export const MemberBody = Type.Object(
+  { member: Type.String({ minLength: 1, maxLength: MAX_TEXT }) },
+  { additionalProperties: false },
+);
+export const MemberStatusBody = Type.Object({ status: oneOf(MEMBER_STATUSES) }, { additionalProperties: false });
+export const Member = Type.Object(
+  {
+    image_id: text,
+    member_id: text,
+    status: oneOf(MEMBER_STATUSES),
+    created_at: Type.String(),
+    updated_at: Type.String(),
+    schema: Type.String(),
+  },
+  { additionalProperties: false },
+);
+export const MemberList = Type.Object(
+  { members: Type.Array(Member), schema: Type.String() },
+  { additionalProperties: false },
+);
+
+/** Of `web-download` and the rest is only said that they are not there. */
+export const ImportBody = Type.Object(
+  {
+    method: Type.Object({ name: Type.String({ maxLength: 64 }) }, { additionalProperties: true }),
+    all_stores: Type.Optional(Type.Boolean()),
+    all_stores_must_succeed: Type.Optional(Type.Boolean()),
+    stores: Type.Optional(Type.Array(text, { maxItems: 16 })),
+  },
+  { additionalProperties: false },
 );
 
 export const ImageList = Type.Object(

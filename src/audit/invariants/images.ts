@@ -12,7 +12,7 @@ export const IMAGES_WHOLE: Invariant = {
     const breaches: Breach[] = [];
     const readable = s.imageFiles.unreachable === null;
     for (const image of s.images) {
-      if (!readable || (image.status !== 'active' && image.status !== 'deleted')) continue;
+      if (!readable || !['active', 'deactivated', 'deleted'].includes(image.status)) continue;
       const size = files.get(image.id);
       if (size === image.sizeBytes) continue;
       breaches.push({
@@ -25,7 +25,11 @@ export const IMAGES_WHOLE: Invariant = {
       const [id = ''] = name.split('.');
       const image = images.get(id);
       const isPart = name !== id;
-      if (!isUuid(id) || (image && (isPart ? image.status === 'saving' : image.status !== 'queued'))) continue;
+      if (
+        !isUuid(id) ||
+        (image && (isPart ? image.status === 'saving' || image.status === 'uploading' : image.status !== 'queued'))
+      )
+        continue;
       breaches.push({
         what: `image file ${name} belongs to no image`,
         cause: 'an upload was cut short',
@@ -37,7 +41,7 @@ export const IMAGES_WHOLE: Invariant = {
       // It boots from a volume, or was never built.
       if (imageId === null || (server.host === null && server.shelvedImageId === null)) continue;
       const status = s.imagesInUse.get(imageId);
-      if (status === 'active' || status === 'deleted') continue;
+      if (status !== undefined && ['active', 'deactivated', 'deleted'].includes(status)) continue;
       breaches.push({
         what: `image ${imageId} of server ${server.id} is gone`,
         cause: 'its row was deleted by hand',

@@ -55,7 +55,9 @@ async function requeueStalled(p: Platform, stalledMs: number): Promise<string[]>
   const rows = await p.stores.global
     .updateTable('images')
     .set({ status: 'queued', updated_at: now })
-    .where('status', '=', 'saving')
+    .where('status', 'in', ['saving', 'uploading'])
+    // What has been staged waits to be imported.
+    .where('size_bytes', 'is', null)
     .where('updated_at', '<=', now - stalledMs)
     .returning('id')
     .execute();
@@ -181,7 +183,9 @@ async function sweepFiles(p: Platform, olderThanMs: number): Promise<string[]> {
     const statuses = new Map(rows.map((row) => [row.id, row.status]));
     for (const { name, id, isPart } of batch) {
       const status = statuses.get(id);
-      const isOwned = isPart ? status === 'saving' : status !== undefined && status !== 'queued';
+      const isOwned = isPart
+        ? status === 'saving' || status === 'uploading'
+        : status !== undefined && status !== 'queued';
       if (isOwned || !old.has(name)) continue;
       await rm(join(directory, name), { force: true });
       p.log.warn({ file: name }, 'an image file without an owner is gone');

@@ -156,7 +156,7 @@ function imageFrom(said: GlanceImage, now: number): Image {
     ...{ containerFormat: said.container_format === 'bare' ? 'bare' : null, sizeBytes: null },
     ...{ virtualBytes: said.virtual_size ?? null, md5: null, sha256: null, sha512: null },
     ...{ minDiskGb: said.min_disk, minRamMb: said.min_ram, protected: said.protected },
-    ...{ hidden: said.os_hidden ?? false, properties: propertiesOf(said), tags: said.tags },
+    ...{ hidden: said.os_hidden ?? false, properties: propertiesOf(said), tags: said.tags, members: {} },
     ...{ createdAt: timeOf(said.created_at, now), updatedAt: timeOf(said.updated_at, now) },
   };
 }

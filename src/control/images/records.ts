@@ -70,7 +70,7 @@ export async function createImage(p: Platform, actor: Actor, request: NewImage):
     ...{ sizeBytes: null, virtualBytes: null, md5: null, sha256: null, sha512: null },
     ...{ minDiskGb: request.minDiskGb, minRamMb: request.minRamMb },
     ...{ protected: request.protected, hidden: request.hidden, properties: request.properties },
-    ...{ tags: [...new Set(request.tags)], createdAt: now, updatedAt: now },
+    ...{ tags: [...new Set(request.tags)], members: {}, createdAt: now, updatedAt: now },
   };
   return p.stores.global.transaction().execute((trx) => insertImage(trx, image));
 }
@@ -126,6 +126,8 @@ export interface ImageFilter {
   /** Milliseconds since the epoch. */
   readonly changedSince?: number;
   readonly properties?: Readonly<Record<string, string>>;
+  /** Of images that are shared with the actor's project: how it took that. Absent: accepted. */
+  readonly memberStatus?: string;
 }
 
 export interface ImageOrder {
@@ -154,7 +156,10 @@ export async function listImages(p: Platform, actor: Actor, filter: ImageFilter,
   if (!isAdmin(actor)) {
     const open =
       filter.visibility === 'community' || filter.visibility === 'all' ? ['public', 'community'] : ['public'];
-    query = query.where((where) => where.or([where('visibility', 'in', open), where('owner', '=', actor.projectId)]));
+    const own = { id: actor.projectId, status: filter.memberStatus ?? 'accepted' };
+    query = query.where((where) =>
+      where.or([where('visibility', 'in', open), where('owner', '=', actor.projectId), sharedWith(own)]),
+    );
   }
   query = query.where('hidden', '=', filter.hidden === true ? 1 : 0);
   if (filter.id !== undefined) query = query.where('id', '=', filter.id);
@@ -192,8 +197,14 @@ const refusedMarker = (marker: string): ImageList => ({
   refusal: { code: 400, message: `Marker ${marker.slice(0, 255)} could not be found.` },
 });
 
+/** Whether the image is shared with the project, which took that so (or `all`: in whatever way). */
+function sharedWith({ id, status }: { readonly id: string; readonly status: string }) {
+  const taken = status === 'all' ? '' : `"${status}"`;
+  return sql<boolean>`(visibility = 'shared' and ${holds('members_json', `${JSON.stringify(id)}:{"status":${taken}`)})`;
+}
+
 /** Whether a column of JSON text has this in it, letter by letter. */
-function holds(column: 'tags_json' | 'properties_json', text: string) {
+function holds(column: 'tags_json' | 'properties_json' | 'members_json', text: string) {
   const pattern = `%${text.replaceAll(/[%_!]/g, '!$&')}%`;
   return sql<boolean>`${sql.ref(column)} like ${pattern} escape '!'`;
 }
@@ -286,19 +297,21 @@ export const removeTag = (p: Platform, actor: Actor, imageId: string, tag: strin
       : no(404, `Tag ${tag.slice(0, 255)} could not be found.`),
   );
 
-async function changeImage(
+/** Changes the image under its lock. `policy`: the rule that a refusal names. */
+export async function changeImage(
   p: Platform,
   actor: Actor,
   imageId: string,
   policy: string,
   change: (image: Image) => ImageResult,
+  may: (actor: Actor, image: Image) => boolean = mayChange,
 ): Promise<ImageResult> {
   const shown = await showImage(p, actor, imageId);
   if (shown.kind === 'refused') return shown;
   return p.stores.global.transaction().execute(async (trx) => {
     const image = await liveImage(trx, imageId);
     if (!image) return notFound(imageId);
-    if (!mayChange(actor, image)) return notAuthorized(policy);
+    if (!may(actor, image)) return notAuthorized(policy);
     const changed = change(image);
     if (changed.kind === 'refused') return changed;
     const wrong = checkImage(changed.image);
@@ -413,13 +426,13 @@ export async function discardImages(
   now: number,
 ): Promise<void> {
   if (imageIds.length === 0) return;
-  const withoutData: ImageStatus[] = ['queued', 'saving'];
+  const withoutData: ImageStatus[] = ['queued', 'uploading', 'saving'];
   await trx.deleteFrom('images').where('id', 'in', imageIds).where('status', 'in', withoutData).execute();
   await trx
     .updateTable('images')
     .set({ status: 'deleted', updated_at: now })
     .where('id', 'in', imageIds)
-    .where('status', '=', 'active')
+    .where('status', 'in', ['active', 'deactivated'])
     .execute();
 }
 
@@ -443,6 +456,7 @@ function rowOf(image: Image): Insertable<GlobalTables['images']> {
     hidden: image.hidden ? 1 : 0,
     properties_json: JSON.stringify(image.properties),
     tags_json: JSON.stringify(image.tags),
+    members_json: JSON.stringify(image.members),
     created_at: image.createdAt,
     updated_at: image.updatedAt,
   };

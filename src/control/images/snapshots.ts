@@ -34,7 +34,7 @@ export function snapshotImage(
     ...{ diskFormat, containerFormat: 'bare', minRamMb },
     minDiskGb: diskImageOf(server.image) === null ? minDiskGb : Math.max(minDiskGb, server.flavor.rootGb),
     ...{ sizeBytes: null, virtualBytes: null, md5: null, sha256: null, sha512: null },
-    ...{ protected: false, hidden: false, properties: snapshotProperties(server, wish), tags: [] },
+    ...{ protected: false, hidden: false, properties: snapshotProperties(server, wish), tags: [], members: {} },
     ...{ createdAt: wish.now, updatedAt: wish.now },
   };
   return checkImage(image) ?? image;

@@ -58,8 +58,19 @@ export async function uploadImage(p: Platform, actor: Actor, imageId: string, up
   return receiveImage(p, image, upload);
 }
 
-/** The same for whoever may write the image's data. */
-export async function receiveImage(p: Platform, image: Image, upload: Upload): Promise<Refusal | null> {
+/** What becomes of an image when its data is there: it is active, or waits to be imported. */
+type Purpose = 'saving' | 'uploading';
+
+/**
+ * The same for whoever may write the image's data.
+ * @param purpose `uploading`: the data is staged; the image is active when it is imported (members.ts beside this has that)
+ */
+export async function receiveImage(
+  p: Platform,
+  image: Image,
+  upload: Upload,
+  purpose: Purpose = 'saving',
+): Promise<Refusal | null> {
   const { id: imageId, diskFormat } = image;
   if (diskFormat === null || image.containerFormat === null)
     return {
@@ -67,9 +78,9 @@ export async function receiveImage(p: Platform, image: Image, upload: Upload): P
       message: 'The properties disk_format and container_format must be set before data is uploaded.',
     };
   if (upload.declaredBytes !== null && upload.declaredBytes > p.settings.maxImageBytes) return tooLarge(p);
-  const claim = await claimRow(p, image);
+  const claim = await claimRow(p, image, purpose);
   if (!claim) {
-    return { code: 409, message: `Image status transition from ${image.status} to saving is not allowed` };
+    return { code: 409, message: `Image status transition from ${image.status} to ${purpose} is not allowed` };
   }
 
   const part = `${imageFile(p, imageId)}.${randomBytes(8).toString('hex')}${PART_SUFFIX}`;
@@ -260,31 +271,37 @@ interface Claim {
   giveBack(): Promise<void>;
 }
 
-async function claimRow(p: Platform, image: Image): Promise<Claim | null> {
+async function claimRow(p: Platform, image: Image, purpose: Purpose): Promise<Claim | null> {
   const imageId = image.id;
   let fence = p.clock.now();
-  const change = async (from: 'queued' | 'saving', set: object, at: number | null): Promise<boolean> => {
+  const change = async (from: 'queued' | Purpose, set: object, at: number | null): Promise<boolean> => {
     let update = p.stores.global.updateTable('images').set(set).where('id', '=', imageId).where('status', '=', from);
     if (at !== null) update = update.where('updated_at', '=', at);
     return (await update.returning('id').executeTakeFirst()) !== undefined;
   };
-  if (!(await change('queued', { status: 'saving', updated_at: fence }, null))) return null;
+  if (!(await change('queued', { status: purpose, updated_at: fence }, null))) return null;
   return {
     imageId,
     async renew() {
       const next = Math.max(p.clock.now(), fence);
-      const held = await change('saving', { updated_at: next }, fence);
+      const held = await change(purpose, { updated_at: next }, fence);
       if (held) fence = next;
       return held;
     },
     activate: ({ kind: _, sizeBytes, virtualBytes, ...digests }) =>
       change(
-        'saving',
-        { status: 'active', size_bytes: sizeBytes, virtual_bytes: virtualBytes, ...digests, updated_at: p.clock.now() },
+        purpose,
+        {
+          status: purpose === 'saving' ? 'active' : purpose,
+          size_bytes: sizeBytes,
+          virtual_bytes: virtualBytes,
+          ...digests,
+          updated_at: p.clock.now(),
+        },
         fence,
       ),
     async giveBack() {
-      await change('saving', { status: 'queued', updated_at: p.clock.now() }, fence);
+      await change(purpose, { status: 'queued', updated_at: p.clock.now() }, fence);
     },
   };
 }

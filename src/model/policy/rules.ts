@@ -183,5 +183,5 @@ export function decide(rules: Rules, service: PolicyService, name: string, askin
 /** A target of the actor's own, for what is made new or listed. */
 export const ownTarget = ({ userId, projectId }: Asking): Target => ({
   user_id: userId,
-  ...(projectId === '' ? {} : { project_id: projectId, tenant_id: projectId, owner: projectId }),
+  ...(projectId === '' ? {} : { project_id: projectId, tenant_id: projectId, owner: projectId, member_id: projectId }),
 });
