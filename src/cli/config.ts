@@ -143,6 +143,7 @@ export const ConfigFile = Type.Object(
     resize_confirm_window_seconds: Type.Optional(Amount),
     reclaim_instance_interval: Type.Optional(Amount),
     shelved_offload_time: Type.Optional(Type.Integer({ minimum: -1, maximum: Number.MAX_SAFE_INTEGER })),
+    history_retention_days: Type.Optional(Type.Integer({ minimum: 0, maximum: 36_500 })),
     shutdown_timeout_seconds: Type.Optional(Type.Integer({ minimum: 0, maximum: 3600 })),
     heartbeat_seconds: Type.Optional(Type.Number({ minimum: 0.1, maximum: 3600 })),
     host_down_seconds: Type.Optional(Type.Number({ minimum: 3, maximum: 86_400 })),

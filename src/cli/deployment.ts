@@ -168,6 +168,7 @@ export function planDeployment(file: ConfigFile, flags: Flags): Deployment {
       resizeConfirmWindowSeconds: file.resize_confirm_window_seconds ?? 0,
       reclaimInstanceIntervalSeconds: file.reclaim_instance_interval ?? 0,
       shelvedOffloadTimeSeconds: file.shelved_offload_time ?? 0,
+      historyRetentionDays: file.history_retention_days ?? 90,
       shutdownTimeoutSeconds: file.shutdown_timeout_seconds ?? 60,
       heartbeatSeconds: file.heartbeat_seconds ?? 5,
       hostDownSeconds: file.host_down_seconds ?? 30,

@@ -32,6 +32,8 @@ export interface Settings {
   readonly reclaimInstanceIntervalSeconds: number;
   /** Seconds after which a shelved server leaves its host; 0: at once; negative: only when asked to. */
   readonly shelvedOffloadTimeSeconds: number;
+  /** Days for which records of what is over are kept; 0: for ever. */
+  readonly historyRetentionDays: number;
   /** Seconds a guest gets to shut down by itself before it is turned off. */
   readonly shutdownTimeoutSeconds: number;
   /** Seconds without a heartbeat after which a host counts as down. */

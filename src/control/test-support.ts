@@ -26,6 +26,7 @@ export const TEST_SETTINGS: Settings = {
   resizeConfirmWindowSeconds: 0,
   reclaimInstanceIntervalSeconds: 0,
   shelvedOffloadTimeSeconds: 0,
+  historyRetentionDays: 90,
   shutdownTimeoutSeconds: 60,
   hostDownSeconds: 30,
   heartbeatSeconds: 5,

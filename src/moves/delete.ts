@@ -155,6 +155,8 @@ export const DELETE: Move<DeleteState> = {
             delete_requested_at: null,
             soft_delete_requested_at: null,
             offload_at: null,
+            // The last that will have been at the server: see control/history.ts.
+            generation: c.generation,
           })
           .where('server_id', '=', c.serverId)
           .where(ownsSaga(global, c))

@@ -9,6 +9,7 @@ import type { UpdateResult } from 'kysely';
 import { watchCells } from '../control/cell-health.ts';
 import { hastenDebts, payDebts, payMatches } from '../control/debts.ts';
 import { hasJumped, pullBack, silentSince } from '../control/heartbeats.ts';
+import { trimHistory } from '../control/history.ts';
 import { isUp } from '../control/hosts.ts';
 import { collectUnusedImages } from '../control/images/collect.ts';
 import { networkService } from '../control/network/service.ts';
@@ -63,6 +64,7 @@ export async function monitorOnce(p: Platform, round: number): Promise<void> {
   await part(p, 'overdue confirmations', () => confirmOverdue(p));
   if (round % COMPARE_EVERY === 0) await part(p, 'ports elsewhere', () => networkService(p).payOwed(p));
   if (round % COMPARE_EVERY === 0) await part(p, 'unused images', () => collectUnusedImages(p));
+  if (round % COMPARE_EVERY === 0) await part(p, 'history', () => trimHistory(p));
 }
 
 async function part(p: Platform, what: string, work: () => Promise<unknown>): Promise<void> {

@@ -62,6 +62,7 @@ export const SETTINGS: Settings = {
   resizeConfirmWindowSeconds: 0,
   reclaimInstanceIntervalSeconds: 0,
   shelvedOffloadTimeSeconds: 0,
+  historyRetentionDays: 90,
   shutdownTimeoutSeconds: 60,
   hostDownSeconds: 30,
   heartbeatSeconds: 5,

@@ -1,5 +1,11 @@
 // The fence of a server in a cell's database: the highest generation that has written there, or taken over.
-import type { Kysely } from 'kysely';
+//
+// A server of which nothing is left needs none of its own: the cell's floor refuses every generation below it for servers
+// without a row. It only rises. A row goes when the floor has been above its generation since before anybody could still be
+// looking (control/history.ts): on PostgreSQL a statement that began before the floor rose, and waited, sees the floor of
+// then. A saga that lives and happens to be below the floor where its server has no row is refused too, loses its lease and
+// goes on under a fence of its next claim, which is above.
+import { type Kysely, sql } from 'kysely';
 import { invariant } from '../lib/errors.ts';
 import type { CellTables } from './cell-schema.ts';
 import { fixed } from './fixed.ts';
@@ -9,22 +15,23 @@ interface Raise {
   readonly generation: number;
 }
 
-const RAISE = fixed<CellTables, Raise, { generation: number }>((db, { serverId, generation }) =>
-  db
-    .insertInto('server_fences')
-    .values({ server_id: serverId, generation })
-    .onConflict((conflict) =>
-      conflict.column('server_id').doUpdateSet((eb) => ({
-        generation: eb
-          .case()
-          .when('server_fences.generation', '<', eb.ref('excluded.generation'))
-          .then(eb.ref('excluded.generation'))
-          .else(eb.ref('server_fences.generation'))
-          .end(),
-      })),
-    )
-    .returning('generation'),
-);
+/** Its row is the cell's floor. */
+const FLOOR = '';
+
+// A server without a row begins at the floor; `where true` lets SQLite tell the conflict from a join.
+const RAISE = fixed<CellTables, Raise, { generation: number }>((db, { serverId, generation }) => ({
+  compile: () =>
+    sql<{ generation: number }>`
+      insert into server_fences (server_id, generation)
+      select cast(${serverId} as text), case when low.generation > cast(${generation} as bigint) then low.generation
+        else cast(${generation} as bigint) end
+      from (select coalesce(max(generation), 0) as generation from server_fences where server_id = ${FLOOR}) low
+      where true
+      on conflict (server_id) do update set generation = case
+        when server_fences.generation < cast(${generation} as bigint) then cast(${generation} as bigint)
+        else server_fences.generation end
+      returning generation`.compile(db),
+}));
 
 /**
  * From now on older writers are refused in this cell. Answers the highest generation seen there, this one included.
@@ -35,4 +42,19 @@ export async function raiseInCell(db: Kysely<CellTables>, serverId: string, gene
   const [row] = (await RAISE(db, { serverId, generation })).rows;
   invariant(row, 'a fence that was raised is there');
   return row.generation;
+}
+
+/** The lowest generation that is taken of servers without a row; 0: any. */
+export async function floorOf(db: Kysely<CellTables>): Promise<number> {
+  const row = await db
+    .selectFrom('server_fences')
+    .select('generation')
+    .where('server_id', '=', FLOOR)
+    .executeTakeFirst();
+  return row?.generation ?? 0;
+}
+
+/** The floor is at least here. */
+export async function raiseFloor(db: Kysely<CellTables>, generation: number): Promise<void> {
+  await RAISE(db, { serverId: FLOOR, generation });
 }

@@ -77,7 +77,8 @@ export interface CellTables {
   };
   /**
    * The highest generation that has taken over a server's saga: writes of older ones are refused. It concerns this
-   * database only and outlives the server, because a conductor that stalled may wake after the server is gone.
+   * database only and outlives the server, because a conductor that stalled may wake after the server is gone. server_id
+   * '': the floor, for all servers that have no row of their own (cell-fences.ts).
    */
   server_fences: {
     server_id: string;

@@ -326,6 +326,8 @@ export interface GlobalTables extends IdentityTables, NetworkTables {
     created_at: number;
     expires_at: number;
   };
+  /** Work that one process at a time does, now and then: who comes at or after next_at has the turn, and sets the next. */
+  turns: { name: string; next_at: number };
   /** The one sequence that fences are taken from (name 'saga'). */
   fences: { name: string; value: number };
   /** A clean-up that could not be done because its host, or its cell's database, was unreachable. */

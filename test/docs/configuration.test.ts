@@ -141,6 +141,7 @@ function defaultsOf(plan: Deployment): Readonly<Record<string, unknown>> {
     resize_confirm_window_seconds: settings.resizeConfirmWindowSeconds,
     reclaim_instance_interval: settings.reclaimInstanceIntervalSeconds,
     shelved_offload_time: settings.shelvedOffloadTimeSeconds,
+    history_retention_days: settings.historyRetentionDays,
     shutdown_timeout_seconds: settings.shutdownTimeoutSeconds,
     heartbeat_seconds: settings.heartbeatSeconds,
     host_down_seconds: settings.hostDownSeconds,

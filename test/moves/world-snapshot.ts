@@ -51,6 +51,7 @@ const GLOBAL: Left<GlobalTables> = {
   volume_attachments: ['id', 'generation', 'created_at'],
   quarantine: [],
   sagas: 'history',
+  turns: 'history',
   fences: 'history',
   // Paid ones are history; what is owed is compared below.
   debts: 'history',
