@@ -162,6 +162,9 @@ test('locks, states by hand, crash dumps, diagnostics, passwords and events', as
     );
     assert.ok(again.json.server.adminPass.length > 8);
     await waitFor(s.alice, id, ['ACTIVE']);
+    const { server } = (await act(s.admin, { rebuild: { imageRef: s.imageId } }, 75)).json;
+    assert.deepEqual([server['OS-EXT-SRV-ATTR:user_data'], server.user_data], [undefined, null]);
+    await waitFor(s.alice, id, ['ACTIVE']);
   });
 
   await t.test('it is rescued, and comes back', async () => {

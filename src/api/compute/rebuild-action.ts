@@ -84,8 +84,8 @@ export const REBUILD_ACTIONS: Actions = {
       refuse(await rebuildServer(p, actor, server.id, requestOf(wish, minor)));
       const shown = await changedServer(p, actor, minor, server.id);
       const body = {
-        ...shown.view,
-        // Told of here before every update shows them.
+        ...withoutUserData(shown.view),
+        // Told of here before every update shows them, and to everybody.
         ...(minor >= 54 ? { key_name: shown.server.keyName } : {}),
         ...(minor >= 57 ? { user_data: shown.server.userData } : {}),
         adminPass: wish.adminPass ?? randomBytes(9).toString('base64url'),
@@ -97,6 +97,11 @@ export const REBUILD_ACTIONS: Actions = {
     }),
   ),
 };
+
+/** Administrators see them elsewhere under a name of their own. */
+function withoutUserData(view: object): object {
+  return Object.fromEntries(Object.entries(view).filter(([key]) => key !== 'OS-EXT-SRV-ATTR:user_data'));
+}
 
 function requestOf(wish: Wish, minor: number): RebuildRequest {
   const { name, description: described, metadata, key_name: key, hostname: host, accessIPv4, accessIPv6 } = wish;
