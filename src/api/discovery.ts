@@ -21,6 +21,14 @@ const computeVersion = (settings: Settings): object => ({
   'media-types': [{ base: 'application/json', type: 'application/vnd.openstack.compute+json;version=2.1' }],
 });
 
+/** The same API under its older name, for clients that know no microversions. */
+const olderComputeVersion = (settings: Settings): object => ({
+  ...computeVersion(settings),
+  ...{ id: 'v2.0', status: 'SUPPORTED', version: '', min_version: '' },
+  links: [{ rel: 'self', href: `${settings.publicUrl}/compute/v2/` }],
+  'media-types': [{ base: 'application/json', type: 'application/vnd.openstack.compute+json;version=2' }],
+});
+
 const identityVersion = (settings: Settings): object => ({
   id: 'v3.14',
   status: 'stable',
@@ -89,8 +97,17 @@ export const discoveryRoutes: readonly Route[] = [
     version: identityVersion(settings),
   })),
   document('compute', '/compute', 200, 'Versions of the compute service', (settings) => ({
-    versions: [computeVersion(settings)],
+    versions: [olderComputeVersion(settings), computeVersion(settings)],
   })),
+  document(
+    'compute',
+    '/compute/v2',
+    200,
+    'Version 2.0 of the compute service: 2.1 under its older name',
+    (settings) => ({
+      version: olderComputeVersion(settings),
+    }),
+  ),
   document('compute', '/compute/v2.1', 200, 'Version 2.1 of the compute service', (settings) => ({
     version: computeVersion(settings),
   })),

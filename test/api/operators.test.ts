@@ -17,7 +17,12 @@ describe('the API for operators', () => {
     const get = async (path: string) => s.raw(path, {});
     assert.equal((await get('/identity')).status, 300);
     assert.equal((await get('/identity/v3')).json.version.id, 'v3.14');
-    assert.equal((await get('/compute/')).json.versions[0].version, '2.96');
+    const [older, current] = (await get('/compute/')).json.versions;
+    assert.deepEqual([older.id, older.version, current.version], ['v2.0', '', '2.96']);
+    assert.equal((await get('/compute/v2/')).json.version.id, 'v2.0');
+    const paths = ['v2/flavors', `v2/${s.alice.projectId}/flavors`, `v2.1/${s.alice.projectId}/flavors`];
+    for (const path of paths) assert.equal((await s.alice('GET', `/compute/${path}`)).status, 200, path);
+    assert.equal((await s.alice('GET', `/compute/v2.1/${s.mallory.projectId}/flavors`)).status, 400);
     assert.equal((await get('/compute/v2.1/')).json.version.min_version, '2.1');
     assert.equal((await get('/image')).status, 300);
     assert.equal((await get('/network')).json.versions[0].id, 'v2.0');

@@ -44,7 +44,7 @@ export function outcomesOf(wanted: readonly string[], printed: string): Outcome[
     const match = LINE.exec(line);
     if (!match) {
       if (/^Captured pythonlogging/.test(line)) failed = null;
-      const said = unquoted(line);
+      const said = line.startsWith('Details:') ? line : unquoted(line);
       if (failed && said !== '') failed.reason = said;
       continue;
     }
@@ -64,8 +64,8 @@ export function outcomesOf(wanted: readonly string[], printed: string): Outcome[
   });
 }
 
-/** Tracebacks come as indented Python byte strings. */
-const unquoted = (line: string): string => /^ {4}b['"](.*)['"]$/.exec(line)?.[1]?.trim() ?? '';
+/** Tracebacks are indented; older versions show their lines as Python's byte strings. */
+const unquoted = (line: string): string => /^ {4}(?:b['"](.*)['"]|(.*))$/.exec(line)?.slice(1).join('').trim() ?? '';
 
 export const classOf = (test: string): string => test.slice(0, test.lastIndexOf('.'));
 

@@ -101,7 +101,8 @@ export function tempestConfig({ url, images, flavors, publicNetwork }: Seeded, d
       build_interval: 1,
       build_timeout: 120,
       container_formats: 'bare',
-      disk_formats: 'qcow2,raw',
+      // The first is what images of random bytes are made as.
+      disk_formats: 'raw,qcow2',
       // Only so that the classes are not skipped that would import from a URL.
       http_image: 'http://127.0.0.1:9/none',
     },

@@ -23,12 +23,12 @@ import { checkContentType, JSON_BODY_LIMIT, parseBodies } from './bodies.ts';
 import { ApiError, hasComputeId, serviceOf } from './errors.ts';
 import { apiMetrics } from './metrics.ts';
 import { openApiDocument } from './openapi.ts';
+import { checkProject, withoutProject } from './project-paths.ts';
 import { refuseNothing, sendError, unknownPath } from './refusals.ts';
 import { type Answer, bodySchemas, type Route, schemaAt } from './route.ts';
 import { authoriseTarget } from './targets.ts';
 import { checkBody, checkText, mismatch, prepareSchema } from './validation.ts';
 import { lowestMinor, requestedMinor, versionHeaders, versionsOf } from './versions.ts';
-import { checkProject, withoutProject } from './volume-paths.ts';
 
 /** Nova's old name of the very same servers (nova/api/openstack/compute/routes.py, os-volumes_boot). */
 const bootedFromVolumes = (url: string): string =>
