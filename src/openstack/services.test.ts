@@ -1,0 +1,97 @@
+// What goes over the wire to Glance and Neutron, and what their answers are taken for.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { VirtualClock } from '../lib/virtual-clock.ts';
+import { glanceOf } from './glance.ts';
+import { NeutronRefused, neutronOf } from './neutron.ts';
+import { type FakeOpenstack, fakeOpenstack } from './testing.ts';
+import { ServiceDown } from './transport.ts';
+
+const ID = '5559244d-8156-4f8d-a9f7-30b3b0daf0cc';
+const IMAGE = {
+  ...{ id: ID, name: null, status: 'active', visibility: 'public', owner: 'p1', disk_format: 'raw' },
+  ...{ container_format: 'bare', size: 3, virtual_size: null, checksum: null, os_hash_algo: 'sha512' },
+  ...{ os_hash_value: 'ab', min_disk: 0, min_ram: 0, protected: false, os_hidden: false, tags: [] },
+  ...{ created_at: '2026-01-01T00:00:00Z', updated_at: '2026-01-01T00:00:00Z', hw_disk_bus: 'scsi' },
+};
+
+/** Method and path of what was asked of the service, without the login. */
+const asked = (fake: FakeOpenstack): string[] =>
+  fake.asked
+    .slice(1)
+    .map(({ method, path }) => `${method} ${path.replace('/network/v2.0', '').replace('/image/v2', '')}`);
+
+test('Glance: an image with its properties, its bytes, and none', async () => {
+  await using fake = await fakeOpenstack(new VirtualClock());
+  const glance = glanceOf(fake.session);
+  fake.on(`/image/v2/images/${ID}`, () => ({ status: 200, body: IMAGE }));
+  fake.on(`/image/v2/images/${ID}/file`, () => ({ status: 200, body: Buffer.from('abc') }));
+  assert.deepEqual(await glance.find(ID), IMAGE, 'properties come along');
+  assert.equal(await glance.find('other'), null);
+  const data = await glance.data(ID);
+  assert(data);
+  const chunks: Buffer[] = [];
+  for await (const chunk of data) chunks.push(Buffer.from(chunk as Uint8Array));
+  assert.equal(Buffer.concat(chunks).toString(), 'abc');
+  fake.on(`/image/v2/images/${ID}/file`, () => ({ status: 204 }));
+  assert.equal(await glance.data(ID), null, 'an image without data');
+  fake.on(`/image/v2/images/${ID}`, () => ({ status: 200, body: { ...IMAGE, size: 'three' } }));
+  await assert.rejects(glance.find(ID), ServiceDown);
+});
+
+test('Neutron: a port is made as the project’s, with the address that is wished for', async () => {
+  await using fake = await fakeOpenstack(new VirtualClock());
+  const neutron = neutronOf(fake.session);
+  const port = { id: ID, network_id: 'n', mac_address: 'm', fixed_ips: [{ subnet_id: 's', ip_address: '10.0.0.5' }] };
+  fake.on('/network/v2.0/ports', () => ({ status: 201, body: { port } }));
+  const wish = { serverId: 'v', projectId: 'p', networkId: 'n', ip: '10.0.0.5', requestId: 'req-1' };
+  const said = await neutron.createPort(wish);
+  assert.deepEqual(said.kind === 'ok' && said.body, port);
+  assert.deepEqual(fake.asked.at(-1)?.body.port, {
+    ...{ network_id: 'n', project_id: 'p', device_id: 'v', device_owner: 'compute:crosscell' },
+    fixed_ips: [{ ip_address: '10.0.0.5' }],
+  });
+  const message = 'No more IP addresses available.';
+  fake.on('/network/v2.0/ports', () => ({ status: 409, body: { NeutronError: { type: 'X', message, detail: '' } } }));
+  assert.deepEqual(await neutron.createPort(wish), { kind: 'refused', status: 409, message });
+  fake.on('/network/v2.0/ports', () => ({ status: 503 }));
+  const before = fake.asked.length;
+  await assert.rejects(neutron.createPort(wish), ServiceDown);
+  assert.equal(fake.asked.length, before + 1, 'creating is not repeated: it might make two');
+});
+
+test('Neutron: bindings', async () => {
+  await using fake = await fakeOpenstack(new VirtualClock());
+  const neutron = neutronOf(fake.session);
+  fake.on('/network/v2.0/ports', () => ({
+    status: 200,
+    body: { ports: [], bindings: [{ host: 'h', status: 'ACTIVE' }] },
+  }));
+  assert.deepEqual(await neutron.portsOf('v'), []);
+  assert.deepEqual(await neutron.bindings(ID), [{ host: 'h', status: 'ACTIVE' }]);
+  await neutron.bindFirst(ID, 'h');
+  await neutron.bind(ID, 'h');
+  await neutron.activate(ID, 'a/b');
+  await neutron.unbind(ID, 'h');
+  await neutron.deletePort(ID);
+  assert.deepEqual(asked(fake), [
+    'GET /ports?device_id=v&device_owner=compute%3Acrosscell',
+    ...[`GET /ports/${ID}/bindings`, `PUT /ports/${ID}`, `POST /ports/${ID}/bindings`],
+    ...[`PUT /ports/${ID}/bindings/a%2Fb/activate`, `DELETE /ports/${ID}/bindings/h`, `DELETE /ports/${ID}`],
+  ]);
+});
+
+test('Neutron: what is so already is as wanted, and what is refused says so', async () => {
+  await using fake = await fakeOpenstack(new VirtualClock());
+  const neutron = neutronOf(fake.session);
+  let status = 409;
+  fake.on('/network/v2.0/ports', () => ({ status, body: { NeutronError: { message: 'no', type: 'X', detail: '' } } }));
+  await neutron.bind(ID, 'h');
+  await neutron.activate(ID, 'h');
+  await assert.rejects(neutron.deletePort(ID), NeutronRefused);
+  status = 404;
+  await neutron.unbind(ID, 'h');
+  await neutron.deletePort(ID);
+  await assert.rejects(neutron.bind(ID, 'h'), /Neutron refuses POST .*: 404 no/);
+  await assert.rejects(neutron.portsOf('v'), NeutronRefused);
+});
