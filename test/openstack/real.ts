@@ -21,6 +21,10 @@ export const skip = keystone === undefined && 'CROSSCELL_TEST_KEYSTONE names no 
 const LIMIT_MS = 300_000;
 
 export interface RealSystem extends AsyncDisposable {
+  /** Where the API is. */
+  readonly url: string;
+  /** The user's. */
+  readonly token: string;
   /** The real services, as the service user sees them. */
   readonly session: Session;
   /** A request as the user; the answer's JSON. Any status from 400 on but `allowed` fails the test. */
@@ -32,7 +36,7 @@ export interface RealSystem extends AsyncDisposable {
 }
 
 /** Two cells of one simulated host each, so that every move crosses. */
-export async function realSystem(services: readonly RealService[]): Promise<RealSystem> {
+export async function realSystem(services: readonly RealService[], tokenCacheSeconds = 3600): Promise<RealSystem> {
   assert(keystone !== undefined);
   const {
     OS_USERNAME: username = 'admin',
@@ -44,13 +48,16 @@ export async function realSystem(services: readonly RealService[]): Promise<Real
   writeFileSync(password_file, password, { mode: 0o600 });
   const openstack = { auth_url: keystone, username, password_file, project_name: project, services: [...services] };
   const deployment = planDeployment(
-    { openstack: { ...openstack, timeout_seconds: 60, token_cache_seconds: 3600 } },
+    { openstack: { ...openstack, timeout_seconds: 60, token_cache_seconds: tokenCacheSeconds } },
     { data: directory, listen: '127.0.0.1:0', hypervisor: 'simulated', cells: 2, hostsPerCell: 1 },
   );
   const log = pino({ level: process.env['CROSSCELL_TEST_LOG'] ?? 'silent' });
   const system = await composeSystem(deployment, { log, memoryDatabases: true, memoryHosts: true, checkAnswers: true });
   assert(deployment.openstack);
-  const token = await tokenFor({ username, password, project });
+  const token = await tokenFor({
+    identity: { methods: ['password'], password: { user: { name: username, domain: DOMAIN, password } } },
+    scope: { project: { name: project, domain: DOMAIN } },
+  });
 
   const send = async (method: string, path: string, body?: unknown): Promise<Response> =>
     fetch(`${system.url}${path}`, {
@@ -65,6 +72,7 @@ export async function realSystem(services: readonly RealService[]): Promise<Real
     return text === '' ? null : JSON.parse(text);
   };
   return {
+    ...{ url: system.url, token },
     session: createSession({ settings: { ...deployment.openstack, password }, clock: systemClock, log }),
     call,
     reach: (id, status) =>
@@ -91,27 +99,21 @@ async function eventually<T>(look: () => Promise<T | null>): Promise<T> {
   return assert.fail('it did not come about in time');
 }
 
-interface User {
-  readonly username: string;
-  readonly password: string;
-  readonly project: string;
-}
+const DOMAIN = { name: 'Default' };
 
-async function tokenFor({ username, password, project }: User): Promise<string> {
-  const domain = { name: 'Default' };
-  const response = await fetch(`${keystone}/auth/tokens`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({
-      auth: {
-        identity: { methods: ['password'], password: { user: { name: username, domain, password } } },
-        scope: { project: { name: project, domain } },
-      },
-    }),
-  });
+/** A token of the real Keystone. */
+export async function tokenFor(auth: object): Promise<string> {
+  const response = await askKeystone('POST', '/auth/tokens', {}, { auth });
   assert.equal(response.status, 201, await response.text());
   return response.headers.get('x-subject-token') ?? '';
 }
+
+/** A request to the real Keystone. */
+export const askKeystone = (method: string, path: string, headers: Record<string, string>, body?: object) =>
+  fetch(`${keystone}${path}`, {
+    ...{ method, headers: { ...headers, 'content-type': 'application/json' } },
+    ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+  });
 
 const Images = Type.Object({ images: Type.Array(Type.Object({ id: Type.String(), size: Type.Integer() })) });
 

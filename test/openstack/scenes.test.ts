@@ -2,8 +2,9 @@
 // delete. Runs where a Keystone is named: see real.ts.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import { neutronOf } from '../../src/openstack/neutron.ts';
-import { realSystem, skip, smallestImage } from './real.ts';
+import { askKeystone, realSystem, skip, smallestImage, tokenFor } from './real.ts';
 
 test('a server with an image of Glance and a port of Neutron crosses between cells, forth and back', {
   skip,
@@ -48,4 +49,29 @@ test('a server with an image of Glance and a port of Neutron crosses between cel
   await gone(server.id);
   assert.deepEqual(await neutron.portsOf(server.id), []);
   await call('GET', '/image/v2/images', undefined, 404);
+});
+
+test("an application credential of Keystone's is good here, and its token no longer when it is revoked", {
+  skip,
+}, async () => {
+  await using real = await realSystem(['identity'], 1);
+  const mine = { 'x-auth-token': real.token };
+  const own = await askKeystone('GET', '/auth/tokens', { ...mine, 'x-subject-token': real.token });
+  const { token } = (await own.json()) as { token: { user: { id: string } } };
+  const credentials = `/users/${token.user.id}/application_credentials`;
+  const name = `crosscell-test-${process.pid}-${Date.now()}`;
+  const made = await askKeystone('POST', credentials, mine, { application_credential: { name } });
+  const body = (await made.json()) as { application_credential: { id: string; secret: string } };
+  const { id, secret } = body.application_credential;
+  const subject = await tokenFor({
+    identity: { methods: ['application_credential'], application_credential: { id, secret } },
+  });
+  const status = async (): Promise<number> =>
+    (await fetch(`${real.url}/compute/v2.1/servers`, { headers: { 'x-auth-token': subject } })).status;
+  assert.equal(await status(), 200);
+  const revoked = await askKeystone('DELETE', '/auth/tokens', { ...mine, 'x-subject-token': subject });
+  assert.equal(revoked.status, 204);
+  await delay(1100);
+  assert.equal(await status(), 401);
+  assert.equal((await askKeystone('DELETE', `${credentials}/${id}`, mine)).status, 204);
 });
