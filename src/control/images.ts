@@ -23,7 +23,13 @@ export const IMAGE_STATUSES = ['queued', 'uploading', 'saving', 'active', 'deact
 export type ImageStatus = (typeof IMAGE_STATUSES)[number];
 export const VISIBILITIES = ['public', 'private', 'shared', 'community'] as const;
 export type Visibility = (typeof VISIBILITIES)[number];
-export const DISK_FORMATS = ['qcow2', 'raw'] as const;
+/** What guests can have as their disks. Of images in other formats the service keeps the data as it comes, and no more. */
+export const GUEST_FORMATS = ['qcow2', 'raw'] as const;
+export type GuestFormat = (typeof GUEST_FORMATS)[number];
+export const DISK_FORMATS = [
+  ...([...GUEST_FORMATS, 'ami', 'ari', 'aki', 'vhd', 'vhdx', 'vmdk', 'vdi', 'iso', 'ploop'] as const),
+] as const;
+export const CONTAINER_FORMATS = ['bare', 'ami', 'ari', 'aki', 'ovf', 'ova', 'docker', 'compressed'] as const;
 export type DiskFormat = (typeof DISK_FORMATS)[number];
 
 export const MEMBER_STATUSES = ['pending', 'accepted', 'rejected'] as const;
@@ -106,14 +112,22 @@ export async function findBaseImage(p: Platform, imageId: string): Promise<BaseI
   }
 }
 
+/** Whether guests can have it as their disk. */
+export const isForGuests = ({ diskFormat, containerFormat }: Image): boolean =>
+  containerFormat === 'bare' && guestFormatOf(diskFormat) !== null;
+
+export const guestFormatOf = (format: DiskFormat | null): GuestFormat | null =>
+  GUEST_FORMATS.find((each) => each === format) ?? null;
+
 /** What hosts are told of an image that has its data. */
 export function baseImageOf(p: Platform, image: Image): BaseImage {
-  const { id, diskFormat, sizeBytes, virtualBytes, sha256 } = image;
+  const { id, sizeBytes, virtualBytes, sha256 } = image;
+  const format = guestFormatOf(image.diskFormat);
   invariant(
-    diskFormat !== null && sizeBytes !== null && virtualBytes !== null && sha256 !== null,
+    format !== null && sizeBytes !== null && virtualBytes !== null && sha256 !== null,
     `image ${id} is ${image.status} and has no data`,
   );
-  return { id, format: diskFormat, sizeBytes, virtualBytes, sha256, url: `${p.settings.hostFacingUrl}${dataPath(id)}` };
+  return { id, format, sizeBytes, virtualBytes, sha256, url: `${p.settings.hostFacingUrl}${dataPath(id)}` };
 }
 
 /** Path of the host-facing URL of an image's bytes. */

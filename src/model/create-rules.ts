@@ -25,6 +25,8 @@ export interface OfferedImage {
   readonly minRamMb: number;
   readonly virtualBytes: number;
   readonly properties: Readonly<Record<string, string>>;
+  /** False: no guest can have it as its disk. Absent: one can. */
+  readonly isForGuests?: boolean;
 }
 
 /** True if the actor may see and use the image. */
@@ -43,7 +45,10 @@ export function checkImageUsable(image: OfferedImage | null, actor: Actor): Refu
   if (image === null || image.status === 'deleted' || !mayUseImage(image, actor)) {
     return badRequest('Can not find requested image');
   }
-  return image.status === 'active' ? null : badRequest(`Image ${image.id} is not active.`);
+  if (image.status !== 'active') return badRequest(`Image ${image.id} is not active.`);
+  return image.isForGuests === false
+    ? badRequest(`Image ${image.id} is unacceptable: no guest can boot its format.`)
+    : null;
 }
 
 /** The key pair asked for must be there. */

@@ -6,7 +6,7 @@
 // alternates.ts); when that does not do either it gives everything back and leaves the record in ERROR.
 import type { Kysely, Transaction } from 'kysely';
 import { findFlavor } from '../control/flavors.ts';
-import { findImage, type Image, snapshotOf } from '../control/images.ts';
+import { findImage, type Image, isForGuests, snapshotOf } from '../control/images.ts';
 import { findKeypair, type Keypair } from '../control/keypairs.ts';
 import { claimPort } from '../control/network/interfaces.ts';
 import { networkService, type TakenPort } from '../control/network/service.ts';
@@ -358,7 +358,13 @@ export async function createServer(p: Platform, actor: Actor, request: CreateReq
     image:
       image === null
         ? null
-        : { ...image, name: image.name ?? '', projectId: image.owner, virtualBytes: image.virtualBytes ?? 0 },
+        : {
+            ...image,
+            name: image.name ?? '',
+            projectId: image.owner,
+            virtualBytes: image.virtualBytes ?? 0,
+            isForGuests: isForGuests(image),
+          },
     bootVolume: bootVolume && rememberedBy(bootVolume),
     keyName: request.keyName,
     keyFound: keypair !== null,

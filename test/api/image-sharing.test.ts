@@ -6,6 +6,29 @@ import { testSystem, waitFor } from './system.ts';
 
 const I = '/image/v2/images';
 
+test('data of a format that no guest can have is kept as it comes, and boots nothing', async () => {
+  await using s = await testSystem({ cells: 1, hostsPerCell: 1 });
+  const { id } = (await s.alice('POST', I, { name: 'old', disk_format: 'ami', container_format: 'ami' })).json;
+  const bytes = new Uint8Array(777).fill(7);
+  const headers = { 'x-auth-token': s.alice.token, 'content-type': 'application/octet-stream' };
+  assert.equal((await s.raw(`${I}/${id}/file`, { method: 'PUT', headers, body: bytes })).status, 204);
+  const shown = (await s.alice('GET', `${I}/${id}`)).json;
+  assert.deepEqual([shown.status, shown.size, shown.virtual_size], ['active', 777, null]);
+  const server = { name: 'one', imageRef: id, flavorRef: '1', networks: [{ uuid: s.networkId }] };
+  assert.equal((await s.alice('POST', '/compute/v2.1/servers', { server })).status, 400);
+  const volume = { size: 1, imageRef: id };
+  assert.equal((await s.alice('POST', '/volume/v3/volumes', { volume })).status, 400);
+  const patched = await s.raw(`${I}/${id}`, {
+    method: 'PATCH',
+    headers: { ...headers, 'content-type': 'application/openstack-images-v2.0-json-patch' },
+    body: JSON.stringify([
+      { replace: '/name', value: 'new' },
+      { add: '/colour', value: 'blue' },
+    ]),
+  });
+  assert.deepEqual([patched.status, patched.json.name, patched.json.colour], [200, 'new', 'blue']);
+});
+
 test('staged data is imported, the image shared with a project that takes it, and its data kept back', async () => {
   await using s = await testSystem({ cells: 1, hostsPerCell: 1 });
   const made = await s.alice('POST', I, {

@@ -161,8 +161,8 @@ test('bodies and queries that are not as they must be', async () => {
   const bodies: readonly [object, number, RegExp][] = [
     [{ name: 7 }, 400, /name/],
     [{ name: 'x'.repeat(256) }, 400, /name/],
-    [{ disk_format: 'vmdk' }, 400, /disk_format/],
-    [{ container_format: 'ovf' }, 400, /container_format/],
+    [{ disk_format: 'tape' }, 400, /disk_format/],
+    [{ container_format: 'box' }, 400, /container_format/],
     [{ visibility: 'secret' }, 400, /visibility/],
     [{ min_disk: -1 }, 400, /min_disk/],
     [{ min_ram: '7' }, 400, /min_ram/],

@@ -88,7 +88,7 @@ export const imageRoutes: readonly Route[] = [
     policy: 'modify_image',
     params: Params,
     body: PatchBody,
-    contentTypes: ['application/openstack-images-v2.1-json-patch'],
+    contentTypes: ['application/openstack-images-v2.1-json-patch', 'application/openstack-images-v2.0-json-patch'],
     answers: { 200: Image },
     handle: async ({ p, actor, params, body }) =>
       shownAs(200, await updateImage(p, actor, params.id, body.map(changeOf))),
@@ -182,7 +182,16 @@ function newImage(body: Static<typeof CreateBody>) {
   };
 }
 
-function changeOf({ op, path, value }: Static<typeof PatchBody>[number]): ImageChange {
+function operationOf(item: Static<typeof PatchBody>[number]) {
+  const { value } = item;
+  if ('op' in item) return { op: item.op, path: item.path, value };
+  if ('add' in item) return { op: 'add', path: item.add, value } as const;
+  if ('replace' in item) return { op: 'replace', path: item.replace, value } as const;
+  return { op: 'remove', path: item.remove, value } as const;
+}
+
+function changeOf(item: Static<typeof PatchBody>[number]): ImageChange {
+  const { op, path, value } = operationOf(item);
   const name = path.slice(1);
   if (name.includes('/') || /~(?![01])/.test(name)) {
     throw badRequest(`Invalid JSON pointer for this resource: '${path}'`);

@@ -2,7 +2,7 @@
 // so bodies take any further name as long as its value is a string.
 import { Type } from 'typebox';
 import { MAX_TAGS, MAX_TEXT } from '../../control/images/rules.ts';
-import { DISK_FORMATS, MEMBER_STATUSES, VISIBILITIES } from '../../control/images.ts';
+import { CONTAINER_FORMATS, DISK_FORMATS, MEMBER_STATUSES, VISIBILITIES } from '../../control/images.ts';
 
 const MAX_INTEGER = 2 ** 31 - 1;
 const oneOf = <const T extends readonly string[]>(values: T) =>
@@ -21,7 +21,7 @@ export const CreateBody = Type.Object(
     ),
     name: Type.Optional(orNull(text)),
     disk_format: Type.Optional(orNull(oneOf(DISK_FORMATS))),
-    container_format: Type.Optional(orNull(oneOf(['bare']))),
+    container_format: Type.Optional(orNull(oneOf(CONTAINER_FORMATS))),
     visibility: Type.Optional(oneOf(VISIBILITIES)),
     owner: Type.Optional(orNull(text)),
     min_disk: Type.Optional(Type.Integer({ minimum: 0, maximum: MAX_INTEGER })),
@@ -34,17 +34,19 @@ export const CreateBody = Type.Object(
 );
 
 /** RFC 6902 as far as Glance takes it; what a value may be depends on the path and is checked there. */
-export const PatchBody = Type.Array(
-  Type.Object(
-    {
-      op: oneOf(['add', 'replace', 'remove']),
-      path: Type.String({ pattern: '^/', minLength: 2, maxLength: 2 * MAX_TEXT }),
-      value: Type.Optional(Type.Unknown()),
-    },
-    { additionalProperties: false },
-  ),
-  { maxItems: 256 },
+const Pointer = Type.String({ pattern: '^/', minLength: 2, maxLength: 2 * MAX_TEXT });
+const value = Type.Optional(Type.Unknown());
+const PatchItem = Type.Object(
+  { op: oneOf(['add', 'replace', 'remove']), path: Pointer, value },
+  { additionalProperties: false },
 );
+/** As media type …v2.0-json-patch has it: the operation is the name of the path. */
+const OldPatchItem = Type.Union([
+  Type.Object({ add: Pointer, value }, { additionalProperties: false }),
+  Type.Object({ replace: Pointer, value }, { additionalProperties: false }),
+  Type.Object({ remove: Pointer, value }, { additionalProperties: false }),
+]);
+export const PatchBody = Type.Array(Type.Union([PatchItem, OldPatchItem]), { maxItems: 256 });
 
 export const ListQuery = Type.Object(
   {

@@ -232,7 +232,7 @@ describe('records', () => {
       [{ tags: ['t'.repeat(256)] }, 400, /tags/],
       [{ minDiskGb: -1 }, 400, /min_disk/],
       [{ minRamMb: 2 ** 40 }, 400, /min_ram/],
-      [{ containerFormat: 'ovf' }, 400, /container/],
+      [{ containerFormat: 'box' }, 400, /container/],
       [{ visibility: 'public' }, 403, /publicize_image/],
       [{ owner: 'p2' }, 403, /add_image/],
     ];

@@ -16,7 +16,7 @@
 import { messageOf } from '../../lib/errors.ts';
 import { isUuid } from '../../lib/ids.ts';
 import type { Glance, GlanceImage } from '../../openstack/glance.ts';
-import { DISK_FORMATS, type Image, ImageOnItsWay, imageOf, VISIBILITIES } from '../images.ts';
+import { GUEST_FORMATS, type Image, ImageOnItsWay, imageOf, VISIBILITIES } from '../images.ts';
 import type { Platform } from '../platform.ts';
 import { isBaseAttribute } from './rules.ts';
 import { type ExpectedDigest, receiveImage } from './upload.ts';
@@ -152,7 +152,7 @@ function imageFrom(said: GlanceImage, now: number): Image {
   const visibility = VISIBILITIES.find((each) => each === said.visibility) ?? 'private';
   return {
     ...{ id: said.id, name: said.name ?? null, status: said.status === 'active' ? 'active' : 'queued', visibility },
-    ...{ owner: said.owner ?? '', diskFormat: DISK_FORMATS.find((each) => each === said.disk_format) ?? null },
+    ...{ owner: said.owner ?? '', diskFormat: GUEST_FORMATS.find((each) => each === said.disk_format) ?? null },
     ...{ containerFormat: said.container_format === 'bare' ? 'bare' : null, sizeBytes: null },
     ...{ virtualBytes: said.virtual_size ?? null, md5: null, sha256: null, sha512: null },
     ...{ minDiskGb: said.min_disk, minRamMb: said.min_ram, protected: said.protected },

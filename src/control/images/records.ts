@@ -11,6 +11,7 @@ import { type Actor, isAdmin, type Refusal } from '../../model/types.ts';
 import { exclusively, forUpdate } from '../../store/dialect.ts';
 import type { GlobalTables } from '../../store/global-schema.ts';
 import {
+  CONTAINER_FORMATS,
   DISK_FORMATS,
   type DiskFormat,
   findImage,
@@ -376,7 +377,9 @@ function applied(actor: Actor, image: Image, change: ImageChange): ImageResult {
     case 'container_format':
       if (image.status !== 'queued')
         return no(403, 'Attribute container_format can be only replaced for a queued image.');
-      return value === 'bare' ? with_({ containerFormat: value }) : bad('bare');
+      return CONTAINER_FORMATS.some((each) => each === value)
+        ? with_({ containerFormat: String(value) })
+        : bad(`one of ${CONTAINER_FORMATS.join(', ')}`);
     default:
       return no(403, `Attribute '${path}' is read-only.`);
   }

@@ -3,7 +3,7 @@
 // everywhere).
 import { badRequest } from '../../model/refusal.ts';
 import type { Refusal } from '../../model/types.ts';
-import type { Image } from '../images.ts';
+import { CONTAINER_FORMATS, type Image } from '../images.ts';
 
 export const MAX_TEXT = 255;
 export const MAX_PROPERTIES = 128;
@@ -75,9 +75,9 @@ export function checkImage(
 ): Refusal | null {
   const wrong =
     checkImageName(image.name) ??
-    (image.containerFormat === null || image.containerFormat === 'bare'
+    (image.containerFormat === null || CONTAINER_FORMATS.some((each) => each === image.containerFormat)
       ? null
-      : `Invalid container format ${shown(image.containerFormat)} for image: only bare is supported.`) ??
+      : `Invalid container format ${shown(image.containerFormat)} for image: it must be one of ${CONTAINER_FORMATS.join(', ')}.`) ??
     checkMinimum('min_disk', image.minDiskGb) ??
     checkMinimum('min_ram', image.minRamMb) ??
     checkProperties(image.properties) ??

@@ -4,13 +4,13 @@ import { diskImageOf } from '../../model/disk-image.ts';
 import { type SnapshotWish, snapshotProperties } from '../../model/snapshot-image.ts';
 import type { Refusal, Server } from '../../model/types.ts';
 import type { GlobalTables } from '../../store/global-schema.ts';
-import type { DiskFormat, Image } from '../images.ts';
+import type { GuestFormat, Image } from '../images.ts';
 import type { Platform } from '../platform.ts';
 import { discardImages, insertImage } from './records.ts';
 import { checkImage } from './rules.ts';
 
 /** Nova's formats of snapshots: what a host's driver writes. */
-export async function snapshotFormat(p: Platform, host: string): Promise<DiskFormat> {
+export async function snapshotFormat(p: Platform, host: string): Promise<GuestFormat> {
   const row = await p.stores.global
     .selectFrom('hosts')
     .select('hypervisor_type')
@@ -26,7 +26,7 @@ export async function snapshotFormat(p: Platform, host: string): Promise<DiskFor
 export function snapshotImage(
   server: Server,
   wish: SnapshotWish & { readonly id: string; readonly name: string; readonly owner: string; readonly now: number },
-  diskFormat: DiskFormat,
+  diskFormat: GuestFormat,
 ): Image | Refusal {
   const { minDiskGb, minRamMb } = server.image;
   const image: Image = {

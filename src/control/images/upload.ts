@@ -17,7 +17,7 @@ import { messageOf } from '../../lib/errors.ts';
 import { HEAD_BYTES } from '../../model/image-format.ts';
 import { judgeImage } from '../../model/qcow2.ts';
 import type { Actor, Refusal } from '../../model/types.ts';
-import { type DiskFormat, findImage, type Image, imageFile, mayChange, maySee } from '../images.ts';
+import { type DiskFormat, findImage, guestFormatOf, type Image, imageFile, mayChange, maySee } from '../images.ts';
 import type { Platform } from '../platform.ts';
 import { inspectQcow2 } from './inspect.ts';
 
@@ -92,7 +92,8 @@ export async function receiveImage(
     const { digest } = upload;
     if (digest && received[digest.algorithm] !== digest.value.toLowerCase())
       return badContent(`Its ${digest.algorithm} digest is not ${digest.value}.`);
-    const bad = diskFormat === 'qcow2' ? await inspectQcow2(part, received.virtualBytes) : null;
+    const bad =
+      diskFormat === 'qcow2' && received.virtualBytes !== null ? await inspectQcow2(part, received.virtualBytes) : null;
     if (bad !== null) return badContent(bad);
     const refusal = await store(p, claim, part, received);
     stored = refusal === null;
@@ -105,10 +106,13 @@ export async function receiveImage(
   }
 }
 
+const UNJUDGED = { ok: true, virtualBytes: null } as const;
+
 interface Received {
   readonly kind: 'received';
   readonly sizeBytes: number;
-  readonly virtualBytes: number;
+  /** Null: of a disk that no guest can have. */
+  readonly virtualBytes: number | null;
   readonly md5: string;
   readonly sha256: string;
   readonly sha512: string;
@@ -155,12 +159,16 @@ async function receiveInto(
   const head = Buffer.alloc(HEAD_BYTES);
   let size = 0;
   let headJudged = false;
+  const format = guestFormatOf(declared);
+  // What no guest can have reaches no hypervisor, and is kept as it is.
   const judge = (fileBytes: number) =>
-    judgeImage(head.subarray(0, Math.min(size, HEAD_BYTES)), {
-      declared,
-      fileBytes,
-      maxVirtualBytes: MAX_VIRTUAL_BYTES,
-    });
+    format === null
+      ? UNJUDGED
+      : judgeImage(head.subarray(0, Math.min(size, HEAD_BYTES)), {
+          declared: format,
+          fileBytes,
+          maxVirtualBytes: MAX_VIRTUAL_BYTES,
+        });
 
   for await (const chunk of bytesOf(upload, watch)) {
     watch.seen();

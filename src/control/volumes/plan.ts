@@ -7,7 +7,7 @@ import type { Actor, Refusal } from '../../model/types.ts';
 import { checkVolumeSize } from '../../model/volume-quota.ts';
 import { COPYABLE, gibOf, snapshotNotFound, typeNotFound, type Volume, type VolumeImage } from '../../model/volumes.ts';
 import type { GlobalTables } from '../../store/global-schema.ts';
-import { findImage, type Image, maySee } from '../images.ts';
+import { findImage, type Image, isForGuests, maySee } from '../images.ts';
 import type { Platform } from '../platform.ts';
 import { claimVolumeQuota, volumeQuotaOf } from './quota.ts';
 import { createVolumeRecord, findVolume, volumeFor } from './records.ts';
@@ -137,6 +137,8 @@ async function originOf(p: Platform, actor: Actor, { source }: VolumeWish): Prom
         return badRequest('Invalid image identifier or unable to access requested image.');
       }
       if (image.status !== 'active') return badRequest(`Image ${image.id} is not active.`);
+      if (!isForGuests(image))
+        return badRequest(`Image ${image.id} is unacceptable: its format is not one of volumes.`);
       return fromImage(image, source);
     }
     case 'volume': {
