@@ -1,4 +1,4 @@
-// The measurements: node bench/main.ts [moves] [conductors] [copy] [startup] [identity] [placement] [restart] [simulation]
+// The measurements: node bench/main.ts [moves] [conductors] [copy] [startup] [identity] [placement] [restart] [revoke] [simulation]
 // [clients] [--json]
 //
 // Counts come first: statements and calls do not depend on what else the machine does. Times stand beside a peer or a
@@ -13,6 +13,7 @@ import { benchIdentity } from './identity.ts';
 import { benchMoves } from './moves.ts';
 import { benchPlacement } from './placement.ts';
 import { benchRestart } from './restart.ts';
+import { benchRevoke } from './revoke.ts';
 import { benchSimulation } from './simulation.ts';
 import { benchStartup } from './startup.ts';
 import { type Figure, printTable } from './table.ts';
@@ -25,6 +26,7 @@ const PARTS: Readonly<Record<string, () => Promise<Figure[]>>> = {
   identity: benchIdentity,
   placement: benchPlacement,
   restart: benchRestart,
+  revoke: benchRevoke,
   simulation: benchSimulation,
   clients: benchClients,
 };
