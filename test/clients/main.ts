@@ -2,12 +2,13 @@
 // [--no-walk] [PART...]; without list and area the list `core`. An area is a part of Tempest: tempest.api.identity
 //
 // Installs Debian's clients where apt-get may be run, starts the system, runs Tempest's tests with dynamic credentials and
-// then the walk of commands, prints a table by class, and last "N passed, N failed, N skipped"; status 1 when one failed.
+// then the walk of commands and the programs over its libraries, prints a table by class, and last "N passed, N failed, N skipped"; status 1 when one failed.
 // PART narrows the tests down to those whose names contain one of the parts. Without clients everything is skipped.
 import { parseArgs } from 'node:util';
 import { whyNoClients } from './install.ts';
 import { countOf, type Outcome, table } from './outcomes.ts';
 import { say } from './say.ts';
+import { sdks } from './sdks.ts';
 import { startSystem } from './system.ts';
 import { LISTS, type ListName, runTempest, testsIn, testsOf } from './tempest.ts';
 import { walk } from './walk.ts';
@@ -36,7 +37,7 @@ async function main(): Promise<number> {
   for (const area of values.area) tests.push(...(await testsIn(area, positionals)));
   await using system = await startSystem();
   const outcomes: Outcome[] = await runTempest(system, tests);
-  if (!values['no-walk']) outcomes.push(...(await walk(system)));
+  if (!values['no-walk']) outcomes.push(...(await walk(system)), ...(await sdks(system)));
   say(table(outcomes));
   const [passed, failed, skipped] = (['passed', 'failed', 'skipped'] as const).map((each) => countOf(outcomes, each));
   say(`${passed} passed, ${failed} failed, ${skipped} skipped`);

@@ -123,20 +123,23 @@ const COMMAND_LIMIT_MS = 120_000;
 const STATUS_LIMIT_MS = 60_000;
 
 /** Walks; each command is an outcome. */
+/** The administrator's, as clients read them. */
+export const credentials = ({ url }: Seeded): NodeJS.ProcessEnv => ({
+  ...withoutProxies(process.env),
+  OS_AUTH_URL: `${url}/identity/v3`,
+  OS_USERNAME: 'admin',
+  OS_PASSWORD: PASSWORD,
+  OS_PROJECT_NAME: 'admin',
+  OS_USER_DOMAIN_NAME: 'Default',
+  OS_PROJECT_DOMAIN_NAME: 'Default',
+  OS_IDENTITY_API_VERSION: '3',
+  OS_REGION_NAME: 'RegionOne',
+});
+
 export async function walk(system: Seeded): Promise<Outcome[]> {
   const file = join(system.directory, 'bytes');
   await writeFile(file, Buffer.alloc(65_536, 7));
-  const environment = {
-    ...withoutProxies(process.env),
-    OS_AUTH_URL: `${system.url}/identity/v3`,
-    OS_USERNAME: 'admin',
-    OS_PASSWORD: PASSWORD,
-    OS_PROJECT_NAME: 'admin',
-    OS_USER_DOMAIN_NAME: 'Default',
-    OS_PROJECT_DOMAIN_NAME: 'Default',
-    OS_IDENTITY_API_VERSION: '3',
-    OS_REGION_NAME: 'RegionOne',
-  };
+  const environment = credentials(system);
   const outcomes: Outcome[] = [];
   for (const { command, expect } of STEPS) {
     const ended = await run(command.replace('$FILE', file), environment);

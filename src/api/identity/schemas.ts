@@ -1,4 +1,5 @@
-// Bodies and answers of identity v3. Unknown fields are refused, also where Keystone would keep them as extra attributes.
+// Bodies and answers of identity v3. Unknown fields are refused, also where Keystone would keep them as extra attributes;
+// not those beside a login's identity and scope, which it passes over.
 import { type TSchema, Type } from 'typebox';
 
 export const closed = { additionalProperties: false } as const;
@@ -21,33 +22,37 @@ const UserRef = { id: Type.Optional(Id), name: Type.Optional(Name), domain: Type
 const ProjectRef = Type.Object(UserRef, { ...closed, minProperties: 1 });
 
 export const LoginBody = object({
-  auth: object({
-    identity: object({
-      methods: Type.Array(
-        Type.Union([Type.Literal('password'), Type.Literal('token'), Type.Literal('application_credential')]),
-        { minItems: 1, maxItems: 1 },
+  // Keystone passes over what it does not know here: pkgcloud sends tenantName as well.
+  auth: Type.Object(
+    {
+      identity: object({
+        methods: Type.Array(
+          Type.Union([Type.Literal('password'), Type.Literal('token'), Type.Literal('application_credential')]),
+          { minItems: 1, maxItems: 1 },
+        ),
+        password: Type.Optional(object({ user: object({ ...UserRef, password: text(4096) }) })),
+        token: Type.Optional(object({ id: Type.String({ minLength: 1, maxLength: 4096 }) })),
+        application_credential: Type.Optional(
+          object({
+            id: Type.Optional(Id),
+            name: Type.Optional(Name),
+            user: Type.Optional(ProjectRef),
+            secret: Type.String({ minLength: 1, maxLength: 4096 }),
+          }),
+        ),
+      }),
+      scope: Type.Optional(
+        Type.Union([
+          Type.Literal('unscoped'),
+          object({ unscoped: object({}) }),
+          object({ project: ProjectRef }),
+          object({ domain: DomainRef }),
+          object({ system: object({ all: Type.Literal(true) }) }),
+        ]),
       ),
-      password: Type.Optional(object({ user: object({ ...UserRef, password: text(4096) }) })),
-      token: Type.Optional(object({ id: Type.String({ minLength: 1, maxLength: 4096 }) })),
-      application_credential: Type.Optional(
-        object({
-          id: Type.Optional(Id),
-          name: Type.Optional(Name),
-          user: Type.Optional(ProjectRef),
-          secret: Type.String({ minLength: 1, maxLength: 4096 }),
-        }),
-      ),
-    }),
-    scope: Type.Optional(
-      Type.Union([
-        Type.Literal('unscoped'),
-        object({ unscoped: object({}) }),
-        object({ project: ProjectRef }),
-        object({ domain: DomainRef }),
-        object({ system: object({ all: Type.Literal(true) }) }),
-      ]),
-    ),
-  }),
+    },
+    { additionalProperties: true },
+  ),
 });
 
 const Named = object({ id: text(), name: text() });
