@@ -15,7 +15,7 @@ Captured traceback:
 Captured pythonlogging:
 ~~~~~~~~~~~~~~~~~~~~~~~
     b'a request'
-{0} setUpClass (tempest.api.B) [0.0s] ... SKIPPED: not enabled
+{0} setUpClass (tempest.api.B) ... SKIPPED: not enabled
 {0} tearDownClass (tempest.api.A) [0.0s] ... FAILED
 `;
 

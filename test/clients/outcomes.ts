@@ -22,7 +22,7 @@ export function readList(text: string): string[] {
 }
 
 const LINE =
-  /^\{\d+\} (?:(setUpClass|tearDownClass) \((\S+)\)|(\S+)) \[[^\]]*\] \.\.\. (ok|FAILED|SKIPPED)(?:: (.*))?$/;
+  /^\{\d+\} (?:(setUpClass|tearDownClass) \((\S+)\)|(\S+))(?: \[[^\]]*\])? \.\.\. (ok|FAILED|SKIPPED)(?:: (.*))?$/;
 const VERDICTS = { ok: 'passed', FAILED: 'failed', SKIPPED: 'skipped' } as const;
 
 interface Seen {

@@ -47,7 +47,7 @@ const STEPS: readonly Step[] = [
   one('openstack server show one'),
   until('openstack server resize --flavor m1.small one', 'one', 'VERIFY_RESIZE'),
   until('openstack server resize confirm one', 'one', 'ACTIVE'),
-  one('openstack server resize --flavor m1.tiny --wait one'),
+  one('openstack server resize --flavor m1.medium --wait one'),
   until('openstack server resize revert one', 'one', 'ACTIVE'),
   until('openstack server migrate one', 'one', 'VERIFY_RESIZE'),
   until('openstack server migration confirm one', 'one', 'ACTIVE'),
