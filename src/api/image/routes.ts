@@ -90,8 +90,11 @@ export const imageRoutes: readonly Route[] = [
     body: PatchBody,
     contentTypes: ['application/openstack-images-v2.1-json-patch', 'application/openstack-images-v2.0-json-patch'],
     answers: { 200: Image },
-    handle: async ({ p, actor, params, body }) =>
-      shownAs(200, await updateImage(p, actor, params.id, body.map(changeOf))),
+    handle: async ({ p, actor, params, body }) => {
+      // Whoever does not see it is told nothing of how it might be changed.
+      shownAs(200, await showImage(p, actor, params.id));
+      return shownAs(200, await updateImage(p, actor, params.id, body.map(changeOf)));
+    },
   }),
   route({
     method: 'DELETE',
@@ -222,6 +225,7 @@ function filterOf(query: Static<typeof ListQuery>): ImageFilter {
     ...(query.protected === undefined ? {} : { protected: flag(query.protected) }),
     ...(query.os_hidden === undefined ? {} : { hidden: flag(query.os_hidden) }),
     ...(query.tag === undefined ? {} : { tags: query.tag }),
+    ...(query.size === undefined ? {} : { minSize: query.size, maxSize: query.size }),
     ...(query.size_min === undefined ? {} : { minSize: query.size_min }),
     ...(query.size_max === undefined ? {} : { maxSize: query.size_max }),
     ...(query.member_status === undefined ? {} : { memberStatus: query.member_status }),

@@ -60,6 +60,7 @@ export const ListQuery = Type.Object(
     protected: Type.Optional(flag),
     os_hidden: Type.Optional(flag),
     tag: Type.Optional(Type.Array(text, { maxItems: 16 })),
+    size: Type.Optional(Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER })),
     size_min: Type.Optional(Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER })),
     size_max: Type.Optional(Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER })),
     member_status: Type.Optional(oneOf(['accepted', 'pending', 'rejected', 'all'])),
