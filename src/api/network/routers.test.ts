@@ -117,6 +117,12 @@ test('a router: gateway, interfaces by subnet and by port, and no way out of ord
   );
 });
 
+test('routers of other kinds are refused: by the rules, and then for what they are', async () => {
+  const router = { distributed: true };
+  assert.deepEqual(await errorOf('member', 'POST', 'routers', { router }), [403, 'PolicyNotAuthorized']);
+  assert.deepEqual(await errorOf('admin', 'POST', 'routers', { router }), [400, 'BadRequest']);
+});
+
 test('subnets of one router do not overlap', async () => {
   const [one, two] = [await subnetOf('10.3.0.0/24'), await subnetOf('10.3.0.0/25')];
   const { router } = (await call('member', 'POST', 'routers', { router: { name: 'r2' } })).body;

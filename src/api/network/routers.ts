@@ -13,6 +13,7 @@ import {
   updateRouter,
 } from '../../control/network/routers.ts';
 import type { RuleName } from '../../model/policy/rules.ts';
+import { ApiError } from '../http/errors.ts';
 import { type Route, route } from '../http/route.ts';
 import { orThrow } from './refusals.ts';
 import { requireAttributes, resourceRoutes } from './resource.ts';
@@ -44,17 +45,17 @@ const GatewayInfo = Type.Union([
 ]);
 const HostRoute = Type.Object({ destination: Type.String({ maxLength: 50 }), nexthop: ipv4 }, strict);
 const changeable = { ...named, admin_state_up: boolean, external_gateway_info: optional(GatewayInfo) };
-const off = optional(Type.Union([Type.Literal(false), Type.Null()]));
+const kind = optional(Type.Union([Type.Boolean(), Type.Null()]));
 const CreateRouter = Type.Object(
   {
-    ...{ ...project, ...changeable, distributed: off, ha: off },
+    ...{ ...project, ...changeable, distributed: kind, ha: kind },
     availability_zone_hints: optional(Type.Array(Type.Literal('nova'), { maxItems: 10 })),
   },
   strict,
 );
 const UpdateRouter = Type.Object(
   {
-    ...{ ...changeable, distributed: off, ha: off },
+    ...{ ...changeable, distributed: kind, ha: kind },
     routes: optional(Type.Union([Type.Array(HostRoute, { maxItems: 100 }), Type.Null()])),
   },
   strict,
@@ -107,6 +108,14 @@ const changeOf = (wish: Static<typeof UpdateRouter>): RouterChange => ({
   ...{ gateway: gatewayOf(wish.external_gateway_info), routes: wish.routes === null ? [] : wish.routes },
 });
 
+/** Which rules keep to administrators, and which is not offered to them either. */
+function refuseOtherKinds({ distributed, ha }: Static<typeof UpdateRouter>): void {
+  if (!distributed && !ha) return;
+  throw new ApiError(400, 'Bad router request: Distributed and highly available routers are not offered here.', {
+    type: 'BadRequest',
+  });
+}
+
 const resource = resourceRoutes<RouterRecord>({
   ...{ path: 'routers', single: 'router', called: 'a router', collection: ROUTER_COLUMNS, item: Router },
   filters: { status: values },
@@ -121,6 +130,7 @@ const resource = resourceRoutes<RouterRecord>({
     run: (context, wish: Static<typeof CreateRouter>) => {
       const { db, actor, now } = context;
       requireAttributes(context, 'create_router', wish, { project_id: actor.projectId, tenant_id: actor.projectId });
+      refuseOtherKinds(wish);
       return createRouter(db, actor, { ...changeOf(wish), name: wish.name ?? '', now });
     },
   },
@@ -130,6 +140,7 @@ const resource = resourceRoutes<RouterRecord>({
       const { db, actor, now } = context;
       const projectId = (await findRouter(db, actor, id))?.projectId ?? '';
       requireAttributes(context, 'update_router', wish, { project_id: projectId, tenant_id: projectId });
+      refuseOtherKinds(wish);
       return updateRouter(db, actor, id, { ...changeOf(wish), now });
     },
   },
