@@ -175,13 +175,14 @@ export type GrowRequest = Static<typeof GrowRequest>;
 
 /**
  * Have a second root disk beside the own one, new and empty on the image of `spec`. `rebuild`: to take the own one's place,
- * with `spec` as the guest's specification; `rescue`: to be booted from, with the own one as second disk. `spareId` names it.
+ * with `spec` as the guest's specification; `rescue`: to be booted from, with the own one as second disk; `stable-rescue`: the same, but
+ * as the last of all disks, so that the others stay where they were. `spareId` names it.
  */
 export const SpareRequest = Type.Object(
   {
     generation: Generation,
     spareId: ServerId,
-    purpose: Type.Union([Type.Literal('rebuild'), Type.Literal('rescue')]),
+    purpose: Type.Union([Type.Literal('rebuild'), Type.Literal('rescue'), Type.Literal('stable-rescue')]),
     spec: GuestSpec,
   },
   { additionalProperties: false },

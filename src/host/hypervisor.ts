@@ -48,8 +48,8 @@ export interface GuestStart {
   readonly fromMemory: boolean;
   /** Its root disk is the spare one. */
   readonly fromSpare: boolean;
-  /** It boots from the spare disk, which stands on this image, and has its own as a second one. */
-  readonly rescue: BaseImage | null;
+  /** It boots from the spare disk, which stands on this image, and has its own too: behind it, or where it always is. */
+  readonly rescue: { readonly image: BaseImage; readonly last: boolean } | null;
 }
 
 /** All methods reject with HypervisorError for expected failures. */

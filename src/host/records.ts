@@ -40,7 +40,7 @@ export const GuestBody = Type.Object(
       Type.Object(
         {
           id: ServerId,
-          purpose: Type.Union([Type.Literal('rebuild'), Type.Literal('rescue')]),
+          purpose: Type.Union([Type.Literal('rebuild'), Type.Literal('rescue'), Type.Literal('stable-rescue')]),
           spec: GuestSpec,
           ready: Type.Boolean(),
           used: Type.Boolean(),

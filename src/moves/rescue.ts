@@ -41,6 +41,8 @@ export interface RescueState extends State {
   readonly vmState: VmState;
   readonly flavor: Flavor;
   readonly imageId: string;
+  /** The rescue disk comes behind all others, which stay where they are. */
+  readonly stable: boolean;
 }
 
 const RUNS = { power_state: POWER_STATE.RUNNING } as const;
@@ -137,7 +139,7 @@ async function makeDisk(c: StepContext<RescueState>): Promise<StepOutcome<Rescue
   const spec = await guestSpec(c.p, c.serverId, null, flavor, drive);
   // As large as its image: what is saved there goes with it.
   const root = { kind: 'image', image, bytes: image.virtualBytes } as const;
-  return makeSpare(c, host, 'rescue', { ...spec, root }, c.serverId);
+  return makeSpare(c, host, c.s.stable ? 'stable-rescue' : 'rescue', { ...spec, root }, c.serverId);
 }
 
 export interface RescueRequest {
@@ -164,7 +166,7 @@ export async function rescueServer(
     ...stateFor(p, actor, server, cellId),
     vmState: server.vmState,
     flavor: server.flavor,
-    imageId: image.id,
+    ...image,
   };
   return startMove(p, { move: RESCUE, serverId, actor, state }, 'rescue');
 }
@@ -184,17 +186,19 @@ async function imageFor(
   actor: Actor,
   server: Server,
   { imageRef, fromVolume }: RescueRequest,
-): Promise<{ readonly id: string } | Refusal> {
+): Promise<{ readonly imageId: string; readonly stable: boolean } | Refusal> {
   const own = diskImageOf(server.image);
   const named = imageRef === null ? null : await findImage(p, imageRef);
   if (imageRef !== null && (named?.status !== 'active' || !maySee(actor, named)))
     return badRequest(`Requested rescue image '${imageRef}' is not supported`);
-  const { hw_rescue_bus: bus, hw_rescue_device: device } = named?.properties ?? {};
-  if (own === null && !(fromVolume && bus !== undefined && device !== undefined))
+  const { hw_rescue_bus: bus, hw_rescue_device: device } = named?.properties ?? server.image.properties;
+  // libvirt's driver takes either as a wish for it; a root volume needs both.
+  const stable = bus !== undefined || device !== undefined;
+  if (own === null && !(fromVolume && named && bus !== undefined && device !== undefined))
     return badRequest(`Instance ${server.id} cannot be rescued: Cannot rescue a volume-backed instance`);
-  const id = named?.id ?? own;
-  invariant(id !== null, 'a server that boots from a volume is rescued from an image that is named');
-  return { id };
+  const imageId = named?.id ?? own;
+  invariant(imageId !== null, 'a server that boots from a volume is rescued from an image that is named');
+  return { imageId, stable };
 }
 
 function stateFor(p: Platform, actor: Actor, server: Server, cellId: string): State {

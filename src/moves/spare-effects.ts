@@ -6,7 +6,7 @@ import type { StepContext, StepOutcome } from './move.ts';
 export async function makeSpare<S>(
   c: StepContext<S>,
   hostName: string,
-  purpose: 'rebuild' | 'rescue',
+  purpose: 'rebuild' | 'rescue' | 'stable-rescue',
   spec: GuestSpec,
   spareId = c.saga.id,
 ): Promise<StepOutcome<S>> {

@@ -54,8 +54,7 @@ export function tempestConfig({ url, images, flavors, publicNetwork }: Seeded, d
       shelve_migrate: true,
       snapshot: true,
       rescue: true,
-      // Needs disks to be rescued as they stand beside the rescue image.
-      stable_rescue: false,
+      stable_rescue: true,
       // No agent in guests could set it.
       change_password: false,
       console_output: true,

@@ -130,6 +130,8 @@ inWorld(
     await accept(world, rescue(world, id, world.imageId, true));
     await settle(world);
     assert.equal((await serverOf(world, id)).vmState, 'rescued');
+    const [record] = (await (await its(world, id)).records.load()).filter(({ serverId }) => serverId === id);
+    assert.equal(record?.guest?.spare?.purpose, 'stable-rescue');
     await accept(world, unrescueServer(world.p, world.user, id));
     await settle(world);
     assert.equal((await serverOf(world, id)).vmState, 'active');

@@ -73,7 +73,7 @@ export async function dropSpare(guests: Guests, entry: Entry, request: DropSpare
   const spare = entry.record.guest?.spare;
   if (spare?.id !== spareId) return ok(JOB_DONE);
   if (entry.record.guest?.destroying) return refused('the guest is being destroyed');
-  if (spare.used && spare.purpose === 'rescue') return refused('the guest uses this disk');
+  if (spare.used && spare.purpose !== 'rebuild') return refused('the guest uses this disk');
   const earlier = earlierJob(entry, 'drop-spare', spareId, request.generation);
   if (earlier) return earlier;
   const busy = busyWith(entry, ['make-spare']);
@@ -103,5 +103,6 @@ export function startOf(guest: GuestBody, fromMemory: boolean): GuestStart {
   const { root } = spare.spec;
   if (spare.purpose === 'rebuild')
     return { spec: spare.spec, volumes, fromMemory, fromSpare: root.kind === 'image', rescue: null };
-  return { spec, volumes, fromMemory, fromSpare: false, rescue: root.kind === 'image' ? root.image : null };
+  const rescue = root.kind === 'image' ? { image: root.image, last: spare.purpose === 'stable-rescue' } : null;
+  return { spec, volumes, fromMemory, fromSpare: false, rescue };
 }

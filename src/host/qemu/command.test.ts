@@ -37,6 +37,20 @@ describe('QEMU command line', () => {
     assert.ok(args.includes(card));
   });
 
+  test('boots from the rescue disk, before the own one or behind all other devices', () => {
+    const disk = { diskPath: '/s/spare.qcow2', imagePath: '/s/rescue.raw', format: 'raw' } as const;
+    const devices = (last: boolean) =>
+      qemuArguments({ ...facts, rescue: { ...disk, last } })
+        .filter((argument, index, all) => all[index - 1] === '-device' && /pci/.test(argument))
+        .map((argument) => /id=([a-z]+),drive.*bootindex=\d/.exec(argument)?.slice(0, 2) ?? argument);
+    const ids = (last: boolean) => devices(last).map((each) => (Array.isArray(each) ? each[1] : 'other'));
+    assert.deepEqual(ids(false).slice(0, 2), ['rescue', 'root']);
+    assert.deepEqual([ids(true)[0], ids(true).at(-1)], ['root', 'rescue']);
+    const args = qemuArguments({ ...facts, rescue: { ...disk, last: true } });
+    assert.ok(args.some((argument) => /id=rescue,.*bootindex=0$/.test(argument)));
+    assert.ok(args.some((argument) => argument.includes('"rescue-base"') && argument.includes('/s/rescue.raw')));
+  });
+
   test('gives QEMU no more than it needs', () => {
     const args = qemuArguments(facts);
     for (const wanted of ['-nodefaults', '-no-user-config']) assert.ok(args.includes(wanted));

@@ -21,7 +21,8 @@ export interface CommandFacts {
   readonly imagePath: string;
   /** The disk that it boots from instead, its own being the second one then; null: none. */
   readonly rescue: {
-    readonly diskPath: string;
+    readonly diskPath: string /** Behind all other disks. */;
+    readonly last: boolean;
     readonly imagePath: string;
     readonly format: BaseImage['format'];
   } | null;
@@ -58,7 +59,7 @@ export function qemuArguments(facts: CommandFacts): string[] {
     ...['-rtc', 'base=utc', '-boot', 'menu=off,strict=on'],
     ...['-chardev', `socket,id=qmp,path=${QMP_SOCKET},server=on,wait=off`, '-mon', 'chardev=qmp,mode=control'],
     // The first disk on the bus is the first that the guest sees.
-    ...(facts.rescue ? diskArguments('rescue', facts.rescue, 0) : []),
+    ...(facts.rescue && !facts.rescue.last ? diskArguments('rescue', facts.rescue, 0) : []),
     ...(spec.root.kind === 'image' ? diskArguments('root', { ...facts, format: spec.root.image.format }, 1) : []),
     ...facts.volumeArguments,
     ...(spec.configDrive ? configDriveArguments(facts.configDrivePath) : []),
@@ -68,6 +69,8 @@ export function qemuArguments(facts: CommandFacts): string[] {
     ...['-vnc', `unix:${VNC_SOCKET}`, '-device', `VGA,id=screen,vgamem_mb=${SCREEN_MEMORY_MB}`],
     // A pointer that is where the viewer's is: PS/2 alone knows only how far it went.
     ...['-device', 'qemu-xhci,id=usb', '-device', 'usb-tablet,id=pointer,bus=usb.0'],
+    // Devices take their places on the bus in this order: behind all others it moves none of them.
+    ...(facts.rescue?.last ? diskArguments('rescue', facts.rescue, 0) : []),
     ...(facts.fromMemory ? ['-S', '-incoming', 'fd:3'] : []),
   ];
 }

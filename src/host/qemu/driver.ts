@@ -202,8 +202,9 @@ export class QemuHypervisor implements Hypervisor {
       diskPath: fromSpare ? this.#layout.spareDisk(serverId) : this.#layout.disk(serverId),
       rescue: rescue && {
         diskPath: this.#layout.spareDisk(serverId),
-        imagePath: this.#layout.image(rescue),
-        format: rescue.format,
+        imagePath: this.#layout.image(rescue.image),
+        format: rescue.image.format,
+        last: rescue.last,
       },
       imagePath: spec.root.kind === 'image' ? this.#layout.image(spec.root.image) : '',
       configDrivePath: this.#layout.configDrive(serverId),
