@@ -183,7 +183,11 @@ class Bench {
 
   async create(imageId: string): Promise<string> {
     const { platform } = this.#system;
-    const network = await platform.stores.global.selectFrom('networks').select('id').executeTakeFirstOrThrow();
+    const network = await platform.stores.global
+      .selectFrom('networks')
+      .select('id')
+      .where('shared', '=', 1)
+      .executeTakeFirstOrThrow();
     const created = await createServer(platform, actor(), {
       ...{ name: 'bench', imageId, flavorId: '1', zone: null, networkIds: [network.id], keyName: null },
       ...{ metadata: {}, tags: [], description: null, diskConfig: 'AUTO' },
@@ -197,7 +201,7 @@ class Bench {
   async createVolumeBacked(imageId: string): Promise<string> {
     const { platform } = this.#system;
     const { global } = platform.stores;
-    const shared = await global.selectFrom('networks').select('id').executeTakeFirstOrThrow();
+    const shared = await global.selectFrom('networks').select('id').where('shared', '=', 1).executeTakeFirstOrThrow();
     const second = await createNetwork(global, actor(), { name: 'second', shared: false, now: Date.now() });
     if (second.kind !== 'ok') throw new Error(JSON.stringify(second));
     const subnet = { networkId: second.value.id, name: '', cidr: '10.43.0.0/24', now: Date.now() };
