@@ -5,7 +5,7 @@
 // task_state meanwhile: image_snapshot or image_backup, then image_uploading. Turned back, the image is gone and the host
 // has no snapshot left; so it is when the image is deleted meanwhile, which the host is told as it sends.
 // A host that is down is not waited for to drop a snapshot: it is owed.
-// Servers that boot from a volume: see create-volume-image.ts.
+// Not handled: servers that boot from a volume, which are refused; their volumes have snapshots of their own.
 import { owe } from '../control/debts.ts';
 import { hostIsUp } from '../control/hosts.ts';
 import { discardImages } from '../control/images/records.ts';
@@ -265,7 +265,7 @@ async function plan(
     checkAction(action, stateOf(server), isAdmin(actor)) ??
     checkHasHost(stateOf(server));
   if (refusal) return refused(refusal);
-  if (server.image.id === null) return refused(VOLUME_BACKED);
+  if (server.image.id === null) return refused(VOLUME_BACKED[action]);
   const host = server.host ?? '';
   const image = await imageOf(p, actor, server, host, request.name, wish);
   if ('code' in image) return refused(image);
@@ -276,8 +276,11 @@ async function plan(
   return { kind: 'planned', state, image };
 }
 
-/** Nova's, for backups. */
-const VOLUME_BACKED = badRequest('Backup is not supported for volume-backed instances.');
+const VOLUME_BACKED = {
+  createImage: badRequest('Images are not made of volume-backed instances: take snapshots of their volumes.'),
+  // Nova's.
+  createBackup: badRequest('Backup is not supported for volume-backed instances.'),
+} as const;
 
 /** What is made here would be no image of Glance's. */
 const INTO_GLANCE = badRequest('Images of servers cannot be made: the image service is not the embedded one.');
