@@ -47,7 +47,7 @@ export const goneRoutes: readonly Route[] = Object.entries(GONE).flatMap(([path,
       query: Anything,
       answers: { 410: null },
       handle: () => {
-        throw new ApiError(410, 'The resource is gone: Nova has removed it.');
+        throw new ApiError(410, 'This resource is no longer available. No forwarding address is given.');
       },
     }),
   ),

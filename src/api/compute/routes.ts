@@ -25,6 +25,7 @@ import { serverInterfaceRoutes } from './server-interfaces.ts';
 import { serverMetadataRoutes, serverTagRoutes } from './server-metadata.ts';
 import { serverNetworkRoutes } from './server-network.ts';
 import { serverPasswordRoutes } from './server-password.ts';
+import { serverTopologyRoutes } from './server-topology.ts';
 import { serverVolumeRoutes } from './server-volumes.ts';
 import { serverRoutes } from './servers.ts';
 import { serviceRoutes } from './services.ts';
@@ -38,6 +39,7 @@ export const computeRoutes: readonly Route[] = [
   ...serverActionRoutes,
   ...serverDiagnosticsRoutes,
   ...serverPasswordRoutes,
+  ...serverTopologyRoutes,
   ...serverExternalEventRoutes,
   ...remoteConsoleRoutes,
   ...serverMetadataRoutes,

@@ -3,7 +3,7 @@
 import { type TSchema, Type } from 'typebox';
 import { consoleOutput } from '../../control/servers.ts';
 import { checkAction, stateOf } from '../../model/actions.ts';
-import { MAX_MINOR, MIN_MINOR, microversionText } from '../../model/microversion.ts';
+import { MAX_MINOR, MIN_MINOR } from '../../model/microversion.ts';
 import { checkHostName } from '../../model/names.ts';
 import { isAdmin } from '../../model/types.ts';
 import { confirmResize } from '../../moves/confirm.ts';
@@ -39,7 +39,7 @@ const MigrateFrom56 = nullable(
 );
 const Console = object({
   length: Type.Optional(
-    Type.Union([Type.Integer({ minimum: -1 }), Type.String({ pattern: '^-?[0-9]{1,19}$' }), Type.Null()]),
+    Type.Union([Type.Integer({ minimum: -1 }), Type.String({ pattern: '^-?[0-9]+$', maxLength: 20 }), Type.Null()]),
   ),
 });
 /** More than a host keeps. */
@@ -175,7 +175,7 @@ export const serverActionRoutes: readonly Route[] = [
       const schema = wanted?.schema(minor) ?? null;
       if (!wanted) throw badRequest(`There is no such action: ${name.slice(0, 100)}`);
       // nova/exception.py: VersionNotFoundForAPIMethod
-      if (schema === null) throw notFound(`API version '${microversionText(minor)}' is not supported on this method.`);
+      if (schema === null) throw notFound('The resource could not be found.');
       const checked = checkBody(wrapped(name, schema), body) as Record<string, unknown>;
       const { server } = await serverFor(p, actor, params.id);
       return wanted.run({ p, actor, server, minor }, checked[name] as never);

@@ -66,7 +66,7 @@ async function seenOf(p: Platform, actor: Actor, serverId: string): Promise<Seen
 
 async function oneOf(p: Platform, actor: Actor, serverId: string, portId: string): Promise<Seen> {
   const one = (await seenOf(p, actor, serverId)).find(({ port }) => port.id === portId);
-  if (!one) throw notFound(`Instance ${serverId} does not have a port with id ${portId.slice(0, 255)}`);
+  if (!one) throw notFound(await whyNot(p, actor, serverId, portId));
   return one;
 }
 
@@ -127,3 +127,15 @@ export const serverInterfaceRoutes: readonly Route[] = [
     },
   }),
 ];
+
+/** A port of another project is not there. */
+async function whyNot(p: Platform, actor: Actor, serverId: string, portId: string): Promise<string> {
+  const shown = portId.slice(0, 255);
+  const port = await p.stores.global
+    .selectFrom('ports')
+    .select('id')
+    .where('id', '=', portId)
+    .where('project_id', '=', actor.projectId)
+    .executeTakeFirst();
+  return port ? `Instance ${serverId} does not have a port with id ${shown}` : `Port id ${shown} could not be found.`;
+}

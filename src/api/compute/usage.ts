@@ -124,7 +124,7 @@ export const usageRoutes: readonly Route[] = [
 
 type Query = { readonly start?: string; readonly end?: string; readonly limit?: number; readonly marker?: string };
 
-/** Without a start or an end it is now, as in Nova, which then finds that they are the wrong way round. */
+/** Without a start or an end it is now, as in Nova; without both nothing has been used. */
 function periodOf(p: Platform, query: Query): Period {
   const now = p.clock.now();
   const time = (value: string | undefined): number => {
@@ -134,7 +134,7 @@ function periodOf(p: Platform, query: Query): Period {
   };
   const from = time(query.start);
   const until = time(query.end);
-  if (from >= until) throw badRequest('Invalid start time. The start time cannot occur after the end time.');
+  if (from > until) throw badRequest('Invalid start time. The start time cannot occur after the end time.');
   return { from, until: Math.min(until, now) };
 }
 

@@ -15,7 +15,6 @@ import type { Registry } from 'prom-client';
 import { Type } from 'typebox';
 import type { Platform } from '../../control/platform.ts';
 import { newRequestId } from '../../lib/ids.ts';
-import { microversionText } from '../../model/microversion.ts';
 import type { Actor } from '../../model/types.ts';
 import { asksForConsole, type OpenConsole, serveConsoleProxy } from '../console/proxy.ts';
 import { actorOf, authorise, nobody, type TokenChecker } from './auth.ts';
@@ -134,7 +133,7 @@ function mount(app: FastifyInstance, route: Route, options: ApiOptions, held: We
       held.set(request, { actor, minor });
       request.log = request.log.child({ userId: actor.userId, projectId: actor.projectId });
       refuseNothing(request.url);
-      if (minor < (route.since ?? minor) || minor > (route.until ?? minor)) throw unsupported(route, minor);
+      if (minor < (route.since ?? minor) || minor > (route.until ?? minor)) throw unsupported();
       checkProject(request.originalUrl, actor);
       authorise(options.platform, route, actor, request.params);
       checkContentType(route, request);
@@ -197,15 +196,13 @@ function takeVersion(route: Route, request: FastifyRequest, reply: FastifyReply)
   return minor;
 }
 
-function unsupported(route: Route, minor: number): ApiError {
-  const version = microversionText(minor, versionsOf(route.service) ?? undefined);
-  return new ApiError(404, `API version '${version}' is not supported on this method.`);
-}
+/** What was before or comes after this version is not there, and nothing more is said of it. */
+const unsupported = (): ApiError => new ApiError(404, 'The resource could not be found.');
 
 function bodyOf(route: Route, minor: number, request: FastifyRequest): unknown {
   if (!route.body) return undefined;
   const schema = schemaAt(route.body, minor);
-  if (!schema) throw unsupported(route, minor);
+  if (!schema) throw unsupported();
   if (request.body === undefined) throw new ApiError(400, 'Malformed request body: a JSON object is required.');
   return checkBody(schema, request.body);
 }

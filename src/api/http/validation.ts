@@ -92,7 +92,9 @@ function branchMeant(union: ErrorObject, all: readonly ErrorObject[]): readonly 
   if (union.keyword !== 'anyOf') return null;
   const start = `${union.schemaPath}/`;
   const within = all.filter((each) => each.schemaPath.startsWith(start));
-  const isType = (each: ErrorObject): boolean => each.keyword === 'type' && each.instancePath === union.instancePath;
+  // Of a branch as such: a union within one has types of its own.
+  const isType = (each: ErrorObject): boolean =>
+    each.keyword === 'type' && /^[0-9]+\/type$/.test(each.schemaPath.slice(start.length));
   const branches = [...Map.groupBy(within, (each) => each.schemaPath.slice(start.length).split('/', 1)[0]).values()];
   const ofType = branches.filter((errors) => !errors.some(isType));
   if (ofType.length === 1) return ofType[0] ?? null;
