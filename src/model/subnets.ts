@@ -33,11 +33,11 @@ export interface SubnetWish {
 /** The plan of a subnet, or what is wrong with the wish. */
 export function planSubnet(wish: SubnetWish): SubnetPlan | NetworkRefusal {
   const cidr = parseCidr(wish.cidr);
-  if (!cidr) {
+  if (!cidr && !/^[0-9a-f.:]+\/[0-9]+$/i.test(wish.cidr)) {
     const message = `Invalid input for operation: ${wish.cidr.slice(0, 50)} is not in a CIDR format.`;
     return networkRefusal(400, 'InvalidInput', message);
   }
-  if (cidr.prefix < SHORTEST_PREFIX || cidr.prefix > LONGEST_PREFIX) {
+  if (!cidr || cidr.prefix < SHORTEST_PREFIX || cidr.prefix > LONGEST_PREFIX) {
     const reason = `'${wish.cidr.slice(0, 50)}' is not an IPv4 network of /${SHORTEST_PREFIX} to /${LONGEST_PREFIX}`;
     return networkRefusal(400, 'HTTPBadRequest', `Invalid input for cidr. Reason: ${reason}.`);
   }

@@ -123,7 +123,8 @@ describe('every route', () => {
         url: `${url}?unheard_of=1`,
         headers: {
           'x-auth-token': 'admin',
-          'openstack-api-version': route.service === 'compute' ? `compute 2.${STRICT}` : versionFor(route),
+          'openstack-api-version':
+            route.service === 'compute' ? `compute 2.${Math.max(STRICT, minorOf(route))}` : versionFor(route),
           ...(body === undefined ? {} : { 'content-type': route.contentTypes?.[0] ?? 'application/json' }),
         },
         ...(body === undefined ? {} : { payload: JSON.stringify(body) }),

@@ -114,15 +114,15 @@ export function resourceRoutes<R extends { readonly id: string; readonly tags: r
           const wishes = [asked[single] ?? asked[plural] ?? []].flat() as Attributes[];
           const contexts = wishes.map((wish) => contextOf(p, acting(actor, wish)));
           const made: { readonly context: Context; readonly record: R }[] = [];
-          for (const [index, wish] of wishes.entries()) {
-            const context = contexts[index] ?? contextOf(p, actor);
-            const result = await create.run(context, wish as never);
-            if (result.kind === 'ok') made.push({ context, record: result.value });
-            else {
-              // All or none, as Neutron.
-              for (const each of made) await resource.remove(each.context, each.record.id);
-              orThrow(result);
+          try {
+            for (const [index, wish] of wishes.entries()) {
+              const context = contexts[index] ?? contextOf(p, actor);
+              made.push({ context, record: orThrow(await create.run(context, wish as never)) });
             }
+          } catch (error) {
+            // All or none, as Neutron.
+            for (const each of made) await resource.remove(each.context, each.record.id);
+            throw error;
           }
           const rendered = made.map(({ context, record }) => resource.render(record, { ...context, actor }));
           return { status: 201, body: single in asked ? { [single]: rendered[0] } : { [plural]: rendered } };
