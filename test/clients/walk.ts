@@ -109,7 +109,7 @@ const STEPS: readonly Step[] = [
   one('openstack port delete port1'),
   one('openstack security group delete group1'),
   one('openstack network delete net1'),
-  one('openstack image delete image1'),
+  one('openstack image delete image1 shot1'),
   one('openstack flavor delete flavor1'),
   one('openstack server group delete together'),
   one('openstack keypair delete key1'),

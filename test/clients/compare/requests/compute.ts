@@ -1,5 +1,6 @@
 // A server's life, and everything around it that clients read; then what is refused.
 import { asking, type Step, waiting } from '../exchange.ts';
+import { DEFENDED } from './defended.ts';
 
 const compute = asking('compute');
 const network = asking('network');
@@ -54,7 +55,7 @@ const catalogue: readonly Step[] = [
   compute('GET', '/os-quota-class-sets/default'),
   compute('PUT', '/os-quota-sets/{project}', { body: { quota_set: { instances: -2 } } }),
   compute('GET', '/os-availability-zone'),
-  compute('GET', '/os-availability-zone/detail'),
+  compute('GET', '/os-availability-zone/detail', { defended: DEFENDED.zones }),
   compute('GET', '/os-hypervisors', { version: '2.53', keep: { hypervisor: 'hypervisors.0.id' } }),
   compute('GET', '/os-hypervisors/detail', { version: '2.53' }),
   compute('GET', '/os-hypervisors/{hypervisor}', { version: '2.88' }),
@@ -107,21 +108,21 @@ const catalogue: readonly Step[] = [
   compute('GET', '/os-security-groups'),
   compute('GET', '/os-volumes'),
   compute('GET', '/os-snapshots'),
-  compute('GET', '/no-such-thing'),
-  compute('GET', '/servers', { version: '2.999' }),
-  compute('GET', '/servers', { version: 'two' }),
+  compute('GET', '/no-such-thing', { defended: DEFENDED.unknownPaths }),
+  compute('GET', '/servers', { version: '2.999', defended: DEFENDED.highestVersion }),
+  compute('GET', '/servers', { version: 'two', defended: DEFENDED.versionHeaders }),
 ];
 
 const refusedCreates: readonly Step[] = [
   compute('POST', '/servers', { body: server({ flavorRef: 'no-such-flavor' }) }),
   compute('POST', '/servers', { body: server({ imageRef: NOWHERE }) }),
   compute('POST', '/servers', { body: server({ name: '' }) }),
-  compute('POST', '/servers', { body: server({ name: 'x'.repeat(256) }) }),
+  compute('POST', '/servers', { body: server({ name: 'x'.repeat(256) }), defended: DEFENDED.longValues }),
   compute('POST', '/servers', { body: server({ networks: [{ uuid: NOWHERE }] }) }),
   compute('POST', '/servers', { body: server({ key_name: 'absent' }) }),
   compute('POST', '/servers', { body: server({ availability_zone: 'nowhere' }) }),
   compute('POST', '/servers', { body: server({ min_count: 3, max_count: 2 }) }),
-  compute('POST', '/servers', { body: server({ surprise: true }) }),
+  compute('POST', '/servers', { body: server({ surprise: true }), defended: DEFENDED.longValues }),
   compute('POST', '/servers', { body: { sever: {} } }),
   compute('POST', '/servers', { body: '{"server":', headers: { 'content-type': 'application/json' } }),
 ];
@@ -220,8 +221,8 @@ const life: readonly Step[] = [
   action({ rebuild: { imageRef: NOWHERE } }),
   action({ 'os-resetState': { state: 'sideways' } }),
   action({ addSecurityGroup: { name: 'absent' } }),
-  network('GET', '/ports?device_id={server}', { keep: { port: 'ports.0.id' } }),
-  network('GET', '/ports/{port}'),
+  network('GET', '/ports?device_id={server}', { keep: { port: 'ports.0.id' }, defended: DEFENDED.binding }),
+  network('GET', '/ports/{port}', { defended: DEFENDED.binding }),
   compute('DELETE', '/servers/{server}'),
   until('/servers/{server}', 'server.status', 'gone'),
   compute('DELETE', '/servers/{server}'),

@@ -1,5 +1,6 @@
 // The four services beside compute: what clients make, read, change and delete, and what is refused.
 import { asking, type Step, waiting } from '../exchange.ts';
+import { DEFENDED } from './defended.ts';
 
 const identity = asking('identity');
 const image = asking('image');
@@ -17,21 +18,24 @@ export const identityWalk: readonly Step[] = [
     keep: { otherProject: 'project.id' },
   }),
   identity('POST', '/projects', { body: { project: { name: 'compare', domain_id: 'default' } } }),
-  identity('PATCH', '/projects/{otherProject}', { body: { project: { description: 'for a comparison' } } }),
-  identity('GET', '/users?name=admin'),
+  identity('PATCH', '/projects/{otherProject}', {
+    body: { project: { description: 'for a comparison' } },
+    defended: DEFENDED.projectExtra,
+  }),
+  identity('GET', '/users?name=admin', { defended: DEFENDED.moreIdentity }),
   identity('POST', '/users', {
     body: { user: { name: 'compare', password: 'compare-secret', domain_id: 'default' } },
     keep: { otherUser: 'user.id' },
   }),
-  identity('POST', '/users', { body: { user: { domain_id: 'default' } } }),
+  identity('POST', '/users', { body: { user: { domain_id: 'default' } }, defended: DEFENDED.schemaWords }),
   identity('GET', '/users/{otherUser}'),
-  identity('GET', '/roles?name=member', { keep: { role: 'roles.0.id' } }),
+  identity('GET', '/roles?name=member', { keep: { role: 'roles.0.id' }, defended: DEFENDED.roleOptions }),
   identity('PUT', '/projects/{otherProject}/users/{otherUser}/roles/{role}'),
   identity('GET', '/role_assignments?user.id={otherUser}'),
   identity('GET', '/auth/projects'),
   identity('GET', '/auth/catalog'),
   identity('GET', '/domains'),
-  identity('GET', '/services'),
+  identity('GET', '/services', { defended: DEFENDED.moreIdentity }),
   identity('GET', '/endpoints'),
   identity('POST', '/auth/tokens', {
     body: {
@@ -54,22 +58,22 @@ export const identityWalk: readonly Step[] = [
       },
     },
   }),
-  identity('POST', '/auth/tokens', { body: { auth: {} } }),
-  identity('GET', '/auth/tokens', { headers: { 'x-subject-token': 'nonsense' } }),
+  identity('POST', '/auth/tokens', { body: { auth: {} }, defended: DEFENDED.schemaWords }),
+  identity('GET', '/auth/tokens', { headers: { 'x-subject-token': 'nonsense' }, defended: DEFENDED.noSuchToken }),
   identity('DELETE', '/users/{otherUser}'),
   identity('DELETE', '/projects/{otherProject}'),
   identity('GET', '/projects/{otherProject}'),
 ];
 
 export const imageWalk: readonly Step[] = [
-  image('GET', '/images'),
-  image('GET', '/images/{image}'),
-  image('GET', `/images/${NOWHERE}`),
+  image('GET', '/images', { defended: DEFENDED.imagePlaces }),
+  image('GET', '/images/{image}', { defended: DEFENDED.imagePlaces }),
+  image('GET', `/images/${NOWHERE}`, { defended: DEFENDED.imageErrors }),
   image('POST', '/images', {
     body: { name: 'compare', disk_format: 'raw', container_format: 'bare' },
     keep: { ours: 'id' },
   }),
-  image('POST', '/images', { body: { name: 'compare', disk_format: 'floppy' } }),
+  image('POST', '/images', { body: { name: 'compare', disk_format: 'floppy' }, defended: DEFENDED.imageErrors }),
   image('GET', '/images/{ours}/file'),
   image('PATCH', '/images/{ours}', {
     headers: { 'content-type': 'application/openstack-images-v2.1-json-patch' },
@@ -78,24 +82,29 @@ export const imageWalk: readonly Step[] = [
   image('PATCH', '/images/{ours}', {
     headers: { 'content-type': 'application/openstack-images-v2.1-json-patch' },
     body: [{ op: 'replace', path: '/status', value: 'active' }],
+    defended: DEFENDED.imageErrors,
   }),
   image('PUT', '/images/{ours}/tags/compared'),
   image('PUT', '/images/{ours}/file', { headers: { 'content-type': 'application/octet-stream' }, body: 'bytes' }),
-  image('GET', '/images/{ours}'),
+  image('GET', '/images/{ours}', { defended: DEFENDED.imagePlaces }),
   image('GET', '/images/{ours}/members'),
   image('GET', '/images?limit=0'),
-  image('GET', '/images?sort_key=nothing'),
-  image('GET', '/schemas/image'),
+  image('GET', '/images?sort_key=nothing', { defended: DEFENDED.imageErrors }),
+  image('GET', '/schemas/image', { defended: DEFENDED.imageSchemas }),
   image('GET', '/info/import'),
   image('DELETE', '/images/{ours}'),
-  image('DELETE', '/images/{ours}'),
+  image('DELETE', '/images/{ours}', { defended: DEFENDED.imageErrors }),
 ];
 
 export const networkWalk: readonly Step[] = [
-  network('GET', '/networks'),
+  network('GET', '/networks', { defended: DEFENDED.providers }),
   network('GET', `/networks/${NOWHERE}`),
   network('GET', '/extensions'),
-  network('POST', '/networks', { body: { network: { name: 'compare' } }, keep: { ours: 'network.id' } }),
+  network('POST', '/networks', {
+    body: { network: { name: 'compare' } },
+    keep: { ours: 'network.id' },
+    defended: DEFENDED.providers,
+  }),
   network('POST', '/subnets', {
     body: { subnet: { network_id: '{ours}', ip_version: 4, cidr: '10.77.0.0/24' } },
     keep: { subnet: 'subnet.id' },
@@ -103,14 +112,19 @@ export const networkWalk: readonly Step[] = [
   network('POST', '/subnets', { body: { subnet: { network_id: '{ours}', ip_version: 4, cidr: '10.77.0.0/25' } } }),
   network('POST', '/subnets', { body: { subnet: { network_id: '{ours}', ip_version: 4, cidr: 'wide' } } }),
   network('GET', '/subnets/{subnet}'),
-  network('POST', '/ports', { body: { port: { network_id: '{ours}' } }, keep: { port: 'port.id' } }),
+  network('POST', '/ports', {
+    body: { port: { network_id: '{ours}' } },
+    keep: { port: 'port.id' },
+    defended: DEFENDED.portNames,
+  }),
   network('POST', '/ports', { body: { port: { network_id: NOWHERE } } }),
-  network('GET', '/ports/{port}'),
-  network('PUT', '/ports/{port}', { body: { port: { name: 'compared' } } }),
+  network('GET', '/ports/{port}', { defended: DEFENDED.portNames }),
+  network('PUT', '/ports/{port}', { body: { port: { name: 'compared' } }, defended: DEFENDED.portNames }),
   network('DELETE', '/networks/{ours}'),
-  network('GET', '/security-groups?name=default'),
+  network('GET', '/security-groups?name=default', { defended: DEFENDED.innerNumbers }),
   network('POST', '/security-groups', {
     body: { security_group: { name: 'compare' } },
+    defended: DEFENDED.innerNumbers,
     keep: { group: 'security_group.id' },
   }),
   network('POST', '/security-group-rules', {
@@ -129,9 +143,9 @@ export const networkWalk: readonly Step[] = [
       },
     },
   }),
-  network('GET', '/security-groups/{group}'),
+  network('GET', '/security-groups/{group}', { defended: DEFENDED.innerNumbers }),
   network('DELETE', '/security-groups/{group}'),
-  network('GET', '/routers'),
+  network('GET', '/routers', { defended: DEFENDED.routerSeed }),
   network('GET', '/floatingips'),
   network('GET', '/quotas/{project}'),
   network('GET', `/floatingips/${NOWHERE}`),
@@ -143,7 +157,7 @@ export const networkWalk: readonly Step[] = [
 export const volumeWalk: readonly Step[] = [
   volume('GET', '/types'),
   volume('GET', '/limits'),
-  volume('GET', '/os-quota-sets/{project}?usage=true'),
+  volume('GET', '/os-quota-sets/{project}?usage=true', { defended: DEFENDED.volumeTypes }),
   volume('POST', '/volumes', { body: { volume: { size: 1, name: 'compare' } }, keep: { volume: 'volume.id' } }),
   until('/volumes/{volume}', 'volume.status', 'available', 'error'),
   volume('POST', '/volumes', { body: { volume: { size: 0 } } }),
@@ -170,7 +184,7 @@ export const volumeWalk: readonly Step[] = [
   until('/snapshots/{snapshot}', 'snapshot.status', 'gone', 'error'),
   volume('GET', '/attachments', { version: '3.27' }),
   volume('GET', '/os-availability-zone'),
-  volume('GET', '/extensions'),
+  volume('GET', '/extensions', { defended: DEFENDED.volumeExtensions }),
   volume('GET', '/os-services'),
   volume('GET', '/volumes', { version: '3.999' }),
   volume('DELETE', '/volumes/{volume}'),
