@@ -208,7 +208,7 @@ describe('consoles', () => {
     );
     const late = await old('os-getVNCConsole', 'novnc', 6);
     assert.equal(late.status, 404);
-    assert.equal(late.json.itemNotFound.message, "API version '2.6' is not supported on this method.");
+    assert.equal(late.json.itemNotFound.message, 'The resource could not be found.');
   });
 
   it('lets go of the oldest tokens of a server', async () => {
