@@ -67,7 +67,11 @@ describe('a Linux guest', { skip }, () => {
     return reading.journal;
   }
   const bootsUp = (agent: TestAgent) =>
-    until(async () => /GUEST UP/.test(value(await agent.host.console(id)).output), 'the guest to come up', 60_000);
+    until(
+      async () => /GUEST UP [^\n]*\n/.test(value(await agent.host.console(id)).output),
+      'the guest to come up',
+      60_000,
+    );
   const power = (agent: TestAgent, generation: number, state: 'on' | 'off') =>
     finish(() => agent.host.setPower(id, { generation, power: state, graceSeconds: 60 }), 70_000);
 
@@ -131,7 +135,7 @@ describe('a Linux guest', { skip }, () => {
     value(await agent.host.useSpare(id, { ...request, used: true }));
     await power(agent, 1, 'on');
     await until(
-      async () => /(GUEST UP[\s\S]*){2}/.test(value(await agent.host.console(id)).output),
+      async () => /(GUEST UP [^\n]*\n[\s\S]*){2}/.test(value(await agent.host.console(id)).output),
       'the rescue disk to boot',
       60_000,
     );
