@@ -133,6 +133,37 @@ describe('fencing', () => {
     assert.equal(value(await on(bench, 2)).state, 'done');
   });
 
+  test('a suspend that is overtaken leaves the guest running as it was, and nothing of its memory', async () => {
+    const bench = await openBench();
+    await running(bench);
+    const { startedAt } = value(await bench.agent.guest(SERVER));
+    const { hypervisor } = bench;
+    const kept = Promise.withResolvers<void>();
+    const save = hypervisor.saveMemory.bind(hypervisor);
+    const dropped: string[] = [];
+    const drop = hypervisor.dropMemory.bind(hypervisor);
+    hypervisor.saveMemory = async (serverId) => {
+      await save(serverId);
+      await kept.promise;
+    };
+    hypervisor.dropMemory = (serverId) => {
+      dropped.push(serverId);
+      return drop(serverId);
+    };
+    const suspending = bench.agent.setPower(SERVER, { generation: 1, power: 'suspended', graceSeconds: 0 });
+    await settle();
+    const again = on(bench, 2);
+    await settle();
+    kept.resolve();
+    await bench.clock.advance(2000);
+    await Promise.all([suspending, again]);
+    assert.equal(value(await on(bench, 2)).state, 'done');
+    const guest = value(await bench.agent.guest(SERVER));
+    assert.deepEqual([guest.power, guest.suspended, guest.startedAt], ['on', false, startedAt]);
+    assert.equal(hypervisor.paused(SERVER), false);
+    assert.deepEqual(dropped, [SERVER]);
+  });
+
   test('a start that waits for a stop becomes the newer generation’s, when that wants it too', async () => {
     const bench = await openBench({ heedsPowerButton: false });
     await running(bench);

@@ -80,7 +80,8 @@ export async function stillSuspended<S>(
   const reply = await (await c.host(hostName)).guest(c.serverId);
   if (reply.kind !== 'ok') return unlessDoomed(c, hostName, settled(reply));
   if (reply.value.suspended) return { kind: 'done', note: 'its memory is kept' };
-  if (reply.value.power === 'on') return unlessDoomed(c, hostName, { kind: 'failed', reason: 'it runs', final: false });
+  if (reply.value.power === 'on')
+    return unlessDoomed(c, hostName, { kind: 'failed', reason: 'it runs and is not suspended again', final: true });
   const outcome = await lost();
   return outcome.kind === 'done' ? { ...outcome, note: 'its memory is lost' } : outcome;
 }

@@ -111,7 +111,8 @@ export const UNRESCUE: Move<State> = {
     },
     {
       step: 'start guest',
-      do: (c) => powerOn(c, c.s.host),
+      // The pivot: tried for ever, but for a server that is to be deleted.
+      do: (c) => powerOnAgain(c, c.s.host),
       undo: (c) => powerOffAgain(c, c.s.host),
     },
     {

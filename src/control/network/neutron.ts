@@ -52,7 +52,11 @@ export function neutronNetworks(neutron: Neutron): NetworkService {
       if (row === text) return;
       await write(p, serverId, '');
       await bringAbout(neutron, serverId, wanted);
-      if (JSON.stringify(await ledgerOf(p, serverId)) !== text) continue;
+      if (JSON.stringify(await ledgerOf(p, serverId)) !== text) {
+        // Somebody may have settled what is there now, and this has come behind it: it is settled once more.
+        await write(p, serverId, '');
+        continue;
+      }
       if (wanted.length > 0) await write(p, serverId, text);
       else await p.stores.global.deleteFrom('neutron_servers').where('server_id', '=', serverId).execute();
       return;

@@ -28,10 +28,14 @@ export function suspend(guests: Guests, entry: Entry, guest: GuestBody, generati
     if (guest.memory !== 'saved') {
       await hypervisor.saveMemory(serverId, guest.spec, control);
       await entry.mutex.run(async () => {
-        // Whoever called it off, or came later, wants something else of the guest and sees to it.
-        control.signal.throwIfAborted();
         const { generation: seen, guest: now } = entry.record;
-        if (now === null || seen !== job().generation) throw new HypervisorError(`overtaken by generation ${seen}`);
+        if (control.signal.aborted || now === null || seen !== job().generation) {
+          // Whoever called it off, or came later, wants something else of the guest: it goes on as it was.
+          if (hypervisor.running(serverId)) await hypervisor.setPaused(serverId, false);
+          await hypervisor.dropMemory(serverId);
+          control.signal.throwIfAborted();
+          throw new HypervisorError(`overtaken by generation ${seen}`);
+        }
         await guests.saveGuest(entry, { ...now, power: 'off', memory: 'saved', probationUntil: null });
       });
     }
