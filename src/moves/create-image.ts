@@ -3,12 +3,13 @@
 // The image is on record (queued) from the request on. The host keeps the root disk as it is at one moment, while its
 // guest goes on as it was (running, paused or off), and then sends that file to the image service: queued → saving → active.
 // task_state meanwhile: image_snapshot or image_backup, then image_uploading. Turned back, the image is gone and the host
-// has no snapshot left; so it is when the image is deleted meanwhile, which the host is told as it sends.
+// has no snapshot left; so it is when the image is deleted meanwhile, which the host is told as it sends. An image that
+// has its data is its user's, who may have deleted the server because of it: no turning back takes it away any more.
 // A host that is down is not waited for to drop a snapshot: it is owed.
 // Not handled: servers that boot from a volume, which are refused; their volumes have snapshots of their own.
 import { owe } from '../control/debts.ts';
 import { hostIsUp } from '../control/hosts.ts';
-import { discardImages } from '../control/images/records.ts';
+import { discardImages, discardUnfinished, hasData } from '../control/images/records.ts';
 import { recordSnapshot, rotateBackups, snapshotFormat, snapshotImage } from '../control/images/snapshots.ts';
 import { dataPath, findImage, type Image } from '../control/images.ts';
 import type { Platform } from '../control/platform.ts';
@@ -21,7 +22,7 @@ import { checkMetadataQuota } from '../model/quota.ts';
 import { badRequest } from '../model/refusal.ts';
 import { type Actor, isAdmin, type Refusal, type Server, type TaskState, type VmState } from '../model/types.ts';
 import { letGo, takeHold } from './claim.ts';
-import { inCell } from './fencing.ts';
+import { globally, inCell } from './fencing.ts';
 import { jobOutcome, settled, unlessDoomed } from './hosts.ts';
 import type { Move, MoveStep, Owner, StepContext, StepOutcome } from './move.ts';
 import { done, doneBecause, inGlobal } from './outcomes.ts';
@@ -95,9 +96,10 @@ async function upload(c: StepContext<SnapshotState>): Promise<StepOutcome<Snapsh
   const outcome = jobOutcome<SnapshotState, Job>(
     await host.uploadSnapshot(c.serverId, { generation: c.generation, snapshotId: imageId, url }),
   );
-  if (outcome.kind !== 'done') return outcome;
-  const arrived = await findImage(c.p, imageId);
-  return arrived?.status === 'active' ? done : { kind: 'failed', reason: 'the image has been deleted', final: true };
+  if (outcome.kind === 'pending' || outcome.kind === 'fenced') return outcome;
+  // What the host says failed may have arrived all the same, and only its answer was lost.
+  if ((await findImage(c.p, imageId))?.status === 'active') return done;
+  return outcome.kind === 'failed' ? outcome : { kind: 'failed', reason: 'the image has been deleted', final: true };
 }
 
 async function dropSnapshot(c: StepContext<SnapshotState>): Promise<StepOutcome<SnapshotState>> {
@@ -112,7 +114,10 @@ async function dropSnapshot(c: StepContext<SnapshotState>): Promise<StepOutcome<
   return unlessDoomed(c, c.s.host, settled(reply));
 }
 
-/** Done in the transaction that makes the saga, which begins behind it: so it is undone whatever fails. */
+/**
+ * Done in the transaction that makes the saga, which begins behind it: so it is undone whatever fails. The image of a
+ * shelving goes even when it has its data: it is nobody's but the shelving's.
+ */
 export const writeImage: MoveStep<SnapshotState> = {
   step: 'write image',
   do: async () => done,
@@ -121,11 +126,30 @@ export const writeImage: MoveStep<SnapshotState> = {
 
 // ---- the moves ----------------------------------------------------------------------------------------------------
 
+const FORWARD = 'forward only: the image is there';
+
 const take = <S extends CreateImageState>(action: string, task: TaskState): MoveStep<S> => ({
   step: 'take hold',
   do: (c) => takeHold(c, c.s.cellId, action, task, { from: [c.s.vmState], host: c.s.host }),
   undo: (c) => letGo(c, c.s.cellId, {}, 'Error'),
 });
+
+/** The same, of an image for its user: it stays once it has its data. */
+const writeOwnImage: MoveStep<SnapshotState> = {
+  step: 'write image',
+  do: async () => done,
+  undo: (c) => inGlobal(c, (trx) => discardUnfinished(trx, [c.s.imageId])),
+};
+
+/** Behind it the image is what the move was for, and only tidying is left. */
+const keepImage: MoveStep<SnapshotState> = {
+  step: 'keep image',
+  do: async (c) =>
+    (await globally(c.p.stores.global, c, (trx) => hasData(trx, c.s.imageId)))
+      ? done
+      : { kind: 'failed', reason: 'the image has been deleted', final: true },
+  undo: 'the pivot: turning back from here means that the image is gone already',
+};
 
 /** A step over a part of the state is one over all of it. */
 const over = <S extends SnapshotState>(step: MoveStep<SnapshotState>): MoveStep<S> => step as unknown as MoveStep<S>;
@@ -133,19 +157,20 @@ const over = <S extends SnapshotState>(step: MoveStep<SnapshotState>): MoveStep<
 export const CREATE_IMAGE: Move<CreateImageState> = {
   name: 'create image',
   version: 1,
-  pivot: 'let go',
+  pivot: 'keep image',
   parties: (s) => [s.host],
   steps: [
-    over(writeImage),
+    over(writeOwnImage),
     take('createImage', 'image_snapshot'),
     over(takeSnapshot),
     over(markUploading('image_uploading')),
     over(uploadSnapshot),
+    over(keepImage),
     over(forgetSnapshot),
     {
       step: 'let go',
       do: (c) => letGo(c, c.s.cellId, {}, null),
-      undo: 'the last step: nothing can fail behind it',
+      undo: FORWARD,
     },
   ],
 };
@@ -153,14 +178,15 @@ export const CREATE_IMAGE: Move<CreateImageState> = {
 export const CREATE_BACKUP: Move<CreateBackupState> = {
   name: 'create backup',
   version: 1,
-  pivot: 'rotate backups',
+  pivot: 'keep image',
   parties: (s) => [s.host],
   steps: [
-    over(writeImage),
+    over(writeOwnImage),
     take('createBackup', 'image_backup'),
     over(takeSnapshot),
     over(markUploading('image_uploading')),
     over(uploadSnapshot),
+    over(keepImage),
     over(forgetSnapshot),
     {
       step: 'rotate backups',
@@ -169,12 +195,12 @@ export const CREATE_BACKUP: Move<CreateBackupState> = {
           const server = { id: c.serverId, owner: c.s.actor.projectId };
           return rotateBackups(trx, server, c.s.backupType, c.s.rotation, c.p.clock.now());
         }),
-      undo: 'the pivot: turning back from here means that no old backup is gone',
+      undo: FORWARD,
     },
     {
       step: 'let go',
       do: (c) => letGo(c, c.s.cellId, {}, null),
-      undo: 'forward only',
+      undo: FORWARD,
     },
   ],
 };

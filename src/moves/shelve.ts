@@ -5,7 +5,8 @@
 // `shelved_offload_time`, never if that is negative, at once where there is no disk to keep. Whoever ends the shelving, and
 // the monitor, start the offloading that is due.
 // Offloading sets ports and volumes aside: their active binding or attachment is at no host (NOWHERE), so that nobody else
-// can have them and nobody can use them. Then the guest and its room go. Until its guest is destroyed it can turn back.
+// can have them and nobody can use them. Then the guest and its room go. It can turn back until the ports are set aside, which
+// is one write: the guest may be half destroyed when its host refuses to go on.
 // Taking a shelved server up again: see unshelve.ts.
 
 import { recordSnapshot } from '../control/images/snapshots.ts';
@@ -117,12 +118,12 @@ export interface OffloadState extends HasVolumes {
   readonly host: string;
 }
 
-const FORWARD = 'forward only: its guest is gone';
+const FORWARD = 'forward only: its guest goes';
 
 export const SHELVE_OFFLOAD: Move<OffloadState> = {
   name: 'shelve offload',
   version: 1,
-  pivot: 'destroy guest',
+  pivot: 'set aside ports',
   parties: (s) => [s.host],
   steps: [
     {
@@ -157,7 +158,7 @@ export const SHELVE_OFFLOAD: Move<OffloadState> = {
     {
       step: 'destroy guest',
       do: (c) => destroyOrOwe(c, c.s.host, 'server that was shelved'),
-      undo: 'the pivot: turning back from here means that the guest is still there',
+      undo: FORWARD,
     },
     {
       step: 'unbind ports',

@@ -79,6 +79,8 @@ const GUEST: readonly (keyof GuestBody)[] = ['importDigest', 'power', 'startedAt
 export interface SnapshotOptions {
   /** Columns of `servers` that may differ too. */
   readonly except?: readonly string[];
+  /** An image that may be there, if it has its data. */
+  readonly exceptImage?: string;
 }
 
 export async function snapshotOf(world: World, options: SnapshotOptions = {}): Promise<unknown> {
@@ -99,7 +101,10 @@ export async function snapshotOf(world: World, options: SnapshotOptions = {}): P
     .select(['host', 'server_id'])
     .where('paid_at', 'is', null)
     .execute();
-  return { global: await tables(stores.global as unknown as Kysely<Tables>, GLOBAL), cells, hosts, storage, debts };
+  const global = await tables(stores.global as unknown as Kysely<Tables>, GLOBAL);
+  const { exceptImage } = options;
+  const images = global['images']?.filter((row) => row['id'] !== exceptImage || row['status'] !== 'active') ?? [];
+  return { global: { ...global, images }, cells, hosts, storage, debts };
 }
 
 type Tables = Record<string, Record<string, unknown>>;
@@ -107,8 +112,8 @@ type Tables = Record<string, Record<string, unknown>>;
 async function tables(
   db: Kysely<Tables>,
   wanted: Readonly<Record<string, 'history' | readonly string[]>>,
-): Promise<Record<string, unknown[]>> {
-  const result: Record<string, unknown[]> = {};
+): Promise<Record<string, Record<string, unknown>[]>> {
+  const result: Record<string, Record<string, unknown>[]> = {};
   for (const [table, except] of Object.entries(wanted)) {
     if (except === 'history') continue;
     const rows = await db.selectFrom(table).selectAll().execute();

@@ -422,6 +422,9 @@ export async function deleteImage(p: Platform, actor: Actor, imageId: string): P
   return null;
 }
 
+const WITHOUT_DATA: readonly ImageStatus[] = ['queued', 'uploading', 'saving'];
+const WITH_DATA: readonly ImageStatus[] = ['active', 'deactivated'];
+
 /** The images are gone for their users, whoever they are; nothing of those that are gone already. */
 export async function discardImages(
   trx: Transaction<GlobalTables>,
@@ -429,14 +432,24 @@ export async function discardImages(
   now: number,
 ): Promise<void> {
   if (imageIds.length === 0) return;
-  const withoutData: ImageStatus[] = ['queued', 'uploading', 'saving'];
-  await trx.deleteFrom('images').where('id', 'in', imageIds).where('status', 'in', withoutData).execute();
+  await discardUnfinished(trx, imageIds);
   await trx
     .updateTable('images')
     .set({ status: 'deleted', updated_at: now })
     .where('id', 'in', imageIds)
-    .where('status', 'in', ['active', 'deactivated'])
+    .where('status', 'in', WITH_DATA)
     .execute();
+}
+
+/** Those of the images that do not have their data (yet) are gone. */
+export async function discardUnfinished(trx: Transaction<GlobalTables>, imageIds: readonly string[]): Promise<void> {
+  await trx.deleteFrom('images').where('id', 'in', imageIds).where('status', 'in', WITHOUT_DATA).execute();
+}
+
+/** Whether the image is there and has its data. */
+export async function hasData(trx: Transaction<GlobalTables>, imageId: string): Promise<boolean> {
+  const found = trx.selectFrom('images').select('id').where('id', '=', imageId).where('status', 'in', WITH_DATA);
+  return (await found.executeTakeFirst()) !== undefined;
 }
 
 function rowOf(image: Image): Insertable<GlobalTables['images']> {

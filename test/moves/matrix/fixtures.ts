@@ -56,6 +56,8 @@ export interface Fixture {
    * host cannot turn on stays off; what the control plane itself begins, or has on record as wanted, it begins again.
    */
   unwound(saga: Row, turnedAt: string): string | null | 'as before';
+  /** Where it turned back, the image that it has made stays if it has its data. */
+  readonly imageStays?: true;
   /** vm_state where the hosts restarted meanwhile, when that makes a difference: what a paused guest had in memory is lost. */
   restarted?(saga: Row): string | 'as before';
   /** The instance action of it; null: it is on no server. */
@@ -272,14 +274,14 @@ export const FIXTURES: readonly Fixture[] = [
     start: use((world, id) => restoreServer(world.p, world.user, id)),
   },
   {
-    ...{ ...common, move: 'create image', after: 'active', made: 1, action: 'createImage' },
+    ...{ ...common, move: 'create image', after: 'active', made: 1, action: 'createImage', imageStays: true },
     prepare: newServer,
     start: use(async (world, id) =>
       refusalOf(await createServerImage(world.p, world.user, id, { name: 'image of one', metadata: {} })),
     ),
   },
   {
-    ...{ ...common, move: 'create backup', after: 'active', made: 1, action: 'createBackup' },
+    ...{ ...common, move: 'create backup', after: 'active', made: 1, action: 'createBackup', imageStays: true },
     prepare: withBackup,
     start: use(async (world, id) => refusalOf(await backUp(world, id))),
   },
