@@ -7,7 +7,7 @@ import { NeutronRefused } from '../openstack/neutron.ts';
 import { ServiceDown } from '../openstack/transport.ts';
 import type { Direction, Outcome, Row, State } from '../saga/types.ts';
 import { CellDown } from '../store/stores.ts';
-import { Fenced } from './fencing.ts';
+import { Fenced, isOvertaken } from './fencing.ts';
 import type { AnyMove, StepContext } from './move.ts';
 
 /** How long a step waits before it looks again whether the data of its image is here. */
@@ -57,6 +57,8 @@ export async function outcomeOf(
     if (error instanceof ImageOnItsWay) return { kind: 'pending', afterMs: IMAGE_POLL_MS };
     if (error instanceof CellDown || error instanceof ServiceDown || error instanceof NeutronRefused)
       return { kind: 'failed', reason, final: false };
+    // What the step relied on may be gone because a successor has turned back: that is no defect.
+    if (await isOvertaken(p.stores.global, row)) return { kind: 'fenced' };
     p.log.error(
       { err: error, sagaId: row.id, serverId: row.key, requestId: row.requestId },
       'unexpected error in a step',

@@ -29,6 +29,15 @@ export class Fenced extends Error {
 export const ownsSaga = (db: Kysely<GlobalTables>, writer: Writer): Expression<SqlBool> =>
   sql<SqlBool>`exists (select 1 from sagas where sagas.id = ${writer.saga.id} and sagas.fence = ${writer.generation} ${forShare(db)})`;
 
+/** Whether somebody else has claimed the saga since. What is true can only stay so. */
+export async function isOvertaken(
+  db: Kysely<GlobalTables>,
+  saga: { readonly id: string; readonly fence: number },
+): Promise<boolean> {
+  const now = await db.selectFrom('sagas').select('fence').where('id', '=', saga.id).executeTakeFirst();
+  return now?.fence !== saga.fence;
+}
+
 /** A transaction on the global database that holds only while the writer owns its saga. @throws Fenced */
 export function globally<T>(
   db: Kysely<GlobalTables>,
