@@ -25,9 +25,11 @@ export class Semaphore {
     this.#free = limit;
   }
 
-  async run<T>(body: () => Promise<T>): Promise<T> {
+  /** Rejects with the signal's reason, and never runs `body`, when that is aborted before the turn comes. */
+  async run<T>(signal: AbortSignal, body: () => Promise<T>): Promise<T> {
+    signal.throwIfAborted();
     if (this.#free > 0) this.#free -= 1;
-    else await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    else await this.#turn(signal);
     try {
       return await body();
     } finally {
@@ -35,5 +37,21 @@ export class Semaphore {
       if (next) next();
       else this.#free += 1;
     }
+  }
+
+  /** Whoever leaves the queue was not given a turn: it has none to pass on. */
+  #turn(signal: AbortSignal): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const leave = () => {
+        this.#waiting.splice(this.#waiting.indexOf(enter), 1);
+        reject(signal.reason);
+      };
+      const enter = () => {
+        signal.removeEventListener('abort', leave);
+        resolve();
+      };
+      this.#waiting.push(enter);
+      signal.addEventListener('abort', leave, { once: true });
+    });
   }
 }

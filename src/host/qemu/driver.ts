@@ -241,10 +241,7 @@ export class QemuHypervisor implements Hypervisor {
     const { clock } = this.#options;
     const directory = this.#layout.guestDir(serverId);
     const place = { directory, file: this.#layout.memory(serverId), identity: this.#identity, clock };
-    await this.#heavy.run(async () => {
-      job.signal.throwIfAborted();
-      await saveMemory(guest, memoryMb, place, job);
-    });
+    await this.#heavy.run(job.signal, () => saveMemory(guest, memoryMb, place, job));
   }
 
   async dropMemory(serverId: string): Promise<void> {
@@ -319,14 +316,11 @@ export class QemuHypervisor implements Hypervisor {
     const { clock, stallMs, copyBytesPerSecond } = this.#options;
     const options = { layout: this.#layout, tools: this.#tools, clock, stallMs, bytesPerSecond: copyBytesPerSecond };
     await this.#makeDirectory(serverId);
-    return this.#heavy.run(async () => {
-      job.signal.throwIfAborted();
-      return importOverlay(options, serverId, image, source, job);
-    });
+    return this.#heavy.run(job.signal, () => importOverlay(options, serverId, image, source, job));
   }
 
   async digest(serverId: string, job: JobControl): Promise<string> {
-    return this.#heavy.run(() => sha256File(this.#layout.disk(serverId), job));
+    return this.#heavy.run(job.signal, () => sha256File(this.#layout.disk(serverId), job));
   }
 
   async grow(serverId: string, rootBytes: number): Promise<void> {
@@ -335,14 +329,16 @@ export class QemuHypervisor implements Hypervisor {
   }
 
   async takeSnapshot(serverId: string, image: BaseImage, snapshotId: string, job: JobControl): Promise<void> {
-    await this.#heavy.run(() =>
+    await this.#heavy.run(job.signal, () =>
       takeSnapshot(this.#snapshots(), { serverId, snapshotId, image }, this.#runningGuest(serverId), job),
     );
   }
 
   async uploadSnapshot(serverId: string, snapshotId: string, url: string, job: JobControl): Promise<void> {
     const { secret } = this.#options;
-    await this.#heavy.run(() => uploadSnapshot(this.#snapshots(), { serverId, snapshotId, url, secret }, job));
+    await this.#heavy.run(job.signal, () =>
+      uploadSnapshot(this.#snapshots(), { serverId, snapshotId, url, secret }, job),
+    );
   }
 
   async dropSnapshot(serverId: string): Promise<void> {

@@ -202,7 +202,7 @@ export class QemuStorage implements StorageDriver {
         const { image } = source;
         await this.#images.ensure(image, job);
         const from = { path: new Layout(this.#layout.stateDir).image(image), format: image.format, snapshot: null };
-        return this.#heavy.run(() => makeCopy(tools, from, path, bytes, job));
+        return this.#heavy.run(job.signal, () => makeCopy(tools, from, path, bytes, job));
       }
       case 'volume': {
         // Of a volume in use: what it holds at this moment, which only a snapshot keeps still.
@@ -210,7 +210,7 @@ export class QemuStorage implements StorageDriver {
         await this.snapshot(source.volumeId, name);
         try {
           const from = { path: this.#layout.volume(source.volumeId), format: 'qcow2', snapshot: name } as const;
-          return await this.#heavy.run(() => makeCopy(tools, from, path, bytes, job));
+          return await this.#heavy.run(job.signal, () => makeCopy(tools, from, path, bytes, job));
         } finally {
           await this.deleteSnapshot(source.volumeId, name);
         }
@@ -218,7 +218,7 @@ export class QemuStorage implements StorageDriver {
       case 'snapshot': {
         const { snapshotId } = source;
         const from = { path: this.#layout.volume(source.volumeId), format: 'qcow2', snapshot: snapshotId } as const;
-        return this.#heavy.run(() => makeCopy(tools, from, path, bytes, job));
+        return this.#heavy.run(job.signal, () => makeCopy(tools, from, path, bytes, job));
       }
       default:
         return assertNever(source);
