@@ -11,21 +11,15 @@
 import type { Selectable } from 'kysely';
 import type { Job, Reply } from '../host/contract.ts';
 import { assertNever, invariant } from '../lib/errors.ts';
-import { newId } from '../lib/ids.ts';
-import { exclusively } from '../store/dialect.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
 import { CellDown } from '../store/stores.ts';
 import { type Answer, matchDevices } from './guest-devices.ts';
 import { hostIsUp } from './hosts.ts';
+import { DEBT_KINDS, type DebtKind, type Owed, oweWithin, RETRY_MS } from './owing.ts';
 import { ownership } from './ownership.ts';
 import type { Platform } from './platform.ts';
 import { payDelete, payRevoke } from './volumes/owed.ts';
 import { storageHostIsUp } from './volumes/storage-hosts.ts';
-
-export const DEBT_KINDS = [
-  ...(['destroy-guest', 'drop-snapshot', 'drop-records', 'match-devices', 'revoke-volume', 'delete-volume'] as const),
-] as const;
-export type DebtKind = (typeof DEBT_KINDS)[number];
 
 export interface Debt {
   readonly id: string;
@@ -43,62 +37,12 @@ export interface Debt {
   readonly dueAt: number;
 }
 
-const RETRY_MS = 10_000;
 const PAGE = 100;
 
 /** Puts the clean-up on record; harmless when it already is. */
-export async function owe(
-  p: Platform,
-  debt: {
-    readonly kind: DebtKind;
-    readonly host: string;
-    readonly serverId: string;
-    readonly volumeId?: string;
-    readonly generation: number;
-    readonly sagaId: string;
-    readonly reason: string;
-  },
-): Promise<void> {
-  const volumeId = debt.volumeId ?? null;
+export async function owe(p: Platform, debt: Owed): Promise<void> {
   const now = p.clock.now();
-  await p.stores.global.transaction().execute(async (trx) => {
-    await exclusively(trx, `debts of ${debt.serverId}`);
-    const open = await trx
-      .updateTable('debts')
-      // Never lowered: the host would refuse the older generation, and the debt would pass for paid.
-      .set((eb) => ({
-        generation: eb
-          .case()
-          .when('generation', '<', debt.generation)
-          .then(debt.generation)
-          .else(eb.ref('generation'))
-          .end(),
-      }))
-      .where('kind', '=', debt.kind)
-      .where('host', '=', debt.host)
-      .where('server_id', '=', debt.serverId)
-      .where('volume_id', volumeId === null ? 'is' : '=', volumeId)
-      .where('paid_at', 'is', null)
-      .executeTakeFirst();
-    if (open.numUpdatedRows > 0n) return;
-    await trx
-      .insertInto('debts')
-      .values({
-        id: newId(),
-        kind: debt.kind,
-        host: debt.host,
-        server_id: debt.serverId,
-        volume_id: volumeId,
-        generation: debt.generation,
-        saga_id: debt.sagaId,
-        reason: debt.reason,
-        attempts: 0,
-        due_at: now + RETRY_MS,
-        created_at: now,
-        paid_at: null,
-      })
-      .execute();
-  });
+  await p.stores.global.transaction().execute((trx) => oweWithin(trx, debt, now));
   p.log.warn({ host: debt.host, serverId: debt.serverId, sagaId: debt.sagaId }, `owed: ${debt.reason}`);
 }
 

@@ -1,9 +1,11 @@
 // What a guest has plugged in, put right: exactly the volumes and ports that the records say.
 //
 // A saga that attaches or detaches something, or undoes that, does not wait for a host that goes down meanwhile: it owes
-// this (debts.ts, match-devices), and ends. When the host answers again, its guest is compared with the records. A new
+// this (debts.ts, match-devices), and ends. Who deletes a server's port or changes its addresses owes it, too
+// (network/owed-cards.ts). When the host answers again, its guest is compared with the records. A new
 // generation is taken first, and then it is looked whether a saga is at the server: one that began before is seen, and one
 // that begins behind the look has a newer generation and fences this off. A saga's guests are left alone meanwhile.
+import { isDeepStrictEqual } from 'node:util';
 import type { Guest, Host, Job, Reply } from '../host/contract.ts';
 import { assertNever } from '../lib/errors.ts';
 import { nextFence } from '../store/sagas.ts';
@@ -19,7 +21,12 @@ import { mappingsOfServer } from './volumes/mappings.ts';
 export type Answer = 'settled' | 'not yet' | 'silent';
 
 /** One step towards a guest that is as recorded. */
-type Order = (host: Host) => Promise<Reply<Job>>;
+type Order = (host: Host) => Promise<Answer>;
+/** What goes is told first: nothing that comes in, or cannot, holds it up. */
+interface Orders {
+  readonly out: readonly Order[];
+  readonly in: readonly Order[];
+}
 
 /** The server's guest on the host has what the records say; settled also when the server has no business there. */
 export async function matchDevices(p: Platform, hostName: string, serverId: string): Promise<Answer> {
@@ -31,67 +38,78 @@ export async function matchDevices(p: Platform, hostName: string, serverId: stri
   const guest = await host.guest(serverId);
   if (guest.kind !== 'ok') return guest.kind === 'absent' ? 'settled' : answerOf(guest);
   const volumes = await volumeOrders(p, hostName, serverId, generation, guest.value);
-  if (!Array.isArray(volumes)) return volumes;
-  for (const order of [...volumes, ...(await portOrders(p, serverId, generation, guest.value))]) {
-    const answer = jobAnswer(await order(host));
+  if (volumes === null) return 'not yet';
+  const ports = await portOrders(p, serverId, generation, guest.value);
+  for (const order of [...volumes.out, ...ports.out, ...ports.in, ...volumes.in]) {
+    const answer = await order(host);
     if (answer !== 'settled') return answer;
   }
   return 'settled';
 }
 
-/** Out what the server does not have, in what the guest lacks. The way back of a move gets its volumes by that way. */
+/**
+ * Out what the server does not have, in what the guest lacks; null: the records cannot be read. The way back of a move
+ * gets its volumes by that way.
+ */
 async function volumeOrders(
   p: Platform,
   hostName: string,
   serverId: string,
   generation: number,
   guest: Guest,
-): Promise<Order[] | Answer> {
+): Promise<Orders | null> {
   const found = await findServer(p, serverId);
-  if (found.kind !== 'found') return 'not yet';
-  if (found.server.host !== hostName && (await openMigration(p.stores.global, serverId))) return [];
+  if (found.kind !== 'found') return null;
+  if (found.server.host !== hostName && (await openMigration(p.stores.global, serverId))) return { out: [], in: [] };
   const mappings = await mappingsOfServer(await p.stores.cell(found.cellId), serverId);
   const attachments = (await attachmentsOfServer(p.stores.global, serverId)).filter((each) => each.host === hostName);
   const wanted = mappings.flatMap((mapping) => {
     const attachment = attachments.find((each) => each.volumeId === mapping.volumeId);
     return attachment ? [{ mapping, attachment }] : [];
   });
-  const orders: Order[] = guest.volumes
-    .filter(({ volumeId }) => !wanted.some(({ mapping }) => mapping.volumeId === volumeId))
-    .map(
-      ({ volumeId }) =>
-        (host) =>
-          host.detachVolume(serverId, { generation, volumeId }),
-    );
-  for (const { mapping, attachment } of wanted) {
-    const { volumeId, device, bootIndex } = mapping;
-    if (guest.volumes.some((each) => each.volumeId === volumeId && each.attachmentId === attachment.id)) continue;
-    const storage = await p.storage(attachment.storageHost);
-    const granted = await storage.grant(volumeId, attachment.id, { serverId, generation, mode: attachment.mode });
-    if (granted.kind !== 'ok') return 'not yet';
-    const connection = granted.value;
-    const volume = { volumeId, attachmentId: attachment.id, device, bootIndex, connection };
-    orders.push((host) => host.attachVolume(serverId, { generation, volume }));
-  }
-  return orders;
+  const gone = guest.volumes.filter((each) => !wanted.some(({ mapping }) => mapping.volumeId === each.volumeId));
+  const lacking = wanted.filter(
+    ({ attachment: { id, volumeId } }) =>
+      !guest.volumes.some((each) => each.volumeId === volumeId && each.attachmentId === id),
+  );
+  return {
+    out: gone.map(
+      ({ volumeId }): Order =>
+        async (host) =>
+          jobAnswer(await host.detachVolume(serverId, { generation, volumeId })),
+    ),
+    in: lacking.map(
+      ({ mapping, attachment }): Order =>
+        async (host) => {
+          const { volumeId, device, bootIndex } = mapping;
+          const storage = await p.storage(attachment.storageHost);
+          const granted = await storage.grant(volumeId, attachment.id, { serverId, generation, mode: attachment.mode });
+          if (granted.kind !== 'ok') return 'not yet';
+          const volume = { volumeId, attachmentId: attachment.id, device, bootIndex, connection: granted.value };
+          return jobAnswer(await host.attachVolume(serverId, { generation, volume }));
+        },
+    ),
+  };
 }
 
-async function portOrders(p: Platform, serverId: string, generation: number, guest: Guest): Promise<Order[]> {
+async function portOrders(p: Platform, serverId: string, generation: number, guest: Guest): Promise<Orders> {
   const ports = (await portsOfServer(p.stores.global, serverId)).map(guestPortOf);
-  const gone = guest.spec.ports.filter(({ id }) => !ports.some((each) => each.id === id));
-  const lacking = ports.filter(({ id }) => !guest.spec.ports.some((each) => each.id === id));
-  return [
-    ...gone.map(
+  const cards = guest.spec.ports;
+  // Compared whole: a card whose address has changed is another card.
+  const gone = cards.filter((card) => !ports.some((port) => isDeepStrictEqual(port, card)));
+  const lacking = ports.filter((port) => !cards.some((card) => isDeepStrictEqual(port, card)));
+  return {
+    out: gone.map(
       ({ id: portId }): Order =>
-        (host) =>
-          host.detachPort(serverId, { generation, portId }),
+        async (host) =>
+          jobAnswer(await host.detachPort(serverId, { generation, portId })),
     ),
-    ...lacking.map(
+    in: lacking.map(
       (port): Order =>
-        (host) =>
-          host.attachPort(serverId, { generation, port }),
+        async (host) =>
+          jobAnswer(await host.attachPort(serverId, { generation, port })),
     ),
-  ];
+  };
 }
 
 /** What a job's reply says of what was owed. */

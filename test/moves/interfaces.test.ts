@@ -2,9 +2,11 @@
 // becomes of a guest whose host goes down midway.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { matchDevices } from '../../src/control/guest-devices.ts';
 import type { WantedPort } from '../../src/control/network/interfaces.ts';
 import { createPort } from '../../src/control/network/port-create.ts';
-import { findPort } from '../../src/control/network/ports.ts';
+import { updatePort } from '../../src/control/network/port-update.ts';
+import { deletePort, findPort } from '../../src/control/network/ports.ts';
 import { portsOfServer } from '../../src/control/network.ts';
 import { detachVolume as requestDetach } from '../../src/moves/attach.ts';
 import { confirmResize } from '../../src/moves/confirm.ts';
@@ -12,6 +14,7 @@ import { deleteServer } from '../../src/moves/delete.ts';
 import { attachInterface, detachInterface } from '../../src/moves/interfaces.ts';
 import { pauseServer, stopServer } from '../../src/moves/power.ts';
 import { resizeServer } from '../../src/moves/resize.ts';
+import { nextFence } from '../../src/store/sagas.ts';
 import { attach, detach as detachVolume, newVolume } from './volumes.ts';
 import {
   accept,
@@ -81,6 +84,17 @@ async function assertPorts(world: World, serverId: string): Promise<number> {
     assert.deepEqual([...host.hypervisor.pluggedPorts(serverId)].toSorted(), recorded.toSorted());
   }
   return recorded.length;
+}
+
+/** Debts are due, and hosts that answer pay them. */
+async function payAll(world: World): Promise<void> {
+  for (const round of [1, 6, 1]) {
+    await world.clock.pass(11_000);
+    await beat(world, round);
+    await settle(world);
+  }
+  const left = await world.p.stores.global.selectFrom('debts').select('id').where('paid_at', 'is', null).execute();
+  assert.deepEqual(left, []);
 }
 
 test('a new port and one of the user’s, in a running, a paused and a stopped server; the user’s is kept', () =>
@@ -199,13 +213,7 @@ test('a host that goes down midway is not waited for: what the records say is de
         ['match-devices'],
       );
       host.trouble = () => 'none';
-      for (const round of [1, 6, 1]) {
-        await world.clock.pass(11_000);
-        await beat(world, round);
-        await settle(world);
-      }
-      const left = await world.p.stores.global.selectFrom('debts').select('id').where('paid_at', 'is', null).execute();
-      assert.deepEqual(left, []);
+      await payAll(world);
     }
     assert.equal(await assertPorts(world, serverId), 1);
     const guest = await host.agent.guest(serverId);
@@ -214,4 +222,64 @@ test('a host that goes down midway is not waited for: what the records say is de
     const other = await newServer(world, FLAVORS.small, 'two');
     await attach(world, other, volumeId);
     await detachVolume(world, other, volumeId);
+  }));
+
+test('a server’s port that its user deletes, or gives another address, is told to its guest', () =>
+  within(async (world) => {
+    const { global } = world.p.stores;
+    for (const change of [null, stopServer]) {
+      const serverId = await newServer(world, FLAVORS.small, change?.name);
+      const [deleted, moved] = [await attachPort(world, serverId), await attachPort(world, serverId)];
+      if (change) await accept(world, change(world.p, world.user, serverId));
+      await settle(world);
+      const now = world.clock.now();
+      const wish = { fixedIps: [{ ip: change ? '10.42.9.9' : '10.42.9.8' }], now };
+      const host = hostOf(world, (await serverOf(world, serverId)).host);
+      host.trouble = () => 'unreachable';
+      assert.equal((await deletePort(global, world.user, deleted, now)).kind, 'ok');
+      assert.equal((await updatePort(global, world.user, moved, wish)).kind, 'ok');
+      host.trouble = () => 'none';
+      await payAll(world);
+      assert.equal(await assertPorts(world, serverId), 2);
+      const guest = await host.agent.guest(serverId);
+      const told = guest.kind === 'ok' && guest.value.spec.ports.find(({ id }) => id === moved)?.ip;
+      assert.equal(told, wish.fixedIps[0]?.ip);
+    }
+  }));
+
+test('a port deleted while a resize waits is gone from the guest on either host', () =>
+  within(async (world) => {
+    const serverId = await newServer(world);
+    const portId = await attachPort(world, serverId);
+    const source = hostOf(world, (await serverOf(world, serverId)).host);
+    await accept(world, resizeServer(world.p, world.user, serverId, { flavorId: FLAVORS.big }));
+    await settle(world);
+    assert.equal((await deletePort(world.p.stores.global, world.user, portId, world.clock.now())).kind, 'ok');
+    await payAll(world);
+    assert.equal(await assertPorts(world, serverId), 1);
+    const kept = await source.agent.guest(serverId);
+    assert.equal(kept.kind === 'ok' && kept.value.spec.ports.length, 1);
+    await accept(world, confirmResize(world.p, world.user, serverId));
+    await settle(world);
+  }));
+
+test('a storage host that does not grant holds up nothing that has to go', () =>
+  within(async (world) => {
+    const serverId = await newServer(world);
+    const volumeId = await newVolume(world);
+    await attach(world, serverId, volumeId);
+    const portId = await attachPort(world, serverId);
+    const { host: hostName } = await serverOf(world, serverId);
+    const { agent } = hostOf(world, hostName);
+    const generation = await nextFence(world.p.stores.global);
+    await world.clock.drive(agent.detachVolume(serverId, { generation, volumeId }));
+    for (const storage of world.storage.values())
+      storage.trouble = (method) => (method === 'grant' ? 'unreachable' : 'none');
+    await deletePort(world.p.stores.global, world.user, portId, world.clock.now());
+    assert.equal(await world.clock.drive(matchDevices(world.p, hostName ?? '', serverId)), 'not yet');
+    assert.equal(await assertPorts(world, serverId), 1);
+    for (const storage of world.storage.values()) storage.trouble = () => 'none';
+    await payAll(world);
+    const guest = await agent.guest(serverId);
+    assert.deepEqual(guest.kind === 'ok' && guest.value.volumes.map((each) => each.volumeId), [volumeId]);
   }));

@@ -191,5 +191,5 @@ export const portRoutes: readonly Route[] = resourceRoutes<PortRecord>({
       return updatePort(db, actor, id, { ...wishOf(wish), now });
     },
   },
-  remove: ({ db, actor }, id) => deletePort(db, actor, id),
+  remove: ({ db, actor, now }, id) => deletePort(db, actor, id, now),
 });

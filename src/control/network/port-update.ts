@@ -3,6 +3,7 @@
 import type { Actor } from '../../model/types.ts';
 import { exclusively } from '../../store/dialect.ts';
 import { takeAddress } from './addresses.ts';
+import { oweCards } from './owed-cards.ts';
 import { checkSecurity, dnsNameOf, macOf, type PortWish, pairsOf, sourcesOf } from './port-rules.ts';
 import { findPort, type PortRecord } from './ports.ts';
 import { NETWORKS } from './quotas.ts';
@@ -25,6 +26,8 @@ export async function updatePort(
       await exclusively(trx, NETWORKS);
       const port = (await findPort(trx, actor, id)) ?? refuseWith(absent('port', id));
       checkHolder(port, change);
+      // Before any address is taken: a move may wait for one, holding what this waits for.
+      if (change.fixedIps !== undefined) await oweCards(trx, port, `port ${id} was given other addresses`, change.now);
       const mac = change.mac === undefined ? port.mac : await freeMac(trx, port, change.mac);
       const addresses =
         change.fixedIps === undefined ? port.fixedIps.length : await readdress(trx, port, change.fixedIps);

@@ -2,7 +2,7 @@
 //
 // Theory of operation. A port that a server uses belongs to the moves (control/network.ts): they alone write device_id
 // and bindings. Its user may still rename it, change its groups and addresses, and delete it; then the server has lost
-// the interface, and its guest loses it at its next start. A port that no server uses may be held by a router or a
+// the interface, and it is owed that its guest loses the card (owed-cards.ts). A port that no server uses may be held by a router or a
 // floating IP (then it goes with them alone), or by whatever its user says (`device_id`, `device_owner`): nothing here
 // looks at that. Making ports: port-create.ts; changing them: port-update.ts.
 import type { Selectable } from 'kysely';
@@ -11,6 +11,7 @@ import { exclusively } from '../../store/dialect.ts';
 import type { GlobalTables } from '../../store/global-schema.ts';
 import type { FixedIp } from './addresses.ts';
 import { type Collection, one, page, type Selection } from './listing.ts';
+import { oweCards } from './owed-cards.ts';
 import { NETWORKS } from './quotas.ts';
 import { absent, type NetworkResult, no, ok } from './results.ts';
 import { groupsOfPorts } from './security-groups.ts';
@@ -129,12 +130,15 @@ export async function listPorts(
 export const findPort = async (db: Db, actor: Actor, id: string): Promise<PortRecord | null> =>
   (await listPorts(db, actor, one(id)))[0] ?? null;
 
-/** Deletes a port, also one that a server uses; refused with 409 when it is a router's or a floating IP's. */
-export async function deletePort(db: Db, actor: Actor, id: string): Promise<NetworkResult<null>> {
-  const port = await findPort(db, actor, id);
-  if (!port) return absent('port', id);
-  return db.transaction().execute(async (trx) => {
+/**
+ * Deletes a port, also one that a server uses: its guest loses the card soon after. Refused with 409 when it is a router's
+ * or a floating IP's.
+ */
+export async function deletePort(db: Db, actor: Actor, id: string, now: number): Promise<NetworkResult<null>> {
+  return db.transaction().execute(async (trx): Promise<NetworkResult<null>> => {
     await exclusively(trx, NETWORKS);
+    const port = await findPort(trx, actor, id);
+    if (!port) return absent('port', id);
     const held = await trx
       .selectFrom('ports')
       .select('device_owner')
@@ -146,6 +150,7 @@ export async function deletePort(db: Db, actor: Actor, id: string): Promise<Netw
       const reason = `has device owner ${held.device_owner}`;
       return no(409, 'ServicePortInUse', `Port ${id} cannot be deleted directly via the port API: ${reason}.`);
     }
+    await oweCards(trx, port, `the server's port ${id} was deleted`, now);
     await trx.deleteFrom('ports').where('id', '=', id).execute();
     return ok(null);
   });

@@ -1,0 +1,59 @@
+// The writing of debts (debts.ts): a row that says what is to be cleaned up, in a transaction of whoever finds that it is.
+//
+// At most one is open per kind, place, server and volume; an advisory lock per server orders those who write one. Who owes
+// what is owed already raises the generation: whoever pays the debt at that moment, having looked before, does not close it.
+import type { Kysely } from 'kysely';
+import { newId } from '../lib/ids.ts';
+import { exclusively } from '../store/dialect.ts';
+import type { GlobalTables } from '../store/global-schema.ts';
+
+export const DEBT_KINDS = [
+  ...(['destroy-guest', 'drop-snapshot', 'drop-records', 'match-devices', 'revoke-volume', 'delete-volume'] as const),
+] as const;
+export type DebtKind = (typeof DEBT_KINDS)[number];
+
+/** A clean-up to be put on record; for the fields see Debt (debts.ts). */
+export interface Owed {
+  readonly kind: DebtKind;
+  readonly host: string;
+  readonly serverId: string;
+  readonly volumeId?: string;
+  readonly generation: number;
+  readonly sagaId: string;
+  readonly reason: string;
+}
+
+/** How long after it was made, and after each attempt, a debt is tried. */
+export const RETRY_MS = 10_000;
+
+/** Puts the clean-up on record with the transaction; harmless when it already is. `now`: milliseconds since the epoch. */
+export async function oweWithin(trx: Kysely<GlobalTables>, debt: Owed, now: number): Promise<void> {
+  const volumeId = debt.volumeId ?? null;
+  await exclusively(trx, `debts of ${debt.serverId}`);
+  const open = await trx
+    .updateTable('debts')
+    // Never lowered: the host would refuse the older generation, and the debt would pass for paid.
+    .set((eb) => ({
+      generation: eb
+        .case()
+        .when('generation', '<', debt.generation)
+        .then(debt.generation)
+        .else(eb.ref('generation'))
+        .end(),
+    }))
+    .where('kind', '=', debt.kind)
+    .where('host', '=', debt.host)
+    .where('server_id', '=', debt.serverId)
+    .where('volume_id', volumeId === null ? 'is' : '=', volumeId)
+    .where('paid_at', 'is', null)
+    .executeTakeFirst();
+  if (open.numUpdatedRows > 0n) return;
+  await trx
+    .insertInto('debts')
+    .values({
+      ...{ id: newId(), kind: debt.kind, host: debt.host, server_id: debt.serverId, volume_id: volumeId },
+      ...{ generation: debt.generation, saga_id: debt.sagaId, reason: debt.reason, attempts: 0 },
+      ...{ due_at: now + RETRY_MS, created_at: now, paid_at: null },
+    })
+    .execute();
+}
