@@ -23,7 +23,7 @@ test: setup ## lint, types and all tests; ARGS='src/model' for a part
 	@$(NODE) tools/test.ts $(ARGS)
 
 test-long: setup ## all tests: a million schedules (SCHEDULES=50000 for fewer), all pairs of faults, every kill on QEMU
-	@CROSSCELL_LONG=1 SIMULATION_SCHEDULES=$(SCHEDULES) FIRE_CASES=all $(NODE) tools/test.ts --limit-s 14400 $(ARGS)
+	@CROSSCELL_LONG=1 PROPERTY_SEED=random SIMULATION_SCHEDULES=$(SCHEDULES) FIRE_CASES=all $(NODE) tools/test.ts --limit-s 14400 $(ARGS)
 
 test-clients: setup ## Tempest and the openstack command, against two cells; ARGS="--list resize --no-walk" for a part
 	@$(NODE) test/clients/main.ts $(ARGS)

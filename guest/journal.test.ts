@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
+import { fc } from '../src/lib/property-testing.ts';
 import { isContinuation, lineDigest, longestGapMs, parseJournal, verifyChain } from './journal.ts';
 
 const ZEROS = '0'.repeat(64);

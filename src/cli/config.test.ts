@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
+import { fc } from '../lib/property-testing.ts';
 import { ConfigError, parseConfig } from './config.ts';
 import { DEFAULTS, parseListen, planDeployment } from './deployment.ts';
 

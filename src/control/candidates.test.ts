@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { newId } from '../lib/ids.ts';
+import { fc } from '../lib/property-testing.ts';
 import type { ScheduleRequest } from '../model/hosts.ts';
 import { schedule, type WeighedHost } from '../model/scheduling.ts';
 import { GROUP_POLICIES } from '../model/server-groups.ts';

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import type { Kysely } from 'kysely';
 import { isUuid, newId } from '../lib/ids.ts';
+import { fc } from '../lib/property-testing.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
 import { openStores } from '../store/stores.ts';
 import { ensureSharedNetwork } from './network/seed.ts';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
+import { fc } from '../lib/property-testing.ts';
 import type { Server } from '../model/types.ts';
 import type { Stores } from '../store/stores.ts';
 import { CellDown } from '../store/stores.ts';

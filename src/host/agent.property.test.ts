@@ -3,8 +3,8 @@
 // with nothing left, and no call waits for ever.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { InvariantError } from '../lib/errors.ts';
+import { fc } from '../lib/property-testing.ts';
 import { Agent } from './agent.ts';
 import type { DiskExport, Reply } from './contract.ts';
 import { MemoryRecords } from './records.ts';

@@ -1,8 +1,8 @@
 // The contract, held by the agent in the same process and by the agent behind HTTP: one suite, two ways to reach it.
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import fc from 'fast-check';
 import { systemClock } from '../lib/clock.ts';
+import { fc } from '../lib/property-testing.ts';
 import { Agent } from './agent.ts';
 import { connectHost } from './client.ts';
 import type { Guest, Host, Reply } from './contract.ts';

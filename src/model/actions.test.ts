@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import * as fc from 'fast-check';
+import { fc } from '../lib/property-testing.ts';
 import { allowedActions, checkAction, checkHasHost, checkServiceUp, SERVER_ACTIONS } from './actions.ts';
 import { TASK_STATES, VM_STATES } from './states.ts';
 import { SERVER_ID, server } from './test-samples.ts';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
+import { fc } from '../lib/property-testing.ts';
 import { type AttachmentState, checkClaim, checkDetach, chooseDevice, statusByAttachments } from './attachments.ts';
 
 const attachments = fc.array(fc.record({ serverId: fc.constantFrom('s1', 's2', 's3'), attached: fc.boolean() }));

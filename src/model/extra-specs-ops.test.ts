@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import * as fc from 'fast-check';
+import { fc } from '../lib/property-testing.ts';
 import { compileRequirement, parseNumber } from './extra-specs-ops.ts';
 
 const match = (value: string, requirement: string): boolean => compileRequirement(requirement)(value);

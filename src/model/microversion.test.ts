@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import * as fc from 'fast-check';
+import { fc } from '../lib/property-testing.ts';
 import { between, MAX_MINOR, MIN_MINOR, microversionText, negotiate } from './microversion.ts';
 
 const minorOf = (standard?: string, legacy?: string): number | string => {

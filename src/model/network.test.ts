@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import * as fc from 'fast-check';
+import { fc } from '../lib/property-testing.ts';
 import { contains, formatCidr, formatIpv4, macAddress, parseCidr, parseIpv4, parseMac } from './network.ts';
 
 const address = fc.integer({ min: 0, max: 0xffff_ffff });

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import * as fc from 'fast-check';
+import { fc } from '../lib/property-testing.ts';
 import { compileFilters } from './filters.ts';
 import type { Aggregate, HostState, ScheduleRequest } from './hosts.ts';
 import { freeDiskMb, freeRamMb, freeVcpus, versionText } from './hosts.ts';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import fc from 'fast-check';
+import { fc } from '../lib/property-testing.ts';
 import { firstRules, type Rule, type RuleWish, ruleKey, ruleOf } from './security-groups.ts';
 
 const wish = (part: Partial<RuleWish>): RuleWish => ({ direction: 'ingress', ...part });

@@ -1,7 +1,7 @@
 // Group policies: what they leave to a member, however the others are placed and moving.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
+import { fc } from '../lib/property-testing.ts';
 import {
   checkGroupRules,
   GROUP_POLICIES,

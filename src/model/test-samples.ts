@@ -1,5 +1,5 @@
 // Samples and generators that the tests of the model share. Not product code: only tests import it.
-import * as fc from 'fast-check';
+import { fc } from '../lib/property-testing.ts';
 import type { ServerState } from './actions.ts';
 import type { HostState, ScheduleRequest } from './hosts.ts';
 import type { OfferedFlavor } from './resize-rules.ts';

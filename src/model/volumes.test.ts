@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
+import { fc } from '../lib/property-testing.ts';
 import { checkVolumeQuota, checkVolumeSize, DEFAULT_VOLUME_LIMITS } from './volume-quota.ts';
 import { checkExtend, checkSnapshot, GIB, gibOf, isTrueSpec, VOLUME_STATUSES, type Volume } from './volumes.ts';
 

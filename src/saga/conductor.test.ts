@@ -2,8 +2,8 @@
 // gives. The parties that effects reach remember the highest fence, as hosts and databases do.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import type { Clock } from '../lib/clock.ts';
+import { fc } from '../lib/property-testing.ts';
 import { type Conductor, conductor, type Op } from './conductor.ts';
 import { definition, MemorySagaStore } from './test-support.ts';
 import type { Claim, Definition, Outcome, Row } from './types.ts';

@@ -1,7 +1,7 @@
 // The statechart of a saga: for any definition, any outcomes and a wish to turn back at any time.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
+import { fc } from '../lib/property-testing.ts';
 import { applyOrder, applyOutcome, CANCELLED, decide, UNDO_REFUSALS, whyStuck } from './decide.ts';
 import { definition, rowOf } from './test-support.ts';
 import type { Definition, Direction, Outcome, Row } from './types.ts';

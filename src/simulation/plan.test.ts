@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { isUuid } from '../lib/ids.ts';
+import { fc } from '../lib/property-testing.ts';
 import { diceOf, uuidsOf } from './dice.ts';
 import { OPERATIONS, planOf, STEP_FAULTS } from './plan.ts';
 

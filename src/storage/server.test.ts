@@ -1,12 +1,12 @@
 // What a storage host's HTTP server takes from anybody: nothing but requests that keep the contract, from who may.
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import fc from 'fast-check';
 import type { FastifyInstance } from 'fastify';
 import { SimulatedFabric } from '../host/simulated.ts';
 import { GIB, IMAGE, silent, value } from '../host/test-support.ts';
 import { HOST_HEADER } from '../host/wire.ts';
 import { systemClock } from '../lib/clock.ts';
+import { fc } from '../lib/property-testing.ts';
 import { StorageAgent } from './agent.ts';
 import { connectStorage } from './client.ts';
 import { MemoryStorageRecords } from './records.ts';

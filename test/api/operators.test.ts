@@ -1,6 +1,7 @@
 // What operators use: services, hypervisors, aggregates and zones, key pairs, discovery, identity.
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
+import { owe } from '../../src/control/debts.ts';
 import { PASSWORDS, type TestSystem, testSystem, waitFor } from './system.ts';
 
 const C = '/compute/v2.1';
@@ -357,6 +358,18 @@ describe('the API for operators', () => {
     assert.equal((await s.admin('GET', `/crosscell/v1/hosts?marker=${first.next}`)).json.hosts.length, 1);
     assert.equal((await s.admin('GET', '/crosscell/v1/hosts?marker=nowhere')).status, 400);
     assert.deepEqual((await s.admin('GET', '/crosscell/v1/debts')).json, { debts: [], next: null });
+    const debt = {
+      kind: 'revoke-volume',
+      host: 'a-host-that-is-gone',
+      serverId: 's',
+      generation: 1,
+    } as const;
+    for (const volumeId of ['v1', 'v2'])
+      await owe(s.system.platform, { ...debt, volumeId, sagaId: 'g', reason: 'a test' });
+    const owed = (await s.admin('GET', '/crosscell/v1/debts?limit=1')).json;
+    assert.deepEqual([owed.debts[0].volumeId, owed.next], ['v1', owed.debts[0].id]);
+    const rest = (await s.admin('GET', `/crosscell/v1/debts?marker=${owed.next}`)).json;
+    assert.deepEqual([rest.debts.length, rest.next], [1, null]);
     assert.equal((await s.alice('GET', '/crosscell/v1/cells')).status, 403);
     assert.equal((await s.admin('GET', '/crosscell/v1/moves/nothing')).status, 404);
     assert.match((await s.raw('/metrics', {})).text, /crosscell_sagas|crosscell_api_requests_total/);

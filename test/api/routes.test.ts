@@ -2,9 +2,9 @@
 // here.
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import fc from 'fast-check';
 import { type Route, schemaAt, variantsNow } from '../../src/api/http/route.ts';
 import { DEFAULT_POLICIES } from '../../src/control/policies.ts';
+import { fc } from '../../src/lib/property-testing.ts';
 import { ownTarget } from '../../src/model/policy/rules.ts';
 import type { Actor } from '../../src/model/types.ts';
 import { validValue } from '../fuzz/generate.ts';

@@ -1,7 +1,8 @@
 // Requests made from the API's own schemas: valid values of any TypeBox schema, and valid bodies broken in one or more
 // places. Generic: a new route is fuzzed without a word here.
-import fc from 'fast-check';
+
 import type { TSchema } from 'typebox';
+import { fc } from '../../src/lib/property-testing.ts';
 
 type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json };
 interface Schema {

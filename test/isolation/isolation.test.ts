@@ -3,10 +3,10 @@
 // new route is tested without a word here, and a new list must have something of p1's in it (see NOTHING_OWNED).
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import fc from 'fast-check';
 import { bodySchemas, type Route, variantsNow } from '../../src/api/http/route.ts';
 import { versionsOf } from '../../src/api/http/versions.ts';
 import { newId } from '../../src/lib/ids.ts';
+import { fc } from '../../src/lib/property-testing.ts';
 import { validValue } from '../fuzz/generate.ts';
 import { type FuzzWorld, fuzzWorld } from '../fuzz/world.ts';
 

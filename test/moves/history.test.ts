@@ -2,8 +2,8 @@
 // wakes after all that is refused as before.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { TURN_MS, trimHistory } from '../../src/control/history.ts';
+import { fc } from '../../src/lib/property-testing.ts';
 import { confirmResize } from '../../src/moves/confirm.ts';
 import { deleteServer } from '../../src/moves/delete.ts';
 import { Fenced, globally, inCell } from '../../src/moves/fencing.ts';

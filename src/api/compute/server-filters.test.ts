@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import fc from 'fast-check';
+import { fc } from '../../lib/property-testing.ts';
 import { POWER_STATE, type Server } from '../../model/types.ts';
 import { type Query, safePattern, serverTest, sorted } from './server-filters.ts';
 

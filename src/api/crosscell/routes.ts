@@ -124,6 +124,7 @@ const Debt = Type.Object(
     kind: text(),
     host: text(),
     serverId: text(),
+    volumeId: orNull(text()),
     generation: Type.Integer(),
     sagaId: text(),
     reason: text(),

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import fc from 'fast-check';
+import { fc } from '../../lib/property-testing.ts';
 import { IMAGE, ROOT, SERVER, SPEC } from '../test-support.ts';
 import { type CommandFacts, qemuArguments } from './command.ts';
 import { convertArguments } from './copy.ts';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import fc from 'fast-check';
+import { fc } from '../../lib/property-testing.ts';
 import { HEADER_BYTES, MAX_VIRTUAL_BYTES, readQcow2Header } from './qcow2-header.ts';
 
 /** A header as `qemu-img create -f qcow2 x 1G` writes it. */

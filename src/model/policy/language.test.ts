@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import fc from 'fast-check';
+import { fc } from '../../lib/property-testing.ts';
 import { type Check, MAX_CHECK_LENGTH, parseCheck, renderCheck, rulesIn } from './language.ts';
 
 const parsed = (text: unknown): Check => {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import fc from 'fast-check';
+import { fc } from '../../lib/property-testing.ts';
 import { explain, judge } from './judge.ts';
 import { parseCheck, renderCheck } from './language.ts';
 import { compileRules, decide, defaultRules, ownTarget, type PolicyService, type Rules } from './rules.ts';

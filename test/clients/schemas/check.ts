@@ -44,6 +44,8 @@ const BEYOND_TEMPEST: readonly Beyond[] = [
   { request: /^POST compute\/servers$/, when: has('reservation_id') },
   // Some of the events were of no use.
   { request: /^POST compute\/os-server-external-events$/, when: ({ status }) => status === 207 },
+  // Events of volumes, of power and of accelerators; Tempest knows those of networks.
+  { request: /^POST compute\/os-server-external-events$/, when: since(51) },
   { request: /^GET compute\/os-migrations$/, when: has('migrations_links') },
   // Of a project without servers.
   {
