@@ -112,19 +112,16 @@ export function resourceRoutes<R extends { readonly id: string; readonly tags: r
         handle: async ({ p, actor, body }) => {
           const asked = body as Readonly<Record<string, Attributes | Attributes[]>>;
           const wishes = [asked[single] ?? asked[plural] ?? []].flat() as Attributes[];
-          const contexts = wishes.map((wish) => contextOf(p, acting(actor, wish)));
-          const made: { readonly context: Context; readonly record: R }[] = [];
-          try {
-            for (const [index, wish] of wishes.entries()) {
-              const context = contexts[index] ?? contextOf(p, actor);
-              made.push({ context, record: orThrow(await create.run(context, wish as never)) });
+          const now = p.clock.now();
+          // All or none, as Neutron.
+          const rendered = await p.stores.global.transaction().execute(async (db) => {
+            const made: object[] = [];
+            for (const wish of wishes) {
+              const record = orThrow(await create.run({ p, db, now, actor: acting(actor, wish) }, wish as never));
+              made.push(resource.render(record, { p, db, now, actor }));
             }
-          } catch (error) {
-            // All or none, as Neutron.
-            for (const each of made) await resource.remove(each.context, each.record.id);
-            throw error;
-          }
-          const rendered = made.map(({ context, record }) => resource.render(record, { ...context, actor }));
+            return made;
+          });
           return { status: 201, body: single in asked ? { [single]: rendered[0] } : { [plural]: rendered } };
         },
       }),

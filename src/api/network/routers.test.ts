@@ -260,6 +260,11 @@ test('several are made at once, or none', async () => {
   const refused = await call('member', 'POST', 'ports', { ports: [{ network_id: shared }, { network_id: newId() }] });
   assert.equal(refused.status, 404);
   assert.equal((await call('member', 'GET', `ports?network_id=${shared}`)).body.ports.length, 0);
+  const groups = async () => (await call('admin', 'GET', 'security-groups')).body.security_groups.length;
+  const before = await groups();
+  const named = [{ name: 'web', project_id: 'p9' }, { name: 'default' }];
+  assert.equal((await call('admin', 'POST', 'security-groups', { security_groups: named })).status, 409);
+  assert.equal(await groups(), before, 'not even the default group of the project that it was for');
 });
 
 test('tags are put on, listed by and taken off', async () => {

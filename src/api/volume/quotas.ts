@@ -27,7 +27,7 @@ const QuotaUsage = object({
   ...{ id: text(), volumes: usage(), snapshots: usage(), gigabytes: usage(), per_volume_gigabytes: usage() },
   ...{ backups: usage(), backup_gigabytes: usage(), groups: usage() },
 });
-const Wanted = Type.Union([Limit, Type.String({ pattern: '^(-1|[0-9]{1,10})$' })]);
+const Wanted = Type.Union([Limit, Type.String({ pattern: '^(-1|[0-9]{1,9})$' })]);
 const UpdateBody = object({
   quota_set: Type.Object(
     {

@@ -8,7 +8,7 @@
 import type { Selectable } from 'kysely';
 import { newId } from '../../lib/ids.ts';
 import { type Actor, isAdmin } from '../../model/types.ts';
-import { exclusively } from '../../store/dialect.ts';
+import { atomically, exclusively } from '../../store/dialect.ts';
 import type { GlobalTables } from '../../store/global-schema.ts';
 import { insertPort } from './addresses.ts';
 import { type Collection, one, page, type Selection } from './listing.ts';
@@ -89,7 +89,7 @@ export async function createFloatingIp(
   if (wrong) return wrong;
   const id = newId();
   return refusable(() =>
-    db.transaction().execute(async (trx) => {
+    atomically(db, async (trx) => {
       await exclusively(trx, NETWORKS);
       const network =
         (await findNetwork(trx, actor, request.networkId)) ?? refuseWith(absent('network', request.networkId));

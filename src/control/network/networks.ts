@@ -7,7 +7,7 @@
 // Not handled: provider attributes, segments, IPv6.
 import { newId } from '../../lib/ids.ts';
 import { type Actor, isAdmin } from '../../model/types.ts';
-import { exclusively, isAmong } from '../../store/dialect.ts';
+import { atomically, exclusively, isAmong } from '../../store/dialect.ts';
 import { type Collection, one, page, type Selection } from './listing.ts';
 import { claimQuota, NETWORKS } from './quotas.ts';
 import { absent, disallowed, type NetworkResult, no, ok, owns, refusable, refuseWith, wrongText } from './results.ts';
@@ -92,7 +92,7 @@ export async function createNetwork(
   if (wrong) return wrong;
   const id = newId();
   return refusable(() =>
-    db.transaction().execute(async (trx) => {
+    atomically(db, async (trx) => {
       await exclusively(trx, NETWORKS);
       await claimQuota(trx, 'network', actor.projectId);
       await trx

@@ -2,7 +2,7 @@
 // quota, groups and addresses are what was checked.
 import { newId } from '../../lib/ids.ts';
 import type { Actor } from '../../model/types.ts';
-import { exclusively } from '../../store/dialect.ts';
+import { atomically, exclusively } from '../../store/dialect.ts';
 import { insertPort } from './addresses.ts';
 import { findNetwork, type NetworkRecord } from './networks.ts';
 import { checkSecurity, dnsNameOf, macOf, type PortWish, pairsOf, sourcesOf } from './port-rules.ts';
@@ -25,9 +25,8 @@ export async function createPort(db: Db, actor: Actor, request: PortCreation): P
   const network = await findNetwork(db, actor, request.networkId);
   if (!network) return absent('network', request.networkId);
   return refusable(async () => {
-    // In a transaction of its own: it stays, whatever becomes of the port.
     const defaultGroup = await defaultGroupOf(db, actor.projectId, request.now);
-    return db.transaction().execute(async (trx) => {
+    return atomically(db, async (trx) => {
       await exclusively(trx, NETWORKS);
       await claimQuota(trx, 'port', actor.projectId);
       const id = newId();

@@ -8,7 +8,7 @@ import type { Selectable } from 'kysely';
 import { newId } from '../../lib/ids.ts';
 import { parseCidr } from '../../model/network.ts';
 import { type Actor, isAdmin } from '../../model/types.ts';
-import { exclusively } from '../../store/dialect.ts';
+import { atomically, exclusively } from '../../store/dialect.ts';
 import type { GlobalTables } from '../../store/global-schema.ts';
 import { type FixedIp, insertPort } from './addresses.ts';
 import { type Collection, one, page, type Selection } from './listing.ts';
@@ -83,7 +83,7 @@ export async function createRouter(
   if (wrong) return wrong;
   const id = newId();
   return refusable(() =>
-    db.transaction().execute(async (trx) => {
+    atomically(db, async (trx) => {
       await exclusively(trx, NETWORKS);
       await claimQuota(trx, 'router', actor.projectId);
       await trx

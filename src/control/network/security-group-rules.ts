@@ -7,7 +7,7 @@ import type { Selectable } from 'kysely';
 import { newId } from '../../lib/ids.ts';
 import { type Rule, type RuleWish, ruleKey, ruleOf } from '../../model/security-groups.ts';
 import { type Actor, isAdmin } from '../../model/types.ts';
-import { exclusively } from '../../store/dialect.ts';
+import { atomically, exclusively } from '../../store/dialect.ts';
 import type { GlobalTables } from '../../store/global-schema.ts';
 import { type Collection, one, page, type Selection } from './listing.ts';
 import { claimQuota, NETWORKS } from './quotas.ts';
@@ -88,7 +88,7 @@ export async function createRules(
     rules.push({ ...rule, description: request.description ?? '' });
   }
   return refusable(() =>
-    db.transaction().execute(async (trx) => {
+    atomically(db, async (trx) => {
       await exclusively(trx, NETWORKS);
       const groups = visibleGroups(trx, actor);
       for (const { remoteGroupId } of rules)

@@ -86,7 +86,7 @@ export async function createGroup(
   const id = newId();
   return refusable(async () => {
     await defaultGroupOf(db, projectId, request.now);
-    return db.transaction().execute(async (trx) => {
+    return atomically(db, async (trx) => {
       await exclusively(trx, NETWORKS);
       await claimQuota(trx, 'security_group', projectId);
       await claimQuota(trx, 'security_group_rule', projectId, firstRules({ id, isDefault: false }).length);

@@ -10,7 +10,7 @@ import { newId } from '../../lib/ids.ts';
 import { formatCidr, formatIpv4, parseCidr } from '../../model/network.ts';
 import { overlap, planSubnet, type SubnetPlan } from '../../model/subnets.ts';
 import { type Actor, isAdmin } from '../../model/types.ts';
-import { exclusively } from '../../store/dialect.ts';
+import { atomically, exclusively } from '../../store/dialect.ts';
 import type { GlobalTables } from '../../store/global-schema.ts';
 import { type Collection, one, page, type Selection } from './listing.ts';
 import { findNetwork, type NetworkRecord } from './networks.ts';
@@ -122,7 +122,7 @@ export async function createSubnet(
   if (!owns(actor, network)) return disallowed('create_subnet');
   const id = newId();
   return refusable(() =>
-    db.transaction().execute(async (trx) => {
+    atomically(db, async (trx) => {
       await exclusively(trx, NETWORKS);
       await claimQuota(trx, 'subnet', network.projectId);
       await refuseOverlap(trx, network, plan);
