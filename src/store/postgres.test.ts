@@ -241,6 +241,24 @@ function testsOn(server: TestPostgres): void {
     await assert.rejects(stalling, DatabaseDown);
   });
 
+  opening('of two that wait for each other one goes on, and the other is told to try again', async (open) => {
+    const stores = await open();
+    const [first, second] = ['first', 'second'];
+    const held = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+    const crossing = (mine: string, theirs: string, index: number) =>
+      stores.global.transaction().execute(async (trx) => {
+        await exclusively(trx, mine);
+        held[index]?.resolve();
+        await held[1 - index]?.promise;
+        await exclusively(trx, theirs);
+      });
+    const ends = await Promise.allSettled([crossing(first, second, 0), crossing(second, first, 1)]);
+    assert.deepEqual(ends.map((end) => end.status).sort(), ['fulfilled', 'rejected']);
+    const refused = ends.find((end) => end.status === 'rejected');
+    assert.ok(refused?.reason instanceof DatabaseDown, String(refused?.reason));
+    await crossing(first, second, 0);
+  });
+
   test('a cell whose database is lost is down, hurts no other, and is tried again', async () => {
     const other = await startPostgres(true);
     assert(other.kind === 'running');

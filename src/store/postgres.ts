@@ -2,7 +2,8 @@
 //
 // Whatever shows that the server or the connection is gone is thrown as DatabaseDown, so that callers can tell it from a
 // defect; the pool connects anew by itself. A transaction whose process stalls must not hold its locks: the server ends
-// a session that does nothing inside a transaction for STALLED_TRANSACTION_MS. A reply lost at commit is an error
+// a session that does nothing inside a transaction for STALLED_TRANSACTION_MS. A transaction that the server gave up
+// because two waited for each other counts as that too: nothing of it happened, and trying again will do. A reply lost at commit is an error
 // although the commit may have landed, as with every other lost reply.
 import { Kysely, PostgresDialect, type PostgresPool, type PostgresPoolClient, sql } from 'kysely';
 import pg from 'pg';
@@ -82,6 +83,7 @@ function watched(pool: pg.Pool, seen: Seen, down: (cause: unknown) => Error): Po
         seen.lost = false;
         return result;
       } catch (error) {
+        if (isDeadlock(error)) throw down(error);
         if (!isConnectionError(error)) throw error;
         seen.lost = true;
         silent ||= isSilence(error);
@@ -121,6 +123,10 @@ const isSilence = (error: unknown): boolean => error instanceof Error && /read t
 
 /** SQLSTATE classes 08 (connection) and 57P (shutting down, starting up), 25P03 and 25P04 (session ended by a limit). */
 const LOST = /^(08...|57P..|25P03|25P04)$/;
+
+/** SQLSTATE 40001 (serialization failure) and 40P01 (deadlock detected). */
+const isDeadlock = (error: unknown): boolean =>
+  error instanceof pg.DatabaseError && (error.code === '40001' || error.code === '40P01');
 
 function isConnectionError(error: unknown): boolean {
   if (!(error instanceof Error)) return false;

@@ -2,6 +2,7 @@
 // A resource says what differs: its columns, its shapes, its use cases.
 import { type TSchema, Type } from 'typebox';
 import type { Collection, Selection } from '../../control/network/listing.ts';
+import { NETWORKS } from '../../control/network/quotas.ts';
 import { absent, type NetworkResource, type NetworkResult } from '../../control/network/results.ts';
 import type { Db } from '../../control/network/standard.ts';
 import type { Platform } from '../../control/platform.ts';
@@ -9,6 +10,7 @@ import { NETWORK_RULES } from '../../model/policy/defaults/network.ts';
 import type { Target } from '../../model/policy/judge.ts';
 import type { RuleName } from '../../model/policy/rules.ts';
 import { type Actor, isAdmin } from '../../model/types.ts';
+import { exclusively } from '../../store/dialect.ts';
 import { requireRule } from '../http/auth.ts';
 import { ApiError } from '../http/errors.ts';
 import { type Route, route } from '../http/route.ts';
@@ -115,6 +117,7 @@ export function resourceRoutes<R extends { readonly id: string; readonly tags: r
           const now = p.clock.now();
           // All or none, as Neutron.
           const rendered = await p.stores.global.transaction().execute(async (db) => {
+            await exclusively(db, NETWORKS);
             const made: object[] = [];
             for (const wish of wishes) {
               const record = orThrow(await create.run({ p, db, now, actor: acting(actor, wish) }, wish as never));
