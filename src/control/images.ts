@@ -144,8 +144,11 @@ export const snapshotOf = (image: Image): ImageSnapshot => ({
   id: image.id,
   minDiskGb: image.minDiskGb,
   minRamMb: image.minRamMb,
-  properties: image.properties,
+  properties: Object.fromEntries(Object.entries(image.properties).filter(([key]) => !OF_NO_SERVER.has(key))),
 });
+
+/** What is said of disks to whoever creates a server, and done with then (Nova's SM_SKIP_KEYS). */
+const OF_NO_SERVER: ReadonlySet<string> = new Set(['mappings', 'block_device_mapping']);
 
 /** Public and community images are everybody's to see and use, shared ones their members', the rest their project's. */
 export function maySee(actor: Actor, image: Image): boolean {

@@ -63,8 +63,13 @@ export interface CreateFacts {
   readonly flavorRef: string;
   readonly flavor: OfferedFlavor | null;
   readonly image: OfferedImage | null;
-  /** What the volume that it boots from remembers of its image; then `image` says nothing. Null: it boots from an image. */
-  readonly bootVolume: Pick<OfferedImage, 'name' | 'minRamMb' | 'properties'> | null;
+  /**
+   * What the volume that it boots from remembers of its image, which counts unless the request names an image, too.
+   * Null: it boots from an image.
+   */
+  readonly bootVolume:
+    | (Pick<OfferedImage, 'name' | 'minRamMb' | 'properties'> & { readonly imageIsNamed: boolean })
+    | null;
   readonly keyName: string | null;
   readonly keyFound: boolean;
 }
@@ -76,15 +81,16 @@ export function checkCreate(facts: CreateFacts): Refusal | null {
     () => checkName(facts.name),
     () => checkMetadata(facts.metadata),
     () => checkFlavorVisible(facts.flavorRef, flavor, actor.projectId, isAdmin(actor)),
-    () => (bootVolume ? null : checkImageUsable(image, actor)),
+    () => (bootVolume && !bootVolume.imageIsNamed ? null : checkImageUsable(image, actor)),
   );
   if (before !== null || flavor === null) return before;
   if (bootVolume !== null) {
+    const suited = image ?? bootVolume;
     return firstRefusal(
       () => checkFlavorEnabled(flavor),
       () => checkKeypairFound(facts.keyName, facts.keyFound),
-      () => checkMinRam(flavor, bootVolume.minRamMb),
-      () => checkFlavorAgainstImageProperties(flavor, bootVolume.properties, bootVolume.name),
+      () => checkMinRam(flavor, suited.minRamMb),
+      () => checkFlavorAgainstImageProperties(flavor, suited.properties, suited.name),
       () => checkLocalDisks(flavor),
     );
   }

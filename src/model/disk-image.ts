@@ -4,3 +4,6 @@ import type { ImageSnapshot } from './types.ts';
 
 /** Null: it boots from a volume. */
 export const diskImageOf = ({ id, diskImageId }: ImageSnapshot): string | null => diskImageId ?? id;
+
+/** The image that users see of a server; null: none. One that boots from a volume may have been made with an image's name. */
+export const shownImageOf = ({ id, namedId }: ImageSnapshot): string | null => id ?? namedId ?? null;

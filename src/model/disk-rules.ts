@@ -36,6 +36,15 @@ export function checkMinDisk(flavor: Flavor, minDiskGb: number): Refusal | null 
   );
 }
 
+/** At create: a volume that is to be made of an image against its min_disk (VolumeSmallerThanMinDisk). */
+export function checkVolumeMinDisk(sizeGb: number, minDiskGb: number): Refusal | null {
+  if (sizeGb >= minDiskGb) return null;
+  return badRequest(
+    'Volume is smaller than the minimum size specified in image metadata. ' +
+      `Volume size is ${sizeGb * GIB} bytes, minimum size is ${minDiskGb * GIB} bytes.`,
+  );
+}
+
 /**
  * At create: root disk against the image itself (FlavorDiskSmallerThanImage). The virtual size is compared, where Nova
  * compares the file's, which says little of a sparse or compressed image.

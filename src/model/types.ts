@@ -25,6 +25,8 @@ export interface ImageSnapshot {
   readonly properties: Readonly<Record<string, string>>;
   /** What its root disk stands on, where that is another image; see disk-image.ts. */
   readonly diskImageId?: string;
+  /** Of a server that boots from a volume: the image that its creator named all the same. Absent: none. */
+  readonly namedId?: string;
 }
 
 /** Nova's vm_state values that this product uses. */

@@ -5,6 +5,7 @@
 // build that fails gives existing volumes back and deletes the new ones, whatever delete_on_termination says: nobody has
 // seen them yet.
 import type { Transaction } from 'kysely';
+import { findImage, maySee } from '../control/images.ts';
 import type { Platform } from '../control/platform.ts';
 import {
   activateAttachments,
@@ -19,8 +20,12 @@ import {
 import type { Mapping } from '../control/volumes/mappings.ts';
 import { planVolume, recordPlan, type VolumePlan, type VolumeWish } from '../control/volumes/plan.ts';
 import { changeStatus, deleteVolumeRecord, findVolume } from '../control/volumes/records.ts';
+import { snapshotFor } from '../control/volumes/snapshots.ts';
+import { assertNever } from '../lib/errors.ts';
 import { newId } from '../lib/ids.ts';
-import { chooseDevice, volumeNotFound } from '../model/attachments.ts';
+import { chooseDevice } from '../model/attachments.ts';
+import { type BlockDevice, type DeviceSource, invalidBootSequence } from '../model/block-devices.ts';
+import { checkVolumeMinDisk } from '../model/disk-rules.ts';
 import { badRequest } from '../model/refusal.ts';
 import type { Actor, Refusal } from '../model/types.ts';
 import type { Volume } from '../model/volumes.ts';
@@ -29,23 +34,6 @@ import type { StepContext, StepOutcome } from './move.ts';
 import { done, inGlobal } from './outcomes.ts';
 import { type HasVolumes, hasVolumes, plugIn, revoke, unlessDoomedVolumes } from './server-volumes.ts';
 import { makeVolume, removeVolume, type VolumeToMake } from './volumes/effects.ts';
-
-/** A disk of the new server that is a volume. */
-export interface BlockDevice {
-  readonly source:
-    | { readonly kind: 'volume'; readonly volumeId: string }
-    | { readonly kind: 'image'; readonly imageId: string; readonly sizeGb: number }
-    | { readonly kind: 'snapshot'; readonly snapshotId: string; readonly sizeGb: number | null }
-    | { readonly kind: 'blank'; readonly sizeGb: number };
-  /** 0: the server boots from it. */
-  readonly bootIndex: number | null;
-  /** /dev/vdX; null: the first that is free. */
-  readonly device: string | null;
-  readonly deleteOnTermination: boolean;
-  readonly tag: string | null;
-  /** Of a new volume: id or name of its type. */
-  readonly volumeType: string | null;
-}
 
 export interface PlannedDevice {
   readonly volume: Volume;
@@ -60,32 +48,34 @@ export interface CreatedVolumes extends HasVolumes {
   readonly toMake?: readonly VolumeToMake[];
 }
 
-/** Checks everything that needs no transaction. Nova's and Cinder's refusals. */
+/**
+ * Checks everything that needs no transaction. Nova's and Cinder's refusals, all of them 400.
+ * @param imageNamed whether the request names an image, too: then a root volume may be anything
+ */
 export async function planDevices(
   p: Platform,
   actor: Actor,
   serverId: string,
   devices: readonly BlockDevice[],
+  imageNamed: boolean,
 ): Promise<readonly PlannedDevice[] | Refusal> {
   const roots = devices.filter((each) => each.bootIndex === 0);
-  if (roots.length > 1) {
-    return badRequest(
-      'Block Device Mapping is Invalid: Boot sequence for the instance and image/block device mapping combination is not valid.',
-    );
-  }
+  if (roots.length > 1) return invalidBootSequence();
   const taken: string[] = [];
   const planned: PlannedDevice[] = [];
   for (const device of devices) {
     const found = await volumeFor(p, actor, device);
-    if ('code' in found) return found;
-    if (device.bootIndex === 0 && !found.volume.bootable) {
-      return badRequest(`Block Device ${found.volume.id} is not bootable.`);
+    if ('code' in found) return { ...found, code: found.code === 404 ? 400 : found.code };
+    const { volume } = found;
+    if (device.bootIndex === 0 && !imageNamed && device.source.kind !== 'blank' && !volume.bootable) {
+      const origin = found.plan?.source.kind === 'snapshot' ? found.plan.source.volumeId : volume.id;
+      return badRequest(`Block Device ${origin} is not bootable.`);
     }
     const chosen = device.bootIndex === 0 ? { device: '/dev/vda' } : chooseDevice(device.device, taken);
     if ('refusal' in chosen) return chosen.refusal;
     taken.push(chosen.device);
     const { bootIndex, deleteOnTermination, tag } = device;
-    const ids = { id: newId(), serverId, volumeId: found.volume.id, createdAt: p.clock.now() };
+    const ids = { id: newId(), serverId, volumeId: volume.id, createdAt: p.clock.now() };
     planned.push({ ...found, mapping: { ...ids, device: chosen.device, bootIndex, deleteOnTermination, tag } });
   }
   return planned;
@@ -99,14 +89,40 @@ async function volumeFor(
   const { source } = device;
   if (source.kind === 'volume') {
     const volume = await findVolume(p.stores.global, source.volumeId);
-    return volume?.projectId === actor.projectId ? { volume, plan: null } : volumeNotFound(source.volumeId);
+    if (volume?.projectId === actor.projectId) return { volume, plan: null };
+    return cannotGet('volume', source.volumeId);
   }
+  const refusal = await checkSource(p, actor, source);
+  if (refusal) return refusal;
   const wish: VolumeWish = {
     ...{ sizeGb: source.sizeGb, name: '', description: '', metadata: {}, zone: null, type: device.volumeType },
     source,
   };
   const planned = await planVolume(p, actor, wish);
   return planned.kind === 'refused' ? planned.refusal : { volume: planned.plan.volume, plan: planned.plan };
+}
+
+const cannotGet = (what: 'volume' | 'image' | 'snapshot', id: string): Refusal =>
+  badRequest(`Block Device Mapping is Invalid: failed to get ${what} ${id.slice(0, 255)}.`);
+
+/** What Nova says of a source before Cinder is asked to make a volume of it. */
+async function checkSource(p: Platform, actor: Actor, source: DeviceSource): Promise<Refusal | null> {
+  switch (source.kind) {
+    case 'image': {
+      const image = await findImage(p, source.imageId);
+      if (!image || !maySee(actor, image)) return cannotGet('image', source.imageId);
+      return checkVolumeMinDisk(source.sizeGb, image.minDiskGb);
+    }
+    case 'snapshot': {
+      const found = await snapshotFor(p.stores.global, actor, source.snapshotId);
+      return 'code' in found ? cannotGet('snapshot', source.snapshotId) : null;
+    }
+    case 'volume':
+    case 'blank':
+      return null;
+    default:
+      return assertNever(source);
+  }
 }
 
 /** In the request's transaction: the volumes are the server's, on that host; new ones are on record. */

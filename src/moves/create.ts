@@ -27,8 +27,10 @@ import { findServerGroup, groupIdOf, joinServerGroup } from '../control/server-g
 import { dropMappings, insertMappings } from '../control/volumes/mappings.ts';
 import { invariant } from '../lib/errors.ts';
 import { newId } from '../lib/ids.ts';
+import { type BlockDevice, invalidBootSequence } from '../model/block-devices.ts';
 import { configDriveOf } from '../model/config-drive.ts';
 import { checkCreate } from '../model/create-rules.ts';
+import { shownImageOf } from '../model/disk-image.ts';
 import { rememberedMinDiskGb } from '../model/disk-rules.ts';
 import { hostnameOf } from '../model/names.ts';
 import { checkMetadataQuota, checkOneMore } from '../model/quota.ts';
@@ -44,7 +46,6 @@ import { CellDown } from '../store/stores.ts';
 import { givenUp, noHost, type Tried, triedHosts } from './alternates.ts';
 import { letGo } from './claim.ts';
 import {
-  type BlockDevice,
   type CreatedVolumes,
   claimDevices,
   giveUpVolumes,
@@ -303,6 +304,8 @@ export interface CreateRequest {
   readonly name: string;
   /** Null: it boots from the block device with boot index 0. */
   readonly imageId: string | null;
+  /** An image that is named all the same: the server is said to be made from it, and has to suit it. Absent: none. */
+  readonly namedImageId?: string;
   readonly flavorId: string;
   readonly zone: string | null;
   readonly networkIds: readonly string[];
@@ -342,12 +345,13 @@ export type Created =
 export async function createServer(p: Platform, actor: Actor, request: CreateRequest): Promise<Created> {
   const refuse = (refusal: Refusal): Created => ({ kind: 'refused', refusal });
   const id = newId();
-  const devices = await planDevices(p, actor, id, request.blockDevices ?? []);
+  const namedImageId = request.imageId ?? request.namedImageId ?? null;
+  const devices = await planDevices(p, actor, id, request.blockDevices ?? [], namedImageId !== null);
   if ('code' in devices) return refuse(devices);
   const bootVolume = devices.find(({ mapping }) => mapping.bootIndex === 0)?.volume ?? null;
-  if (bootVolume === null && request.imageId === null) return refuse(NOTHING_TO_BOOT);
+  if ((bootVolume === null) === (request.imageId === null)) return refuse(invalidBootSequence());
   const flavor = await findFlavor(p, request.flavorId);
-  const image = bootVolume || request.imageId === null ? null : await findImage(p, request.imageId);
+  const image = namedImageId === null ? null : await findImage(p, namedImageId);
   const keypair = request.keyName === null ? null : await findKeypair(p, actor.userId, request.keyName);
   const refusal = checkCreate({
     actor,
@@ -365,7 +369,7 @@ export async function createServer(p: Platform, actor: Actor, request: CreateReq
             virtualBytes: image.virtualBytes ?? 0,
             isForGuests: isForGuests(image),
           },
-    bootVolume: bootVolume && rememberedBy(bootVolume),
+    bootVolume: bootVolume && { ...rememberedBy(bootVolume), imageIsNamed: namedImageId !== null },
     keyName: request.keyName,
     keyFound: keypair !== null,
   });
@@ -430,12 +434,6 @@ export async function createServer(p: Platform, actor: Actor, request: CreateReq
   }
 }
 
-const NOTHING_TO_BOOT: Refusal = {
-  code: 400,
-  message:
-    'Block Device Mapping is Invalid: Boot sequence for the instance and image/block device mapping combination is not valid.',
-};
-
 /** What a volume knows of the image it was made from, which the flavor has to suit. */
 const rememberedBy = ({ id, image }: Volume) => ({
   name: image?.name ?? id,
@@ -445,8 +443,8 @@ const rememberedBy = ({ id, image }: Volume) => ({
 
 function imageSnapshot(image: Image | null, bootVolume: Volume | null, flavor: Flavor): ImageSnapshot {
   if (bootVolume) {
-    const { minRamMb, properties } = rememberedBy(bootVolume);
-    return { id: null, minDiskGb: 0, minRamMb, properties };
+    const { minRamMb, properties } = image === null ? rememberedBy(bootVolume) : snapshotOf(image);
+    return { id: null, minDiskGb: 0, minRamMb, properties, ...(image === null ? {} : { namedId: image.id }) };
   }
   invariant(image, 'checkCreate refuses without an image');
   return { ...snapshotOf(image), minDiskGb: rememberedMinDiskGb(image.minDiskGb, flavor) };
@@ -615,7 +613,7 @@ async function insertHome(trx: Transaction<GlobalTables>, actor: Actor, server: 
       soft_deleted_at: null,
       offload_at: null,
       flavor_json: JSON.stringify(server.flavor),
-      image_id: server.image.id,
+      image_id: shownImageOf(server.image),
       requested_zone: server.requestedZone,
       deleted_at: null,
       created_at: server.createdAt,

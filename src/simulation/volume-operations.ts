@@ -7,7 +7,7 @@ import { assertNever } from '../lib/errors.ts';
 import type { Actor, Refusal } from '../model/types.ts';
 import type { Volume } from '../model/volumes.ts';
 import { attachVolume, detachVolume } from '../moves/attach.ts';
-import type { BlockDevice } from '../moves/create-volumes.ts';
+import type { BlockDevice } from '../model/block-devices.ts';
 import { createVolume } from '../moves/volumes/create.ts';
 import { deleteVolume } from '../moves/volumes/delete.ts';
 import { extendVolume } from '../moves/volumes/extend.ts';

@@ -4,6 +4,7 @@ import { type TestSystem, testSystem, waitFor } from './system.ts';
 
 const C = '/compute/v2.1';
 const V = '/volume/v3';
+const NOBODY = '00000000-0000-4000-8000-000000000000';
 
 describe('servers and their volumes over the API, on simulated hosts', () => {
   let s: TestSystem;
@@ -156,21 +157,62 @@ describe('servers and their volumes over the API, on simulated hosts', () => {
     await volumeIs(first, 'available');
   });
 
+  it('boots from a volume that its mappings name first, and says which image was named beside', async () => {
+    const root = { source_type: 'blank', destination_type: 'volume', volume_size: '1', boot_index: '0' };
+    const more = { ...root, boot_index: '1', delete_on_termination: 'true' };
+    const id = await newServer({
+      imageRef: s.imageId,
+      block_device_mapping_v2: [{ ...root, delete_on_termination: 'true' }, more],
+    });
+    const server = await show(id);
+    assert.equal(server.image.id, s.imageId);
+    assert.equal(server['os-extended-volumes:volumes_attached'].length, 2);
+    const listed = await s.alice('GET', `${C}/servers?image=${s.imageId}`);
+    assert.deepEqual(
+      listed.json.servers.map((each: { id: string }) => each.id),
+      [id],
+    );
+    await remove(id);
+  });
+
   it('refuses block devices that make no sense, in Nova’s words', async () => {
     const volume = await newVolume();
     const image = { uuid: s.imageId, source_type: 'image', destination_type: 'volume', boot_index: 0 };
     const blank = { source_type: 'blank', destination_type: 'volume' };
+    const local = { source_type: 'blank', destination_type: 'local' };
+    const onDisk = { uuid: s.imageId, source_type: 'image', destination_type: 'local', boot_index: 0 };
     const refused: readonly (readonly [object, RegExp])[] = [
-      [{}, /Invalid imageRef provided/],
+      [{}, /Missing imageRef attribute/],
       [{ block_device_mapping_v2: [image] }, /need to have a non-zero size specified/],
-      [{ block_device_mapping_v2: [{ ...image, volume_size: 'much' }] }, /Volume size is not an integer/],
+      [{ block_device_mapping_v2: [{ ...image, volume_size: 'much' }] }, /volume_size/],
       [{ block_device_mapping_v2: [{ ...blank, volume_size: 1 }] }, /Boot sequence for the instance/],
-      [{ imageRef: s.imageId, block_device_mapping_v2: [blank] }, /Blank volumes/],
-      [{ imageRef: s.imageId, block_device_mapping_v2: [{ ...image, volume_size: 1 }] }, /Boot sequence/],
+      [{ imageRef: s.imageId, block_device_mapping_v2: [onDisk, blank] }, /Blank volumes/],
+      // The newer words say all there is: an image that is only named is not booted from.
+      [{ imageRef: s.imageId, block_device_mapping_v2: [{ ...blank, volume_size: 1 }] }, /Boot sequence/],
+      [{ imageRef: s.imageId, block_device_mapping_v2: [onDisk, { ...image, volume_size: 1 }] }, /Boot sequence/],
+      [{ block_device_mapping_v2: [{ ...blank, volume_size: 1, boot_index: 1 }] }, /Boot sequence/],
+      [{ block_device_mapping_v2: [onDisk] }, /Mapping image to local is not supported/],
+      [{ block_device_mapping_v2: [{ ...blank, uuid: volume, volume_size: 1 }] }, /Invalid device UUID/],
+      [{ imageRef: s.imageId, block_device_mapping_v2: [onDisk, { ...local, volume_size: 1 }] }, /Ephemeral disks/],
       [
-        { imageRef: s.imageId, block_device_mapping_v2: [{ ...blank, destination_type: 'local' }] },
-        /Ephemeral and swap/,
+        { imageRef: s.imageId, block_device_mapping_v2: [onDisk, { ...local, volume_size: 1, guest_format: 'swap' }] },
+        /Swap drive/,
       ],
+      [{ imageRef: s.imageId, block_device_mapping_v2: [onDisk, local, local, local] }, /more local devices/],
+      [
+        { imageRef: s.imageId, block_device_mapping_v2: [onDisk, { ...blank, volume_size: 1, device_name: 'vda' }] },
+        /same device name as the root device vda/,
+      ],
+      [{ block_device_mapping_v2: [{ ...image, uuid: NOBODY, volume_size: 1 }] }, /failed to get image 00000000-/],
+      [
+        { block_device_mapping_v2: [{ ...image, source_type: 'snapshot', uuid: NOBODY }] },
+        /failed to get snapshot 00000000-/,
+      ],
+      [
+        { block_device_mapping_v2: [{ ...image, source_type: 'volume', uuid: NOBODY }] },
+        /failed to get volume 00000000-/,
+      ],
+      [{ max_count: 2, block_device_mapping: [{ volume_id: volume, device_name: 'vda' }] }, /to multiple instances/],
       [{ block_device_mapping_v2: [{ ...image, uuid: null, volume_size: 1 }] }, /Missing device UUID/],
       [
         {

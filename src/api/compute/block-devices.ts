@@ -1,47 +1,54 @@
-// The disks of a new server: from imageRef, block_device_mapping_v2 and the older block_device_mapping to the use case's
-// words, or Nova's refusals (nova/block_device.py, nova/exception.py:InvalidBDM…).
-import { Type } from 'typebox';
-import type { BlockDevice } from '../../moves/create-volumes.ts';
-import { type ApiError, badRequest } from '../http/errors.ts';
+// The disks of a new server: imageRef, block_device_mapping_v2, the older block_device_mapping, and those that the image
+// says of itself, read into the words of the rules (model/block-devices.ts).
+import { type Static, type TProperties, Type } from 'typebox';
+import { Value } from 'typebox/value';
+import { arrangeDisks, type DeviceWish, type Disks } from '../../model/block-devices.ts';
+import { badRequest, errorOf } from '../http/errors.ts';
 import { booleanOf, nullable, object, text } from './common.ts';
 
+const MOST_GB = 8_388_607;
 const Flag = Type.Union([Type.Boolean(), Type.String({ maxLength: 5 })]);
 const Size = Type.Union([
-  Type.Integer({ minimum: 0, maximum: 8_388_607 }),
-  Type.String({ maxLength: 20 }),
+  Type.Integer({ minimum: 0, maximum: MOST_GB }),
+  Type.String({ pattern: '^([0-9]{1,7})?$' }),
+  Type.Null(),
+]);
+const SourceType = Type.Enum(['volume', 'image', 'snapshot', 'blank']);
+const DestinationType = Type.Enum(['local', 'volume']);
+const BootIndex = Type.Union([
+  Type.Integer({ minimum: -1, maximum: 100 }),
+  Type.String({ pattern: '^(-?[0-9]{1,3})?$' }),
   Type.Null(),
 ]);
 const device = {
   uuid: Type.Optional(nullable(text())),
-  boot_index: Type.Optional(
-    Type.Union([Type.Integer({ minimum: -1, maximum: 100 }), Type.String({ maxLength: 4 }), Type.Null()]),
-  ),
-  source_type: Type.Optional(text(20)),
-  destination_type: Type.Optional(text(20)),
+  boot_index: Type.Optional(BootIndex),
+  source_type: Type.Optional(SourceType),
+  destination_type: Type.Optional(DestinationType),
   delete_on_termination: Type.Optional(Flag),
   volume_size: Type.Optional(Size),
   device_name: Type.Optional(nullable(text())),
-  guest_format: Type.Optional(nullable(text(20))),
-  device_type: Type.Optional(nullable(text(20))),
-  disk_bus: Type.Optional(nullable(text(20))),
-  no_device: Type.Optional(Flag),
+  guest_format: Type.Optional(nullable(text())),
+  device_type: Type.Optional(nullable(text())),
+  disk_bus: Type.Optional(nullable(text())),
+  no_device: Type.Optional(nullable(Flag)),
 };
 const tag = { tag: Type.Optional(Type.String({ minLength: 1, maxLength: 60, pattern: '^[^,/]*$' })) };
 const type = { volume_type: Type.Optional(nullable(text())) };
 
-const devices = (properties: Parameters<typeof object>[0]) => ({
-  block_device_mapping_v2: Type.Optional(Type.Array(object(properties), { maxItems: 20 })),
-  block_device_mapping: Type.Optional(Type.Array(Older, { maxItems: 20 })),
-});
-
-const Older = object({
+const older = {
   device_name: Type.Optional(nullable(text())),
   volume_id: Type.Optional(nullable(text())),
   snapshot_id: Type.Optional(nullable(text())),
   volume_size: Type.Optional(Size),
   delete_on_termination: Type.Optional(Flag),
-  no_device: Type.Optional(Flag),
+  no_device: Type.Optional(nullable(Flag)),
   virtual_name: Type.Optional(nullable(text())),
+};
+
+const devices = <P extends TProperties>(properties: P) => ({
+  block_device_mapping_v2: Type.Optional(Type.Array(object(properties), { maxItems: 20 })),
+  block_device_mapping: Type.Optional(Type.Array(object(older), { maxItems: 20 })),
 });
 
 /** By microversion: tags from 2.32, but not from 2.37 to 2.41; volume types from 2.67. */
@@ -51,140 +58,113 @@ export const BLOCK_DEVICES = {
   typed: devices({ ...device, ...tag, ...type }),
 };
 
-interface DeviceWish {
-  readonly uuid?: string | null;
-  readonly boot_index?: number | string | null;
-  readonly source_type?: string;
-  readonly destination_type?: string;
-  readonly delete_on_termination?: boolean | string;
-  readonly volume_size?: number | string | null;
-  readonly device_name?: string | null;
-  readonly guest_format?: string | null;
-  readonly no_device?: boolean | string;
-  readonly tag?: string;
-  readonly volume_type?: string | null;
-}
+/** What an image says of itself: its owner may have written anything. Nova keeps more of a mapping than is read here. */
+const { uuid: _, ...inner } = device;
+const ids = { volume_id: older.volume_id, snapshot_id: older.snapshot_id, image_id: older.volume_id };
+const tags = { tag: Type.Optional(nullable(tag.tag)), ...type };
+const OfImage = Type.Array(Type.Object({ ...inner, ...ids, ...tags }), { maxItems: 26 });
+const OlderOfImage = Type.Array(Type.Object(older), { maxItems: 26 });
+
+const Newer = object({ ...device, ...tag, ...type });
+type Newer = Static<typeof Newer>;
+const Older = object(older);
 
 export interface DisksWish {
   readonly imageRef?: string;
-  readonly block_device_mapping_v2?: readonly DeviceWish[];
-  readonly block_device_mapping?: readonly {
-    readonly device_name?: string | null;
-    readonly volume_id?: string | null;
-    readonly snapshot_id?: string | null;
-    readonly volume_size?: number | string | null;
-    readonly delete_on_termination?: boolean | string;
-    readonly no_device?: boolean | string;
-  }[];
+  readonly block_device_mapping_v2?: readonly Newer[];
+  readonly block_device_mapping?: readonly Static<typeof Older>[];
 }
 
-export interface Disks {
-  /** Null: it boots from a volume. */
-  readonly imageId: string | null;
-  readonly blockDevices: readonly BlockDevice[];
-}
-
-const invalid = (details: string): ApiError => badRequest(`Block Device Mapping is Invalid: ${details}`);
-const SEQUENCE = 'Boot sequence for the instance and image/block device mapping combination is not valid.';
-
-/** @throws ApiError 400 */
-export function disksOf(wish: DisksWish): Disks {
-  const newer = wish.block_device_mapping_v2 ?? [];
-  const older = wish.block_device_mapping ?? [];
-  if (newer.length > 0 && older.length > 0) {
+/**
+ * @param imageProperties those of the image that the request names; none when it names none or it is not there
+ * @throws ApiError 400
+ */
+export function disksOf(wish: DisksWish, imageProperties: Readonly<Record<string, string>>): Disks {
+  const newest = wish.block_device_mapping_v2 ?? [];
+  const oldest = wish.block_device_mapping ?? [];
+  const imageRef = wish.imageRef || null;
+  if (newest.length > 0 && oldest.length > 0) {
     throw badRequest('Using different block_device_mapping syntaxes is not allowed in the same request.');
   }
-  const wished = (older.length > 0 ? older.map(modern) : newer).filter((each) => !isSet(each.no_device));
-  const locals = wished.filter(
-    (each) =>
-      each.destination_type === 'local' || (each.destination_type === undefined && each.source_type === 'image'),
-  );
-  const imageId = localImage(wish.imageRef, locals);
-  const blockDevices = wished.filter((each) => !locals.includes(each)).map(blockDevice);
-  const roots = blockDevices.filter((each) => each.bootIndex === 0).length + (imageId === null ? 0 : 1);
-  if (roots === 0 && wished.length === 0) throw badRequest('Invalid imageRef provided.');
-  if (roots !== 1) throw invalid(SEQUENCE);
-  return { imageId, blockDevices };
+  const requested = oldest.length > 0 ? oldest.map(modern) : newest.map(deviceOf);
+  if (imageRef === null && requested.length === 0) throw badRequest('Missing imageRef attribute');
+  const disks = arrangeDisks({
+    ...{ imageRef, devices: requested, older: oldest.length > 0 },
+    ofImage: devicesOfImage(imageProperties),
+  });
+  if ('code' in disks) throw errorOf(disks);
+  const { imageId } = disks;
+  if (imageId !== null && imageId !== imageRef) {
+    throw badRequest('Block Device Mapping is Invalid: The image on the local disk is not the one that was named.');
+  }
+  return disks;
 }
 
-const isSet = (flag: boolean | string | undefined): boolean => booleanOf(String(flag ?? 'false')) === true;
+const isSet = (flag: boolean | string | null | undefined): boolean => booleanOf(String(flag ?? 'false')) === true;
 
-/** An older mapping in the words of the newer; vda is what it boots from. */
-const modern = (each: NonNullable<DisksWish['block_device_mapping']>[number]): DeviceWish => ({
-  ...{ uuid: each.volume_id ?? each.snapshot_id ?? null, source_type: each.volume_id ? 'volume' : 'snapshot' },
-  ...{ destination_type: 'volume', device_name: each.device_name ?? null, volume_size: each.volume_size ?? null },
-  boot_index: /^(\/dev\/)?vda$/.test(each.device_name ?? '') ? 0 : null,
-  ...(each.delete_on_termination === undefined ? {} : { delete_on_termination: each.delete_on_termination }),
-  ...(each.no_device === undefined ? {} : { no_device: each.no_device }),
-});
+const numberOf = (value: number | string | null | undefined): number | null =>
+  value === undefined || value === null || value === '' ? null : Number(value);
 
-/** The image that is to be on a local disk: imageRef, or a device that says the same. Null: none. */
-function localImage(imageRef: string | undefined, locals: readonly DeviceWish[]): string | null {
-  const [local, another] = locals;
-  if (!local) return imageRef || null;
-  if (local.source_type === 'blank' || another) {
-    throw badRequest(
-      'Invalid input for field/attribute block_device_mapping_v2. Ephemeral and swap disks are not supported.',
-    );
-  }
-  if (local.source_type !== 'image') throw invalid('Mapping volume to local is not supported.');
-  if (bootIndexOf(local) !== 0 && local.boot_index !== undefined) throw invalid(SEQUENCE);
-  if (!local.uuid) throw invalid('Missing device UUID.');
-  if (imageRef && imageRef !== local.uuid) {
-    throw invalid('The supplied image and the image of the device with boot index 0 are not the same.');
-  }
-  return local.uuid;
+const nameOf = (name: string | null | undefined): string | null =>
+  name ? `/dev/${name.replace(/^\/dev\//, '')}` : null;
+
+function deviceOf(wish: Newer): DeviceWish {
+  const source = wish.source_type ?? null;
+  const bootIndex = numberOf(wish.boot_index);
+  return {
+    ...{ source, destination: wish.destination_type ?? (source === 'image' ? 'local' : 'volume') },
+    ...{ uuid: wish.uuid || null, bootIndex: bootIndex === null || bootIndex < 0 ? null : bootIndex },
+    ...{ sizeGb: numberOf(wish.volume_size) || null, deviceName: nameOf(wish.device_name) },
+    ...{ deleteOnTermination: isSet(wish.delete_on_termination), isSwap: wish.guest_format === 'swap' },
+    ...{ tag: wish.tag ?? null, volumeType: wish.volume_type || null, noDevice: isSet(wish.no_device) },
+  };
 }
 
-function blockDevice(wish: DeviceWish): BlockDevice {
-  if (wish.destination_type !== undefined && wish.destination_type !== 'volume') {
-    throw invalid(`Invalid destination_type: ${wish.destination_type}.`);
+/** An older mapping in the words of the newer. */
+function modern(wish: Static<typeof Older>): DeviceWish {
+  const virtual = wish.virtual_name ?? '';
+  const isLocal = virtual === 'swap' || /^ephemeral\d+$/.test(virtual);
+  const common = {
+    ...{ sizeGb: numberOf(wish.volume_size) || null, deviceName: nameOf(wish.device_name), bootIndex: null },
+    ...{ isSwap: virtual === 'swap', tag: null, volumeType: null, noDevice: isSet(wish.no_device) },
+  };
+  if (isLocal) {
+    return { ...common, source: 'blank', destination: 'local', uuid: null, deleteOnTermination: true };
+  }
+  if (!wish.snapshot_id && !wish.volume_id && !common.noDevice) {
+    throw badRequest('Block Device Mapping is Invalid: Unrecognized legacy format.');
   }
   return {
-    source: sourceOf(wish),
-    bootIndex: bootIndexOf(wish),
-    device: wish.device_name ? `/dev/${wish.device_name.replace(/^\/dev\//, '')}` : null,
-    deleteOnTermination: isSet(wish.delete_on_termination),
-    tag: wish.tag ?? null,
-    volumeType: wish.volume_type ?? null,
+    ...{ ...common, source: wish.snapshot_id ? 'snapshot' : 'volume', destination: 'volume' },
+    ...{ uuid: wish.snapshot_id || wish.volume_id || null, deleteOnTermination: isSet(wish.delete_on_termination) },
   };
 }
 
-/** Null: it never boots from it. */
-function bootIndexOf({ boot_index }: DeviceWish): number | null {
-  if (boot_index === undefined || boot_index === null || boot_index === '') return null;
-  const index = Number(boot_index);
-  if (!Number.isInteger(index)) throw invalid(`Boot index is invalid: ${boot_index}.`);
-  return index < 0 ? null : index;
-}
-
-function sourceOf(wish: DeviceWish): BlockDevice['source'] {
-  const sizeGb = sizeOf(wish);
-  const uuid = (): string => {
-    if (!wish.uuid) throw invalid('Missing device UUID.');
-    return wish.uuid;
-  };
-  switch (wish.source_type) {
-    case 'volume':
-      return { kind: 'volume', volumeId: uuid() };
-    case 'snapshot':
-      return { kind: 'snapshot', snapshotId: uuid(), sizeGb };
-    case 'image':
-      if (sizeGb === null) {
-        throw invalid("Images with destination_type 'volume' need to have a non-zero size specified");
-      }
-      return { kind: 'image', imageId: uuid(), sizeGb };
-    case 'blank':
-      if (sizeGb === null) throw invalid("Blank volumes (source: 'blank', dest: 'volume') need to have non-zero size");
-      return { kind: 'blank', sizeGb };
-    default:
-      throw invalid(`Invalid source_type: ${String(wish.source_type).slice(0, 40)}.`);
+/** The image's own mappings. @throws ApiError 400 when they are none */
+function devicesOfImage(properties: Readonly<Record<string, string>>): readonly DeviceWish[] {
+  const said = properties['block_device_mapping'];
+  if (said === undefined || said === '') return [];
+  const mappings = parsed(said);
+  // Nova takes any word for yes.
+  if (properties['bdm_v2']) {
+    if (!Value.Check(OfImage, mappings)) throw meaningless();
+    return mappings.map(({ volume_id, snapshot_id, image_id, tag: name, ...rest }) => {
+      const uuid = snapshot_id || volume_id || image_id || null;
+      return deviceOf({ ...rest, uuid, ...(name ? { tag: name } : {}) });
+    });
   }
+  if (!Value.Check(OlderOfImage, mappings)) throw meaningless();
+  const root = nameOf(properties['root_device_name'] ?? 'vda');
+  return mappings.map(modern).map((each) => (each.deviceName === root ? { ...each, bootIndex: 0 } : each));
 }
 
-function sizeOf({ volume_size }: DeviceWish): number | null {
-  if (volume_size === undefined || volume_size === null || volume_size === '') return null;
-  const size = Number(volume_size);
-  if (!Number.isInteger(size) || size < 0 || size > 8_388_607) throw invalid('Volume size is not an integer.');
-  return size === 0 ? null : size;
+const meaningless = () => badRequest('Block Device Mapping is Invalid: that of the image cannot be read.');
+
+function parsed(json: string): unknown {
+  try {
+    return JSON.parse(json);
+  } catch {
+    // Whoever wrote it is told by the caller.
+    return null;
+  }
 }

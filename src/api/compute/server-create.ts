@@ -1,6 +1,7 @@
 // From the body of POST /servers to the use case: which zone, how many; which networks: requested-networks.ts.
 
 import { findFlavor } from '../../control/flavors.ts';
+import { findImage, maySee } from '../../control/images.ts';
 import type { Platform } from '../../control/platform.ts';
 import { quotasFor } from '../../control/quota.ts';
 import { checkDescription } from '../../model/names.ts';
@@ -45,8 +46,14 @@ export async function createServers(
   if (wish.hostname !== undefined && maxCount > 1) {
     throw badRequest('Multiple-server create with a hostname is not supported: hostnames must be unique.');
   }
+  const disks = disksOf(wish, await propertiesOf(p, actor, wish.imageRef));
+  if (disks.blockDevices.length > 0) requireRule(p, 'compute', actor, 'os_compute_api:servers:create:attach_volume');
+  if (maxCount > 1 && disks.blockDevices.some(({ source }) => source.kind === 'volume')) {
+    throw badRequest('Cannot attach one or more volumes to multiple instances');
+  }
   const request = {
-    ...disksOf(wish),
+    ...disks,
+    ...(disks.imageId === null && wish.imageRef ? { namedImageId: wish.imageRef } : {}),
     flavorId: String(wish.flavorRef),
     ...(await destinationOf(p, actor, wish, hints)),
     ...(await requestedNetworks(p, actor, wish)),
@@ -79,6 +86,16 @@ export async function createServers(
   const [first] = created;
   if (!first) throw new Error('no server was asked for');
   return first;
+}
+
+/** What the named image says of itself; nothing where the actor may not see it, which the use case refuses. */
+async function propertiesOf(
+  p: Platform,
+  actor: Actor,
+  imageRef: string | undefined,
+): Promise<Readonly<Record<string, string>>> {
+  const image = imageRef ? await findImage(p, imageRef) : null;
+  return image && maySee(actor, image) ? image.properties : {};
 }
 
 /** How many the quota lets be made, so that none is begun when too few can be. @throws ApiError 403 */

@@ -2,6 +2,7 @@
 //
 // `name` is a regular expression in Nova. One that could take very long to match is compared as plain text instead.
 import type { Static } from 'typebox';
+import { shownImageOf } from '../../model/disk-image.ts';
 import { statesOf } from '../../model/states.ts';
 import type { Server } from '../../model/types.ts';
 import { booleanOf } from './common.ts';
@@ -22,7 +23,7 @@ export function serverTest(query: Query, admin: boolean): Test {
   const states = (query.status ?? []).flatMap(statesOf);
   where(query.status, (server) => states.some((each) => each.vm === server.vmState && each.task === server.taskState));
   where(query.flavor, (server) => server.flavor.flavorId === query.flavor);
-  where(query.image, (server) => server.image.id === query.image);
+  where(query.image, (server) => shownImageOf(server.image) === query.image);
   where(query.availability_zone, (server) => server.zone === query.availability_zone);
   where(query.uuid, (server) => server.id === query.uuid);
   where(query.user_id, (server) => server.userId === query.user_id);
@@ -123,7 +124,7 @@ function sortValue(server: Server, key: string): SortValue {
     case 'availability_zone':
       return server.zone ?? '';
     case 'image_ref':
-      return server.image.id ?? '';
+      return shownImageOf(server.image) ?? '';
     case 'instance_type_id':
       return server.flavor.flavorId;
     case 'key_name':

@@ -7,6 +7,7 @@ import type { Port } from '../../control/network.ts';
 import type { Settings } from '../../control/platform.ts';
 import type { Mapping as Home } from '../../control/servers.ts';
 import type { Mapping } from '../../control/volumes/mappings.ts';
+import { shownImageOf } from '../../model/disk-image.ts';
 import { apiProgress, apiStatus, extendedStatus } from '../../model/states.ts';
 import { isoMicroseconds, isoSeconds } from '../../model/time.ts';
 import { type Flavor, POWER_STATE, type Server } from '../../model/types.ts';
@@ -65,7 +66,7 @@ export function renderServer(view: View, server: Server, around: Around, call: '
         : createHash('sha224')
             .update(server.projectId + server.host)
             .digest('hex'),
-    image: imageRef(settings, server.image.id),
+    image: imageRef(settings, shownImageOf(server.image)),
     flavor: minor >= 47 ? embeddedFlavor(server.flavor) : flavorRef(settings, server.flavor),
     created: isoSeconds(server.createdAt),
     updated: isoSeconds(server.updatedAt),
