@@ -33,6 +33,8 @@ export function connectConsole(
       void readError(response).then((text) => resolve(replyOfError(response.statusCode ?? 0, text)));
     });
     request.once('upgrade', (_response, socket, head) => {
+      // It may break before anybody listens; its 'close' says so.
+      socket.on('error', () => undefined);
       socket.setTimeout(0);
       socket.setKeepAlive(true, KEEP_ALIVE_MS);
       if (head.length > 0) socket.unshift(head);

@@ -28,6 +28,11 @@ export function closedTogether(left: Duplex, right: Duplex): Promise<void> {
       close(right);
     };
     for (const stream of [left, right]) {
+      // Gone before it was joined: no event comes any more.
+      if (stream.closed) {
+        open -= 1;
+        continue;
+      }
       stream.once('end', over);
       // Why it failed is of no use to anybody: the console is over. Its 'close' follows.
       stream.on('error', over);
@@ -37,5 +42,7 @@ export function closedTogether(left: Duplex, right: Duplex): Promise<void> {
         if (open === 0) resolve();
       });
     }
+    if (open < 2) over();
+    if (open === 0) resolve();
   });
 }

@@ -1,7 +1,8 @@
 // Images of a Glance, API v2: what it says of one, and its bytes. Read with the service user's rights.
 import type { Readable } from 'node:stream';
 import { type Static, Type } from 'typebox';
-import type { Session } from './session.ts';
+import type { Said, Session } from './session.ts';
+import { ServiceDown } from './transport.ts';
 
 const Text = Type.String({ maxLength: 65_536 });
 const Maybe = <T extends Parameters<typeof Type.Optional>[0]>(type: T) =>
@@ -45,15 +46,21 @@ export const glanceOf = (session: Session): Glance => ({
   async find(imageId) {
     const ask = { service: 'image', method: 'GET', path: `/images/${imageId}` } as const;
     const said = await session.ask(GlanceImage, ask);
-    return said.kind === 'ok' ? said.body : null;
+    return said.kind === 'ok' ? said.body : none(ask.path, said);
   },
   async data(imageId) {
     const headers = { accept: 'application/octet-stream' };
     const ask = { service: 'image', method: 'GET', path: `/images/${imageId}/file`, headers } as const;
     const said = await session.download(ask);
-    if (said.kind === 'refused') return null;
+    if (said.kind === 'refused') return none(ask.path, said);
     if (said.status === 200) return said.body;
     said.body.destroy();
     return null;
   },
 });
+
+/** Null: there is none. @throws ServiceDown when it was refused for another reason, which is the operator's to mend */
+function none(path: string, { status, message }: Extract<Said<never>, { kind: 'refused' }>): null {
+  if (status === 404) return null;
+  throw new ServiceDown(`Glance refuses GET ${path}: status ${status} ${message}`);
+}

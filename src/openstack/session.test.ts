@@ -134,3 +134,21 @@ test('data comes as a stream', async () => {
   const absent = await fake.session.download({ ...get, path: '/images/2/file' });
   assert.deepEqual(absent, { kind: 'refused', status: 404, message: 'status 404' });
 });
+
+test('the one trial of a service that was left alone may need a new token first', { timeout: 10_000 }, async () => {
+  const clock = new VirtualClock();
+  await using fake = await fakeOpenstack(clock);
+  const identity: Ask = { service: 'identity', method: 'GET', path: '/things' };
+  fake.on('/v3/things', () => THING);
+  assert.equal((await fake.session.ask(Thing, identity)).kind, 'ok');
+  fake.on('/v3/things', () => ({ status: 500 }));
+  for (let i = 0; i < 5; i += 1) await assert.rejects(fake.session.ask(Thing, identity), ServiceDown);
+  fake.on('/v3/things', () => THING);
+  fake.revoked.add('token-1');
+  for (;;) {
+    const answer = await fake.session.ask(Thing, identity).catch((error: unknown) => error);
+    if (!(answer instanceof ServiceDown)) break;
+    await delay(10);
+  }
+  assert.equal(fake.logins(), 2);
+});

@@ -4,8 +4,9 @@
 // (login.ts) and the service's URL from its catalog, and is sent with a time limit. 401 drops the token and asks once
 // more with a new one: a request that was not let in has not happened. A status from 500 on, 408 and 429 are failures of
 // the service, as no answer is; everything else is its word, a refusal too. A body that is not what the schema says is a
-// failure as well: something else answers there.
-import type { Readable } from 'node:stream';
+// failure as well: something else answers there. Logging in has a Patience of its own: a request to Keystone that needs
+// a token must not wait, inside the breaker's one trial, for another one.
+import { Readable } from 'node:stream';
 import type { Logger } from 'pino';
 import type { Static, TSchema } from 'typebox';
 import { Value } from 'typebox/value';
@@ -64,7 +65,7 @@ export function createSession({ settings, clock, log, patience }: SessionOptions
     patiences.set(service, made);
     return made;
   };
-  const login = createLogin(settings, clock, patienceOf('identity'));
+  const login = createLogin(settings, clock, patienceOf('login'));
 
   const requestOf = (ask: Ask, token: ServiceToken): Request => ({
     method: ask.method,
@@ -95,6 +96,8 @@ export function createSession({ settings, clock, log, patience }: SessionOptions
     const token = await login.token();
     const first = await send(requestOf(ask, token));
     if (first.status !== 401) return first;
+    // Its answer is not for the caller, and what is left of it holds a connection.
+    if ('data' in first && first.data instanceof Readable) first.data.destroy();
     login.drop(token);
     return send(requestOf(ask, await login.token()));
   }

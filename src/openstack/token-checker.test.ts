@@ -100,3 +100,12 @@ test('scopes other than a project', async () => {
   assert.deepEqual(await checker.principalOf('domain'), { ...none, domainId: 'd1' });
   assert.deepEqual(await checker.principalOf('unscoped'), none);
 });
+
+test('what Keystone says of the service user is no judgement of a token', async () => {
+  const clock = new VirtualClock();
+  const { fake, checker } = await world(clock);
+  await using _ = fake;
+  fake.on('/v3/auth/tokens?nocatalog', () => ({ status: 403, body: { error: { message: 'You are not authorized' } } }));
+  await assert.rejects(checker.principalOf('alice'), /does not judge tokens: status 403 You are not authorized/);
+  await assert.rejects(checker.principalOf('alice'), ServiceDown, 'and nothing is remembered');
+});

@@ -10,11 +10,14 @@ import { createHash } from 'node:crypto';
 import { type Static, Type } from 'typebox';
 import type { Clock } from '../lib/clock.ts';
 import type { Session } from './session.ts';
+import { ServiceDown } from './transport.ts';
 
 const MAX_REMEMBERED = 20_000;
 /** A token that was bad does not become good: only a Keystone that is behind can make it so. */
 const BAD_FOR_MS = 10_000;
 /** A header that HTTP does not allow is no token. */
+/** What Keystone says of a token that is none (any more), or that has no shape of one. */
+const IS_NO_TOKEN: ReadonlySet<number> = new Set([400, 404]);
 const TOKEN = /^[\x21-\x7e]+$/;
 
 const Text = Type.String({ maxLength: 4096 });
@@ -70,7 +73,11 @@ export function createTokenChecker({ session, clock, cacheMs }: TokenCheckerOpti
     });
     const now = clock.now();
     const refused: Judgement = { holder: null, until: now + Math.min(BAD_FOR_MS, cacheMs) };
-    if (said.kind === 'refused') return refused;
+    if (said.kind === 'refused') {
+      if (IS_NO_TOKEN.has(said.status)) return refused;
+      // It says something of the service user, or of nothing that is known here: not of this token.
+      throw new ServiceDown(`Keystone does not judge tokens: status ${said.status} ${said.message}`);
+    }
     const endsAt = Date.parse(said.body.token.expires_at);
     return endsAt > now ? { holder: holderOf(said.body.token), until: Math.min(endsAt, now + cacheMs) } : refused;
   }

@@ -60,7 +60,10 @@ export async function exchangeStream(request: Request): Promise<ExchangedStream>
   const late = setTimeout(() => abort.abort(new Error('no answer in time')), request.timeoutMs);
   try {
     const { status, headers, body } = await send(request, abort.signal);
-    return { status, headers, data: body === null ? Readable.from([]) : Readable.fromWeb(body) };
+    const data = body === null ? Readable.from([]) : Readable.fromWeb(body);
+    // One that breaks while nobody reads it yet must not end the process: who reads it then is told.
+    data.on('error', () => undefined);
+    return { status, headers, data };
   } catch (error) {
     throw new ServiceDown(`${request.method} ${request.url}: ${reasonOf(error)}`);
   } finally {

@@ -34,6 +34,10 @@ export const isAmong = (db: AnyDb, column: string, values: readonly string[]): R
     ? sql<SqlBool>`${sql.ref(column)} = any(${values}::text[])`
     : sql<SqlBool>`${sql.ref(column)} in (select value from json_each(${JSON.stringify(values)}))`;
 
+/** Whether a column's text has this in it, letter by letter; SQLite's LIKE takes `a` and `A` for the same. */
+export const holdsText = (column: string, text: string): RawBuilder<boolean> =>
+  sql<boolean>`replace(${sql.ref(column)}, ${text}, '') <> ${sql.ref(column)}`;
+
 /** For the end of a raw select: nobody changes its rows before the transaction (or the statement) ends. */
 export const forShare = (db: AnyDb): RawBuilder<unknown> => (isPostgres(db) ? sql`for share` : sql``);
 

@@ -50,7 +50,7 @@ const Query = Type.Object(
     'changes-since': Type.Optional(text),
   },
   // Anything else is passed over, but for `property-<name>`.
-  { additionalProperties: text },
+  { additionalProperties: text, maxProperties: 64 },
 );
 type Query = Static<typeof Query>;
 

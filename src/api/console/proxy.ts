@@ -105,6 +105,7 @@ export function serveConsoleProxy(app: FastifyInstance, options: ProxyOptions): 
   /** Null: it was no good websocket handshake, or the client is gone; it has been answered. */
   function upgraded(request: IncomingMessage, socket: Duplex, head: Buffer): Promise<Client | null> {
     return new Promise((resolve) => {
+      if (socket.destroyed) return resolve(null);
       socket.once('close', () => resolve(null));
       // The stream is there at once: a message that nobody waits for would be lost.
       sockets.handleUpgrade(request, socket, head, (webSocket) =>

@@ -185,6 +185,8 @@ test('bodies and queries that are not as they must be', async () => {
   assert.equal(await count(), before);
   for (const query of ['limit=-1', 'limit=x', 'sort_key=password', 'sort_dir=up', 'sort=name:up', `marker=${newId()}`])
     assert.equal((await call('member', 'GET', `images?${query}`)).status, 400, query);
+  const many = Array.from({ length: 1100 }, (_, i) => `p${i}=`).join('&');
+  assert.equal((await call('member', 'GET', `images?${many}`)).status, 400, 'more conditions than a statement takes');
 });
 
 test('pages meet and are linked the way Glance links them', async () => {

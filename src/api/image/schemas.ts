@@ -9,6 +9,8 @@ const oneOf = <const T extends readonly string[]>(values: T) =>
   Type.Unsafe<T[number]>({ type: 'string', enum: [...values] });
 const orNull = <S extends Type.TSchema>(schema: S) => Type.Union([schema, Type.Null()]);
 const text = Type.String({ maxLength: MAX_TEXT });
+/** Conditions of one list. */
+const MAX_FILTERS = 64;
 const flag = Type.String({ pattern: '^([Tt]rue|[Ff]alse|1|0)$' });
 
 export const Params = Type.Object({ id: text }, { additionalProperties: false });
@@ -70,8 +72,8 @@ export const ListQuery = Type.Object(
     sort_dir: Type.Optional(oneOf(['asc', 'desc'])),
     sort: Type.Optional(text),
   },
-  // Any other is a property's name.
-  { additionalProperties: text },
+  // Any other is a property's name. Each is a condition of the statement, and no database takes any number of them.
+  { additionalProperties: text, maxProperties: MAX_FILTERS },
 );
 
 export const Image = Type.Object(

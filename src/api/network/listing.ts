@@ -23,6 +23,8 @@ const FLAGS = new Set([
 ]);
 const NUMBERS = new Set(['mtu', 'revision_number', 'port_range_min', 'port_range_max', 'created_at']);
 const TAGS = { tags: 'all', 'tags-any': 'any', 'not-tags': 'notAll', 'not-tags-any': 'none' } as const;
+/** Of one filter; each is a condition of the statement. */
+const MAX_TAGS = 50;
 
 const paging = {
   fields: values,
@@ -68,7 +70,11 @@ export function selectionOf(collection: Collection, query: ListQuery): Selection
   const tags = Object.fromEntries(
     Object.entries(TAGS).flatMap(([name, key]) => {
       const wanted = query[name];
-      return Array.isArray(wanted) ? [[key, wanted.flatMap((each: string) => each.split(','))]] : [];
+      if (!Array.isArray(wanted)) return [];
+      const some = wanted.flatMap((each: string) => each.split(','));
+      if (some.length > MAX_TAGS)
+        throw new ApiError(400, `Invalid input for ${name}. Reason: more than ${MAX_TAGS} tags.`);
+      return [[key, some]];
     }),
   );
   return {

@@ -284,6 +284,9 @@ test('tags are put on, listed by and taken off', async () => {
   );
   assert.equal(await found('tags=a%25b'), 1);
   assert.equal(await found('tags=a_b'), 0);
+  assert.equal(await found('tags=Red'), 0);
+  const many = Array.from({ length: 51 }, (_, i) => `t${i}`).join(',');
+  assert.equal((await call('member', 'GET', `networks?tags=${many}`)).status, 400);
   assert.equal((await call('member', 'DELETE', `${url}/blue`)).status, 204);
   assert.equal((await call('member', 'DELETE', `${url}/blue`)).status, 404);
   assert.equal((await call('stranger', 'PUT', `${url}/mine`)).status, 404);

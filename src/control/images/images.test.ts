@@ -23,7 +23,7 @@ import {
   updateImage,
 } from './records.ts';
 import { admin, type ImageWorld, imageWorld, member, qcow2, stranger } from './testing.ts';
-import { STALLED_MS, uploadImage } from './upload.ts';
+import { receiveImage, STALLED_MS, uploadImage } from './upload.ts';
 
 const PLAIN: NewImage = {
   name: 'a',
@@ -215,6 +215,23 @@ describe('uploads', () => {
     const image = await findImage(world.p, id);
     assert.deepEqual([image?.status, image?.properties['k'], image?.sizeBytes], ['active', 'v', 1000]);
   });
+
+  test('nor does it disturb data that is being staged', async () => {
+    await using world = await imageWorld();
+    const { p } = world;
+    const { id } = await created(p, member);
+    const stream = Readable.from(
+      (async function* () {
+        yield Buffer.alloc(1000, 1);
+        world.advance(1000);
+        assert.equal((await addTag(p, member, id, 'x')).kind, 'ok');
+      })(),
+    );
+    const image = (await findImage(p, id)) ?? assert.fail();
+    assert.equal(await receiveImage(p, image, { stream, declaredBytes: null }, 'uploading'), null);
+    const staged = await findImage(p, id);
+    assert.deepEqual([staged?.status, staged?.sizeBytes, staged?.tags], ['uploading', 1000, ['x']]);
+  });
 });
 
 describe('records', () => {
@@ -302,6 +319,7 @@ describe('records', () => {
       (await names({ tags: ['x%y'] }, {})).images.map((each) => each.name),
       ['b'],
     );
+    assert.deepEqual((await names({ tags: ['X%y'] }, {})).images, []);
     for (const descending of [false, true]) {
       const walked: string[] = [];
       for (let marker: string | undefined, more = true; more; ) {

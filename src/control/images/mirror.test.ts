@@ -83,6 +83,16 @@ test('an image is what Glance says, and its data comes once, when it is needed',
   await close(world);
 });
 
+test('an image that was named before Glance knew all of it can be used later', async () => {
+  const { images, world, p, id } = await mirrored();
+  images.set(id, described(id, { status: 'queued', disk_format: null, container_format: null }));
+  assert.equal((await findImage(p, id))?.diskFormat, null);
+  images.set(id, described(id));
+  await findImage(p, id);
+  assert.equal((await brought(p, id))?.id, id);
+  await close(world);
+});
+
 test('data that is not what Glance says is refused, and tried anew', async () => {
   const { state, world, p, id } = await mirrored(Buffer.concat([DATA.subarray(0, -1), Buffer.from('!')]));
   await assert.rejects(brought(p, id), /sha512 digest is not/);

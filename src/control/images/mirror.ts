@@ -106,18 +106,24 @@ async function rowOf(p: Platform, imageId: string): Promise<Image | null> {
 /** Writes down that the image is used now, and adds what is known of its data here. */
 async function mirrored(p: Platform, image: Image): Promise<Image> {
   const now = p.clock.now();
+  const described = {
+    ...{ name: image.name, visibility: image.visibility, owner: image.owner, disk_format: image.diskFormat },
+    ...{ container_format: image.containerFormat, min_disk_gb: image.minDiskGb, min_ram_mb: image.minRamMb },
+    ...{ properties_json: JSON.stringify(image.properties), tags_json: JSON.stringify(image.tags), updated_at: now },
+  };
   await p.stores.global.transaction().execute(async (trx) => {
     await trx
       .insertInto('images')
       .values({
-        ...{ id: image.id, name: image.name, status: 'queued', visibility: image.visibility, owner: image.owner },
-        ...{ disk_format: image.diskFormat, container_format: image.containerFormat, size_bytes: null },
-        ...{ virtual_bytes: null, md5: null, sha256: null, sha512: null, min_disk_gb: image.minDiskGb },
-        ...{ min_ram_mb: image.minRamMb, protected: 0, hidden: 0, properties_json: JSON.stringify(image.properties) },
-        ...{ tags_json: JSON.stringify(image.tags), created_at: image.createdAt, updated_at: now },
+        ...described,
+        ...{ id: image.id, status: 'queued', size_bytes: null, virtual_bytes: null, created_at: image.createdAt },
+        ...{ md5: null, sha256: null, sha512: null, protected: 0, hidden: 0 },
       })
       .onConflict((any) => any.doNothing())
       .execute();
+    // Until its data comes here it is what Glance says now: it may have been named before it was all said.
+    const mirrors = trx.selectFrom('image_mirrors').select('image_id').where('image_id', '=', image.id);
+    await trx.updateTable('images').set(described).where('id', 'in', mirrors).where('status', '=', 'queued').execute();
     await trx
       .insertInto('image_mirrors')
       .values({ image_id: image.id, used_at: now })

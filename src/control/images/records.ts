@@ -8,7 +8,7 @@ import { type RawBuilder, sql } from 'kysely';
 import { assertNever } from '../../lib/errors.ts';
 import { newId } from '../../lib/ids.ts';
 import { type Actor, isAdmin, type Refusal } from '../../model/types.ts';
-import { exclusively, forUpdate } from '../../store/dialect.ts';
+import { exclusively, forUpdate, holdsText } from '../../store/dialect.ts';
 import type { GlobalTables } from '../../store/global-schema.ts';
 import {
   CONTAINER_FORMATS,
@@ -177,9 +177,9 @@ export async function listImages(p: Platform, actor: Actor, filter: ImageFilter,
   if (filter.minRamMb !== undefined) query = query.where('min_ram_mb', '>=', filter.minRamMb);
   if (filter.minDiskGb !== undefined) query = query.where('min_disk_gb', '>=', filter.minDiskGb);
   if (filter.changedSince !== undefined) query = query.where('updated_at', '>=', filter.changedSince);
-  for (const tag of filter.tags ?? []) query = query.where(holds('tags_json', JSON.stringify(tag)));
+  for (const tag of filter.tags ?? []) query = query.where(holdsText('tags_json', JSON.stringify(tag)));
   for (const [key, value] of Object.entries(filter.properties ?? {})) {
-    query = query.where(holds('properties_json', `${JSON.stringify(key)}:${JSON.stringify(value)}`));
+    query = query.where(holdsText('properties_json', `${JSON.stringify(key)}:${JSON.stringify(value)}`));
   }
   const last = page.sort.at(-1) ?? { key: 'created_at', descending: true };
   const order: readonly ImageOrder[] = [...page.sort, { key: 'id', descending: last.descending }];
@@ -201,13 +201,7 @@ const refusedMarker = (marker: string): ImageList => ({
 /** Whether the image is shared with the project, which took that so (or `all`: in whatever way). */
 function sharedWith({ id, status }: { readonly id: string; readonly status: string }) {
   const taken = status === 'all' ? '' : `"${status}"`;
-  return sql<boolean>`(visibility = 'shared' and ${holds('members_json', `${JSON.stringify(id)}:{"status":${taken}`)})`;
-}
-
-/** Whether a column of JSON text has this in it, letter by letter. */
-function holds(column: 'tags_json' | 'properties_json' | 'members_json', text: string) {
-  const pattern = `%${text.replaceAll(/[%_!]/g, '!$&')}%`;
-  return sql<boolean>`${sql.ref(column)} like ${pattern} escape '!'`;
+  return sql<boolean>`(visibility = 'shared' and ${holdsText('members_json', `${JSON.stringify(id)}:{"status":${taken}`)})`;
 }
 
 /** Whether a row comes behind this image in that order. */
@@ -317,13 +311,16 @@ export async function changeImage(
     if (changed.kind === 'refused') return changed;
     const wrong = checkImage(changed.image);
     if (wrong) return { kind: 'refused', refusal: wrong };
-    // While saving, updated_at is the upload's fence.
-    const updatedAt = image.status === 'saving' ? image.updatedAt : p.clock.now();
+    const updatedAt = isBeingReceived(image) ? image.updatedAt : p.clock.now();
     const { id, status: _status, created_at: _created, ...row } = rowOf({ ...changed.image, updatedAt });
     await trx.updateTable('images').set(row).where('id', '=', id).execute();
     return { kind: 'ok', image: { ...changed.image, updatedAt } };
   });
 }
+
+/** Then updated_at is the upload's fence. Staged data that is all here has a size. */
+const isBeingReceived = ({ status, sizeBytes }: Image): boolean =>
+  status === 'saving' || (status === 'uploading' && sizeBytes === null);
 
 /** The image, which nobody else changes before the transaction ends. */
 async function liveImage(db: Kysely<GlobalTables>, imageId: string): Promise<Image | null> {

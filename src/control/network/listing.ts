@@ -5,6 +5,7 @@
 // values have an order too. A marker that is not there has nothing behind it. Sorting and paging are the database's, so
 // a page costs no more than its rows. Columns that can be null are filtered by alone.
 import { type RawBuilder, type SelectQueryBuilder, type SqlBool, sql } from 'kysely';
+import { holdsText } from '../../store/dialect.ts';
 import type { GlobalTables } from '../../store/global-schema.ts';
 
 export type Value = string | number;
@@ -77,10 +78,7 @@ function columnOf(collection: Collection, name: string): string {
  * A tag is in the column's JSON when its own JSON is: within another tag its quotes would be escaped.
  */
 function tagConditions({ alias }: Collection, tags: TagFilter): RawBuilder<SqlBool>[] {
-  const has = (tag: string) => {
-    const text = JSON.stringify(tag).replaceAll(/[\\%_]/g, '\\$&');
-    return sql`${sql.ref(`${alias}.tags_json`)} like ${`%${text}%`} escape '\\'`;
-  };
+  const has = (tag: string) => holdsText(`${alias}.tags_json`, JSON.stringify(tag));
   const all = (list: readonly string[]) => sql<SqlBool>`(${sql.join(list.map(has), sql` and `)})`;
   const any = (list: readonly string[]) => sql<SqlBool>`(${sql.join(list.map(has), sql` or `)})`;
   return [
