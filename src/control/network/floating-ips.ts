@@ -11,13 +11,13 @@ import { type Actor, isAdmin } from '../../model/types.ts';
 import { atomically, exclusively } from '../../store/dialect.ts';
 import type { GlobalTables } from '../../store/global-schema.ts';
 import { insertPort } from './addresses.ts';
+import { FLOATING_IP, GATEWAY, INTERFACE } from './holders.ts';
 import { type Collection, one, page, type Selection } from './listing.ts';
 import { findNetwork } from './networks.ts';
 import { sourcesOf } from './port-rules.ts';
 import { findPort, type PortRecord } from './ports.ts';
 import { claimQuota, NETWORKS } from './quotas.ts';
 import { absent, accepted, type NetworkResult, no, refusable, refuseWith, wrongText } from './results.ts';
-import { GATEWAY, INTERFACE } from './routers.ts';
 import { changed, type Db, given, type Standard, standardOf } from './standard.ts';
 import { subnetsOf } from './subnets.ts';
 
@@ -102,7 +102,7 @@ export async function createFloatingIp(
       const portId = newId();
       const port = {
         ...{ id: portId, name: '', projectId: '', networkId: network.id, deviceId: '', holderId: id },
-        ...{ deviceOwner: 'network:floatingip', portSecurity: false, now },
+        ...{ deviceOwner: FLOATING_IP, portSecurity: false, now },
       };
       accepted(await insertPort(trx, port, sourcesOf(network.id, subnets, wish)));
       const address = await trx
@@ -159,11 +159,7 @@ export const deleteFloatingIp = (db: Db, actor: Actor, id: string): Promise<Netw
       await exclusively(trx, NETWORKS);
       const floating = await seen(trx, actor, id);
       await trx.deleteFrom('floating_ips').where('id', '=', floating.id).execute();
-      await trx
-        .deleteFrom('ports')
-        .where('holder_id', '=', id)
-        .where('device_owner', '=', 'network:floatingip')
-        .execute();
+      await trx.deleteFrom('ports').where('holder_id', '=', id).where('device_owner', '=', FLOATING_IP).execute();
       return null;
     }),
   );

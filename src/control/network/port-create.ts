@@ -4,6 +4,7 @@ import { newId } from '../../lib/ids.ts';
 import type { Actor } from '../../model/types.ts';
 import { atomically, exclusively } from '../../store/dialect.ts';
 import { insertPort } from './addresses.ts';
+import { checkHolder } from './holders.ts';
 import { findNetwork, type NetworkRecord } from './networks.ts';
 import { checkSecurity, dnsNameOf, macOf, type PortWish, pairsOf, sourcesOf } from './port-rules.ts';
 import { findPort, type PortRecord } from './ports.ts';
@@ -31,14 +32,15 @@ export async function createPort(db: Db, actor: Actor, request: PortCreation): P
       await claimQuota(trx, 'port', actor.projectId);
       const id = newId();
       const sources = await sourcesFor(trx, network, request);
-      const { portSecurity = network.portSecurity, deviceOwner = '', now } = request;
+      const { portSecurity = network.portSecurity, deviceOwner = '', deviceId: holderId = '', now } = request;
+      await checkHolder(trx, actor, 'create_port', { projectId: actor.projectId, deviceOwner, holderId });
       const mac = request.mac === undefined ? {} : { mac: macOf(request.mac) };
       const made = accepted(
         await insertPort(
           trx,
           {
             ...{ id, name: request.name ?? '', projectId: actor.projectId, networkId: network.id, ...mac },
-            ...{ deviceId: '', holderId: request.deviceId ?? '', deviceOwner, portSecurity, byUser: true, now },
+            ...{ deviceId: '', holderId, deviceOwner, portSecurity, byUser: true, now },
           },
           sources,
         ),

@@ -3,6 +3,7 @@
 import type { Actor } from '../../model/types.ts';
 import { exclusively } from '../../store/dialect.ts';
 import { takeAddress } from './addresses.ts';
+import { checkHolder } from './holders.ts';
 import { oweCards } from './owed-cards.ts';
 import { checkSecurity, dnsNameOf, macOf, type PortWish, pairsOf, sourcesOf } from './port-rules.ts';
 import { findPort, type PortRecord } from './ports.ts';
@@ -25,7 +26,7 @@ export async function updatePort(
     db.transaction().execute(async (trx) => {
       await exclusively(trx, NETWORKS);
       const port = (await findPort(trx, actor, id)) ?? refuseWith(absent('port', id));
-      checkHolder(port, change);
+      await checkDevice(trx, actor, port, change);
       // Before any address is taken: a move may wait for one, holding what this waits for.
       if (change.fixedIps !== undefined) await oweCards(trx, port, `port ${id} was given other addresses`, change.now);
       const mac = change.mac === undefined ? port.mac : await freeMac(trx, port, change.mac);
@@ -66,10 +67,11 @@ const holderColumns = (change: PortWish) => ({
 });
 
 /** While a server, a router or a floating IP has it, that is not for users to change. */
-function checkHolder(port: PortRecord, { deviceId, deviceOwner }: PortWish): void {
-  if (port.serverId === '' && !(port.deviceId !== '' && port.deviceOwner.startsWith('network:'))) return;
-  const same = (deviceId ?? port.deviceId) === port.deviceId && (deviceOwner ?? port.deviceOwner) === port.deviceOwner;
-  if (same) return;
+async function checkDevice(trx: Db, actor: Actor, port: PortRecord, change: PortWish): Promise<void> {
+  const { deviceId: holderId = port.deviceId, deviceOwner = port.deviceOwner } = change;
+  if (holderId === port.deviceId && deviceOwner === port.deviceOwner) return;
+  if (port.serverId === '' && !(port.deviceId !== '' && port.deviceOwner.startsWith('network:')))
+    return checkHolder(trx, actor, 'update_port', { projectId: port.projectId, deviceOwner, holderId });
   const said = `Unable to complete operation on port ${port.id} for network ${port.networkId}. Port already has an attached device ${port.deviceId}.`;
   refuseWith(no(409, 'PortInUse', said));
 }

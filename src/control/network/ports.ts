@@ -3,13 +3,14 @@
 // Theory of operation. A port that a server uses belongs to the moves (control/network.ts): they alone write device_id
 // and bindings. Its user may still rename it, change its groups and addresses, and delete it; then the server has lost
 // the interface, and it is owed that its guest loses the card (owed-cards.ts). A port that no server uses may be held by a router or a
-// floating IP (then it goes with them alone), or by whatever its user says (`device_id`, `device_owner`): nothing here
-// looks at that. Making ports: port-create.ts; changing them: port-update.ts.
+// floating IP (then it goes with them alone: holders.ts), or by whatever its user says (`device_id`, `device_owner`):
+// nothing here looks at that. Making ports: port-create.ts; changing them: port-update.ts.
 import type { Selectable } from 'kysely';
 import { type Actor, isAdmin } from '../../model/types.ts';
 import { exclusively } from '../../store/dialect.ts';
 import type { GlobalTables } from '../../store/global-schema.ts';
 import type { FixedIp } from './addresses.ts';
+import { HELD } from './holders.ts';
 import { type Collection, one, page, type Selection } from './listing.ts';
 import { oweCards } from './owed-cards.ts';
 import { NETWORKS } from './quotas.ts';
@@ -74,7 +75,6 @@ export const PORT_COLUMNS: Collection = {
 
 /** The prefix of owners whose ports are the service's own. */
 const SERVICE = 'network:';
-const HELD = ['network:router_interface', 'network:router_gateway', 'network:floatingip'];
 
 /** Routers' ports are up as soon as they are there; others where a binding of theirs is. */
 export const isActive = (port: Pick<PortRecord, 'host' | 'deviceOwner' | 'adminStateUp'>): boolean =>
@@ -145,6 +145,13 @@ export async function deletePort(db: Db, actor: Actor, id: string, now: number):
       .where('id', '=', id)
       .where('holder_id', '<>', '')
       .where('device_owner', 'in', HELD)
+      // Nobody else deletes what is held by nothing: an administrator may have made it.
+      .where(({ or, exists, selectFrom }) =>
+        or([
+          exists(selectFrom('routers').select('id').whereRef('routers.id', '=', 'ports.holder_id')),
+          exists(selectFrom('floating_ips').select('id').whereRef('floating_ips.id', '=', 'ports.holder_id')),
+        ]),
+      )
       .executeTakeFirst();
     if (held) {
       const reason = `has device owner ${held.device_owner}`;

@@ -9,11 +9,12 @@ import { overlap } from '../../model/subnets.ts';
 import type { Actor } from '../../model/types.ts';
 import { exclusively } from '../../store/dialect.ts';
 import { insertPort } from './addresses.ts';
+import { HELD, INTERFACE } from './holders.ts';
 import { sourceOf } from './port-rules.ts';
 import { findPort, type PortRecord } from './ports.ts';
 import { claimQuota, NETWORKS } from './quotas.ts';
 import { absent, accepted, type NetworkResult, no, refusable, refuseWith } from './results.ts';
-import { findRouter, INTERFACE, type RouterRecord } from './routers.ts';
+import { findRouter, type RouterRecord } from './routers.ts';
 import { changed, type Db } from './standard.ts';
 import { findSubnet, type SubnetRecord, subnetsOf } from './subnets.ts';
 
@@ -173,6 +174,7 @@ async function refuseOverlap(trx: Db, routerId: string, subnets: readonly Subnet
     .innerJoin('subnets as s', 's.id', 'a.subnet_id')
     .select(['s.id', 's.cidr'])
     .where('p.holder_id', '=', routerId)
+    .where('p.device_owner', 'in', HELD)
     .execute();
   for (const subnet of subnets) {
     if (rows.some((row) => row.id === subnet.id)) bad(`Router already has a port on subnet ${subnet.id}`);

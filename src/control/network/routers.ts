@@ -11,6 +11,7 @@ import { type Actor, isAdmin } from '../../model/types.ts';
 import { atomically, exclusively } from '../../store/dialect.ts';
 import type { GlobalTables } from '../../store/global-schema.ts';
 import { type FixedIp, insertPort } from './addresses.ts';
+import { GATEWAY, HELD, INTERFACE } from './holders.ts';
 import { type Collection, one, page, type Selection } from './listing.ts';
 import { findNetwork } from './networks.ts';
 import { type FixedIpWish, holds, sourcesOf } from './port-rules.ts';
@@ -19,8 +20,6 @@ import { absent, accepted, type NetworkResult, no, refusable, refuseWith, wrongT
 import { changed, type Db, flag, given, listOf, type Standard, standardOf } from './standard.ts';
 import { type HostRoute, subnetsOf } from './subnets.ts';
 
-export const GATEWAY = 'network:router_gateway';
-export const INTERFACE = 'network:router_interface';
 const MAX_ROUTES = 30;
 
 export interface Gateway {
@@ -215,6 +214,7 @@ async function checkRoutes(trx: Db, routerId: string, routes: readonly HostRoute
     .innerJoin('subnets as s', 's.network_id', 'p.network_id')
     .select('s.cidr')
     .where('p.holder_id', '=', routerId)
+    .where('p.device_owner', 'in', HELD)
     .execute();
   for (const { destination, nexthop } of routes) {
     if (parseCidr(destination) === null) invalid(`'${destination.slice(0, 50)}' is not a valid CIDR`);

@@ -4,8 +4,8 @@
 // Their ids follow from their names, so that two processes that start at once make one. What is there is not changed.
 import { planSubnet } from '../../model/subnets.ts';
 import { insertPort, uuidOf } from './addresses.ts';
+import { GATEWAY, INTERFACE } from './holders.ts';
 import { MTU } from './networks.ts';
-import { GATEWAY, INTERFACE } from './routers.ts';
 import { type Db, flag } from './standard.ts';
 import { subnetRow } from './subnets.ts';
 

@@ -1,0 +1,96 @@
+// What users may say of ports: whose they are, and what has them.
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import type { FastifyInstance } from 'fastify';
+import { type ImageWorld, imageWorld } from '../../control/images/testing.ts';
+import { seedNetworks } from '../../control/network/seed.ts';
+import { newId } from '../../lib/ids.ts';
+import { buildApp } from '../http/app.ts';
+import type { Principal } from '../http/auth.ts';
+import { networkRoutes } from './routes.ts';
+
+const people: Record<string, Principal> = {
+  admin: { userId: 'u0', projectId: 'p0', roles: ['admin'] },
+  member: { userId: 'u1', projectId: 'p1', roles: ['member'] },
+  stranger: { userId: 'u2', projectId: 'p2', roles: ['member'] },
+};
+
+let world: ImageWorld;
+let app: FastifyInstance;
+
+before(async () => {
+  world = await imageWorld();
+  const cidrs = { networkCidr: '10.42.0.0/24', externalCidr: '172.24.4.0/24' };
+  await seedNetworks(world.p.stores.global, cidrs, world.p.clock.now());
+  const tokens = { principalOf: async (token: string) => people[token] ?? null };
+  app = await buildApp({ platform: world.p, tokens, routes: networkRoutes, checkAnswers: true });
+});
+after(async () => {
+  await app.close();
+  await world[Symbol.asyncDispose]();
+});
+
+async function call(who: string, method: 'GET' | 'POST' | 'PUT' | 'DELETE', path: string, payload?: object) {
+  const url = `/network/v2.0/${path}`;
+  const answer = await app.inject({ method, url, headers: { 'x-auth-token': who }, ...(payload ? { payload } : {}) });
+  return { status: answer.statusCode, body: answer.body === '' ? null : answer.json() };
+}
+const errorOf = async (...request: Parameters<typeof call>) => {
+  const { status, body } = await call(...request);
+  return [status, body?.NeutronError?.type];
+};
+const made = async (who: string, single: string, wish: object): Promise<{ id: string }> => {
+  const { status, body } = await call(who, 'POST', `${single}s`, { [single]: wish });
+  assert.equal(status, 201, JSON.stringify(body));
+  return body[single];
+};
+
+/** A network of theirs with a subnet. */
+async function networkOf(who: string, cidr: string): Promise<{ network: string; subnet: string }> {
+  const network = (await made(who, 'network', { name: cidr })).id;
+  return { network, subnet: (await made(who, 'subnet', { network_id: network, ip_version: 4, cidr })).id };
+}
+
+test('nobody plugs a port into a router by saying that it is its own', async () => {
+  const victim = await networkOf('member', '10.1.0.0/24');
+  const router = (await made('member', 'router', { name: 'r' })).id;
+  const { network } = await networkOf('stranger', '10.1.0.0/24');
+  const own = (await made('stranger', 'router', { name: 'own' })).id;
+  const says = (device_id: string, device_owner: string) => ({ device_id, device_owner });
+  const free = (await made('stranger', 'port', { network_id: network })).id;
+  for (const owner of ['network:router_interface', 'network:router_gateway', 'network:floatingip']) {
+    for (const [device, refused] of [
+      [router, [409, 'DeviceIDNotOwnedByTenant']],
+      [own, [403, 'PolicyNotAuthorized']],
+      [newId(), [403, 'PolicyNotAuthorized']],
+      ['', [403, 'PolicyNotAuthorized']],
+    ] as const) {
+      const port = { network_id: network, ...says(device, owner) };
+      assert.deepEqual(await errorOf('stranger', 'POST', 'ports', { port }), refused);
+      assert.deepEqual(await errorOf('stranger', 'PUT', `ports/${free}`, { port: says(device, owner) }), refused);
+    }
+  }
+  // In two steps neither; and what the port only names has no say in the router.
+  assert.equal((await call('stranger', 'PUT', `ports/${free}`, { port: { device_id: router } })).status, 200);
+  assert.deepEqual(
+    await errorOf('stranger', 'PUT', `ports/${free}`, { port: { device_owner: 'network:router_interface' } }),
+    [409, 'DeviceIDNotOwnedByTenant'],
+  );
+  const joined = await call('member', 'PUT', `routers/${router}/add_router_interface`, { subnet_id: victim.subnet });
+  assert.equal(joined.status, 200, JSON.stringify(joined.body));
+  const whole = (await call('member', 'GET', `ports/${joined.body.port_id}`)).body.port;
+  const { device_id, device_owner } = whole;
+  const same = { port: { name: 'x', device_id, device_owner } };
+  assert.equal((await call('member', 'PUT', `ports/${whole.id}`, same)).status, 200, 'what is so may be said');
+  assert.equal((await call('stranger', 'DELETE', `ports/${free}`)).status, 204);
+});
+
+test('a port that an administrator says is a router’s goes when there is no such router', async () => {
+  const { network } = await networkOf('member', '10.2.0.0/24');
+  const wish = { network_id: network, device_owner: 'network:router_interface' };
+  const lost = (await made('admin', 'port', { ...wish, device_id: newId() })).id;
+  assert.equal((await call('admin', 'DELETE', `ports/${lost}`)).status, 204);
+  const router = (await made('member', 'router', {})).id;
+  const held = (await made('admin', 'port', { ...wish, device_id: router })).id;
+  assert.deepEqual(await errorOf('admin', 'DELETE', `ports/${held}`), [409, 'ServicePortInUse']);
+});
