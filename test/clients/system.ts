@@ -1,5 +1,5 @@
-// The system under test: this checkout, two cells of one simulated host each, so that every move crosses cells; seeded
-// with what Tempest and the walk need.
+// The system under test: this checkout, two cells of one host each, so that every move crosses cells; seeded with what
+// Tempest and the walk need. Hosts are simulated, or run real guests of the small image.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
@@ -7,14 +7,19 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { ApiClient } from '../../src/cli/client.ts';
+import { ensureGuestImage } from '../../src/cli/guest-image.ts';
+import { say } from './say.ts';
 
 const CROSSCELL = join(import.meta.dirname, '..', '..', 'bin', 'crosscell');
 export const PASSWORD = 'secret';
 const IMAGE_BYTES = 1_000_000;
-const STOP_LIMIT_MS = 30_000;
+const STOP_LIMIT_MS = 90_000;
+
+export type HypervisorKind = 'simulated' | 'qemu';
 
 export interface Seeded extends AsyncDisposable {
   readonly url: string;
+  readonly hypervisor: HypervisorKind;
   readonly directory: string;
   readonly images: readonly [string, string];
   readonly flavors: readonly [string, string];
@@ -23,10 +28,10 @@ export interface Seeded extends AsyncDisposable {
 }
 
 /** Starts it and seeds it. @throws Error when it does not serve */
-export async function startSystem(): Promise<Seeded> {
+export async function startSystem(hypervisor: HypervisorKind): Promise<Seeded> {
   const directory = await mkdtemp(join(tmpdir(), 'crosscell-clients-'));
   const data = join(directory, 'data');
-  const shape = ['--cells', '2', '--hosts-per-cell', '1', '--hypervisor', 'simulated', '--no-image'];
+  const shape = ['--cells', '2', '--hosts-per-cell', '1', '--hypervisor', hypervisor, '--no-image'];
   const rest = ['--data', data, '--listen', '127.0.0.1:0', '--admin-password', PASSWORD, '--json'];
   const child = spawn(CROSSCELL, ['up', ...shape, ...rest], { stdio: ['ignore', 'pipe', 'inherit'] });
   const stop = async (): Promise<void> => {
@@ -37,9 +42,10 @@ export async function startSystem(): Promise<Seeded> {
     const url = await endpointOf(child);
     const client = new ApiClient({ url, user: 'admin', password: PASSWORD, project: 'admin' });
     await client.login();
-    const images = [await addImage(client, directory, 'cirros'), await addImage(client, directory, 'other')] as const;
+    const disk = await diskFor(hypervisor, directory);
+    const images = [await addImage(client, disk, 'cirros'), await addImage(client, disk, 'other')] as const;
     const publicNetwork = await publicNetworkOf(client);
-    return { url, directory, images, flavors: ['1', '2'], publicNetwork, [Symbol.asyncDispose]: stop };
+    return { url, hypervisor, directory, images, flavors: ['1', '2'], publicNetwork, [Symbol.asyncDispose]: stop };
   } catch (error) {
     await stop();
     throw error;
@@ -55,12 +61,27 @@ async function endpointOf(child: ChildProcess): Promise<string> {
   throw new Error('crosscell up ended before it served');
 }
 
-async function addImage(client: ApiClient, directory: string, name: string): Promise<string> {
-  const wish = { name, disk_format: 'raw', container_format: 'bare', visibility: 'public' };
-  const { id } = await client.call<{ id: string }>('POST', '/image/v2/images', wish);
-  const file = join(directory, `${name}.raw`);
+interface Disk {
+  readonly file: string;
+  readonly format: 'raw' | 'qcow2';
+}
+
+/** What servers boot from. Simulated guests boot from anything. */
+async function diskFor(hypervisor: HypervisorKind, directory: string): Promise<Disk> {
+  if (hypervisor === 'qemu') {
+    const file = await ensureGuestImage(say);
+    if (file === null) throw new Error('without the guest image no real guest can run');
+    return { file, format: 'qcow2' };
+  }
+  const file = join(directory, 'image.raw');
   await writeFile(file, randomBytes(IMAGE_BYTES));
-  await client.upload(id, file);
+  return { file, format: 'raw' };
+}
+
+async function addImage(client: ApiClient, disk: Disk, name: string): Promise<string> {
+  const wish = { name, disk_format: disk.format, container_format: 'bare', visibility: 'public' };
+  const { id } = await client.call<{ id: string }>('POST', '/image/v2/images', wish);
+  await client.upload(id, disk.file);
   return id;
 }
 

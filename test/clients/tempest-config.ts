@@ -1,10 +1,15 @@
 // Tempest's configuration for the system under test. What is off says why.
 import { PASSWORD, type Seeded } from './system.ts';
 
+/** How long Tempest waits for a server; emulated guests are slow. */
+const BUILD_TIMEOUT_S = { simulated: 120, qemu: 600 } as const;
+
 type Section = Readonly<Record<string, string | number | boolean>>;
 
 /** The text of tempest.conf; `directory` is Tempest's own, for logs and locks. */
-export function tempestConfig({ url, images, flavors, publicNetwork }: Seeded, directory: string): string {
+export function tempestConfig(system: Seeded, directory: string): string {
+  const { url, images, flavors, publicNetwork } = system;
+  const buildTimeout = BUILD_TIMEOUT_S[system.hypervisor];
   const sections: Readonly<Record<string, Section>> = {
     DEFAULT: { debug: true, log_dir: directory, log_file: 'tempest.log', use_stderr: false },
     oslo_concurrency: { lock_path: directory },
@@ -35,7 +40,7 @@ export function tempestConfig({ url, images, flavors, publicNetwork }: Seeded, d
       fixed_network_name: 'shared',
       min_compute_nodes: 2,
       build_interval: 1,
-      build_timeout: 120,
+      build_timeout: buildTimeout,
       shelved_offload_time: 0,
       volume_device_name: 'vdb',
       min_microversion: 2.1,
