@@ -13,11 +13,15 @@ import { parseArgs } from 'node:util';
 import { gzipSync } from 'node:zlib';
 import { makeDisk } from './disk.ts';
 import { makeInitramfs } from './initramfs.ts';
+import { layOutLogin } from './login-files.ts';
 import { preparePackages } from './packages.ts';
 import { GuestError } from './run.ts';
 
 const SOURCES = import.meta.dirname;
-const INPUT_FILES = ['build.ts', 'cpio.ts', 'dhcp-event', 'disk.ts', 'init', 'initramfs.ts', 'packages.ts'];
+const INPUT_FILES = [
+  ...['build.ts', 'cpio.ts', 'dhcp-event', 'disk.ts', 'init', 'initramfs.ts', 'login', 'login-files.ts', 'modules.ts'],
+  ...['packages.ts', 'shims/blkid', 'shims/lsblk', 'shims/mke2fs', 'shims/sudo'],
+];
 // What an emulated processor would spend the first second on, and this guest does not need, is left out.
 const KERNEL_ARGUMENTS = [
   'console=ttyS0 quiet loglevel=3 panic=-1',
@@ -92,10 +96,13 @@ export async function buildGuest(options: GuestOptions, say: (line: string) => v
     const initramfs = gzipSync(await makeInitramfs(packages.root, SOURCES), { level: 9 });
     const kernelArguments = `${KERNEL_ARGUMENTS} crosscell.ballast_mib=${options.ballastMib}`;
     const kernel = await kernelPath(packages.root);
+    const content = join(work, 'content');
+    await layOutLogin(packages.root, content);
     const disk = await makeDisk(work, {
       root: packages.root,
       kernel,
       initramfs,
+      content,
       kernelArguments,
       sizeMib: options.sizeMib,
     });

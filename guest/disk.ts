@@ -21,6 +21,8 @@ export type DiskParts = {
   readonly root: string;
   readonly kernel: string;
   readonly initramfs: Buffer;
+  /** A directory whose content the root partition begins with. */
+  readonly content: string;
   readonly kernelArguments: string;
   readonly sizeMib: number;
 };
@@ -92,7 +94,12 @@ async function writeBootPartition(
   await run(join(parts.root, 'usr/bin/syslinux'), ['--offset', String(offset), '--install', disk], { env });
 }
 
-async function writeRootPartition(disk: string, sectors: number, env: Record<string, string>): Promise<void> {
+async function writeRootPartition(
+  disk: string,
+  sectors: number,
+  content: string,
+  env: Record<string, string>,
+): Promise<void> {
   const mke2fs = await findTool('mke2fs', 'e2fsprogs');
   const extended = `offset=${ROOT_START * SECTOR},root_owner=0:0,hash_seed=${ROOT_UUID},lazy_itable_init=1,lazy_journal_init=1,nodiscard`;
   const kib = Math.floor(((sectors - ROOT_START) * SECTOR) / 1024);
@@ -115,6 +122,8 @@ async function writeRootPartition(disk: string, sectors: number, env: Record<str
       ROOT_UUID,
       '-L',
       'guest',
+      '-d',
+      content,
       '-E',
       extended,
       disk,
@@ -146,7 +155,7 @@ export async function makeDisk(work: string, parts: DiskParts): Promise<string> 
   await writeFile(disk, '');
   await truncate(disk, sectors * SECTOR);
   await writeBootPartition(disk, work, parts, env);
-  await writeRootPartition(disk, sectors, env);
+  await writeRootPartition(disk, sectors, parts.content, env);
   const loader = await open(join(parts.root, 'usr/lib/syslinux/mbr/mbr.bin'));
   const code = (await loader.readFile()).subarray(0, 440);
   await loader.close();

@@ -9,10 +9,11 @@
 
 import { mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { LOGIN_PACKAGES } from './login-files.ts';
 import { findTool, GuestError, run } from './run.ts';
 
 const KERNEL = 'linux-image-cloud-amd64';
-const OTHERS = ['busybox-static', 'syslinux', 'syslinux-common', 'mtools'];
+const OTHERS = ['busybox-static', 'syslinux', 'syslinux-common', 'mtools', ...LOGIN_PACKAGES];
 const DOWNLOAD_LIMIT_MS = 300_000;
 
 export type Packages = {
@@ -72,15 +73,16 @@ async function downloadSomehow(cache: string, into: string, say: (line: string) 
 }
 
 /**
- * The packages, unpacked below cache/packages; downloads them only when that directory is not there.
+ * The packages, unpacked below cache/packages; downloads them only when one of them is not there.
  * Throws GuestError with one sentence when this is no Debian on amd64, or when the download fails.
  */
 export async function preparePackages(cache: string, say: (line: string) => void): Promise<Packages> {
   const home = join(cache, 'packages');
   const list = join(home, 'packages.txt');
   // No list, or none that can be read: the packages are unpacked again.
-  const present = await readFile(list, 'utf8').catch(() => undefined);
-  if (present !== undefined) return { root: join(home, 'root'), names: present.trim().split('\n') };
+  const present = (await readFile(list, 'utf8').catch(() => '')).trim().split('\n');
+  if (OTHERS.every((wanted) => present.some((name) => name.startsWith(`${wanted}_`))))
+    return { root: join(home, 'root'), names: present };
 
   for (const tool of ['apt-get', 'apt-cache', 'dpkg-deb']) {
     await findTool(tool, 'apt', []).catch(() => {
@@ -108,6 +110,8 @@ export async function preparePackages(cache: string, say: (line: string) => void
     for (const name of names) await run('dpkg-deb', ['-x', join(debs, name), root], { limitMs: 120_000 });
     await rm(debs, { recursive: true });
     await writeFile(join(work, 'packages.txt'), `${names.join('\n')}\n`);
+    // An older set, which lacks some.
+    await rm(home, { recursive: true, force: true });
     await rename(work, home).catch(async (error: NodeJS.ErrnoException) => {
       if (error.code !== 'ENOTEMPTY' && error.code !== 'EEXIST') throw error;
       say('another build has unpacked them meanwhile: taking those');

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdir, mkdtemp, open, readFile, rm, writeFile } from 'node:fs/promises';
-import { connect } from 'node:net';
+import { type AddressInfo, connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -10,6 +10,7 @@ import { buildGuest, GUEST_DEFAULTS } from '../../guest/build.ts';
 import { isContinuation, type Journal, longestGapMs, verifyChain } from '../../guest/journal.ts';
 import { findPartition2, type ImageFormat, readJournal } from '../../guest/journal-reader.ts';
 import { findTool, whyNoGuests } from '../../guest/run.ts';
+import { configDriveImage } from '../../src/model/config-drive.ts';
 
 // The guest image on real QEMU, by emulation (which every machine has). Each wait has a limit of its own.
 
@@ -40,6 +41,17 @@ after(async () => {
   if (directory !== '') await rm(directory, { recursive: true, force: true });
 });
 
+/** The config drive that a guest has, and the port of this machine at which its SSH server is reached. */
+interface Login {
+  readonly drive: string;
+  readonly port: number;
+}
+
+const driveArguments = (drive: string): string[] => [
+  ...['-device', 'virtio-scsi-pci,id=bus', '-drive', `if=none,id=drive,file=${drive},format=raw,readonly=on`],
+  ...['-device', 'scsi-cd,drive=drive,bus=bus.0'],
+];
+
 /** A QEMU with the guest in it, and all that its serial console said. */
 class Machine {
   readonly lines: string[] = [];
@@ -47,14 +59,16 @@ class Machine {
   readonly #socket: string;
   readonly #exited: Promise<unknown[]>;
 
-  constructor(disk: string, format: ImageFormat, cpus: number, mib: number) {
+  constructor(disk: string, format: ImageFormat, cpus: number, mib: number, login?: Login) {
     this.#socket = join(directory, 'qmp');
     const drive = `file=${disk},if=virtio,format=${format}`;
     const child = spawn(
       'qemu-system-x86_64',
       ['-machine', 'q35', '-accel', 'tcg', '-smp', String(cpus), '-m', String(mib), '-nodefaults', '-no-user-config']
         .concat(['-display', 'none', '-drive', drive, '-serial', 'stdio', '-no-reboot'])
-        .concat(['-netdev', 'user,id=n0,restrict=on', '-device', 'virtio-net-pci,netdev=n0,romfile='])
+        .concat(login ? driveArguments(login.drive) : [])
+        .concat(['-netdev', `user,id=n0,restrict=on${login ? `,hostfwd=tcp:127.0.0.1:${login.port}-:22` : ''}`])
+        .concat(['-device', 'virtio-net-pci,netdev=n0,romfile='])
         .concat(['-qmp', `unix:${this.#socket},server=on,wait=off`]),
       { stdio: ['ignore', 'pipe', 'inherit'] },
     );
@@ -108,6 +122,55 @@ class Machine {
   }
 }
 
+/** A port that nobody listens at now. */
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, 'close');
+  return port;
+}
+
+const KEY = 'ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBAAA a test';
+
+/** A config drive for the key. */
+async function writeDrive(publicKey: string): Promise<string> {
+  const metaData = {
+    ...{
+      uuid: '5ca1ab1e-0000-4000-8000-000000000000',
+      public_keys: { 'ssh-key': publicKey },
+      meta: { hostname: 'no' },
+    },
+    ...{ hostname: 'first-guest', name: 'First' },
+  };
+  const content = Buffer.from(JSON.stringify(metaData)).toString('base64');
+  const drive = join(directory, 'drive.iso');
+  await writeFile(drive, configDriveImage([{ path: 'openstack/latest/meta_data.json', content }]));
+  return drive;
+}
+
+/** What the guest at this port says first to whoever connects. */
+async function greeting(port: number): Promise<string> {
+  const socket = connect(port, '127.0.0.1');
+  const [chunk] = await once(socket, 'data', { signal: AbortSignal.timeout(BOOT_LIMIT_MS) });
+  socket.destroy();
+  return String(chunk);
+}
+
+/** Logs in and stays, in a process that holds the root disk open. Resolves with the name that the guest has. */
+async function logIn(port: number, key: string): Promise<string> {
+  const options = ['StrictHostKeyChecking=no', 'UserKnownHostsFile=/dev/null', 'BatchMode=yes', 'LogLevel=ERROR'];
+  const args = [...options.flatMap((option) => ['-o', option]), '-F', '/dev/null', '-i', key, '-p', String(port)];
+  const ssh = spawn('ssh', [...args, 'root@127.0.0.1', 'hostname; exec sleep 600 >/disk/held'], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  running.add(ssh);
+  ssh.once('exit', () => running.delete(ssh));
+  const [said] = await once(ssh.stdout, 'data', { signal: AbortSignal.timeout(BOOT_LIMIT_MS) });
+  return String(said).trim();
+}
+
 async function journalOf(disk: string, format: ImageFormat): Promise<{ journal: Journal; clean: boolean }> {
   const reading = await readJournal(disk, format, directory);
   assert.ok(reading.ok, reading.ok ? '' : reading.reason);
@@ -119,7 +182,7 @@ function qemuImg(...args: string[]): void {
   execFileSync('qemu-img', args, { stdio: ['ignore', 'ignore', 'inherit'], timeout: 60_000 });
 }
 
-test('the journal goes on over a power cut, a resize and a clean stop', { skip }, async (t) => {
+test('the journal goes on over a power cut, a resize, a login and a clean stop', { skip }, async (t) => {
   const disk = join(directory, 'overlay.qcow2');
   qemuImg('create', '-q', '-f', 'qcow2', '-b', image, '-F', 'qcow2', disk, '1G');
 
@@ -141,7 +204,15 @@ test('the journal goes on over a power cut, a resize and a clean stop', { skip }
   }
 
   qemuImg('resize', '-q', disk, '2G');
-  const second = new Machine(disk, 'qcow2', 2, 256);
+  const key = join(directory, 'key');
+  const haveSsh = await findTool('ssh', 'openssh-client').then(
+    () => true,
+    () => false,
+  );
+  if (haveSsh) execFileSync('ssh-keygen', ['-q', '-t', 'ecdsa', '-N', '', '-f', key], { timeout: 10_000 });
+  const port = await freePort();
+  const drive = await writeDrive(haveSsh ? await readFile(`${key}.pub`, 'utf8') : KEY);
+  const second = new Machine(disk, 'qcow2', 2, 256, { drive, port });
   assert.match(await second.said('GUEST UP '), / cpus=2 mem_kb=2\d{5} disk_bytes=2147483648 /);
   await second.said('JOURNAL ', 5);
   await second.said('GUEST BALLAST done');
@@ -149,6 +220,12 @@ test('the journal goes on over a power cut, a resize and a clean stop', { skip }
   const live = await journalOf(disk, 'qcow2');
   assert.ok(isContinuation(cut.journal, live.journal));
 
+  assert.equal(await second.said('GUEST LOGIN '), 'GUEST LOGIN name=first-guest keys=1');
+  assert.match(await greeting(port), /^SSH-2\.0-dropbear/);
+  if (haveSsh) assert.equal(await logIn(port, key), 'first-guest');
+  else t.diagnostic('there is no ssh, so nobody logged in');
+
+  // Also with somebody logged in, who holds the disk.
   const off = await second.pressPowerButton();
   assert.equal(off.status, 0);
   assert.ok(second.lines.includes('GUEST OFF'));

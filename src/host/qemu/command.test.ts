@@ -69,8 +69,12 @@ describe('QEMU command line', () => {
   test('a config drive is a CD that nobody writes', () => {
     const configDrive = [{ path: 'openstack/latest/meta_data.json', content: '' }];
     const args = qemuArguments({ ...facts, spec: { ...SPEC, configDrive } });
-    const cd = args.indexOf('ide-cd,id=config,bus=ide.0,drive=config-drive');
-    const disk = JSON.parse(args[cd - 2] ?? '');
+    const disk = JSON.parse(args.find((argument) => argument.includes('"config-drive"')) ?? '');
+    assert.ok(args.includes('scsi-cd,id=config,bus=config-bus.0,drive=config-drive'));
+    assert.ok(
+      args.indexOf('virtio-scsi-pci,id=config-bus') > 0,
+      'the bus is one that every guest of ours has a driver of',
+    );
     assert.deepEqual([disk.driver, disk['read-only'], disk.file['read-only']], ['raw', true, true]);
     assert.equal(disk.file.filename, facts.configDrivePath);
     assert.ok(!qemuArguments(facts).some((argument) => argument.includes('config-drive')));

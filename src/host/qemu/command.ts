@@ -95,9 +95,15 @@ function diskArguments(
   return ['-blockdev', JSON.stringify(overlay), '-device', device];
 }
 
-/** As a CD, as in Nova: a disk would take a name (/dev/vdb) that a volume may be given. */
+/**
+ * As a CD, as in Nova: a disk would take a name (/dev/vdb) that a volume may be given. On a virtio bus: kernels made for
+ * clouds have no driver of q35's own (AHCI).
+ */
 function configDriveArguments(path: string): string[] {
   const file = { driver: 'file', filename: path, 'read-only': true };
   const disk = { driver: 'raw', 'node-name': 'config-drive', 'read-only': true, file };
-  return ['-blockdev', JSON.stringify(disk), '-device', 'ide-cd,id=config,bus=ide.0,drive=config-drive'];
+  return [
+    ...['-blockdev', JSON.stringify(disk), '-device', 'virtio-scsi-pci,id=config-bus'],
+    ...['-device', 'scsi-cd,id=config,bus=config-bus.0,drive=config-drive'],
+  ];
 }
