@@ -55,7 +55,7 @@ describe('the API for operators', () => {
       assert.equal(token.project.id, s.alice.projectId);
       assert.deepEqual(
         token.catalog.map((each: { type: string }) => each.type),
-        ['identity', 'compute', 'image', 'network', 'volumev3', 'block-storage'],
+        ['identity', 'compute', 'image', 'network', 'volumev3', 'block-storage', 'volume'],
       );
       assert.match(token.expires_at, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$/);
     }

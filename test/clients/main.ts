@@ -1,8 +1,10 @@
 // OpenStack's own clients against this system: node test/clients/main.ts [--list core|resize|rest]… [--area NAME]…
-// [--qemu] [--no-walk] [PART...]; without list and area the list `core`. An area is a part of Tempest: tempest.api.identity
+// [--qemu] [--no-tempest] [--no-walk] [--no-sdks] [PART...]; without list and area the list `core`. An area is a part of
+// Tempest: tempest.api.identity
 //
 // Installs Debian's clients where apt-get may be run, starts the system, runs Tempest's tests with dynamic credentials and
-// then the walk of commands and the programs over its libraries, prints a table by class, and last "N passed, N failed, N skipped"; status 1 when one failed.
+// then the walk of commands and the programs over OpenStack's libraries, prints a table by class, and last "N passed,
+// N failed, N skipped"; status 1 when one failed.
 // --qemu: hosts run real guests, one test at a time; the walk and the programs are left out.
 // PART narrows the tests down to those whose names contain one of the parts. Without clients everything is skipped.
 import { parseArgs } from 'node:util';
@@ -23,10 +25,13 @@ async function main(): Promise<number> {
       list: { type: 'string', multiple: true, default: [] },
       area: { type: 'string', multiple: true, default: [] },
       qemu: { type: 'boolean', default: false },
+      'no-tempest': { type: 'boolean', default: false },
       'no-walk': { type: 'boolean', default: false },
+      'no-sdks': { type: 'boolean', default: false },
     },
   });
-  const wanted = values.list.length + values.area.length === 0 ? ['core'] : values.list;
+  const without = values['no-tempest'] || values.list.length + values.area.length > 0;
+  const wanted = without ? values.list : ['core'];
   const lists = wanted.filter(isList);
   if (lists.length < wanted.length) throw new Error(`--list: one of ${LISTS.join(', ')}`);
   const tests = (await Promise.all(lists.map((list) => testsOf(list, positionals)))).flat();
@@ -38,8 +43,9 @@ async function main(): Promise<number> {
   }
   for (const area of values.area) tests.push(...(await testsIn(area, positionals)));
   await using system = await startSystem(values.qemu ? 'qemu' : 'simulated');
-  const outcomes: Outcome[] = await runTempest(system, tests);
-  if (!values['no-walk'] && !values.qemu) outcomes.push(...(await walk(system)), ...(await sdks(system)));
+  const outcomes: Outcome[] = tests.length === 0 ? [] : await runTempest(system, tests);
+  if (!values['no-walk'] && !values.qemu) outcomes.push(...(await walk(system)));
+  if (!values['no-sdks'] && !values.qemu) outcomes.push(...(await sdks(system)));
   say(table(outcomes));
   const [passed, failed, skipped] = (['passed', 'failed', 'skipped'] as const).map((each) => countOf(outcomes, each));
   say(`${passed} passed, ${failed} failed, ${skipped} skipped`);

@@ -17,6 +17,8 @@ const SERVICES = [
   { type: 'network', name: 'neutron', path: '/network' },
   { type: 'volumev3', name: 'cinderv3', path: '/volume/v3/{project}' },
   { type: 'block-storage', name: 'cinder', path: '/volume/v3/{project}' },
+  // The oldest of its names, which some clients (pkgcloud) know alone. They tell services apart by name.
+  { type: 'volume', name: 'cinder-volume', path: '/volume/v3/{project}' },
 ] as const;
 const INTERFACES = ['public', 'internal', 'admin'] as const;
 
