@@ -23,7 +23,7 @@ import { letGo, takeHoldWithVolumes } from './claim.ts';
 import { ownsSaga } from './fencing.ts';
 import { destroyOrOwe } from './hosts.ts';
 import { writeMigration } from './migration-record.ts';
-import type { Move, Owner } from './move.ts';
+import type { Move, Owner, StepContext } from './move.ts';
 import { done, doneBecause, inGlobal } from './outcomes.ts';
 import { type DoomedVolume, deleteReleased, releaseAll } from './released-volumes.ts';
 import { type HasVolumes, hasVolumes, revokeAll } from './server-volumes.ts';
@@ -41,6 +41,8 @@ export interface DeleteState extends HasVolumes {
   readonly open: { readonly migrationId: string; readonly sourceHost: string } | null;
 }
 
+type C = StepContext<DeleteState>;
+
 const FORWARD = 'forward only: a server is not half deleted';
 
 export const DELETE: Move<DeleteState> = {
@@ -49,124 +51,79 @@ export const DELETE: Move<DeleteState> = {
   pivot: 'take hold',
   parties: (s) => [s.host, s.open?.sourceHost],
   steps: [
-    {
-      step: 'take hold',
-      do: (c) =>
-        takeHoldWithVolumes(c, c.s.homeCellId, 'delete', 'deleting', {
-          from: [
-            'building',
-            'active',
-            'paused',
-            'suspended',
-            'rescued',
-            'stopped',
-            'resized',
-            'shelved',
-            'shelved_offloaded',
-            'soft-delete',
-            'error',
-          ],
-          host: c.s.host,
-        }),
-      undo: (c) => letGo(c, c.s.homeCellId, {}, 'Error'),
-    },
-    {
-      step: 'destroy guest',
-      do: async (c) => (c.s.host === null ? doneBecause('has no guest') : destroyOrOwe(c, c.s.host, 'deleted server')),
-      undo: FORWARD,
-    },
-    {
-      step: 'destroy old guest',
-      do: async (c) =>
-        c.s.open === null ? done : destroyOrOwe(c, c.s.open.sourceHost, 'deleted server, source of its last move'),
-      undo: FORWARD,
-    },
-    {
-      step: 'revoke volumes',
-      do: (c) => revokeAll(c, 'volume of a deleted server'),
-      undo: FORWARD,
-    },
-    {
-      // Those that are to go with the server are from now on being deleted, and nobody can have them.
-      step: 'release volumes',
-      do: releaseAll,
-      undo: FORWARD,
-    },
-    {
-      step: 'delete volumes',
-      do: deleteReleased,
-      undo: FORWARD,
-    },
-    {
-      step: 'delete ports',
-      do: (c) => inGlobal(c, (trx) => deletePortsOfServer(trx, c.serverId)),
-      undo: FORWARD,
-    },
-    {
-      step: 'release room',
-      do: (c) =>
-        inGlobal(c, async (trx) => {
-          await leaveServerGroup(trx, c.serverId);
-          await release(trx, c.serverId);
-          if (c.s.open) await release(trx, c.s.open.migrationId);
-          if (c.s.shelvedImageId !== null) await discardImages(trx, [c.s.shelvedImageId], c.p.clock.now());
-        }),
-      undo: FORWARD,
-    },
-    {
-      step: 'close migration',
-      do: async (c) => {
-        const { open } = c.s;
-        if (open === null) return done;
-        return writeMigration(c, open.migrationId, { status: 'confirmed', confirm_at: null, saga_id: c.saga.id });
-      },
-      undo: FORWARD,
-    },
-    {
-      // The record stays as history, marked deleted.
-      step: 'mark record deleted',
-      do: (c) =>
-        letGo(
-          c,
-          c.s.homeCellId,
-          {
-            vm_state: 'deleted',
-            power_state: POWER_STATE.NOSTATE,
-            host: null,
-            old_flavor_json: null,
-            old_vm_state: null,
-            deleted_at: c.p.clock.now(),
-          },
-          null,
-          async (trx) => {
-            if (hasVolumes(c)) await dropMappings(trx, c.serverId);
-          },
-        ),
-      undo: FORWARD,
-    },
-    {
-      step: 'give up home',
-      do: async (c) => {
-        const { global } = c.p.stores;
-        await global
-          .updateTable('server_mappings')
-          .set({
-            deleted_at: c.p.clock.now(),
-            delete_requested_at: null,
-            soft_delete_requested_at: null,
-            offload_at: null,
-            // The last that will have been at the server: see control/history.ts.
-            generation: c.generation,
-          })
-          .where('server_id', '=', c.serverId)
-          .where(ownsSaga(global, c))
-          .execute();
-        return done;
-      },
-      undo: FORWARD,
-    },
+    { step: 'take hold', do: takeHold, undo: (c) => letGo(c, c.s.homeCellId, {}, 'Error') },
+    { step: 'destroy guest', do: destroyGuest, undo: FORWARD },
+    { step: 'destroy old guest', do: destroyOldGuest, undo: FORWARD },
+    { step: 'revoke volumes', do: (c) => revokeAll(c, 'volume of a deleted server'), undo: FORWARD },
+    // Those that are to go with the server are from now on being deleted, and nobody can have them.
+    { step: 'release volumes', do: releaseAll, undo: FORWARD },
+    { step: 'delete volumes', do: deleteReleased, undo: FORWARD },
+    { step: 'delete ports', do: (c) => inGlobal(c, (trx) => deletePortsOfServer(trx, c.serverId)), undo: FORWARD },
+    { step: 'release room', do: releaseRoom, undo: FORWARD },
+    { step: 'close migration', do: closeMigration, undo: FORWARD },
+    // The record stays as history, marked deleted.
+    { step: 'mark record deleted', do: markDeleted, undo: FORWARD },
+    { step: 'give up home', do: giveUpHome, undo: FORWARD },
   ],
 };
+
+/** All states but that of what is deleted already. */
+const DELETABLE = [
+  ...(['building', 'active', 'paused', 'suspended', 'rescued', 'stopped', 'resized', 'shelved'] as const),
+  ...(['shelved_offloaded', 'soft-delete', 'error'] as const),
+];
+
+function takeHold(c: C) {
+  return takeHoldWithVolumes(c, c.s.homeCellId, 'delete', 'deleting', { from: DELETABLE, host: c.s.host });
+}
+
+async function destroyGuest(c: C) {
+  return c.s.host === null ? doneBecause('has no guest') : destroyOrOwe(c, c.s.host, 'deleted server');
+}
+
+async function destroyOldGuest(c: C) {
+  return c.s.open === null ? done : destroyOrOwe(c, c.s.open.sourceHost, 'deleted server, source of its last move');
+}
+
+function releaseRoom(c: C) {
+  return inGlobal(c, async (trx) => {
+    await leaveServerGroup(trx, c.serverId);
+    await release(trx, c.serverId);
+    if (c.s.open) await release(trx, c.s.open.migrationId);
+    if (c.s.shelvedImageId !== null) await discardImages(trx, [c.s.shelvedImageId], c.p.clock.now());
+  });
+}
+
+async function closeMigration(c: C) {
+  const { open } = c.s;
+  if (open === null) return done;
+  return writeMigration(c, open.migrationId, { status: 'confirmed', confirm_at: null, saga_id: c.saga.id });
+}
+
+function markDeleted(c: C) {
+  const gone = {
+    ...({ vm_state: 'deleted', power_state: POWER_STATE.NOSTATE, host: null } as const),
+    ...{ old_flavor_json: null, old_vm_state: null, deleted_at: c.p.clock.now() },
+  };
+  return letGo(c, c.s.homeCellId, gone, null, async (trx) => {
+    if (hasVolumes(c)) await dropMappings(trx, c.serverId);
+  });
+}
+
+async function giveUpHome(c: C) {
+  const { global } = c.p.stores;
+  await global
+    .updateTable('server_mappings')
+    .set({
+      ...{ deleted_at: c.p.clock.now(), delete_requested_at: null, soft_delete_requested_at: null, offload_at: null },
+      // The last that will have been at the server: see control/history.ts.
+      generation: c.generation,
+    })
+    .where('server_id', '=', c.serverId)
+    .where(ownsSaga(global, c))
+    .execute();
+  return done;
+}
 
 /** Deletes the server, now or as soon as what is going on with it has ended. */
 export async function deleteServer(p: Platform, actor: Actor, serverId: string): Promise<Refusal | null> {

@@ -19,7 +19,7 @@ import { copyRecords, dropRecords, freeze, switchHome, thaw } from './carry.ts';
 import { letGo, takeHoldWithVolumes } from './claim.ts';
 import { destroyOrOwe } from './hosts.ts';
 import { writeMigration } from './migration-record.ts';
-import type { Move, Owner, Place } from './move.ts';
+import type { Move, Owner, Place, StepContext } from './move.ts';
 import { doneBecause, inGlobal, unlessFenced } from './outcomes.ts';
 import { endProbation, powerOff, powerOnAgain, powerOnProbation } from './power-effects.ts';
 import { dropVolumes, forgetOldVolumes, type HasVolumes, handBackVolumes, handOverVolumes } from './server-volumes.ts';
@@ -37,21 +37,19 @@ export interface RevertState extends HasVolumes {
   readonly returnTo: 'active' | 'stopped';
 }
 
+type C = StepContext<RevertState>;
+
+const FORWARD = 'forward only';
+const WAS_OFF = doneBecause('was off: stays off');
+const wasOn = (c: C): boolean => c.s.returnTo === 'active';
+
 export const REVERT: Move<RevertState> = {
   name: 'revert',
   version: 1,
   pivot: 'switch home',
   parties: (s) => [s.source.host, s.target.host],
   steps: [
-    {
-      step: 'take hold',
-      do: (c) =>
-        takeHoldWithVolumes(c, c.s.target.cellId, 'revertResize', 'resize_reverting', {
-          from: ['resized'],
-          host: c.s.target.host,
-        }),
-      undo: (c) => letGo(c, c.s.target.cellId, {}, 'Error'),
-    },
+    { step: 'take hold', do: takeHold, undo: (c) => letGo(c, c.s.target.cellId, {}, 'Error') },
     {
       step: 'mark reverting',
       do: (c) => writeMigration(c, c.s.migrationId, { status: 'reverting', saga_id: c.saga.id }),
@@ -60,30 +58,15 @@ export const REVERT: Move<RevertState> = {
     {
       step: 'stop target',
       do: (c) => powerOff(c, c.s.target.host, c.p.settings.shutdownTimeoutSeconds),
-      undo: async (c) => (c.s.returnTo === 'active' ? powerOnAgain(c, c.s.target.host) : doneBecause('was off')),
+      undo: async (c) => (wasOn(c) ? powerOnAgain(c, c.s.target.host) : WAS_OFF),
     },
-    {
-      step: 'hand back ports',
-      do: async (c) =>
-        unlessFenced(await activateBindings(c.p.stores.global, c.serverId, c.s.source.host, c.generation)),
-      undo: async (c) =>
-        unlessFenced(await activateBindings(c.p.stores.global, c.serverId, c.s.target.host, c.generation)),
-    },
-    {
-      // What was attached or detached while the resize waited stays so: the mappings of now count.
-      step: 'hand back volumes',
-      do: async (c) => {
-        const forgotten = await forgetOldVolumes(c, c.s.source.host);
-        return forgotten.kind === 'done' ? handOverVolumes(c, c.s.target.host, c.s.source.host) : forgotten;
-      },
-      undo: (c) => handBackVolumes(c, c.s.source.host, c.s.target.host),
-    },
+    { step: 'hand back ports', do: (c) => portsTo(c, c.s.source.host), undo: (c) => portsTo(c, c.s.target.host) },
+    { step: 'hand back volumes', do: volumesBack, undo: (c) => handBackVolumes(c, c.s.source.host, c.s.target.host) },
     {
       // On probation until the home is switched; off again before the target's guest starts again.
       step: 'start source',
       attempts: 2,
-      do: async (c) =>
-        c.s.returnTo === 'active' ? powerOnProbation(c, c.s.source.host) : doneBecause('was off: stays off'),
+      do: async (c) => (wasOn(c) ? powerOnProbation(c, c.s.source.host) : WAS_OFF),
       undo: (c) => endProbation(c, c.s.source.host),
     },
     {
@@ -103,74 +86,68 @@ export const REVERT: Move<RevertState> = {
     },
     {
       step: 'keep source',
-      do: async (c) =>
-        c.s.returnTo === 'active' ? powerOnAgain(c, c.s.source.host) : doneBecause('was off: stays off'),
-      undo: 'forward only',
+      do: async (c) => (wasOn(c) ? powerOnAgain(c, c.s.source.host) : WAS_OFF),
+      undo: FORWARD,
     },
     {
       step: 'drop target records',
       do: (c) => dropRecords(c, c.s.target.cellId, c.s.source.cellId),
-      undo: 'forward only',
+      undo: FORWARD,
     },
-    {
-      // The target's room is given up and the held room is the server's again, in one transaction. Repeated, the server
-      // holds its room already and the migration nothing, so the first statement must not take it: it looks at that.
-      step: 'take back room',
-      do: (c) =>
-        inGlobal(c, async (trx) => {
-          const held = await trx
-            .selectFrom('consumers')
-            .select('id')
-            .where('id', '=', c.s.migrationId)
-            .executeTakeFirst();
-          if (!held) return;
-          const server = { id: c.serverId, type: 'server' as const, serverId: c.serverId, ...c.s.owner };
-          await release(trx, c.serverId);
-          await transfer(trx, { ...server, id: c.s.migrationId, type: 'migration' }, server);
-        }),
-      undo: 'forward only',
-    },
-    {
-      step: 'clean target',
-      do: (c) => destroyOrOwe(c, c.s.target.host, 'target of a reverted move'),
-      undo: 'forward only',
-    },
-    {
-      step: 'unbind target ports',
-      do: async (c) => unlessFenced(await unbindPorts(c.p.stores.global, c.serverId, c.s.target.host, c.generation)),
-      undo: 'forward only',
-    },
-    {
-      step: 'drop target attachments',
-      do: (c) => dropVolumes(c, c.s.target.host),
-      undo: 'forward only',
-    },
+    { step: 'take back room', do: takeBackRoom, undo: FORWARD },
+    { step: 'clean target', do: (c) => destroyOrOwe(c, c.s.target.host, 'target of a reverted move'), undo: FORWARD },
+    { step: 'unbind target ports', do: unbindTarget, undo: FORWARD },
+    { step: 'drop target attachments', do: (c) => dropVolumes(c, c.s.target.host), undo: FORWARD },
     {
       step: 'close migration',
       do: (c) => writeMigration(c, c.s.migrationId, { status: 'reverted', confirm_at: null }),
-      undo: 'forward only',
+      undo: FORWARD,
     },
-    {
-      step: 'let go',
-      do: (c) =>
-        letGo(
-          c,
-          c.s.source.cellId,
-          {
-            vm_state: c.s.returnTo,
-            old_vm_state: null,
-            power_state: c.s.returnTo === 'active' ? POWER_STATE.RUNNING : POWER_STATE.SHUTDOWN,
-            flavor_json: JSON.stringify(c.s.oldFlavor),
-            old_flavor_json: null,
-            host: c.s.source.host,
-            zone: c.s.source.zone,
-          },
-          null,
-        ),
-      undo: 'forward only',
-    },
+    { step: 'let go', do: letGoAtSource, undo: FORWARD },
   ],
 };
+
+function takeHold(c: C) {
+  const expected = { from: ['resized'], host: c.s.target.host } as const;
+  return takeHoldWithVolumes(c, c.s.target.cellId, 'revertResize', 'resize_reverting', expected);
+}
+
+async function portsTo(c: C, host: string) {
+  return unlessFenced(await activateBindings(c.p.stores.global, c.serverId, host, c.generation));
+}
+
+/** What was attached or detached while the resize waited stays so: the mappings of now count. */
+async function volumesBack(c: C) {
+  const forgotten = await forgetOldVolumes(c, c.s.source.host);
+  return forgotten.kind === 'done' ? handOverVolumes(c, c.s.target.host, c.s.source.host) : forgotten;
+}
+
+/**
+ * The target's room is given up and the held room is the server's again, in one transaction. Repeated, the server holds
+ * its room already and the migration nothing, so the first statement must not take it: it looks at that.
+ */
+function takeBackRoom(c: C) {
+  return inGlobal(c, async (trx) => {
+    const held = await trx.selectFrom('consumers').select('id').where('id', '=', c.s.migrationId).executeTakeFirst();
+    if (!held) return;
+    const server = { id: c.serverId, type: 'server' as const, serverId: c.serverId, ...c.s.owner };
+    await release(trx, c.serverId);
+    await transfer(trx, { ...server, id: c.s.migrationId, type: 'migration' }, server);
+  });
+}
+
+async function unbindTarget(c: C) {
+  return unlessFenced(await unbindPorts(c.p.stores.global, c.serverId, c.s.target.host, c.generation));
+}
+
+function letGoAtSource(c: C) {
+  const home = {
+    ...{ vm_state: c.s.returnTo, old_vm_state: null, host: c.s.source.host, zone: c.s.source.zone },
+    power_state: wasOn(c) ? POWER_STATE.RUNNING : POWER_STATE.SHUTDOWN,
+    ...{ flavor_json: JSON.stringify(c.s.oldFlavor), old_flavor_json: null },
+  };
+  return letGo(c, c.s.source.cellId, home, null);
+}
 
 /**
  * Takes the resize back. 409 when the server is not resized or its old host is down, 400 without a finished migration.
