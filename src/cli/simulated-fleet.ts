@@ -39,7 +39,7 @@ export async function simulatedFleet({ deployment, log, forgetful, secret }: Fle
   const storage = new Map<string, StorageAgent>();
   for (const { name } of deployment.storageHosts) {
     const agent = await StorageAgent.open({
-      ...{ name, clock: systemClock, driver: new SimulatedStorage({ fabric, host: name }) },
+      ...{ name, clock: systemClock, driver: new SimulatedStorage({ fabric, host: name, secret }) },
       records: forgetful ? new MemoryStorageRecords() : storageRecords(storageDirectory(deployment, name)),
       log: log.child({ storageHost: name }),
     });

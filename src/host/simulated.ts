@@ -31,6 +31,7 @@ import {
 } from './hypervisor.ts';
 import type { GuestBody, SavedExport } from './records.ts';
 import { simulatedConsole } from './simulated-console.ts';
+import { rawDisk } from './simulated-disks.ts';
 import { SimulatedVolumes } from './simulated-volumes.ts';
 import { sendBytes } from './upload.ts';
 
@@ -127,7 +128,6 @@ export interface SimulatedOptions {
 const DEFAULT_OVERLAY_BYTES = 64 * 1024 * 1024;
 /** A copy shows its progress this often on its way. */
 const COPY_STEPS = 10;
-const SECTOR = 512;
 /** 1 TiB: a simulated host never runs out of disk by itself. */
 const DISK_BYTES = 1024 ** 4;
 
@@ -505,14 +505,6 @@ export class SimulatedHypervisor implements Hypervisor {
 function newDisk(serverId: string, { root }: GuestSpec): SimulatedDisk | null {
   if (root.kind === 'volume') return null;
   return { words: [`disk of ${serverId} on ${root.image.sha256}`], virtualBytes: root.bytes };
-}
-
-/** The words as a disk of whole sectors. */
-function rawDisk(words: readonly string[]): Uint8Array {
-  const text = Buffer.from(`${words.join('\n')}\n`);
-  const disk = Buffer.alloc(Math.ceil(text.length / SECTOR) * SECTOR);
-  text.copy(disk);
-  return disk;
 }
 
 function digestOf(disk: SimulatedDisk): string {

@@ -131,6 +131,13 @@ export function checkSnapshot(volume: Volume, force: boolean): Refusal | null {
   );
 }
 
+/** An image of a volume in use needs `force` (cinder/volume/api.py:copy_volume_to_image). */
+export function checkUpload(volume: Volume, force: boolean): Refusal | null {
+  if (volume.status === 'available' || (force && volume.status === 'in-use')) return null;
+  const statuses = force ? 'available or in-use' : 'available';
+  return badRequest(`Invalid volume: Volume ${volume.id} status must be ${statuses}`);
+}
+
 /** A whole number of GiB that `bytes` fit into. */
 export const gibOf = (bytes: number): number => Math.ceil(bytes / GIB);
 

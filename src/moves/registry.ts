@@ -21,6 +21,7 @@ import { CREATE_VOLUME } from './volumes/create.ts';
 import { DELETE_VOLUME } from './volumes/delete.ts';
 import { EXTEND_VOLUME } from './volumes/extend.ts';
 import { CREATE_SNAPSHOT, DELETE_SNAPSHOT } from './volumes/snapshots.ts';
+import { UPLOAD_VOLUME } from './volumes/upload.ts';
 
 export const MOVES: readonly AnyMove[] = [
   anyMove(CREATE),
@@ -57,6 +58,7 @@ export const MOVES: readonly AnyMove[] = [
   anyMove(EXTEND_VOLUME),
   anyMove(CREATE_SNAPSHOT),
   anyMove(DELETE_SNAPSHOT),
+  anyMove(UPLOAD_VOLUME),
 ];
 
 const byVersion = new Map(MOVES.map((move) => [`${move.definition.name} ${move.definition.version}`, move]));

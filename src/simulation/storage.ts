@@ -17,6 +17,8 @@ export interface SimStorageOptions {
   readonly clock: Clock;
   readonly fabric: SimulatedFabric;
   readonly log: Logger;
+  /** How an image is sent to the control plane. */
+  readonly send?: (url: string, bytes: Uint8Array) => Promise<void>;
 }
 
 export class SimStorage {
@@ -38,6 +40,7 @@ export class SimStorage {
       fabric: options.fabric,
       host: options.name,
       makeFault: () => this.makeFault,
+      ...(options.send ? { send: options.send } : {}),
     });
   }
 

@@ -164,7 +164,8 @@ export async function inhabit(parts: WorldParts, furniture: Furniture): Promise<
     hosts.set(name, await SimHost.open({ name, cell, clock, fabric, size: shape.size, log, send: takeImage(parts) }));
   }
   const storage = new Map<string, SimStorage>();
-  for (const name of STORAGE_HOSTS) storage.set(name, await SimStorage.open({ name, clock, fabric, log }));
+  for (const name of STORAGE_HOSTS)
+    storage.set(name, await SimStorage.open({ name, clock, fabric, log, send: takeImage(parts) }));
   const cellsDown = new Set<string>();
   const reachable: Stores = {
     ...stores,

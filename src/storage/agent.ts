@@ -3,14 +3,14 @@
 // Theory of operation. As host/agent.ts: short calls that may be repeated, each behind a gate that fences what is older
 // than what has been seen. This file answers the calls; what they do is beside it, with the races that it handles:
 //   agent/volumes.ts   entries, gates, records, jobs
-//   agent/content.ts   volumes made, grown, kept in snapshots, deleted
+//   agent/content.ts   volumes made, grown, kept in snapshots, sent away, deleted
 //   agent/grants.ts    who may use them
 // A restart serves everybody who has a grant again, goes on with deletes, and leaves a volume that was being made to the
 // repeated call.
 import type { GenerationRequest, Job, Reply, VolumeConnection } from '../host/contract.ts';
 import { HypervisorError } from '../host/hypervisor.ts';
 import { newId } from '../lib/ids.ts';
-import { create, deleteSnapshot, extend, remove, snapshot, startRemoval } from './agent/content.ts';
+import { create, deleteSnapshot, endUpload, extend, remove, snapshot, startRemoval, upload } from './agent/content.ts';
 import { grant, revoke, serve } from './agent/grants.ts';
 import {
   ABSENT,
@@ -31,6 +31,7 @@ import type {
   StorageHeartbeat,
   StorageHost,
   StoredVolume,
+  UploadVolumeRequest,
 } from './contract.ts';
 import type { VolumeBody } from './records.ts';
 
@@ -101,6 +102,14 @@ export class StorageAgent implements StorageHost {
 
   async deleteSnapshot(volumeId: string, snapshotId: string, request: GenerationRequest): Promise<Reply<Job>> {
     return this.#change(volumeId, request, (entry) => deleteSnapshot(this.#volumes, entry, snapshotId, request));
+  }
+
+  async upload(volumeId: string, request: UploadVolumeRequest): Promise<Reply<Job>> {
+    return this.#change(volumeId, request, (entry) => upload(this.#volumes, entry, request));
+  }
+
+  async endUpload(volumeId: string, request: GenerationRequest): Promise<Reply<Job>> {
+    return this.#change(volumeId, request, (entry) => endUpload(this.#volumes, entry, request));
   }
 
   async grant(volumeId: string, attachmentId: string, request: GrantRequest): Promise<Reply<VolumeConnection>> {

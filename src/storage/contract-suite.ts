@@ -1,5 +1,6 @@
 // What every storage host keeps, whatever drives it and however it is reached: one suite for all of them.
 import assert from 'node:assert/strict';
+import { createServer } from 'node:http';
 import { after, before, describe, test } from 'node:test';
 import type { VolumeConnection } from '../host/contract.ts';
 import { finish, GIB, value } from '../host/test-support.ts';
@@ -23,6 +24,29 @@ export interface ReachableStorage {
   /** The agent's process is replaced by a new one. */
   restart(): Promise<void>;
   close(): Promise<void>;
+}
+
+/** Takes images as the control plane does; `status`: its answer, null: none ever comes. */
+async function openReceiver(status: number | null) {
+  const heads: Buffer[] = [];
+  const server = createServer(async (request, response) => {
+    const chunks: Buffer[] = [];
+    if (status === null) return;
+    for await (const chunk of request) if (chunks.length === 0) chunks.push(chunk as Buffer);
+    heads.push(Buffer.concat(chunks));
+    response.writeHead(status).end();
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const address = server.address();
+  assert(address !== null && typeof address === 'object');
+  return {
+    url: `http://127.0.0.1:${address.port}/image`,
+    heads,
+    async [Symbol.asyncDispose]() {
+      server.closeAllConnections();
+      await new Promise((resolve) => server.close(resolve));
+    },
+  };
 }
 
 export function storageContract(way: string, open: () => Promise<ReachableStorage>): void {
@@ -162,6 +186,41 @@ export function storageContract(way: string, open: () => Promise<ReachableStorag
       await finish(() => host().deleteSnapshot(VOLUME_ID, SNAPSHOT_ID, { generation }));
       assert.equal(value(await grant()).sizeBytes, 2 * GIB);
       await create(OTHER_VOLUME, { kind: 'volume', volumeId: VOLUME_ID }, 2 * GIB);
+    });
+
+    for (const format of ['raw', 'qcow2'] as const) {
+      test(`what a volume holds is sent as ${format}, also while somebody uses it`, async () => {
+        await begin();
+        await create();
+        const connection = value(await grant());
+        await using receiver = await openReceiver(200);
+        const request = { generation, uploadId: SNAPSHOT_ID, format, url: receiver.url };
+        await finish(() => host().upload(VOLUME_ID, request));
+        const [sent] = receiver.heads;
+        assert.equal(sent?.subarray(0, 4).toString('latin1') === 'QFI\xfb', format === 'qcow2');
+        assert.deepEqual((await stored()).snapshots, []);
+        assert.equal(await storage.reach(connection), true);
+        await finish(() => host().endUpload(VOLUME_ID, { generation }));
+      });
+    }
+
+    test('an image that is not taken is no image; what is being sent can be ended', async () => {
+      await begin();
+      assert.equal((await host().endUpload(VOLUME_ID, { generation })).kind, 'ok');
+      await create();
+      await using refusing = await openReceiver(404);
+      const request = { generation, uploadId: SNAPSHOT_ID, format: 'raw', url: refusing.url } as const;
+      await assert.rejects(
+        finish(() => host().upload(VOLUME_ID, request)),
+        /not taken: status 404/,
+      );
+      await using silent = await openReceiver(null);
+      const pending = await host().upload(VOLUME_ID, { ...request, url: silent.url });
+      assert.equal(value(pending).state, 'pending');
+      assert.equal((await host().extend(VOLUME_ID, { generation, sizeBytes: 2 * GIB })).kind, 'refused', 'busy');
+      await finish(() => host().endUpload(VOLUME_ID, { generation }));
+      await finish(() => host().extend(VOLUME_ID, { generation, sizeBytes: 2 * GIB }));
+      assert.deepEqual((await stored()).snapshots, []);
     });
 
     test('a restarted agent remembers, and serves as before', async () => {

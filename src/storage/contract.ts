@@ -55,6 +55,19 @@ export const GrantRequest = Type.Object(
 );
 export type GrantRequest = Static<typeof GrantRequest>;
 
+/** Send what the volume holds when this first comes, in that format, to this URL of the control plane, with a PUT. */
+export const UploadVolumeRequest = Type.Object(
+  {
+    generation: Generation,
+    /** Names the sending. */
+    uploadId: ServerId,
+    format: BaseImage.properties.format,
+    url: BaseImage.properties.url,
+  },
+  { additionalProperties: false },
+);
+export type UploadVolumeRequest = Static<typeof UploadVolumeRequest>;
+
 export const RevokeRequest = Type.Object(
   { serverId: ServerId, generation: Generation },
   { additionalProperties: false },
@@ -106,6 +119,10 @@ export interface StorageHost {
   /** Keep the volume's content of this moment; also while guests use it (crash-consistent). */
   snapshot(volumeId: string, snapshotId: string, request: Static<typeof GenerationRequest>): Promise<Reply<Job>>;
   deleteSnapshot(volumeId: string, snapshotId: string, request: Static<typeof GenerationRequest>): Promise<Reply<Job>>;
+  /** Also while guests use it (crash-consistent). It ends with the agent; whoever wanted it asks again. */
+  upload(volumeId: string, request: UploadVolumeRequest): Promise<Reply<Job>>;
+  /** Be sending nothing of the volume any more. */
+  endUpload(volumeId: string, request: Static<typeof GenerationRequest>): Promise<Reply<Job>>;
   /** Let the server in by this attachment. Refused while another attachment of the same server has access. */
   grant(volumeId: string, attachmentId: string, request: GrantRequest): Promise<Reply<VolumeConnection>>;
   /** Shut this attachment out, within milliseconds; ok if it never had access, also when the volume is not here. */

@@ -116,7 +116,8 @@ async function openRecords(stateDir: string): Promise<StorageRecords> {
 }
 
 async function openDriver(config: StorageConfig, stateDir: string): Promise<StorageDriver> {
-  if (config.fabric) return new SimulatedStorage({ fabric: config.fabric, host: config.name });
+  const { fabric, name: host, secret } = config;
+  if (fabric) return new SimulatedStorage({ fabric, host, secret });
   const dataAddress = config.dataAddress ?? config.listen.host;
   if (ANY_ADDRESS.includes(dataAddress)) throw new Error('dataAddress must be one address that other hosts can reach');
   return QemuStorage.open({

@@ -10,6 +10,7 @@ import {
   StorageHeartbeat,
   type StorageHost,
   StoredVolume,
+  UploadVolumeRequest,
 } from './contract.ts';
 
 export const STORAGE_ROUTES = {
@@ -22,6 +23,8 @@ export const STORAGE_ROUTES = {
   extend: put('/v1/volumes/:volumeId/size', ExtendVolumeRequest, Job),
   snapshot: put('/v1/volumes/:volumeId/snapshots/:snapshotId/definition', GenerationRequest, Job),
   deleteSnapshot: put('/v1/volumes/:volumeId/snapshots/:snapshotId/absence', GenerationRequest, Job),
+  upload: put('/v1/volumes/:volumeId/upload', UploadVolumeRequest, Job),
+  endUpload: put('/v1/volumes/:volumeId/no-upload', GenerationRequest, Job),
   grant: put('/v1/volumes/:volumeId/attachments/:attachmentId/access', GrantRequest, VolumeConnection),
   revoke: put('/v1/volumes/:volumeId/attachments/:attachmentId/no-access', RevokeRequest, Nothing),
 } as const satisfies Record<keyof StorageHost, Route>;

@@ -4,12 +4,15 @@
 // (host/simulated-volumes.ts). Snapshots and copies take the list as it is. A restarted agent with a new driver object
 // finds the volumes that are on record, with their history cut down to their name.
 
+import { Readable } from 'node:stream';
 import type { VolumeConnection } from '../host/contract.ts';
 import type { JobControl } from '../host/hypervisor.ts';
 import { HypervisorError } from '../host/hypervisor.ts';
 import type { SimulatedFabric } from '../host/simulated.ts';
+import { qcow2Disk, rawDisk } from '../host/simulated-disks.ts';
+import { sendBytes } from '../host/upload.ts';
 import { assertNever, invariant } from '../lib/errors.ts';
-import type { CreateVolumeRequest, VolumeSource } from './contract.ts';
+import type { CreateVolumeRequest, UploadVolumeRequest, VolumeSource } from './contract.ts';
 import type { Place, StorageDriver } from './driver.ts';
 import type { Grant, VolumeBody } from './records.ts';
 
@@ -27,6 +30,10 @@ interface Kept {
 const TOTAL_BYTES = 1024 ** 5;
 
 export interface SimulatedStorageOptions {
+  /** Bearer token for sending images; absent: none is needed. */
+  readonly secret?: string;
+  /** How bytes are sent to a URL of the control plane; absent: over HTTP. */
+  readonly send?: (url: string, bytes: Uint8Array) => Promise<void>;
   readonly fabric: SimulatedFabric;
   /** Name of the storage host, also the address that its volumes show. */
   readonly host: string;
@@ -78,6 +85,19 @@ export class SimulatedStorage implements StorageDriver {
 
   async deleteSnapshot(volumeId: string, snapshotId: string): Promise<void> {
     this.#volume(volumeId).snapshots.delete(snapshotId);
+  }
+
+  async upload(
+    volumeId: string,
+    { format, url }: Omit<UploadVolumeRequest, 'generation'>,
+    job: JobControl,
+  ): Promise<void> {
+    const { words, sizeBytes } = this.#volume(volumeId);
+    const raw = rawDisk(words);
+    const bytes = format === 'raw' ? raw : qcow2Disk(raw, sizeBytes);
+    const { send, secret = '' } = this.#options;
+    if (send) await send(url, bytes);
+    else await sendBytes(Readable.from([bytes]), { url, secret, sizeBytes: bytes.length, signal: job.signal });
   }
 
   async serve(volumeId: string, grants: readonly Grant[], port: number | null): Promise<Place | null> {

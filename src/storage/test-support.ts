@@ -13,12 +13,16 @@ export const OTHER_ATTACHMENT = id('c2');
 export const SERVER_ID = id('d1');
 export const OTHER_SERVER_ID = id('d2');
 
+const URL = 'http://127.0.0.1:9/image';
+
 /** Every call that carries a volume's generation. */
 export const VOLUME_CALLS: Record<string, (host: StorageHost, generation: number) => Promise<Reply<unknown>>> = {
   create: (host, generation) => host.create(VOLUME_ID, { generation, sizeBytes: GIB, source: { kind: 'blank' } }),
   extend: (host, generation) => host.extend(VOLUME_ID, { generation, sizeBytes: 2 * GIB }),
   snapshot: (host, generation) => host.snapshot(VOLUME_ID, SNAPSHOT_ID, { generation }),
   deleteSnapshot: (host, generation) => host.deleteSnapshot(VOLUME_ID, SNAPSHOT_ID, { generation }),
+  upload: (host, generation) => host.upload(VOLUME_ID, { generation, uploadId: SNAPSHOT_ID, format: 'raw', url: URL }),
+  endUpload: (host, generation) => host.endUpload(VOLUME_ID, { generation }),
   delete: (host, generation) => host.delete(VOLUME_ID, { generation }),
 };
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, it } from 'node:test';
-import { type Client, type TestSystem, testSystem } from './system.ts';
+import { type Client, type TestSystem, testSystem, waitFor } from './system.ts';
 
 const V = '/volume/v3';
 
@@ -160,6 +160,62 @@ describe('block storage over the API, on a simulated storage host', () => {
     assert.deepEqual((await kept(boot))?.snapshots, []);
     assert.equal((await s.alice('DELETE', `${V}/volumes/${boot}`)).status, 202);
     await waitForVolume(s.alice, boot, 'gone');
+  });
+
+  it('becomes an image, in either format, also while a server uses it, if that is forced', async () => {
+    const id = await create(s.alice, { name: 'to go', imageRef: s.imageId });
+    const upload = (wish: object, minor = 1) =>
+      act(s.alice, id, { 'os-volume_upload_image': { image_name: 'gone', ...wish } }, minor);
+    for (const [disk_format, minor] of [
+      [undefined, 0],
+      ['qcow2', 1],
+    ] as const) {
+      const answer = await upload({ ...(disk_format ? { disk_format } : {}) }, minor);
+      assert.equal(answer.status, 202, answer.text);
+      const shown = answer.json['os-volume_upload_image'];
+      assert.deepEqual(
+        [shown.id, shown.status, shown.size, shown.image_name, shown.disk_format, shown.container_format],
+        [id, 'uploading', 1, 'gone', disk_format ?? 'raw', 'bare'],
+      );
+      const busy = await upload({ force: true }, minor);
+      assert.equal(busy.status, 400, busy.text);
+      assert.match(busy.json.badRequest.message, /status must be available or in-use$/);
+      await waitForVolume(s.alice, id, 'available');
+      const image = (await s.alice('GET', `/image/v2/images/${shown.image_id}`)).json;
+      assert.deepEqual([image.status, image.visibility, image.owner], ['active', 'private', s.alice.projectId]);
+      assert.equal((await s.mallory('GET', `/image/v2/images/${shown.image_id}`)).status, 404);
+      await create(s.alice, { imageRef: image.id });
+    }
+    const refused: readonly (readonly [object, number, number])[] = [
+      [{ visibility: 'private' }, 0, 400],
+      [{ visibility: 'public' }, 1, 403],
+      [{ disk_format: 'vmdk' }, 1, 400],
+      [{ disk_format: 'zip' }, 1, 400],
+      [{ container_format: 'compressed' }, 1, 400],
+      [{ image_name: '' }, 1, 400],
+    ];
+    for (const [wish, minor, status] of refused) {
+      assert.equal((await upload(wish, minor)).status, status, JSON.stringify(wish));
+    }
+    const theirs = await act(s.mallory, id, { 'os-volume_upload_image': { image_name: 'stolen' } });
+    assert.equal(theirs.status, 404);
+
+    const server = { name: 'user', flavorRef: '1', networks: [{ uuid: s.networkId }] };
+    const root = { uuid: id, source_type: 'volume', destination_type: 'volume', boot_index: 0 };
+    const made = await s.alice('POST', '/compute/v2.1/servers', {
+      server: { ...server, block_device_mapping_v2: [root] },
+    });
+    assert.equal(made.status, 202, made.text);
+    await waitFor(s.alice, made.json.server.id, ['ACTIVE']);
+    assert.equal((await upload({})).status, 400);
+    const forced = await upload({ force: 'True', protected: true });
+    assert.equal(forced.status, 202, forced.text);
+    await waitForVolume(s.alice, id, 'in-use');
+    const { image_id } = forced.json['os-volume_upload_image'];
+    const image = (await s.alice('GET', `/image/v2/images/${image_id}`)).json;
+    assert.deepEqual([image.status, image.protected], ['active', true]);
+    assert.equal((await s.alice('DELETE', `/compute/v2.1/servers/${made.json.server.id}`)).status, 204);
+    await waitFor(s.alice, made.json.server.id, ['gone']);
   });
 
   it('grows, never shrinks', async () => {

@@ -1,43 +1,19 @@
 // POST /volumes/{id}/action: one key names the action. Those by which Nova tells Cinder what it does with a volume
 // (os-reserve, os-attach and so on) are not here: compute attaches and detaches by itself.
-import { type Static, type TSchema, Type } from 'typebox';
-import type { Platform } from '../../control/platform.ts';
+import { Type } from 'typebox';
 import { changeStatus, editVolume, volumeFor } from '../../control/volumes/records.ts';
-import type { RuleName } from '../../model/policy/rules.ts';
-import type { Actor } from '../../model/types.ts';
-import { VOLUME_STATUSES, type Volume, type VolumeStatus } from '../../model/volumes.ts';
+import { VOLUME_STATUSES, type VolumeStatus } from '../../model/volumes.ts';
 import { deleteVolume } from '../../moves/volumes/delete.ts';
 import { extendVolume } from '../../moves/volumes/extend.ts';
-import { booleanOf, IdParams, nullable, object, StringMap, text } from '../compute/common.ts';
+import { IdParams, nullable, object, StringMap, text } from '../compute/common.ts';
 import { requireRule } from '../http/auth.ts';
 import { badRequest, notFound, refuse } from '../http/errors.ts';
-import { type Answer, byBody, type Route, route } from '../http/route.ts';
+import { byBody, type Route, route } from '../http/route.ts';
 import { checkBody } from '../http/validation.ts';
 import { Metadata, orThrow, V3 } from './common.ts';
 import { imageMetadata } from './render.ts';
-
-interface ActionCall {
-  readonly p: Platform;
-  readonly actor: Actor;
-  readonly volume: Volume;
-  readonly minor: number;
-}
-
-interface Action {
-  readonly rule: RuleName;
-  readonly schema: TSchema;
-  readonly run: (call: ActionCall, value: never) => Promise<Answer>;
-}
-
-const action = <S extends TSchema>(
-  rule: RuleName,
-  schema: S,
-  run: (call: ActionCall, value: Static<S>) => Promise<Answer>,
-): Action => ({ rule, schema, run: run as Action['run'] });
-
-const Flag = Type.Union([Type.Boolean(), text(5)]);
-const isTrue = (flag: boolean | string): boolean => booleanOf(String(flag)) === true;
-const Nothing = Type.Union([object({}), Type.Null(), Type.Literal('')]);
+import { Uploading, uploadImageAction } from './upload-image.ts';
+import { type Action, type ActionCall, action, Flag, isTrue, Nothing } from './volume-action.ts';
 
 const setImage = async ({ p, volume }: ActionCall, change: (now: Record<string, string>) => Record<string, string>) => {
   const edited = await editVolume(
@@ -142,6 +118,7 @@ const ACTIONS: Readonly<Record<string, Action>> = {
       return { status: 200 };
     },
   ),
+  'os-volume_upload_image': uploadImageAction,
   'os-show_image_metadata': action('volume_extension:volume_image_metadata:show', Nothing, async ({ volume }) => ({
     ...{ status: 200, body: { metadata: volume.image ? imageMetadata(volume.image) : {} } },
   })),
@@ -160,7 +137,7 @@ export const volumeActionRoutes: readonly Route[] = [
     params: IdParams,
     body: Type.Object({}, { additionalProperties: true, minProperties: 1 }),
     variants: [...wrapped].map(([action, schema]) => ({ action, schema })),
-    answers: { 200: nullable(object({ metadata: Type.Optional(StringMap) })), 202: null },
+    answers: { 200: nullable(object({ metadata: Type.Optional(StringMap) })), 202: nullable(Uploading) },
     handle: async ({ p, actor, params, body, minor }) => {
       const [name, ...others] = Object.keys(body);
       const wanted = name !== undefined && Object.hasOwn(ACTIONS, name) ? ACTIONS[name] : undefined;

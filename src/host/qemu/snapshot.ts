@@ -12,12 +12,12 @@ import type { Clock } from '../../lib/clock.ts';
 import type { BaseImage } from '../contract.ts';
 import { HypervisorError, type JobControl } from '../hypervisor.ts';
 import { syncDirectory } from '../record-files.ts';
-import { sendBytes } from '../upload.ts';
 import { type DiskTools, readHeader } from './disk.ts';
 import type { Layout } from './layout.ts';
 import { openUntrusted } from './privileges.ts';
 import { isCode } from './proc.ts';
 import type { QemuProcess } from './process.ts';
+import { sendFile } from './send-file.ts';
 import { run } from './tools.ts';
 import { withWatchdog } from './watchdog.ts';
 
@@ -40,7 +40,6 @@ const END_LIMIT_MS = 10_000;
 const TOOL_LIMIT_MS = 30_000;
 /** Disk space that a snapshot leaves free. */
 const SPARE_BYTES = 64 * 1024 * 1024;
-const PIECE_BYTES = 1024 * 1024;
 
 /** The snapshot is there. `qemu`: the guest's; null when it is off. */
 export async function takeSnapshot(
@@ -93,31 +92,8 @@ export async function uploadSnapshot(
   job: JobControl,
 ): Promise<void> {
   const { serverId, snapshotId, url, secret } = place;
-  const file = await openUntrusted(options.layout.snapshot(serverId, snapshotId), constants.O_RDONLY);
-  if (file === null) throw new HypervisorError('the snapshot is not there');
-  try {
-    const { size } = await file.stat();
-    let done = 0;
-    const pieces = async function* () {
-      while (done < size) {
-        const buffer = Buffer.allocUnsafe(Math.min(PIECE_BYTES, size - done));
-        const { bytesRead } = await file.read(buffer, 0, buffer.length, done);
-        if (bytesRead === 0) throw new HypervisorError('the snapshot became shorter');
-        done += bytesRead;
-        job.progress(done, size);
-        yield buffer.subarray(0, bytesRead);
-      }
-    };
-    await withWatchdog(
-      options.clock,
-      options.stallMs,
-      job.signal,
-      () => String(done),
-      (signal) => sendBytes(pieces(), { url, secret, sizeBytes: size, signal }),
-    );
-  } finally {
-    await file.close();
-  }
+  const { layout, clock, stallMs } = options;
+  await sendFile(layout.snapshot(serverId, snapshotId), { url, secret, clock, stallMs }, job);
 }
 
 async function convert(

@@ -1,13 +1,14 @@
-// A volume's content: made, grown, kept in snapshots, deleted.
+// A volume's content: made, grown, kept in snapshots, sent away, deleted.
 //
 // Theory of operation. absent → making → ready → deleting → absent. A volume is on record before its content is made, so
 // that a restart finds what it has to finish or throw away; making goes on only when it is asked for again. Deleting is
-// on record too and goes on after a restart. All but making is short and happens inside the volume's mutex, so that
-// nobody is let in or shut out meanwhile. A source stays as it is while a volume is made from it.
+// on record too and goes on after a restart. All but making and sending is short and happens inside the volume's mutex, so
+// that nobody is let in or shut out meanwhile. A source stays as it is while a volume is made from it. What is sent is
+// what a volume held at one moment; a delete cancels the sending.
 
 import type { GenerationRequest } from '../../host/contract.ts';
 import { invariant } from '../../lib/errors.ts';
-import type { CreateVolumeRequest, ExtendVolumeRequest, VolumeSource } from '../contract.ts';
+import type { CreateVolumeRequest, ExtendVolumeRequest, UploadVolumeRequest, VolumeSource } from '../contract.ts';
 import type { VolumeBody } from '../records.ts';
 import { ABSENT, JOB_DONE, ok, refused, type Step, type VolumeEntry, type Volumes } from './volumes.ts';
 
@@ -136,6 +137,34 @@ export async function deleteSnapshot(
     await volumes.driver.deleteSnapshot(entry.record.id, snapshotId);
     return { ...now, snapshots: now.snapshots.filter((id) => id !== snapshotId) };
   });
+}
+
+export async function upload(volumes: Volumes, entry: VolumeEntry, request: UploadVolumeRequest): Promise<Step> {
+  const volume = whole(entry);
+  if ('kind' in volume) return volume;
+  const { generation, ...what } = request;
+  const key = `${what.uploadId} ${what.format} ${what.url}`;
+  const joined = volumes.underWay(entry, 'upload', key, generation);
+  if (joined) return joined;
+  return volumes.start(entry, 'upload', key, (control) => volumes.driver.upload(entry.record.id, what, control));
+}
+
+export async function endUpload(
+  volumes: Volumes,
+  entry: VolumeEntry,
+  { generation }: GenerationRequest,
+): Promise<Step> {
+  const { job } = entry;
+  if (job?.outcome !== null) return ok(JOB_DONE);
+  if (job.kind !== 'upload') return job.kind === 'end-upload' ? joinedBy(job, generation) : ok(JOB_DONE);
+  job.cancel();
+  // It is over when what was cancelled has come to its end.
+  return volumes.start(entry, 'end-upload', '', async () => undefined);
+}
+
+function joinedBy(job: NonNullable<VolumeEntry['job']>, generation: number): Step {
+  job.generation = generation;
+  return { kind: 'job', job };
 }
 
 /** A short job on a whole volume, inside the mutex; what it returns is recorded. */

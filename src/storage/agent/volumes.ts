@@ -2,8 +2,8 @@
 //
 // Theory of operation. Two gates, as the contract says: calls about a volume compare the volume's generation, calls about
 // access the server's. Each holds its mutex while it compares and acts; who needs both takes the server's first. A newer
-// generation is on record before anything else happens. A volume has one job at most; making content is the only long
-// one, and nobody is let in before it is done.
+// generation is on record before anything else happens. A volume has one job at most. Long ones are making
+// content, before which nobody is let in, and sending it away, during which everybody is.
 import type { Logger } from 'pino';
 import type { Job, Reply } from '../../host/contract.ts';
 import { HypervisorError, type JobControl } from '../../host/hypervisor.ts';
@@ -26,7 +26,7 @@ export interface StorageAgentOptions {
   readonly patienceMs?: number;
 }
 
-export type VolumeJob = 'make' | 'delete' | 'extend' | 'snapshot' | 'delete-snapshot';
+export type VolumeJob = 'make' | 'delete' | 'extend' | 'snapshot' | 'delete-snapshot' | 'upload' | 'end-upload';
 
 export interface VolumeEntry {
   readonly mutex: Mutex;

@@ -6,7 +6,7 @@
 // the same keys; its guests reconnect. At a restart daemons are found by their command lines and go on, as they are.
 // Each volume has a mutex: daemon and qemu-img never have one file open at once, save for copies from a snapshot.
 // Not handled: two agents on one state directory (the caller holds a lock).
-import { chmod, chown, mkdir, readdir, rename, rm, statfs } from 'node:fs/promises';
+import { chmod, chown, mkdir, open, readdir, rename, rm, stat, statfs } from 'node:fs/promises';
 import { basename } from 'node:path';
 import type { Logger } from 'pino';
 import { HypervisorError, type JobControl } from '../../host/hypervisor.ts';
@@ -16,16 +16,17 @@ import { ImageCache } from '../../host/qemu/images.ts';
 import { makeKeysDirectory, removeKeys, writeKeys } from '../../host/qemu/keys.ts';
 import { Layout } from '../../host/qemu/layout.ts';
 import { chooseIdentity, type Identity } from '../../host/qemu/privileges.ts';
-import { isAlive, listProcesses, type ProcessEntry, signal } from '../../host/qemu/proc.ts';
+import { isAlive, isCode, listProcesses, type ProcessEntry, signal } from '../../host/qemu/proc.ts';
+import { sendFile } from '../../host/qemu/send-file.ts';
 import { syncDirectory } from '../../host/record-files.ts';
 import type { Clock } from '../../lib/clock.ts';
 import { assertNever, messageOf } from '../../lib/errors.ts';
 import { isUuid } from '../../lib/ids.ts';
-import type { CreateVolumeRequest, VolumeSource } from '../contract.ts';
+import type { CreateVolumeRequest, UploadVolumeRequest, VolumeSource } from '../contract.ts';
 import type { Place, StorageDriver } from '../driver.ts';
 import type { Grant, VolumeBody } from '../records.ts';
 import { Daemon } from './daemon.ts';
-import { growFile, makeBlank, makeCopy, snapshotFile, syncFile } from './files.ts';
+import { convert, growFile, makeBlank, makeCopy, snapshotFile, syncFile } from './files.ts';
 import { StorageLayout } from './layout.ts';
 
 export interface QemuStorageOptions {
@@ -109,6 +110,7 @@ export class QemuStorage implements StorageDriver {
       if (isUuid(name) && !volumes.has(name)) await removeKeys(this.#keys(name));
     }
     for (const [volumeId, { state, source }] of volumes) {
+      if (state === 'ready') await this.#dropOutgoing(volumeId);
       // The snapshot from which an unfinished volume was being copied.
       if (state === 'making' && source.kind === 'volume' && volumes.get(source.volumeId)?.state === 'ready')
         await this.deleteSnapshot(source.volumeId, copyName(volumeId));
@@ -164,6 +166,46 @@ export class QemuStorage implements StorageDriver {
 
   async deleteSnapshot(volumeId: string, snapshotId: string): Promise<void> {
     await this.#snapshot(volumeId, 'delete', snapshotId);
+  }
+
+  async upload(
+    volumeId: string,
+    { format, url }: Omit<UploadVolumeRequest, 'generation'>,
+    job: JobControl,
+  ): Promise<void> {
+    const { clock, stallMs, secret } = this.#options;
+    const outgoing = this.#layout.outgoing(volumeId);
+    const source = this.#layout.volume(volumeId);
+    const [{ blocks }, { bavail, bsize }] = await Promise.all([stat(source), statfs(this.#layout.volumesDir)]);
+    const most = blocks * 512;
+    if (bavail * bsize < most + SPARE_BYTES) throw new HypervisorError(`no room for a copy of ${most} bytes`);
+    await this.#dropOutgoing(volumeId);
+    const tools = { ...this.#tools, clock, stallMs };
+    try {
+      // It says that there may be the snapshot.
+      await (await open(outgoing, 'wx', 0o600)).close();
+      if (this.#identity) await chown(outgoing, this.#identity.uid, this.#identity.gid);
+      await this.snapshot(volumeId, OUTGOING);
+      const from = { path: source, format: 'qcow2', snapshot: OUTGOING } as const;
+      await this.#heavy.run(job.signal, () => convert(tools, from, outgoing, format, most, job));
+      await this.deleteSnapshot(volumeId, OUTGOING);
+      await sendFile(outgoing, { url, secret, clock, stallMs }, job);
+    } finally {
+      await this.#dropOutgoing(volumeId);
+    }
+  }
+
+  /** Neither the copy that is sent nor the snapshot that it is made from is there any more. */
+  async #dropOutgoing(volumeId: string): Promise<void> {
+    const outgoing = this.#layout.outgoing(volumeId);
+    try {
+      await stat(outgoing);
+    } catch (error) {
+      if (isCode(error, 'ENOENT')) return;
+      throw error;
+    }
+    await this.deleteSnapshot(volumeId, OUTGOING);
+    await rm(outgoing, { force: true });
   }
 
   async serve(volumeId: string, grants: readonly Grant[], port: number | null): Promise<Place | null> {
@@ -378,5 +420,7 @@ export class QemuStorage implements StorageDriver {
   }
 }
 
+/** The passing snapshot of a volume that is sent away. */
+const OUTGOING = 'upload';
 /** The passing snapshot of a source from which this volume is copied. */
 const copyName = (volumeId: string): string => `copy-${volumeId}`;

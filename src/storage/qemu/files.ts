@@ -26,11 +26,30 @@ export async function makeBlank(tools: DiskTools, path: string, bytes: number): 
   await qemuImg(tools, ['create', '-q', '-f', 'qcow2', path, String(bytes)]);
 }
 
+/** What a copy needs: work without progress is given up after `stallMs`. */
+type CopyTools = DiskTools & { readonly clock: Clock; readonly stallMs: number };
+
 /** A full copy of `bytes`. HypervisorError when the source is longer, or when nothing moves for `stallMs`. */
 export async function makeCopy(
-  tools: DiskTools & { readonly clock: Clock; readonly stallMs: number },
+  tools: CopyTools,
   source: CopySource,
   path: string,
+  bytes: number,
+  job: JobControl,
+): Promise<void> {
+  await convert(tools, source, path, 'qcow2', bytes, job);
+  const { virtualBytes } = await readHeader(path);
+  if (virtualBytes > bytes) throw new HypervisorError('the volume is smaller than its source');
+  await growFile(tools, path, bytes);
+  job.progress(bytes, bytes);
+}
+
+/** A full copy in that format; `bytes`: how much that is, for the progress. */
+export async function convert(
+  tools: CopyTools,
+  source: CopySource,
+  path: string,
+  format: 'qcow2' | 'raw',
   bytes: number,
   job: JobControl,
 ): Promise<void> {
@@ -41,7 +60,7 @@ export async function makeCopy(
     return `${written} ${percent}`;
   };
   const from = source.snapshot === null ? [] : ['-U', '-l', `snapshot.name=${source.snapshot}`];
-  const args = ['convert', '-p', '-m', '8', '-W', ...from, '-f', source.format, '-O', 'qcow2', source.path, path];
+  const args = ['convert', '-p', '-m', '8', '-W', ...from, '-f', source.format, '-O', format, source.path, path];
   await withWatchdog(tools.clock, tools.stallMs, job.signal, measure, async (signal) => {
     await run(tools.qemuImg, args, {
       identity: tools.identity,
@@ -51,10 +70,6 @@ export async function makeCopy(
       },
     });
   });
-  const { virtualBytes } = await readHeader(path);
-  if (virtualBytes > bytes) throw new HypervisorError('the volume is smaller than its source');
-  await growFile(tools, path, bytes);
-  job.progress(bytes, bytes);
 }
 
 export async function growFile(tools: DiskTools, path: string, bytes: number): Promise<void> {

@@ -1,6 +1,7 @@
 // Where the QEMU storage driver keeps what, under the agent's state directory.
 //
-//   volumes/<volume id>/   the daemon's user's own: volume.qcow2, volume.part (being made), the daemon's socket
+//   volumes/<volume id>/   the daemon's user's own: volume.qcow2, volume.part (being made), upload.part (being sent),
+//                          the daemon's socket
 //   keys/<volume id>/      the agent's own, readable for that user: who may connect (host/qemu/keys.ts)
 //   images/                cached base images, as compute hosts keep them (host/qemu/images.ts)
 //   logs/<volume id>.log   what the daemon said since its last start (agent's own)
@@ -42,6 +43,11 @@ export class StorageLayout {
   /** A volume that is being made; worth nothing after a restart. */
   partial(volumeId: string): string {
     return join(this.volumeDir(volumeId), 'volume.part');
+  }
+
+  /** What is sent of a volume; as long as it is there, so may be the snapshot that it is copied from. */
+  outgoing(volumeId: string): string {
+    return join(this.volumeDir(volumeId), 'upload.part');
   }
 
   pidFile(volumeId: string): string {

@@ -1,8 +1,9 @@
 // Every step of these sagas on volumes under every fault; see cells.ts.
-import { testCells } from './tests.ts';
+import { testCells, testSomeCells } from './tests.ts';
 
 testCells('create volume');
 testCells('delete volume');
 testCells('extend volume');
 testCells('create snapshot');
 testCells('delete snapshot');
+testSomeCells('upload volume', 20);

@@ -9,6 +9,7 @@ import { createVolume } from '../../../src/moves/volumes/create.ts';
 import { deleteVolume } from '../../../src/moves/volumes/delete.ts';
 import { extendVolume } from '../../../src/moves/volumes/extend.ts';
 import { createSnapshot, deleteSnapshot } from '../../../src/moves/volumes/snapshots.ts';
+import { uploadVolume } from '../../../src/moves/volumes/upload.ts';
 import { newVolume } from '../volumes.ts';
 import { settle, type World } from '../world.ts';
 import type { Fixture, Started } from './fixtures.ts';
@@ -60,6 +61,18 @@ const withSnapshot = async (world: World): Promise<string> => {
   return volumeId;
 };
 
+const upload = async (world: World, volumeId: string): Promise<Refusal | null> => {
+  const wish = { name: 'of a volume', format: 'raw', containerFormat: 'bare', visibility: 'private' } as const;
+  const uploaded = await uploadVolume(world.p, world.user, volumeId, { ...wish, protected: false, force: false });
+  return uploaded.kind === 'uploading' ? null : uploaded.refusal;
+};
+
+const uploadStatus = async (world: World, volumeId: string): Promise<string | null> => {
+  const images = world.p.stores.global.selectFrom('images').select('status').where('name', '=', 'of a volume');
+  const [image] = await images.execute();
+  return `${await volumeStatus(world, volumeId)}, image ${image?.status ?? 'none'}`;
+};
+
 const common = { crosses: false, made: 1, storage: 'alone', action: null } as const;
 
 export const ON_VOLUMES: readonly Fixture[] = [
@@ -89,6 +102,12 @@ export const ON_VOLUMES: readonly Fixture[] = [
     status: volumeStatus,
     prepare: newVolume,
     start: start((world, id) => extendVolume(world.p, world.user, id, 2, { attached: false })),
+  },
+  {
+    ...{ ...common, move: 'upload volume', after: 'available, kept, 1 GiB, image active', unwound: () => 'as before' },
+    ...{ status: uploadStatus, imageStays: true },
+    prepare: newVolume,
+    start: start(upload),
   },
   {
     ...{ ...common, move: 'create snapshot', after: 'available, kept', unwound: () => 'error' },

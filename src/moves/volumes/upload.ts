@@ -1,0 +1,175 @@
+// Upload a volume: what it holds at one moment becomes an image. available | in-use → uploading → as before.
+//
+// The image is on record (queued) from the request on. The storage host copies the volume, which servers may go on using,
+// and sends the copy to the image service, as compute hosts do with snapshots: queued → saving → active. Turned back, the
+// image is gone and nothing is sent any more; so it is when the image is deleted meanwhile. An image that has its data is
+// its user's: no turning back takes it away. The sending ends with the storage host's agent, so one that is down is not
+// waited for; the image service refuses what it may still send.
+// Not handled: formats that no guest here can boot.
+import type { Transaction } from 'kysely';
+import { discardUnfinished, hasData, insertImage } from '../../control/images/records.ts';
+import { checkImage } from '../../control/images/rules.ts';
+import { dataPath, findImage, type GuestFormat, type Image, type Visibility } from '../../control/images.ts';
+import type { Platform } from '../../control/platform.ts';
+import { settleStatus } from '../../control/volumes/attachments.ts';
+import { changeStatus, lockVolume } from '../../control/volumes/records.ts';
+import { storageHostIsUp } from '../../control/volumes/storage-hosts.ts';
+import type { Job, Reply } from '../../host/contract.ts';
+import { newId } from '../../lib/ids.ts';
+import type { Actor, Refusal } from '../../model/types.ts';
+import { checkUpload, type Volume, type VolumeStatus, volumeNotFound } from '../../model/volumes.ts';
+import type { GlobalTables } from '../../store/global-schema.ts';
+import { globally } from '../fencing.ts';
+import { jobOutcome } from '../hosts.ts';
+import type { Move, StepContext, StepOutcome } from '../move.ts';
+import { done, doneBecause, inGlobal } from '../outcomes.ts';
+import { startOnVolume } from './start.ts';
+
+export interface UploadVolumeState {
+  readonly volumeId: string;
+  readonly storageHost: string;
+  readonly imageId: string;
+  readonly format: GuestFormat;
+  readonly oldStatus: VolumeStatus;
+}
+
+type C = StepContext<UploadVolumeState>;
+
+const IMAGE_GONE = { kind: 'failed', reason: 'the image has been deleted', final: true } as const;
+
+async function asBefore(c: C, trx: Transaction<GlobalTables>): Promise<void> {
+  const now = c.p.clock.now();
+  await changeStatus(trx, c.s.volumeId, ['uploading'], {
+    ...{ status: c.s.oldStatus, generation: c.generation, updated_at: now },
+  });
+  // A server that used it may have been deleted meanwhile.
+  await settleStatus(trx, [c.s.volumeId], now);
+}
+
+export const UPLOAD_VOLUME: Move<UploadVolumeState> = {
+  name: 'upload volume',
+  version: 1,
+  pivot: 'keep image',
+  parties: () => [],
+  steps: [
+    {
+      // Done in the transaction that makes the saga, with the volume's status.
+      step: 'write image',
+      do: async () => done,
+      undo: (c) =>
+        inGlobal(c, async (trx) => {
+          await discardUnfinished(trx, [c.s.imageId]);
+          await asBefore(c, trx);
+        }),
+    },
+    {
+      step: 'send volume',
+      do: send,
+      undo: endSending,
+    },
+    {
+      step: 'keep image',
+      do: async (c) => ((await globally(c.p.stores.global, c, (trx) => hasData(trx, c.s.imageId))) ? done : IMAGE_GONE),
+      undo: 'the pivot: turning back from here means that the image is gone already',
+    },
+    {
+      step: 'let go',
+      do: (c) => inGlobal(c, (trx) => asBefore(c, trx)),
+      undo: 'forward only: the image is there',
+    },
+  ],
+};
+
+async function send(c: C): Promise<StepOutcome<UploadVolumeState>> {
+  const { volumeId, imageId, storageHost, format } = c.s;
+  // Also where the answer of whoever sent it was lost.
+  const image = await findImage(c.p, imageId);
+  if (image?.status === 'active') return done;
+  if (image === null) return IMAGE_GONE;
+  const storage = await c.storage(storageHost);
+  const url = `${c.p.settings.hostFacingUrl}${dataPath(imageId)}`;
+  const reply = await storage.upload(volumeId, { generation: c.generation, uploadId: imageId, format, url });
+  const outcome = storageOutcome(reply);
+  if (outcome.kind === 'pending' || outcome.kind === 'fenced') return outcome;
+  // What the storage host says failed may have arrived all the same, and only its answer was lost.
+  if ((await findImage(c.p, imageId))?.status === 'active') return done;
+  return outcome.kind === 'failed' ? outcome : IMAGE_GONE;
+}
+
+async function endSending(c: C): Promise<StepOutcome<UploadVolumeState>> {
+  const { volumeId, storageHost } = c.s;
+  const storage = await c.storage(storageHost);
+  const reply = await storage.endUpload(volumeId, { generation: c.generation });
+  if (reply.kind === 'unreachable' && !(await storageHostIsUp(c.p, storageHost))) {
+    return doneBecause(`storage host ${storageHost} is down: its sending ends with it, or is refused`);
+  }
+  return reply.kind === 'absent' ? done : storageOutcome(reply);
+}
+
+const storageOutcome = (reply: Reply<Job>): StepOutcome<UploadVolumeState> =>
+  reply.kind === 'absent'
+    ? { kind: 'failed', reason: 'the storage host has no such volume', final: true }
+    : jobOutcome<UploadVolumeState, Job>(reply);
+
+export interface UploadWish {
+  readonly name: string;
+  readonly format: GuestFormat;
+  readonly containerFormat: string;
+  readonly visibility: Visibility;
+  readonly protected: boolean;
+  /** Also of a volume that servers use. */
+  readonly force: boolean;
+}
+
+export type UploadedVolume =
+  | { readonly kind: 'uploading'; readonly volume: Volume; readonly image: Image }
+  | { readonly kind: 'refused'; readonly refusal: Refusal };
+
+/** Records the image, in the project of whoever asks, and begins to send the volume. */
+export async function uploadVolume(
+  p: Platform,
+  actor: Actor,
+  volumeId: string,
+  wish: UploadWish,
+): Promise<UploadedVolume> {
+  if (p.imageMirror) return { kind: 'refused', refusal: INTO_GLANCE };
+  const made: { volume?: Volume; image?: Image } = {};
+  const refusal = await startOnVolume(p, {
+    ...{ move: UPLOAD_VOLUME, volumeId, actor },
+    take: async (trx) => {
+      const no = (refused: Refusal) => ({ kind: 'refused', refusal: refused }) as const;
+      const volume = await lockVolume(trx, volumeId);
+      if (!volume) return no(volumeNotFound(volumeId));
+      const refused = checkUpload(volume, wish.force);
+      if (refused) return no(refused);
+      const image = imageOf(volume, actor, wish, p.clock.now());
+      const wrong = checkImage(image);
+      if (wrong) return no(wrong);
+      const inserted = await insertImage(trx, image);
+      if (inserted.kind === 'refused') return no(inserted.refusal);
+      await changeStatus(trx, volumeId, [volume.status], { status: 'uploading', updated_at: p.clock.now() });
+      Object.assign(made, { volume, image });
+      const { storageHost, status: oldStatus } = volume;
+      return { kind: 'ok', state: { volumeId, storageHost, imageId: image.id, format: wish.format, oldStatus } };
+    },
+  });
+  if (refusal) return { kind: 'refused', refusal };
+  const { volume, image } = made;
+  if (!volume || !image) throw new Error('a saga that began has recorded its image');
+  return { kind: 'uploading', volume, image };
+}
+
+/** What is made here would be no image of Glance's. */
+const INTO_GLANCE: Refusal = {
+  code: 400,
+  message: 'Images of volumes cannot be made: the image service is not the embedded one.',
+};
+
+/** It says of itself what the volume's own image did. */
+const imageOf = (volume: Volume, actor: Actor, wish: UploadWish, now: number): Image => ({
+  ...{ id: newId(), name: wish.name, status: 'queued', visibility: wish.visibility, owner: actor.projectId },
+  ...{ diskFormat: wish.format, containerFormat: wish.containerFormat, minDiskGb: 0, minRamMb: 0 },
+  ...{ sizeBytes: null, virtualBytes: null, md5: null, sha256: null, sha512: null },
+  ...{ protected: wish.protected, hidden: false, properties: volume.image?.properties ?? {}, tags: [], members: {} },
+  ...{ createdAt: now, updatedAt: now },
+});
