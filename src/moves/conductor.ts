@@ -71,6 +71,7 @@ export function moveEffects(p: Platform): Effects {
         },
         `${row.definition}: ${row.status}`,
       );
+      await p.imageMirror?.settle(p);
       await startRequestedDeletes(p, row.key);
       await startRequestedSoftDeletes(p, row.key);
       await startDueOffloads(p, row.key);

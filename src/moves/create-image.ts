@@ -6,9 +6,14 @@
 // has no snapshot left; so it is when the image is deleted meanwhile, which the host is told as it sends. An image that
 // has its data is its user's, who may have deleted the server because of it: no turning back takes it away any more.
 // A host that is down is not waited for to drop a snapshot: it is owed.
+// Where images are a Glance's, the image is made there before all else, and the data goes on to it when it is here.
 // Not handled: servers that boot from a volume, which are refused; their volumes have snapshots of their own.
+
+import type { Transaction } from 'kysely';
 import { owe } from '../control/debts.ts';
 import { hostIsUp } from '../control/hosts.ts';
+import { unwantedInGlance } from '../control/images/glance-writes.ts';
+import { giveUpAnnounced } from '../control/images/publisher.ts';
 import { discardImages, discardUnfinished, hasData } from '../control/images/records.ts';
 import { recordSnapshot, rotateBackups, snapshotFormat, snapshotImage } from '../control/images/snapshots.ts';
 import { dataPath, findImage, type Image } from '../control/images.ts';
@@ -16,11 +21,13 @@ import type { Platform } from '../control/platform.ts';
 import { quotaOf } from '../control/quota.ts';
 import { serverOrRefusal } from '../control/servers.ts';
 import type { Job } from '../host/contract.ts';
+import { assertNever } from '../lib/errors.ts';
 import { newId } from '../lib/ids.ts';
 import { checkAction, checkHasHost, stateOf } from '../model/actions.ts';
 import { checkMetadataQuota } from '../model/quota.ts';
 import { badRequest } from '../model/refusal.ts';
 import { type Actor, isAdmin, type Refusal, type Server, type TaskState, type VmState } from '../model/types.ts';
+import type { GlobalTables } from '../store/global-schema.ts';
 import { letGo, takeHold } from './claim.ts';
 import { globally, inCell } from './fencing.ts';
 import { jobOutcome, settled, unlessDoomed } from './hosts.ts';
@@ -76,7 +83,7 @@ export const markUploading = (task: TaskState): MoveStep<SnapshotState> => ({
 export const uploadSnapshot: MoveStep<SnapshotState> = {
   step: 'upload snapshot',
   do: upload,
-  undo: 'the upload ends with the snapshot, and its data with the image',
+  undo: 'the upload ends with the snapshot, and its data with the image, here and in Glance',
 };
 
 export const forgetSnapshot: MoveStep<SnapshotState> = {
@@ -87,10 +94,10 @@ export const forgetSnapshot: MoveStep<SnapshotState> = {
 
 async function upload(c: StepContext<SnapshotState>): Promise<StepOutcome<SnapshotState>> {
   const { imageId, host: hostName } = c.s;
+  const isHere = (): Promise<boolean> => hasData(c.p.stores.global, imageId);
   // Also where the answer of whoever sent it was lost.
-  const image = await findImage(c.p, imageId);
-  if (image?.status === 'active') return done;
-  if (image === null) return { kind: 'failed', reason: 'the image has been deleted', final: true };
+  if (await isHere()) return publish(c);
+  if ((await findImage(c.p, imageId)) === null) return DELETED;
   const host = await c.host(hostName);
   const url = `${c.p.settings.hostFacingUrl}${dataPath(imageId)}`;
   const outcome = jobOutcome<SnapshotState, Job>(
@@ -98,8 +105,28 @@ async function upload(c: StepContext<SnapshotState>): Promise<StepOutcome<Snapsh
   );
   if (outcome.kind === 'pending' || outcome.kind === 'fenced') return outcome;
   // What the host says failed may have arrived all the same, and only its answer was lost.
-  if ((await findImage(c.p, imageId))?.status === 'active') return done;
-  return outcome.kind === 'failed' ? outcome : { kind: 'failed', reason: 'the image has been deleted', final: true };
+  if (await isHere()) return publish(c);
+  return outcome.kind === 'failed' ? outcome : DELETED;
+}
+
+const DELETED = { kind: 'failed', reason: 'the image has been deleted', final: true } as const;
+/** How long until Glance is looked at again. */
+const PUBLISH_POLL_MS = 500;
+
+/** The data is here; a Glance is to have it too. */
+async function publish(c: StepContext<SnapshotState>): Promise<StepOutcome<SnapshotState>> {
+  if (!c.p.imageMirror) return done;
+  const published = await c.p.imageMirror.publish(c.p, c.s.imageId);
+  switch (published.kind) {
+    case 'there':
+      return done;
+    case 'on its way':
+      return { kind: 'pending', afterMs: PUBLISH_POLL_MS };
+    case 'failed':
+      return published;
+    default:
+      return assertNever(published);
+  }
 }
 
 async function dropSnapshot(c: StepContext<SnapshotState>): Promise<StepOutcome<SnapshotState>> {
@@ -138,7 +165,7 @@ const take = <S extends CreateImageState>(action: string, task: TaskState): Move
 const writeOwnImage: MoveStep<SnapshotState> = {
   step: 'write image',
   do: async () => done,
-  undo: (c) => inGlobal(c, (trx) => discardUnfinished(trx, [c.s.imageId])),
+  undo: (c) => inGlobal(c, (trx) => discardUnfinished(trx, [c.s.imageId], c.p.clock.now())),
 };
 
 /** Behind it the image is what the move was for, and only tidying is left. */
@@ -175,6 +202,18 @@ export const CREATE_IMAGE: Move<CreateImageState> = {
   ],
 };
 
+async function rotate(c: StepContext<CreateBackupState>): Promise<StepOutcome<CreateBackupState>> {
+  const { backupType, rotation } = c.s;
+  const [id, owner, now] = [c.serverId, c.s.actor.projectId, c.p.clock.now()];
+  const { imageMirror } = c.p;
+  if (!imageMirror) return inGlobal(c, (trx) => rotateBackups(trx, { id, owner }, backupType, rotation, now));
+  const old = await imageMirror.oldBackups({ serverId: id, owner, backupType }, rotation);
+  return inGlobal(c, async (trx) => {
+    await unwantedInGlance(trx, old, now);
+    await discardImages(trx, old, now);
+  });
+}
+
 export const CREATE_BACKUP: Move<CreateBackupState> = {
   name: 'create backup',
   version: 1,
@@ -190,11 +229,7 @@ export const CREATE_BACKUP: Move<CreateBackupState> = {
     over(forgetSnapshot),
     {
       step: 'rotate backups',
-      do: (c) =>
-        inGlobal(c, (trx) => {
-          const server = { id: c.serverId, owner: c.s.actor.projectId };
-          return rotateBackups(trx, server, c.s.backupType, c.s.rotation, c.p.clock.now());
-        }),
+      do: rotate,
       undo: FORWARD,
     },
     {
@@ -230,8 +265,9 @@ export async function createServerImage(
   if (planned.kind === 'refused') return planned;
   const { state, image } = planned;
   return begun(
+    p,
     image,
-    await startMove(p, { ...common(image), move: CREATE_IMAGE, serverId, actor, state }, 'createImage'),
+    await startMove(p, { ...common(p, image), move: CREATE_IMAGE, serverId, actor, state }, 'createImage'),
   );
 }
 
@@ -256,18 +292,22 @@ export async function createServerBackup(
   const { image } = planned;
   const state = { ...planned.state, backupType, rotation };
   return begun(
+    p,
     image,
-    await startMove(p, { ...common(image), move: CREATE_BACKUP, serverId, actor, state }, 'createBackup'),
+    await startMove(p, { ...common(p, image), move: CREATE_BACKUP, serverId, actor, state }, 'createBackup'),
   );
 }
 
-const common = (image: Image) => ({
+const common = (p: Platform, image: Image) => ({
   done: 1,
-  claim: (trx: Parameters<typeof recordSnapshot>[0]) => recordSnapshot(trx, image),
+  claim: (trx: Transaction<GlobalTables>) => recordSnapshot(p, trx, image),
 });
 
-const begun = (image: Image, refusal: Refusal | null): ImageMade =>
-  refusal ? { kind: 'refused', refusal } : { kind: 'made', imageId: image.id };
+async function begun(p: Platform, image: Image, refusal: Refusal | null): Promise<ImageMade> {
+  if (!refusal) return { kind: 'made', imageId: image.id };
+  await giveUpAnnounced(p, image.id);
+  return { kind: 'refused', refusal };
+}
 
 type Planned =
   | { readonly kind: 'planned'; readonly state: CreateImageState; readonly image: Image }
@@ -308,10 +348,10 @@ const VOLUME_BACKED = {
   createBackup: badRequest('Backup is not supported for volume-backed instances.'),
 } as const;
 
-/** What is made here would be no image of Glance's. */
-const INTO_GLANCE = badRequest('Images of servers cannot be made: the image service is not the embedded one.');
-
-/** A new image for the server's root disk. */
+/**
+ * A new image for the server's root disk, announced to a Glance. Refused by Glance's rules.
+ * @throws ServiceDown
+ */
 export async function imageOf(
   p: Platform,
   actor: Actor,
@@ -320,11 +360,12 @@ export async function imageOf(
   name: string,
   wish: { readonly type: 'snapshot' | 'backup'; readonly metadata: Readonly<Record<string, string>> },
 ): Promise<Image | Refusal> {
-  if (p.imageMirror) return INTO_GLANCE;
   const who = { userId: actor.userId, owner: actor.projectId };
-  return snapshotImage(
+  const image = snapshotImage(
     server,
     { ...wish, ...who, id: newId(), name, now: p.clock.now() },
     await snapshotFormat(p, host),
   );
+  if ('code' in image || !p.imageMirror) return image;
+  return (await p.imageMirror.announce(p, image, actor.requestId)) ?? image;
 }

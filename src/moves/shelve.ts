@@ -9,6 +9,8 @@
 // is one write: the guest may be half destroyed when its host refuses to go on.
 // Taking a shelved server up again: see unshelve.ts.
 
+import type { Transaction } from 'kysely';
+import { giveUpAnnounced } from '../control/images/publisher.ts';
 import { recordSnapshot } from '../control/images/snapshots.ts';
 import { activateBindings, unbindPorts } from '../control/network.ts';
 import { release } from '../control/placement.ts';
@@ -18,6 +20,7 @@ import { NOWHERE } from '../control/volumes/attachments.ts';
 import { newRequestId } from '../lib/ids.ts';
 import { checkAction, checkHasHost, stateOf } from '../model/actions.ts';
 import { type Actor, isAdmin, POWER_STATE, type Refusal, type Server, type VmState } from '../model/types.ts';
+import type { GlobalTables } from '../store/global-schema.ts';
 import { letGo, takeHold, takeHoldWithVolumes } from './claim.ts';
 import {
   forgetSnapshot,
@@ -212,9 +215,10 @@ export async function shelveServer(p: Platform, actor: Actor, serverId: string):
     // A guest that stands still hears no button.
     graceSeconds: server.vmState === 'active' ? shutdownTimeoutSeconds : 0,
   };
-  const claim =
-    image === null ? {} : { claim: (trx: Parameters<typeof recordSnapshot>[0]) => recordSnapshot(trx, image) };
-  return startMove(p, { move: SHELVE, serverId, actor, state, done: 1, ...claim }, 'shelve');
+  const claim = image === null ? {} : { claim: (trx: Transaction<GlobalTables>) => recordSnapshot(p, trx, image) };
+  const refused = await startMove(p, { move: SHELVE, serverId, actor, state, done: 1, ...claim }, 'shelve');
+  if (refused && image) await giveUpAnnounced(p, image.id);
+  return refused;
 }
 
 /** The host gives the shelved server up. */

@@ -1,5 +1,6 @@
 // What goes over the wire to Glance and Neutron, and what their answers are taken for.
 import assert from 'node:assert/strict';
+import { Readable } from 'node:stream';
 import { test } from 'node:test';
 import { VirtualClock } from '../lib/virtual-clock.ts';
 import { glanceOf } from './glance.ts';
@@ -14,6 +15,8 @@ const IMAGE = {
   ...{ os_hash_value: 'ab', min_disk: 0, min_ram: 0, protected: false, os_hidden: false, tags: [] },
   ...{ created_at: '2026-01-01T00:00:00Z', updated_at: '2026-01-01T00:00:00Z', hw_disk_bus: 'scsi' },
 };
+
+const OCTETS = 'application/octet-stream';
 
 /** Method and path of what was asked of the service, without the login. */
 const asked = (fake: FakeOpenstack): string[] =>
@@ -37,6 +40,60 @@ test('Glance: an image with its properties, its bytes, and none', async () => {
   assert.equal(await glance.data(ID), null, 'an image without data');
   fake.on(`/image/v2/images/${ID}`, () => ({ status: 200, body: { ...IMAGE, size: 'three' } }));
   await assert.rejects(glance.find(ID), ServiceDown);
+});
+
+test('Glance: an image is made as its project’s, gets its bytes, and goes', async () => {
+  await using fake = await fakeOpenstack(new VirtualClock());
+  const glance = glanceOf(fake.session);
+  const image = {
+    ...{ id: ID, name: 'kept', owner: 'p1', diskFormat: 'qcow2', containerFormat: 'bare', minDiskGb: 1, minRamMb: 0 },
+    properties: { image_type: 'snapshot' },
+  };
+  let status = 201;
+  fake.on('/image/v2/images', () => ({ status, body: { message: 'no' } }));
+  assert.equal((await glance.create(image, 'req-1')).kind, 'ok');
+  assert.deepEqual(fake.asked.at(-1)?.body, {
+    ...{ id: ID, name: 'kept', owner: 'p1', visibility: 'private', disk_format: 'qcow2', container_format: 'bare' },
+    ...{ min_disk: 1, min_ram: 0, image_type: 'snapshot' },
+  });
+  status = 409;
+  fake.on(`/image/v2/images/${ID}`, () => ({ status: 200, body: IMAGE }));
+  assert.equal((await glance.create(image, 'req-1')).kind, 'ok', 'an attempt before has made it');
+  assert.equal((await glance.create({ ...image, owner: 'p2' }, 'req-1')).kind, 'refused', 'it is another’s');
+  const sent = async (chunk: string) =>
+    glance.upload(ID, {
+      ...{ sizeBytes: 3, signal: AbortSignal.timeout(5000) },
+      bytes: () => Readable.from([Buffer.from(chunk)]),
+    });
+  fake.on(`/image/v2/images/${ID}/file`, () => ({ status: 204 }));
+  assert.equal((await sent('abc')).kind, 'ok');
+  const { headers, body } = fake.asked.at(-1) ?? {};
+  assert.deepEqual([headers?.['content-length'], headers?.['content-type'], body], ['3', OCTETS, 'abc']);
+  fake.on(`/image/v2/images/${ID}/file`, () => ({ status: 413 }));
+  assert.equal((await sent('abc')).kind, 'refused');
+  await assert.rejects(sent('ab'), ServiceDown, 'less than announced');
+  status = 404;
+  fake.on(`/image/v2/images/${ID}`, () => ({ status }));
+  assert.equal((await glance.remove(ID)).kind, 'ok', 'gone already');
+  status = 403;
+  assert.equal((await glance.remove(ID)).kind, 'refused');
+});
+
+test('Glance: members of an image, and backups of a server', async () => {
+  await using fake = await fakeOpenstack(new VirtualClock());
+  const glance = glanceOf(fake.session);
+  const members = [{ member_id: 'p2', status: 'accepted', created_at: 'x', updated_at: 'y' }];
+  fake.on(`/image/v2/images/${ID}/members`, () => ({ status: 200, body: { members } }));
+  assert.deepEqual(await glance.members(ID), members);
+  assert.deepEqual(await glance.members('private'), []);
+  fake.on('/image/v2/images?', () => ({ status: 200, body: { images: [{ id: ID, protected: false }] } }));
+  const backups = await glance.backups({ serverId: 'v', owner: 'p1', backupType: 'a&b' });
+  assert.deepEqual(backups, [{ id: ID, protected: false }]);
+  const query = new URLSearchParams(asked(fake).at(-1)?.split('?')[1]);
+  assert.deepEqual(
+    ['owner', 'backup_type', 'instance_uuid', 'sort'].map((key) => query.get(key)),
+    ['p1', 'a&b', 'v', 'created_at:desc'],
+  );
 });
 
 test('Neutron: a port is made as the project’s, with the address that is wished for', async () => {

@@ -15,7 +15,17 @@ import { endpointIn, type ServiceType } from './catalog.ts';
 import { createLogin, type ServiceToken } from './login.ts';
 import { type Patience, type PatienceOptions, patienceWith } from './patience.ts';
 import type { OpenstackSettings } from './settings.ts';
-import { exchange, exchangeStream, jsonOf, NotAsked, type Request, ServiceDown } from './transport.ts';
+import {
+  type Exchanged,
+  exchange,
+  exchangeStream,
+  exchangeUpload,
+  jsonOf,
+  NotAsked,
+  type Payload,
+  type Request,
+  ServiceDown,
+} from './transport.ts';
 
 export interface Ask {
   readonly service: 'identity' | ServiceType;
@@ -42,6 +52,8 @@ export interface Session {
   ask(schema: null, ask: Ask): Promise<Said<null>>;
   /** The bytes of an answer, which the caller must read or destroy. @throws ServiceDown */
   download(ask: Ask): Promise<Said<Readable>>;
+  /** Sends bytes, once: whoever does it again looks first. @throws ServiceDown */
+  upload(ask: Ask, payload: Payload): Promise<Said<null>>;
 }
 
 export interface SessionOptions {
@@ -107,17 +119,11 @@ export function createSession({ settings, clock, log, patience }: SessionOptions
 
   return {
     ask: (schema: TSchema | null, ask: Ask): Promise<Said<never>> =>
-      attempt(ask, async () => {
-        const { status, headers, text } = await authorised(ask, exchange);
-        const what = `${ask.method} ${ask.path} of the ${ask.service} service`;
-        if (isFailure(status)) throw new ServiceDown(`${what}: status ${status} ${sentenceIn(text)}`);
-        if (status >= 400) return { kind: 'refused', status, message: sentenceIn(text) };
-        const body = schema === null ? null : jsonOf(text);
-        if (schema !== null && !Value.Check(schema, body)) {
-          throw new ServiceDown(`${what}: status ${status} with a body that is not understood`);
-        }
-        return { kind: 'ok', status, headers, body: body as never };
-      }),
+      attempt(ask, async () => saidIn(schema, ask, await authorised(ask, exchange))),
+    upload: (ask, payload) =>
+      attempt({ ...ask, repeatable: false }, async () =>
+        saidIn(null, ask, await authorised(ask, (request) => exchangeUpload(request, payload))),
+      ),
     download: (ask) =>
       attempt(ask, async () => {
         const { status, headers, data } = await authorised(ask, exchangeStream);
@@ -127,6 +133,18 @@ export function createSession({ settings, clock, log, patience }: SessionOptions
         return { kind: 'refused', status, message: `status ${status}` };
       }),
   } as Session;
+}
+
+/** @throws ServiceDown for a failure, and for a body that the schema does not know */
+function saidIn(schema: TSchema | null, ask: Ask, { status, headers, text }: Exchanged): Said<never> {
+  const what = `${ask.method} ${ask.path} of the ${ask.service} service`;
+  if (isFailure(status)) throw new ServiceDown(`${what}: status ${status} ${sentenceIn(text)}`);
+  if (status >= 400) return { kind: 'refused', status, message: sentenceIn(text) };
+  const body = schema === null ? null : jsonOf(text);
+  if (schema !== null && !Value.Check(schema, body)) {
+    throw new ServiceDown(`${what}: status ${status} with a body that is not understood`);
+  }
+  return { kind: 'ok', status, headers, body: body as never };
 }
 
 /** 401 comes here when a new token was refused as well: the service does not accept the service user. */

@@ -76,12 +76,11 @@ export async function fakeOpenstack(clock: Clock, change: Partial<OpenstackSetti
   };
 
   async function answer(message: IncomingMessage, response: ServerResponse): Promise<void> {
-    const chunks: Buffer[] = [];
-    for await (const chunk of message) chunks.push(chunk as Buffer);
-    const text = Buffer.concat(chunks).toString();
+    const text = await textOf(message);
+    if (text === null) return;
     const request = {
       ...{ method: message.method ?? '', path: message.url ?? '', headers: message.headers },
-      body: text === '' ? null : JSON.parse(text),
+      body: bodyOf(message.headers['content-type'], text),
     };
     asked.push(request);
     const token = request.headers['x-auth-token'];
@@ -93,6 +92,9 @@ export async function fakeOpenstack(clock: Clock, change: Partial<OpenstackSetti
     response.writeHead(said.status, said.headers);
     response.end(Buffer.isBuffer(body) || typeof body === 'string' ? body : JSON.stringify(body ?? {}));
   }
+
+  const bodyOf = (type: string | undefined, text: string) =>
+    type === 'application/octet-stream' || text === '' ? text || null : JSON.parse(text);
 
   function handlerFor(path: string): Handler {
     const [found] = [...handlers]
@@ -117,6 +119,18 @@ export async function fakeOpenstack(clock: Clock, change: Partial<OpenstackSetti
   };
   fake.on('/v3/auth/tokens', keystone);
   return fake;
+}
+
+/** Null: the client went away as it sent. */
+async function textOf(message: IncomingMessage): Promise<string | null> {
+  const chunks: Buffer[] = [];
+  try {
+    for await (const chunk of message) chunks.push(chunk as Buffer);
+  } catch {
+    // Nobody is left to answer to.
+    return null;
+  }
+  return Buffer.concat(chunks).toString();
 }
 
 function close(server: Server): Promise<void> {

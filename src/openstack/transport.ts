@@ -71,10 +71,48 @@ export async function exchangeStream(request: Request): Promise<ExchangedStream>
   }
 }
 
+/** How long an upload may stand still, or its answer may take when all is sent: the service may have to store it first. */
+const STANDSTILL_MS = 2 * 60_000;
+
+/** Bytes to be sent, from their beginning for each attempt. */
+export interface Payload {
+  readonly sizeBytes: number;
+  bytes(): AsyncIterable<Uint8Array>;
+  /** Ends the sending. */
+  readonly signal: AbortSignal;
+}
+
+/** Sends bytes as they come, for as long as they move. @throws ServiceDown */
+export async function exchangeUpload(request: Request, payload: Payload): Promise<Exchanged> {
+  const { method, url, headers } = request;
+  const abort = new AbortController();
+  const late = setTimeout(() => abort.abort(new Error(`nothing moved for ${STANDSTILL_MS} ms`)), STANDSTILL_MS);
+  async function* watched(): AsyncGenerator<Uint8Array> {
+    for await (const chunk of payload.bytes()) {
+      late.refresh();
+      yield chunk;
+    }
+  }
+  try {
+    const response = await fetch(url, {
+      ...{ method, redirect: 'error', duplex: 'half', body: ReadableStream.from(watched()) },
+      signal: AbortSignal.any([abort.signal, payload.signal]),
+      headers: {
+        ...{ ...headers, 'content-type': 'application/octet-stream', 'content-length': String(payload.sizeBytes) },
+      },
+    });
+    return { status: response.status, headers: response.headers, text: await readLimited(response) };
+  } catch (error) {
+    throw new ServiceDown(`${method} ${url}: ${reasonOf(error)}`);
+  } finally {
+    clearTimeout(late);
+  }
+}
+
 const send = ({ method, url, headers, body }: Request, signal: AbortSignal): Promise<Response> =>
   fetch(url, {
     ...{ method, redirect: 'error', signal },
-    headers: { ...headers, ...(body === undefined ? {} : { 'content-type': 'application/json' }) },
+    headers: { ...(body === undefined ? {} : { 'content-type': 'application/json' }), ...headers },
     ...(body === undefined ? {} : { body: JSON.stringify(body) }),
   });
 

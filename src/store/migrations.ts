@@ -79,6 +79,7 @@ export const GLOBAL_MIGRATIONS: readonly SchemaMigration[] = [
         created_at bigint not null, updated_at bigint not null)`,
       `create table neutron_servers (server_id text primary key, settled_json text not null, created_at bigint not null)`,
       `create table image_mirrors (image_id text primary key references images(id) on delete cascade, used_at bigint not null)`,
+      `create table glance_writes (image_id text primary key, fate text not null, created_at bigint not null)`,
       ...NETWORK_STATEMENTS,
       `create table storage_hosts (id text primary key, name text not null unique, url text not null, disabled integer not null,
         last_seen_at bigint, agent_id text, driver text not null, total_gb bigint not null, free_gb bigint not null,

@@ -32,6 +32,7 @@ const GLOBAL: Left<GlobalTables> = {
   images: [],
   image_mirrors: ['used_at'],
   neutron_servers: ['created_at'],
+  glance_writes: ['created_at'],
   networks: [],
   subnets: [],
   ports: ['updated_at'],

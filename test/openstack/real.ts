@@ -91,7 +91,8 @@ export async function realSystem(services: readonly RealService[], tokenCacheSec
   };
 }
 
-async function eventually<T>(look: () => Promise<T | null>): Promise<T> {
+/** What `look` sees in the end; null: not yet. */
+export async function eventually<T>(look: () => Promise<T | null>): Promise<T> {
   for (const end = Date.now() + LIMIT_MS; Date.now() < end; await delay(200)) {
     const seen = await look();
     if (seen !== null) return seen;
@@ -116,6 +117,13 @@ export const askKeystone = (method: string, path: string, headers: Record<string
   });
 
 const Images = Type.Object({ images: Type.Array(Type.Object({ id: Type.String(), size: Type.Integer() })) });
+
+/** Ids of the images of that name in the real Glance. */
+export async function imagesNamed(session: Session, name: string): Promise<readonly string[]> {
+  const said = await session.ask(Images, { service: 'image', method: 'GET', path: `/images?name=${name}` });
+  assert.equal(said.kind, 'ok');
+  return said.kind === 'ok' ? said.body.images.map(({ id }) => id) : [];
+}
 
 /** The smallest public image of the real Glance that hosts can use. */
 export async function smallestImage(session: Session): Promise<string> {

@@ -3,8 +3,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
+import { newId } from '../../src/lib/ids.ts';
+import { glanceOf } from '../../src/openstack/glance.ts';
 import { neutronOf } from '../../src/openstack/neutron.ts';
-import { askKeystone, realSystem, skip, smallestImage, tokenFor } from './real.ts';
+import { askKeystone, eventually, imagesNamed, realSystem, skip, smallestImage, tokenFor } from './real.ts';
 
 test('a server with an image of Glance and a port of Neutron crosses between cells, forth and back', {
   skip,
@@ -49,6 +51,83 @@ test('a server with an image of Glance and a port of Neutron crosses between cel
   await gone(server.id);
   assert.deepEqual(await neutron.portsOf(server.id), []);
   await call('GET', '/image/v2/images', undefined, 404);
+});
+
+test('images of a server are made in Glance, kept, rotated and taken away', { skip }, async () => {
+  await using real = await realSystem(['identity', 'image']);
+  const { call, reach, gone } = real;
+  const glance = glanceOf(real.session);
+  const { flavors } = await call('GET', '/compute/v2.1/flavors');
+  const flavorRef = flavors.find((each: { name: string }) => each.name === 'm1.tiny').id;
+  const { server } = await call('POST', '/compute/v2.1/servers', {
+    server: { name: 'images', imageRef: await smallestImage(real.session), flavorRef, networks: 'auto' },
+  });
+  const act = (body: object) => call('POST', `/compute/v2.1/servers/${server.id}/action`, body);
+  const { tenant_id: owner } = await reach(server.id, 'ACTIVE');
+  assert.ok(typeof owner === 'string');
+
+  const { image_id: imageId } = await act({ createImage: { name: 'kept', metadata: { note: 'x' } } });
+  const queued = await glance.find(imageId);
+  assert.ok(queued, 'it is there at once');
+  await reach(server.id, 'ACTIVE');
+  const image = await glance.find(imageId);
+  assert.deepEqual([image?.status, image?.owner, Reflect.get(image ?? {}, 'note')], ['active', owner, 'x']);
+
+  const rotation = { name: 'daily', backup_type: 'daily', rotation: 1 };
+  const backups = () => glance.backups({ serverId: server.id, owner, backupType: 'daily' });
+  const { image_id: first } = await act({ createBackup: rotation });
+  await reach(server.id, 'ACTIVE');
+  assert.deepEqual(
+    (await backups()).map(({ id }) => id),
+    [first],
+  );
+  const { image_id: second } = await act({ createBackup: rotation });
+  await reach(server.id, 'ACTIVE');
+  await eventually(async () => ((await glance.find(first)) === null ? true : null));
+  assert.deepEqual(
+    (await backups()).map(({ id }) => id),
+    [second],
+  );
+
+  await act({ shelve: null });
+  await reach(server.id, 'SHELVED_OFFLOADED');
+  const shelved = await imagesNamed(real.session, 'images-shelved');
+  assert.equal(shelved.length, 1);
+  await act({ unshelve: null });
+  await reach(server.id, 'ACTIVE');
+  await eventually(async () => ((await imagesNamed(real.session, 'images-shelved')).length === 0 ? true : null));
+
+  // From an image that was made here, which is not fetched again.
+  const { server: copy } = await call('POST', '/compute/v2.1/servers', {
+    server: { name: 'copy', imageRef: imageId, flavorRef, networks: 'auto' },
+  });
+  await reach(copy.id, 'ACTIVE');
+  for (const each of [copy, server]) {
+    await call('DELETE', `/compute/v2.1/servers/${each.id}`);
+    await gone(each.id);
+  }
+  for (const id of [imageId, second]) assert.equal((await glance.remove(id)).kind, 'ok');
+});
+
+test('members of a shared image are known', { skip }, async () => {
+  await using real = await realSystem(['identity', 'image']);
+  const glance = glanceOf(real.session);
+  const id = newId();
+  const image = { id, name: 'shared', owner: 'a'.repeat(32), diskFormat: 'raw', containerFormat: 'bare' };
+  assert.equal((await glance.create({ ...image, minDiskGb: 0, minRamMb: 0, properties: {} }, 'req-1')).kind, 'ok');
+  const say = (method: 'POST' | 'PATCH', path: string, body: unknown) => {
+    const headers = { 'content-type': 'application/openstack-images-v2.1-json-patch' };
+    const ask = { service: 'image', method, path: `/images/${id}${path}`, body } as const;
+    return real.session.ask(null, method === 'PATCH' ? { ...ask, headers } : ask);
+  };
+  assert.equal((await say('PATCH', '', [{ op: 'replace', path: '/visibility', value: 'shared' }])).kind, 'ok');
+  assert.equal((await say('POST', '/members', { member: 'b'.repeat(32) })).kind, 'ok');
+  assert.deepEqual(
+    (await glance.members(id)).map(({ member_id, status }) => [member_id, status]),
+    [['b'.repeat(32), 'pending']],
+  );
+  assert.equal((await glance.remove(id)).kind, 'ok');
+  assert.equal((await glance.remove(id)).kind, 'ok', 'gone already');
 });
 
 test("an application credential of Keystone's is good here, and its token no longer when it is revoked", {

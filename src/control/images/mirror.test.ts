@@ -6,42 +6,25 @@ import { Readable } from 'node:stream';
 import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { newId } from '../../lib/ids.ts';
-import type { Glance, GlanceImage } from '../../openstack/glance.ts';
 import { findBaseImage, findImage, ImageOnItsWay, imageFile, maySee } from '../images.ts';
 import type { Platform } from '../platform.ts';
 import { collectUnusedImages, GRACE_MS } from './collect.ts';
 import { createImageMirror, KEEP_MS } from './mirror.ts';
-import { type ImageWorld, imageWorld, member, qcow2, stranger } from './testing.ts';
+import { FakeGlance, type ImageWorld, imageWorld, member, qcow2, stranger } from './testing.ts';
 
 const DATA = qcow2();
-const sha512 = createHash('sha512').update(DATA).digest('hex');
 
-const described = (id: string, change: object = {}): GlanceImage => ({
-  ...{ id, name: 'cirros', status: 'active', visibility: 'private', owner: 'p1', disk_format: 'qcow2' },
-  ...{ container_format: 'bare', size: DATA.length, virtual_size: null, checksum: null, os_hash_algo: 'sha512' },
-  ...{ os_hash_value: sha512, min_disk: 1, min_ram: 64, protected: false, os_hidden: false, tags: [] },
-  ...{ created_at: '2026-01-01T00:00:00Z', updated_at: '2026-01-01T00:00:00Z' },
-  ...{ hw_disk_bus: 'scsi', os_glance_importing: 'x', direct_url: 'file:///x' },
-  ...change,
-});
+const PROPERTIES = { hw_disk_bus: 'scsi', os_glance_importing: 'x', direct_url: 'file:///x' };
 
-/** `images`: what Glance has; `downloads`: how often data was asked for. */
 async function mirrored(data = DATA) {
-  const images = new Map<string, GlanceImage>();
-  const state = { downloads: 0, data };
-  const glance: Glance = {
-    find: async (id) => images.get(id) ?? null,
-    data: async (id) => {
-      state.downloads += 1;
-      return images.has(id) ? Readable.from([state.data.subarray(0, 1000), state.data.subarray(1000)]) : null;
-    },
-  };
+  const glance = new FakeGlance();
   const world = await imageWorld();
   const imageMirror = createImageMirror(glance);
   const p: Platform = { ...world.p, imageMirror };
   const id = newId();
-  images.set(id, described(id));
-  return { images, state, world, p, id, imageMirror };
+  glance.put(id, DATA, PROPERTIES);
+  glance.files.set(id, data);
+  return { glance, world, p, id, imageMirror };
 }
 
 /** Asks as sagas do, until the data is here or cannot be had. */
@@ -60,7 +43,7 @@ async function brought(p: Platform, id: string) {
 const close = async (world: ImageWorld): Promise<void> => world[Symbol.asyncDispose]();
 
 test('an image is what Glance says, and its data comes once, when it is needed', async () => {
-  const { images, state, world, p, id } = await mirrored();
+  const { glance, world, p, id } = await mirrored();
   const image = await findImage(p, id);
   assert(image);
   assert.deepEqual(
@@ -68,58 +51,73 @@ test('an image is what Glance says, and its data comes once, when it is needed',
     ['active', 'p1', 1, { hw_disk_bus: 'scsi' }],
   );
   assert.deepEqual([maySee(member, image), maySee(stranger, image)], [true, false]);
-  assert.equal(state.downloads, 0);
+  assert.equal(glance.downloads, 0);
   const base = await brought(p, id);
   assert.equal(base?.sha256, createHash('sha256').update(DATA).digest('hex'));
   assert.deepEqual(await readFile(imageFile(p, id)), DATA);
   assert.equal((await findImage(p, id))?.virtualBytes, base?.virtualBytes, 'known from the data');
-  images.set(id, described(id, { status: 'deactivated', visibility: 'public' }));
+  glance.put(id, DATA, { ...PROPERTIES, status: 'deactivated', visibility: 'public' });
   const now = await findImage(p, id);
   assert.deepEqual([now?.status, now?.visibility], ['queued', 'public'], 'not offered for new servers');
-  images.delete(id);
+  glance.images.delete(id);
   assert.equal(await findImage(p, id), null);
   assert.deepEqual(await findBaseImage(p, id), base, 'what was made from it keeps its base');
-  assert.equal(state.downloads, 1);
+  assert.equal(glance.downloads, 1);
   await close(world);
 });
 
 test('an image that was named before Glance knew all of it can be used later', async () => {
-  const { images, world, p, id } = await mirrored();
-  images.set(id, described(id, { status: 'queued', disk_format: null, container_format: null }));
+  const { glance, world, p, id } = await mirrored();
+  glance.put(id, DATA, { status: 'queued', disk_format: null, container_format: null });
   assert.equal((await findImage(p, id))?.diskFormat, null);
-  images.set(id, described(id));
+  glance.put(id, DATA);
   await findImage(p, id);
   assert.equal((await brought(p, id))?.id, id);
   await close(world);
 });
 
 test('data that is not what Glance says is refused, and tried anew', async () => {
-  const { state, world, p, id } = await mirrored(Buffer.concat([DATA.subarray(0, -1), Buffer.from('!')]));
+  const { glance, world, p, id } = await mirrored(Buffer.concat([DATA.subarray(0, -1), Buffer.from('!')]));
   await assert.rejects(brought(p, id), /sha512 digest is not/);
-  state.data = DATA;
+  glance.files.set(id, DATA);
   assert.equal((await brought(p, id))?.id, id);
   await close(world);
 });
 
+test('an image that is shared is its members’ too, however they took it', async () => {
+  const { glance, world, p, id } = await mirrored();
+  const at = '2026-01-01T00:00:00Z';
+  glance.shares.set(id, [{ member_id: stranger.projectId, status: 'pending', created_at: at, updated_at: at }]);
+  const seenBy = async (visibility: string): Promise<boolean[]> => {
+    glance.put(id, DATA, { visibility });
+    const image = await findImage(p, id);
+    assert(image);
+    return [maySee(member, image), maySee(stranger, image), maySee({ ...stranger, projectId: 'p3' }, image)];
+  };
+  assert.deepEqual(await seenBy('shared'), [true, true, false]);
+  assert.deepEqual(await seenBy('private'), [true, false, false], 'members that it had are no members any more');
+  await close(world);
+});
+
 test('what hosts cannot read is refused with the reason', async () => {
-  const { images, world, p, id } = await mirrored();
-  images.set(id, described(id, { disk_format: 'vmdk' }));
+  const { glance, world, p, id } = await mirrored();
+  glance.put(id, DATA, { disk_format: 'vmdk' });
   await assert.rejects(brought(p, id), /disk_format/);
   await assert.rejects(brought(p, newId()), /Glance has no image/);
   await close(world);
 });
 
 test('two that need the same image wait for one download', async () => {
-  const { state, world, p, id } = await mirrored();
+  const { glance, world, p, id } = await mirrored();
   await Promise.all([brought(p, id), brought(p, id), brought(p, id)]);
-  assert.equal(state.downloads, 1);
+  assert.equal(glance.downloads, 1);
   await close(world);
 });
 
 test('a mirror that nobody names any more goes; one that is named again stays; our own images are no mirrors', async () => {
-  const { images, world, p, id } = await mirrored();
+  const { glance, world, p, id } = await mirrored();
   const other = newId();
-  images.set(other, described(other));
+  glance.put(other, DATA);
   await brought(p, id);
   await brought(p, other);
   await p.stores.global
@@ -145,10 +143,12 @@ const ownRow = async (p: Platform, like: string) => ({
 });
 
 test('closing ends a download that is under way', async () => {
-  const { world, p, id, imageMirror, state } = await mirrored();
-  state.data = Buffer.alloc(0);
+  const { world, p, id, imageMirror } = await mirrored();
   const endless = new Readable({ read: () => undefined });
-  const stuck = createImageMirror({ find: async () => described(id), data: async () => endless });
+  const never = new FakeGlance();
+  never.put(id, DATA);
+  never.data = async () => endless;
+  const stuck = createImageMirror(never);
   const q: Platform = { ...p, imageMirror: stuck };
   await assert.rejects(findBaseImage(q, id), ImageOnItsWay);
   await delay(20);

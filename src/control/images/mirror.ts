@@ -11,20 +11,30 @@
 // Bringing runs in the process whose saga asks first (upload.ts claims the row, limits, digests and inspects), and sagas
 // wait for it by asking again (ImageOnItsWay). What went wrong is told once to the next who asks, and forgotten: the one
 // after that tries anew. A process that dies leaves a row in saving, which collect.ts gives back.
-// Not handled: members of shared images (shared means: its owner's), disk formats other than qcow2 and raw.
+// Images that are made here and sent to Glance are mirrors from their beginning: publisher.ts.
+// Not handled: disk formats other than qcow2 and raw.
 
 import { messageOf } from '../../lib/errors.ts';
 import { isUuid } from '../../lib/ids.ts';
-import type { Glance, GlanceImage } from '../../openstack/glance.ts';
-import { GUEST_FORMATS, type Image, ImageOnItsWay, imageOf, VISIBILITIES } from '../images.ts';
+import type { Glance, GlanceImage, GlanceMember } from '../../openstack/glance.ts';
+import {
+  GUEST_FORMATS,
+  type Image,
+  ImageOnItsWay,
+  imageOf,
+  MEMBER_STATUSES,
+  type Member,
+  VISIBILITIES,
+} from '../images.ts';
 import type { Platform } from '../platform.ts';
+import { createImagePublisher, digestOf, type ImagePublisher, recordMirror } from './publisher.ts';
 import { isBaseAttribute } from './rules.ts';
-import { type ExpectedDigest, receiveImage } from './upload.ts';
+import { receiveImage } from './upload.ts';
 
 /** An image that no request has named for this long is not kept for its own sake. */
 export const KEEP_MS = 24 * 3600_000;
 
-export interface ImageMirror {
+export interface ImageMirror extends ImagePublisher {
   /** As Glance has it now, with what is known of its data here; null: it has none. @throws ServiceDown */
   find(p: Platform, imageId: string): Promise<Image | null>;
   /**
@@ -34,7 +44,7 @@ export interface ImageMirror {
   bring(p: Platform, imageId: string): Promise<never>;
   /** Mirrors that nobody has named for KEEP_MS are given up to collect.ts. */
   forgetUnused(p: Platform): Promise<void>;
-  /** Ends what is being brought. */
+  /** Ends what is being brought, and sent. */
   close(): Promise<void>;
 }
 
@@ -42,10 +52,13 @@ export function createImageMirror(glance: Glance): ImageMirror {
   const underWay = new Map<string, Promise<void>>();
   const failures = new Map<string, string>();
   const closing = new AbortController();
+  const { idle, ...publisher } = createImagePublisher(glance, closing.signal);
 
   async function find(p: Platform, imageId: string): Promise<Image | null> {
     const said = isUuid(imageId) ? await glance.find(imageId) : null;
-    return said === null || said.id !== imageId ? null : mirrored(p, imageFrom(said, p.clock.now()));
+    if (said === null || said.id !== imageId) return null;
+    const members = said.visibility === 'shared' ? await glance.members(imageId) : [];
+    return mirrored(p, imageFrom(said, members, p.clock.now()));
   }
 
   async function fetchData(p: Platform, image: Image): Promise<void> {
@@ -77,6 +90,7 @@ export function createImageMirror(glance: Glance): ImageMirror {
   }
 
   return {
+    ...publisher,
     find,
     async bring(p, imageId) {
       const failure = failures.get(imageId);
@@ -93,7 +107,7 @@ export function createImageMirror(glance: Glance): ImageMirror {
     forgetUnused,
     async close() {
       closing.abort();
-      await Promise.all(underWay.values());
+      await Promise.all([...underWay.values(), idle()]);
     },
   };
 }
@@ -106,29 +120,8 @@ async function rowOf(p: Platform, imageId: string): Promise<Image | null> {
 /** Writes down that the image is used now, and adds what is known of its data here. */
 async function mirrored(p: Platform, image: Image): Promise<Image> {
   const now = p.clock.now();
-  const described = {
-    ...{ name: image.name, visibility: image.visibility, owner: image.owner, disk_format: image.diskFormat },
-    ...{ container_format: image.containerFormat, min_disk_gb: image.minDiskGb, min_ram_mb: image.minRamMb },
-    ...{ properties_json: JSON.stringify(image.properties), tags_json: JSON.stringify(image.tags), updated_at: now },
-  };
   await p.stores.global.transaction().execute(async (trx) => {
-    await trx
-      .insertInto('images')
-      .values({
-        ...described,
-        ...{ id: image.id, status: 'queued', size_bytes: null, virtual_bytes: null, created_at: image.createdAt },
-        ...{ md5: null, sha256: null, sha512: null, protected: 0, hidden: 0 },
-      })
-      .onConflict((any) => any.doNothing())
-      .execute();
-    // Until its data comes here it is what Glance says now: it may have been named before it was all said.
-    const mirrors = trx.selectFrom('image_mirrors').select('image_id').where('image_id', '=', image.id);
-    await trx.updateTable('images').set(described).where('id', 'in', mirrors).where('status', '=', 'queued').execute();
-    await trx
-      .insertInto('image_mirrors')
-      .values({ image_id: image.id, used_at: now })
-      .onConflict((any) => any.column('image_id').doUpdateSet({ used_at: now }))
-      .execute();
+    await recordMirror(trx, image, now);
     // One that was given up has its full time of grace again.
     const touched = { updated_at: now };
     await trx.updateTable('images').set(touched).where('id', '=', image.id).where('status', '=', 'deleted').execute();
@@ -154,7 +147,7 @@ async function forgetUnused(p: Platform): Promise<void> {
 }
 
 /** Glance's word in ours. An image that is not active there (queued, deactivated, …) is one without data here. */
-function imageFrom(said: GlanceImage, now: number): Image {
+function imageFrom(said: GlanceImage, members: readonly GlanceMember[], now: number): Image {
   const visibility = VISIBILITIES.find((each) => each === said.visibility) ?? 'private';
   return {
     ...{ id: said.id, name: said.name ?? null, status: said.status === 'active' ? 'active' : 'queued', visibility },
@@ -162,10 +155,16 @@ function imageFrom(said: GlanceImage, now: number): Image {
     ...{ containerFormat: said.container_format === 'bare' ? 'bare' : null, sizeBytes: null },
     ...{ virtualBytes: said.virtual_size ?? null, md5: null, sha256: null, sha512: null },
     ...{ minDiskGb: said.min_disk, minRamMb: said.min_ram, protected: said.protected },
-    ...{ hidden: said.os_hidden ?? false, properties: propertiesOf(said), tags: said.tags, members: {} },
+    ...{ hidden: said.os_hidden ?? false, properties: propertiesOf(said), tags: said.tags },
+    members: Object.fromEntries(members.map((each) => [each.member_id, memberFrom(each, now)])),
     ...{ createdAt: timeOf(said.created_at, now), updatedAt: timeOf(said.updated_at, now) },
   };
 }
+
+const memberFrom = ({ status, created_at, updated_at }: GlanceMember, now: number): Member => ({
+  status: MEMBER_STATUSES.find((each) => each === status) ?? 'pending',
+  ...{ createdAt: timeOf(created_at, now), updatedAt: timeOf(updated_at, now) },
+});
 
 const timeOf = (text: string, otherwise: number): number => {
   const time = Date.parse(text);
@@ -180,10 +179,3 @@ const propertiesOf = (said: GlanceImage): Record<string, string> =>
         typeof entry[1] === 'string' && !isBaseAttribute(entry[0]) && !entry[0].startsWith('os_glance'),
     ),
   );
-
-/** The digest to hold the data against: the one that Glance was configured to make, or the older MD5. */
-function digestOf(said: GlanceImage): ExpectedDigest | null {
-  const { os_hash_algo: algorithm, os_hash_value: value, checksum } = said;
-  if ((algorithm === 'sha512' || algorithm === 'sha256') && value) return { algorithm, value };
-  return checksum ? { algorithm: 'md5', value: checksum } : null;
-}

@@ -24,6 +24,7 @@ import {
   type Visibility,
 } from '../images.ts';
 import type { Platform } from '../platform.ts';
+import { giveUpInGlance } from './glance-writes.ts';
 import { checkImage, checkText, isBaseAttribute } from './rules.ts';
 
 /** Most images of one project. */
@@ -429,7 +430,8 @@ export async function discardImages(
   now: number,
 ): Promise<void> {
   if (imageIds.length === 0) return;
-  await discardUnfinished(trx, imageIds);
+  await giveUpInGlance(trx, imageIds, 'unwanted', now);
+  await trx.deleteFrom('images').where('id', 'in', imageIds).where('status', 'in', WITHOUT_DATA).execute();
   await trx
     .updateTable('images')
     .set({ status: 'deleted', updated_at: now })
@@ -438,18 +440,23 @@ export async function discardImages(
     .execute();
 }
 
-/** Those of the images that do not have their data (yet) are gone. */
-export async function discardUnfinished(trx: Transaction<GlobalTables>, imageIds: readonly string[]): Promise<void> {
+/** Those of the images that do not have their data (yet) are gone; in a Glance those that do not have it there. */
+export async function discardUnfinished(
+  trx: Transaction<GlobalTables>,
+  imageIds: readonly string[],
+  now: number,
+): Promise<void> {
+  await giveUpInGlance(trx, imageIds, 'unfinished', now);
   await trx.deleteFrom('images').where('id', 'in', imageIds).where('status', 'in', WITHOUT_DATA).execute();
 }
 
 /** Whether the image is there and has its data. */
-export async function hasData(trx: Transaction<GlobalTables>, imageId: string): Promise<boolean> {
+export async function hasData(trx: Kysely<GlobalTables>, imageId: string): Promise<boolean> {
   const found = trx.selectFrom('images').select('id').where('id', '=', imageId).where('status', 'in', WITH_DATA);
   return (await found.executeTakeFirst()) !== undefined;
 }
 
-function rowOf(image: Image): Insertable<GlobalTables['images']> {
+export function rowOf(image: Image): Insertable<GlobalTables['images']> {
   return {
     id: image.id,
     name: image.name,

@@ -6,6 +6,7 @@ import type { Refusal, Server } from '../../model/types.ts';
 import type { GlobalTables } from '../../store/global-schema.ts';
 import type { GuestFormat, Image } from '../images.ts';
 import type { Platform } from '../platform.ts';
+import { recordMirror } from './publisher.ts';
 import { discardImages, insertImage } from './records.ts';
 import { checkImage } from './rules.ts';
 
@@ -40,8 +41,16 @@ export function snapshotImage(
   return checkImage(image) ?? image;
 }
 
-/** Writes it down. */
-export async function recordSnapshot(trx: Transaction<GlobalTables>, image: Image): Promise<Refusal | null> {
+/** Writes it down. With a Glance it has been announced there, and Glance has counted it. */
+export async function recordSnapshot(
+  p: Platform,
+  trx: Transaction<GlobalTables>,
+  image: Image,
+): Promise<Refusal | null> {
+  if (p.imageMirror) {
+    await recordMirror(trx, image, p.clock.now());
+    return null;
+  }
   const result = await insertImage(trx, image);
   return result.kind === 'refused' ? result.refusal : null;
 }

@@ -1,11 +1,16 @@
-// For tests alone: a platform without hosts, and disk images made byte by byte.
+// For tests alone: a platform without hosts, disk images made byte by byte, and a Glance of a few lines.
+import { createHash } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Readable } from 'node:stream';
 import { pino } from 'pino';
 import type { Clock } from '../../lib/clock.ts';
 import { systemClock } from '../../lib/clock.ts';
 import type { Actor } from '../../model/types.ts';
+import type { BackupsOf, Glance, GlanceImage, GlanceMember, NewGlanceImage } from '../../openstack/glance.ts';
+import type { Said } from '../../openstack/session.ts';
+import { type Payload, ServiceDown } from '../../openstack/transport.ts';
 import { openStores, type Stores } from '../../store/stores.ts';
 import type { Platform, Settings } from '../platform.ts';
 import { DEFAULT_POLICIES } from '../policies.ts';
@@ -95,3 +100,93 @@ export function qcow2(options: Qcow2Options = {}): Buffer {
   }
   return file;
 }
+
+const SAID: Said<null> = { kind: 'ok', status: 200, body: null, headers: new Headers() };
+
+/** A Glance that keeps its images in a map, and can be told to fail. */
+export class FakeGlance implements Glance {
+  readonly images = new Map<string, GlanceImage>();
+  readonly files = new Map<string, Buffer>();
+  readonly shares = new Map<string, readonly GlanceMember[]>();
+  isDown = false;
+  downloads = 0;
+  uploads = 0;
+  /** The refusal that uploads meet; null: none. */
+  refusal: Said<null> | null = null;
+  /** Called when an upload has taken effect; may throw. */
+  afterUpload: () => void = () => undefined;
+  #made = 0;
+
+  /** An image is there, with that data. */
+  put(id: string, data: Buffer, change: object = {}): void {
+    this.images.set(id, describedImage(id, data, change));
+    this.files.set(id, data);
+  }
+  async find(id: string) {
+    this.#asked();
+    return this.images.get(id) ?? null;
+  }
+  async data(id: string) {
+    this.#asked();
+    this.downloads += 1;
+    const data = this.files.get(id);
+    return data ? Readable.from([data.subarray(0, 1000), data.subarray(1000)]) : null;
+  }
+  async members(id: string) {
+    this.#asked();
+    return this.shares.get(id) ?? [];
+  }
+  async create(image: NewGlanceImage) {
+    this.#asked();
+    this.#made += 1;
+    const created_at = new Date(this.#made * 1000).toISOString();
+    const { id, name, owner, diskFormat: disk_format, containerFormat: container_format } = image;
+    const hash = { os_hash_algo: null, os_hash_value: null, size: null };
+    const change = { ...image.properties, ...hash, name, owner, disk_format, container_format, created_at };
+    this.images.set(id, describedImage(id, Buffer.alloc(0), { ...change, status: 'queued' }));
+    return SAID;
+  }
+  async upload(id: string, payload: Payload) {
+    this.#asked();
+    this.uploads += 1;
+    const image = this.images.get(id);
+    if (this.refusal || image?.status !== 'queued') {
+      return this.refusal ?? ({ kind: 'refused', status: 409, message: 'not queued' } as const);
+    }
+    const data = Buffer.concat(await Array.fromAsync(payload.bytes()));
+    this.images.set(id, { ...image, status: 'active', ...digestsOf(data) });
+    this.files.set(id, data);
+    this.afterUpload();
+    return SAID;
+  }
+  async remove(id: string) {
+    this.#asked();
+    if (this.images.get(id)?.protected) return { kind: 'refused', status: 403, message: 'it is protected' } as const;
+    this.images.delete(id);
+    this.files.delete(id);
+    return SAID;
+  }
+  async backups({ serverId, owner, backupType }: BackupsOf) {
+    this.#asked();
+    const of = { instance_uuid: serverId, image_type: 'backup', backup_type: backupType, owner, status: 'active' };
+    return [...this.images.values()]
+      .filter((image) => Object.entries(of).every(([key, value]) => Reflect.get(image, key) === value))
+      .toSorted((a, b) => b.created_at.localeCompare(a.created_at));
+  }
+  #asked(): void {
+    if (this.isDown) throw new ServiceDown('Glance is down');
+  }
+}
+
+const digestsOf = (data: Buffer) => ({
+  ...{ size: data.length, os_hash_algo: 'sha512', os_hash_value: createHash('sha512').update(data).digest('hex') },
+});
+
+/** As Glance describes an active qcow2 image of project p1. */
+const describedImage = (id: string, data: Buffer, change: object = {}): GlanceImage => ({
+  ...{ id, name: 'cirros', status: 'active', visibility: 'private', owner: 'p1', disk_format: 'qcow2' },
+  ...{ container_format: 'bare', virtual_size: null, checksum: null, ...digestsOf(data) },
+  ...{ min_disk: 1, min_ram: 64, protected: false, os_hidden: false, tags: [] },
+  ...{ created_at: '2026-01-01T00:00:00Z', updated_at: '2026-01-01T00:00:00Z' },
+  ...change,
+});
