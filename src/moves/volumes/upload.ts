@@ -58,7 +58,7 @@ export const UPLOAD_VOLUME: Move<UploadVolumeState> = {
       do: async () => done,
       undo: (c) =>
         inGlobal(c, async (trx) => {
-          await discardUnfinished(trx, [c.s.imageId]);
+          await discardUnfinished(trx, [c.s.imageId], c.p.clock.now());
           await asBefore(c, trx);
         }),
     },
