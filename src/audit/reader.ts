@@ -3,6 +3,7 @@
 // Nothing is locked and nothing is written, so a live system is not held up. Sagas are read first and last; whatever ran
 // at any time in between makes its server `busy`. A cell or a host that does not answer is noted as unreachable with the
 // reason; only the global database must answer.
+import { imageFilesOf } from '../control/images/files.ts';
 import type { Platform } from '../control/platform.ts';
 import { diskImageOf } from '../model/disk-image.ts';
 import { readCells } from './read/cells.ts';
@@ -38,7 +39,7 @@ export async function takeSnapshot(p: Platform, slice: Slice = EVERYTHING): Prom
   const attachments = await readAttachments(db, slice);
   const volumes = await readVolumes(db, slice);
   const images = await readImages(db, slice);
-  const imageFiles = await readImageFiles(p.settings.imageDirectory, slice);
+  const imageFiles = await readImageFiles(imageFilesOf(p), slice);
   const cells = await readCells(p, slice);
   const records = cells.flatMap((cell) => cell.records);
   const imagesInUse = await readImagesInUse(

@@ -11,6 +11,8 @@ import type { Platform } from './platform.ts';
 /** Nova waits for 60 s (nova/context.py:CELL_TIMEOUT). */
 export const ANSWER_LIMIT_MS = 5_000;
 const SILENT_LIMIT_MS = 500;
+/** Why the wait ends. Without a reason each abort would make an error, with its stack. */
+const ANSWERED = 'the cell has answered';
 
 const silentCells = new WeakMap<Stores, Set<string>>();
 
@@ -26,7 +28,7 @@ export async function askCell<T>(
   const answered = new AbortController();
   const answer = answerOf(p, cellId, ask);
   const late = p.clock.sleep(limitMs, answered.signal).then(() => null);
-  const first = await Promise.race([answer, late]).finally(() => answered.abort());
+  const first = await Promise.race([answer, late]).finally(() => answered.abort(ANSWERED));
   if (first !== null) {
     silent.delete(cellId);
     return first.value;

@@ -7,6 +7,7 @@ import type { WeightMultipliers } from '../model/weighers.ts';
 import type { Direction, Outcome, Row } from '../saga/types.ts';
 import type { StorageHost } from '../storage/contract.ts';
 import type { Stores } from '../store/stores.ts';
+import type { ImageFiles } from './images/files.ts';
 import type { ImageMirror } from './images/mirror.ts';
 import type { NetworkService } from './network/service.ts';
 import type { Policies } from './policies.ts';
@@ -73,6 +74,8 @@ export interface Platform {
   storage(name: string, trace?: { readonly requestId: string; readonly sagaId: string }): Promise<StorageHost>;
   /** Tells the conductors of this process that there may be work. */
   nudge(): void;
+  /** Absent: those in the settings' directory. */
+  readonly imageFiles?: ImageFiles;
   /** Absent: images are our own. */
   readonly imageMirror?: ImageMirror;
   /** Absent: ports are in the records here alone. */

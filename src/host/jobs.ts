@@ -33,6 +33,9 @@ export type JobOutcome =
 /** Longest reason that a reply carries (the contract's limit is 4096). */
 const REASON_LIMIT = 4000;
 
+/** Why a wait ends early. Without a reason each abort would make an error, with its stack. */
+const SETTLED = 'the job has settled';
+
 export class HostJob<Kind extends string = JobKind> {
   readonly kind: Kind;
   /** What the job is to achieve: two calls with equal kind and key want the same. */
@@ -78,7 +81,7 @@ export class HostJob<Kind extends string = JobKind> {
     if (this.outcome !== null) return;
     const over = new AbortController();
     await Promise.race([this.settled, clock.sleep(ms, over.signal)]);
-    over.abort();
+    over.abort(SETTLED);
   }
 
   /** The job as a reply shows it. */

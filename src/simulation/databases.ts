@@ -9,29 +9,19 @@
 // the product is therefore a savepoint inside that one.
 // Every change of a server's states is written down by triggers (`transitions`), in order and only when it is committed.
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
-import {
-  CompiledQuery,
-  type DatabaseConnection,
-  type Dialect,
-  type Driver,
-  Kysely,
-  type QueryResult,
-  SqliteAdapter,
-} from 'kysely';
+import type { Kysely } from 'kysely';
 import type { CellTables } from '../store/cell-schema.ts';
-import { openMigrated, SqliteConnection, sqliteDialect } from '../store/database.ts';
+import { openMigrated, SqliteConnection } from '../store/database.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
 import { CELL_MIGRATIONS, GLOBAL_MIGRATIONS, type SchemaMigration } from '../store/migrations.ts';
 import { CellDown, type Stores } from '../store/stores.ts';
-
-/** Where a process may be stopped. Resolves when it may go on: never, when it is dead. */
-export type Gate = () => Promise<void>;
+import { connected, type Gate, Turns } from './connections.ts';
 
 class Database {
   readonly sqlite: DatabaseSync;
   readonly #connection: SqliteConnection;
   readonly #asked = new Map<string, StatementSync>();
-  #turn: Promise<void> = Promise.resolve();
+  #turns: Turns = new Turns();
 
   constructor(migrations: readonly SchemaMigration[]) {
     this.sqlite = openMigrated(':memory:', migrations);
@@ -46,43 +36,11 @@ class Database {
   reset(): void {
     this.sqlite.exec('rollback to world');
     // Whoever of the last world holds a turn will never give it back.
-    this.#turn = Promise.resolve();
+    this.#turns = new Turns();
   }
 
   connect<Tables>(gate: Gate, check: () => void): Kysely<Tables> {
-    const command = async (sql: string): Promise<void> =>
-      void (await this.#connection.executeQuery(CompiledQuery.raw(sql)));
-    return new Kysely<Tables>({
-      dialect: manyConnections({
-        init: async () => undefined,
-        acquireConnection: async () => {
-          await gate();
-          check();
-          return this.#take();
-        },
-        releaseConnection: async (connection) => {
-          (connection as Turn).release();
-          await gate();
-        },
-        beginTransaction: () => command('savepoint work'),
-        commitTransaction: () => command('release work'),
-        // Two commands: of one text with both, only the first would be prepared, and each savepoint that stays makes all
-        // that follows slower.
-        rollbackTransaction: async () => {
-          await command('rollback to work');
-          await command('release work');
-        },
-        destroy: async () => undefined,
-      }),
-    });
-  }
-
-  async #take(): Promise<DatabaseConnection> {
-    const before = this.#turn;
-    const { promise, resolve } = Promise.withResolvers<void>();
-    this.#turn = promise;
-    await before;
-    return new Turn(this.#connection, resolve);
+    return connected<Tables>({ connection: this.#connection, turns: this.#turns, gate, check });
   }
 
   /** Rows that a statement answers, at once, whoever has the turn. */
@@ -94,36 +52,6 @@ class Database {
 
   close(): void {
     this.sqlite.close();
-  }
-}
-
-/** SQLite's words over a driver whose connections are many: Kysely is not to queue for them itself. */
-const manyConnections = (driver: Driver): Dialect => ({
-  ...sqliteDialect(driver),
-  createAdapter: () => new ManyConnections(),
-});
-
-class ManyConnections extends SqliteAdapter {
-  override get supportsMultipleConnections(): boolean {
-    return true;
-  }
-}
-
-class Turn implements DatabaseConnection {
-  readonly #connection: SqliteConnection;
-  readonly release: () => void;
-
-  constructor(connection: SqliteConnection, release: () => void) {
-    this.#connection = connection;
-    this.release = release;
-  }
-
-  executeQuery<R>(query: CompiledQuery): Promise<QueryResult<R>> {
-    return this.#connection.executeQuery(query);
-  }
-
-  streamQuery<R>(): AsyncIterableIterator<QueryResult<R>> {
-    return this.#connection.streamQuery();
   }
 }
 

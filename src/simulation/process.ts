@@ -16,7 +16,7 @@ import type { SagaStore } from '../saga/types.ts';
 import { STORAGE_METHODS } from '../storage/routes.ts';
 import { sqlSagaStore } from '../store/sagas.ts';
 import type { Stores } from '../store/stores.ts';
-import type { Gate } from './databases.ts';
+import type { Gate } from './connections.ts';
 import type { Dice } from './dice.ts';
 import { LEASE_MS, type World } from './world.ts';
 
@@ -132,10 +132,12 @@ export class Process {
     this.#aheadMs = aheadMs;
   }
 
-  readonly #gate: Gate = async () => {
+  readonly #gate: Gate = () => {
     const { dice, slowOneIn, world } = this.#parts;
-    if (slowOneIn > 0 && dice(slowOneIn) === 0) await world.clock.sleep(1 + dice(SLOW_MS));
-    await this.#pass();
+    if (slowOneIn > 0 && dice(slowOneIn) === 0) {
+      return world.clock.sleep(1 + dice(SLOW_MS)).then(() => this.#pass());
+    }
+    return this.alive ? null : this.#pass();
   };
 
   async #pass(): Promise<void> {

@@ -3,8 +3,8 @@
 // Theory of operation. First things happen, at their times: requests, faults. Then the weather clears: whatever was cut,
 // paused, dead or wrong is put right, and an operator orders stuck moves to be tried again. From there on the product must
 // come to rest by itself within PATIENCE_MS, and then everything that can be checked is (checks.ts).
-// What is random between the events comes from the plan's seed, and so do all ids; time is the world's alone. Real I/O
-// there is next to none (the image directory is read), and time stands still meanwhile. So a plan has one trace.
+// What is random between the events comes from the plan's seed, and so do all ids; time is the world's alone, and real I/O
+// there is none. So a plan has one trace.
 import type { Around, Platform } from '../control/platform.ts';
 import { assertNever, messageOf } from '../lib/errors.ts';
 import { findDefinition } from '../moves/registry.ts';

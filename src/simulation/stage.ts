@@ -1,13 +1,11 @@
 // A stage: furnished databases on which one schedule after the other is played; one per thread.
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { messageOf } from '../lib/errors.ts';
 import { drawIdsFrom } from '../lib/ids.ts';
 import { VirtualClock } from '../lib/virtual-clock.ts';
 import { CellDown } from '../store/stores.ts';
 import { Databases } from './databases.ts';
 import { diceOf, uuidsOf } from './dice.ts';
+import { SimImages } from './images.ts';
 import type { Plan } from './plan.ts';
 import { quietLog } from './quiet-log.ts';
 import { type Safety, weaken } from './safety.ts';
@@ -29,7 +27,7 @@ export interface StageOptions {
 export class Stage {
   readonly options: StageOptions;
   readonly databases = new Databases();
-  readonly #directory = mkdtempSync(join(tmpdir(), 'crosscell-simulation-'));
+  readonly #images = new SimImages();
   #furniture: Furniture | null = null;
 
   private constructor(options: StageOptions) {
@@ -41,7 +39,7 @@ export class Stage {
     drawIdsFrom(uuidsOf(diceOf(FURNISHING_SEED)));
     try {
       stage.#furniture = await furnish(
-        stage.#parts(new VirtualClock(START), { confirmWindowSeconds: 0, reclaimSeconds: 0 }),
+        stage.#parts(new VirtualClock(START), { confirmWindowSeconds: 0, reclaimSeconds: 0 }, stage.#images),
       );
     } finally {
       drawIdsFrom(null);
@@ -55,18 +53,18 @@ export class Stage {
   #parts(
     clock: VirtualClock,
     { confirmWindowSeconds, reclaimSeconds }: Pick<Plan, 'confirmWindowSeconds' | 'reclaimSeconds'>,
+    images: SimImages,
     onError?: (error: unknown) => void,
   ) {
     const { shape, heartbeatSeconds, quota } = this.options;
     return {
-      ...{ clock, shape, log: quietLog(onError) },
+      ...{ clock, shape, images, log: quietLog(onError) },
       stores: this.databases.storesFor(
-        async () => undefined,
+        () => null,
         () => false,
       ),
       settings: {
         ...SETTINGS,
-        imageDirectory: this.#directory,
         resizeConfirmWindowSeconds: confirmWindowSeconds,
         reclaimInstanceIntervalSeconds: reclaimSeconds,
         ...{ heartbeatSeconds, quota },
@@ -80,13 +78,13 @@ export class Stage {
     const furniture = this.#furniture;
     if (furniture === null) throw new Error('the stage is not furnished');
     const unexpected: string[] = [];
-    const clock = new VirtualClock(START, readsFiles);
+    const clock = new VirtualClock(START);
     drawIdsFrom(uuidsOf(diceOf(plan.seed, 'ids')));
     try {
       const note = (error: unknown): void => {
         if (!(error instanceof CellDown)) unexpected.push(`unexpected error: ${messageOf(error)}`);
       };
-      const world = await inhabit(this.#parts(clock, plan, note), furniture);
+      const world = await inhabit(this.#parts(clock, plan, this.#images.copy(), note), furniture);
       this.#introduce(world);
       const { databases, options } = this;
       const schedule = new Schedule({ databases, options, world, plan, furniture, violations: unexpected });
@@ -109,9 +107,5 @@ export class Stage {
 
   close(): void {
     this.databases.close();
-    rmSync(this.#directory, { recursive: true, force: true });
   }
 }
-
-/** Whether this thread waits for a file; time stands still meanwhile. */
-const readsFiles = (): boolean => process.getActiveResourcesInfo().some((each) => each.startsWith('FSReq'));

@@ -8,9 +8,6 @@
 // Faults come in at the seams that the product has anyway: effects of steps (Platform.around), calls to hosts
 // (SimHost.trouble) and databases of cells (`cellsDown`).
 import { createHash } from 'node:crypto';
-import { rmSync, writeFileSync } from 'node:fs';
-import { mkdir, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import type { Logger } from 'pino';
 import { addAggregateHost, createAggregate, setAggregateMetadata } from '../control/aggregates.ts';
 import { createFlavor } from '../control/flavors.ts';
@@ -29,6 +26,7 @@ import type { Actor } from '../model/types.ts';
 import { DEFAULT_MULTIPLIERS } from '../model/weighers.ts';
 import { CellDown, type Stores } from '../store/stores.ts';
 import { descriptionOf, type HostSize, SimHost } from './hosts.ts';
+import type { SimImages } from './images.ts';
 import { SimStorage } from './storage.ts';
 import { WrongClock } from './wrong-clock.ts';
 
@@ -94,6 +92,7 @@ export interface World {
   readonly fabric: SimulatedFabric;
   readonly hosts: ReadonlyMap<string, SimHost>;
   readonly storage: ReadonlyMap<string, SimStorage>;
+  readonly images: SimImages;
   /** Names of cells whose databases cannot be reached. */
   readonly cellsDown: Set<string>;
   readonly user: Actor;
@@ -109,6 +108,7 @@ export interface WorldParts {
   readonly log: Logger;
   readonly settings: Settings;
   readonly shape: Shape;
+  readonly images: SimImages;
 }
 
 const USER: Actor = { userId: 'user-1', projectId: 'project-1', roles: ['member'], requestId: 'req-user' };
@@ -146,7 +146,7 @@ export async function furnish(parts: WorldParts): Promise<Furniture> {
   await addFlavor(p, FLAVORS.medium, 2, 512, 2, 'silver');
   await addFlavor(p, FLAVORS.big, 4, 1024, 3, 'gold');
   await addFlavor(p, FLAVORS.plain, 1, 256, 1, null);
-  const imageId = await addImage(p);
+  const imageId = await addImage(p, parts.images);
   const { networkId } = await ensureSharedNetwork(p.stores.global, { cidr: '10.42.0.0/16', now: p.clock.now() });
   return { cells, hosts, imageId, networkId };
 }
@@ -157,7 +157,7 @@ const letters = (index: number): string =>
 
 /** A world over furnished databases, with hosts that hold nothing yet. */
 export async function inhabit(parts: WorldParts, furniture: Furniture): Promise<World> {
-  const { clock, stores, shape, log } = parts;
+  const { clock, stores, shape, log, images } = parts;
   const fabric = new SimulatedFabric();
   const hosts = new Map<string, SimHost>();
   for (const { name, cell } of furniture.hosts) {
@@ -178,7 +178,8 @@ export async function inhabit(parts: WorldParts, furniture: Furniture): Promise<
   const p = platformOf({ ...parts, clock: databaseClock, stores: reachable }, among(hosts), among(storage));
   const { imageId, networkId } = furniture;
   return {
-    ...{ p, clock, databaseClock, fabric, hosts, storage, cellsDown, user: USER, admin: ADMIN, imageId, networkId },
+    ...{ p, clock, databaseClock, fabric, hosts, storage, images, cellsDown },
+    ...{ user: USER, admin: ADMIN, imageId, networkId },
     async close() {
       await Promise.all([...hosts.values(), ...storage.values()].map((host) => host.agent.close()));
       await stores.close();
@@ -195,7 +196,7 @@ const among =
   };
 
 const platformOf = (
-  { clock, log, stores, settings }: Omit<WorldParts, 'clock'> & { readonly clock: Clock },
+  { clock, log, stores, settings, images }: Omit<WorldParts, 'clock'> & { readonly clock: Clock },
   hostOf: (name: string) => SimHost,
   storageOf: (name: string) => SimStorage,
 ): Platform => ({
@@ -203,19 +204,20 @@ const platformOf = (
   host: async (name) => hostOf(name).remote,
   storage: async (name) => storageOf(name).remote,
   policies: DEFAULT_POLICIES,
+  imageFiles: images,
   nudge: () => undefined,
 });
 
 /**
- * Takes an image's data as the image service does, but at once: its real one watches its uploads by a clock, and no time
- * passes in which a file is written.
+ * Takes an image's data as the image service does, but at once: its real one writes files, and watches its uploads by a
+ * clock.
  */
 const takeImage =
-  ({ stores, settings, clock }: WorldParts) =>
+  ({ stores, images, clock }: WorldParts) =>
   async (url: string, bytes: Uint8Array): Promise<void> => {
     const imageId = url.split('/').at(-2) ?? '';
     const digest = (algorithm: string) => createHash(algorithm).update(bytes).digest('hex');
-    writeFileSync(join(settings.imageDirectory, imageId), bytes);
+    images.write(imageId, bytes, clock);
     const taken = await stores.global
       .updateTable('images')
       .set({
@@ -227,7 +229,7 @@ const takeImage =
       .returning('id')
       .executeTakeFirst();
     if (taken) return;
-    rmSync(join(settings.imageDirectory, imageId));
+    await images.remove(imageId);
     throw new HypervisorError('the image was not taken: status 404');
   };
 
@@ -248,11 +250,10 @@ async function addFlavor(
   );
 }
 
-async function addImage(p: Platform): Promise<string> {
+async function addImage(p: Platform, images: SimImages): Promise<string> {
   const id = newId();
   const bytes = Buffer.from('an image');
-  await mkdir(p.settings.imageDirectory, { recursive: true });
-  await writeFile(join(p.settings.imageDirectory, id), bytes);
+  images.write(id, bytes, p.clock);
   await p.stores.global
     .insertInto('images')
     .values({

@@ -181,7 +181,7 @@ export function sqliteDialect(driver: Driver): Dialect {
   return {
     createDriver: () => driver,
     createAdapter: () => new SqliteAdapter(),
-    createQueryCompiler: () => new PlainLimits(),
+    createQueryCompiler: () => COMPILER,
     createIntrospector: (db) => new SqliteIntrospector(db),
   };
 }
@@ -197,3 +197,6 @@ class PlainLimits extends SqliteQueryCompiler {
     else super.visitLimit(node);
   }
 }
+
+/** One for all: it holds nothing between two statements, and a new one is a hundred functions bound. */
+const COMPILER = new PlainLimits();

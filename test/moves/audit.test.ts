@@ -1,7 +1,5 @@
 // The auditor over a whole system: it finds nothing in a healthy one, at rest or at work, and names whatever is planted.
 import assert from 'node:assert/strict';
-import { rm, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { test } from 'node:test';
 import { type AuditReport, audit, INVARIANTS, renderReport } from '../../src/audit/audit.ts';
 import { owe } from '../../src/control/debts.ts';
@@ -458,17 +456,17 @@ const PLANTS: readonly Plant[] = [
   },
   {
     name: 'an image without its file',
-    plant: (h) => rm(join(h.world.p.settings.imageDirectory, h.world.imageId)),
+    plant: (h) => h.world.images.remove(h.world.imageId),
     breaks: { images: /the file of image .* is missing/ },
   },
   {
     name: 'an image file that was changed',
-    plant: (h) => writeFile(join(h.world.p.settings.imageDirectory, h.world.imageId), 'something else'),
+    plant: async (h) => h.world.images.write(h.world.imageId, Buffer.from('something else'), h.world.clock),
     breaks: { images: /has 14 bytes instead of 8/ },
   },
   {
     name: 'an image file of no image',
-    plant: (h) => writeFile(join(h.world.p.settings.imageDirectory, newId()), ''),
+    plant: async (h) => h.world.images.write(newId(), Buffer.alloc(0), h.world.clock),
     breaks: { images: /belongs to no image/ },
   },
   {

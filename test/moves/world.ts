@@ -5,9 +5,6 @@
 // exactly what happens when, and a failure repeats. Faults come in at two seams: effects of sagas (see faults.ts) and
 // calls to hosts (`SimHost.trouble`).
 import assert from 'node:assert/strict';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { pino } from 'pino';
 import { type AuditReport, audit } from '../../src/audit/audit.ts';
 import type { Settings } from '../../src/control/platform.ts';
@@ -22,6 +19,7 @@ import { conductor, type Op } from '../../src/saga/conductor.ts';
 import type { Effects } from '../../src/saga/driver.ts';
 import type { Row } from '../../src/saga/types.ts';
 import type { SimHost } from '../../src/simulation/hosts.ts';
+import { SimImages } from '../../src/simulation/images.ts';
 import { FLAVORS, furnish, inhabit, LEASE_MS, SETTINGS, SMALL, type World } from '../../src/simulation/world.ts';
 import { sagaOf, sqlSagaStore } from '../../src/store/sagas.ts';
 import { openStores, type StoresAt } from '../../src/store/stores.ts';
@@ -41,22 +39,15 @@ export const worldDatabases = {
 };
 
 export async function openWorld(settings: Partial<Settings> = {}): Promise<World> {
-  const directory = await mkdtemp(join(tmpdir(), 'crosscell-world-'));
   const parts = {
     stores: await openStores(await worldDatabases.next()),
     clock: new VirtualClock(undefined, worldDatabases.isBusy),
     log: silent,
-    settings: { ...SETTINGS, imageDirectory: directory, ...settings },
+    settings: { ...SETTINGS, ...settings },
     shape: SMALL,
+    images: new SimImages(),
   };
-  const opened = await inhabit(parts, await furnish(parts));
-  const world: World = {
-    ...opened,
-    async close() {
-      await opened.close();
-      await rm(directory, { recursive: true, force: true });
-    },
-  };
+  const world = await inhabit(parts, await furnish(parts));
   await beat(world);
   return world;
 }

@@ -10,13 +10,11 @@
 //   older than STALLED_MS.
 // A file goes before its row, so that a crash between the two leaves a row that brings us back here. Two processes may
 // do all this at once: every step is harmless when repeated.
-import { readdir, rm, stat } from 'node:fs/promises';
-import { join } from 'node:path';
 import { sql } from 'kysely';
 import { isUuid } from '../../lib/ids.ts';
 import { CellDown } from '../../store/stores.ts';
-import { imageFile } from '../images.ts';
 import type { Platform } from '../platform.ts';
+import { type ImageFiles, imageFilesOf } from './files.ts';
 import { PART_SUFFIX, STALLED_MS } from './upload.ts';
 
 /** How long a deleted image stays at least. */
@@ -85,7 +83,7 @@ async function removeUnused(p: Platform): Promise<string[]> {
   const removed: string[] = [];
   for (const { id } of doomed) {
     if (used.has(id)) continue;
-    await rm(imageFile(p, id), { force: true });
+    await imageFilesOf(p).remove(id);
     await p.stores.global.deleteFrom('images').where('id', '=', id).where('status', '=', 'deleted').execute();
     p.log.info({ imageId: id }, 'a deleted image is not used any more; its file is gone');
     removed.push(id);
@@ -170,14 +168,15 @@ function parseFileName(name: string): ImageFileName[] {
 }
 
 async function sweepFiles(p: Platform, olderThanMs: number): Promise<string[]> {
-  const directory = p.settings.imageDirectory;
-  const files = (await namesIn(directory)).flatMap(parseFileName);
+  const directory = imageFilesOf(p);
+  const files: ImageFileName[] = [];
+  for await (const name of directory.names()) files.push(...parseFileName(name));
   const swept: string[] = [];
   for (let at = 0; at < files.length; at += BATCH) {
     const batch = files.slice(at, at + BATCH);
     // Looked at before the rows: a file that appears in between is too young.
     const old = new Set<string>();
-    for (const { name } of batch) if (await isOld(p, join(directory, name), olderThanMs)) old.add(name);
+    for (const { name } of batch) if (await isOld(p, directory, name, olderThanMs)) old.add(name);
     const ids = batch.map((file) => file.id);
     const rows = await p.stores.global.selectFrom('images').select(['id', 'status']).where('id', 'in', ids).execute();
     const statuses = new Map(rows.map((row) => [row.id, row.status]));
@@ -187,7 +186,7 @@ async function sweepFiles(p: Platform, olderThanMs: number): Promise<string[]> {
         ? status === 'saving' || status === 'uploading'
         : status !== undefined && status !== 'queued';
       if (isOwned || !old.has(name)) continue;
-      await rm(join(directory, name), { force: true });
+      await directory.remove(name);
       p.log.warn({ file: name }, 'an image file without an owner is gone');
       swept.push(name);
     }
@@ -195,22 +194,8 @@ async function sweepFiles(p: Platform, olderThanMs: number): Promise<string[]> {
   return swept;
 }
 
-async function namesIn(directory: string): Promise<string[]> {
-  try {
-    return await readdir(directory);
-  } catch (error) {
-    // Before the first upload there is no directory.
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return [];
-    throw error;
-  }
-}
-
-async function isOld(p: Platform, path: string, olderThanMs: number): Promise<boolean> {
-  try {
-    return p.clock.now() - (await stat(path)).mtimeMs >= olderThanMs;
-  } catch (error) {
-    // Gone since the directory was read: another process sweeps too.
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return false;
-    throw error;
-  }
+async function isOld(p: Platform, directory: ImageFiles, name: string, olderThanMs: number): Promise<boolean> {
+  const file = await directory.look(name);
+  // Gone since the directory was read: another process sweeps too.
+  return file !== null && p.clock.now() - file.modifiedAt >= olderThanMs;
 }

@@ -19,6 +19,8 @@ import { busyWith, earlierJob, startJob } from './work.ts';
 
 /** How often a guest that is to stop is reminded: early in its boot it does not notice the first press. */
 const BUTTON_INTERVAL_MS = 2000;
+/** Why the wait between two presses ends. */
+const GONE = 'the guest is gone';
 
 /** Inside the mutex. */
 export async function setPower(guests: Guests, entry: Entry, request: PowerRequest): Promise<Step<Job>> {
@@ -128,7 +130,7 @@ export async function stopGuest(guests: Guests, serverId: string, grace: Grace, 
       const gone = new AbortController();
       const pause = clock.sleep(BUTTON_INTERVAL_MS, AbortSignal.any([gone.signal, grace.over, signal]));
       await Promise.race([hypervisor.gone(serverId), pause]);
-      gone.abort();
+      gone.abort(GONE);
     }
   } finally {
     grace.end();
