@@ -82,12 +82,16 @@ for (const [what, reply] of [
     }));
 }
 
-test('a host that counts as down is not asked, and holds up nobody else’s debts', () =>
+/** When the host was last heard of. */
+const heardOf = (p: Platform, name: string, at: number | null) =>
+  p.stores.global.updateTable('hosts').set({ last_seen_at: at }).where('name', '=', name).execute();
+
+test('a host that has been silent for long is not asked, and holds up nobody else’s debts', () =>
   withPlatform(
     async (p, { c1 }) => {
       await addHost(p, c1, 'down');
       await addHost(p, c1, 'h1');
-      await updateService(p, 'down', { forcedDown: true });
+      await heardOf(p, 'down', null);
       const asked = answering(p, 'down', () => ({ kind: 'unreachable', reason: '' }));
       answering(p, 'h1', () => ({ kind: 'ok', value: DONE }));
       // More than a page of them, all older.
@@ -99,8 +103,10 @@ test('a host that counts as down is not asked, and holds up nobody else’s debt
       for (let round = 0; round < 3; round += 1) paid += await payDebts(p);
       assert.equal(paid, 1);
       assert.deepEqual(asked, []);
-      await updateService(p, 'down', { forcedDown: false });
+      // It answers, and that will do: somebody may have forced it down.
+      await updateService(p, 'down', { forcedDown: true });
       await later(p);
+      await heardOf(p, 'down', p.clock.now());
       const back = answering(p, 'down', () => ({ kind: 'ok', value: DONE }));
       assert.equal((await payDebts(p)) + (await payDebts(p)), 120);
       assert.equal(back.length, 120);

@@ -14,7 +14,7 @@ import { assertNever, invariant } from '../lib/errors.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
 import { CellDown } from '../store/stores.ts';
 import { type Answer, matchDevices } from './guest-devices.ts';
-import { hostIsUp } from './hosts.ts';
+import { hostAnswers } from './hosts.ts';
 import { DEBT_KINDS, type DebtKind, type Owed, oweWithin, RETRY_MS } from './owing.ts';
 import { ownership } from './ownership.ts';
 import type { Platform } from './platform.ts';
@@ -108,7 +108,7 @@ const debtOf = (row: Selectable<GlobalTables['debts']>): Debt => ({
 
 /**
  * Tries to pay what is due, at most a page in one call; what cannot be paid goes to the end of the queue. Hosts that
- * count as down are not asked: waiting for their silence would hold up everybody else's debts, and whoever calls this.
+ * have been silent for long are not asked: waiting for their silence would hold up everybody else's debts, and whoever calls this.
  * Returns how many were paid.
  */
 export async function payDebts(p: Platform): Promise<number> {
@@ -165,7 +165,7 @@ async function mayAnswer(p: Platform, debt: Debt): Promise<boolean> {
     case 'destroy-guest':
     case 'drop-snapshot':
     case 'match-devices':
-      return hostIsUp(p, debt.host);
+      return hostAnswers(p, debt.host);
     case 'revoke-volume':
     case 'delete-volume':
       return storageHostIsUp(p, debt.host);

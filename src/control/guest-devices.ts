@@ -67,7 +67,8 @@ async function volumeOrders(
     const attachment = attachments.find((each) => each.volumeId === mapping.volumeId);
     return attachment ? [{ mapping, attachment }] : [];
   });
-  const gone = guest.volumes.filter((each) => !wanted.some(({ mapping }) => mapping.volumeId === each.volumeId));
+  // What it has by another attachment it cannot reach: that goes, and comes back by the one of the records.
+  const gone = guest.volumes.filter((each) => !wanted.some(({ attachment }) => attachment.id === each.attachmentId));
   const lacking = wanted.filter(
     ({ attachment: { id, volumeId } }) =>
       !guest.volumes.some((each) => each.volumeId === volumeId && each.attachmentId === id),

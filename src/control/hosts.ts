@@ -156,6 +156,16 @@ export async function hostIsUp(p: Platform, name: string): Promise<boolean> {
   return row !== undefined && isUp(row, upAfter(p));
 }
 
+/** Whether the host has been heard of lately, forced down or not; false for an unknown one. One statement. */
+export async function hostAnswers(p: Platform, name: string): Promise<boolean> {
+  const row = await p.stores.global
+    .selectFrom('hosts')
+    .select('last_seen_at')
+    .where('name', '=', name)
+    .executeTakeFirst();
+  return row !== undefined && isUp({ ...row, forced_down: 0 }, upAfter(p));
+}
+
 export async function updateService(
   p: Platform,
   hostName: string,

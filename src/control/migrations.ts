@@ -25,6 +25,9 @@ export interface Migration {
   readonly updatedAt: number;
 }
 
+/** Nothing is under way any more, and nothing is kept. */
+export const CLOSED_MIGRATIONS: readonly MigrationStatus[] = ['confirmed', 'reverted', 'done', 'error'];
+
 const migrationOf = (row: Selectable<GlobalTables['migrations']>): Migration => ({
   id: row.id,
   uuid: row.uuid,

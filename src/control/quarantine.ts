@@ -1,13 +1,13 @@
 // Guests that nobody owns: kept, turned off and on record, until an operator says what becomes of them.
 //
-// Theory of operation. absent → kept → released | destroyed | returned. Whoever finds such a guest (moves/reconcile.ts)
-// writes the record first and turns it off then, under a new generation from the sequence of sagas: whatever saga begins
+// Theory of operation. absent → kept → released | destroyed | returned. Whoever finds such a guest (moves/reconcile.ts),
+// or leaves one behind (moves/evacuate.ts), writes the record first and turns it off then, under a new generation from the sequence of sagas: whatever saga begins
 // later has a newer one and is obeyed, so nothing that becomes somebody's again is held back. Nothing is deleted here: an
 // operator releases the guest (it stays as it is, and is left alone from then on) or has it destroyed, which is a debt
 // like any other and refused by the host when the server has lawfully come back. A guest that belongs where it is again,
 // or is gone, is `returned` by whoever sees that.
 // Its room is not counted in placement: off, it takes disk alone.
-import type { Selectable } from 'kysely';
+import type { Kysely, Selectable } from 'kysely';
 import { newId } from '../lib/ids.ts';
 import type { Actor, Refusal } from '../model/types.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
@@ -48,7 +48,13 @@ export async function listQuarantine(
 
 /** Puts the guest on record; harmless when it is. */
 export async function quarantine(p: Platform, found: Omit<Quarantined, 'id' | 'foundAt'>): Promise<void> {
-  const { numInsertedOrUpdatedRows } = await p.stores.global
+  const isNew = await quarantineWithin(p.stores.global, { ...found, foundAt: p.clock.now() });
+  if (isNew) p.log.warn({ ...found }, `guest in quarantine: ${found.reason}`);
+}
+
+/** The same with a transaction. Returns whether it was not on record. */
+export async function quarantineWithin(db: Kysely<GlobalTables>, found: Omit<Quarantined, 'id'>): Promise<boolean> {
+  const { numInsertedOrUpdatedRows } = await db
     .insertInto('quarantine')
     .values({
       id: newId(),
@@ -57,13 +63,31 @@ export async function quarantine(p: Platform, found: Omit<Quarantined, 'id' | 'f
       generation: found.generation,
       was_running: found.wasRunning ? 1 : 0,
       reason: found.reason,
-      found_at: p.clock.now(),
+      found_at: found.foundAt,
       ended_at: null,
       outcome: null,
     })
     .onConflict((conflict) => conflict.doNothing())
     .executeTakeFirst();
-  if (numInsertedOrUpdatedRows === 1n) p.log.warn({ ...found }, `guest in quarantine: ${found.reason}`);
+  return numInsertedOrUpdatedRows === 1n;
+}
+
+/** Hosts that have, or may have, a guest of the server's that is not the server's any more. */
+export async function hostsWithRemains(db: Kysely<GlobalTables>, serverId: string): Promise<string[]> {
+  const kept = await db
+    .selectFrom('quarantine')
+    .select('host')
+    .where('server_id', '=', serverId)
+    .where((where) => where.or([where('ended_at', 'is', null), where('outcome', '=', 'released')]))
+    .execute();
+  const owed = await db
+    .selectFrom('debts')
+    .select('host')
+    .where('kind', '=', 'destroy-guest')
+    .where('server_id', '=', serverId)
+    .where('paid_at', 'is', null)
+    .execute();
+  return [...kept, ...owed].map(({ host }) => host);
 }
 
 /** The guest stays as it is, and is left alone from now on. */

@@ -79,7 +79,7 @@ export type TaskState =
 export const POWER_STATE = { NOSTATE: 0, RUNNING: 1, PAUSED: 3, SHUTDOWN: 4 } as const;
 export type PowerState = (typeof POWER_STATE)[keyof typeof POWER_STATE];
 
-export type MigrationType = 'resize' | 'migration';
+export type MigrationType = 'resize' | 'migration' | 'evacuation';
 export type MigrationStatus =
   | 'pre-migrating'
   | 'migrating'
@@ -89,6 +89,8 @@ export type MigrationStatus =
   | 'confirmed'
   | 'reverting'
   | 'reverted'
+  /** Of an evacuation. */
+  | 'done'
   | 'error';
 
 /** Amounts of Placement's resource classes; absent means zero. */

@@ -7,6 +7,7 @@ import { CRASH_DUMP } from './crash-dump.ts';
 import { CREATE } from './create.ts';
 import { CREATE_BACKUP, CREATE_IMAGE } from './create-image.ts';
 import { DELETE } from './delete.ts';
+import { EVACUATE } from './evacuate.ts';
 import { ATTACH_INTERFACE, DETACH_INTERFACE } from './interfaces.ts';
 import { type AnyMove, anyMove } from './move.ts';
 import { PAUSE, REBOOT, RESUME, START, STOP, SUSPEND, UNPAUSE, WAKE } from './power.ts';
@@ -38,6 +39,7 @@ export const MOVES: readonly AnyMove[] = [
   anyMove(RESCUE),
   anyMove(UNRESCUE),
   anyMove(RESIZE),
+  anyMove(EVACUATE),
   anyMove(CONFIRM),
   anyMove(REVERT),
   anyMove(DELETE),

@@ -35,7 +35,7 @@ import { copyRecords, dropRecords, freeze, switchHome, thaw } from './carry.ts';
 import { letGo, takeHoldWithVolumes } from './claim.ts';
 import { globally } from './fencing.ts';
 import { destroyOrOwe, jobOutcome, settled, unlessDoomed } from './hosts.ts';
-import { writeMigration } from './migration-record.ts';
+import { openMigrationRecord, writeMigration } from './migration-record.ts';
 import type { Move, Owner, Place, StepContext } from './move.ts';
 import { done, doneBecause, inGlobal, unlessFenced } from './outcomes.ts';
 import { powerOff, powerOnAgain, powerOnProbation } from './power-effects.ts';
@@ -110,7 +110,7 @@ export const RESIZE: Move<ResizeState> = {
     {
       // The record of a failed move stays, with its status: it is history.
       step: 'open migration',
-      do: openMigrationRecord,
+      do: (c) => openMigrationRecord(c, { ...c.s, status: 'migrating' }),
       undo: (c) => writeMigration(c, c.s.migrationId, { status: 'error' }),
     },
     {
@@ -288,34 +288,6 @@ export const RESIZE: Move<ResizeState> = {
     },
   ],
 };
-
-function openMigrationRecord(c: C) {
-  const now = c.p.clock.now();
-  return inGlobal(c, (trx) =>
-    trx
-      .insertInto('migrations')
-      .values({
-        uuid: c.s.migrationId,
-        server_id: c.serverId,
-        project_id: c.s.actor.projectId,
-        user_id: c.s.actor.userId,
-        type: c.s.type,
-        status: 'migrating',
-        source_cell_id: c.s.source.cellId,
-        source_host: c.s.source.host,
-        dest_cell_id: null,
-        dest_host: null,
-        old_flavor_json: JSON.stringify(c.s.oldFlavor),
-        new_flavor_json: JSON.stringify(c.s.newFlavor),
-        saga_id: c.saga.id,
-        confirm_at: null,
-        created_at: now,
-        updated_at: now,
-      })
-      .onConflict((conflict) => conflict.column('uuid').doNothing())
-      .execute(),
-  );
-}
 
 async function chooseTarget(c: C) {
   // A choice whose answer was lost is given back first: it would count against the hosts, and stay beside the new one.

@@ -8,6 +8,7 @@
 // Without volumes every effect here is done at once, without a statement.
 import type { Transaction } from 'kysely';
 import { owe } from '../control/debts.ts';
+import { hostAnswers } from '../control/hosts.ts';
 import {
   type Attachment,
   activateAttachments,
@@ -109,6 +110,33 @@ export const handBackVolumes = async <S extends HasVolumes>(
   from: string,
   to: string,
 ): Promise<StepOutcome<S>> => unlessDoomedVolumes(c, to, await handOverVolumes(c, from, to));
+
+/**
+ * As handBackVolumes, also to a host that does not answer any more: nobody has access then, and the volumes are the guest's
+ * by new attachments. That it gets them is owed: before it is turned on again it is compared with the records.
+ */
+export async function handBackOrOwe<S extends HasVolumes>(
+  c: C<S>,
+  from: string,
+  to: string,
+  reason: string,
+): Promise<StepOutcome<S>> {
+  const outcome = await handBackVolumes(c, from, to);
+  if (outcome.kind !== 'failed' || outcome.final || (await hostAnswers(c.p, to))) return outcome;
+  for (const attachment of await ownAttachments(c)) {
+    const revoked = await revoke(c, attachment);
+    if (revoked.kind !== 'done') return unlessDoomedVolumes(c, to, revoked);
+  }
+  const { serverId, generation } = c;
+  await inGlobal(c, async (trx) => {
+    await activateAttachments(trx, serverId, from, generation);
+    await dropAttachments(trx, serverId, to);
+    await reserveAttachments(trx, serverId, to, generation, c.p.clock.now());
+    await activateAttachments(trx, serverId, to, generation);
+  });
+  await owe(c.p, { kind: 'match-devices', host: to, serverId, generation, sagaId: c.saga.id, reason });
+  return { kind: 'done', note: `owed: host ${to} is down` };
+}
 
 /** The guest on the host, which is off, forgets what the server does not have any more. */
 export async function forgetOldVolumes<S extends HasVolumes>(c: C<S>, hostName: string): Promise<StepOutcome<S>> {

@@ -11,6 +11,7 @@ import { discardImages } from '../control/images/records.ts';
 import { activateBindings, bindPorts, unbindPorts } from '../control/network.ts';
 import { allocationsOf, release } from '../control/placement.ts';
 import type { Platform } from '../control/platform.ts';
+import { hostsWithRemains } from '../control/quarantine.ts';
 import { firstOver, quotasFor } from '../control/quota.ts';
 import { chooseHost } from '../control/scheduling.ts';
 import { groupIdOf } from '../control/server-groups.ts';
@@ -258,12 +259,18 @@ async function chooseTarget(c: C) {
     await inGlobal(c, (trx) => release(trx, c.serverId));
   }
   const { owner, flavor, image } = c.s;
+  // Where a disk of it lies, that one would be found instead of a fresh one.
+  const left = await hostsWithRemains(c.p.stores.global, c.serverId);
   const chosen = await chooseHost(
     c.p,
     {
       flavor: flavorOnHost(flavor, image),
       imageProperties: image.properties,
-      ...{ requestedZone: c.s.requestedZone, requestedHost: c.s.requestedHost, ignoredHosts: triedHosts(c.s) },
+      ...{
+        requestedZone: c.s.requestedZone,
+        requestedHost: c.s.requestedHost,
+        ignoredHosts: [...triedHosts(c.s), ...left],
+      },
       ...{ crossCellAllowed: c.s.crossCellAllowed, homeCellId: c.s.source.cellId },
       groupId: await groupIdOf(c.p.stores.global, c.serverId),
     },

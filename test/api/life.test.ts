@@ -78,6 +78,12 @@ test('locks, states by hand, crash dumps, diagnostics, passwords and events', as
       "Can't force to a non-provided destination",
     ]);
     assert.equal((await act(s.admin, { evacuate: {} }, 1)).status, 400);
+    assert.deepEqual(await refused(s.admin, { evacuate: { host: 'nowhere' } }, 14), [
+      404,
+      'Compute host nowhere not found.',
+    ]);
+    const shared = { evacuate: { onSharedStorage: true } };
+    assert.match(String((await refused(s.admin, shared, 1))[1]), /not on shared storage/);
     const live = { 'os-migrateLive': { host: null, block_migration: 'auto' } };
     assert.equal((await act(s.alice, live, 30)).status, 403);
     assert.deepEqual(await refused(s.admin, live, 30), [

@@ -5,6 +5,7 @@ import test from 'node:test';
 import { ATTACH_VOLUME, DETACH_VOLUME } from '../../src/moves/attach.ts';
 import { CONFIRM } from '../../src/moves/confirm.ts';
 import { CREATE_IMAGE } from '../../src/moves/create-image.ts';
+import { EVACUATE } from '../../src/moves/evacuate.ts';
 import { ATTACH_INTERFACE, DETACH_INTERFACE } from '../../src/moves/interfaces.ts';
 import type { Move } from '../../src/moves/move.ts';
 import { RESIZE } from '../../src/moves/resize.ts';
@@ -39,6 +40,7 @@ function compare<S>(move: Move<S>): void {
 
 test('the steps of resize in docs/architecture.md', () => compare(RESIZE));
 test('the steps of confirm in docs/architecture.md', () => compare(CONFIRM));
+test('the steps of evacuate in docs/architecture.md', () => compare(EVACUATE));
 test('the steps of revert in docs/architecture.md', () => compare(REVERT));
 test('the steps of soft delete in docs/architecture.md', () => compare(SOFT_DELETE));
 test('the steps of restore in docs/architecture.md', () => compare(RESTORE));

@@ -1,7 +1,6 @@
 // Actions of administrators on a server: states by hand, crash dumps, and what is refused here in Nova's words because it
-// is not there (evacuation, live migration, passwords and networks set from outside).
+// is not there (live migration, passwords and networks set from outside).
 import { type Static, Type } from 'typebox';
-import { hostIsUp } from '../../control/hosts.ts';
 import { resetState } from '../../control/server-marks.ts';
 import { checkAction, type ServerAction, stateOf } from '../../model/actions.ts';
 import { isAdmin } from '../../model/types.ts';
@@ -15,11 +14,6 @@ import { type ActionCall, type Actions, AdminPass, accepted, action, Nothing, ta
 const Flag = Type.Union([Type.Boolean(), Type.String({ maxLength: 5 })]);
 const HostName = Type.String({ minLength: 1, maxLength: 255, pattern: '^[a-zA-Z0-9-._]*$' });
 
-const evacuateWish = { host: Type.Optional(HostName), adminPass: Type.Optional(AdminPass) };
-const Evacuate = object({ ...evacuateWish, onSharedStorage: Flag });
-const EvacuateFrom14 = object(evacuateWish);
-const EvacuateFrom29 = object({ ...evacuateWish, force: Type.Optional(Flag) });
-
 const MigrateLive = object({ block_migration: Flag, disk_over_commit: Flag, host: nullable(HostName) });
 const MigrateLiveFrom25 = object({ block_migration: Flag, host: nullable(HostName) });
 const MigrateLiveFrom30 = object({ ...MigrateLiveFrom25.properties, force: Type.Optional(Flag) });
@@ -29,19 +23,6 @@ const allowed = ({ server, actor }: ActionCall, name: ServerAction): void =>
 
 const forced = (value: { readonly force?: boolean | string; readonly host?: string | null }): boolean =>
   booleanOf(String(value.force ?? false)) === true && (value.host ?? null) === null;
-
-/** Where it would come to be is a host of the same or another cell; without its disk nothing of it could run there. */
-async function evacuate(call: ActionCall, wish: Static<typeof EvacuateFrom29>): Promise<Answer> {
-  const { p, server } = call;
-  if (forced(wish)) throw badRequest("Can't force to a non-provided destination");
-  if (wish.host === server.host && server.host !== null) throw badRequest("The target host can't be the same one.");
-  allowed(call, 'evacuate');
-  if (server.host !== null && (await hostIsUp(p, server.host)))
-    throw badRequest(`Compute service of ${server.host} is still in use.`);
-  throw conflict(
-    `Cannot 'evacuate' instance ${server.id}: its guest on host ${server.host} cannot be seen to be off. It runs again when the host is back.`,
-  );
-}
 
 function migrateLive(call: ActionCall, wish: Static<typeof MigrateLiveFrom30>): Promise<Answer> {
   const { p, actor, server } = call;
@@ -76,13 +57,6 @@ export const ADMIN_ACTIONS: Actions = {
     'os_compute_api:servers:trigger_crash_dump',
     (minor) => (minor >= 17 ? Nothing : null),
     ({ p, actor, server }) => accepted(triggerCrashDump(p, actor, server.id)),
-  ),
-  evacuate: action(
-    'os_compute_api:os-evacuate',
-    // `force` was there from 2.29 to 2.67.
-    (minor) =>
-      (minor < 14 ? Evacuate : minor >= 29 && minor < 68 ? EvacuateFrom29 : EvacuateFrom14) as typeof EvacuateFrom29,
-    (call, wish) => evacuate(call, wish),
   ),
   'os-migrateLive': action(
     'os_compute_api:os-migrate-server:migrate_live',

@@ -153,6 +153,7 @@ function isUnderWay(migration: Migration): boolean {
     case 'finished':
     case 'confirmed':
     case 'reverted':
+    case 'done':
     case 'error':
       return false;
   }

@@ -18,6 +18,7 @@ import { byBody, type Route, route, type Variant } from '../http/route.ts';
 import { checkBody } from '../http/validation.ts';
 import { ADMIN_ACTIONS } from './admin-actions.ts';
 import { BASE, IdParams, nullable, object, serverFor } from './common.ts';
+import { EVACUATE_ACTIONS } from './evacuate-action.ts';
 import { FLOATING_IP_ACTIONS } from './floating-ips.ts';
 import { LOCK_ACTIONS } from './lock-actions.ts';
 import { REBUILD_ACTIONS } from './rebuild-action.ts';
@@ -109,6 +110,7 @@ const ACTIONS: Actions = {
   ...REBUILD_ACTIONS,
   ...RESCUE_ACTIONS,
   ...ADMIN_ACTIONS,
+  ...EVACUATE_ACTIONS,
   ...consoleActions,
   ...SECURITY_GROUP_ACTIONS,
   ...FLOATING_IP_ACTIONS,
@@ -166,7 +168,7 @@ export const serverActionRoutes: readonly Route[] = [
     params: IdParams,
     body: Type.Object({}, { additionalProperties: true, minProperties: 1 }),
     variants,
-    answers: { 200: Type.Union(answers), 202: Type.Union([Type.Null(), ...answers]), 204: null },
+    answers: { 200: Type.Union([Type.Null(), ...answers]), 202: Type.Union([Type.Null(), ...answers]), 204: null },
     handle: async ({ p, actor, params, body, minor }) => {
       const [name, ...others] = Object.keys(body);
       if (name === undefined || others.length > 0)

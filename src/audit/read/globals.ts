@@ -1,5 +1,6 @@
 // What the global database says of the servers of a slice.
 import type { Kysely } from 'kysely';
+import { CLOSED_MIGRATIONS } from '../../control/migrations.ts';
 import { providerStates } from '../../control/placement.ts';
 import type { Resources } from '../../model/types.ts';
 import type { GlobalTables } from '../../store/global-schema.ts';
@@ -54,7 +55,7 @@ export async function readMigrations(db: Db, slice: Slice): Promise<MigrationVie
   const open = db
     .selectFrom('migrations')
     .select(['uuid', 'server_id', 'status', 'source_host'])
-    .where('status', 'not in', ['confirmed', 'reverted', 'error']);
+    .where('status', 'not in', CLOSED_MIGRATIONS);
   const rows = await inSlice(open, 'server_id', slice).execute();
   return rows.map((row) => ({
     id: row.uuid,

@@ -1,4 +1,5 @@
 // Repairs in the global database: room, providers, ports, migrations. One transaction each, the row locked first.
+import { CLOSED_MIGRATIONS } from '../../control/migrations.ts';
 import { deletePortsOfServer, unbindPorts } from '../../control/network.ts';
 import { release } from '../../control/placement.ts';
 import type { Platform } from '../../control/platform.ts';
@@ -6,7 +7,9 @@ import { exclusively, forUpdate } from '../../store/dialect.ts';
 import { nextFence } from '../../store/sagas.ts';
 import { left, proven, provenGone, provenIdle, provenSettled, type Repaired, repaired, Unproven } from './proof.ts';
 
-const CLOSED: readonly string[] = ['confirmed', 'reverted', 'error'];
+const CLOSED: readonly string[] = CLOSED_MIGRATIONS;
+/** Moves that leave a migration behind which failed when they have unwound. */
+const OPENS_MIGRATION: readonly string[] = ['resize', 'evacuate'];
 const NOT_THERE = 'it is not there any more';
 
 /** A consumer that holds nothing, or whose move is closed, or whose server is gone. */
@@ -131,7 +134,8 @@ export const closeMigration = (p: Platform, migrationId: string): Promise<Repair
         .select(['definition', 'status'])
         .where('id', '=', migration.saga_id)
         .executeTakeFirst();
-      const failed = saga?.definition === 'resize' && saga.status === 'unwound' && migration.status !== 'finished';
+      const opened = saga !== undefined && OPENS_MIGRATION.includes(saga.definition);
+      const failed = opened && saga.status === 'unwound' && migration.status !== 'finished';
       if (!failed) await provenGone(p, trx, migration.server_id);
       const status = migration.status === 'finished' ? 'confirmed' : 'error';
       await trx

@@ -1,6 +1,7 @@
 // How each move is brought about, and what is so when it has succeeded. A move of the registry without a fixture here fails
 // the test: a new move is tried under every fault, or says why it cannot be.
 import assert from 'node:assert/strict';
+import { updateService } from '../../../src/control/hosts.ts';
 import { portsOfServer } from '../../../src/control/network.ts';
 import type { Refusal } from '../../../src/model/types.ts';
 import { attachVolume, detachVolume } from '../../../src/moves/attach.ts';
@@ -8,6 +9,7 @@ import { confirmResize } from '../../../src/moves/confirm.ts';
 import { triggerCrashDump } from '../../../src/moves/crash-dump.ts';
 import { createServerBackup, createServerImage, type ImageMade } from '../../../src/moves/create-image.ts';
 import { deleteServer } from '../../../src/moves/delete.ts';
+import { evacuateServer } from '../../../src/moves/evacuate.ts';
 import { attachInterface, detachInterface } from '../../../src/moves/interfaces.ts';
 import {
   pauseServer,
@@ -83,6 +85,11 @@ async function running(world: World, flavorId: string = FLAVORS.small): Promise<
   const serverId = await newServer(world, flavorId);
   await attach(world, serverId, await newVolume(world));
   return serverId;
+}
+
+/** An operator says that the host is down; it answers all the same. */
+async function forceDown(world: World, host: string | null): Promise<void> {
+  await accept(world, updateService(world.p, host ?? '', { forcedDown: true }));
 }
 
 async function resized(world: World): Promise<string> {
@@ -249,6 +256,20 @@ export const FIXTURES: readonly Fixture[] = [
     start: use(resize),
   },
   {
+    ...{ ...common, move: 'evacuate', after: 'active', crosses: true, action: 'evacuate', storage: 'takes part' },
+    prepare: async (world) => {
+      const serverId = await running(world, FLAVORS.plain);
+      await forceDown(world, (await serverOf(world, serverId)).host);
+      return serverId;
+    },
+    start: use((world, id) => evacuateServer(world.p, world.admin, id, { host: 'cell2-a', staysOff: false })),
+    // Its guest was turned off on a host that answered, which then fell silent before it could be turned on again.
+    unwound: ({ journal }) =>
+      journal.some((entry) => entry.step === 'shut out source' && /is down/.test(entry.note ?? ''))
+        ? 'stopped'
+        : 'as before',
+  },
+  {
     ...{ ...common, move: 'confirm', after: 'active', crosses: true, action: 'confirmResize' },
     prepare: resized,
     start: use((world, id) => confirmResize(world.p, world.user, id)),
@@ -371,6 +392,13 @@ const VOLUME_BACKED_START: Readonly<Record<string, Partial<Fixture>>> = {
     }),
   },
   resize: { prepare: bootsFromVolume },
+  evacuate: {
+    prepare: async (world) => {
+      const { serverId } = await volumeBackedServer(world, FLAVORS.plain);
+      await forceDown(world, (await serverOf(world, serverId)).host);
+      return serverId;
+    },
+  },
   confirm: { prepare: resizedWithVolumes },
   revert: { prepare: resizedWithVolumes },
   delete: { prepare: resizedWithVolumes },

@@ -1,0 +1,352 @@
+// Evacuation: a server whose host is down is built anew on another host, in whatever cell, with its ports, volumes, address
+// and config drive. One that boots from a volume has all its data there; one that boots from an image gets a fresh disk, as
+// in Nova without shared storage, and its old one is kept for an operator.
+//
+// ACTIVE | SHUTOFF | ERROR → REBUILD → ACTIVE | SHUTOFF. A resize whose source says nothing. Until `switch home` everything can
+// be undone, and the server is where it was, on a host that is down; behind it there is only forward.
+// What can race: the old host comes back. While the saga is at the server the comparison with the records leaves its guest
+// alone (reconcile.ts), so the saga turns it off itself, before another has its ports and volumes and once more behind the
+// pivot. If the host counts as up again by then, there is nothing to evacuate. A host that is only cut off may go on running
+// the guest until it answers: without its volumes, whose storage hosts have ended its access. That it really is off is what
+// whoever evacuates answers for, as in Nova (docs/failure-model.md).
+// In the end the guest on the old host is nobody's. One with a disk of its own is put in quarantine, for that disk may have
+// what is nowhere else; one without is destroyed, or that is owed.
+import type { Transaction } from 'kysely';
+import { hostAnswers, hostIsUp, isHost } from '../control/hosts.ts';
+import { activateBindings, bindPorts, unbindPorts } from '../control/network.ts';
+import { allocationsOf, release, transfer } from '../control/placement.ts';
+import type { Platform } from '../control/platform.ts';
+import { hostsWithRemains, quarantineWithin } from '../control/quarantine.ts';
+import { chooseHost } from '../control/scheduling.ts';
+import { groupIdOf } from '../control/server-groups.ts';
+import { serverOrRefusal } from '../control/servers.ts';
+import { invariant } from '../lib/errors.ts';
+import { newId } from '../lib/ids.ts';
+import { checkAction, stateOf } from '../model/actions.ts';
+import { diskImageOf } from '../model/disk-image.ts';
+import { badRequest, notFound } from '../model/refusal.ts';
+import { flavorOnHost } from '../model/resources.ts';
+import { type Actor, type Flavor, isAdmin, POWER_STATE, type Refusal, type VmState } from '../model/types.ts';
+import type { GlobalTables } from '../store/global-schema.ts';
+import { givenUp, noHost, type Tried, triedHosts } from './alternates.ts';
+import { copyRecords, dropRecords, freeze, switchHome, thaw } from './carry.ts';
+import { letGo, takeHoldWithVolumes } from './claim.ts';
+import { globally } from './fencing.ts';
+import { destroyOrOwe, jobOutcome, unlessDoomed } from './hosts.ts';
+import { openMigrationRecord, writeMigration } from './migration-record.ts';
+import type { Move, Owner, Place, StepContext, StepOutcome } from './move.ts';
+import { done, doneBecause, inGlobal, unlessFenced } from './outcomes.ts';
+import { powerOn, powerOnAgain, powerOnProbation } from './power-effects.ts';
+import { dropVolumes, type HasVolumes, handBackOrOwe, handOverVolumes, reserveVolumes } from './server-volumes.ts';
+import { guestSpec, recordedDrive } from './spec.ts';
+import { startMove } from './start.ts';
+
+export interface EvacuateState extends HasVolumes {
+  readonly actor: Owner;
+  readonly owner: Owner;
+  readonly migrationId: string;
+  /** Null: it boots from a volume. */
+  readonly imageId: string | null;
+  readonly imageProperties: Readonly<Record<string, string>>;
+  readonly flavor: Flavor;
+  readonly source: Place;
+  readonly requestedHost: string | null;
+  readonly requestedZone: string | null;
+  readonly vmState: VmState;
+  /** Whether its guest ran when its host was last heard of, and whether it is to run on the new one. */
+  readonly wasOn: boolean;
+  readonly willRun: boolean;
+  readonly hasConfigDrive: boolean;
+  // found out on the way
+  readonly target?: Place | null;
+  readonly tried?: readonly Tried[];
+}
+
+type C = StepContext<EvacuateState>;
+
+const ELSEWHERE = { retryFrom: 'choose target' } as const;
+const FORWARD = 'forward only';
+const STAYS_OFF = doneBecause('it stays off');
+
+const target = (c: C): Place => {
+  invariant(c.s.target, 'a step behind `choose target` needs the target');
+  return c.s.target;
+};
+
+const serverConsumer = (c: C) => ({ id: c.serverId, type: 'server' as const, serverId: c.serverId, ...c.s.owner });
+const migrationConsumer = (c: C) => ({
+  ...{ id: c.s.migrationId, type: 'migration' as const, serverId: c.serverId },
+  ...c.s.owner,
+});
+
+const activate = async (c: C, host: string) =>
+  unlessFenced(await activateBindings(c.p.stores.global, c.serverId, host, c.generation));
+const unbind = async (c: C, host: string) =>
+  unlessFenced(await unbindPorts(c.p.stores.global, c.serverId, host, c.generation));
+
+export const EVACUATE: Move<EvacuateState> = {
+  name: 'evacuate',
+  version: 1,
+  pivot: 'switch home',
+  parties: (s) => [s.source.host, s.target?.host],
+  steps: [
+    {
+      step: 'take hold',
+      do: (c) =>
+        takeHoldWithVolumes(c, c.s.source.cellId, 'evacuate', 'rebuilding', {
+          from: [c.s.vmState],
+          host: c.s.source.host,
+        }),
+      undo: (c) => letGo(c, c.s.source.cellId, {}, 'Error'),
+    },
+    {
+      // The record of a failed evacuation stays, with its status: it is history.
+      step: 'open migration',
+      do: (c) => {
+        const { migrationId, actor, source, flavor } = c.s;
+        const record = { migrationId, actor, source, oldFlavor: flavor, newFlavor: flavor };
+        return openMigrationRecord(c, { ...record, type: 'evacuation', status: 'pre-migrating' });
+      },
+      undo: (c) => writeMigration(c, c.s.migrationId, { status: 'error' }),
+    },
+    {
+      step: 'hold source room',
+      do: (c) => inGlobal(c, (trx) => transfer(trx, serverConsumer(c), migrationConsumer(c))),
+      undo: (c) => inGlobal(c, (trx) => transfer(trx, migrationConsumer(c), serverConsumer(c))),
+    },
+    {
+      step: 'choose target',
+      attempts: 3,
+      do: chooseTarget,
+      undo: async (c) => {
+        await inGlobal(c, (trx) => release(trx, c.serverId));
+        if (c.saga.backTo === null) return done;
+        return { kind: 'done', output: { tried: givenUp(c, c.s.target ?? null), target: null } };
+      },
+    },
+    {
+      step: 'bind ports',
+      do: async (c) => unlessFenced(await bindPorts(c.p.stores.global, c.serverId, target(c).host, c.generation)),
+      undo: (c) => unbind(c, target(c).host),
+    },
+    {
+      step: 'reserve volumes',
+      do: (c) => reserveVolumes(c, target(c).host),
+      undo: (c) => dropVolumes(c, target(c).host),
+    },
+    {
+      step: 'prepare target',
+      ...ELSEWHERE,
+      do: async (c) => {
+        const drive = c.s.hasConfigDrive ? await recordedDrive(c.p, c.s.source.cellId, c.serverId) : null;
+        const spec = await guestSpec(c.p, c.serverId, c.s.imageId, c.s.flavor, drive);
+        const host = await c.host(target(c).host);
+        const disk = c.s.imageId === null ? 'none' : 'fresh';
+        return jobOutcome(await host.define(c.serverId, { generation: c.generation, spec, disk }));
+      },
+      undo: (c) => destroyOrOwe(c, target(c).host, 'target of an evacuation that was undone'),
+    },
+    {
+      // A host that was forced down a moment ago may still answer: it has to be silent as long as any that counts as down.
+      step: 'shut out source',
+      attempts: 10,
+      do: shutOutSource,
+      undo: async (c) => (c.s.wasOn ? turnOnSource(c) : doneBecause('was off')),
+    },
+    {
+      step: 'hand over ports',
+      do: (c) => activate(c, target(c).host),
+      undo: (c) => activate(c, c.s.source.host),
+    },
+    {
+      // Undone towards a host that is down: its guest is told when it answers.
+      step: 'hand over volumes',
+      do: (c) => handOverVolumes(c, c.s.source.host, target(c).host),
+      undo: (c) => handBackOrOwe(c, target(c).host, c.s.source.host, 'volumes of a server that was not evacuated'),
+    },
+    {
+      // On probation until the home is switched: see resize.ts.
+      step: 'start target',
+      ...ELSEWHERE,
+      attempts: 2,
+      do: async (c) => (c.s.willRun ? powerOnProbation(c, target(c).host) : STAYS_OFF),
+      undo: (c) => destroyOrOwe(c, target(c).host, 'guest of an evacuation that was undone'),
+    },
+    {
+      step: 'freeze record',
+      do: (c) => freeze(c, c.s.source.cellId, target(c).cellId),
+      undo: (c) => thaw(c, c.s.source.cellId, target(c).cellId),
+    },
+    {
+      step: 'copy records',
+      ...ELSEWHERE,
+      do: (c) => copyRecords(c, c.s.source.cellId, target(c).cellId),
+      undo: (c) => dropRecords(c, target(c).cellId, c.s.source.cellId),
+    },
+    {
+      step: 'switch home',
+      do: (c) => switchHome(c, target(c).cellId, c.s.flavor),
+      undo: 'the pivot: turning back from here means that the home was not switched',
+    },
+    {
+      step: 'keep target',
+      do: async (c) => (c.s.willRun ? powerOnAgain(c, target(c).host) : STAYS_OFF),
+      undo: FORWARD,
+    },
+    {
+      step: 'drop old records',
+      do: (c) => dropRecords(c, c.s.source.cellId, target(c).cellId),
+      undo: FORWARD,
+    },
+    {
+      step: 'leave source',
+      do: leaveSource,
+      undo: FORWARD,
+    },
+    {
+      step: 'unbind source ports',
+      do: (c) => unbind(c, c.s.source.host),
+      undo: FORWARD,
+    },
+    {
+      step: 'drop source attachments',
+      do: (c) => dropVolumes(c, c.s.source.host),
+      undo: FORWARD,
+    },
+    {
+      // What it keeps there takes disk alone, and quarantine is not counted.
+      step: 'release source room',
+      do: (c) => inGlobal(c, (trx) => release(trx, c.s.migrationId)),
+      undo: FORWARD,
+    },
+    {
+      step: 'close migration',
+      do: (c) => writeMigration(c, c.s.migrationId, { status: 'done' }),
+      undo: FORWARD,
+    },
+    {
+      step: 'let go',
+      do: (c) =>
+        letGo(
+          c,
+          target(c).cellId,
+          {
+            ...(c.s.willRun
+              ? { vm_state: 'active', power_state: POWER_STATE.RUNNING, launched_at: c.p.clock.now() }
+              : { vm_state: 'stopped', power_state: POWER_STATE.SHUTDOWN }),
+            ...{ host: target(c).host, zone: target(c).zone, fault_json: null },
+          },
+          null,
+        ),
+      undo: FORWARD,
+    },
+  ],
+};
+
+async function chooseTarget(c: C) {
+  const { global } = c.p.stores;
+  // As in a resize: a claim whose answer was lost is given back first.
+  if ((await allocationsOf(global, c.serverId)).length > 0) await inGlobal(c, (trx) => release(trx, c.serverId));
+  const { source, flavor, imageId } = c.s;
+  const left = await hostsWithRemains(global, c.serverId);
+  const chosen = await chooseHost(
+    c.p,
+    {
+      flavor: flavorOnHost(flavor, { id: imageId }),
+      imageProperties: c.s.imageProperties,
+      ...{ requestedZone: c.s.requestedZone, requestedHost: c.s.requestedHost },
+      // Where a disk of it lies, that one would be found instead of a fresh one.
+      ignoredHosts: [source.host, ...triedHosts(c.s), ...left],
+      // It runs nowhere: whoever may have it built anew may have it built anywhere.
+      ...{ crossCellAllowed: true, homeCellId: source.cellId },
+      groupId: await groupIdOf(global, c.serverId),
+    },
+    serverConsumer(c),
+    (claimRoom) => globally(global, c, claimRoom),
+  );
+  if (chosen.kind === 'none') return noHost(c.s, chosen.reason);
+  const { cellId, host, zone } = chosen;
+  await writeMigration(c, c.s.migrationId, { dest_cell_id: cellId, dest_host: host });
+  return { kind: 'done', output: { target: { cellId, host, zone } } } as const;
+}
+
+/** What became of the guest on the old host: off, not there, or out of reach as long as makes a host count as down. */
+async function turnOffSource(c: C): Promise<StepOutcome<EvacuateState> | 'absent' | 'silent'> {
+  const name = c.s.source.host;
+  const host = await c.host(name);
+  const reply = await host.setPower(c.serverId, { generation: c.generation, power: 'off', graceSeconds: 0 });
+  if (reply.kind === 'absent') return 'absent';
+  return reply.kind === 'unreachable' && !(await hostAnswers(c.p, name)) ? 'silent' : jobOutcome(reply);
+}
+
+async function shutOutSource(c: C): Promise<StepOutcome<EvacuateState>> {
+  const { host } = c.s.source;
+  if (await hostIsUp(c.p, host))
+    return { kind: 'failed', reason: `host ${host} is up again: there is nothing to evacuate`, final: true };
+  const off = await turnOffSource(c);
+  if (off === 'absent') return doneBecause('has no guest');
+  return off === 'silent' ? doneBecause(`host ${host} is down`) : off;
+}
+
+/** Undoes it. On a host that is down the guest is as it is: when the host answers, the record is compared with it. */
+async function turnOnSource(c: C): Promise<StepOutcome<EvacuateState>> {
+  const { host } = c.s.source;
+  const on = await powerOn(c, host);
+  if (on.kind === 'failed' && !on.final && !(await hostAnswers(c.p, host))) return doneBecause(`host ${host} is down`);
+  return unlessDoomed(c, host, on);
+}
+
+/** Whatever is there is nobody's from now on. */
+async function leaveSource(c: C): Promise<StepOutcome<EvacuateState>> {
+  const { imageId, source, wasOn } = c.s;
+  if (imageId === null) return destroyOrOwe(c, source.host, 'guest of an evacuated server');
+  const off = await turnOffSource(c);
+  if (off === 'absent') return doneBecause('has no guest');
+  if (off !== 'silent' && off.kind !== 'done') return off;
+  return inGlobal(c, (trx: Transaction<GlobalTables>) =>
+    quarantineWithin(trx, {
+      ...{ host: source.host, serverId: c.serverId, generation: c.generation, wasRunning: wasOn },
+      ...{ reason: `its server was evacuated to ${target(c).host}`, foundAt: c.p.clock.now() },
+    }),
+  );
+}
+
+export interface EvacuateRequest {
+  /** Null: the scheduler chooses. */
+  readonly host: string | null;
+  /** From 2.95 on it is left off on its new host. */
+  readonly staysOff: boolean;
+}
+
+/** Builds the server anew elsewhere. Refused: 409 for its state, 404 for a host that is not there, 400 while its own is up. */
+export async function evacuateServer(
+  p: Platform,
+  actor: Actor,
+  serverId: string,
+  request: EvacuateRequest,
+): Promise<Refusal | null> {
+  const found = await serverOrRefusal(p, serverId);
+  if ('code' in found) return found;
+  const { server, cellId } = found;
+  if (request.host !== null && !(await isHost(p, request.host)))
+    return notFound(`Compute host ${request.host} not found.`);
+  if (request.host !== null && request.host === server.host)
+    return badRequest("The target host can't be the same one.");
+  const refusal = checkAction('evacuate', stateOf(server), isAdmin(actor));
+  if (refusal) return refusal;
+  invariant(server.host !== null, 'the rules refuse a server without a host');
+  if (await hostIsUp(p, server.host)) return badRequest(`Compute service of ${server.host} is still in use.`);
+  const state: EvacuateState = {
+    actor: { userId: actor.userId, projectId: actor.projectId },
+    owner: { userId: server.userId, projectId: server.projectId },
+    migrationId: newId(),
+    ...{ imageId: diskImageOf(server.image), imageProperties: server.image.properties, flavor: server.flavor },
+    source: { cellId, host: server.host, zone: server.zone ?? '' },
+    ...{ requestedHost: request.host, requestedZone: server.requestedZone, vmState: server.vmState },
+    wasOn: server.powerState === POWER_STATE.RUNNING,
+    willRun: server.vmState !== 'stopped' && !request.staysOff,
+    hasConfigDrive: server.configDrive !== null,
+  };
+  const retries = request.host === null ? p.settings.maxAttempts - 1 : 0;
+  return startMove(p, { move: EVACUATE, serverId, actor, state, retries }, 'evacuate');
+}
