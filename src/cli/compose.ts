@@ -10,6 +10,7 @@ import type { AddressInfo } from 'node:net';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import pino, { type Logger } from 'pino';
+import { startGateway } from '../api/gateway/gateway.ts';
 import { buildApp, type SeenAnswer } from '../api/http/app.ts';
 import type { TokenChecker } from '../api/http/auth.ts';
 import { allRoutes } from '../api/routes.ts';
@@ -180,6 +181,7 @@ export async function composeSystem(deployment: Deployment, options: ComposeOpti
     });
   }
   const monitor = role === 'api' ? null : startMonitor(platform);
+  const gateway = role !== 'conductor' && deployment.gateway ? startGateway(platform, fleet.openTcp) : null;
   void registerMoved(platform, moved, fleet, stopping.signal);
   if (role === 'conductor') log.info({ role }, 'conductor works');
   else log.info({ url: settings.publicUrl, role }, 'control plane serves');
@@ -194,6 +196,7 @@ export async function composeSystem(deployment: Deployment, options: ComposeOpti
     url: settings.publicUrl,
     stores,
     async stop({ guestsWithinSeconds }) {
+      await gateway?.stop();
       await app?.close();
       stopping.abort();
       faults?.close();

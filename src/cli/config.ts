@@ -134,7 +134,12 @@ export const ConfigFile = Type.Object(
       ),
     ),
     openstack: Type.Optional(OpenstackConfig),
-    network: Type.Optional(Type.Object({ cidr: Type.Optional(Cidr), external_cidr: Type.Optional(Cidr) }, closed)),
+    network: Type.Optional(
+      Type.Object(
+        { cidr: Type.Optional(Cidr), external_cidr: Type.Optional(Cidr), gateway: Type.Optional(Type.Boolean()) },
+        closed,
+      ),
+    ),
     images: Type.Optional(Type.Object({ max_bytes: Amount }, closed)),
     flavors: Type.Optional(Type.Array(FlavorConfig, { maxItems: 1000 })),
     default_zone: Type.Optional(Name),

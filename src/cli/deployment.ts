@@ -53,6 +53,8 @@ export interface Deployment {
   readonly adminPassword: string | null;
   readonly networkCidr: string;
   readonly externalCidr: string;
+  /** Serve floating IPs here: see api/gateway. */
+  readonly gateway: boolean;
   readonly flavors: readonly FlavorPlan[];
   readonly conductor: { readonly lanes: number; readonly leaseMs: number };
   readonly copyBytesPerSecond: number | null;
@@ -144,6 +146,7 @@ export function planDeployment(file: ConfigFile, flags: Flags): Deployment {
     adminPassword: flags.adminPassword ?? null,
     networkCidr: file.network?.cidr ?? '10.42.0.0/16',
     externalCidr: file.network?.external_cidr ?? '172.24.4.0/24',
+    gateway: file.network?.gateway ?? false,
     flavors:
       file.flavors?.map((flavor) => ({
         id: flavor.id,

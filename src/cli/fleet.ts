@@ -9,8 +9,8 @@ import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import type { Logger } from 'pino';
 import { connectHost } from '../host/client.ts';
-import { connectConsole } from '../host/console-client.ts';
-import type { ConsoleRequest } from '../host/consoles.ts';
+import { connectConsole, connectTcp } from '../host/console-client.ts';
+import type { ConsoleRequest, TcpRequest } from '../host/consoles.ts';
 import type { Host, Reply } from '../host/contract.ts';
 import { type AgentConfig, stopAllGuests } from '../host/main.ts';
 import { systemClock } from '../lib/clock.ts';
@@ -37,6 +37,8 @@ export interface Fleet {
   urlOf(name: string): string;
   /** A console of a guest on that host, as Consoles has it. */
   openConsole(name: string, serverId: string, request: ConsoleRequest): Promise<Reply<Duplex>>;
+  /** A connection to a TCP port of such a guest. */
+  openTcp(name: string, serverId: string, request: TcpRequest): Promise<Reply<Duplex>>;
   /** `guests`: turn them off too, within this many seconds. */
   stop(options: { readonly guestsWithinSeconds: number | null }): Promise<void>;
 }
@@ -129,6 +131,7 @@ async function processFleet(options: FleetOptions): Promise<Fleet> {
     urlOf: (name) => urls.get(name) ?? '',
     openConsole: (name, serverId, request) =>
       connectConsole({ url: urls.get(name) ?? '', secret, name }, serverId, request),
+    openTcp: (name, serverId, request) => connectTcp({ url: urls.get(name) ?? '', secret, name }, serverId, request),
     storageUrlOf: (name) => storageUrls.get(name) ?? '',
     async stop({ guestsWithinSeconds }) {
       stopping.abort();

@@ -52,6 +52,8 @@ export async function simulatedFleet({ deployment, log, forgetful, secret }: Fle
     storageUrlOf: (name) => `simulated://${name}`,
     openConsole: async (name, serverId, request) =>
       (await agents.get(name)?.openConsole(serverId, request)) ?? { kind: 'unreachable', reason: `no host ${name}` },
+    openTcp: async (name, serverId, request) =>
+      (await agents.get(name)?.openTcp(serverId, request)) ?? { kind: 'unreachable', reason: `no host ${name}` },
     // Simulated guests live in this process: their records say that they run, and they are found so next time.
     stop: async () => {
       await Promise.all([...agents.values(), ...storage.values()].map((agent) => agent.close()));

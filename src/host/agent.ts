@@ -22,7 +22,7 @@
 import type { Duplex } from 'node:stream';
 import { messageOf } from '../lib/errors.ts';
 import { newId } from '../lib/ids.ts';
-import { openConsole } from './agent/consoles.ts';
+import { openConsole, openTcp } from './agent/consoles.ts';
 import { define, destroy, startDestroy } from './agent/define.ts';
 import { closeExport, digest, growDisk, importDisk, knownDigest, openExport } from './agent/disks.ts';
 import { Grace } from './agent/grace.ts';
@@ -44,7 +44,7 @@ import { watchProbation } from './agent/probation.ts';
 import { dropSnapshot, takeSnapshot, uploadSnapshot } from './agent/snapshots.ts';
 import { dropSpare, makeSpare, useSpare } from './agent/spare.ts';
 import { attachVolume, detachVolume } from './agent/volumes.ts';
-import type { ConsoleRequest, Consoles } from './consoles.ts';
+import type { ConsoleRequest, Consoles, TcpRequest } from './consoles.ts';
 import type {
   AttachPortRequest,
   AttachRequest,
@@ -174,6 +174,10 @@ export class Agent implements Host, Consoles {
 
   async openConsole(serverId: string, request: ConsoleRequest): Promise<Reply<Duplex>> {
     return openConsole(this.#guests, serverId, request);
+  }
+
+  async openTcp(serverId: string, request: TcpRequest): Promise<Reply<Duplex>> {
+    return openTcp(this.#guests, serverId, request);
   }
 
   async fence(serverId: string, request: GenerationRequest): Promise<Reply<Record<string, never>>> {

@@ -1,10 +1,10 @@
-// A console of a guest on a host far away (console-server.ts).
+// A console of a guest on a host far away, or a connection to one of its TCP ports (console-server.ts).
 //
 // Theory of operation. As wire-client.ts: never rejects for operating errors, retries nothing. The caller owns the
 // stream and ends it.
 import { request as httpRequest, type IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
-import { CONSOLE_PROTOCOL, type ConsoleRequest, consolePath } from './consoles.ts';
+import { CONSOLE_PROTOCOL, type ConsoleRequest, consolePath, type TcpRequest, tcpPath } from './consoles.ts';
 import type { Reply } from './contract.ts';
 import { type HostAddress, headersOf, replyOfError } from './wire-client.ts';
 
@@ -13,14 +13,16 @@ const KEEP_ALIVE_MS = 30_000;
 /** Of an answer that says no; bytes. */
 const ERROR_LIMIT = 64 * 1024;
 
-export function connectConsole(
-  address: HostAddress,
-  serverId: string,
-  console: ConsoleRequest,
-): Promise<Reply<Duplex>> {
+export const connectConsole = (address: HostAddress, serverId: string, console: ConsoleRequest) =>
+  upgrade(address, consolePath(serverId, console));
+
+export const connectTcp = (address: HostAddress, serverId: string, port: TcpRequest) =>
+  upgrade(address, tcpPath(serverId, port));
+
+function upgrade(address: HostAddress, path: string): Promise<Reply<Duplex>> {
   return new Promise((resolve) => {
     const unreachable = (reason: string): void => resolve({ kind: 'unreachable', reason });
-    const url = `${address.url.replace(/\/+$/, '')}${consolePath(serverId, console)}`;
+    const url = `${address.url.replace(/\/+$/, '')}${path}`;
     if (!/^http:/.test(url)) return unreachable('the host has no address that a console could be opened at');
     const request = httpRequest(url, {
       headers: { ...headersOf(address, null), connection: 'Upgrade', upgrade: CONSOLE_PROTOCOL },

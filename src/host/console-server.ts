@@ -1,6 +1,7 @@
-// Serves an agent's consoles to holders of the fleet secret: HTTP upgrades, then bytes as they are.
+// Serves an agent's consoles, and TCP ports of its guests, to holders of the fleet secret: HTTP upgrades, then bytes as
+// they are.
 //
-// Theory of operation. One connection per console. A screen waits for a reader that is slow: QEMU sends what has
+// Theory of operation. One connection per console or TCP connection. A screen or a connection waits for a reader that is slow: QEMU sends what has
 // changed when there is room. A serial line must not wait, because a guest that prints would stand still: what a reader
 // does not take is kept up to a limit, then that reader is cut off.
 // Consoles end with the server, before it waits for its connections.
@@ -10,7 +11,7 @@ import type { Duplex } from 'node:stream';
 import type { FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
 import { closedTogether, joinStreams } from '../lib/streams.ts';
-import { CONSOLE_PROTOCOL, type Consoles, consoleOfPath } from './consoles.ts';
+import { CONSOLE_PROTOCOL, type Consoles, consoleOfPath, tcpOfPath } from './consoles.ts';
 import type { Reply } from './contract.ts';
 import { STATUS } from './wire.ts';
 import { refusalOf } from './wire-server.ts';
@@ -22,7 +23,7 @@ export interface ConsoleServerOptions {
   readonly log: Logger;
 }
 
-/** Consoles of one host that are open at once. */
+/** Consoles and connections of one host that are open at once. */
 const MAX_CONSOLES = 128;
 /** What a serial line's reader may leave unread, bytes. */
 const UNREAD_LIMIT = 1024 * 1024;
@@ -41,26 +42,38 @@ export function serveConsoles(app: FastifyInstance, options: ConsoleServerOption
   async function answer(request: IncomingMessage, socket: Socket, head: Buffer): Promise<void> {
     const wrong = refusalOf(options, request.headers);
     if (wrong !== null) return refuse(socket, wrong.status, wrong.body);
-    const asked = consoleOfPath(request.url ?? '');
+    const asked = streamOf(options.consoles, request.url ?? '');
     if (asked === null || request.headers.upgrade !== CONSOLE_PROTOCOL)
       return refuse(socket, 400, { kind: 'refused', reason: 'no such call' });
     if (open.size >= MAX_CONSOLES)
       return refuse(socket, 503, { kind: 'unreachable', reason: 'too many consoles are open' });
     open.add(socket);
     try {
-      const reply = await options.consoles.openConsole(asked.serverId, asked.request);
+      const reply = await asked.open();
       if (reply.kind !== 'ok') return refuse(socket, STATUS[reply.kind], reply);
-      const { serverId, request: console } = asked;
-      options.log.info({ serverId, kind: console.kind }, 'console opened');
+      const { serverId, kind } = asked;
+      options.log.info({ serverId, kind }, 'console opened');
       socket.setKeepAlive(true, KEEP_ALIVE_MS);
       socket.write(`HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: ${CONSOLE_PROTOCOL}\r\n\r\n`);
       if (head.length > 0) socket.unshift(head);
-      await (console.kind === 'serial' ? pour(reply.value, socket) : joinStreams(reply.value, socket));
-      options.log.info({ serverId, kind: console.kind }, 'console closed');
+      await (kind === 'serial' ? pour(reply.value, socket) : joinStreams(reply.value, socket));
+      options.log.info({ serverId, kind }, 'console closed');
     } finally {
       open.delete(socket);
     }
   }
+}
+
+/** What a path asks for; null: nothing of ours. */
+function streamOf(consoles: Consoles, path: string) {
+  const screen = consoleOfPath(path);
+  if (screen) {
+    const { serverId, request } = screen;
+    return { serverId, kind: request.kind, open: () => consoles.openConsole(serverId, request) } as const;
+  }
+  const tcp = tcpOfPath(path);
+  if (!tcp) return null;
+  return { serverId: tcp.serverId, kind: 'tcp', open: () => consoles.openTcp(tcp.serverId, tcp.request) } as const;
 }
 
 /** As joinStreams, but `from` never waits: a reader that leaves too much unread is cut off. */

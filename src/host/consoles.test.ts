@@ -6,8 +6,8 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { FastifyInstance } from 'fastify';
 import { systemClock } from '../lib/clock.ts';
 import { Agent } from './agent.ts';
-import { connectConsole } from './console-client.ts';
-import { type ConsoleRequest, consoleOfPath, consolePath } from './consoles.ts';
+import { connectConsole, connectTcp } from './console-client.ts';
+import { type ConsoleRequest, consoleOfPath, consolePath, tcpOfPath, tcpPath } from './consoles.ts';
 import { MemoryRecords } from './records.ts';
 import { createHostServer } from './server.ts';
 import { SimulatedFabric, SimulatedHypervisor } from './simulated.ts';
@@ -100,11 +100,40 @@ describe("an agent's consoles", () => {
     assert.ok(writes < 64, `${writes} MiB were taken`);
   });
 
+  test('and TCP connections: found by a path, to a guest that runs, carrying bytes both ways', async () => {
+    const request = { portId: '11111111-0000-4000-8000-000000000000', tcpPort: 22 };
+    assert.deepEqual(tcpOfPath(tcpPath(SERVER, request)), { serverId: SERVER, request });
+    for (const wrong of [
+      tcpPath(SERVER, { ...request, tcpPort: 65_536 }),
+      tcpPath('x', request),
+      `${tcpPath(SERVER, request)}0x`,
+    ])
+      assert.equal(tcpOfPath(wrong), null, wrong);
+    const address = { url, secret: SECRET, name: 'h' };
+    const reply = await connectTcp(address, SERVER, request);
+    assert.ok(reply.kind === 'ok');
+    reply.value.write('typed');
+    let text = '';
+    for await (const chunk of reply.value) {
+      text += String(chunk);
+      if (text.endsWith('typed')) break;
+    }
+    assert.match(text, /^SSH-2.0-simulated/);
+    assert.equal((await connectTcp(address, request.portId, request)).kind, 'absent');
+    assert.equal((await connectTcp({ ...address, secret: 'wrong' }, SERVER, request)).kind, 'unreachable');
+  });
+
   test('end with the guest', async () => {
     const over = closed((await opened({ kind: 'vnc' })).resume());
+    const tcp = await connectTcp({ url, secret: SECRET, name: 'h' }, SERVER, { portId: SERVER, tcpPort: 22 });
+    assert.ok(tcp.kind === 'ok');
+    const tcpOver = closed(tcp.value.resume());
     await agent.setPower(SERVER, { generation: 1, power: 'off', graceSeconds: 0 });
     await over;
+    await tcpOver;
     assert.equal((await open()).kind, 'refused');
+    const off = await connectTcp({ url, secret: SECRET, name: 'h' }, SERVER, { portId: SERVER, tcpPort: 22 });
+    assert.equal(off.kind, 'refused');
   });
 
   test('end with the agent', async () => {

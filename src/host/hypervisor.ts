@@ -130,6 +130,8 @@ export interface Hypervisor {
   console(serverId: string): Promise<string>;
   /** A console of the running guest, which ends with it. The serial line has one reader: an older one is ended. */
   openConsole(serverId: string, kind: ConsoleKind): Promise<Duplex>;
+  /** A connection to a TCP port of the running guest, as Consoles has it. */
+  openTcp(serverId: string, portId: string, tcpPort: number): Promise<Duplex>;
   /** Bytes of the storage that holds root disks. */
   diskBytes(): Promise<number>;
   /** Lets go of everything: exports closed, copies ended. Guests go on running. */

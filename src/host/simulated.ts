@@ -397,7 +397,18 @@ export class SimulatedHypervisor implements Hypervisor {
   async openConsole(serverId: string, kind: ConsoleKind): Promise<Duplex> {
     const guest = this.#guest(serverId);
     if (guest.startedAt === null) throw new HypervisorError('the guest does not run');
-    const { near, far } = simulatedConsole(kind, serverId, guest.output);
+    return this.#until(guest, simulatedConsole(kind, serverId, guest.output));
+  }
+
+  async openTcp(serverId: string): Promise<Duplex> {
+    const guest = this.#guest(serverId);
+    if (guest.startedAt === null) throw new HypervisorError('the guest does not run');
+    // Whichever port that is: it greets, and echoes.
+    return this.#until(guest, simulatedConsole('serial', serverId, `SSH-2.0-simulated-${serverId}\r\n`));
+  }
+
+  /** The near end of a stream that ends with the guest. */
+  #until(guest: SimulatedGuest, { near, far }: { readonly near: Duplex; readonly far: Duplex }): Duplex {
     const end = (): void => void far.destroy();
     guest.onGone.push(end);
     far.once('close', () => {

@@ -53,12 +53,15 @@ export async function testSystem(
     readonly hostsPerCell?: number;
     readonly allowFaults?: boolean;
     readonly reclaimSeconds?: number;
+    /** Floating IPs are of this network, and served. */
+    readonly gatewayOn?: string;
   } = {},
 ): Promise<TestSystem> {
   const directory = mkdtempSync(join(tmpdir(), 'crosscell-api-'));
   const deployment = planDeployment(
     {
       ...(options.reclaimSeconds === undefined ? {} : { reclaim_instance_interval: options.reclaimSeconds }),
+      ...(options.gatewayOn === undefined ? {} : { network: { external_cidr: options.gatewayOn, gateway: true } }),
       identity: {
         projects: [{ name: 'admin' }, { name: 'wonderland' }, { name: 'elsewhere' }],
         users: [

@@ -11,6 +11,8 @@ const PACKAGES: Readonly<Record<string, string>> = {
   'python3-openstackclient': '/usr/bin/openstack',
   'python3-novaclient': '/usr/bin/nova',
   tempest: '/usr/bin/tempest',
+  // Scenarios call it.
+  'iputils-ping': '/usr/bin/ping',
   'python3-tempest': '/usr/lib/python3/dist-packages/tempest/__init__.py',
 };
 /** Where Debian's packages put Tempest's tests. */

@@ -3,6 +3,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -12,6 +13,8 @@ import { say } from './say.ts';
 
 const CROSSCELL = join(import.meta.dirname, '..', '..', 'bin', 'crosscell');
 export const PASSWORD = 'secret';
+/** Tempest knows no other. */
+const SSH_PORT = 22;
 const IMAGE_BYTES = 1_000_000;
 const STOP_LIMIT_MS = 90_000;
 
@@ -20,7 +23,11 @@ export type HypervisorKind = 'simulated' | 'qemu';
 export interface Seeded extends AsyncDisposable {
   readonly url: string;
   readonly hypervisor: HypervisorKind;
+  /** Whether Tempest can log into guests. */
+  readonly logins: boolean;
   readonly directory: string;
+  /** What the images are made of. */
+  readonly disk: Disk;
   readonly images: readonly [string, string];
   readonly flavors: readonly [string, string];
   /** The one that floating IPs are of. */
@@ -31,8 +38,11 @@ export interface Seeded extends AsyncDisposable {
 export async function startSystem(hypervisor: HypervisorKind): Promise<Seeded> {
   const directory = await mkdtemp(join(tmpdir(), 'crosscell-clients-'));
   const data = join(directory, 'data');
+  const logins = hypervisor === 'qemu' ? await externalNetwork() : null;
+  const config = join(directory, 'crosscell.yaml');
+  await writeFile(config, logins === null ? '' : configOf(logins));
   const shape = ['--cells', '2', '--hosts-per-cell', '1', '--hypervisor', hypervisor, '--no-image'];
-  const rest = ['--data', data, '--listen', '127.0.0.1:0', '--admin-password', PASSWORD, '--json'];
+  const rest = ['--data', data, '--listen', '127.0.0.1:0', '--admin-password', PASSWORD, '--json', '--config', config];
   const child = spawn(CROSSCELL, ['up', ...shape, ...rest], { stdio: ['ignore', 'pipe', 'inherit'] });
   const stop = async (): Promise<void> => {
     await end(child);
@@ -45,11 +55,41 @@ export async function startSystem(hypervisor: HypervisorKind): Promise<Seeded> {
     const disk = await diskFor(hypervisor, directory);
     const images = [await addImage(client, disk, 'cirros'), await addImage(client, disk, 'other')] as const;
     const publicNetwork = await publicNetworkOf(client);
-    return { url, hypervisor, directory, images, flavors: ['1', '2'], publicNetwork, [Symbol.asyncDispose]: stop };
+    return {
+      url,
+      hypervisor,
+      logins: logins !== null,
+      directory,
+      disk,
+      images,
+      flavors: ['1', '2'],
+      publicNetwork,
+      [Symbol.asyncDispose]: stop,
+    };
   } catch (error) {
     await stop();
     throw error;
   }
+}
+
+/** Guests have config drives, which say who may log in, and floating IPs lead to them. */
+const configOf = (externalCidr: string): string =>
+  `force_config_drive: true\nnetwork: { external_cidr: ${externalCidr}, gateway: true }\n`;
+
+/**
+ * Addresses for floating IPs that this machine has without anybody's doing. Null: SSH's port cannot be listened at
+ * there.
+ */
+async function externalNetwork(): Promise<string | null> {
+  const network = `127.24.${randomBytes(1)[0]}`;
+  const server = createServer();
+  const reason = await new Promise<string | null>((resolve) => {
+    server.once('error', (error) => resolve(error.message));
+    server.listen({ host: `${network}.1`, port: SSH_PORT }, () => server.close(() => resolve(null)));
+  });
+  if (reason === null) return `${network}.0/24`;
+  say(`nobody logs into guests: ${reason} (as root, or with net.ipv4.ip_unprivileged_port_start at most ${SSH_PORT})`);
+  return null;
 }
 
 async function endpointOf(child: ChildProcess): Promise<string> {
@@ -61,7 +101,7 @@ async function endpointOf(child: ChildProcess): Promise<string> {
   throw new Error('crosscell up ended before it served');
 }
 
-interface Disk {
+export interface Disk {
   readonly file: string;
   readonly format: 'raw' | 'qcow2';
 }

@@ -89,18 +89,19 @@ export function tempestConfig(system: Seeded, directory: string): string {
         'DifferentHostFilter',
       ].join(','),
     },
-    // Simulated guests have nobody to log into.
-    validation: { run_validation: false },
+    validation: validationOf(system),
     network: {
       public_network_id: publicNetwork.id,
       floating_network_name: publicNetwork.name,
-      project_networks_reachable: true,
+      // Where guests are logged into, that is by floating IPs alone.
+      project_networks_reachable: !system.logins,
       project_network_cidr: '10.100.0.0/16',
       project_network_mask_bits: 28,
       build_interval: 1,
       build_timeout: 60,
     },
     'network-feature-enabled': { ipv6: false, floating_ips: true, port_security: true },
+    scenario: { img_file: system.disk.file, img_disk_format: system.disk.format, img_container_format: 'bare' },
     image: {
       build_interval: 1,
       build_timeout: 120,
@@ -127,6 +128,21 @@ export function tempestConfig(system: Seeded, directory: string): string {
       '',
     ])
     .join('\n');
+}
+
+/** Simulated guests have nobody to log into. */
+function validationOf({ logins }: Seeded): Section {
+  if (!logins) return { run_validation: false };
+  return {
+    run_validation: true,
+    connect_method: 'floating',
+    image_ssh_user: 'root',
+    image_alt_ssh_user: 'root',
+    ssh_timeout: BUILD_TIMEOUT_S.qemu,
+    ping_timeout: 60,
+    // The shell's own blkid knows no labels of CDs.
+    ssh_shell_prologue: 'set -eu -o pipefail; PATH=$$PATH:/sbin; blkid() { /bin/blkid "$@"; };',
+  };
 }
 
 /** Where stestr finds Tempest's tests; a class is not torn apart. */

@@ -134,6 +134,7 @@ function defaultsOf(plan: Deployment): Readonly<Record<string, unknown>> {
     ...Object.fromEntries(Object.entries(OPENSTACK_DEFAULTS).map(([key, value]) => [`openstack.${key}`, value])),
     'network.cidr': plan.networkCidr,
     'network.external_cidr': plan.externalCidr,
+    'network.gateway': plan.gateway,
     flavors: plan.flavors.map((each) => each.name).join(', '),
     default_zone: settings.defaultZone,
     force_config_drive: settings.forceConfigDrive,

@@ -13,10 +13,12 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { isContinuation, type Journal, verifyChain } from '../../guest/journal.ts';
 import { readJournal } from '../../guest/journal-reader.ts';
 import { whyNoGuests } from '../../guest/run.ts';
+import { connectTcp } from '../../src/host/console-client.ts';
 import type { BaseImage, GuestSpec } from '../../src/host/contract.ts';
 import { execute, finish, GIB, Laboratory, SECRET, specOf, type TestAgent, until, value } from './harness.ts';
 
 const IMAGE_FILE = join(import.meta.dirname, '..', '..', 'var', 'cache', 'guest', 'crosscell-guest.qcow2');
+const KEY = 'ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBAAA a test';
 const skip = (await whyNoGuests()) ?? (existsSync(IMAGE_FILE) ? false : 'the guest image has not been built');
 
 /** Takes one file over HTTP, as the image service does. */
@@ -75,8 +77,26 @@ describe('a Linux guest', { skip }, () => {
   const power = (agent: TestAgent, generation: number, state: 'on' | 'off') =>
     finish(() => agent.host.setPower(id, { generation, power: state, graceSeconds: 60 }), 70_000);
 
-  test('stands still while it is paused or suspended, and goes on', async () => {
-    const spec = specOf(image, { vcpus: 1, memoryMb: 128, root: { kind: 'image', image, bytes: GIB } });
+  /** What the guest says first to whoever connects; '' when it does not take the connection. */
+  async function firstWords(agent: TestAgent, portId: string, tcpPort: number): Promise<string> {
+    const stream = value(await connectTcp(agent.address, id, { portId, tcpPort }));
+    try {
+      for await (const chunk of stream) return String(chunk);
+    } catch (error) {
+      // Reset by the guest.
+      if (!(error instanceof Error)) throw error;
+    } finally {
+      stream.destroy();
+    }
+    return '';
+  }
+
+  test('stands still while it is paused or suspended, and goes on, with whoever may log in', async () => {
+    const metaData = { uuid: id, public_keys: { mine: KEY }, hostname: 'sleeper' };
+    const content = Buffer.from(JSON.stringify(metaData)).toString('base64');
+    const configDrive = [{ path: 'openstack/latest/meta_data.json', content }];
+    const root = { kind: 'image', image, bytes: GIB } as const;
+    const spec = specOf(image, { vcpus: 1, memoryMb: 128, root, configDrive });
     const disk = join(source.stateDir, 'guests', id, 'disk.qcow2');
     const written = async (): Promise<number> => {
       const reading = await readJournal(disk, 'qcow2', lab.directory);
@@ -115,6 +135,15 @@ describe('a Linux guest', { skip }, () => {
     assert.deepEqual([now, suspended], ['off', true]);
     await power(source, 1, 'on');
     await until(async () => (await written()) > kept.entries.length, 'the guest to go on from its memory', 60_000);
+    await until(
+      async () => /GUEST LOGIN name=sleeper keys=1/.test(value(await source.host.console(id)).output),
+      'the guest to read its config drive',
+      60_000,
+    );
+    const portId = spec.ports[0]?.id ?? '';
+    assert.match(await firstWords(source, portId, 22), /^SSH-2\.0-dropbear/);
+    assert.equal(await firstWords(source, portId, 23), '', 'nobody listens there');
+    assert.equal((await connectTcp(source.address, id, { portId: randomUUID(), tcpPort: 22 })).kind, 'refused');
     await snapshotHolds(source, await written());
     await power(source, 1, 'off');
     await snapshotHolds(source, await written());

@@ -16,6 +16,7 @@ import { connectHost } from '../../src/host/client.ts';
 import type { BaseImage, GuestSpec, Host, Job, Reply, VolumeConnection } from '../../src/host/contract.ts';
 import type { AgentConfig } from '../../src/host/main.ts';
 import { isAlive, listProcesses, type ProcessEntry } from '../../src/host/qemu/proc.ts';
+import type { HostAddress } from '../../src/host/wire-client.ts';
 import { connectStorage } from '../../src/storage/client.ts';
 import type { StorageHost } from '../../src/storage/contract.ts';
 
@@ -32,6 +33,7 @@ export const execute = promisify(execFile);
 
 export interface TestAgent {
   readonly host: Host;
+  readonly address: HostAddress;
   readonly stateDir: string;
   readonly logFile: string;
   /** SIGKILL, as a crash. */
@@ -39,7 +41,7 @@ export interface TestAgent {
   close(): Promise<void>;
 }
 
-export interface TestStorage extends Omit<TestAgent, 'host'> {
+export interface TestStorage extends Omit<TestAgent, 'host' | 'address'> {
   readonly storage: StorageHost;
 }
 
@@ -61,7 +63,8 @@ export class Laboratory {
   /** Starts an agent (again, when the name has been used); its state lies in a directory of that name. */
   async agent(name: string, changes: Partial<AgentConfig> = {}): Promise<TestAgent> {
     const { url, ...agent } = await this.#start(name, 'agent-process.ts', { ...AGENT, ...changes });
-    return { host: connectHost({ url, secret: SECRET, name }), ...agent };
+    const address = { url, secret: SECRET, name };
+    return { host: connectHost(address), address, ...agent };
   }
 
   /** The same for a storage agent. */

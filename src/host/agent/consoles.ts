@@ -6,7 +6,7 @@
 // record once it runs.
 import type { Duplex } from 'node:stream';
 import { messageOf } from '../../lib/errors.ts';
-import type { ConsoleRequest } from '../consoles.ts';
+import type { ConsoleRequest, TcpRequest } from '../consoles.ts';
 import type { Reply } from '../contract.ts';
 import { ABSENT, type Guests, ok, refused, UNREACHABLE } from './guests.ts';
 import { busyWith } from './work.ts';
@@ -24,6 +24,22 @@ export async function openConsole(
     if (runsSince(guests, serverId, startedAt)) return ok(stream);
     stream.destroy();
     return refused(OVER);
+  } catch (error) {
+    return refused(messageOf(error));
+  }
+}
+
+/** The guest that runs now, whichever start of it that is. */
+export async function openTcp(
+  guests: Guests,
+  serverId: string,
+  { portId, tcpPort }: TcpRequest,
+): Promise<Reply<Duplex>> {
+  if (guests.closed) return UNREACHABLE;
+  if (!guests.find(serverId)?.record.guest) return ABSENT;
+  if (!guests.hypervisor.running(serverId)) return refused('the guest is off');
+  try {
+    return ok(await guests.hypervisor.openTcp(serverId, portId, tcpPort));
   } catch (error) {
     return refused(messageOf(error));
   }

@@ -44,6 +44,7 @@ import { readDiagnostics } from './diagnostics.ts';
 import { sha256File } from './digest.ts';
 import { createOverlay, type DiskTools, growOverlay } from './disk.ts';
 import { Exports } from './export.ts';
+import { Forwards } from './forwards.ts';
 import { ImageCache } from './images.ts';
 import { makeKeysDirectory, removeKeys, writeKeys } from './keys.ts';
 import { probeKvm } from './kvm-probe.ts';
@@ -103,6 +104,7 @@ export class QemuHypervisor implements Hypervisor {
   readonly #processes = new Map<string, QemuProcess>();
   /** Whoever reads the serial line of a guest. */
   readonly #serialLines = new Map<string, Duplex>();
+  readonly #forwards = new Forwards();
   readonly #heavy = new Semaphore(HEAVY_JOBS);
   readonly #closing = new AbortController();
   #housekeeping: Promise<void> = Promise.resolve();
@@ -281,7 +283,11 @@ export class QemuHypervisor implements Hypervisor {
 
   async unplugPort(serverId: string, portId: string, job: JobControl): Promise<void> {
     const guest = this.#processes.get(serverId);
-    if (guest && !guest.isGone) await unplugPort(guest, portId, this.#options.clock, job);
+    if (!guest || guest.isGone) return;
+    this.#forwards.forget(guest, portId);
+    await unplugPort(guest, portId, this.#options.clock, job);
+    // One that was made meanwhile.
+    this.#forwards.forget(guest, portId);
   }
 
   async pressPowerButton(serverId: string): Promise<void> {
@@ -377,6 +383,10 @@ export class QemuHypervisor implements Hypervisor {
       if (this.#serialLines.get(serverId) === line) this.#serialLines.delete(serverId);
     });
     return line;
+  }
+
+  async openTcp(serverId: string, portId: string, tcpPort: number): Promise<Duplex> {
+    return this.#forwards.connect(this.#running(serverId), portId, tcpPort);
   }
 
   async diskBytes(): Promise<number> {
