@@ -68,6 +68,7 @@ async function measure(directory: string): Promise<Figure[]> {
 
 /** Somebody who has written to the volume and keeps it open. */
 async function openVolume(directory: string, connection: VolumeConnection) {
+  if (connection.kind !== 'nbd') throw new Error('storage hosts serve volumes over NBD');
   const { host, port, exportName, user, key } = connection;
   const keys = await mkdtemp(join(directory, 'client-'));
   await writeFile(join(keys, 'keys.psk'), `${user}:${key}\n`);

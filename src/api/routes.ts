@@ -34,7 +34,7 @@ export const allRoutes = ({ identity, fleetSecret, faults, elsewhere = [] }: Rou
   ...(elsewhere.includes('image') ? [] : imageRoutes),
   ...hostImageRoutes(fleetSecret),
   ...(elsewhere.includes('network') ? [] : networkRoutes),
-  ...blockStorageRoutes,
+  ...(elsewhere.includes('volume') ? [] : blockStorageRoutes),
   ...consolePageRoutes,
   ...crosscellRoutes,
   ...auditRoutes(),

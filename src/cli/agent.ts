@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import pino from 'pino';
 import { runAgent } from '../host/main.ts';
+import { ConfigError } from './config.ts';
 import { parseListen } from './deployment.ts';
 
 export interface AgentOptions {
@@ -17,6 +18,8 @@ export interface AgentOptions {
   readonly accelerator?: 'auto' | 'kvm' | 'tcg';
   readonly runAs?: string;
   readonly copyBytesPerSecond?: number;
+  /** Each NAME=PATH. */
+  readonly share?: readonly string[];
 }
 
 /** Resolves with the exit status when the agent has been told to end. */
@@ -40,9 +43,21 @@ export async function agent(options: AgentOptions): Promise<number> {
     ...(options.accelerator === undefined ? {} : { accelerator: options.accelerator }),
     ...(options.runAs === undefined ? {} : { runAs: options.runAs === '' ? null : options.runAs }),
     ...(options.copyBytesPerSecond === undefined ? {} : { copyBytesPerSecond: options.copyBytesPerSecond }),
+    shares: sharesOf(options.share ?? []),
     log: pino({ level: 'info' }, pino.destination({ fd: 1, sync: true })).child({ host: options.name }),
   });
   await ended;
   await running.close();
   return 0;
+}
+
+/** `10.0.0.5:/volumes=/mnt/volumes`: names have no equals sign, paths may. */
+function sharesOf(given: readonly string[]): Record<string, string> {
+  const shares: Record<string, string> = {};
+  for (const text of given) {
+    const [, name, path] = /^([^=]+)=([/].*)$/.exec(text) ?? [];
+    if (name === undefined || path === undefined) throw new ConfigError(`--share needs NAME=/PATH, not '${text}'`);
+    shares[name] = path;
+  }
+  return shares;
 }

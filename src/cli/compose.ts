@@ -21,6 +21,7 @@ import { forgetUploads } from '../control/images/collect.ts';
 import { seedNetworks } from '../control/network/seed.ts';
 import type { Platform } from '../control/platform.ts';
 import { openPolicies } from '../control/policies.ts';
+import { CINDER } from '../control/volumes/service.ts';
 import { registerStorageHost } from '../control/volumes/storage-hosts.ts';
 import type { Host } from '../host/contract.ts';
 import { nobody } from '../host/nobody.ts';
@@ -128,6 +129,8 @@ export async function composeSystem(deployment: Deployment, options: ComposeOpti
   const hostOf = (name: string, host: Host): Host => metrics.counted(faults ? faults.host(name, host) : host);
   const storageOf = (name: string, host: StorageHost): StorageHost =>
     metrics.counted(faults ? faults.storage(name, host) : host);
+  const cinder = (name: string): StorageHost | undefined =>
+    name === CINDER ? openstack?.volumes?.storage(platform) : undefined;
   const platform: Platform = {
     clock,
     log,
@@ -135,11 +138,12 @@ export async function composeSystem(deployment: Deployment, options: ComposeOpti
     settings,
     policies: openPolicies(deployment.policyFile, log, clock),
     host: async (name, trace) => hostOf(name, fleet.find(name, trace) ?? NO_SUCH_HOST),
-    storage: async (name, trace) => storageOf(name, fleet.findStorage(name, trace) ?? NO_SUCH_STORAGE),
+    storage: async (name, trace) => storageOf(name, cinder(name) ?? fleet.findStorage(name, trace) ?? NO_SUCH_STORAGE),
     nudge: () => conductor?.nudge(),
     ...(faults ? { around: faults.around } : {}),
     ...(openstack?.imageMirror ? { imageMirror: openstack.imageMirror } : {}),
     ...(openstack?.network ? { network: openstack.network } : {}),
+    ...(openstack?.volumes ? { volumes: openstack.volumes } : {}),
   };
   if (faults) log.warn('faults can be injected: this control plane can be made to fail and to kill itself');
 
@@ -166,6 +170,7 @@ export async function composeSystem(deployment: Deployment, options: ComposeOpti
 
   const silent = await registerAll(platform, deployment.cells, deployment, fleet);
   void registerLater(platform, deployment.cells, silent, fleet, stopping.signal);
+  if (platform.volumes) await registerStorageHosts(platform, [{ name: CINDER, url: '' }], fleet);
   if (!platform.network) await seedNetworks(stores.global, deployment, clock.now());
   await seedFlavors(platform, deployment.flavors);
   if (role !== 'api') await monitorOnce(platform, 1);

@@ -25,6 +25,13 @@ const HostConfig = Type.Object(
     memory_mb: Type.Optional(Type.Integer({ minimum: 64, maximum: 2 ** 30 })),
     disk_gb: Type.Optional(Type.Integer({ minimum: 1, maximum: 2 ** 30 })),
     qemu_binary: Type.Optional(Type.String({ minLength: 1, maxLength: 4096 })),
+    /** Of an agent that is started here: where shares with volumes are mounted, by name. */
+    shares: Type.Optional(
+      Type.Record(
+        Type.String({ pattern: '^[^=]+$', maxLength: 1024 }),
+        Type.String({ pattern: '^/', maxLength: 4096 }),
+      ),
+    ),
   },
   closed,
 );

@@ -16,6 +16,8 @@ export interface HostPlan {
   readonly memoryMb: number;
   readonly diskGb: number;
   readonly qemuBinary: string;
+  /** Where shares with volumes are mounted, by name. */
+  readonly shares: Readonly<Record<string, string>>;
 }
 
 export interface StoragePlan {
@@ -111,6 +113,7 @@ export function planDeployment(file: ConfigFile, flags: Flags): Deployment {
         memoryMb: host.memory_mb ?? HOST.memoryMb,
         diskGb: host.disk_gb ?? HOST.diskGb,
         qemuBinary: host.qemu_binary ?? 'qemu-system-x86_64',
+        shares: host.shares ?? {},
       }),
     ),
   );
@@ -123,7 +126,7 @@ export function planDeployment(file: ConfigFile, flags: Flags): Deployment {
     hosts.map((host) => host.name),
   );
   // A storage host of this machine is of use to hosts of this machine: it listens on the loopback address.
-  const isLocal = hosts.some(({ url }) => url === null);
+  const isLocal = hosts.some(({ url }) => url === null) && !file.openstack?.services.includes('volume');
   const storageHosts = (file.storage_hosts ?? (isLocal ? [{ name: 'storage1' }] : [])).map(
     (host): StoragePlan => ({ name: host.name, url: 'url' in host ? (host.url ?? null) : null }),
   );
@@ -260,6 +263,8 @@ function openstackOf(file: ConfigFile, flags: Flags): OpenstackPlan | null {
   }
   if (services.includes('network') && file.network !== undefined)
     throw new ConfigError('network does not go with openstack.services: network; networks are in Neutron');
+  if (services.includes('volume') && file.storage_hosts !== undefined)
+    throw new ConfigError('storage_hosts does not go with openstack.services: volume; volumes are in Cinder');
   return {
     ...{
       authUrl: given.auth_url.replace(/\/+$/, ''),

@@ -165,6 +165,7 @@ function hostAgent(options: FleetOptions, plan: HostPlan): AgentProcess {
       ...['--disk-gb', String(plan.diskGb)],
       ...['--qemu-binary', plan.qemuBinary],
       ...(limit === null ? [] : ['--copy-bytes-per-second', String(limit)]),
+      ...Object.entries(plan.shares).flatMap(([name, path]) => ['--share', `${name}=${path}`]),
     ],
   });
 }
@@ -203,5 +204,6 @@ const agentConfig = (options: FleetOptions, plan: HostPlan): AgentConfig => ({
   secret: options.secret,
   resources: { vcpus: plan.vcpus, memoryMb: plan.memoryMb, diskGb: plan.diskGb },
   qemuBinary: plan.qemuBinary,
+  shares: plan.shares,
   log: options.log.child({ host: plan.name }),
 });

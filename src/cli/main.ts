@@ -162,6 +162,7 @@ program
     'limit of each incoming disk copy (default: none)',
     whole(65_536, Number.MAX_SAFE_INTEGER),
   )
+  .option('--share <name=path...>', 'where a share with volumes is mounted, such as 10.0.0.5:/volumes=/mnt/volumes')
   .action(async (options: AgentOptions) => {
     const { agent } = await import('./agent.ts');
     process.exitCode = await agent(options);

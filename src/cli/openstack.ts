@@ -5,8 +5,11 @@ import type { TokenChecker } from '../api/http/auth.ts';
 import { createImageMirror, type ImageMirror } from '../control/images/mirror.ts';
 import { neutronNetworks } from '../control/network/neutron.ts';
 import type { NetworkService } from '../control/network/service.ts';
+import { cinderVolumes } from '../control/volumes/cinder.ts';
+import type { VolumeService } from '../control/volumes/service.ts';
 import type { Clock } from '../lib/clock.ts';
 import { messageOf } from '../lib/errors.ts';
+import { cinderOf } from '../openstack/cinder.ts';
 import { glanceOf } from '../openstack/glance.ts';
 import { neutronOf } from '../openstack/neutron.ts';
 import { createSession } from '../openstack/session.ts';
@@ -21,6 +24,8 @@ export interface Openstack {
   readonly imageMirror: ImageMirror | null;
   /** Null: networks are our own. */
   readonly network: NetworkService | null;
+  /** Null: volumes are our own. */
+  readonly volumes: VolumeService | null;
 }
 
 /** Null when all services are embedded. Nothing is asked of the services yet. @throws ConfigError */
@@ -33,6 +38,7 @@ export async function openOpenstack(plan: OpenstackPlan | null, clock: Clock, lo
     tokens: services.includes('identity') ? createTokenChecker({ session, clock, cacheMs: tokenCacheMs }) : null,
     imageMirror: services.includes('image') ? createImageMirror(glanceOf(session)) : null,
     network: services.includes('network') ? neutronNetworks(neutronOf(session)) : null,
+    volumes: services.includes('volume') ? cinderVolumes(cinderOf(session)) : null,
   };
 }
 

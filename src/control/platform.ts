@@ -11,6 +11,7 @@ import type { ImageFiles } from './images/files.ts';
 import type { ImageMirror } from './images/mirror.ts';
 import type { NetworkService } from './network/service.ts';
 import type { Policies } from './policies.ts';
+import type { VolumeService } from './volumes/service.ts';
 
 export interface Settings {
   /** Region name in the catalog. */
@@ -80,6 +81,8 @@ export interface Platform {
   readonly imageMirror?: ImageMirror;
   /** Absent: ports are in the records here alone. */
   readonly network?: NetworkService;
+  /** Absent: volumes are our own. */
+  readonly volumes?: VolumeService;
   /** Absent: effects are had as they are. */
   readonly around?: Around;
 }

@@ -224,19 +224,40 @@ export const UploadRequest = Type.Object(
 );
 export type UploadRequest = Static<typeof UploadRequest>;
 
-/** How a guest reaches a volume: NBD with TLS-PSK (RFC 4279), `user` and `key` (hex) good for this attachment only. */
-export const VolumeConnection = Type.Object(
+const Mode = Type.Union([Type.Literal('rw'), Type.Literal('ro')]);
+
+/** NBD with TLS-PSK (RFC 4279), `user` and `key` (hex) good for this attachment only. */
+export const VolumeOverNbd = Type.Object(
   {
+    kind: Type.Literal('nbd'),
     host: Type.String({ maxLength: 255, pattern: '^[0-9A-Za-z.:-]+$' }),
     port: Type.Integer({ minimum: 1, maximum: 65535 }),
     exportName: Type.String({ maxLength: 128, pattern: '^[0-9a-z-]+$' }),
     user: Type.String({ maxLength: 128, pattern: '^[0-9a-z-]+$' }),
     key: Type.String({ pattern: '^[0-9a-f]{64}$' }),
-    mode: Type.Union([Type.Literal('rw'), Type.Literal('ro')]),
+    mode: Mode,
     sizeBytes: Bytes,
   },
   { additionalProperties: false },
 );
+export type VolumeOverNbd = Static<typeof VolumeOverNbd>;
+
+/** A file on a share that every host has mounted, where its operator says: `share` is its name, such as 10.0.0.5:/volumes. */
+export const VolumeOnShare = Type.Object(
+  {
+    kind: Type.Literal('share'),
+    share: Type.String({ maxLength: 1024, pattern: '^[0-9A-Za-z][0-9A-Za-z._:/-]*$' }),
+    file: Type.String({ maxLength: 255, pattern: '^[0-9A-Za-z][0-9A-Za-z._-]*$' }),
+    format: Type.Union([Type.Literal('raw'), Type.Literal('qcow2')]),
+    mode: Mode,
+    sizeBytes: Bytes,
+  },
+  { additionalProperties: false },
+);
+export type VolumeOnShare = Static<typeof VolumeOnShare>;
+
+/** How a guest reaches a volume. */
+export const VolumeConnection = Type.Union([VolumeOverNbd, VolumeOnShare]);
 export type VolumeConnection = Static<typeof VolumeConnection>;
 
 /** A volume as a guest has it. At most one of a guest has a given device, or a given boot index. */

@@ -46,6 +46,8 @@ export interface AgentConfig {
   readonly copyBytesPerSecond?: number | null;
   /** Base images that no guest uses are kept up to this many bytes. Default 10 GiB. */
   readonly unusedImageBytes?: number;
+  /** Where shares with volumes are mounted on this host, by name such as 10.0.0.5:/volumes. Default: there are none. */
+  readonly shares?: Readonly<Record<string, string>>;
   readonly log: Logger;
 }
 
@@ -132,6 +134,7 @@ async function openHypervisor(config: AgentConfig, stateDir: string): Promise<Hy
     stallMs: (config.stallSeconds ?? DEFAULT_STALL_SECONDS) * 1000,
     copyBytesPerSecond: config.copyBytesPerSecond ?? null,
     unusedImageBytes: config.unusedImageBytes ?? DEFAULT_UNUSED_IMAGE_BYTES,
+    shares: new Map(Object.entries(config.shares ?? {})),
     clock,
     log: config.log,
   });

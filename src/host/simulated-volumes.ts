@@ -5,7 +5,8 @@
 // was shut is shut for a running guest too, at once. Words tell who wrote, where and by which attachment, in order:
 // what a digest is for a root disk, this journal is for a volume. It also sees who could write at once, as nobody in a
 // real network can, and remembers apart from the volumes what has been written to each.
-import type { VolumeConnection } from './contract.ts';
+// A file on a share is open to whoever names it, as on an NFS server that knows nothing of attachments.
+import type { VolumeConnection, VolumeOverNbd } from './contract.ts';
 
 export interface SimulatedVolume {
   readonly volumeId: string;
@@ -15,7 +16,7 @@ export interface SimulatedVolume {
 
 interface Served {
   readonly serverId: string;
-  readonly connection: VolumeConnection;
+  readonly connection: VolumeOverNbd;
   readonly volume: SimulatedVolume;
 }
 
@@ -28,10 +29,11 @@ export interface OpenToMany {
 
 export class SimulatedVolumes {
   readonly #served = new Map<string, Served>();
+  readonly #onShares = new Map<string, SimulatedVolume>();
   readonly #written = new Map<string, string[]>();
   readonly #openToMany: OpenToMany[] = [];
 
-  serve(serverId: string, connection: VolumeConnection, volume: SimulatedVolume): void {
+  serve(serverId: string, connection: VolumeOverNbd, volume: SimulatedVolume): void {
     if (!this.#served.has(connection.exportName) && connection.mode === 'rw') this.#noteOthers(serverId, volume);
     this.#served.set(connection.exportName, { serverId, connection, volume });
   }
@@ -42,6 +44,7 @@ export class SimulatedVolumes {
 
   /** The volume behind this connection; null when nobody serves it, or not with this key. */
   reach(connection: VolumeConnection): SimulatedVolume | null {
+    if (connection.kind === 'share') return this.#onShare(`${connection.share}/${connection.file}`);
     const served = this.#served.get(connection.exportName);
     if (!served) return null;
     const { host, port, user, key } = served.connection;
@@ -52,6 +55,7 @@ export class SimulatedVolumes {
 
   /** Like reach, for somebody who wants to write. */
   reachToWrite(connection: VolumeConnection): SimulatedVolume | null {
+    if (connection.kind === 'share') return connection.mode === 'rw' ? this.reach(connection) : null;
     const mode = this.#served.get(connection.exportName)?.connection.mode;
     return mode === 'rw' && connection.mode === 'rw' ? this.reach(connection) : null;
   }
@@ -74,6 +78,14 @@ export class SimulatedVolumes {
   /** Each time that a volume was opened for writing while it was open to others, in order. */
   get openToMany(): readonly OpenToMany[] {
     return this.#openToMany;
+  }
+
+  #onShare(volumeId: string): SimulatedVolume {
+    const known = this.#onShares.get(volumeId);
+    if (known) return known;
+    const volume = { volumeId, words: [] };
+    this.#onShares.set(volumeId, volume);
+    return volume;
   }
 
   #noteOthers(serverId: string, { volumeId }: SimulatedVolume): void {

@@ -21,6 +21,7 @@ import type {
   GuestPort,
   GuestSpec,
   GuestVolume,
+  VolumeConnection,
 } from './contract.ts';
 import {
   type GuestStart,
@@ -447,7 +448,7 @@ export class SimulatedHypervisor implements Hypervisor {
 
   #checkAccess({ volumeId, connection }: GuestVolume): void {
     if (this.#options.fabric.volumes.reach(connection) === null)
-      throw new HypervisorError(`volume ${volumeId} cannot be reached at ${connection.host}:${connection.port}`);
+      throw new HypervisorError(`volume ${volumeId} cannot be reached at ${addressOf(connection)}`);
   }
 
   #write({ attachmentId, connection }: GuestVolume, what: string): void {
@@ -521,3 +522,6 @@ function newDisk(serverId: string, { root }: GuestSpec): SimulatedDisk | null {
 function digestOf(disk: SimulatedDisk): string {
   return createHash('sha256').update(disk.words.join('\n')).digest('hex');
 }
+
+const addressOf = (connection: VolumeConnection): string =>
+  connection.kind === 'nbd' ? `${connection.host}:${connection.port}` : connection.share;

@@ -1,7 +1,7 @@
 // What the tests of this floor share: requests that are right, and a clock that stands still until told.
 import { pino } from 'pino';
 import type { Clock } from '../lib/clock.ts';
-import type { BaseImage, GuestPort, GuestSpec, GuestVolume, Host, Job, Reply } from './contract.ts';
+import type { BaseImage, GuestPort, GuestSpec, GuestVolume, Host, Job, Reply, VolumeOverNbd } from './contract.ts';
 
 export const silent = pino({ level: 'silent' });
 export const SERVER = '00000000-0000-4000-8000-000000000001';
@@ -43,12 +43,13 @@ export const SECOND_PORT: GuestPort = {
 };
 
 /** A volume as a data disk; nobody serves it. */
-export const VOLUME: GuestVolume = {
+export const VOLUME: GuestVolume & { readonly connection: VolumeOverNbd } = {
   volumeId: '00000000-0000-4000-8000-0000000000cc',
   attachmentId: '00000000-0000-4000-8000-0000000000dd',
   device: '/dev/vdb',
   bootIndex: null,
   connection: {
+    kind: 'nbd',
     host: '127.0.0.1',
     port: 1,
     exportName: 'nothing',

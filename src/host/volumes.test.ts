@@ -8,7 +8,7 @@ import { MemoryRecords } from './records.ts';
 import { SimulatedFabric, SimulatedHypervisor } from './simulated.ts';
 import { finish, SERVER, SPEC, silent, VOLUME, value } from './test-support.ts';
 
-const ROOT_VOLUME: GuestVolume = {
+const ROOT_VOLUME: typeof VOLUME = {
   ...VOLUME,
   volumeId: '00000000-0000-4000-8000-0000000000c0',
   device: '/dev/vda',
@@ -37,7 +37,7 @@ describe('volumes of a guest', () => {
     words = [];
     await open();
   });
-  const serve = (volume: GuestVolume) =>
+  const serve = (volume: typeof VOLUME) =>
     fabric.volumes.serve(SERVER, volume.connection, { volumeId: volume.volumeId, words });
   const attach = (volume: GuestVolume, generation = 1) =>
     finish(() => agent.attachVolume(SERVER, { generation, volume }));

@@ -223,6 +223,8 @@ export async function attachVolume(
     ...{ id: newId(), serverId, volumeId, device, bootIndex: null, deleteOnTermination, tag, createdAt: now },
   };
   const waiting = server.vmState === 'resized' ? await openMigration(p.stores.global, serverId) : null;
+  const notThere = (await p.volumes?.take(p, { serverId, projectId: server.projectId, volumeId })) ?? null;
+  if (notThere) return no(notThere);
   const refusal = await startMove(
     p,
     {
@@ -236,7 +238,10 @@ export async function attachVolume(
     },
     'attach_volume',
   );
-  if (refusal) return no(refusal);
+  if (refusal) {
+    await p.volumes?.giveUp(p, serverId);
+    return no(refusal);
+  }
   const written = (await mappingsOfServer(cell, serverId)).find((each) => each.volumeId === volumeId);
   const attachment = (await attachmentsOfServer(p.stores.global, serverId)).find(
     (each) => each.volumeId === volumeId && each.host === host,

@@ -26,10 +26,13 @@ export const contextOf = (p: Platform, row: Row): StepContext<State> => ({
 
 /**
  * A network service elsewhere hears of what the step has made of the ports. On the way to the pivot a step is not done
- * before; on any other way nothing waits for it: the difference stays on record and is settled by the monitor.
+ * before; on any other way nothing waits for it: the difference stays on record and is settled by the monitor. So is a
+ * volume that is kept elsewhere and was released here.
  */
 async function settled(p: Platform, row: Row, move: AnyMove, direction: Direction, outcome: Outcome): Promise<Outcome> {
-  if (outcome.kind !== 'done' || !p.network) return outcome;
+  if (outcome.kind !== 'done') return outcome;
+  await p.volumes?.settle(p, row.key);
+  if (!p.network) return outcome;
   try {
     await p.network.settle(p, row.key);
   } catch (error) {

@@ -20,6 +20,7 @@ import {
 import type { Mapping } from '../control/volumes/mappings.ts';
 import { planVolume, recordPlan, type VolumePlan, type VolumeWish } from '../control/volumes/plan.ts';
 import { changeStatus, deleteVolumeRecord, findVolume } from '../control/volumes/records.ts';
+import { IN_CINDER } from '../control/volumes/service.ts';
 import { snapshotFor } from '../control/volumes/snapshots.ts';
 import { assertNever } from '../lib/errors.ts';
 import { newId } from '../lib/ids.ts';
@@ -88,10 +89,12 @@ async function volumeFor(
 ): Promise<{ readonly volume: Volume; readonly plan: VolumePlan | null } | Refusal> {
   const { source } = device;
   if (source.kind === 'volume') {
+    await p.volumes?.look(p, source.volumeId);
     const volume = await findVolume(p.stores.global, source.volumeId);
     if (volume?.projectId === actor.projectId) return { volume, plan: null };
     return cannotGet('volume', source.volumeId);
   }
+  if (p.volumes) return IN_CINDER;
   const refusal = await checkSource(p, actor, source);
   if (refusal) return refusal;
   const wish: VolumeWish = {
@@ -123,6 +126,20 @@ async function checkSource(p: Platform, actor: Actor, source: DeviceSource): Pro
     default:
       return assertNever(source);
   }
+}
+
+/** Before it: nobody else can have those that are kept elsewhere. What is not claimed then is given up by the caller. */
+export async function takeDevices(
+  p: Platform,
+  server: { readonly serverId: string; readonly projectId: string },
+  devices: readonly PlannedDevice[],
+): Promise<Refusal | null> {
+  if (!p.volumes) return null;
+  for (const { volume, plan } of devices) {
+    const refusal = plan === null ? await p.volumes.take(p, { ...server, volumeId: volume.id }) : null;
+    if (refusal) return refusal;
+  }
+  return null;
 }
 
 /** In the request's transaction: the volumes are the server's, on that host; new ones are on record. */

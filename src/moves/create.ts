@@ -55,6 +55,7 @@ import {
   plugInVolumes,
   settleCreated,
   stateOfDevices,
+  takeDevices,
   unmakeVolumes,
   unplugVolumes,
 } from './create-volumes.ts';
@@ -427,10 +428,13 @@ export async function createServer(p: Platform, actor: Actor, request: CreateReq
     deletedAt: null,
   };
   try {
-    return await place(p, actor, request, server, devices, keypair);
+    const notFree = await takeDevices(p, { serverId: id, projectId: actor.projectId }, devices);
+    return notFree ? refuse(notFree) : await place(p, actor, request, server, devices, keypair);
   } catch (error) {
     if (error instanceof Refused) return refuse(error.refusal);
     throw error;
+  } finally {
+    await p.volumes?.giveUp(p, id);
   }
 }
 

@@ -9,6 +9,8 @@
 // pivot. If the host counts as up again by then, there is nothing to evacuate. A host that is only cut off may go on running
 // the guest until it answers: without its volumes, whose storage hosts have ended its access. That it really is off is what
 // whoever evacuates answers for, as in Nova (docs/failure-model.md).
+// A Cinder need not be able to end access (control/volumes/cinder-storage.ts): a server with volumes there is evacuated only
+// from a host that an administrator has forced down, and so vouches for.
 // In the end the guest on the old host is nobody's. One with a disk of its own is put in quarantine, for that disk may have
 // what is nowhere else; one without is destroyed, or that is owed.
 import type { Transaction } from 'kysely';
@@ -20,6 +22,8 @@ import { hostsWithRemains, quarantineWithin } from '../control/quarantine.ts';
 import { chooseHost } from '../control/scheduling.ts';
 import { groupIdOf } from '../control/server-groups.ts';
 import { serverOrRefusal } from '../control/servers.ts';
+import { storageHostsOf } from '../control/volumes/attachments.ts';
+import { CINDER } from '../control/volumes/service.ts';
 import { invariant } from '../lib/errors.ts';
 import { newId } from '../lib/ids.ts';
 import { checkAction, stateOf } from '../model/actions.ts';
@@ -336,6 +340,8 @@ export async function evacuateServer(
   if (refusal) return refusal;
   invariant(server.host !== null, 'the rules refuse a server without a host');
   if (await hostIsUp(p, server.host)) return badRequest(`Compute service of ${server.host} is still in use.`);
+  if ((await storageHostsOf(p.stores.global, serverId)).includes(CINDER) && !(await isForcedDown(p, server.host)))
+    return badRequest(NOT_SHUT_OUT);
   const state: EvacuateState = {
     actor: { userId: actor.userId, projectId: actor.projectId },
     owner: { userId: server.userId, projectId: server.projectId },
@@ -349,4 +355,17 @@ export async function evacuateServer(
   };
   const retries = request.host === null ? p.settings.maxAttempts - 1 : 0;
   return startMove(p, { move: EVACUATE, serverId, actor, state, retries }, 'evacuate');
+}
+
+const NOT_SHUT_OUT =
+  'The server has volumes of the Block Storage service, which may be unable to shut its host out: make sure that the ' +
+  'host is off, force its compute service down, and evacuate then.';
+
+async function isForcedDown(p: Platform, host: string): Promise<boolean> {
+  const row = await p.stores.global
+    .selectFrom('hosts')
+    .select('forced_down')
+    .where('name', '=', host)
+    .executeTakeFirst();
+  return row?.forced_down === 1;
 }

@@ -64,6 +64,7 @@ export async function monitorOnce(p: Platform, round: number): Promise<void> {
   await part(p, 'overdue confirmations', () => confirmOverdue(p));
   if (round % COMPARE_EVERY === 0) await part(p, 'ports elsewhere', () => networkService(p).payOwed(p));
   if (round % COMPARE_EVERY === 0) await part(p, 'images elsewhere', async () => p.imageMirror?.settle(p));
+  if (round % COMPARE_EVERY === 0) await part(p, 'volumes elsewhere', async () => p.volumes?.payOwed(p));
   if (round % COMPARE_EVERY === 0) await part(p, 'unused images', () => collectUnusedImages(p));
   if (round % COMPARE_EVERY === 0) await part(p, 'history', () => trimHistory(p));
 }

@@ -1,8 +1,9 @@
-// What goes over the wire to Glance and Neutron, and what their answers are taken for.
+// What goes over the wire to Glance, Neutron and Cinder, and what their answers are taken for.
 import assert from 'node:assert/strict';
 import { Readable } from 'node:stream';
 import { test } from 'node:test';
 import { VirtualClock } from '../lib/virtual-clock.ts';
+import { CinderRefused, cinderOf } from './cinder.ts';
 import { glanceOf } from './glance.ts';
 import { NeutronRefused, neutronOf } from './neutron.ts';
 import { type FakeOpenstack, fakeOpenstack } from './testing.ts';
@@ -151,4 +152,51 @@ test('Neutron: what is so already is as wanted, and what is refused says so', as
   await neutron.deletePort(ID);
   await assert.rejects(neutron.bind(ID, 'h'), /Neutron refuses POST .*: 404 no/);
   await assert.rejects(neutron.portsOf('v'), NeutronRefused);
+});
+
+test('Cinder: an attachment is reserved, connected once, completed and deleted, as a service', async () => {
+  await using fake = await fakeOpenstack(new VirtualClock());
+  const cinder = cinderOf(fake.session);
+  const at = '/volume/v3/p0';
+  const attachment = { id: ID, status: 'reserved', instance: 's', volume_id: 'v', connection_info: {} };
+  fake.on(`${at}/attachments`, () => ({ status: 200, body: { attachment } }));
+  fake.on(`${at}/attachments?`, () => ({ status: 200, body: { attachments: [attachment] } }));
+  assert.equal((await cinder.reserve({ volumeId: 'v', serverId: 's', mode: 'rw' })).kind, 'ok');
+  assert.equal((await cinder.connect(ID, 'h', 'rw')).kind, 'ok');
+  await cinder.complete(ID);
+  await cinder.detach(ID);
+  assert.deepEqual(await cinder.attachmentsOf('s'), [attachment]);
+  assert.deepEqual(
+    fake.asked.slice(1).map(({ method, path }) => `${method} ${path.replace(at, '')}`),
+    [
+      ...['POST /attachments', `PUT /attachments/${ID}`, `POST /attachments/${ID}/action`, `DELETE /attachments/${ID}`],
+      'GET /attachments?all_tenants=1&instance_id=s',
+    ],
+  );
+  const last = fake.asked.at(-1)?.headers;
+  assert.equal(last?.['openstack-api-version'], 'volume 3.54');
+  assert.equal(last?.['x-service-token'], last?.['x-auth-token']);
+  fake.on(`${at}/attachments`, () => ({ status: 503 }));
+  for (const once of [
+    () => cinder.reserve({ volumeId: 'v', serverId: 's', mode: 'rw' }),
+    () => cinder.connect(ID, 'h', 'rw'),
+  ]) {
+    const before = fake.asked.length;
+    await assert.rejects(once, ServiceDown);
+    assert.equal(fake.asked.length, before + 1, 'not repeated');
+  }
+});
+
+test('Cinder: what is not there, and what it refuses', async () => {
+  await using fake = await fakeOpenstack(new VirtualClock());
+  const cinder = cinderOf(fake.session);
+  let status = 404;
+  fake.on('/volume/v3/p0', () => ({ status, body: { badRequest: { code: status, message: 'no' } } }));
+  assert.equal(await cinder.volume(ID), null);
+  assert.equal(await cinder.attachment(ID), null);
+  await cinder.detach(ID);
+  status = 400;
+  assert.deepEqual(await cinder.deleteVolume(ID), { kind: 'refused', status, message: 'no' });
+  await assert.rejects(cinder.detach(ID), CinderRefused);
+  await assert.rejects(cinder.volume(ID), /Cinder refuses: 400 no/);
 });

@@ -85,6 +85,8 @@ export function createSession({ settings, clock, log, patience }: SessionOptions
     headers: {
       accept: 'application/json',
       'x-auth-token': token.value,
+      // Cinder lets go of what a server has only when a service says so (its bug 2004555).
+      ...(ask.service === 'block-storage' ? { 'x-service-token': token.value } : {}),
       ...(ask.requestId === undefined ? {} : { 'x-openstack-request-id': ask.requestId }),
       ...ask.headers,
     },

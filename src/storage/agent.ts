@@ -7,7 +7,7 @@
 //   agent/grants.ts    who may use them
 // A restart serves everybody who has a grant again, goes on with deletes, and leaves a volume that was being made to the
 // repeated call.
-import type { GenerationRequest, Job, Reply, VolumeConnection } from '../host/contract.ts';
+import type { GenerationRequest, Job, Reply, VolumeOverNbd } from '../host/contract.ts';
 import { HypervisorError } from '../host/hypervisor.ts';
 import { newId } from '../lib/ids.ts';
 import { create, deleteSnapshot, endUpload, extend, remove, snapshot, startRemoval, upload } from './agent/content.ts';
@@ -112,7 +112,7 @@ export class StorageAgent implements StorageHost {
     return this.#change(volumeId, request, (entry) => endUpload(this.#volumes, entry, request));
   }
 
-  async grant(volumeId: string, attachmentId: string, request: GrantRequest): Promise<Reply<VolumeConnection>> {
+  async grant(volumeId: string, attachmentId: string, request: GrantRequest): Promise<Reply<VolumeOverNbd>> {
     const { serverId, generation } = request;
     return this.#volumes.access(serverId, generation, () => grant(this.#volumes, volumeId, attachmentId, request));
   }

@@ -10,6 +10,7 @@ import {
   OTHER_ATTACHMENT,
   OTHER_SERVER_ID,
   OTHER_VOLUME,
+  overNbd,
   SERVER_CALLS,
   SERVER_ID,
   SNAPSHOT_ID,
@@ -144,8 +145,8 @@ export function storageContract(way: string, open: () => Promise<ReachableStorag
       assert.equal((await grant()).kind, 'absent');
       value(await revoke());
       await create();
-      const first = value(await grant());
-      assert.deepEqual(value(await grant()), first, 'the same connection');
+      const first = overNbd(await grant());
+      assert.deepEqual(overNbd(await grant()), first, 'the same connection');
       assert.equal(await storage.reach(first), true);
       assert.equal(await storage.reach({ ...first, key: '00'.repeat(32) }), false, 'a wrong key');
       assert.deepEqual((await stored()).grants, [
@@ -156,7 +157,7 @@ export function storageContract(way: string, open: () => Promise<ReachableStorag
       for (const _ of [1, 2]) value(await revoke());
       assert.equal(await storage.reach(first), false);
       assert.deepEqual((await stored()).grants, []);
-      const second = value(await grant());
+      const second = overNbd(await grant());
       assert.notEqual(second.key, first.key);
       assert.equal(await storage.reach(first), false, 'the old key stays shut out');
       assert.equal(await storage.reach(second), true);
@@ -165,12 +166,12 @@ export function storageContract(way: string, open: () => Promise<ReachableStorag
     test('one attachment of a server at a time; several servers', async () => {
       await begin();
       await create();
-      const mine = value(await grant());
+      const mine = overNbd(await grant());
       assert.equal((await grant(OTHER_ATTACHMENT)).kind, 'refused');
       assert.equal((await grant(ATTACHMENT, OTHER_SERVER_ID)).kind, 'refused', "another server's attachment");
       assert.equal((await revoke(ATTACHMENT, OTHER_SERVER_ID)).kind, 'refused', "another server's attachment");
       assert.equal((await grant(ATTACHMENT, SERVER_ID, 'ro')).kind, 'refused', 'another mode');
-      const theirs = value(await grant(OTHER_ATTACHMENT, OTHER_SERVER_ID, 'ro'));
+      const theirs = overNbd(await grant(OTHER_ATTACHMENT, OTHER_SERVER_ID, 'ro'));
       assert.deepEqual([await storage.reach(mine), await storage.reach(theirs)], [true, true]);
       value(await revoke());
       assert.deepEqual([await storage.reach(mine), await storage.reach(theirs)], [false, true]);
@@ -179,12 +180,12 @@ export function storageContract(way: string, open: () => Promise<ReachableStorag
     test('grown and kept in a snapshot while somebody uses it', async () => {
       await begin();
       await create();
-      const connection = value(await grant());
+      const connection = overNbd(await grant());
       await finish(() => host().extend(VOLUME_ID, { generation, sizeBytes: 2 * GIB }));
       await finish(() => host().snapshot(VOLUME_ID, SNAPSHOT_ID, { generation }));
       assert.equal(await storage.reach(connection), true);
       await finish(() => host().deleteSnapshot(VOLUME_ID, SNAPSHOT_ID, { generation }));
-      assert.equal(value(await grant()).sizeBytes, 2 * GIB);
+      assert.equal(overNbd(await grant()).sizeBytes, 2 * GIB);
       await create(OTHER_VOLUME, { kind: 'volume', volumeId: VOLUME_ID }, 2 * GIB);
     });
 
@@ -226,12 +227,12 @@ export function storageContract(way: string, open: () => Promise<ReachableStorag
     test('a restarted agent remembers, and serves as before', async () => {
       await begin();
       await create();
-      const connection = value(await grant());
+      const connection = overNbd(await grant());
       const before = await stored();
       await storage.restart();
       assert.deepEqual(await stored(), before);
       assert.equal(await storage.reach(connection), true);
-      assert.deepEqual(value(await grant()), connection);
+      assert.deepEqual(overNbd(await grant()), connection);
       const old = await host().revoke(VOLUME_ID, ATTACHMENT, { serverId: SERVER_ID, generation: generation - 5 });
       assert.deepEqual(old, { kind: 'fenced', generation });
       assert.equal(await storage.reach(connection), true);

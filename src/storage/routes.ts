@@ -1,5 +1,5 @@
 // Where each method of a storage host's contract is found over HTTP (host/wire.ts).
-import { GenerationRequest, Job, VolumeConnection } from '../host/contract.ts';
+import { GenerationRequest, Job, VolumeOverNbd } from '../host/contract.ts';
 import { get, Nothing, put, type Route } from '../host/wire.ts';
 import {
   CreateVolumeRequest,
@@ -25,7 +25,7 @@ export const STORAGE_ROUTES = {
   deleteSnapshot: put('/v1/volumes/:volumeId/snapshots/:snapshotId/absence', GenerationRequest, Job),
   upload: put('/v1/volumes/:volumeId/upload', UploadVolumeRequest, Job),
   endUpload: put('/v1/volumes/:volumeId/no-upload', GenerationRequest, Job),
-  grant: put('/v1/volumes/:volumeId/attachments/:attachmentId/access', GrantRequest, VolumeConnection),
+  grant: put('/v1/volumes/:volumeId/attachments/:attachmentId/access', GrantRequest, VolumeOverNbd),
   revoke: put('/v1/volumes/:volumeId/attachments/:attachmentId/no-access', RevokeRequest, Nothing),
 } as const satisfies Record<keyof StorageHost, Route>;
 

@@ -5,7 +5,9 @@
 // finds the volumes that are on record, with their history cut down to their name.
 
 import { Readable } from 'node:stream';
-import type { VolumeConnection } from '../host/contract.ts';
+
+import type { VolumeOverNbd } from '../host/contract.ts';
+
 import type { JobControl } from '../host/hypervisor.ts';
 import { HypervisorError } from '../host/hypervisor.ts';
 import type { SimulatedFabric } from '../host/simulated.ts';
@@ -110,8 +112,8 @@ export class SimulatedStorage implements StorageDriver {
     if (grants.length === 0) return null;
     volume.port ??= port ?? this.#nextPort++;
     for (const { serverId, exportName, user, key, mode } of grants) {
-      const connection: VolumeConnection = {
-        ...{ host, port: volume.port, exportName, user, key, mode, sizeBytes: volume.sizeBytes },
+      const connection: VolumeOverNbd = {
+        ...{ kind: 'nbd', host, port: volume.port, exportName, user, key, mode, sizeBytes: volume.sizeBytes },
       };
       fabric.volumes.serve(serverId, connection, volume);
     }

@@ -1,6 +1,6 @@
 // What the tests of storage hosts share.
-import type { Reply } from '../host/contract.ts';
-import { GIB } from '../host/test-support.ts';
+import type { Reply, VolumeConnection, VolumeOverNbd } from '../host/contract.ts';
+import { GIB, value } from '../host/test-support.ts';
 import type { StorageHost } from './contract.ts';
 
 const id = (end: string): string => `00000000-0000-4000-8000-${end.padStart(12, '0')}`;
@@ -32,3 +32,10 @@ export const SERVER_CALLS: Record<string, (host: StorageHost, generation: number
   grant: (host, generation) => host.grant(VOLUME_ID, ATTACHMENT, { serverId: SERVER_ID, generation, mode: 'rw' }),
   revoke: (host, generation) => host.revoke(VOLUME_ID, ATTACHMENT, { serverId: SERVER_ID, generation }),
 };
+
+/** The connection of a reply that must be ok, as storage hosts give it. */
+export function overNbd(reply: Reply<VolumeConnection>): VolumeOverNbd {
+  const connection = value(reply);
+  if (connection.kind !== 'nbd') throw new Error('storage hosts serve volumes over NBD');
+  return connection;
+}

@@ -270,6 +270,19 @@ export interface GlobalTables extends IdentityTables, NetworkTables {
     created_at: number;
     attached_at: number | null;
   };
+  /** What a Cinder has, or is to have, for a server: control/volumes/cinder-attachments.ts. attachment_id: '' is the hold. */
+  cinder_attachments: {
+    id: string;
+    cinder_id: string | null;
+    volume_id: string;
+    server_id: string;
+    attachment_id: string;
+    generation: number;
+    going: number;
+    /** How the guest reaches the volume, once it is connected. */
+    connection_json: string | null;
+    created_at: number;
+  };
 
   sagas: {
     id: string;

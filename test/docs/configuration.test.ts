@@ -29,6 +29,7 @@ interface Schema {
 const PATTERNS: Readonly<Record<string, string>> = {
   '^.+:[0-9]{1,5}$': 'HOST:PORT',
   '^https?://': 'URL',
+  '^/': 'absolute path',
   '^postgres(ql)?://': 'postgresql://…',
   '^[a-zA-Z0-9]([a-zA-Z0-9.-]{0,61}[a-zA-Z0-9])?$': 'name',
   '^[0-9a-f]{32}$': '32 hex digits',

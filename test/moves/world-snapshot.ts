@@ -33,6 +33,7 @@ const GLOBAL: Left<GlobalTables> = {
   image_mirrors: ['used_at'],
   neutron_servers: ['created_at'],
   glance_writes: ['created_at'],
+  cinder_attachments: ['id', 'generation', 'created_at'],
   networks: [],
   subnets: [],
   ports: ['updated_at'],

@@ -201,6 +201,7 @@ export async function until(condition: () => Promise<boolean>, what: string, lim
 
 /** Runs one command of qemu-io on a volume, as a guest would reach it; false when it fails or nobody lets it in. */
 export async function throughNbd(lab: Laboratory, connection: VolumeConnection, command: string): Promise<boolean> {
+  if (connection.kind !== 'nbd') throw new Error('storage hosts serve volumes over NBD');
   const { host, port, exportName, user, key, mode } = connection;
   const keys = await mkdtemp(join(lab.directory, 'client-'));
   try {

@@ -6,9 +6,10 @@ import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { whyNoGuests } from '../../guest/run.ts';
-import type { VolumeConnection } from '../../src/host/contract.ts';
+import type { VolumeOverNbd } from '../../src/host/contract.ts';
 import { isAlive, type ProcessRef } from '../../src/host/qemu/proc.ts';
 import { storageContract } from '../../src/storage/contract-suite.ts';
+import { overNbd } from '../../src/storage/test-support.ts';
 import { finish, GIB, Laboratory, reaches, type TestStorage, throughNbd, until, value } from './harness.ts';
 
 const skip = (await whyNoGuests()) ?? false;
@@ -65,14 +66,14 @@ describe('daemons', { skip }, () => {
     await finish(() => agent.storage.create(volumeId, request));
     return volumeId;
   }
-  const grant = async (volumeId: string): Promise<VolumeConnection> =>
-    value(await agent.storage.grant(volumeId, attachmentId, { serverId, generation, mode: 'rw' }));
+  const grant = async (volumeId: string): Promise<VolumeOverNbd> =>
+    overNbd(await agent.storage.grant(volumeId, attachmentId, { serverId, generation, mode: 'rw' }));
   const revoke = async (volumeId: string) =>
     value(await agent.storage.revoke(volumeId, attachmentId, { serverId, generation }));
   const remove = (volumeId: string) => finish(() => agent.storage.delete(volumeId, { generation }));
-  const write = (connection: VolumeConnection, pattern: number) =>
+  const write = (connection: VolumeOverNbd, pattern: number) =>
     throughNbd(lab, connection, `write -q -P ${pattern} 1M 64k`);
-  const holds = (connection: VolumeConnection, pattern: number) =>
+  const holds = (connection: VolumeOverNbd, pattern: number) =>
     throughNbd(lab, connection, `read -q -P ${pattern} 1M 64k`);
 
   test('a daemon that is killed comes back at its place, with what was written and flushed', async () => {

@@ -10,6 +10,7 @@ import { isContinuation, type Journal, verifyChain } from '../../guest/journal.t
 import { readJournal } from '../../guest/journal-reader.ts';
 import { whyNoGuests } from '../../guest/run.ts';
 import type { BaseImage, GuestVolume, VolumeConnection } from '../../src/host/contract.ts';
+import { overNbd } from '../../src/storage/test-support.ts';
 import { execute, finish, GIB, Laboratory, specOf, type TestAgent, type TestStorage, until, value } from './harness.ts';
 
 const IMAGE_FILE = join(import.meta.dirname, '..', '..', 'var', 'cache', 'guest', 'crosscell-guest.qcow2');
@@ -52,7 +53,7 @@ describe('a guest that boots from a volume', { skip }, () => {
   const power = (agent: TestAgent, generation: number, state: 'on' | 'off', graceSeconds = 60) =>
     finish(() => agent.host.setPower(id, { generation, power: state, graceSeconds }), 90_000);
   const grant = async (volumeId: string, attachmentId: string, generation: number) =>
-    value(await storage.storage.grant(volumeId, attachmentId, { serverId: id, generation, mode: 'rw' }));
+    overNbd(await storage.storage.grant(volumeId, attachmentId, { serverId: id, generation, mode: 'rw' }));
   const asRoot = (attachmentId: string, connection: VolumeConnection): GuestVolume => ({
     ...{ volumeId: rootId, attachmentId, device: '/dev/vda', bootIndex: 0, connection },
   });

@@ -3,7 +3,7 @@ import { type TSchema, Type } from 'typebox';
 import type { Platform } from '../../control/platform.ts';
 import { attachmentsOfServer } from '../../control/volumes/attachments.ts';
 import { type Mapping, mappingsOfServer, notAttached } from '../../control/volumes/mappings.ts';
-import { volumeFor } from '../../control/volumes/records.ts';
+import { volumeNow } from '../../control/volumes/service.ts';
 import { attachVolume, detachVolume, updateAttachment } from '../../moves/attach.ts';
 import { badRequest, errorOf, refuse } from '../http/errors.ts';
 import { type Route, route, versions } from '../http/route.ts';
@@ -131,7 +131,7 @@ export const serverVolumeRoutes: readonly Route[] = [
     handle: async ({ p, actor, params, body, minor }) => {
       const { server } = await serverFor(p, actor, params.id);
       const asked = body.volumeAttachment as unknown as AttachWish;
-      const volume = await volumeFor(p.stores.global, actor, asked.volumeId);
+      const volume = await volumeNow(p, actor, asked.volumeId);
       if ('code' in volume) throw errorOf(volume);
       const result = await attachVolume(p, actor, server.id, {
         ...{ volumeId: volume.id, device: asked.device || null, tag: asked.tag ?? null },

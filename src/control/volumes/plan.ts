@@ -11,6 +11,7 @@ import { findImage, type Image, isForGuests, maySee } from '../images.ts';
 import type { Platform } from '../platform.ts';
 import { claimVolumeQuota, volumeQuotaOf } from './quota.ts';
 import { createVolumeRecord, findVolume, volumeFor } from './records.ts';
+import { IN_CINDER } from './service.ts';
 import { snapshotFor } from './snapshots.ts';
 import { chooseStorageHost, storageHostIsUp } from './storage-hosts.ts';
 import { defaultVolumeType, findVolumeType, isMultiattach, type VolumeType, volumeTypeById } from './types.ts';
@@ -68,6 +69,7 @@ interface Origin {
 /** Checks everything but the quota's counts, which hold only in the transaction that records the volume. */
 export async function planVolume(p: Platform, actor: Actor, wish: VolumeWish): Promise<PlannedVolume> {
   const no = (refusal: Refusal): PlannedVolume => ({ kind: 'refused', refusal });
+  if (p.volumes) return no(IN_CINDER);
   if (wish.zone !== null && wish.zone !== p.settings.defaultZone) {
     return no(badRequest(`Availability zone '${wish.zone}' is invalid.`));
   }

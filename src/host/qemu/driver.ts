@@ -57,7 +57,7 @@ import { QemuProcess } from './process.ts';
 import { removeSnapshots, takeSnapshot, uploadSnapshot } from './snapshot.ts';
 import { connectIn } from './sockets.ts';
 import { run } from './tools.ts';
-import { plugVolume, unplugVolume, volumeArguments } from './volumes.ts';
+import { plugVolume, unplugVolume, type VolumePlaces, volumeArguments } from './volumes.ts';
 
 export interface QemuOptions {
   /** Absolute and without symbolic links. */
@@ -79,6 +79,8 @@ export interface QemuOptions {
   readonly copyBytesPerSecond: number | null;
   /** Base images that no guest uses are kept up to this many bytes. */
   readonly unusedImageBytes: number;
+  /** Where shares with volumes are mounted, by name. */
+  readonly shares: ReadonlyMap<string, string>;
   readonly clock: Clock;
   readonly log: Logger;
 }
@@ -211,7 +213,7 @@ export class QemuHypervisor implements Hypervisor {
       imagePath: spec.root.kind === 'image' ? this.#layout.image(spec.root.image) : '',
       configDrivePath: this.#layout.configDrive(serverId),
       pidFile: this.#layout.pidFile(serverId),
-      volumeArguments: volumeArguments(volumes, (volumeId) => this.#layout.keys(serverId, volumeId)),
+      volumeArguments: volumeArguments(volumes, this.#placesOf(serverId)),
       fromMemory,
     });
     if (spec.configDrive) await writeConfigDrive(this.#layout.configDrive(serverId), spec.configDrive);
@@ -266,7 +268,7 @@ export class QemuHypervisor implements Hypervisor {
   async plug(serverId: string, volume: GuestVolume): Promise<void> {
     const guest = this.#running(serverId);
     await this.#writeKey(serverId, volume);
-    await plugVolume(guest, volume, this.#layout.keys(serverId, volume.volumeId), this.#options.clock);
+    await plugVolume(guest, volume, this.#placesOf(serverId), this.#options.clock);
   }
 
   async unplug(serverId: string, volume: GuestVolume, job: JobControl): Promise<void> {
@@ -484,8 +486,13 @@ export class QemuHypervisor implements Hypervisor {
     };
   }
 
+  #placesOf(serverId: string): VolumePlaces {
+    return { keysDir: (volumeId) => this.#layout.keys(serverId, volumeId), shares: this.#options.shares };
+  }
+
   /** Where QEMU reads it, and nobody else. */
   async #writeKey(serverId: string, { volumeId, connection }: GuestVolume): Promise<void> {
+    if (connection.kind === 'share') return;
     await makeKeysDirectory(this.#layout.guestKeys(serverId), this.#identity);
     await writeKeys(this.#layout.keys(serverId, volumeId), this.#identity, [connection]);
   }

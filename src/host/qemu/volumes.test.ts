@@ -10,7 +10,7 @@ import { unplugVolume } from './volumes.ts';
 const volume: GuestVolume = {
   ...{ volumeId: randomUUID(), attachmentId: randomUUID(), device: '/dev/vdb', bootIndex: null },
   connection: {
-    ...{ host: '127.0.0.1', port: 10_809, exportName: 'volume', user: 'user', key: '00'.repeat(32) },
+    ...{ kind: 'nbd', host: '127.0.0.1', port: 10_809, exportName: 'volume', user: 'user', key: '00'.repeat(32) },
     ...{ sizeBytes: 1024 ** 3, mode: 'rw' },
   },
 };

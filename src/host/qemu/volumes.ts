@@ -1,4 +1,5 @@
-// How a guest's QEMU has its volumes: over NBD with TLS-PSK, each behind a PCIe root port of its own.
+// How a guest's QEMU has its volumes: over NBD with TLS-PSK, or as a file on a share that this host has mounted; each behind
+// a PCIe root port of its own.
 //
 // Theory of operation. The letter of a volume's device decides everything: the port it is plugged into, the names of its
 // node, its key and its device. So nothing need be remembered to unplug it, and the firmware and the guest find volumes
@@ -8,9 +9,13 @@
 // its network; after a day without, the guest is paused (`stop`) rather than told that its disk is broken. A guest whose
 // access was revoked waits too, and its key opens nothing any more: what it has not written stays unwritten.
 // Keys are in files that QEMU reads when the device comes to be; nothing secret is on the command line or in QMP.
+
+import { access, constants } from 'node:fs/promises';
 import { createConnection } from 'node:net';
+import { join } from 'node:path';
 import type { Clock } from '../../lib/clock.ts';
-import type { GuestVolume, VolumeConnection } from '../contract.ts';
+import { messageOf } from '../../lib/errors.ts';
+import type { GuestVolume, VolumeConnection, VolumeOnShare, VolumeOverNbd } from '../contract.ts';
 import { HypervisorError, type JobControl } from '../hypervisor.ts';
 import { hasDevice, list, type Monitor, unplugDevice } from './hotplug.ts';
 
@@ -42,8 +47,16 @@ function namesOf({ device }: Pick<GuestVolume, 'device'>): Names {
   return { port: `port-${letter}`, device: `vd${letter}`, node: `volume-${letter}`, key: `key-${letter}` };
 }
 
-/** Command line: a root port for each letter, and the volumes that the guest starts with. `keysDir`: of a volume. */
-export function volumeArguments(volumes: readonly GuestVolume[], keysDir: (volumeId: string) => string): string[] {
+/** What this host has for opening volumes. */
+export interface VolumePlaces {
+  /** Directory with the key of the volume, for those over NBD. */
+  keysDir(volumeId: string): string;
+  /** Where shares are mounted here, by name. */
+  readonly shares: ReadonlyMap<string, string>;
+}
+
+/** Command line: a root port for each letter, and the volumes that the guest starts with. */
+export function volumeArguments(volumes: readonly GuestVolume[], places: VolumePlaces): string[] {
   const ports = [...LETTERS].flatMap((letter, index) => {
     const address = `${(FIRST_SLOT + Math.floor(index / FUNCTIONS)).toString(16)}.${index % FUNCTIONS}`;
     const multifunction = index % FUNCTIONS === 0 ? ',multifunction=on' : '';
@@ -52,8 +65,8 @@ export function volumeArguments(volumes: readonly GuestVolume[], keysDir: (volum
   const plugged = volumes.flatMap((volume) => {
     const names = namesOf(volume);
     return [
-      ...['-object', JSON.stringify(credentials(volume, keysDir(volume.volumeId)))],
-      ...['-blockdev', JSON.stringify(blockNode(volume))],
+      ...credentials(volume, places).flatMap((object) => ['-object', JSON.stringify(object)]),
+      ...['-blockdev', JSON.stringify(blockNode(volume, places))],
       ...[
         '-device',
         Object.entries(device(volume, names))
@@ -66,14 +79,40 @@ export function volumeArguments(volumes: readonly GuestVolume[], keysDir: (volum
   return [...ports, ...plugged];
 }
 
-function credentials(volume: GuestVolume, keysDir: string) {
+/** One object, or none: a file needs no key. */
+function credentials(volume: GuestVolume, places: VolumePlaces) {
+  const { volumeId, connection } = volume;
+  if (connection.kind === 'share') return [];
+  const dir = places.keysDir(volumeId);
   const { key } = namesOf(volume);
-  return { 'qom-type': 'tls-creds-psk', id: key, endpoint: 'client', dir: keysDir, username: volume.connection.user };
+  return [{ 'qom-type': 'tls-creds-psk', id: key, endpoint: 'client', dir, username: connection.user }];
 }
 
-function blockNode(volume: GuestVolume) {
-  const { node, key } = namesOf(volume);
-  const { host, port, exportName, mode } = volume.connection;
+const blockNode = (volume: GuestVolume, places: VolumePlaces) =>
+  volume.connection.kind === 'share'
+    ? nodeOnShare(namesOf(volume), volume.connection, places)
+    : nodeOverNbd(namesOf(volume), volume.connection);
+
+/** QEMU's own lock on the file keeps a second guest from writing it, where the share's file system knows locks. */
+function nodeOnShare({ node }: Names, connection: VolumeOnShare, places: VolumePlaces) {
+  const { format, mode } = connection;
+  return {
+    driver: format,
+    'node-name': node,
+    file: { driver: 'file', filename: pathOf(connection, places), 'read-only': mode === 'ro', discard: 'unmap' },
+    'read-only': mode === 'ro',
+    discard: 'unmap',
+  };
+}
+
+/** HypervisorError for a share that this host does not have. The file's name has no slash in it. */
+function pathOf({ share, file }: VolumeOnShare, { shares }: VolumePlaces): string {
+  const directory = shares.get(share);
+  if (directory === undefined) throw new HypervisorError(`share ${share} is not one that this host has`);
+  return join(directory, file);
+}
+
+function nodeOverNbd({ node, key }: Names, { host, port, exportName, mode }: VolumeOverNbd) {
   return {
     driver: 'nbd',
     'node-name': node,
@@ -102,15 +141,21 @@ function device(volume: GuestVolume, { device: id, node, port }: Names): Readonl
 }
 
 /** The guest has the volume afterwards; what is there already stays. Its key is in place. */
-export async function plugVolume(qemu: Monitor, volume: GuestVolume, keysDir: string, clock: Clock): Promise<void> {
+export async function plugVolume(
+  qemu: Monitor,
+  volume: GuestVolume,
+  places: VolumePlaces,
+  clock: Clock,
+): Promise<void> {
   const names = namesOf(volume);
   if (await hasDevice(qemu, names.device)) return;
-  await knock(volume.connection);
+  await knock(volume.connection, places);
   // What an attempt that was cut short has left.
   await clear(qemu, names, clock);
   try {
-    await qemu.execute('object-add', credentials(volume, keysDir));
-    await qemu.execute('blockdev-add', { ...blockNode(volume), 'open-timeout': 0 });
+    for (const object of credentials(volume, places)) await qemu.execute('object-add', object);
+    const node = blockNode(volume, places);
+    await qemu.execute('blockdev-add', 'open-timeout' in node ? { ...node, 'open-timeout': 0 } : node);
     await qemu.execute('device_add', device(volume, names));
   } catch (error) {
     await clear(qemu, names, clock);
@@ -150,8 +195,18 @@ async function removeNode(qemu: Monitor, node: string): Promise<boolean> {
   }
 }
 
-/** HypervisorError when nobody takes a connection there. */
-async function knock({ host, port }: VolumeConnection): Promise<void> {
+/** HypervisorError when nobody takes a connection there, or the file is not. */
+async function knock(connection: VolumeConnection, places: VolumePlaces): Promise<void> {
+  if (connection.kind === 'nbd') return knockAt(connection);
+  try {
+    await access(pathOf(connection, places), constants.F_OK);
+  } catch (error) {
+    if (error instanceof HypervisorError) throw error;
+    throw new HypervisorError(`the volume is not on share ${connection.share}: ${messageOf(error)}`);
+  }
+}
+
+async function knockAt({ host, port }: VolumeOverNbd): Promise<void> {
   await new Promise<void>((resolve, reject) => {
     const socket = createConnection({ host, port });
     const fail = (why: string) => {

@@ -5,6 +5,7 @@
 import type { Platform } from '../../control/platform.ts';
 import { claimVolumeQuota } from '../../control/volumes/quota.ts';
 import { lockVolume } from '../../control/volumes/records.ts';
+import { IN_CINDER } from '../../control/volumes/service.ts';
 import {
   changeSnapshotStatus,
   createSnapshotRecord,
@@ -114,6 +115,7 @@ export type CreatedSnapshot =
 
 export async function createSnapshot(p: Platform, actor: Actor, wish: SnapshotWish): Promise<CreatedSnapshot> {
   const { volumeId } = wish;
+  if (p.volumes) return { kind: 'refused', refusal: IN_CINDER };
   const made: { snapshot?: Snapshot } = {};
   const refusal = await startOnVolume(p, {
     ...{ move: CREATE_SNAPSHOT, volumeId, actor },

@@ -7,7 +7,7 @@
 // Per server, not per attachment: at most one attachment of a server is in, so a grant that was delayed on its way can
 // never let a second guest of the server in beside the first.
 // Not handled: a grant that arrives after the revoke of the same generation opens a door to which nobody got the key.
-import type { Reply, VolumeConnection } from '../../host/contract.ts';
+import type { Reply, VolumeOverNbd } from '../../host/contract.ts';
 import { newId } from '../../lib/ids.ts';
 import type { GrantRequest, RevokeRequest } from '../contract.ts';
 import type { Place } from '../driver.ts';
@@ -23,7 +23,7 @@ export async function grant(
   volumeId: string,
   attachmentId: string,
   request: GrantRequest,
-): Promise<Reply<VolumeConnection>> {
+): Promise<Reply<VolumeOverNbd>> {
   const entry = volumes.find(volumeId);
   if (entry === null) return ABSENT;
   return entry.mutex.run(async () => {
@@ -40,7 +40,7 @@ export async function grant(
       const place = await serve(volumes, entry, grants);
       if (place === null) return refused('the volume is not served');
       const { exportName, user, key, mode } = now;
-      return ok({ ...place, exportName, user, key, mode, sizeBytes: volume.sizeBytes });
+      return ok({ kind: 'nbd', ...place, exportName, user, key, mode, sizeBytes: volume.sizeBytes });
     } catch (error) {
       return volumes.refusal(volumeId, error);
     }
