@@ -34,16 +34,19 @@ export interface Seeded extends AsyncDisposable {
   readonly publicNetwork: { readonly id: string; readonly name: string };
 }
 
-/** Starts it and seeds it. @throws Error when it does not serve */
-export async function startSystem(hypervisor: HypervisorKind): Promise<Seeded> {
+/**
+ * Starts it and seeds it. @throws Error when it does not serve
+ * @param text a configuration file's, in the place of two cells of one host each
+ */
+export async function startSystem(hypervisor: HypervisorKind, text?: string): Promise<Seeded> {
   const directory = await mkdtemp(join(tmpdir(), 'crosscell-clients-'));
   const data = join(directory, 'data');
   const logins = hypervisor === 'qemu' ? await externalNetwork() : null;
   const config = join(directory, 'crosscell.yaml');
-  await writeFile(config, logins === null ? '' : configOf(logins));
-  const shape = ['--cells', '2', '--hosts-per-cell', '1', '--hypervisor', hypervisor, '--no-image'];
+  await writeFile(config, text ?? (logins === null ? '' : configOf(logins)));
+  const shape = text === undefined ? ['--cells', '2', '--hosts-per-cell', '1', '--hypervisor', hypervisor] : [];
   const rest = ['--data', data, '--listen', '127.0.0.1:0', '--admin-password', PASSWORD, '--json', '--config', config];
-  const child = spawn(CROSSCELL, ['up', ...shape, ...rest], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const child = spawn(CROSSCELL, ['up', ...shape, '--no-image', ...rest], { stdio: ['ignore', 'pipe', 'inherit'] });
   const stop = async (): Promise<void> => {
     await end(child);
     await rm(directory, { recursive: true, force: true });

@@ -1,13 +1,15 @@
-// node test/clients/compare/commands.ts OURS PEER: a walk of `openstack` commands through two deployments, and in which
+// node test/clients/compare/commands.ts [OURS] PEER: a walk of `openstack` commands through two deployments, and in which
 // columns and kinds of values their outputs differ.
 //
-// OURS and PEER as in main.ts. Each command is run as a person would, with JSON for its output where it has any. Writes a
-// Markdown table to standard output; exit status 1 when a command of ours fails, or when an output differs that nobody
-// defends. What it makes it deletes.
+// OURS and PEER as in main.ts. Each command is run as a person would, with JSON for its output where it has any; of the
+// tables of `nova` the columns are compared. Writes a Markdown table to standard output; exit status 1 when a command of
+// ours fails, or when an output differs that nobody defends. What it makes it deletes. A command that the peer fails at is
+// compared no further.
 import { execFile } from 'node:child_process';
 import { setTimeout } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { type Command, walk } from './requests/commands.ts';
+import { openSides } from './sides.ts';
 
 interface Outcome {
   readonly ok: boolean;
@@ -17,7 +19,7 @@ interface Outcome {
 }
 
 const run = promisify(execFile);
-const LIMIT_MS = 180_000;
+const LIMIT_MS = 600_000;
 const MOST_OUTPUT = 16 * 1024 * 1024;
 const POLL_MS = 1000;
 
@@ -35,7 +37,7 @@ async function outcomeOf({ words, json }: Command, env: NodeJS.ProcessEnv): Prom
   try {
     const options = { env, timeout: LIMIT_MS, maxBuffer: MOST_OUTPUT };
     const { stdout } = await run(program, json ? [...args, '-f', 'json'] : args, options);
-    return { ok: true, kinds: json ? kindsIn(JSON.parse(stdout)) : new Map(), said: '' };
+    return { ok: true, kinds: json ? kindsIn(JSON.parse(stdout)) : columnsIn(stdout), said: '' };
   } catch (error) {
     const said = error instanceof Error && 'stderr' in error ? String(error.stderr) : String(error);
     return { ok: false, kinds: new Map(), said: said.trim().split('\n').at(-1) ?? '' };
@@ -53,6 +55,14 @@ function kindsIn(output: unknown): Map<string, Set<string>> {
   return kinds;
 }
 
+/** Of a table as `nova` draws it: its columns, of no kind. None: it is no table. */
+function columnsIn(output: string): Map<string, Set<string>> {
+  const [rule = '', header = ''] = output.split('\n');
+  if (!rule.startsWith('+-') || !header.startsWith('|')) return new Map();
+  const columns = header.split('|').slice(1, -1);
+  return new Map(columns.map((column) => [column.trim(), new Set(['nothing'])]));
+}
+
 function kindOf(value: unknown): string {
   if (value === null || value === '' || value === 'None') return 'nothing';
   if (Array.isArray(value)) return 'list';
@@ -63,7 +73,7 @@ function kindOf(value: unknown): string {
 }
 
 function differences(ours: Outcome, peer: Outcome): string[] {
-  if (!ours.ok) return [`fails: ${ours.said}`];
+  if (!ours.ok) return ['fails'];
   if (!peer.ok) return [];
   const found: string[] = [];
   // A list that is empty on one side has no columns to compare.
@@ -101,13 +111,10 @@ async function through(authUrl: string, password: string): Promise<Outcome[]> {
   return outcomes;
 }
 
-const [, , oursAt, peerAt] = process.argv;
-if (oursAt === undefined || peerAt === undefined) {
-  process.stderr.write('usage: node test/clients/compare/commands.ts OURS PEER\n');
-  process.exitCode = 2;
-} else {
+async function main(oursAt: string, peerAt: string): Promise<number> {
   const { OS_PASSWORD = 'secret', PEER_PASSWORD = 'secret' } = process.env;
-  const [ours, peer] = await Promise.all([through(oursAt, OS_PASSWORD), through(peerAt, PEER_PASSWORD)]);
+  const ours = await through(oursAt, OS_PASSWORD);
+  const peer = await through(peerAt, PEER_PASSWORD);
   process.stdout.write('| command | ours | peer | difference |\n| --- | --- | --- | --- |\n');
   let bad = 0;
   for (const [index, { words, defended }] of walk.entries()) {
@@ -115,11 +122,19 @@ if (oursAt === undefined || peerAt === undefined) {
     if (!mine || !theirs) continue;
     const found = differences(mine, theirs);
     if (found.length > 0 && defended === undefined) bad += 1;
-    const state = ({ ok }: Outcome): string => (ok ? 'ok' : 'fails');
+    const state = ({ ok, said }: Outcome): string => (ok ? 'ok' : `fails: ${said.slice(0, 200)}`);
     const why = found.length > 0 && defended !== undefined ? ` (defended: ${defended})` : '';
     const row = [words.join(' '), state(mine), state(theirs), `${found.join('; ')}${why}`];
-    process.stdout.write(`| ${row.join(' | ')} |\n`);
+    process.stdout.write(`| ${row.map((each) => each.replaceAll('|', '\\|')).join(' | ')} |\n`);
   }
   process.stdout.write(`\n${walk.length} commands, ${ours.filter(({ ok }) => !ok).length} fail, ${bad} to look at\n`);
-  process.exitCode = bad === 0 ? 0 : 1;
+  return bad === 0 ? 0 : 1;
+}
+
+await using sides = await openSides(process.argv.slice(2));
+if (sides === null) {
+  process.stderr.write('usage: node test/clients/compare/commands.ts [OURS] PEER\n');
+  process.exitCode = 2;
+} else {
+  process.exitCode = await main(sides.oursAt, sides.peerAt);
 }

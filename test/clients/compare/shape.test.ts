@@ -33,6 +33,16 @@ describe('two answers', () => {
     ]);
   });
 
+  test('differ not by what is in a list that is empty on one side, but by the list and by what its items are', () => {
+    const [none, one, words] = [{ ports: [] }, { ports: [{ id: 'a', ips: [{ ip: 'b' }] }] }, { ports: ['a'] }];
+    const between = (ours: object, peer: object) => differences(seen(answer(200, ours)), seen(answer(200, peer)));
+    assert.deepEqual(between(none, one), []);
+    assert.deepEqual(between(one, none), []);
+    assert.deepEqual(between(words, none), []);
+    assert.deepEqual(between({}, one), ['lacks key ports, ports[].id, ports[].ips, ports[].ips[].ip']);
+    assert.deepEqual(between(words, { ports: [{ id: 'a' }] }), ['lacks key ports[].id', 'more: key ports[]']);
+  });
+
   test('tell the same of a request of their own each', () => {
     const words = (id: string) => answer(400, { message: `Image ${id} is not there (req-${id}).` });
     const [one, other] = ['11111111-2222-4333-8444-555555555555', '66666666-7777-4888-9999-000000000000'];

@@ -46,6 +46,7 @@ function collect(value: unknown, path: string, into: Set<string>, depth: number)
   if (depth > DEPTH) return;
   if (Array.isArray(value)) {
     for (const each of value) collect(each, `${path}[]`, into, depth + 1);
+    if (value.some((each) => typeof each !== 'object')) into.add(`${path}[]`);
   } else if (typeof value === 'object' && value !== null) {
     for (const [key, each] of Object.entries(value)) {
       const below = path === '' ? key : `${path}.${key}`;
@@ -90,11 +91,18 @@ export function differences(ours: Shape, peer: Shape): string[] {
     ...(ours.status === peer.status ? [['key', ours.keys, peer.keys] as const] : []),
   ] as const;
   for (const [what, mine, theirs] of lists) {
-    const missing = theirs.filter((each) => !mine.includes(each));
-    const more = mine.filter((each) => !theirs.includes(each));
+    const missing = outsideEmptyLists(theirs, mine).filter((each) => !mine.includes(each));
+    const more = outsideEmptyLists(mine, theirs).filter((each) => !theirs.includes(each));
     if (missing.length > 0) found.push(`lacks ${what} ${missing.join(', ')}`);
     if (more.length > 0) found.push(`more: ${what} ${more.join(', ')}`);
   }
   if (ours.message !== peer.message) found.push(`says "${ours.message ?? ''}" instead of "${peer.message ?? ''}"`);
   return found;
 }
+
+/** Without the keys of a list's items where the other has the list and nothing in it: it says nothing of them. */
+const outsideEmptyLists = (keys: readonly string[], other: readonly string[]): string[] =>
+  keys.filter((key) => {
+    const lists = [...key.matchAll(/\[\]/g)].map(({ index }) => key.slice(0, index));
+    return !lists.some((list) => other.includes(list) && !other.some((each) => each.startsWith(`${list}[]`)));
+  });

@@ -24,7 +24,7 @@ const volume = (status: string, line: string, json = false): Command => ({
 });
 
 export const walk: readonly Command[] = [
-  quiet('openstack versions show'),
+  shown('openstack versions show'),
   shown('openstack token issue'),
   shown('openstack project list'),
   shown('openstack image list'),
@@ -44,7 +44,8 @@ export const walk: readonly Command[] = [
   shown('openstack keypair list'),
   server(
     'ACTIVE',
-    `openstack server create --image cirros --flavor walk-small --network shared --key-name walk-key ${SERVER}`,
+    // There, so that it is known which host is the other one later.
+    `openstack server create --image cirros --flavor walk-small --network shared --key-name walk-key --availability-zone nova:cell1-compute1 ${SERVER}`,
     true,
   ),
   shown('openstack server list'),
@@ -56,7 +57,10 @@ export const walk: readonly Command[] = [
   server('ACTIVE', `openstack server resize revert ${SERVER}`),
   server('VERIFY_RESIZE', `openstack server migrate ${SERVER}`),
   server('ACTIVE', `openstack server migration confirm ${SERVER}`),
-  server('VERIFY_RESIZE', `openstack server migrate --wait ${SERVER}`),
+  server(
+    'VERIFY_RESIZE',
+    `openstack --os-compute-api-version 2.56 server migrate --host cell2-compute1 --wait ${SERVER}`,
+  ),
   server('ACTIVE', `openstack server migration revert ${SERVER}`),
   shown('openstack server migration list'),
   shown(`openstack --os-compute-api-version 2.80 server migration list --server ${SERVER}`),
@@ -84,7 +88,7 @@ export const walk: readonly Command[] = [
   shown('openstack availability zone list --compute'),
   shown('openstack quota show'),
   shown('openstack limits show --absolute'),
-  quiet('openstack usage show'),
+  shown('openstack usage show'),
   shown('openstack server group list'),
   quiet(`openstack server delete --wait ${SERVER}`),
   quiet(`openstack volume delete ${VOLUME}`),
