@@ -112,9 +112,9 @@ export async function findBaseImage(p: Platform, imageId: string): Promise<BaseI
   }
 }
 
-/** Whether guests can have it as their disk. */
-export const isForGuests = ({ diskFormat, containerFormat }: Image): boolean =>
-  containerFormat === 'bare' && guestFormatOf(diskFormat) !== null;
+/** Whether guests can have it as their disk. One that was received, and has no virtual size, was found to be no disk. */
+export const isForGuests = ({ diskFormat, containerFormat, sha256, virtualBytes }: Image): boolean =>
+  containerFormat === 'bare' && guestFormatOf(diskFormat) !== null && (sha256 === null || virtualBytes !== null);
 
 export const guestFormatOf = (format: DiskFormat | null): GuestFormat | null =>
   GUEST_FORMATS.find((each) => each === format) ?? null;

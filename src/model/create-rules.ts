@@ -46,10 +46,12 @@ export function checkImageUsable(image: OfferedImage | null, actor: Actor): Refu
     return badRequest('Can not find requested image');
   }
   if (image.status !== 'active') return badRequest(`Image ${image.id} is not active.`);
-  return image.isForGuests === false
-    ? badRequest(`Image ${image.id} is unacceptable: no guest can boot its format.`)
-    : null;
+  return checkForGuests(image);
 }
+
+/** An image may be kept in a form that is no disk of a guest. */
+export const checkForGuests = ({ id, isForGuests }: OfferedImage): Refusal | null =>
+  isForGuests === false ? badRequest(`Image ${id} is unacceptable: no guest can boot its format.`) : null;
 
 /** The key pair asked for must be there. */
 export function checkKeypairFound(keyName: string | null, found: boolean): Refusal | null {

@@ -2,7 +2,7 @@
 //
 // Theory of operation. As in create-rules.ts: facts in, first refusal out, in Nova's order (nova/compute/api.py:rebuild;
 // texts from servers.py:_rebuild). Whether the server's state allows it: actions.ts.
-import { checkKeypairFound, mayUseImage, type OfferedImage } from './create-rules.ts';
+import { checkForGuests, checkKeypairFound, mayUseImage, type OfferedImage } from './create-rules.ts';
 import { checkDiskConfig, checkImageFits, checkLocalDisks, checkMinDisk, checkMinRam } from './disk-rules.ts';
 import { checkFlavorAgainstImageProperties } from './flavor-image.ts';
 import { checkDescription, checkMetadata, checkName } from './names.ts';
@@ -46,6 +46,7 @@ export function checkRebuild(facts: RebuildFacts): Refusal | null {
     () => checkDiskConfig(facts.diskConfig ?? null, image),
     () => checkRootVolume(imageRef, bootVolume, facts.reimages),
     () => (image.status === 'active' ? null : badRequest(`Image ${image.id} is not active.`)),
+    () => checkForGuests(image),
     () => checkMinRam(flavor, image.minRamMb),
     () => (bootVolume ? null : checkImageFits(flavor, image.virtualBytes)),
     () => (bootVolume ? null : checkMinDisk(flavor, image.minDiskGb)),

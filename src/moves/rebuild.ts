@@ -7,7 +7,7 @@
 // its old value unless somebody has changed it meanwhile. The old image is kept as long as the saga may need it
 // (images/collect.ts). A server that boots from a volume keeps it as it is: it gets the new words, and a config drive.
 import type { Selectable, Transaction } from 'kysely';
-import { findImage, snapshotOf } from '../control/images.ts';
+import { findImage, isForGuests, snapshotOf } from '../control/images.ts';
 import { findKeypair } from '../control/keypairs.ts';
 import { portsOfServer } from '../control/network.ts';
 import type { Platform } from '../control/platform.ts';
@@ -209,6 +209,7 @@ export async function rebuildServer(
     image: image && {
       ...image,
       ...{ name: image.name ?? '', projectId: image.owner, virtualBytes: image.virtualBytes ?? 0 },
+      isForGuests: isForGuests(image),
     },
   });
   if (wrong) return wrong;

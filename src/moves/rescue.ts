@@ -4,7 +4,7 @@
 // if no other is named; it is made while the guest goes on, and named after the server, so that unrescue knows it. Volumes
 // and ports stay as they are. A rescued guest that turned itself off, or whose host restarted, is rescued still. Unrescue
 // leaves nothing of the rescue disk; it ends in ACTIVE, whatever the server was before, as in Nova.
-import { findBaseImage, findImage, maySee } from '../control/images.ts';
+import { findBaseImage, findImage, isForGuests, maySee } from '../control/images.ts';
 import type { Platform } from '../control/platform.ts';
 import { serverOrRefusal } from '../control/servers.ts';
 import { invariant } from '../lib/errors.ts';
@@ -190,7 +190,7 @@ async function imageFor(
 ): Promise<{ readonly imageId: string; readonly stable: boolean } | Refusal> {
   const own = diskImageOf(server.image);
   const named = imageRef === null ? null : await findImage(p, imageRef);
-  if (imageRef !== null && (named?.status !== 'active' || !maySee(actor, named)))
+  if (imageRef !== null && (named?.status !== 'active' || !maySee(actor, named) || !isForGuests(named)))
     return badRequest(`Requested rescue image '${imageRef}' is not supported`);
   const { hw_rescue_bus: bus, hw_rescue_device: device } = named?.properties ?? server.image.properties;
   // libvirt's driver takes either as a wish for it; a root volume needs both.

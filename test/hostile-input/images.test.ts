@@ -14,7 +14,7 @@ import { buildApp } from '../../src/api/http/app.ts';
 import { hostImageRoutes } from '../../src/api/image/data.ts';
 import { imageRoutes } from '../../src/api/image/routes.ts';
 import { type ImageWorld, imageWorld, qcow2 } from '../../src/control/images/testing.ts';
-import { findImage } from '../../src/control/images.ts';
+import { findImage, isForGuests } from '../../src/control/images.ts';
 import { newId } from '../../src/lib/ids.ts';
 
 const MAX_BYTES = 1024 * 1024;
@@ -142,7 +142,14 @@ describe('content that is not what it is declared to be', () => {
   test('raw declared, qcow2 inside', () => refusedWithoutTrace('raw', qcow2(), /declared as raw .* qcow2/));
   test('qcow2 declared, vmdk inside', () => refusedWithoutTrace('qcow2', vmdk, /declared as qcow2 .* VMDK/));
   test('raw declared, vmdk inside', () => refusedWithoutTrace('raw', vmdk, /declared as raw .* VMDK/));
-  test('qcow2 declared, text inside', () => refusedWithoutTrace('qcow2', readFileSync('/etc/passwd'), /qcow2/));
+  test('qcow2 declared, text inside: kept, for no guest', async () => {
+    const id = await queued('qcow2');
+    assert.equal((await upload(id, readFileSync('/etc/passwd'))).status, 204);
+    const image = await findImage(world.p, id);
+    assert.ok(image && !isForGuests(image));
+    assert.equal(image.virtualBytes, null);
+    rmSync(join(world.directory, id));
+  });
   test('nothing at all', () => refusedWithoutTrace('raw', Buffer.alloc(0), /empty/));
 });
 

@@ -6,6 +6,7 @@ import { editServer } from '../../src/control/servers.ts';
 import { HypervisorError } from '../../src/host/hypervisor.ts';
 import { stopServer } from '../../src/moves/power.ts';
 import { type RebuildRequest, rebuildServer } from '../../src/moves/rebuild.ts';
+import { rescueServer } from '../../src/moves/rescue.ts';
 import { volumeBackedServer } from './volumes.ts';
 import {
   accept,
@@ -120,4 +121,17 @@ inWorld('what is not there, and what a state does not allow, is refused in Novaâ
   await accept(world, editServer(world.p, id, { name: 'renamed meanwhile' }));
   await settle(world);
   assert.equal((await serverOf(world, id)).name, 'renamed meanwhile');
+});
+
+inWorld('neither rebuilt nor rescued from an image that no guest can boot', async (world) => {
+  const id = await newServer(world);
+  const { global } = world.p.stores;
+  await global.updateTable('images').set({ disk_format: 'vmdk' }).where('id', '=', world.imageId).execute();
+  assert.deepEqual(await refuse(world, rebuild(world, id)), {
+    code: 400,
+    message: `Image ${world.imageId} is unacceptable: no guest can boot its format.`,
+  });
+  const rescue = rescueServer(world.p, world.user, id, { imageRef: world.imageId, fromVolume: false });
+  assert.equal((await refuse(world, rescue)).message, `Requested rescue image '${world.imageId}' is not supported`);
+  await global.updateTable('images').set({ disk_format: 'raw' }).where('id', '=', world.imageId).execute();
 });

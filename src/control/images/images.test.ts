@@ -7,7 +7,7 @@ import { describe, test } from 'node:test';
 import { newId } from '../../lib/ids.ts';
 import type { Actor } from '../../model/types.ts';
 import { insertSaga, newSaga } from '../../store/sagas.ts';
-import { baseImageOf, findBaseImage, findImage, imageFile } from '../images.ts';
+import { baseImageOf, findBaseImage, findImage, imageFile, isForGuests } from '../images.ts';
 import type { Platform } from '../platform.ts';
 import { collectUnusedImages, forgetUploads, GRACE_MS } from './collect.ts';
 import { contradiction } from './inspect.ts';
@@ -102,6 +102,28 @@ describe('uploads', () => {
     assert.equal(image.sizeBytes, 4 * 65536);
   });
 
+  test('bytes that are no disk are kept under the name of qcow2 for users, and for no guest', async () => {
+    await using world = await imageWorld();
+    const { p } = world;
+    const { id } = await created(p, member, { diskFormat: 'qcow2' });
+    const received = await findImage(p, id);
+    assert.ok(received && isForGuests(received));
+    const stream = streamOf(Buffer.from('a line'));
+    const refusal = await receiveImage(p, received, { stream, declaredBytes: null });
+    assert.match(
+      refusal?.message ?? '',
+      /declared as qcow2 but its content is a raw disk/,
+      'from hosts and from Glance',
+    );
+    assert.equal(await upload(p, member, id, Buffer.from('a line')), null);
+    const image = await findImage(p, id);
+    assert.ok(image);
+    assert.equal(image.status, 'active');
+    assert.equal(image.virtualBytes, null);
+    assert.equal(isForGuests(image), false);
+    assert.deepEqual(await readFile(imageFile(p, id), 'utf8'), 'a line');
+  });
+
   const refusals: readonly [string, Partial<NewImage>, Buffer, number | null, number, RegExp][] = [
     ['too large', {}, Buffer.alloc(4 * 1024 * 1024 + 1), null, 413, /larger than 4194304 bytes/],
     ['announced too large', {}, Buffer.alloc(10), 5_000_000, 413, /larger than 4194304 bytes/],
@@ -109,7 +131,7 @@ describe('uploads', () => {
     ['longer than announced', {}, Buffer.alloc(30), 20, 400, /30 bytes of the 20/],
     ['empty', {}, Buffer.alloc(0), 0, 400, /empty/],
     ['raw that is qcow2', {}, qcow2(), null, 400, /declared as raw but its content is a qcow2 image/],
-    ['qcow2 that is raw', { diskFormat: 'qcow2' }, Buffer.alloc(9000), null, 400, /declared as qcow2/],
+    ['qcow2 that is VMDK', { diskFormat: 'qcow2' }, Buffer.from('KDMV'), null, 400, /declared as qcow2/],
     ['a backing file', { diskFormat: 'qcow2' }, qcow2({ backingFile: '/etc/passwd' }), null, 400, /backing file/],
     ['a data file', { diskFormat: 'qcow2' }, qcow2({ dataFile: '/etc/shadow' }), null, 400, /external file/],
     ['absurd', { diskFormat: 'qcow2' }, qcow2({ virtualBytes: 2n ** 62n }), null, 400, /virtual size|L1 table/],

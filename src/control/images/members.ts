@@ -124,7 +124,7 @@ export async function stageImage(p: Platform, actor: Actor, imageId: string, upl
   const image = await findImage(p, imageId);
   if (!image || !maySee(actor, image)) return no(404, `No image found with ID ${imageId}`).refusal;
   if (!owns(actor, image)) return no(403, 'You are not authorized to complete upload_image action.').refusal;
-  return receiveImage(p, image, upload, 'uploading');
+  return receiveImage(p, image, { ...upload, keepsAnything: true }, 'uploading');
 }
 
 export const IMPORT_METHODS: readonly string[] = ['glance-direct'];

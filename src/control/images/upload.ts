@@ -14,7 +14,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { type FileHandle, mkdir, open, rename, rm } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
 import { messageOf } from '../../lib/errors.ts';
-import { HEAD_BYTES } from '../../model/image-format.ts';
+import { detectFormat, HEAD_BYTES } from '../../model/image-format.ts';
 import { judgeImage } from '../../model/qcow2.ts';
 import type { Actor, Refusal } from '../../model/types.ts';
 import { type DiskFormat, findImage, guestFormatOf, type Image, imageFile, mayChange, maySee } from '../images.ts';
@@ -37,6 +37,8 @@ export interface Upload {
   readonly declaredBytes: number | null;
   /** What the data must come to; absent: whatever it is. */
   readonly digest?: ExpectedDigest;
+  /** Whether bytes that are no disk at all are kept as an image of no guest, although they are declared as qcow2. */
+  readonly keepsAnything?: boolean;
 }
 
 export interface ExpectedDigest {
@@ -46,7 +48,8 @@ export interface ExpectedDigest {
 }
 
 /**
- * Receives, judges and stores the data of a queued image; null: it is active now.
+ * Receives, judges and stores the data of a queued image; null: it is active now. As in Glance bytes that are no disk may
+ * be called qcow2: nothing but qcow2 will ever read them as one, and no server is made from them (`isForGuests`).
  * Refused: 404 not seen by the actor, 403 not the actor's, 409 not queued, 413 too large or no room, 400 content that is
  * not what it is declared to be, or an upload that ended early. The stream is left as it is, perhaps not read to its end.
  */
@@ -55,7 +58,7 @@ export async function uploadImage(p: Platform, actor: Actor, imageId: string, up
   if (!image || !maySee(actor, image)) return { code: 404, message: `No image found with ID ${imageId}` };
   if (!mayChange(actor, image))
     return { code: 403, message: 'You are not authorized to complete upload_image action.' };
-  return receiveImage(p, image, upload);
+  return receiveImage(p, image, { ...upload, keepsAnything: true });
 }
 
 /** What becomes of an image when its data is there: it is active, or waits to be imported. */
@@ -160,15 +163,13 @@ async function receiveInto(
   let size = 0;
   let headJudged = false;
   const format = guestFormatOf(declared);
-  // What no guest can have reaches no hypervisor, and is kept as it is.
-  const judge = (fileBytes: number) =>
-    format === null
-      ? UNJUDGED
-      : judgeImage(head.subarray(0, Math.min(size, HEAD_BYTES)), {
-          declared: format,
-          fileBytes,
-          maxVirtualBytes: MAX_VIRTUAL_BYTES,
-        });
+  const judge = (fileBytes: number) => {
+    const start = head.subarray(0, Math.min(size, HEAD_BYTES));
+    const isNoDisk = format === 'qcow2' && size > 0 && detectFormat(start) === 'raw';
+    // What no guest can have reaches no hypervisor, and is kept as it is.
+    if (format === null || (upload.keepsAnything && isNoDisk)) return UNJUDGED;
+    return judgeImage(start, { declared: format, fileBytes, maxVirtualBytes: MAX_VIRTUAL_BYTES });
+  };
 
   for await (const chunk of bytesOf(upload, watch)) {
     watch.seen();
