@@ -7,7 +7,7 @@
 // has its data is its user's, who may have deleted the server because of it: no turning back takes it away any more.
 // A host that is down is not waited for to drop a snapshot: it is owed.
 // Where images are a Glance's, the image is made there before all else, and the data goes on to it when it is here.
-// Not handled: servers that boot from a volume, which are refused; their volumes have snapshots of their own.
+// A server that boots from a volume has no disk to send: see image-of-volumes.ts.
 
 import type { Transaction } from 'kysely';
 import { owe } from '../control/debts.ts';
@@ -31,6 +31,7 @@ import type { GlobalTables } from '../store/global-schema.ts';
 import { letGo, takeHold } from './claim.ts';
 import { globally, inCell } from './fencing.ts';
 import { jobOutcome, settled, unlessDoomed } from './hosts.ts';
+import { imageOfVolumes } from './image-of-volumes.ts';
 import type { Move, MoveStep, Owner, StepContext, StepOutcome } from './move.ts';
 import { done, doneBecause, inGlobal } from './outcomes.ts';
 import { startMove } from './start.ts';
@@ -262,6 +263,10 @@ export async function createServerImage(
     type: 'snapshot',
     metadata: request.metadata,
   });
+  if (planned.kind === 'of volumes') {
+    const made = await imageOfVolumes(p, actor, planned, request);
+    return typeof made === 'string' ? { kind: 'made', imageId: made } : { kind: 'refused', refusal: made };
+  }
   if (planned.kind === 'refused') return planned;
   const { state, image } = planned;
   return begun(
@@ -288,6 +293,7 @@ export async function createServerBackup(
   const { backupType, rotation } = request;
   const metadata = { ...request.metadata, backup_type: backupType };
   const planned = await plan(p, actor, serverId, 'createBackup', request, { type: 'backup', metadata });
+  if (planned.kind === 'of volumes') return { kind: 'refused', refusal: NO_BACKUP };
   if (planned.kind === 'refused') return planned;
   const { image } = planned;
   const state = { ...planned.state, backupType, rotation };
@@ -310,6 +316,7 @@ async function begun(p: Platform, image: Image, refusal: Refusal | null): Promis
 }
 
 type Planned =
+  | { readonly kind: 'of volumes'; readonly server: Server; readonly cellId: string; readonly host: string }
   | { readonly kind: 'planned'; readonly state: CreateImageState; readonly image: Image }
   | { readonly kind: 'refused'; readonly refusal: Refusal };
 
@@ -331,8 +338,8 @@ async function plan(
     checkAction(action, stateOf(server), isAdmin(actor)) ??
     checkHasHost(stateOf(server));
   if (refusal) return refused(refusal);
-  if (server.image.id === null) return refused(VOLUME_BACKED[action]);
   const host = server.host ?? '';
+  if (server.image.id === null) return { kind: 'of volumes', server, cellId, host };
   const image = await imageOf(p, actor, server, host, request.name, wish);
   if ('code' in image) return refused(image);
   const state = {
@@ -342,11 +349,7 @@ async function plan(
   return { kind: 'planned', state, image };
 }
 
-const VOLUME_BACKED = {
-  createImage: badRequest('Images are not made of volume-backed instances: take snapshots of their volumes.'),
-  // Nova's.
-  createBackup: badRequest('Backup is not supported for volume-backed instances.'),
-} as const;
+const NO_BACKUP = badRequest('Backup is not supported for volume-backed instances.');
 
 /**
  * A new image for the server's root disk, announced to a Glance. Refused by Glance's rules.

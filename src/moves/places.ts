@@ -175,6 +175,15 @@ export const ROLES: Readonly<Record<string, Readonly<Record<string, Role>>>> = {
     'rotate backups': 'global',
     'let go': 'host-cell',
   },
+  'create image of volumes': {
+    'write records': 'global',
+    'take hold': 'host-cell',
+    'pause guest': 'host',
+    'take snapshots': 'storage',
+    'let guest go on': 'host',
+    'make image': 'global',
+    'let go': 'host-cell',
+  },
   shelve: {
     'write image': 'global',
     'take hold': 'host-cell',

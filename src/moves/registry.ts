@@ -8,6 +8,7 @@ import { CREATE } from './create.ts';
 import { CREATE_BACKUP, CREATE_IMAGE } from './create-image.ts';
 import { DELETE } from './delete.ts';
 import { EVACUATE } from './evacuate.ts';
+import { IMAGE_OF_VOLUMES } from './image-of-volumes.ts';
 import { ATTACH_INTERFACE, DETACH_INTERFACE } from './interfaces.ts';
 import { type AnyMove, anyMove } from './move.ts';
 import { PAUSE, REBOOT, RESUME, START, STOP, SUSPEND, UNPAUSE, WAKE } from './power.ts';
@@ -47,6 +48,7 @@ export const MOVES: readonly AnyMove[] = [
   anyMove(RESTORE),
   anyMove(CREATE_IMAGE),
   anyMove(CREATE_BACKUP),
+  anyMove(IMAGE_OF_VOLUMES),
   anyMove(SHELVE),
   anyMove(SHELVE_OFFLOAD),
   anyMove(UNSHELVE),

@@ -38,6 +38,14 @@ describe('servers and their volumes over the API, on simulated hosts', () => {
   };
   const show = async (id: string, minor = 1) =>
     (await s.alice('GET', `${C}/servers/${id}`, undefined, minor)).json.server;
+  const active = async (id: string) => {
+    for (const end = Date.now() + 20_000; ; ) {
+      const image = (await s.alice('GET', `/image/v2/images/${id}`)).json;
+      if (image.status === 'active') return image;
+      if (Date.now() > end) throw new Error(`image ${id} is ${image.status}`);
+      await new Promise((resolve) => setTimeout(resolve, 25));
+    }
+  };
   const remove = async (id: string): Promise<void> => {
     assert.equal((await s.alice('DELETE', `${C}/servers/${id}`)).status, 204);
     await waitFor(s.alice, id, ['gone']);
@@ -155,6 +163,74 @@ describe('servers and their volumes over the API, on simulated hosts', () => {
     await volumeIs(first, 'in-use');
     await remove(two);
     await volumeIs(first, 'available');
+  });
+
+  it('becomes an image without data, of which servers with volumes like its own are made', async () => {
+    const device = { source_type: 'image', uuid: s.imageId, destination_type: 'volume', volume_size: 1 };
+    const data = { source_type: 'blank', destination_type: 'volume', volume_size: 1, delete_on_termination: true };
+    const id = await newServer({
+      block_device_mapping_v2: [{ ...device, boot_index: 0, delete_on_termination: true }, data],
+    });
+    const act = (body: object, minor = 45) => s.alice('POST', `${C}/servers/${id}/action`, body, minor);
+    const backup = await act({ createBackup: { name: 'b', backup_type: 'daily', rotation: 1 } });
+    assert.equal(backup.json.badRequest.message, 'Backup is not supported for volume-backed instances.');
+    const made = await act({ createImage: { name: 'all of it', metadata: { colour: 'blue' } } });
+    assert.equal(made.status, 202, made.text);
+    const imageId: string = made.json.image_id;
+    const image = await active(imageId);
+    assert.deepEqual([image.size, image.disk_format, image.container_format], [0, 'qcow2', 'bare']);
+    assert.deepEqual([image.bdm_v2, image.root_device_name, image.colour], ['True', '/dev/vda', 'blue']);
+    const mapping = JSON.parse(image.block_device_mapping) as Record<string, unknown>[];
+    assert.deepEqual(
+      mapping.map((each) => [each['source_type'], each['boot_index'], each['device_name'], each['volume_size']]),
+      [
+        ['snapshot', 0, '/dev/vda', 1],
+        ['snapshot', null, '/dev/vdb', 1],
+      ],
+    );
+    const { snapshots } = (await s.alice('GET', `${V}/snapshots/detail`)).json;
+    assert.deepEqual(
+      snapshots
+        .map((each: { id: string; status: string; name: string }) => [each.id, each.status, each.name])
+        .toSorted(),
+      mapping.map((each) => [each['snapshot_id'], 'available', 'snapshot for all of it']).toSorted(),
+    );
+    assert.equal((await s.alice('GET', `/image/v2/images/${imageId}/file`)).text, '');
+    const { actions } = {
+      actions: (await s.alice('GET', `${C}/servers/${id}/os-instance-actions`)).json.instanceActions,
+    };
+    assert.equal(actions[0].action, 'createImage');
+
+    // Clients say twice that it is the image that they mean; and of one of its devices, that they do not want it.
+    const onDisk = { source_type: 'image', uuid: imageId, destination_type: 'local', boot_index: 0 };
+    const without = { device_name: '/dev/vdb', no_device: true };
+    for (const [devices, count] of [
+      [[], 2],
+      [[onDisk], 2],
+      [[without], 1],
+    ] as const) {
+      const mappings = devices.length === 0 ? {} : { block_device_mapping_v2: devices };
+      const other = await newServer({ imageRef: imageId, ...mappings });
+      const server = await show(other);
+      assert.equal(server.image.id, imageId);
+      const volumes: readonly { id: string }[] = server['os-extended-volumes:volumes_attached'];
+      assert.equal(volumes.length, count);
+      const root = (await s.alice('GET', `${V}/volumes/${volumes[0]?.id}`)).json.volume;
+      assert.deepEqual([root.snapshot_id, root.attachments[0].device], [mapping[0]?.['snapshot_id'], '/dev/vda']);
+      await remove(other);
+    }
+
+    // One snapshot too few: nothing is made.
+    const quota = `${V}/os-quota-sets/${s.alice.projectId}`;
+    assert.equal((await s.admin('PUT', quota, { quota_set: { snapshots: 3 } })).status, 200);
+    const over = await act({ createImage: { name: 'too much' } });
+    assert.deepEqual([over.status, over.json.forbidden?.message], [403, 'Quota exceeded for resources: snapshots']);
+    assert.equal((await s.alice('GET', `${V}/snapshots`)).json.snapshots.length, 2);
+    assert.deepEqual((await s.alice('GET', '/image/v2/images?name=too%20much')).json.images, []);
+    await remove(id);
+    for (const { id: snapshot } of snapshots) {
+      assert.equal((await s.alice('DELETE', `${V}/snapshots/${snapshot}`)).status, 202);
+    }
   });
 
   it('boots from a volume that its mappings name first, and says which image was named beside', async () => {

@@ -3,10 +3,11 @@
 import { Type } from 'typebox';
 import type { Platform } from '../../control/platform.ts';
 import { createServerBackup, createServerImage, type ImageMade } from '../../moves/create-image.ts';
+import { requireRule } from '../http/auth.ts';
 import { errorOf } from '../http/errors.ts';
 import type { Answer } from '../http/route.ts';
 import { object } from './common.ts';
-import { type Actions, action } from './server-action.ts';
+import { type Actions, action, targetOf } from './server-action.ts';
 
 const Metadata = Type.Record(Type.String({ pattern: '^[a-zA-Z0-9-_:. ]{1,255}$' }), Type.String({ maxLength: 255 }));
 /** Without spaces at its ends. */
@@ -39,8 +40,12 @@ export const serverImageActions: Actions = {
   createImage: action(
     'os_compute_api:servers:create_image',
     CreateImage,
-    async ({ p, actor, server, minor }, { name, metadata }) =>
-      made(p, await createServerImage(p, actor, server.id, { name, metadata: metadata ?? {} }), minor),
+    async ({ p, actor, server, minor }, { name, metadata }) => {
+      if (server.image.id === null) {
+        requireRule(p, 'compute', actor, 'os_compute_api:servers:create_image:allow_volume_backed', targetOf(server));
+      }
+      return made(p, await createServerImage(p, actor, server.id, { name, metadata: metadata ?? {} }), minor);
+    },
     Made,
   ),
   createBackup: action(

@@ -121,6 +121,8 @@ async function sendFile(
   request: FastifyRequest,
   headers: Readonly<Record<string, string>>,
 ): Promise<Answer> {
+  // Of an image that only says of which snapshots volumes are made there is no file.
+  if (sizeBytes === 0) return { status: 200, headers: { ...headers, 'content-type': OCTETS, 'content-length': '0' } };
   const file = await open(imageFile(p, imageId), 'r');
   const { size } = await file.stat();
   if (size !== sizeBytes || request.method === 'HEAD') await file.close();

@@ -1,7 +1,7 @@
 // Shapes of the image API v2 on the wire, as Glance's (glance/api/v2/images.py). Properties stand beside the attributes,
 // so bodies take any further name as long as its value is a string.
 import { Type } from 'typebox';
-import { MAX_TAGS, MAX_TEXT } from '../../control/images/rules.ts';
+import { MAX_MAPPING_TEXT, MAX_TAGS, MAX_TEXT } from '../../control/images/rules.ts';
 import { CONTAINER_FORMATS, DISK_FORMATS, MEMBER_STATUSES, VISIBILITIES } from '../../control/images.ts';
 
 const MAX_INTEGER = 2 ** 31 - 1;
@@ -31,6 +31,7 @@ export const CreateBody = Type.Object(
     protected: Type.Optional(Type.Boolean()),
     os_hidden: Type.Optional(Type.Boolean()),
     tags: Type.Optional(Type.Array(text, { maxItems: MAX_TAGS })),
+    block_device_mapping: Type.Optional(Type.String({ maxLength: MAX_MAPPING_TEXT })),
   },
   { additionalProperties: text },
 );

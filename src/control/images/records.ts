@@ -3,6 +3,7 @@
 // Theory of operation. Each change reads and writes its row in one transaction, so that none is lost to another. Images
 // that the actor may not see are answered as if they were not there; those that it may see but not change with 403. Only
 // administrators make an image public or give it to another project. Formats are fixed once data is being received.
+import { createHash } from 'node:crypto';
 import type { Insertable, Kysely, Transaction } from 'kysely';
 import { type RawBuilder, sql } from 'kysely';
 import { assertNever } from '../../lib/errors.ts';
@@ -451,6 +452,21 @@ export async function discardUnfinished(
 }
 
 /** Whether the image is there and has its data. */
+/** The queued image has all the data that it will ever have: none. False when it is not queued any more. */
+export async function activateEmpty(trx: Transaction<GlobalTables>, imageId: string, now: number): Promise<boolean> {
+  const digest = (algorithm: string): string => createHash(algorithm).digest('hex');
+  const activated = await trx
+    .updateTable('images')
+    .set({
+      ...{ status: 'active', size_bytes: 0, virtual_bytes: 0, updated_at: now },
+      ...{ md5: digest('md5'), sha256: digest('sha256'), sha512: digest('sha512') },
+    })
+    .where('id', '=', imageId)
+    .where('status', '=', 'queued')
+    .executeTakeFirst();
+  return activated.numUpdatedRows > 0n;
+}
+
 export async function hasData(trx: Kysely<GlobalTables>, imageId: string): Promise<boolean> {
   const found = trx.selectFrom('images').select('id').where('id', '=', imageId).where('status', 'in', WITH_DATA);
   return (await found.executeTakeFirst()) !== undefined;

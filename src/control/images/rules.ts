@@ -6,6 +6,9 @@ import type { Refusal } from '../../model/types.ts';
 import { CONTAINER_FORMATS, type Image } from '../images.ts';
 
 export const MAX_TEXT = 255;
+/** Of the one property that is no word but a list: what disks a server gets that is made from the image. */
+export const MAX_MAPPING_TEXT = 16_384;
+const MAPPING = 'block_device_mapping';
 export const MAX_PROPERTIES = 128;
 export const MAX_TAGS = 128;
 const MAX_INTEGER = 2 ** 31 - 1;
@@ -24,9 +27,9 @@ const shown = (text: string): string => JSON.stringify(text.length <= 100 ? text
 
 const HAS_CONTROL = /\p{Cc}|\p{Cs}/u;
 
-/** Text of at most 255 characters without control characters. */
-export function checkText(field: string, value: string): string | null {
-  if (value.length > MAX_TEXT) return `Invalid value for ${field}: it is longer than ${MAX_TEXT} characters.`;
+/** Text of at most 255 characters, or so many, without control characters. */
+export function checkText(field: string, value: string, most = MAX_TEXT): string | null {
+  if (value.length > most) return `Invalid value for ${field}: it is longer than ${most} characters.`;
   if (HAS_CONTROL.test(value)) return `Invalid value for ${field}: ${shown(value)} contains control characters.`;
   return null;
 }
@@ -47,7 +50,9 @@ export function checkProperties(properties: Readonly<Record<string, string>>): s
     return `Limit exceeded: an image has at most ${MAX_PROPERTIES} properties, not ${entries.length}.`;
   for (const [key, value] of entries) {
     if (key === '') return 'Invalid value for a property name: it is empty.';
-    const wrong = checkText('a property name', key) ?? checkText(`property ${key}`, value);
+    const wrong =
+      checkText('a property name', key) ??
+      checkText(`property ${key}`, value, key === MAPPING ? MAX_MAPPING_TEXT : MAX_TEXT);
     if (wrong !== null) return wrong;
     if (isBaseAttribute(key)) return `Invalid property name ${key}: it is an attribute of its own.`;
   }

@@ -1,7 +1,12 @@
 // Images that are made of servers: their records, and the rotation of backups.
 import type { Transaction } from 'kysely';
 import { diskImageOf } from '../../model/disk-image.ts';
-import { type SnapshotWish, snapshotProperties } from '../../model/snapshot-image.ts';
+import {
+  type MappedSnapshot,
+  type SnapshotWish,
+  snapshotProperties,
+  volumesImageProperties,
+} from '../../model/snapshot-image.ts';
 import type { Refusal, Server } from '../../model/types.ts';
 import type { GlobalTables } from '../../store/global-schema.ts';
 import type { GuestFormat, Image } from '../images.ts';
@@ -37,6 +42,31 @@ export function snapshotImage(
     ...{ sizeBytes: null, virtualBytes: null, md5: null, sha256: null, sha512: null },
     ...{ protected: false, hidden: false, properties: snapshotProperties(server, wish), tags: [], members: {} },
     ...{ createdAt: wish.now, updatedAt: wish.now },
+  };
+  return checkImage(image) ?? image;
+}
+
+/**
+ * The same of a server that boots from a volume: an image that will have no data, and says of which snapshots the volumes
+ * of its servers are made.
+ */
+export function volumesImage(
+  server: Server,
+  snapshots: readonly MappedSnapshot[],
+  wish: Pick<SnapshotWish, 'metadata'> & {
+    readonly id: string;
+    readonly name: string;
+    readonly owner: string;
+    readonly now: number;
+  },
+): Image | Refusal {
+  const { minDiskGb, minRamMb } = server.image;
+  const image: Image = {
+    ...{ id: wish.id, name: wish.name, status: 'queued', visibility: 'private', owner: wish.owner },
+    ...{ diskFormat: 'qcow2', containerFormat: 'bare', minDiskGb, minRamMb },
+    ...{ sizeBytes: null, virtualBytes: null, md5: null, sha256: null, sha512: null },
+    properties: volumesImageProperties(server, snapshots, wish.metadata),
+    ...{ protected: false, hidden: false, tags: [], members: {}, createdAt: wish.now, updatedAt: wish.now },
   };
   return checkImage(image) ?? image;
 }

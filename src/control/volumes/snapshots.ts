@@ -72,6 +72,33 @@ export async function changeSnapshotStatus(
   return numUpdatedRows > 0n;
 }
 
+/**
+ * Whether something is done to the volume that may not meet another thing: a saga on it, or a snapshot that a server's saga
+ * takes. For whoever holds the volume's row (lockVolume), as all who begin such things do.
+ */
+export async function isBusy(trx: Db, volumeId: string): Promise<boolean> {
+  const saga = await trx
+    .selectFrom('sagas')
+    .select('id')
+    .where('key', '=', volumeId)
+    .where('status', 'in', ['active', 'stuck'])
+    .limit(1)
+    .executeTakeFirst();
+  return saga !== undefined || (await isBeingTaken(trx, volumeId));
+}
+
+/** Whether a snapshot of the volume is being taken. */
+export async function isBeingTaken(trx: Db, volumeId: string): Promise<boolean> {
+  const snapshot = await trx
+    .selectFrom('volume_snapshots')
+    .select('id')
+    .where('volume_id', '=', volumeId)
+    .where('status', '=', 'creating')
+    .limit(1)
+    .executeTakeFirst();
+  return snapshot !== undefined;
+}
+
 export async function deleteSnapshotRecord(trx: Db, id: string): Promise<void> {
   await trx.deleteFrom('volume_snapshots').where('id', '=', id).execute();
 }

@@ -2,6 +2,8 @@
 // checks and writes it and makes the saga, whose first step that was. The saga's key is the volume's id: one at a time.
 import type { Transaction } from 'kysely';
 import type { Platform } from '../../control/platform.ts';
+import { lockVolume } from '../../control/volumes/records.ts';
+import { isBeingTaken } from '../../control/volumes/snapshots.ts';
 import { newId } from '../../lib/ids.ts';
 import { conflict } from '../../model/refusal.ts';
 import type { Actor, Refusal } from '../../model/types.ts';
@@ -51,6 +53,9 @@ export async function startOnVolume<S>(p: Platform, start: VolumeStart<S>): Prom
 }
 
 async function begin<S>(p: Platform, trx: Transaction<GlobalTables>, start: VolumeStart<S>): Promise<void> {
+  // A saga on the volume before is found out by its key; a server's, that takes a snapshot of it, by that.
+  await lockVolume(trx, start.volumeId);
+  if (await isBeingTaken(trx, start.volumeId)) throw new NotStarted(null);
   const taken = await start.take(trx);
   if (taken.kind === 'refused') throw new NotStarted(taken.refusal);
   const saga = newSaga(

@@ -302,6 +302,14 @@ export const FIXTURES: readonly Fixture[] = [
     ),
   },
   {
+    ...{ ...common, move: 'create image of volumes', after: 'active', made: 1, action: 'createImage' },
+    storage: 'takes part',
+    prepare: async (world) => (await volumeBackedServer(world)).serverId,
+    start: use(async (world, id) =>
+      refusalOf(await createServerImage(world.p, world.user, id, { name: 'image of one', metadata: {} })),
+    ),
+  },
+  {
     ...{ ...common, move: 'create backup', after: 'active', made: 1, action: 'createBackup', imageStays: true },
     prepare: withBackup,
     start: use(async (world, id) => refusalOf(await backUp(world, id))),
