@@ -4,7 +4,7 @@
 // alone makes and deletes. It leads to one address of one port, through the router that joins that port's subnet with
 // its network; a unique index keeps a second one off the same address. When the port goes, by whatever way, it leads to
 // none again (the column is emptied with the port); so fixed_ip and router_id mean something only beside fixed_port_id.
-// No host translates anything: guests cannot be reached. Sentences: neutron/db/l3_db.py, neutron-lib/exceptions/l3.py.
+// No host translates anything: what comes in, comes through the gateway (doors.ts), where there is one. Sentences: neutron/db/l3_db.py, neutron-lib/exceptions/l3.py.
 import type { Selectable } from 'kysely';
 import { newId } from '../../lib/ids.ts';
 import { type Actor, isAdmin } from '../../model/types.ts';
