@@ -15,8 +15,7 @@
 // what is nowhere else; one without is destroyed, or that is owed.
 import type { Transaction } from 'kysely';
 import { hostAnswers, hostIsUp, isHost } from '../control/hosts.ts';
-import { activateBindings, bindPorts, unbindPorts } from '../control/network.ts';
-import { allocationsOf, release, transfer } from '../control/placement.ts';
+import { release, transfer } from '../control/placement.ts';
 import type { Platform } from '../control/platform.ts';
 import { hostsWithRemains, quarantineWithin } from '../control/quarantine.ts';
 import { chooseHost } from '../control/scheduling.ts';
@@ -32,20 +31,31 @@ import { badRequest, notFound } from '../model/refusal.ts';
 import { flavorOnHost } from '../model/resources.ts';
 import { type Actor, type Flavor, isAdmin, POWER_STATE, type Refusal, type VmState } from '../model/types.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
-import { givenUp, noHost, type Tried, triedHosts } from './alternates.ts';
+import { noHost, triedHosts } from './alternates.ts';
 import { copyRecords, dropRecords, freeze, switchHome, thaw } from './carry.ts';
 import { letGo, takeHoldWithVolumes } from './claim.ts';
 import { globally } from './fencing.ts';
 import { destroyOrOwe, jobOutcome, unlessDoomed } from './hosts.ts';
 import { openMigrationRecord, writeMigration } from './migration-record.ts';
 import type { Move, Owner, Place, StepContext, StepOutcome } from './move.ts';
-import { done, doneBecause, inGlobal, unlessFenced } from './outcomes.ts';
+import { doneBecause, inGlobal } from './outcomes.ts';
 import { powerOn, powerOnAgain, powerOnProbation } from './power-effects.ts';
 import { dropVolumes, type HasVolumes, handBackOrOwe, handOverVolumes, reserveVolumes } from './server-volumes.ts';
-import { guestSpec, recordedDrive } from './spec.ts';
 import { startMove } from './start.ts';
+import {
+  bindTarget,
+  ELSEWHERE,
+  giveBackLostChoice,
+  giveUpTarget,
+  type HasTarget,
+  portsTo,
+  prepare,
+  target,
+  unbindFrom,
+  unbindTarget,
+} from './target.ts';
 
-export interface EvacuateState extends HasVolumes {
+export interface EvacuateState extends HasVolumes, HasTarget {
   readonly actor: Owner;
   readonly owner: Owner;
   readonly migrationId: string;
@@ -61,32 +71,12 @@ export interface EvacuateState extends HasVolumes {
   readonly wasOn: boolean;
   readonly willRun: boolean;
   readonly hasConfigDrive: boolean;
-  // found out on the way
-  readonly target?: Place | null;
-  readonly tried?: readonly Tried[];
 }
 
 type C = StepContext<EvacuateState>;
 
-const ELSEWHERE = { retryFrom: 'choose target' } as const;
 const FORWARD = 'forward only';
 const STAYS_OFF = doneBecause('it stays off');
-
-const target = (c: C): Place => {
-  invariant(c.s.target, 'a step behind `choose target` needs the target');
-  return c.s.target;
-};
-
-const serverConsumer = (c: C) => ({ id: c.serverId, type: 'server' as const, serverId: c.serverId, ...c.s.owner });
-const migrationConsumer = (c: C) => ({
-  ...{ id: c.s.migrationId, type: 'migration' as const, serverId: c.serverId },
-  ...c.s.owner,
-});
-
-const activate = async (c: C, host: string) =>
-  unlessFenced(await activateBindings(c.p.stores.global, c.serverId, host, c.generation));
-const unbind = async (c: C, host: string) =>
-  unlessFenced(await unbindPorts(c.p.stores.global, c.serverId, host, c.generation));
 
 export const EVACUATE: Move<EvacuateState> = {
   name: 'evacuate',
@@ -94,74 +84,28 @@ export const EVACUATE: Move<EvacuateState> = {
   pivot: 'switch home',
   parties: (s) => [s.source.host, s.target?.host],
   steps: [
-    {
-      step: 'take hold',
-      do: (c) =>
-        takeHoldWithVolumes(c, c.s.source.cellId, 'evacuate', 'rebuilding', {
-          from: [c.s.vmState],
-          host: c.s.source.host,
-        }),
-      undo: (c) => letGo(c, c.s.source.cellId, {}, 'Error'),
-    },
-    {
-      // The record of a failed evacuation stays, with its status: it is history.
-      step: 'open migration',
-      do: (c) => {
-        const { migrationId, actor, source, flavor } = c.s;
-        const record = { migrationId, actor, source, oldFlavor: flavor, newFlavor: flavor };
-        return openMigrationRecord(c, { ...record, type: 'evacuation', status: 'pre-migrating' });
-      },
-      undo: (c) => writeMigration(c, c.s.migrationId, { status: 'error' }),
-    },
+    { step: 'take hold', do: takeHold, undo: (c) => letGo(c, c.s.source.cellId, {}, 'Error') },
+    // The record of a failed evacuation stays, with its status: it is history.
+    { step: 'open migration', do: openMigration, undo: (c) => writeMigration(c, c.s.migrationId, { status: 'error' }) },
     {
       step: 'hold source room',
       do: (c) => inGlobal(c, (trx) => transfer(trx, serverConsumer(c), migrationConsumer(c))),
       undo: (c) => inGlobal(c, (trx) => transfer(trx, migrationConsumer(c), serverConsumer(c))),
     },
-    {
-      step: 'choose target',
-      attempts: 3,
-      do: chooseTarget,
-      undo: async (c) => {
-        await inGlobal(c, (trx) => release(trx, c.serverId));
-        if (c.saga.backTo === null) return done;
-        return { kind: 'done', output: { tried: givenUp(c, c.s.target ?? null), target: null } };
-      },
-    },
-    {
-      step: 'bind ports',
-      do: async (c) => unlessFenced(await bindPorts(c.p.stores.global, c.serverId, target(c).host, c.generation)),
-      undo: (c) => unbind(c, target(c).host),
-    },
+    { step: 'choose target', attempts: 3, do: chooseTarget, undo: giveUpTarget },
+    { step: 'bind ports', do: bindTarget, undo: unbindTarget },
     {
       step: 'reserve volumes',
       do: (c) => reserveVolumes(c, target(c).host),
       undo: (c) => dropVolumes(c, target(c).host),
     },
     {
-      step: 'prepare target',
-      ...ELSEWHERE,
-      do: async (c) => {
-        const drive = c.s.hasConfigDrive ? await recordedDrive(c.p, c.s.source.cellId, c.serverId) : null;
-        const spec = await guestSpec(c.p, c.serverId, c.s.imageId, c.s.flavor, drive);
-        const host = await c.host(target(c).host);
-        const disk = c.s.imageId === null ? 'none' : 'fresh';
-        return jobOutcome(await host.define(c.serverId, { generation: c.generation, spec, disk }));
-      },
+      ...{ step: 'prepare target', ...ELSEWHERE, do: prepareTarget },
       undo: (c) => destroyOrOwe(c, target(c).host, 'target of an evacuation that was undone'),
     },
-    {
-      // A host that was forced down a moment ago may still answer: it has to be silent as long as any that counts as down.
-      step: 'shut out source',
-      attempts: 10,
-      do: shutOutSource,
-      undo: async (c) => (c.s.wasOn ? turnOnSource(c) : doneBecause('was off')),
-    },
-    {
-      step: 'hand over ports',
-      do: (c) => activate(c, target(c).host),
-      undo: (c) => activate(c, c.s.source.host),
-    },
+    // A host that was forced down a moment ago may still answer: it has to be silent as long as any that counts as down.
+    { step: 'shut out source', attempts: 10, do: shutOutSource, undo: turnOnSource },
+    { step: 'hand over ports', do: (c) => portsTo(c, target(c).host), undo: (c) => portsTo(c, c.s.source.host) },
     {
       // Undone towards a host that is down: its guest is told when it answers.
       step: 'hand over volumes',
@@ -170,9 +114,7 @@ export const EVACUATE: Move<EvacuateState> = {
     },
     {
       // On probation until the home is switched: see resize.ts.
-      step: 'start target',
-      ...ELSEWHERE,
-      attempts: 2,
+      ...{ step: 'start target', ...ELSEWHERE, attempts: 2 },
       do: async (c) => (c.s.willRun ? powerOnProbation(c, target(c).host) : STAYS_OFF),
       undo: (c) => destroyOrOwe(c, target(c).host, 'guest of an evacuation that was undone'),
     },
@@ -182,9 +124,7 @@ export const EVACUATE: Move<EvacuateState> = {
       undo: (c) => thaw(c, c.s.source.cellId, target(c).cellId),
     },
     {
-      step: 'copy records',
-      ...ELSEWHERE,
-      do: (c) => copyRecords(c, c.s.source.cellId, target(c).cellId),
+      ...{ step: 'copy records', ...ELSEWHERE, do: (c) => copyRecords(c, c.s.source.cellId, target(c).cellId) },
       undo: (c) => dropRecords(c, target(c).cellId, c.s.source.cellId),
     },
     {
@@ -192,65 +132,56 @@ export const EVACUATE: Move<EvacuateState> = {
       do: (c) => switchHome(c, target(c).cellId, c.s.flavor),
       undo: 'the pivot: turning back from here means that the home was not switched',
     },
-    {
-      step: 'keep target',
-      do: async (c) => (c.s.willRun ? powerOnAgain(c, target(c).host) : STAYS_OFF),
-      undo: FORWARD,
-    },
-    {
-      step: 'drop old records',
-      do: (c) => dropRecords(c, c.s.source.cellId, target(c).cellId),
-      undo: FORWARD,
-    },
-    {
-      step: 'leave source',
-      do: leaveSource,
-      undo: FORWARD,
-    },
-    {
-      step: 'unbind source ports',
-      do: (c) => unbind(c, c.s.source.host),
-      undo: FORWARD,
-    },
-    {
-      step: 'drop source attachments',
-      do: (c) => dropVolumes(c, c.s.source.host),
-      undo: FORWARD,
-    },
-    {
-      // What it keeps there takes disk alone, and quarantine is not counted.
-      step: 'release source room',
-      do: (c) => inGlobal(c, (trx) => release(trx, c.s.migrationId)),
-      undo: FORWARD,
-    },
-    {
-      step: 'close migration',
-      do: (c) => writeMigration(c, c.s.migrationId, { status: 'done' }),
-      undo: FORWARD,
-    },
-    {
-      step: 'let go',
-      do: (c) =>
-        letGo(
-          c,
-          target(c).cellId,
-          {
-            ...(c.s.willRun
-              ? { vm_state: 'active', power_state: POWER_STATE.RUNNING, launched_at: c.p.clock.now() }
-              : { vm_state: 'stopped', power_state: POWER_STATE.SHUTDOWN }),
-            ...{ host: target(c).host, zone: target(c).zone, fault_json: null },
-          },
-          null,
-        ),
-      undo: FORWARD,
-    },
+    { step: 'keep target', do: keepTarget, undo: FORWARD },
+    { step: 'drop old records', do: (c) => dropRecords(c, c.s.source.cellId, target(c).cellId), undo: FORWARD },
+    { step: 'leave source', do: leaveSource, undo: FORWARD },
+    { step: 'unbind source ports', do: (c) => unbindFrom(c, c.s.source.host), undo: FORWARD },
+    { step: 'drop source attachments', do: (c) => dropVolumes(c, c.s.source.host), undo: FORWARD },
+    // What it keeps there takes disk alone, and quarantine is not counted.
+    { step: 'release source room', do: (c) => inGlobal(c, (trx) => release(trx, c.s.migrationId)), undo: FORWARD },
+    { step: 'close migration', do: (c) => writeMigration(c, c.s.migrationId, { status: 'done' }), undo: FORWARD },
+    { step: 'let go', do: letGoAtTarget, undo: FORWARD },
   ],
 };
 
+function serverConsumer(c: C) {
+  return { id: c.serverId, type: 'server' as const, serverId: c.serverId, ...c.s.owner };
+}
+
+function migrationConsumer(c: C) {
+  return { id: c.s.migrationId, type: 'migration' as const, serverId: c.serverId, ...c.s.owner };
+}
+
+function takeHold(c: C) {
+  const expected = { from: [c.s.vmState], host: c.s.source.host };
+  return takeHoldWithVolumes(c, c.s.source.cellId, 'evacuate', 'rebuilding', expected);
+}
+
+function openMigration(c: C) {
+  const { migrationId, actor, source, flavor } = c.s;
+  const record = { migrationId, actor, source, oldFlavor: flavor, newFlavor: flavor };
+  return openMigrationRecord(c, { ...record, type: 'evacuation', status: 'pre-migrating' });
+}
+
+function prepareTarget(c: C) {
+  const { source, flavor, imageId, hasConfigDrive } = c.s;
+  return prepare(c, { cellId: source.cellId, flavor, imageId, hasConfigDrive, disk: 'fresh' });
+}
+
+async function keepTarget(c: C) {
+  return c.s.willRun ? powerOnAgain(c, target(c).host) : STAYS_OFF;
+}
+
+function letGoAtTarget(c: C) {
+  const runs = { vm_state: 'active', power_state: POWER_STATE.RUNNING, launched_at: c.p.clock.now() } as const;
+  const isOff = { vm_state: 'stopped', power_state: POWER_STATE.SHUTDOWN } as const;
+  const home = { ...(c.s.willRun ? runs : isOff), host: target(c).host, zone: target(c).zone, fault_json: null };
+  return letGo(c, target(c).cellId, home, null);
+}
+
 async function chooseTarget(c: C) {
   const { global } = c.p.stores;
-  // As in a resize: a claim whose answer was lost is given back first.
-  if ((await allocationsOf(global, c.serverId)).length > 0) await inGlobal(c, (trx) => release(trx, c.serverId));
+  await giveBackLostChoice(c);
   const { source, flavor, imageId } = c.s;
   const left = await hostsWithRemains(global, c.serverId);
   const chosen = await chooseHost(
@@ -294,6 +225,7 @@ async function shutOutSource(c: C): Promise<StepOutcome<EvacuateState>> {
 
 /** Undoes it. On a host that is down the guest is as it is: when the host answers, the record is compared with it. */
 async function turnOnSource(c: C): Promise<StepOutcome<EvacuateState>> {
+  if (!c.s.wasOn) return doneBecause('was off');
   const { host } = c.s.source;
   const on = await powerOn(c, host);
   if (on.kind === 'failed' && !on.final && !(await hostAnswers(c.p, host))) return doneBecause(`host ${host} is down`);

@@ -8,8 +8,6 @@
 
 import { listHosts } from '../control/hosts.ts';
 import { discardImages } from '../control/images/records.ts';
-import { activateBindings, bindPorts, unbindPorts } from '../control/network.ts';
-import { allocationsOf, release } from '../control/placement.ts';
 import type { Platform } from '../control/platform.ts';
 import { hostsWithRemains } from '../control/quarantine.ts';
 import { firstOver, quotasFor } from '../control/quota.ts';
@@ -17,7 +15,6 @@ import { chooseHost } from '../control/scheduling.ts';
 import { groupIdOf } from '../control/server-groups.ts';
 import { serverOrRefusal } from '../control/servers.ts';
 import { NOWHERE } from '../control/volumes/attachments.ts';
-import { invariant } from '../lib/errors.ts';
 import { checkAction, stateOf } from '../model/actions.ts';
 import { checkCreateQuota } from '../model/quota.ts';
 import { badRequest, conflict } from '../model/refusal.ts';
@@ -31,17 +28,28 @@ import {
   type Refusal,
   type Server,
 } from '../model/types.ts';
-import { givenUp, noHost, type Tried, triedHosts } from './alternates.ts';
+import { noHost, triedHosts } from './alternates.ts';
 import { copyRecords, dropRecords, freeze, switchHome, thaw } from './carry.ts';
 import { letGo, takeHold, takeHoldWithVolumes } from './claim.ts';
 import { globally } from './fencing.ts';
-import { destroyOrOwe, jobOutcome } from './hosts.ts';
+import { destroyOrOwe } from './hosts.ts';
 import type { Move, Owner, Place, StepContext } from './move.ts';
-import { done, inGlobal, unlessFenced } from './outcomes.ts';
+import { inGlobal } from './outcomes.ts';
 import { powerOffAgain, powerOn, powerOnAgain, powerOnProbation } from './power-effects.ts';
 import { dropVolumes, type HasVolumes, handBackVolumes, handOverVolumes, reserveVolumes } from './server-volumes.ts';
-import { guestSpec, recordedDrive } from './spec.ts';
 import { startMove } from './start.ts';
+import {
+  bindTarget,
+  ELSEWHERE,
+  giveBackLostChoice,
+  giveUpTarget,
+  type HasTarget,
+  portsTo,
+  prepare,
+  target,
+  unbindFrom,
+  unbindTarget,
+} from './target.ts';
 
 export interface UnshelveState {
   readonly actor: Owner;
@@ -89,7 +97,7 @@ export const UNSHELVE: Move<UnshelveState> = {
   ],
 };
 
-export interface UnshelveOffloadedState extends HasVolumes {
+export interface UnshelveOffloadedState extends HasVolumes, HasTarget {
   readonly actor: Owner;
   readonly owner: Owner;
   /** Where its record is; its guest is nowhere. */
@@ -101,20 +109,11 @@ export interface UnshelveOffloadedState extends HasVolumes {
   readonly requestedHost: string | null;
   readonly crossCellAllowed: boolean;
   readonly hasConfigDrive: boolean;
-  // found out on the way
-  readonly target?: Place | null;
-  readonly tried?: readonly Tried[];
 }
 
 type C = StepContext<UnshelveOffloadedState>;
 
-const ELSEWHERE = { retryFrom: 'choose target' } as const;
 const FORWARD = 'forward only';
-
-const target = (c: C): Place => {
-  invariant(c.s.target, 'a step behind `choose target` needs the target');
-  return c.s.target;
-};
 
 export const UNSHELVE_OFFLOADED: Move<UnshelveOffloadedState> = {
   name: 'unshelve offloaded',
@@ -122,53 +121,19 @@ export const UNSHELVE_OFFLOADED: Move<UnshelveOffloadedState> = {
   pivot: 'switch home',
   parties: (s) => [s.target?.host],
   steps: [
-    {
-      step: 'take hold',
-      do: (c) =>
-        takeHoldWithVolumes(c, c.s.source.cellId, 'unshelve', 'unshelving', {
-          from: ['shelved_offloaded'],
-          host: null,
-        }),
-      undo: (c) => letGo(c, c.s.source.cellId, {}, 'Error'),
-    },
-    {
-      step: 'choose target',
-      attempts: 3,
-      do: chooseTarget,
-      undo: async (c) => {
-        await inGlobal(c, (trx) => release(trx, c.serverId));
-        if (c.saga.backTo === null) return done;
-        return { kind: 'done', output: { tried: givenUp(c, c.s.target ?? null), target: null } };
-      },
-    },
-    {
-      step: 'bind ports',
-      do: async (c) => unlessFenced(await bindPorts(c.p.stores.global, c.serverId, target(c).host, c.generation)),
-      undo: async (c) => unlessFenced(await unbindPorts(c.p.stores.global, c.serverId, target(c).host, c.generation)),
-    },
+    { step: 'take hold', do: takeHoldOffloaded, undo: (c) => letGo(c, c.s.source.cellId, {}, 'Error') },
+    { step: 'choose target', attempts: 3, do: chooseTarget, undo: giveUpTarget },
+    { step: 'bind ports', do: bindTarget, undo: unbindTarget },
     {
       step: 'reserve volumes',
       do: (c) => reserveVolumes(c, target(c).host),
       undo: (c) => dropVolumes(c, target(c).host),
     },
     {
-      step: 'prepare target',
-      ...ELSEWHERE,
-      do: async (c) => {
-        const drive = c.s.hasConfigDrive ? await recordedDrive(c.p, c.s.source.cellId, c.serverId) : null;
-        const spec = await guestSpec(c.p, c.serverId, c.s.imageId, c.s.flavor, drive);
-        const host = await c.host(target(c).host);
-        const disk = c.s.imageId === null ? 'none' : 'fresh';
-        return jobOutcome(await host.define(c.serverId, { generation: c.generation, spec, disk }));
-      },
+      ...{ step: 'prepare target', ...ELSEWHERE, do: prepareTarget },
       undo: (c) => destroyOrOwe(c, target(c).host, 'server that could not be unshelved'),
     },
-    {
-      step: 'hand over ports',
-      do: async (c) =>
-        unlessFenced(await activateBindings(c.p.stores.global, c.serverId, target(c).host, c.generation)),
-      undo: async (c) => unlessFenced(await activateBindings(c.p.stores.global, c.serverId, NOWHERE, c.generation)),
-    },
+    { step: 'hand over ports', do: (c) => portsTo(c, target(c).host), undo: (c) => portsTo(c, NOWHERE) },
     {
       step: 'hand over volumes',
       do: (c) => handOverVolumes(c, NOWHERE, target(c).host),
@@ -176,10 +141,7 @@ export const UNSHELVE_OFFLOADED: Move<UnshelveOffloadedState> = {
     },
     {
       // On probation until the home is switched: see resize.ts.
-      step: 'start target',
-      ...ELSEWHERE,
-      attempts: 2,
-      do: (c) => powerOnProbation(c, target(c).host),
+      ...{ step: 'start target', ...ELSEWHERE, attempts: 2, do: (c) => powerOnProbation(c, target(c).host) },
       undo: (c) => destroyOrOwe(c, target(c).host, 'guest of a server that could not be unshelved'),
     },
     {
@@ -188,9 +150,7 @@ export const UNSHELVE_OFFLOADED: Move<UnshelveOffloadedState> = {
       undo: (c) => thaw(c, c.s.source.cellId, target(c).cellId),
     },
     {
-      step: 'copy records',
-      ...ELSEWHERE,
-      do: (c) => copyRecords(c, c.s.source.cellId, target(c).cellId),
+      ...{ step: 'copy records', ...ELSEWHERE, do: (c) => copyRecords(c, c.s.source.cellId, target(c).cellId) },
       undo: (c) => dropRecords(c, target(c).cellId, c.s.source.cellId),
     },
     {
@@ -198,66 +158,46 @@ export const UNSHELVE_OFFLOADED: Move<UnshelveOffloadedState> = {
       do: (c) => switchHome(c, target(c).cellId, c.s.flavor),
       undo: 'the pivot: turning back from here means that the home was not switched',
     },
-    {
-      step: 'keep target',
-      do: (c) => powerOnAgain(c, target(c).host),
-      undo: FORWARD,
-    },
-    {
-      step: 'drop old records',
-      do: (c) => dropRecords(c, c.s.source.cellId, target(c).cellId),
-      undo: FORWARD,
-    },
-    {
-      step: 'unbind ports',
-      do: async (c) => unlessFenced(await unbindPorts(c.p.stores.global, c.serverId, NOWHERE, c.generation)),
-      undo: FORWARD,
-    },
-    {
-      step: 'drop attachments',
-      do: (c) => dropVolumes(c, NOWHERE),
-      undo: FORWARD,
-    },
-    {
-      step: 'drop image',
-      do: async (c) => {
-        await inGlobal(c, (trx) =>
-          trx
-            .updateTable('server_mappings')
-            .set({ requested_zone: c.s.requestedZone })
-            .where('server_id', '=', c.serverId)
-            .execute(),
-        );
-        return dropImage(c);
-      },
-      undo: FORWARD,
-    },
-    {
-      step: 'let go',
-      do: (c) =>
-        letGo(
-          c,
-          target(c).cellId,
-          {
-            ...ON,
-            ...{ host: target(c).host, zone: target(c).zone, launched_at: c.p.clock.now() },
-            requested_zone: c.s.requestedZone,
-            ...(c.s.imageId === null
-              ? {}
-              : { image_json: JSON.stringify({ ...c.s.image, diskImageId: c.s.imageId } satisfies ImageSnapshot) }),
-          },
-          null,
-        ),
-      undo: FORWARD,
-    },
+    { step: 'keep target', do: (c) => powerOnAgain(c, target(c).host), undo: FORWARD },
+    { step: 'drop old records', do: (c) => dropRecords(c, c.s.source.cellId, target(c).cellId), undo: FORWARD },
+    { step: 'unbind ports', do: (c) => unbindFrom(c, NOWHERE), undo: FORWARD },
+    { step: 'drop attachments', do: (c) => dropVolumes(c, NOWHERE), undo: FORWARD },
+    { step: 'drop image', do: settleZoneAndDropImage, undo: FORWARD },
+    { step: 'let go', do: letGoAtTarget, undo: FORWARD },
   ],
 };
 
+function takeHoldOffloaded(c: C) {
+  const expected = { from: ['shelved_offloaded'], host: null } as const;
+  return takeHoldWithVolumes(c, c.s.source.cellId, 'unshelve', 'unshelving', expected);
+}
+
+function prepareTarget(c: C) {
+  const { source, flavor, imageId, hasConfigDrive } = c.s;
+  return prepare(c, { cellId: source.cellId, flavor, imageId, hasConfigDrive, disk: 'fresh' });
+}
+
+async function settleZoneAndDropImage(c: C) {
+  const zone = { requested_zone: c.s.requestedZone };
+  await inGlobal(c, (trx) =>
+    trx.updateTable('server_mappings').set(zone).where('server_id', '=', c.serverId).execute(),
+  );
+  return dropImage(c);
+}
+
+function letGoAtTarget(c: C) {
+  const { imageId, image, requestedZone } = c.s;
+  const itsImage = (id: string) => JSON.stringify({ ...image, diskImageId: id } satisfies ImageSnapshot);
+  const home = {
+    ...ON,
+    ...{ host: target(c).host, zone: target(c).zone, launched_at: c.p.clock.now(), requested_zone: requestedZone },
+    ...(imageId === null ? {} : { image_json: itsImage(imageId) }),
+  };
+  return letGo(c, target(c).cellId, home, null);
+}
+
 async function chooseTarget(c: C) {
-  // As in a resize: a claim whose answer was lost is given back first.
-  if ((await allocationsOf(c.p.stores.global, c.serverId)).length > 0) {
-    await inGlobal(c, (trx) => release(trx, c.serverId));
-  }
+  await giveBackLostChoice(c);
   const { owner, flavor, image } = c.s;
   // Where a disk of it lies, that one would be found instead of a fresh one.
   const left = await hostsWithRemains(c.p.stores.global, c.serverId);
