@@ -91,88 +91,30 @@ export const CREATE: Move<CreateState> = {
   pivot: 'let go',
   parties: (s) => [s.place.host],
   steps: [
-    {
-      // Done in the transaction that makes the saga, which begins behind it: so it is undone whatever fails.
-      step: 'reserve room and ports',
-      do: async () => done,
-      undo: (c) =>
-        inGlobal(c, async (trx) => {
-          await release(trx, c.serverId);
-          await deletePortsOfServer(trx, c.serverId);
-          await giveUpVolumes(c, trx);
-        }),
-    },
-    {
-      // Undone to ERROR with the reason: the user asked for a server and must be told what became of it.
-      step: 'write record',
-      do: writeRecord,
-      // It is written if it was not yet, or the home would be that of a server that nobody can see or delete.
-      undo: async (c) => {
-        await writeRecord(c);
-        return letGo(
-          c,
-          c.s.place.cellId,
-          { vm_state: 'error', host: null, zone: null, fault_json: faultOf(c) },
-          'Error',
-          async (trx) => {
-            if (hasVolumes(c)) await dropMappings(trx, c.serverId);
-          },
-        );
-      },
-    },
-    {
-      // New ones, at their storage hosts; their records go with `reserve room and ports`.
-      step: 'make volumes',
-      do: makeVolumes,
-      undo: unmakeVolumes,
-    },
-    {
-      // The first place was taken with the request. The undo of `reserve room and ports` gives up room and ports again.
-      step: 'take place',
-      attempts: 3,
-      do: takePlace,
-      undo: async (c) => {
-        await inGlobal(c, (trx) => release(trx, c.serverId));
-        return { kind: 'done', output: { tried: givenUp(c, c.s.place) } };
-      },
-    },
+    // Done in the transaction that makes the saga, which begins behind it: so it is undone whatever fails.
+    { step: 'reserve room and ports', do: async () => done, undo: giveUpReserved },
+    // Undone to ERROR with the reason: the user asked for a server and must be told what became of it.
+    { step: 'write record', do: writeRecord, undo: leaveInError },
+    // New ones, at their storage hosts; their records go with `reserve room and ports`.
+    { step: 'make volumes', do: makeVolumes, undo: unmakeVolumes },
+    // The first place was taken with the request. The undo of `reserve room and ports` gives up room and ports again.
+    { step: 'take place', attempts: 3, do: takePlace, undo: giveUpPlace },
     {
       step: 'bind ports',
-      do: async (c) => {
-        const { global } = c.p.stores;
-        if (triedHosts(c.s).length === 0) return doneBecause('bound with the request');
-        return unlessFenced(await activateBindings(global, c.serverId, c.s.place.host, c.generation));
-      },
+      do: bindElsewhere,
       // The port must keep a binding, or nothing would refuse an older generation: the next host's comes first.
       undo: 'the bindings go with the ports; those at hosts that did not do, with `unbind tried hosts`',
     },
     {
-      step: 'prepare host',
-      ...ELSEWHERE,
-      do: async (c) => {
-        const spec = await guestSpec(c.p, c.serverId, c.s.imageId, c.s.flavor, driveOf(c.s.server));
-        const host = await c.host(c.s.place.host);
-        return jobOutcome(
-          await host.define(c.serverId, {
-            generation: c.generation,
-            spec,
-            disk: c.s.imageId === null ? 'none' : 'fresh',
-          }),
-        );
-      },
+      ...{ step: 'prepare host', ...ELSEWHERE, do: prepareHost },
       undo: (c) => destroyOrOwe(c, c.s.place.host, 'server that could not be built'),
     },
     {
-      step: 'plug in volumes',
-      ...ELSEWHERE,
-      do: (c) => plugInVolumes(c, c.s.place.host),
+      ...{ step: 'plug in volumes', ...ELSEWHERE, do: (c) => plugInVolumes(c, c.s.place.host) },
       undo: (c) => unplugVolumes(c, c.s.place.host),
     },
     {
-      step: 'start guest',
-      ...ELSEWHERE,
-      attempts: 2,
-      do: (c) => powerOn(c, c.s.place.host),
+      ...{ step: 'start guest', ...ELSEWHERE, attempts: 2, do: (c) => powerOn(c, c.s.place.host) },
       undo: 'the guest goes with the host: see `prepare host`',
     },
     {
@@ -180,47 +122,70 @@ export const CREATE: Move<CreateState> = {
       do: (c) => settleCreated(c, triedHosts(c.s)),
       undo: 'they are given up with `reserve room and ports`',
     },
-    {
-      step: 'set generation',
-      do: async (c) => {
-        const { global } = c.p.stores;
-        await global
-          .updateTable('server_mappings')
-          .set({ generation: c.generation })
-          .where('server_id', '=', c.serverId)
-          .where(ownsSaga(global, c))
-          .execute();
-        return done;
-      },
-      undo: 'a generation only grows',
-    },
-    {
-      step: 'unbind tried hosts',
-      do: async (c) => {
-        for (const host of triedHosts(c.s)) {
-          const result = await unbindPorts(c.p.stores.global, c.serverId, host, c.generation);
-          if (result === 'fenced') return unlessFenced(result);
-        }
-        return done;
-      },
-      undo: 'nothing uses them',
-    },
-    {
-      step: 'let go',
-      do: (c) =>
-        letGo(
-          c,
-          c.s.place.cellId,
-          {
-            ...{ vm_state: 'active', power_state: POWER_STATE.RUNNING, launched_at: c.p.clock.now() },
-            ...{ host: c.s.place.host, zone: c.s.place.zone },
-          },
-          null,
-        ),
-      undo: 'the last step: nothing can fail behind it',
-    },
+    { step: 'set generation', do: setGeneration, undo: 'a generation only grows' },
+    { step: 'unbind tried hosts', do: unbindTried, undo: 'nothing uses them' },
+    { step: 'let go', do: letGoActive, undo: 'the last step: nothing can fail behind it' },
   ],
 };
+
+function giveUpReserved(c: C) {
+  return inGlobal(c, async (trx) => {
+    await release(trx, c.serverId);
+    await deletePortsOfServer(trx, c.serverId);
+    await giveUpVolumes(c, trx);
+  });
+}
+
+/** The record is written if it was not yet, or the home would be that of a server that nobody can see or delete. */
+async function leaveInError(c: C) {
+  await writeRecord(c);
+  const home = { vm_state: 'error', host: null, zone: null, fault_json: faultOf(c) } as const;
+  return letGo(c, c.s.place.cellId, home, 'Error', async (trx) => {
+    if (hasVolumes(c)) await dropMappings(trx, c.serverId);
+  });
+}
+
+async function giveUpPlace(c: C) {
+  await inGlobal(c, (trx) => release(trx, c.serverId));
+  return { kind: 'done', output: { tried: givenUp(c, c.s.place) } } as const;
+}
+
+async function bindElsewhere(c: C) {
+  if (triedHosts(c.s).length === 0) return doneBecause('bound with the request');
+  return unlessFenced(await activateBindings(c.p.stores.global, c.serverId, c.s.place.host, c.generation));
+}
+
+async function prepareHost(c: C) {
+  const spec = await guestSpec(c.p, c.serverId, c.s.imageId, c.s.flavor, driveOf(c.s.server));
+  const host = await c.host(c.s.place.host);
+  const how = { generation: c.generation, spec, disk: c.s.imageId === null ? 'none' : 'fresh' } as const;
+  return jobOutcome(await host.define(c.serverId, how));
+}
+
+async function setGeneration(c: C) {
+  const { global } = c.p.stores;
+  await global
+    .updateTable('server_mappings')
+    .set({ generation: c.generation })
+    .where('server_id', '=', c.serverId)
+    .where(ownsSaga(global, c))
+    .execute();
+  return done;
+}
+
+async function unbindTried(c: C) {
+  for (const host of triedHosts(c.s)) {
+    const result = await unbindPorts(c.p.stores.global, c.serverId, host, c.generation);
+    if (result === 'fenced') return unlessFenced(result);
+  }
+  return done;
+}
+
+function letGoActive(c: C) {
+  const { host, zone, cellId } = c.s.place;
+  const runs = { vm_state: 'active', power_state: POWER_STATE.RUNNING, launched_at: c.p.clock.now() } as const;
+  return letGo(c, cellId, { ...runs, host, zone }, null);
+}
 
 const faultOf = (c: C): string =>
   JSON.stringify({
