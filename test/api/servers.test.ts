@@ -249,7 +249,7 @@ describe('servers over the API, on simulated hosts', () => {
     };
     assert.match(await refused({ flavorRef: 'none' }), /Flavor none could not be found/);
     assert.match(await refused({ imageRef: '00000000-0000-0000-0000-000000000000' }), /Can not find requested image/);
-    assert.match(await refused({ imageRef: '' }), /Invalid imageRef/);
+    assert.match(await refused({ imageRef: '' }), /Missing imageRef attribute/);
     assert.match(await refused({ key_name: 'nokey' }), /Invalid key_name provided/);
     assert.match(await refused({ networks: [{ uuid: '00000000-0000-0000-0000-000000000000' }] }), /[Nn]etwork/);
     assert.match(await refused({ networks: [{ port: s.networkId }] }), /Port id .* could not be found/);
