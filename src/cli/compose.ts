@@ -144,6 +144,7 @@ export async function composeSystem(deployment: Deployment, options: ComposeOpti
     ...(openstack?.imageMirror ? { imageMirror: openstack.imageMirror } : {}),
     ...(openstack?.network ? { network: openstack.network } : {}),
     ...(openstack?.volumes ? { volumes: openstack.volumes } : {}),
+    ...(openstack?.placement ? { placement: openstack.placement } : {}),
   };
   if (faults) log.warn('faults can be injected: this control plane can be made to fail and to kill itself');
 

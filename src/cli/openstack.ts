@@ -5,6 +5,8 @@ import type { TokenChecker } from '../api/http/auth.ts';
 import { createImageMirror, type ImageMirror } from '../control/images/mirror.ts';
 import { neutronNetworks } from '../control/network/neutron.ts';
 import type { NetworkService } from '../control/network/service.ts';
+import { followingPlacement } from '../control/placement/follow.ts';
+import type { PlacementService } from '../control/placement/service.ts';
 import { cinderVolumes } from '../control/volumes/cinder.ts';
 import type { VolumeService } from '../control/volumes/service.ts';
 import type { Clock } from '../lib/clock.ts';
@@ -12,6 +14,7 @@ import { messageOf } from '../lib/errors.ts';
 import { cinderOf } from '../openstack/cinder.ts';
 import { glanceOf } from '../openstack/glance.ts';
 import { neutronOf } from '../openstack/neutron.ts';
+import { placementOf } from '../openstack/placement.ts';
 import { createSession } from '../openstack/session.ts';
 import { createTokenChecker } from '../openstack/token-checker.ts';
 import { ConfigError } from './config.ts';
@@ -26,6 +29,8 @@ export interface Openstack {
   readonly network: NetworkService | null;
   /** Null: volumes are our own. */
   readonly volumes: VolumeService | null;
+  /** Null: placement is our own. */
+  readonly placement: PlacementService | null;
 }
 
 /** Null when all services are embedded. Nothing is asked of the services yet. @throws ConfigError */
@@ -39,6 +44,7 @@ export async function openOpenstack(plan: OpenstackPlan | null, clock: Clock, lo
     imageMirror: services.includes('image') ? createImageMirror(glanceOf(session)) : null,
     network: services.includes('network') ? neutronNetworks(neutronOf(session)) : null,
     volumes: services.includes('volume') ? cinderVolumes(cinderOf(session)) : null,
+    placement: services.includes('placement') ? followingPlacement(placementOf(session)) : null,
   };
 }
 

@@ -12,6 +12,7 @@ import { type Expression, type SqlBool, sql } from 'kysely';
 import type { HostState, ScheduleRequest } from '../model/hosts.ts';
 import { amountOf } from '../model/resources.ts';
 import { RESOURCE_CLASSES, type Resources } from '../model/types.ts';
+import { isAmong } from '../store/dialect.ts';
 import { upAfter } from './heartbeats.ts';
 import { hostStates } from './host-states.ts';
 import type { Platform } from './platform.ts';
@@ -116,12 +117,13 @@ function eligible(p: Platform, request: ScheduleRequest) {
     .where('hosts.reconciled', '=', 1)
     .where('hosts.last_seen_at', '>', upAfter(p))
     .where(({ and }) => and(hasRoom(request.resources)));
-  const { group, ignoreHosts, onlyHosts, requestedHost, zone } = request;
+  const { group, ignoreHosts, offeredIds, onlyHosts, requestedHost, zone } = request;
   if (ignoreHosts.length > 0) query = query.where('hosts.name', 'not in', ignoreHosts);
   if (requestedHost !== null) query = query.where('hosts.name', '=', requestedHost);
   if (onlyHosts !== undefined) {
     query = query.where((eb) => (onlyHosts.length === 0 ? eb.lit(false) : eb('hosts.name', 'in', onlyHosts)));
   }
+  if (offeredIds !== undefined) query = query.where(isAmong(p.stores.global, 'hosts.id', offeredIds));
   if (zone !== null) query = query.where(isInZone(zone, zone === p.settings.defaultZone));
   if (group?.policy === 'affinity' && group.members.size > 0) {
     query = query.where('hosts.id', 'in', [...group.members.keys()]);

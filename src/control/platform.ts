@@ -10,6 +10,7 @@ import type { Stores } from '../store/stores.ts';
 import type { ImageFiles } from './images/files.ts';
 import type { ImageMirror } from './images/mirror.ts';
 import type { NetworkService } from './network/service.ts';
+import type { PlacementService } from './placement/service.ts';
 import type { Policies } from './policies.ts';
 import type { VolumeService } from './volumes/service.ts';
 
@@ -83,6 +84,8 @@ export interface Platform {
   readonly network?: NetworkService;
   /** Absent: volumes are our own. */
   readonly volumes?: VolumeService;
+  /** Absent: allocations are in the records here alone. */
+  readonly placement?: PlacementService;
   /** Absent: effects are had as they are. */
   readonly around?: Around;
 }

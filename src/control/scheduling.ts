@@ -2,16 +2,18 @@
 //
 // Reading and claiming are two things: between them another request may take the room, so the claim checks again and the
 // next best host is tried when it fails, a few times. So does the policy of the server's group: two members that are placed
-// at once see each other in the claim, and the later one chooses anew.
+// at once see each other in the claim, and the later one chooses anew. With a Placement only hosts that it offers come into
+// question, and the room is taken there before it is claimed here; what is not claimed after all is given back.
 import type { Transaction } from 'kysely';
-import type { ScheduleRequest } from '../model/hosts.ts';
+import type { HostState, ScheduleRequest } from '../model/hosts.ts';
 import { resourcesOf } from '../model/resources.ts';
 import { type ScheduleResult, schedule } from '../model/scheduling.ts';
 import { groupRefusal } from '../model/server-groups.ts';
-import type { Flavor } from '../model/types.ts';
+import type { Flavor, Resources } from '../model/types.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
 import { candidatePages } from './candidates.ts';
 import { hostStates } from './host-states.ts';
+import { placementService } from './placement/service.ts';
 import { type Consumer, claim } from './placement.ts';
 import type { Platform } from './platform.ts';
 import { groupView, groupViewAlone } from './server-groups.ts';
@@ -67,12 +69,15 @@ async function chooseOnce(
 ): Promise<Chosen> {
   const { groupId } = choice;
   const resources = resourcesOf(choice.flavor);
+  const placement = placementService(p);
+  const { imageProperties, requestedHost } = choice;
+  const { extraSpecs } = choice.flavor;
+  const offer = await placement.offer(p, { resources, extraSpecs, imageProperties, requestedHost });
+  if (offer.kind === 'none') return offer;
   const request: ScheduleRequest = {
-    resources,
-    extraSpecs: choice.flavor.extraSpecs,
-    imageProperties: choice.imageProperties,
+    ...{ resources, extraSpecs, imageProperties, requestedHost },
     zone: choice.requestedZone,
-    requestedHost: choice.requestedHost,
+    ...(offer.ids === null ? {} : { offeredIds: offer.ids }),
     ...(choice.onlyHosts === undefined ? {} : { onlyHosts: choice.onlyHosts }),
     ignoreHosts: choice.ignoredHosts,
     homeCellId: choice.homeCellId,
@@ -81,7 +86,21 @@ async function chooseOnce(
   };
   const result = await chooseAmongAll(p, request, consumer.serverId);
   if (result.kind === 'none') return { kind: 'none', reason: result.reason };
-  for (const { host } of result.hosts.slice(0, CLAIMS)) {
+  const chosen = await claimFirst(p, result.hosts.slice(0, CLAIMS), { groupId, resources }, consumer, inTransaction);
+  if (chosen.kind === 'none') await placement.giveBack(p, consumer.serverId);
+  return chosen;
+}
+
+/** The first of the hosts that has the room, at Placement's and here. */
+async function claimFirst(
+  p: Platform,
+  hosts: readonly { readonly host: HostState }[],
+  { groupId, resources }: { readonly groupId: string | null; readonly resources: Resources },
+  consumer: Consumer,
+  inTransaction: (work: (trx: Transaction<GlobalTables>) => Promise<Chosen>) => Promise<Chosen>,
+): Promise<Chosen> {
+  for (const { host } of hosts) {
+    if (!(await placementService(p).take(p, consumer, host.hostId, resources))) continue;
     const chosen = await inTransaction(async (trx): Promise<Chosen> => {
       const group = groupId === null ? null : await groupViewAlone(trx, groupId, consumer.serverId);
       if (group && groupRefusal(group, host.hostId) !== null) return { kind: 'none', reason: GROUP_CHANGED };

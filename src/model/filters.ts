@@ -26,6 +26,7 @@ export type FilterName =
   | 'RequestedHost'
   /** Of a new server: beside other ones. (DifferentHostFilter is IgnoreHosts here.) */
   | 'SameHostFilter'
+  | 'Placement'
   | 'ComputeFilter'
   | 'AvailabilityZoneFilter'
   | 'ComputeCapabilitiesFilter'
@@ -179,6 +180,10 @@ export function compileFilters(request: ScheduleRequest): readonly HostFilter[] 
     filters.push(
       filter('SameHostFilter', (host) => (names.has(host.hostName) ? null : 'has none of the servers asked for')),
     );
+  }
+  if (request.offeredIds !== undefined) {
+    const ids = new Set(request.offeredIds);
+    filters.push(filter('Placement', (host) => (ids.has(host.hostId) ? null : 'not offered by Placement')));
   }
   filters.push(filter('ComputeFilter', (host) => (host.disabled ? 'disabled' : host.up ? null : 'down')));
   if (request.zone !== null) {

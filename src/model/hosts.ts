@@ -78,6 +78,8 @@ export interface ScheduleRequest {
   readonly requestedHost: string | null;
   /** Hosts that servers asked for as neighbours are on, by name; absent: any host. */
   readonly onlyHosts?: readonly string[];
+  /** Hosts that a placement service elsewhere offers, by id; absent: all. */
+  readonly offeredIds?: readonly string[];
   /** V26 and hosts that were tried before. By name. */
   readonly ignoreHosts: readonly string[];
   /** The cell the server is in; null for a new server. */

@@ -4,6 +4,7 @@ import { ImageOnItsWay } from '../control/images.ts';
 import type { Platform } from '../control/platform.ts';
 import { messageOf } from '../lib/errors.ts';
 import { NeutronRefused } from '../openstack/neutron.ts';
+import { PlacementRefused } from '../openstack/placement.ts';
 import { ServiceDown } from '../openstack/transport.ts';
 import type { Direction, Outcome, Row, State } from '../saga/types.ts';
 import { CellDown } from '../store/stores.ts';
@@ -25,23 +26,28 @@ export const contextOf = (p: Platform, row: Row): StepContext<State> => ({
 });
 
 /**
- * A network service elsewhere hears of what the step has made of the ports. On the way to the pivot a step is not done
- * before; on any other way nothing waits for it: the difference stays on record and is settled by the monitor. So is a
- * volume that is kept elsewhere and was released here.
+ * Services elsewhere hear of what the step has made of the server's ports and allocations. On the way to the pivot a step
+ * is not done before; on any other way nothing waits for them: the difference stays on record and is settled by the monitor.
+ * So is a volume that is kept elsewhere and was released here.
  */
 async function settled(p: Platform, row: Row, move: AnyMove, direction: Direction, outcome: Outcome): Promise<Outcome> {
   if (outcome.kind !== 'done') return outcome;
   await p.volumes?.settle(p, row.key);
-  if (!p.network) return outcome;
-  try {
-    await p.network.settle(p, row.key);
-  } catch (error) {
-    if (!(error instanceof ServiceDown || error instanceof NeutronRefused)) throw error;
-    if (direction === 'do' && row.cursor < move.definition.pivot) throw error;
-    p.log.warn({ err: error, sagaId: row.id, serverId: row.key }, 'ports are not settled elsewhere; they are owed');
+  for (const [what, service] of [['ports', p.network] as const, ['allocations', p.placement] as const]) {
+    try {
+      await service?.settle(p, row.key);
+    } catch (error) {
+      if (!isElsewhere(error)) throw error;
+      if (direction === 'do' && row.cursor < move.definition.pivot) throw error;
+      p.log.warn({ err: error, sagaId: row.id, serverId: row.key }, `${what} are not settled elsewhere; they are owed`);
+    }
   }
   return outcome;
 }
+
+/** A service elsewhere does not answer, or refuses what an operator must look at. */
+const isElsewhere = (error: unknown): boolean =>
+  error instanceof ServiceDown || error instanceof NeutronRefused || error instanceof PlacementRefused;
 
 /** Runs a step's effect. Whatever it throws is a failure that may pass: the step is tried again, or undone. */
 export async function outcomeOf(
@@ -58,8 +64,7 @@ export async function outcomeOf(
     if (error instanceof Fenced) return { kind: 'fenced' };
     const reason = messageOf(error);
     if (error instanceof ImageOnItsWay) return { kind: 'pending', afterMs: IMAGE_POLL_MS };
-    if (error instanceof CellDown || error instanceof ServiceDown || error instanceof NeutronRefused)
-      return { kind: 'failed', reason, final: false };
+    if (error instanceof CellDown || isElsewhere(error)) return { kind: 'failed', reason, final: false };
     // What the step relied on may be gone because a successor has turned back: that is no defect.
     if (await isOvertaken(p.stores.global, row)) return { kind: 'fenced' };
     p.log.error(

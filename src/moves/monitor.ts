@@ -13,6 +13,7 @@ import { trimHistory } from '../control/history.ts';
 import { isUp } from '../control/hosts.ts';
 import { collectUnusedImages } from '../control/images/collect.ts';
 import { networkService } from '../control/network/service.ts';
+import { placementService } from '../control/placement/service.ts';
 import type { Platform } from '../control/platform.ts';
 import { recordStorageHeartbeat } from '../control/volumes/storage-hosts.ts';
 import { messageOf } from '../lib/errors.ts';
@@ -56,6 +57,7 @@ export async function monitorOnce(p: Platform, round: number): Promise<void> {
   if (hasJumped(p) || round % COMPARE_EVERY === 0) await part(p, 'times that lie ahead', () => pullBack(p));
   await part(p, 'heartbeats', () => beat(p, round));
   await part(p, 'heartbeats of storage hosts', () => beatStorage(p));
+  await part(p, 'providers elsewhere', () => placementService(p).settleProviders(p));
   await part(p, 'debts', () => payDebts(p));
   await part(p, 'soft-deleted servers', () => reclaimSoftDeleted(p));
   await part(p, 'requested deletes', () => startRequestedDeletes(p));
@@ -63,6 +65,7 @@ export async function monitorOnce(p: Platform, round: number): Promise<void> {
   await part(p, 'due offloads', () => startDueOffloads(p));
   await part(p, 'overdue confirmations', () => confirmOverdue(p));
   if (round % COMPARE_EVERY === 0) await part(p, 'ports elsewhere', () => networkService(p).payOwed(p));
+  if (round % COMPARE_EVERY === 0) await part(p, 'allocations elsewhere', () => placementService(p).payOwed(p));
   if (round % COMPARE_EVERY === 0) await part(p, 'images elsewhere', async () => p.imageMirror?.settle(p));
   if (round % COMPARE_EVERY === 0) await part(p, 'volumes elsewhere', async () => p.volumes?.payOwed(p));
   if (round % COMPARE_EVERY === 0) await part(p, 'unused images', () => collectUnusedImages(p));

@@ -41,10 +41,10 @@ export interface Ask {
   readonly repeatable?: boolean;
 }
 
-/** What a service said. `refused`: a status from 400 on, with the sentence in its body. */
+/** What a service said. `refused`: a status from 400 on, with the sentence in its body, and its code where it has one. */
 export type Said<T> =
   | { readonly kind: 'ok'; readonly status: number; readonly body: T; readonly headers: Headers }
-  | { readonly kind: 'refused'; readonly status: number; readonly message: string };
+  | { readonly kind: 'refused'; readonly status: number; readonly message: string; readonly code?: string };
 
 export interface Session {
   /** `schema`: of the answer's JSON; null: nothing is expected. @throws ServiceDown */
@@ -141,7 +141,7 @@ export function createSession({ settings, clock, log, patience }: SessionOptions
 function saidIn(schema: TSchema | null, ask: Ask, { status, headers, text }: Exchanged): Said<never> {
   const what = `${ask.method} ${ask.path} of the ${ask.service} service`;
   if (isFailure(status)) throw new ServiceDown(`${what}: status ${status} ${sentenceIn(text)}`);
-  if (status >= 400) return { kind: 'refused', status, message: sentenceIn(text) };
+  if (status >= 400) return { kind: 'refused', status, message: sentenceIn(text), ...codeIn(text) };
   const body = schema === null ? null : jsonOf(text);
   if (schema !== null && !Value.Check(schema, body)) {
     throw new ServiceDown(`${what}: status ${status} with a body that is not understood`);
@@ -154,10 +154,23 @@ const isFailure = (status: number): boolean => status >= 500 || status === 401 |
 
 const MAX_SENTENCE = 500;
 
-/** OpenStack's services wrap their sentence in an object of one key, or send plain text or HTML. */
-function sentenceIn(text: string): string {
+/** OpenStack's services wrap their error in an object of one key, Placement in a list of errors. */
+function errorIn(text: string): Readonly<Record<string, unknown>> | null {
   const body = jsonOf(text);
-  const inner = isObject(body) ? (Object.values(body).find(isObject) ?? body) : null;
+  if (!isObject(body)) return null;
+  const { errors } = body;
+  return (Array.isArray(errors) ? errors : Object.values(body)).find(isObject) ?? body;
+}
+
+/** The name of an error, in Placement's body. */
+function codeIn(text: string): { readonly code?: string } {
+  const code = errorIn(text)?.['code'];
+  return typeof code === 'string' ? { code } : {};
+}
+
+/** Some send plain text or HTML. */
+function sentenceIn(text: string): string {
+  const inner = errorIn(text);
   const message = inner?.['message'] ?? inner?.['detail'] ?? text.replaceAll(/<[^>]*>|\s+/g, ' ').trim();
   return String(message).slice(0, MAX_SENTENCE);
 }

@@ -1,7 +1,7 @@
 // What the client of real OpenStack services needs to know: who logs in where, and how patient it is.
 
 /** Services that can be OpenStack's own instead of the embedded ones, by the names of the configuration. */
-export const REAL_SERVICES = ['identity', 'image', 'network', 'volume'] as const;
+export const REAL_SERVICES = ['identity', 'image', 'network', 'volume', 'placement'] as const;
 export type RealService = (typeof REAL_SERVICES)[number];
 
 export interface OpenstackSettings {

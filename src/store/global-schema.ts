@@ -194,6 +194,10 @@ export interface GlobalTables extends IdentityTables, NetworkTables {
   neutron_servers: { server_id: string; settled_json: string; created_at: number };
   /** Images that are another service's, mirrored here; used_at: when a request last named it. */
   image_mirrors: { image_id: string; used_at: number };
+  /** Consumers that may hold something in a Placement; settled_json: what was last brought about there, see control/placement/follow.ts. */
+  placement_consumers: { consumer_id: string; server_id: string; settled_json: string; created_at: number };
+  /** Hosts that may be providers of a Placement; traits: those last brought about there. */
+  placement_providers: { provider_id: string; name: string; traits: string };
   /** Images of ours that are not in Glance as they are to be in the end; fate: see control/images/glance-writes.ts. */
   glance_writes: { image_id: string; fate: string; created_at: number };
   /** A storage host: where volumes are kept. */

@@ -34,6 +34,8 @@ const GLOBAL: Left<GlobalTables> = {
   neutron_servers: ['created_at'],
   glance_writes: ['created_at'],
   cinder_attachments: ['id', 'generation', 'created_at'],
+  placement_consumers: ['created_at'],
+  placement_providers: [],
   networks: [],
   subnets: [],
   ports: ['updated_at'],

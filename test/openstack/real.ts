@@ -12,6 +12,7 @@ import { planDeployment } from '../../src/cli/deployment.ts';
 import { systemClock } from '../../src/lib/clock.ts';
 import { createSession, type Session } from '../../src/openstack/session.ts';
 import type { RealService } from '../../src/openstack/settings.ts';
+import type { Stores } from '../../src/store/stores.ts';
 
 const keystone = process.env['CROSSCELL_TEST_KEYSTONE'];
 
@@ -25,6 +26,7 @@ export interface RealSystem extends AsyncDisposable {
   readonly url: string;
   /** The user's. */
   readonly token: string;
+  readonly stores: Stores;
   /** The real services, as the service user sees them. */
   readonly session: Session;
   /** A request as the user; the answer's JSON. Any status from 400 on but `allowed` fails the test. */
@@ -72,7 +74,7 @@ export async function realSystem(services: readonly RealService[], tokenCacheSec
     return text === '' ? null : JSON.parse(text);
   };
   return {
-    ...{ url: system.url, token },
+    ...{ url: system.url, token, stores: system.stores },
     session: createSession({ settings: { ...deployment.openstack, password }, clock: systemClock, log }),
     call,
     reach: (id, status) =>
