@@ -1,5 +1,6 @@
 // The files in which the bytes of images are, as who looks after them sees them: named <image id>, or <image id>.<…>.part
-// while they are uploaded. Uploads and downloads go to the directory themselves; a simulated world has no files at all.
+// while they are uploaded. Uploads and downloads of users and hosts go to the directory themselves; a simulated world has no files at all.
+import { createReadStream } from 'node:fs';
 import { opendir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Platform } from '../platform.ts';
@@ -15,6 +16,8 @@ export interface ImageFiles {
   names(): AsyncIterable<string>;
   /** Null: there is no such file (any more). */
   look(name: string): Promise<ImageFile | null>;
+  /** Its bytes; throws as they are read when there is no such file. */
+  read(name: string): AsyncIterable<Uint8Array>;
   /** One that is not there is no error. */
   remove(name: string): Promise<void>;
 }
@@ -40,6 +43,7 @@ const filesIn = (directory: string): ImageFiles => ({
       throw error;
     }
   },
+  read: (name) => createReadStream(join(directory, name)),
   remove: (name) => rm(join(directory, name), { force: true }),
 });
 

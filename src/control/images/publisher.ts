@@ -8,15 +8,15 @@
 // waiting: the image is active there, with the digest of the file here. What must go from Glance is on record
 // (glance-writes.ts) and settled when a saga ends, or by the monitor when Glance is back.
 // A process that dies as it sends leaves an image that Glance makes queued again when its connection breaks.
-import { open } from 'node:fs/promises';
 import type { Transaction } from 'kysely';
 import { messageOf } from '../../lib/errors.ts';
 import type { Refusal } from '../../model/types.ts';
 import type { BackupsOf, Glance, GlanceImage } from '../../openstack/glance.ts';
 import { type Payload, ServiceDown } from '../../openstack/transport.ts';
 import type { GlobalTables } from '../../store/global-schema.ts';
-import { type Image, imageFile, imageOf } from '../images.ts';
+import { type Image, imageOf } from '../images.ts';
 import type { Platform } from '../platform.ts';
+import { imageFilesOf } from './files.ts';
 import { announceWrite, dueWrites, type GlanceWrite, settledWrite, unwantedInGlance } from './glance-writes.ts';
 import { rowOf } from './records.ts';
 import type { ExpectedDigest } from './upload.ts';
@@ -76,10 +76,9 @@ export function createImagePublisher(
   const failures = new Map<string, Published>();
 
   async function send(p: Platform, imageId: string, sizeBytes: number): Promise<void> {
-    await using file = await open(imageFile(p, imageId), 'r');
     const payload: Payload = {
       ...{ sizeBytes, signal: closing },
-      bytes: () => file.createReadStream({ start: 0, autoClose: false }),
+      bytes: () => imageFilesOf(p).read(imageId),
     };
     const said = await glance.upload(imageId, payload);
     if (said.kind === 'refused') failures.set(imageId, failedBy(said));
