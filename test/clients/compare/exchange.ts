@@ -18,6 +18,8 @@ export interface Wait {
   readonly asked: Asked;
   readonly path: string;
   readonly until: readonly string[];
+  /** What a peer is asked anew when its server has come to rest elsewhere, because what was begun has failed there. */
+  readonly anew: readonly Exchange[];
 }
 
 export interface Extras {
@@ -45,7 +47,14 @@ export const waiting =
     asked: { service, method: 'GET', path: url },
     path,
     until,
+    anew: [],
   });
+
+/** The exchanges, and the wait for what comes of them; a peer that fails at it does `before` and them once more. */
+export const settled = (exchanges: readonly Exchange[], wait: Wait, before: readonly Exchange[] = []): Step[] => [
+  ...exchanges,
+  { ...wait, anew: [...before, ...exchanges] },
+];
 
 /** The value at a path such as `servers.0.id`; undefined: there is none. */
 export function valueAt(json: unknown, path: string): unknown {

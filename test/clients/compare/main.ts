@@ -27,9 +27,11 @@ interface Patience {
   /** How often a request that the service failed at is asked again, and after what time. */
   readonly again: number;
   readonly againMs: number;
+  /** How often what failed behind an accepted request is begun anew. */
+  readonly anew: number;
 }
-const OURS: Patience = { pollMs: 300, again: 0, againMs: 0 };
-const PEER: Patience = { pollMs: 2000, again: 3, againMs: 5000 };
+const OURS: Patience = { pollMs: 300, again: 0, againMs: 0, anew: 0 };
+const PEER: Patience = { pollMs: 2000, again: 3, againMs: 5000, anew: 3 };
 
 /** Every exchange's outcome, in their order. A walk goes on after a surprise: what depends on it tells so. */
 async function walk(cloud: Cloud, patience: Patience): Promise<Seen[]> {
@@ -70,23 +72,32 @@ async function exchange(
 
 async function wait(
   cloud: Cloud,
-  { asked, path, until }: Wait,
-  names: ReadonlyMap<string, string>,
-  { pollMs }: Patience,
+  { asked, path, until, anew }: Wait,
+  names: Map<string, string>,
+  patience: Patience,
 ): Promise<void> {
   const deadline = Date.now() + WAIT_LIMIT_MS;
+  let attempts = anew.length === 0 ? 0 : patience.anew;
   while (Date.now() < deadline) {
     try {
-      const answer = await cloud.ask(filled(asked, names));
-      if (until.includes(answer.status === 404 ? 'gone' : String(valueAt(answer.json, path)))) return;
+      const { status, json } = await cloud.ask(filled(asked, names));
+      if (until.includes(status === 404 ? 'gone' : String(valueAt(json, path)))) return;
+      if (attempts > 0 && isAtRest(json)) {
+        attempts -= 1;
+        for (const each of anew) await exchange(cloud, each, names, patience);
+      }
     } catch (error) {
       process.stderr.write(`${asked.path}: ${messageOf(error)}\n`);
       return;
     }
-    await setTimeout(pollMs);
+    await setTimeout(patience.pollMs);
   }
   process.stderr.write(`${asked.path} did not become ${until.join(' or ')}\n`);
 }
+
+/** A server that nothing is done to. One that waits to be confirmed shows no task while that is done. */
+const isAtRest = (json: unknown): boolean =>
+  valueAt(json, 'server.OS-EXT-STS:task_state') === null && valueAt(json, 'server.status') !== 'VERIFY_RESIZE';
 
 const cell = (text: string): string => text.replaceAll('|', '\\|');
 

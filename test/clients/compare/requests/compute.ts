@@ -1,5 +1,5 @@
 // A server's life, and everything around it that clients read; then what is refused.
-import { asking, type Step, waiting } from '../exchange.ts';
+import { asking, type Step, settled, waiting } from '../exchange.ts';
 import { DEFENDED } from './defended.ts';
 
 const compute = asking('compute');
@@ -7,6 +7,8 @@ const network = asking('network');
 const until = waiting('compute');
 const action = (body: unknown, version?: string) =>
   compute('POST', '/servers/{server}/action', { body, ...(version === undefined ? {} : { version }) });
+const becomes = (...statuses: readonly string[]) => until('/servers/{server}', 'server.status', ...statuses);
+const active = action({ 'os-resetState': { state: 'active' } });
 const NOWHERE = '11111111-2222-4333-8444-555555555555';
 const server = (over: object) => ({
   server: { name: 'compare', flavorRef: '{flavor}', imageRef: '{image}', networks: [{ uuid: '{network}' }], ...over },
@@ -128,14 +130,19 @@ const refusedCreates: readonly Step[] = [
 ];
 
 const life: readonly Step[] = [
-  compute('POST', '/servers', {
-    version: '2.74',
-    body: server({ metadata: { role: 'compared' }, tags: ['one', 'two'], description: 'for a comparison' }),
-    keep: { server: 'server.id' },
-  }),
-  until('/servers/{server}', 'server.status', 'ACTIVE', 'ERROR'),
+  ...settled(
+    [
+      compute('POST', '/servers', {
+        version: '2.74',
+        body: server({ metadata: { role: 'compared' }, tags: ['one', 'two'], description: 'for a comparison' }),
+        keep: { server: 'server.id' },
+      }),
+    ],
+    becomes('ACTIVE'),
+    [compute('DELETE', '/servers/{server}')],
+  ),
   compute('GET', '/servers'),
-  compute('GET', '/servers/detail?limit=1', { version: '2.75' }),
+  compute('GET', '/servers/detail?limit=1', { version: '2.75', defended: DEFENDED.nextPage }),
   compute('GET', '/servers/detail?all_tenants=1&status=ACTIVE'),
   compute('GET', '/servers/detail?changes-since=yesterday'),
   compute('GET', '/servers?limit=many'),
@@ -179,6 +186,7 @@ const life: readonly Step[] = [
   compute('POST', '/servers/{server}/remote-consoles', {
     version: '2.6',
     body: { remote_console: { protocol: 'vnc', type: 'novnc' } },
+    defended: DEFENDED.consoles,
   }),
   action({ confirmResize: null }),
   action({ revertResize: null }),
@@ -194,26 +202,20 @@ const life: readonly Step[] = [
   action({ lock: { locked_reason: 'for a comparison' } }, '2.73'),
   compute('GET', '/servers/{server}', { version: '2.73' }),
   action({ unlock: null }),
-  action({ 'os-stop': null }),
-  until('/servers/{server}', 'server.status', 'SHUTOFF'),
+  ...settled([action({ 'os-stop': null })], becomes('SHUTOFF'), [active]),
   action({ 'os-stop': null }),
   action({ reboot: { type: 'SOFT' } }),
   action({ pause: null }),
-  action({ 'os-start': null }),
-  until('/servers/{server}', 'server.status', 'ACTIVE'),
-  action({ resize: { flavorRef: '{larger}' } }),
-  until('/servers/{server}', 'server.status', 'VERIFY_RESIZE', 'ERROR'),
+  ...settled([action({ 'os-start': null })], becomes('ACTIVE')),
+  ...settled([action({ resize: { flavorRef: '{larger}' } })], becomes('VERIFY_RESIZE'), [active]),
   compute('GET', '/servers/{server}', { version: '2.75' }),
   compute('GET', '/os-migrations?instance_uuid={server}', { version: '2.80' }),
   action({ resize: { flavorRef: '{flavor}' } }),
   action({ 'os-start': null }),
   action({ suspend: null }),
-  action({ confirmResize: null }),
-  until('/servers/{server}', 'server.status', 'ACTIVE'),
-  action({ migrate: null }),
-  until('/servers/{server}', 'server.status', 'VERIFY_RESIZE', 'ERROR'),
-  action({ revertResize: null }),
-  until('/servers/{server}', 'server.status', 'ACTIVE'),
+  ...settled([action({ confirmResize: null })], becomes('ACTIVE'), [active]),
+  ...settled([action({ migrate: null })], becomes('VERIFY_RESIZE'), [active]),
+  ...settled([action({ revertResize: null })], becomes('ACTIVE'), [active]),
   compute('GET', '/servers/{server}/migrations', { version: '2.23' }),
   action({ migrate: { host: 'no-such-host' } }, '2.56'),
   action({ createImage: { name: 'compared' } }, '2.45'),
@@ -221,8 +223,8 @@ const life: readonly Step[] = [
   action({ rebuild: { imageRef: NOWHERE } }),
   action({ 'os-resetState': { state: 'sideways' } }),
   action({ addSecurityGroup: { name: 'absent' } }),
-  network('GET', '/ports?device_id={server}', { keep: { port: 'ports.0.id' }, defended: DEFENDED.binding }),
-  network('GET', '/ports/{port}', { defended: DEFENDED.binding }),
+  network('GET', '/ports?device_id={server}', { keep: { port: 'ports.0.id' }, defended: DEFENDED.portNames }),
+  network('GET', '/ports/{port}', { defended: DEFENDED.portNames }),
   compute('DELETE', '/servers/{server}'),
   until('/servers/{server}', 'server.status', 'gone'),
   compute('DELETE', '/servers/{server}'),

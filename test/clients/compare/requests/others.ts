@@ -103,7 +103,7 @@ export const networkWalk: readonly Step[] = [
   network('POST', '/networks', {
     body: { network: { name: 'compare' } },
     keep: { ours: 'network.id' },
-    defended: DEFENDED.providers,
+    defended: DEFENDED.madeNetwork,
   }),
   network('POST', '/subnets', {
     body: { subnet: { network_id: '{ours}', ip_version: 4, cidr: '10.77.0.0/24' } },
@@ -134,6 +134,7 @@ export const networkWalk: readonly Step[] = [
         ...{ protocol: 'tcp', port_range_min: 22, port_range_max: 22 },
       },
     },
+    defended: DEFENDED.madeRule,
   }),
   network('POST', '/security-group-rules', {
     body: {
@@ -180,14 +181,14 @@ export const volumeWalk: readonly Step[] = [
   volume('GET', '/snapshots/{snapshot}'),
   volume('GET', '/snapshots/detail'),
   volume('DELETE', '/volumes/{volume}'),
-  volume('DELETE', '/snapshots/{snapshot}'),
+  volume('DELETE', '/snapshots/{snapshot}', { defended: DEFENDED.requestIds }),
   until('/snapshots/{snapshot}', 'snapshot.status', 'gone', 'error'),
   volume('GET', '/attachments', { version: '3.27' }),
   volume('GET', '/os-availability-zone'),
   volume('GET', '/extensions', { defended: DEFENDED.volumeExtensions }),
   volume('GET', '/os-services'),
   volume('GET', '/volumes', { version: '3.999' }),
-  volume('DELETE', '/volumes/{volume}'),
+  volume('DELETE', '/volumes/{volume}', { defended: DEFENDED.requestIds }),
   until('/volumes/{volume}', 'volume.status', 'gone', 'error'),
   volume('DELETE', '/volumes/{volume}'),
 ];
