@@ -32,7 +32,9 @@ export async function testsIn(area: string, parts: readonly string[]): Promise<s
   const directory = await mkdtemp(join(tmpdir(), 'crosscell-tests-'));
   try {
     await writeFile(join(directory, '.stestr.conf'), stestrConfig(PACKAGES_DIRECTORY));
-    const listed = await stestr(['list', area.replaceAll('.', String.raw`\.`)], directory, withoutProxies(process.env));
+    const environment = withoutProxies(process.env);
+    await stestr(['init'], directory, environment);
+    const listed = await stestr(['list', area.replaceAll('.', String.raw`\.`)], directory, environment);
     const names = listed
       .split('\n')
       .flatMap((line) => (line.startsWith(`${area}.`) ? (line.split('[', 1)[0] ?? []) : []));

@@ -46,8 +46,6 @@ const BODIES: Readonly<Record<string, (ids: Ids) => unknown>> = {
 
 /** Removed from Nova, or not of this hypervisor. */
 const GONE: readonly number[] = [410, 501];
-/** Refused without a query. */
-const WITHOUT_QUERY = /os-simple-tenant-usage/;
 
 describe('answers at every microversion', { skip: whyNoTempest }, () => {
   let world: TestSystem;
@@ -71,7 +69,7 @@ describe('answers at every microversion', { skip: whyNoTempest }, () => {
     for (const [name, calls] of Map.groupBy(expected.calls, nameOf)) {
       const [first] = calls;
       const route = first && routeOf(first);
-      if (!first || !route || WITHOUT_QUERY.test(name)) continue;
+      if (!first || !route) continue;
       const body = BODIES[name];
       if (first.method !== 'GET' && body === undefined) continue;
       for (const minor of new Set(calls.map((call) => call.from))) {
