@@ -4,9 +4,10 @@
 // that end in _json hold JSON text; everything else is text or integers, the same on SQLite and PostgreSQL.
 import type { Generated } from 'kysely';
 import type { IdentityTables } from './identity-schema.ts';
+import type { MetadefTables } from './metadef-schema.ts';
 import type { NetworkTables } from './network-schema.ts';
 
-export interface GlobalTables extends IdentityTables, NetworkTables {
+export interface GlobalTables extends IdentityTables, MetadefTables, NetworkTables {
   cells: {
     id: string;
     name: string;

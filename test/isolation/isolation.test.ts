@@ -44,10 +44,17 @@ const NOTHING_OWNED = [
   '/identity/v3/role_inferences',
   '/identity/v3/roles',
   '/identity/v3/services',
+  '/image/v2/metadefs/resource_types',
   '/image/v2/schemas/image',
   '/image/v2/schemas/images',
   '/image/v2/schemas/member',
   '/image/v2/schemas/members',
+  ...['namespace', 'resource_type', 'object', 'tag'].flatMap((each) => [
+    `/image/v2/schemas/metadefs/${each}`,
+    `/image/v2/schemas/metadefs/${each}s`,
+  ]),
+  '/image/v2/schemas/metadefs/property',
+  '/image/v2/schemas/metadefs/properties',
   '/image/v2/info/import',
   '/image/v2/info/stores',
   '/network/v2.0/address-scopes',
@@ -274,13 +281,13 @@ const BRIEF = [
 function ownedIn(value: unknown, list: string): string[] {
   if (Array.isArray(value)) return value.flatMap((each) => ownedIn(each, list));
   if (typeof value !== 'object' || value === null) return [];
-  const { id, uuid, name, shared, visibility, ...rest } = value as Record<string, unknown>;
+  const { id, uuid, name, namespace, shared, visibility, ...rest } = value as Record<string, unknown>;
   const owner = rest['project_id'] ?? rest['tenant_id'] ?? rest['owner'];
   // A name beside its owner's id says whose something else is.
   if (id === undefined && uuid === undefined && owner !== undefined && Object.keys(value).length === 2) return [];
   const open = shared === true || visibility === 'public' || visibility === 'community';
   const inside = Object.values(rest).flatMap((each) => ownedIn(each, list));
-  const key = [uuid, id, name].find((each) => typeof each === 'string');
+  const key = [uuid, id, name, namespace].find((each) => typeof each === 'string');
   if (typeof key !== 'string' || open || inside.includes(key)) return inside;
   return owner === 'p1' || (BRIEF.includes(list) && key !== 'p2') ? [key, ...inside] : inside;
 }
@@ -309,6 +316,7 @@ async function furnish(world: FuzzWorld): Promise<string> {
   });
   await post('/network/v2.0/floatingips', { floatingip: { floating_network_id: external.id, port_id: port?.id } });
   await post('/image/v2/images', { name: 'private', disk_format: 'qcow2', container_format: 'bare' });
+  await post('/image/v2/metadefs/namespaces', { namespace: 'definitions-of-p1', objects: [{ name: 'object' }] });
   await post('/compute/v2.1/os-server-groups', { server_group: { name: 'private', policies: ['affinity'] } });
   const { global } = world.p.stores;
   const server = await global.selectFrom('server_mappings').selectAll().executeTakeFirstOrThrow();

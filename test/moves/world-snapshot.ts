@@ -50,6 +50,7 @@ const GLOBAL: Left<GlobalTables> = {
   volume_types: [],
   volumes: ['generation', 'updated_at'],
   volume_snapshots: ['updated_at'],
+  metadef_namespaces: [],
   server_groups: [],
   server_group_members: [],
   volume_attachments: ['id', 'generation', 'created_at'],

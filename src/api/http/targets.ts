@@ -5,6 +5,7 @@
 // its route's path, and the route's rule is asked about it: a new route under one of these paths needs nothing more. A
 // record that is not there, or that the actor does not see, is left to the handler, which answers 404 for both.
 
+import { showNamespace } from '../../control/images/metadefs.ts';
 import { findImage, maySee } from '../../control/images.ts';
 import { findFloatingIp } from '../../control/network/floating-ips.ts';
 import { findNetwork } from '../../control/network/networks.ts';
@@ -48,6 +49,15 @@ const RECORDS: readonly { readonly path: string; readonly find: Find }[] = [
       if (!image || !maySee(actor, image)) return null;
       const member = Object.hasOwn(image.members, actor.projectId) ? { member_id: actor.projectId } : {};
       return { ...ofProject(image.owner), owner: image.owner, visibility: image.visibility, ...member };
+    },
+  },
+  {
+    path: '/image/v2/metadefs/namespaces/:id',
+    find: async (p, actor, id) => {
+      const found = await showNamespace(p, actor, id);
+      if (found.kind === 'refused') return null;
+      const { owner, visibility } = found.value;
+      return { ...ofProject(owner), owner, visibility };
     },
   },
   {

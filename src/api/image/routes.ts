@@ -22,6 +22,7 @@ import { type Answer, type Route, route } from '../http/route.ts';
 import { dataRoutes } from './data.ts';
 import { importRoutes } from './import.ts';
 import { memberRoutes } from './members.ts';
+import { metadefRoutes } from './metadefs.ts';
 import { renderImage } from './render.ts';
 import { CreateBody, Image, ImageList, ListQuery, Params, PatchBody, TagParams } from './schemas.ts';
 
@@ -150,6 +151,7 @@ export const imageRoutes: readonly Route[] = [
   ...dataRoutes,
   ...memberRoutes,
   ...importRoutes,
+  ...metadefRoutes,
 ];
 
 function shownAs(status: number, result: ImageResult): Answer {
