@@ -23,6 +23,7 @@ export interface Door {
 
 /** Doors of one floating IP; further ones, by number, stay closed. */
 export const MAX_DOORS = 32;
+const LAST_PORT = 65_535;
 
 /** All doors, or those of one address. */
 export async function openDoors(db: Db, address: string | null = null): Promise<Door[]> {
@@ -44,18 +45,35 @@ export async function openDoors(db: Db, address: string | null = null): Promise<
     .where('r.remote_group_id', 'is', null);
   if (address !== null) query = query.where('f.ip', '=', address);
   const rows = await query.orderBy('f.ip').orderBy('r.port_min').execute();
-  return [...Map.groupBy(rows, (row) => row.ip).values()].flatMap((ofAddress) => {
+  return doorsOf(rows);
+}
+
+/** A rule that lets TCP in, of a port that a floating IP leads to. Its columns as they are in the tables. */
+export interface Rule {
+  readonly ip: string;
+  readonly device_id: string;
+  readonly id: string;
+  readonly host: string | null;
+  readonly port_min: number | null;
+  readonly port_max: number | null;
+  readonly remote_prefix: string | null;
+}
+
+/** Pure. The rules in the order of their lowest ports. */
+export const doorsOf = (rules: readonly Rule[]): Door[] =>
+  [...Map.groupBy(rules, (rule) => rule.ip).values()].flatMap((ofAddress) => {
     const doors = new Map<number, Door>();
     for (const { ip, device_id: serverId, id: portId, host, port_min, port_max, remote_prefix } of ofAddress) {
-      for (let tcpPort = port_min ?? 0; tcpPort <= (port_max ?? 0) && doors.size < MAX_DOORS; tcpPort += 1) {
+      const last = Math.min(port_max ?? 0, LAST_PORT);
+      for (let tcpPort = Math.max(port_min ?? 1, 1); tcpPort <= last; tcpPort += 1) {
         const before = doors.get(tcpPort);
+        if (!before && doors.size >= MAX_DOORS) break;
         const from = remote_prefix === null || before?.from === null ? null : [...(before?.from ?? []), remote_prefix];
         doors.set(tcpPort, { address: ip, tcpPort, serverId, portId, host, from });
       }
     }
     return [...doors.values()];
   });
-}
 
 /** Whether somebody at this address (IPv4, dotted) may come in. */
 export function letsIn({ from }: Door, remote: string): boolean {
