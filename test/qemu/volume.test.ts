@@ -3,17 +3,18 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { readdir } from 'node:fs/promises';
+import { chmod, mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { isContinuation, type Journal, verifyChain } from '../../guest/journal.ts';
 import { readJournal } from '../../guest/journal-reader.ts';
 import { whyNoGuests } from '../../guest/run.ts';
-import type { BaseImage, GuestVolume, VolumeConnection } from '../../src/host/contract.ts';
+import type { BaseImage, GuestVolume, VolumeConnection, VolumeOnShare } from '../../src/host/contract.ts';
 import { overNbd } from '../../src/storage/test-support.ts';
 import { execute, finish, GIB, Laboratory, specOf, type TestAgent, type TestStorage, until, value } from './harness.ts';
 
 const IMAGE_FILE = join(import.meta.dirname, '..', '..', 'var', 'cache', 'guest', 'crosscell-guest.qcow2');
+const SHARE = '10.0.0.5:/volumes';
 const skip = (await whyNoGuests()) ?? (existsSync(IMAGE_FILE) ? false : 'the guest image has not been built');
 
 describe('a guest that boots from a volume', { skip }, () => {
@@ -22,6 +23,7 @@ describe('a guest that boots from a volume', { skip }, () => {
   let source: TestAgent;
   let target: TestAgent;
   let storage: TestStorage;
+  let share: string;
   const id = randomUUID();
   const rootId = randomUUID();
   const dataId = randomUUID();
@@ -29,7 +31,12 @@ describe('a guest that boots from a volume', { skip }, () => {
     lab = await Laboratory.open();
     const info = JSON.parse((await execute('qemu-img', ['info', '--output=json', IMAGE_FILE])).stdout);
     image = await lab.image(IMAGE_FILE, info['virtual-size']);
-    [source, target, storage] = await Promise.all([lab.agent('source'), lab.agent('target'), lab.storage('storage')]);
+    share = join(lab.directory, 'share');
+    await mkdir(share);
+    [source, target, storage] = await Promise.all([
+      lab.agent('source', { shares: { [SHARE]: share } }),
+      ...[lab.agent('target'), lab.storage('storage')],
+    ] as const);
   });
   after(async () => {
     assert.deepEqual(await lab.cleanUp(), []);
@@ -62,6 +69,30 @@ describe('a guest that boots from a volume', { skip }, () => {
   const daemon = async (volumeId: string) =>
     (await lab.processes()).find(({ argv }) => argv.some((text) => text.includes(`${volumeId}/volume`)));
 
+  /** A volume that is a file on a share, as a Cinder's may be. */
+  async function onShare(plug: typeof attach): Promise<void> {
+    const path = join(share, 'volume-1');
+    await execute('qemu-img', ['create', '-q', '-f', 'raw', path, '16M']);
+    await chmod(path, 0o666);
+    const connection: VolumeOnShare = {
+      ...{ kind: 'share', share: SHARE, file: 'volume-1', format: 'raw', mode: 'rw', sizeBytes: 16 * 1024 ** 2 },
+    };
+    const volume = { volumeId: randomUUID(), attachmentId: randomUUID(), device: '/dev/vdc', bootIndex: null };
+    const detach = () =>
+      finish(() => source.host.detachVolume(id, { generation: 1, volumeId: volume.volumeId }), 40_000);
+    const write = () => execute('qemu-io', ['-f', 'raw', '-c', 'write -q 0 512', path]);
+    await plug(source, 1, { ...volume, connection });
+    await assert.rejects(write(), /lock/, 'nobody writes to it beside the guest');
+    await detach();
+    await write();
+    const nowhere = { ...volume, connection: { ...connection, share: 'elsewhere:/' } };
+    await assert.rejects(plug(source, 1, nowhere), /share elsewhere:\/ is not one that this host has/);
+    await detach();
+    const missing = { ...volume, connection: { ...connection, file: 'volume-2' } };
+    await assert.rejects(plug(source, 1, missing), /not on share 10.0.0.5:\/volumes/);
+    await detach();
+  }
+
   test('goes through everything with its journal', async (t) => {
     const spec = specOf(image, { memoryMb: 128, root: { kind: 'volume' } });
     const create = { generation: 1, sizeBytes: GIB, source: { kind: 'image', image } } as const;
@@ -84,6 +115,8 @@ describe('a guest that boots from a volume', { skip }, () => {
     await finish(() => source.host.detachVolume(id, { generation: 1, volumeId: dataId }), 40_000);
     value(await storage.storage.revoke(dataId, extra, { serverId: id, generation: 1 }));
     await goesOn(source, 'with a disk plugged in and out');
+    await onShare(attach);
+    await goesOn(source, 'with a file of a share plugged in and out');
 
     const port = {
       ...{ id: randomUUID(), mac: '52:54:00:00:00:77' },
