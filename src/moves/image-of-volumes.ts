@@ -8,7 +8,7 @@
 // being taken waits for that, and this waits for whoever is at a volume (control/volumes/snapshots.ts: isBusy). Turned
 // back, each snapshot that may have been taken is deleted by a saga of its own, which waits for its storage host if it must;
 // the server does not.
-// Not handled: images in a Glance, which are refused.
+// Not handled: images in a Glance, and volumes in a Cinder, which are refused.
 import type { Transaction } from 'kysely';
 import { activateEmpty, discardUnfinished, hasData } from '../control/images/records.ts';
 import { recordSnapshot, volumesImage } from '../control/images/snapshots.ts';
@@ -17,6 +17,7 @@ import type { Platform } from '../control/platform.ts';
 import { mappingsOfServer } from '../control/volumes/mappings.ts';
 import { claimVolumeQuota } from '../control/volumes/quota.ts';
 import { findVolume, lockVolume } from '../control/volumes/records.ts';
+import { IN_CINDER } from '../control/volumes/service.ts';
 import {
   changeSnapshotStatus,
   createSnapshotRecord,
@@ -190,6 +191,7 @@ export async function imageOfVolumes(
   { server, cellId, host }: { readonly server: Server; readonly cellId: string; readonly host: string },
   request: VolumesImageRequest,
 ): Promise<string | Refusal> {
+  if (p.volumes) return IN_CINDER;
   if (p.imageMirror) return INTO_GLANCE;
   if (
     server.vmState === 'active' &&

@@ -37,7 +37,7 @@ export interface VolumeService {
 /** Why volumes and snapshots are not made, changed or deleted here. */
 export const IN_CINDER: Refusal = {
   code: 400,
-  message: 'Volumes are kept by the Block Storage service: make them there, and attach them here or boot from them.',
+  message: 'Volumes are kept by the Block Storage service: new ones, and snapshots of them, are made there.',
 };
 
 /** The volume, if the actor may see it, as it is now wherever it is kept. Else 404. */
