@@ -219,6 +219,23 @@ inWorld('whoever settles what is outdated is turned away, and settles again', as
   assert.deepEqual(await owed(world), []);
 });
 
+inWorld('two that settle one server at once do not keep each other from it', async (world, placement) => {
+  const serverId = await newServer(world);
+  await world.p.stores.global
+    .updateTable('allocations')
+    .set({ used: 2 })
+    .where('resource_class', '=', 'VCPU')
+    .execute();
+  const pace = async () => world.clock.sleep(50);
+  placement.beforeWrite = pace;
+  placement.afterWrite = pace;
+  const once = async () => world.p.placement?.settle(world.p, serverId);
+  await world.clock.drive(Promise.all([once(), once(), once()]));
+  await assertAgree(world, placement, 1);
+  assert.deepEqual(await owed(world), []);
+  assert.ok(placement.writes <= 4, `${placement.writes} writes`);
+});
+
 inWorld('hosts are providers, marked while they are disabled, and go with their hosts', async (world, placement) => {
   const hosts = await world.p.stores.global.selectFrom('hosts').select(['id', 'name']).execute();
   assert.deepEqual(

@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { placementOf } from '../../src/openstack/placement.ts';
+import { allocationsOf } from './allocations.ts';
 import { eventually, realSystem, skip, smallestImage } from './real.ts';
 
 test('a server that crosses between cells holds in Placement what it holds here', { skip }, async () => {
@@ -13,27 +14,7 @@ test('a server that crosses between cells holds in Placement what it holds here'
   const flavorRef = (name: string): string => flavors.find((each: { name: string }) => each.name === name).id;
   const providers = await stores.global.selectFrom('providers').select(['id', 'name']).execute();
   assert.equal(providers.length, 2);
-  const consumers = new Set<string>();
-  /** Holdings of all consumers that there ever were agree; answers of how many there are now. */
-  const agreed = async (): Promise<number> => {
-    const rows = await stores.global.selectFrom('allocations').selectAll().execute();
-    for (const { consumer_id: id } of rows) consumers.add(id);
-    const there = new Map<string, string[]>();
-    for (const id of consumers) {
-      const { held } = await placement.consumption(id);
-      const lines = Object.entries(held).flatMap(([at, resources]) =>
-        Object.entries(resources).map(([name, amount]) => `${at} ${name} ${amount}`),
-      );
-      if (lines.length > 0) there.set(id, lines.toSorted());
-    }
-    const here = Map.groupBy(rows, (row) => row.consumer_id);
-    const wanted = [...here].map(([id, held]) => {
-      const lines = held.map((row) => `${row.provider_id} ${row.resource_class} ${row.used}`);
-      return [id, lines.toSorted()] as const;
-    });
-    assert.deepEqual(there, new Map(wanted));
-    return there.size;
-  };
+  const agreed = allocationsOf(real);
 
   const { server } = await call('POST', '/compute/v2.1/servers', {
     server: {
@@ -72,5 +53,4 @@ test('a server that crosses between cells holds in Placement what it holds here'
   await call('DELETE', `/compute/v2.1/servers/${server.id}`);
   await gone(server.id);
   await eventually(async () => ((await agreed()) === 0 ? true : null));
-  for (const { id } of providers) await placement.removeProvider(id);
 });

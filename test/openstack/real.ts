@@ -10,6 +10,7 @@ import { Type } from 'typebox';
 import { composeSystem } from '../../src/cli/compose.ts';
 import { planDeployment } from '../../src/cli/deployment.ts';
 import { systemClock } from '../../src/lib/clock.ts';
+import { placementOf } from '../../src/openstack/placement.ts';
 import { createSession, type Session } from '../../src/openstack/session.ts';
 import type { RealService } from '../../src/openstack/settings.ts';
 import type { Stores } from '../../src/store/stores.ts';
@@ -73,9 +74,9 @@ export async function realSystem(services: readonly RealService[], tokenCacheSec
     assert.ok(response.status < 400 || response.status === allowed, `${method} ${path}: ${response.status} ${text}`);
     return text === '' ? null : JSON.parse(text);
   };
+  const session = createSession({ settings: { ...deployment.openstack, password }, clock: systemClock, log });
   return {
-    ...{ url: system.url, token, stores: system.stores },
-    session: createSession({ settings: { ...deployment.openstack, password }, clock: systemClock, log }),
+    ...{ url: system.url, token, stores: system.stores, session },
     call,
     reach: (id, status) =>
       eventually(async () => {
@@ -87,7 +88,9 @@ export async function realSystem(services: readonly RealService[], tokenCacheSec
       await eventually(async () => (await send('GET', `/compute/v2.1/servers/${id}`)).status === 404 || null);
     },
     async [Symbol.asyncDispose]() {
+      const providers = await system.stores.global.selectFrom('placement_providers').select('provider_id').execute();
       await system.stop({ guestsWithinSeconds: null });
+      for (const { provider_id: id } of providers) await placementOf(session).removeProvider(id);
       rmSync(directory, { recursive: true, force: true });
     },
   };

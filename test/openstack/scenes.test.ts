@@ -6,13 +6,15 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { newId } from '../../src/lib/ids.ts';
 import { glanceOf } from '../../src/openstack/glance.ts';
 import { neutronOf } from '../../src/openstack/neutron.ts';
+import { allocationsOf } from './allocations.ts';
 import { askKeystone, eventually, imagesNamed, realSystem, skip, smallestImage, tokenFor } from './real.ts';
 
-test('a server with an image of Glance and a port of Neutron crosses between cells, forth and back', {
+test('a server with an image of Glance, a port of Neutron and room in Placement crosses between cells, forth and back', {
   skip,
 }, async () => {
-  await using real = await realSystem(['identity', 'image', 'network']);
+  await using real = await realSystem(['identity', 'image', 'network', 'placement']);
   const { call, reach, gone } = real;
+  const agreed = allocationsOf(real);
   const imageRef = await smallestImage(real.session);
   const { flavors } = await call('GET', '/compute/v2.1/flavors');
   const flavorRef = (name: string): string => flavors.find((each: { name: string }) => each.name === name).id;
@@ -33,23 +35,23 @@ test('a server with an image of Glance and a port of Neutron crosses between cel
   const bound = async () =>
     (await neutron.bindings(port.id)).toSorted((a, b) => a.status.localeCompare(b.status)).map(({ host }) => host);
   const hostOf = (seen: Record<string, unknown>): unknown => seen['OS-EXT-SRV-ATTR:host'];
-  assert.deepEqual(await bound(), [hostOf(made)]);
+  assert.deepEqual([await bound(), await agreed()], [[hostOf(made)], 1]);
   await act({ resize: { flavorRef: medium } });
   const crossed = await reach(server.id, 'VERIFY_RESIZE');
   assert.notEqual(hostOf(crossed), hostOf(made));
-  assert.deepEqual(await bound(), [hostOf(crossed), hostOf(made)]);
+  assert.deepEqual([await bound(), await agreed()], [[hostOf(crossed), hostOf(made)], 2]);
   await act({ confirmResize: null });
   await reach(server.id, 'ACTIVE');
-  assert.deepEqual(await bound(), [hostOf(crossed)]);
+  assert.deepEqual([await bound(), await agreed()], [[hostOf(crossed)], 1]);
   await act({ resize: { flavorRef: large } });
   await reach(server.id, 'VERIFY_RESIZE');
   await act({ revertResize: null });
   const back = await reach(server.id, 'ACTIVE');
   assert.equal(hostOf(back), hostOf(crossed));
-  assert.deepEqual(await bound(), [hostOf(crossed)]);
+  assert.deepEqual([await bound(), await agreed()], [[hostOf(crossed)], 1]);
   await call('DELETE', `/compute/v2.1/servers/${server.id}`);
   await gone(server.id);
-  assert.deepEqual(await neutron.portsOf(server.id), []);
+  assert.deepEqual([await neutron.portsOf(server.id), await agreed()], [[], 0]);
   await call('GET', '/image/v2/images', undefined, 404);
 });
 

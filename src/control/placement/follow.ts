@@ -9,8 +9,9 @@
 // (who takes claims it in the ledger, or gives it back, at once) is settled like the others.
 // Who settles looks at Placement first and reads the ledger, which is fenced, after that: Placement turns a write away when
 // another came between the look and it. Who finds a row that another was at writes even what is there already, so that
-// the other is turned away. And whoever has written and finds that the row is not its own any more says so (outdated). So
-// one that comes late does no harm, or mends it. Settling looks at all consumers of a server at once: what passes from one to
+// the other is turned away. And whoever has written and finds that the row is not its own any more says so (outdated), as
+// does one that fails. So one that comes late does no harm, or mends it. Whoever finds another at it waits a moment first, and
+// the periodic round leaves it alone. Settling looks at all consumers of a server at once: what passes from one to
 // the other (a move's hold, its revert) passes in one transaction there too.
 // Not handled: a settler that stood still while a consumer went from Placement and came anew (its generations begin anew
 // then too), and that dies as it writes: what it wrote stays until the consumer changes next.
@@ -29,7 +30,12 @@ import type { PlacementService } from './service.ts';
 /** How long room may be taken in Placement before it is claimed in the ledger. */
 const GRACE_MS = 10 * 60_000;
 /** How often settling begins anew when somebody else writes meanwhile. */
-const ROUNDS = 8;
+const ROUNDS = 10;
+/** In how many of these rounds it waits for another settler, and how long in the first. */
+const WAITS = 6;
+const WAIT_MS = 100;
+/** A settler that began this long ago is not waited for. */
+const SETTLING_MS = 60_000;
 /** Servers looked at in one periodic round. */
 const BATCH = 500;
 
@@ -40,6 +46,13 @@ const OUTDATED = 'outdated';
 /** What a consumer is to hold. */
 type Wanted = Pick<Consumption, 'held' | 'projectId' | 'userId'>;
 
+/** One attempt to settle consumers of a server; disputed: those that another may be at. */
+interface Settling {
+  readonly ids: readonly string[];
+  readonly disputed: readonly string[];
+  readonly token: string;
+}
+
 export function followingPlacement(placement: Placement): PlacementService {
   /** Where the next periodic round goes on. */
   let after = '';
@@ -49,18 +62,31 @@ export function followingPlacement(placement: Placement): PlacementService {
       const settled = await settledOf(p, serverId);
       const wanted = await ledgerOf(p, serverId);
       const ids = new Set([...settled.keys(), ...wanted.keys()]);
-      const dirty = [...ids].filter((id) => settled.get(id) !== textOf(wanted.get(id)));
+      const dirty = [...ids].filter((id) => (settled.get(id)?.text ?? null) !== textOf(wanted.get(id)));
       if (dirty.length === 0) return;
+      if (round < WAITS && dirty.some((id) => isBeingSettled(p, settled.get(id)))) {
+        await p.clock.sleep(WAIT_MS * (round + 1));
+        continue;
+      }
       const disputed = dirty.filter((id) => isDisputed(settled.get(id)));
       await settleThese(p, serverId, dirty, disputed);
     }
     throw new ServiceDown(`the allocations of server ${serverId} change while they are being settled`);
   }
 
-  /** @param disputed those that another may be at */
   async function settleThese(p: Platform, serverId: string, ids: readonly string[], disputed: readonly string[]) {
     const token = `${SETTLING} ${newId()}`;
     await announce(p, serverId, ids, token);
+    let isOver = false;
+    try {
+      await bringAbout(p, serverId, { ids, disputed, token });
+      isOver = true;
+    } finally {
+      if (!isOver) for (const id of ids) await conclude(p, id, token, OUTDATED);
+    }
+  }
+
+  async function bringAbout(p: Platform, serverId: string, { ids, disputed, token }: Settling): Promise<void> {
     const there = new Map<string, Consumption>();
     for (const id of ids) there.set(id, await placement.consumption(id));
     const wanted = await ledgerOf(p, serverId);
@@ -118,6 +144,7 @@ export function followingPlacement(placement: Placement): PlacementService {
       const serverIds = await someServers(p, after);
       after = serverIds.length === BATCH ? (serverIds.at(-1) ?? '') : '';
       for (const serverId of serverIds) {
+        if (await isUnderWay(p, serverId)) continue;
         try {
           await settle(p, serverId);
         } catch (error) {
@@ -129,13 +156,19 @@ export function followingPlacement(placement: Placement): PlacementService {
   };
 }
 
-async function settledOf(p: Platform, serverId: string): Promise<Map<string, string>> {
+/** What a row says, and since when. */
+interface Settled {
+  readonly text: string;
+  readonly since: number;
+}
+
+async function settledOf(p: Platform, serverId: string): Promise<Map<string, Settled>> {
   const rows = await p.stores.global
     .selectFrom('placement_consumers')
-    .select(['consumer_id', 'settled_json'])
+    .select(['consumer_id', 'settled_json', 'created_at'])
     .where('server_id', '=', serverId)
     .execute();
-  return new Map(rows.map((row) => [row.consumer_id, row.settled_json]));
+  return new Map(rows.map((row) => [row.consumer_id, { text: row.settled_json, since: row.created_at }]));
 }
 
 async function announce(p: Platform, serverId: string, consumerIds: readonly string[], text: string): Promise<void> {
@@ -190,8 +223,11 @@ async function ledgerOf(p: Platform, serverId: string): Promise<Map<string, Want
 const textOf = (wanted: Wanted | undefined): string | null => (wanted ? JSON.stringify(wanted.held) : null);
 
 /** Another may be at it, or has been. */
-const isDisputed = (settled: string | undefined): boolean =>
-  settled !== undefined && (settled.startsWith(SETTLING) || settled === OUTDATED);
+const isDisputed = (settled: Settled | undefined): boolean =>
+  settled !== undefined && (settled.text.startsWith(SETTLING) || settled.text === OUTDATED);
+
+const isBeingSettled = (p: Platform, settled: Settled | undefined): boolean =>
+  settled?.text.startsWith(SETTLING) === true && p.clock.now() - settled.since < SETTLING_MS;
 
 const withoutZeros = (resources: Resources): Resources =>
   Object.fromEntries(Object.entries(resources).filter(([, amount]) => amount > 0));
@@ -205,15 +241,21 @@ function isSame(a: Held, b: Held): boolean {
   return flat(a) === flat(b);
 }
 
-/** The next servers with consumers in Placement or the ledger, but those whose room is being taken. */
+/** Whether room of the server is being taken, or it is being settled. */
+async function isUnderWay(p: Platform, serverId: string): Promise<boolean> {
+  for (const settled of (await settledOf(p, serverId)).values()) {
+    if (isBeingSettled(p, settled)) return true;
+    if (settled.text.startsWith(TAKEN) && p.clock.now() - settled.since < GRACE_MS) return true;
+  }
+  return false;
+}
+
+/** The next servers with consumers in Placement or the ledger. */
 async function someServers(p: Platform, after: string): Promise<string[]> {
   const rows = await p.stores.global
     .selectFrom('placement_consumers')
     .select('server_id')
     .where('server_id', '>', after)
-    .where(({ or, eb }) =>
-      or([eb('settled_json', 'not like', `${TAKEN} %`), eb('created_at', '<=', p.clock.now() - GRACE_MS)]),
-    )
     .union((from) => from.selectFrom('consumers').select('server_id').where('server_id', '>', after))
     .orderBy('server_id')
     .limit(BATCH)
