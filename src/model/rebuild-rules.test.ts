@@ -26,15 +26,26 @@ it('an image that is there, active and small enough will do', () => {
   assert.equal(said({ keyName: null }), undefined);
 });
 
-it('a root volume stays as it is', () => {
-  const bootVolume = { imageId: IMAGE_ID };
+it('a root volume stays as it is, until 2.93', () => {
+  const bootVolume = { imageId: IMAGE_ID, sizeGb: 1, isOurs: true };
   assert.equal(said({ bootVolume }), undefined);
   assert.equal(said({ bootVolume, image: { ...image, virtualBytes: 2 ** 40 } }), undefined);
   for (const imageId of [null, 'other']) {
     assert.equal(
-      said({ bootVolume: { imageId } }),
+      said({ bootVolume: { ...bootVolume, imageId } }),
       `Image ${IMAGE_ID} is unacceptable: Unable to rebuild with a different image for a volume-backed server.`,
     );
   }
-  assert.match(said({ bootVolume, reimages: true }) ?? '', /^Image .* is unacceptable: The root volume/);
+  assert.match(said({ bootVolume, image: { ...image, minDiskGb: 2 } }) ?? '', /^Volume is smaller than the minimum/);
+});
+
+it('then it is written anew, from any image that fits', () => {
+  const reimaged = (changes: object, other = {}) =>
+    said({ bootVolume: { imageId: 'other', sizeGb: 1, isOurs: true, ...changes }, reimages: true, ...other });
+  assert.equal(reimaged({}), undefined);
+  assert.match(
+    reimaged({}, { image: { ...image, virtualBytes: 2 ** 31 } }) ?? '',
+    /2GB is larger than volume size 1GB/,
+  );
+  assert.match(reimaged({ isOurs: false }) ?? '', /^Image .* is unacceptable: The root volume/);
 });

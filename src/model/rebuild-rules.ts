@@ -3,11 +3,19 @@
 // Theory of operation. As in create-rules.ts: facts in, first refusal out, in Nova's order (nova/compute/api.py:rebuild;
 // texts from servers.py:_rebuild). Whether the server's state allows it: actions.ts.
 import { checkForGuests, checkKeypairFound, mayUseImage, type OfferedImage } from './create-rules.ts';
-import { checkDiskConfig, checkImageFits, checkLocalDisks, checkMinDisk, checkMinRam } from './disk-rules.ts';
+import {
+  checkDiskConfig,
+  checkImageFits,
+  checkLocalDisks,
+  checkMinDisk,
+  checkMinRam,
+  checkVolumeMinDisk,
+} from './disk-rules.ts';
 import { checkFlavorAgainstImageProperties } from './flavor-image.ts';
 import { checkDescription, checkMetadata, checkName } from './names.ts';
 import { badRequest, firstRefusal, type Refusal } from './refusal.ts';
 import type { Actor, Flavor } from './types.ts';
+import { gibOf } from './volumes.ts';
 
 export interface RebuildFacts {
   readonly actor: Actor;
@@ -20,7 +28,12 @@ export interface RebuildFacts {
   readonly imageRef: string;
   readonly image: OfferedImage | null;
   /** Of a server that boots from a volume: the image that it was made from, if any; null: it boots from an image. */
-  readonly bootVolume: { readonly imageId: string | null } | null;
+  readonly bootVolume: {
+    readonly imageId: string | null;
+    readonly sizeGb: number;
+    /** Whether it can be written anew where it is kept. */
+    readonly isOurs: boolean;
+  } | null;
   /** From 2.93 on a root volume is made anew, too. */
   readonly reimages: boolean;
   readonly keyName?: string | null | undefined;
@@ -44,20 +57,35 @@ export function checkRebuild(facts: RebuildFacts): Refusal | null {
     return badRequest('Cannot find image for rebuild');
   return firstRefusal(
     () => checkDiskConfig(facts.diskConfig ?? null, image),
-    () => checkRootVolume(imageRef, bootVolume, facts.reimages),
+    () => checkRootVolume(image, imageRef, bootVolume, facts.reimages),
     () => (image.status === 'active' ? null : badRequest(`Image ${image.id} is not active.`)),
     () => checkForGuests(image),
     () => checkMinRam(flavor, image.minRamMb),
     () => (bootVolume ? null : checkImageFits(flavor, image.virtualBytes)),
-    () => (bootVolume ? null : checkMinDisk(flavor, image.minDiskGb)),
+    () => (bootVolume ? checkVolumeMinDisk(bootVolume.sizeGb, image.minDiskGb) : checkMinDisk(flavor, image.minDiskGb)),
     () => checkFlavorAgainstImageProperties(flavor, image.properties, image.name),
     () => checkLocalDisks(flavor),
   );
 }
 
-function checkRootVolume(imageRef: string, bootVolume: RebuildFacts['bootVolume'], reimages: boolean): Refusal | null {
+function checkRootVolume(
+  { virtualBytes }: OfferedImage,
+  imageRef: string,
+  bootVolume: RebuildFacts['bootVolume'],
+  reimages: boolean,
+): Refusal | null {
   if (bootVolume === null) return null;
-  if (bootVolume.imageId !== imageRef)
-    return unacceptable(imageRef, 'Unable to rebuild with a different image for a volume-backed server.');
-  return reimages ? unacceptable(imageRef, 'The root volume of a server cannot be written anew.') : null;
+  if (!reimages) {
+    return bootVolume.imageId === imageRef
+      ? null
+      : unacceptable(imageRef, 'Unable to rebuild with a different image for a volume-backed server.');
+  }
+  if (!bootVolume.isOurs) return unacceptable(imageRef, 'The root volume of a server cannot be written anew.');
+  const contentGb = gibOf(virtualBytes);
+  return contentGb <= bootVolume.sizeGb
+    ? null
+    : unacceptable(
+        imageRef,
+        `Size of specified image ${contentGb}GB is larger than volume size ${bootVolume.sizeGb}GB.`,
+      );
 }

@@ -15,6 +15,7 @@ export const VOLUME_STATUSES = [
   'detaching',
   'extending',
   'uploading',
+  'downloading',
   'deleting',
   'error',
   'error_deleting',
@@ -129,6 +130,12 @@ export function checkSnapshot(volume: Volume, force: boolean): Refusal | null {
     `Invalid volume: Volume ${volume.id} status must be available${force ? ' or in-use' : ''}, ` +
       `but current status is: ${volume.status}.`,
   );
+}
+
+/** What a server is rebuilt with must be at rest (nova/volume/cinder.py:check_attached). */
+export function checkAttached({ id, status }: Volume): Refusal | null {
+  if (status === 'in-use') return null;
+  return badRequest(`Invalid volume: volume '${id}' status must be 'in-use'. Currently in '${status}' status`);
 }
 
 /** An image of a volume in use needs `force` (cinder/volume/api.py:copy_volume_to_image). */

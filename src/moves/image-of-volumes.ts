@@ -27,8 +27,7 @@ import {
 } from '../control/volumes/snapshots.ts';
 import type { Job } from '../host/contract.ts';
 import { newId } from '../lib/ids.ts';
-import { invalidState } from '../model/actions.ts';
-import { badRequest, conflict } from '../model/refusal.ts';
+import { badRequest } from '../model/refusal.ts';
 import type { MappedSnapshot } from '../model/snapshot-image.ts';
 import type { Actor, Refusal, Server, VmState } from '../model/types.ts';
 import { checkSnapshot, type Volume, volumeNotFound } from '../model/volumes.ts';
@@ -41,8 +40,8 @@ import { jobOutcome } from './hosts.ts';
 import { definitionOf, type Move, type Owner, type StepContext, type StepOutcome } from './move.ts';
 import { done, doneBecause, inGlobal } from './outcomes.ts';
 import { pause, pauseAgain } from './power-effects.ts';
-import { startMove } from './start.ts';
 import { DELETE_SNAPSHOT, type SnapshotState } from './volumes/snapshots.ts';
+import { BUSY, startWhenFree } from './volumes/when-free.ts';
 
 export interface VolumesImageState {
   readonly actor: Owner;
@@ -180,10 +179,6 @@ export interface VolumesImageRequest {
   readonly metadata: Readonly<Record<string, string>>;
 }
 
-/** A saga on a volume before may be about to end: it is waited for this long, no longer. */
-const BUSY_MS = 5_000;
-const LOOK_MS = 20;
-
 /** Begins it, of a server whose state allows it. @returns the image's id */
 export async function imageOfVolumes(
   p: Platform,
@@ -213,26 +208,19 @@ export async function imageOfVolumes(
       ...{ snapshotId, volumeId: id, storageHost },
     })),
   };
-  const giveUp = p.clock.now() + BUSY_MS;
-  for (;;) {
-    const refusal = await startMove(
-      p,
-      {
-        ...{ move: IMAGE_OF_VOLUMES, serverId: server.id, actor, state, done: 1 },
-        claim: (trx) => claim(p, trx, actor, image, planned),
-      },
-      'createImage',
-    );
-    if (refusal === null) return image.id;
-    if (refusal !== BUSY) return refusal;
-    if (p.clock.now() > giveUp) return invalidState('createImage', server.id, 'task_state', null);
-    await p.clock.sleep(LOOK_MS);
-  }
+  const refusal = await startWhenFree(
+    p,
+    {
+      ...{ move: IMAGE_OF_VOLUMES, serverId: server.id, actor, state, done: 1 },
+      claim: (trx) => claim(p, trx, actor, image, planned),
+    },
+    'createImage',
+  );
+  return refusal ?? image.id;
 }
 
 /** What is made here would be no image of Glance's. */
 const INTO_GLANCE = badRequest('Images of volumes cannot be made: the image service is not the embedded one.');
-const BUSY = conflict('Something else is done to a volume.');
 
 interface Planned extends MappedSnapshot {
   readonly volume: Volume;

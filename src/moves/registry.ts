@@ -13,6 +13,7 @@ import { ATTACH_INTERFACE, DETACH_INTERFACE } from './interfaces.ts';
 import { type AnyMove, anyMove } from './move.ts';
 import { PAUSE, REBOOT, RESUME, START, STOP, SUSPEND, UNPAUSE, WAKE } from './power.ts';
 import { REBUILD } from './rebuild.ts';
+import { REBUILD_VOLUME } from './rebuild-volume.ts';
 import { RESCUE, UNRESCUE } from './rescue.ts';
 import { RESIZE } from './resize.ts';
 import { REVERT } from './revert.ts';
@@ -37,6 +38,7 @@ export const MOVES: readonly AnyMove[] = [
   anyMove(WAKE),
   anyMove(CRASH_DUMP),
   anyMove(REBUILD),
+  anyMove(REBUILD_VOLUME),
   anyMove(RESCUE),
   anyMove(UNRESCUE),
   anyMove(RESIZE),

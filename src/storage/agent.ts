@@ -10,7 +10,17 @@
 import type { GenerationRequest, Job, Reply, VolumeOverNbd } from '../host/contract.ts';
 import { HypervisorError } from '../host/hypervisor.ts';
 import { newId } from '../lib/ids.ts';
-import { create, deleteSnapshot, endUpload, extend, remove, snapshot, startRemoval, upload } from './agent/content.ts';
+import {
+  create,
+  deleteSnapshot,
+  endUpload,
+  extend,
+  remove,
+  rewrite,
+  snapshot,
+  startRemoval,
+  upload,
+} from './agent/content.ts';
 import { grant, revoke, serve } from './agent/grants.ts';
 import {
   ABSENT,
@@ -27,6 +37,7 @@ import type {
   ExtendVolumeRequest,
   GrantRequest,
   RevokeRequest,
+  RewriteVolumeRequest,
   StorageDescription,
   StorageHeartbeat,
   StorageHost,
@@ -102,6 +113,10 @@ export class StorageAgent implements StorageHost {
 
   async deleteSnapshot(volumeId: string, snapshotId: string, request: GenerationRequest): Promise<Reply<Job>> {
     return this.#change(volumeId, request, (entry) => deleteSnapshot(this.#volumes, entry, snapshotId, request));
+  }
+
+  async rewrite(volumeId: string, request: RewriteVolumeRequest): Promise<Reply<Job>> {
+    return this.#change(volumeId, request, (entry) => rewrite(this.#volumes, entry, request));
   }
 
   async upload(volumeId: string, request: UploadVolumeRequest): Promise<Reply<Job>> {

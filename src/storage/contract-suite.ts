@@ -189,6 +189,22 @@ export function storageContract(way: string, open: () => Promise<ReachableStorag
       await create(OTHER_VOLUME, { kind: 'volume', volumeId: VOLUME_ID }, 2 * GIB);
     });
 
+    test('a volume is written anew, and back again, while nobody has access', async () => {
+      await begin();
+      await create();
+      const rewrite = (snapshotId: string) =>
+        host().rewrite(VOLUME_ID, { generation, content: { kind: 'snapshot', snapshotId } });
+      assert.equal((await rewrite(SNAPSHOT_ID)).kind, 'refused', 'no such snapshot');
+      await finish(() => host().snapshot(VOLUME_ID, SNAPSHOT_ID, { generation }));
+      const connection = value(await grant());
+      assert.equal((await rewrite(SNAPSHOT_ID)).kind, 'refused', 'somebody has access');
+      value(await revoke());
+      for (const _ of [1, 2]) await finish(() => rewrite(SNAPSHOT_ID));
+      assert.deepEqual((await stored()).snapshots, [SNAPSHOT_ID]);
+      assert.equal(await storage.reach(connection), false);
+      assert.equal(await storage.reach(value(await grant())), true);
+    });
+
     for (const format of ['raw', 'qcow2'] as const) {
       test(`what a volume holds is sent as ${format}, also while somebody uses it`, async () => {
         await begin();

@@ -55,6 +55,19 @@ export const GrantRequest = Type.Object(
 );
 export type GrantRequest = Static<typeof GrantRequest>;
 
+/** Hold an image's content anew, or what a snapshot of this volume holds; what is behind it is zeros. */
+export const RewriteVolumeRequest = Type.Object(
+  {
+    generation: Generation,
+    content: Type.Union([
+      Type.Object({ kind: Type.Literal('image'), image: BaseImage }, { additionalProperties: false }),
+      Type.Object({ kind: Type.Literal('snapshot'), snapshotId: SnapshotId }, { additionalProperties: false }),
+    ]),
+  },
+  { additionalProperties: false },
+);
+export type RewriteVolumeRequest = Static<typeof RewriteVolumeRequest>;
+
 /** Send what the volume holds when this first comes, in that format, to this URL of the control plane, with a PUT. */
 export const UploadVolumeRequest = Type.Object(
   {
@@ -119,6 +132,8 @@ export interface StorageHost {
   /** Keep the volume's content of this moment; also while guests use it (crash-consistent). */
   snapshot(volumeId: string, snapshotId: string, request: Static<typeof GenerationRequest>): Promise<Reply<Job>>;
   deleteSnapshot(volumeId: string, snapshotId: string, request: Static<typeof GenerationRequest>): Promise<Reply<Job>>;
+  /** Refused while somebody has access, as is access meanwhile. One that is cut short leaves rubbish: ask again. */
+  rewrite(volumeId: string, request: RewriteVolumeRequest): Promise<Reply<Job>>;
   /** Also while guests use it (crash-consistent). It ends with the agent; whoever wanted it asks again. */
   upload(volumeId: string, request: UploadVolumeRequest): Promise<Reply<Job>>;
   /** Be sending nothing of the volume any more. */

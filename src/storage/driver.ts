@@ -6,7 +6,7 @@
 // reach is told as a whole: `serve` makes the volume's exports and keys exactly what the grants say, from whatever they
 // were, which is also how a restart finds its way back.
 import type { JobControl } from '../host/hypervisor.ts';
-import type { CreateVolumeRequest, UploadVolumeRequest } from './contract.ts';
+import type { CreateVolumeRequest, RewriteVolumeRequest, UploadVolumeRequest } from './contract.ts';
 import type { Grant, VolumeBody } from './records.ts';
 
 /** All methods reject with HypervisorError for expected failures. */
@@ -22,6 +22,8 @@ export interface StorageDriver {
   grow(volumeId: string, sizeBytes: number): Promise<void>;
   snapshot(volumeId: string, snapshotId: string): Promise<void>;
   deleteSnapshot(volumeId: string, snapshotId: string): Promise<void>;
+  /** Writes the volume anew, which nobody uses, from an image or a snapshot of it. */
+  rewrite(volumeId: string, content: RewriteVolumeRequest['content'], job: JobControl): Promise<void>;
   /** Sends what the volume holds now, which somebody may be using. Leaves nothing behind, whatever comes of it. */
   upload(volumeId: string, upload: Omit<UploadVolumeRequest, 'generation'>, job: JobControl): Promise<void>;
   /**

@@ -14,7 +14,7 @@ import type { SimulatedFabric } from '../host/simulated.ts';
 import { qcow2Disk, rawDisk } from '../host/simulated-disks.ts';
 import { sendBytes } from '../host/upload.ts';
 import { assertNever, invariant } from '../lib/errors.ts';
-import type { CreateVolumeRequest, UploadVolumeRequest, VolumeSource } from './contract.ts';
+import type { CreateVolumeRequest, RewriteVolumeRequest, UploadVolumeRequest, VolumeSource } from './contract.ts';
 import type { Place, StorageDriver } from './driver.ts';
 import type { Grant, VolumeBody } from './records.ts';
 
@@ -87,6 +87,13 @@ export class SimulatedStorage implements StorageDriver {
 
   async deleteSnapshot(volumeId: string, snapshotId: string): Promise<void> {
     this.#volume(volumeId).snapshots.delete(snapshotId);
+  }
+
+  async rewrite(volumeId: string, content: RewriteVolumeRequest['content']): Promise<void> {
+    const source = content.kind === 'image' ? content : ({ ...content, volumeId } as const);
+    const words = this.#contentOf(volumeId, source);
+    const volume = this.#volume(volumeId);
+    volume.words.splice(0, volume.words.length, ...words);
   }
 
   async upload(

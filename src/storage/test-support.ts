@@ -21,6 +21,8 @@ export const VOLUME_CALLS: Record<string, (host: StorageHost, generation: number
   extend: (host, generation) => host.extend(VOLUME_ID, { generation, sizeBytes: 2 * GIB }),
   snapshot: (host, generation) => host.snapshot(VOLUME_ID, SNAPSHOT_ID, { generation }),
   deleteSnapshot: (host, generation) => host.deleteSnapshot(VOLUME_ID, SNAPSHOT_ID, { generation }),
+  rewrite: (host, generation) =>
+    host.rewrite(VOLUME_ID, { generation, content: { kind: 'snapshot', snapshotId: SNAPSHOT_ID } }),
   upload: (host, generation) => host.upload(VOLUME_ID, { generation, uploadId: SNAPSHOT_ID, format: 'raw', url: URL }),
   endUpload: (host, generation) => host.endUpload(VOLUME_ID, { generation }),
   delete: (host, generation) => host.delete(VOLUME_ID, { generation }),

@@ -3,10 +3,12 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { resetState } from '../../src/control/server-marks.ts';
 import { editServer } from '../../src/control/servers.ts';
+import { findVolume } from '../../src/control/volumes/records.ts';
 import { HypervisorError } from '../../src/host/hypervisor.ts';
-import { stopServer } from '../../src/moves/power.ts';
-import { type RebuildRequest, rebuildServer } from '../../src/moves/rebuild.ts';
+import { rebootServer, stopServer } from '../../src/moves/power.ts';
+import { type RebuildRequest, rebuildServer } from '../../src/moves/rebuild-server.ts';
 import { rescueServer } from '../../src/moves/rescue.ts';
+import { createSnapshot } from '../../src/moves/volumes/snapshots.ts';
 import { volumeBackedServer } from './volumes.ts';
 import {
   accept,
@@ -94,11 +96,50 @@ inWorld('one that cannot be started is as it was, but for what somebody has chan
 
 inWorld('a server that boots from a volume keeps it, and gets its words', async (world) => {
   const { serverId: id } = await volumeBackedServer(world);
-  assert.equal((await refuse(world, rebuild(world, id, { reimages: true }))).code, 400);
   await accept(world, rebuild(world, id, { name: 'anew' }));
   await settle(world);
   const { vmState, name, image } = await serverOf(world, id);
   assert.deepEqual([vmState, name, image.id], ['active', 'anew', null]);
+});
+
+inWorld('or has it written anew, while a snapshot of it stays', async (world) => {
+  const { serverId: id, volumes } = await volumeBackedServer(world);
+  const [root = ''] = volumes;
+  const content = () => [...world.storage.values()].flatMap(({ driver }) => driver.words(root) ?? []);
+  const wish = { volumeId: root, name: null, description: null, metadata: {}, force: true };
+  assert.equal((await world.clock.drive(createSnapshot(world.p, world.user, wish))).kind, 'created');
+  await settle(world);
+  await accept(world, rebootServer(world.p, world.user, id, 'HARD'));
+  await settle(world);
+  assert.equal(content().length, 3, 'what it was made of, and two starts');
+  const status = async () => (await findVolume(world.p.stores.global, root))?.status;
+  await accept(world, rebuild(world, id, { name: 'anew', reimages: true }));
+  assert.equal(await status(), 'downloading');
+  await settle(world);
+  assert.deepEqual([await status(), (await serverOf(world, id)).vmState], ['in-use', 'active']);
+  assert.match(content()[0] ?? '', /of image/);
+  assert.equal(content().length, 2, 'what is written, and one start');
+  const [storage] = [...world.storage.values()].filter(({ driver }) => driver.words(root) !== null);
+  const kept = await storage?.agent.volume(root);
+  assert.equal(kept?.kind === 'ok' && kept.value.snapshots.length, 1, "the user's");
+});
+
+inWorld('and holds what it did when the guest cannot be started from it', async (world) => {
+  const { serverId: id, volumes } = await volumeBackedServer(world);
+  const [root = ''] = volumes;
+  const content = () => [...world.storage.values()].flatMap(({ driver }) => driver.words(root) ?? []);
+  const { host } = await serverOf(world, id);
+  const { hypervisor } = hostOf(world, host);
+  const [spawn, old] = [hypervisor.spawn.bind(hypervisor), content()];
+  hypervisor.spawn = async () => {
+    hypervisor.spawn = spawn;
+    throw new HypervisorError('it does not boot');
+  };
+  await accept(world, rebuild(world, id, { reimages: true }));
+  await settle(world);
+  assert.deepEqual(content().slice(0, old.length), old);
+  assert.equal((await serverOf(world, id)).vmState, 'active');
+  assert.equal((await findVolume(world.p.stores.global, root))?.status, 'in-use');
 });
 
 inWorld('what is not there, and what a state does not allow, is refused in Nova’s words', async (world) => {

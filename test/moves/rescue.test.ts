@@ -5,7 +5,7 @@ import { resetState } from '../../src/control/server-marks.ts';
 import { attachVolume, detachVolume } from '../../src/moves/attach.ts';
 import { deleteServer } from '../../src/moves/delete.ts';
 import { rebootServer, stopServer } from '../../src/moves/power.ts';
-import { rebuildServer } from '../../src/moves/rebuild.ts';
+import { rebuildServer } from '../../src/moves/rebuild-server.ts';
 import { rescueServer, unrescueServer } from '../../src/moves/rescue.ts';
 import { resizeServer } from '../../src/moves/resize.ts';
 import { attach, newVolume, volumeBackedServer } from './volumes.ts';

@@ -121,6 +121,38 @@ describe('one host', { skip }, () => {
     await assertEmpty(agent);
   });
 
+  test('a rebuilt guest runs from its new disk, and turned back from its old one', async () => {
+    generation += 1;
+    const id = randomUUID();
+    await define(agent.host, id);
+    const disk = join(agent.stateDir, 'guests', id, 'disk.qcow2');
+    // qemu-io fails when it reads something else.
+    const marked = () =>
+      execute('qemu-io', ['-f', 'qcow2', '-c', 'read -P 7 1M 4k', disk]).then(
+        () => true,
+        () => false,
+      );
+    await execute('qemu-io', ['-f', 'qcow2', '-c', 'write -P 7 1M 4k', disk]);
+    for (const kept of [false, true]) {
+      const request = { generation, spareId: randomUUID() };
+      const spec = specOf(image, { memoryMb: kept ? 192 : 128 });
+      await finish(() => agent.host.makeSpare(id, { ...request, purpose: 'rebuild', spec }));
+      value(await agent.host.useSpare(id, { ...request, used: true }));
+      await power(agent.host, id, 'on');
+      assert.deepEqual(await flagsOf(await guestProcess(id), disk), [], 'its own disk is not open');
+      if (!kept) {
+        await power(agent.host, id, 'off');
+        value(await agent.host.useSpare(id, { ...request, used: false }));
+      }
+      await finish(() => agent.host.dropSpare(id, request));
+      await power(agent.host, id, 'off');
+      assert.equal(await marked(), !kept, kept ? 'the new disk' : 'the old disk');
+    }
+    await power(agent.host, id, 'on');
+    await destroy(agent.host, id);
+    await assertEmpty(agent);
+  });
+
   test('a config drive is a CD of the files that were given, open to be read only', async () => {
     generation += 1;
     const id = randomUUID();

@@ -2,12 +2,9 @@
 // more processors, and its journal, read from outside, goes on without a gap.
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
-import { createWriteStream, existsSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
-import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
-import { pipeline } from 'node:stream/promises';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { isContinuation, type Journal, verifyChain } from '../../guest/journal.ts';
@@ -15,29 +12,22 @@ import { readJournal } from '../../guest/journal-reader.ts';
 import { whyNoGuests } from '../../guest/run.ts';
 import { connectTcp } from '../../src/host/console-client.ts';
 import type { BaseImage, GuestSpec } from '../../src/host/contract.ts';
-import { execute, finish, GIB, Laboratory, SECRET, specOf, type TestAgent, until, value } from './harness.ts';
+import {
+  execute,
+  finish,
+  GIB,
+  Laboratory,
+  receiveInto,
+  SECRET,
+  specOf,
+  type TestAgent,
+  until,
+  value,
+} from './harness.ts';
 
 const IMAGE_FILE = join(import.meta.dirname, '..', '..', 'var', 'cache', 'guest', 'crosscell-guest.qcow2');
 const KEY = 'ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBAAA a test';
 const skip = (await whyNoGuests()) ?? (existsSync(IMAGE_FILE) ? false : 'the guest image has not been built');
-
-/** Takes one file over HTTP, as the image service does. */
-async function receiveInto(file: string) {
-  let seen = '';
-  const server = createServer((request, response) => {
-    seen = request.headers.authorization ?? '';
-    void pipeline(request, createWriteStream(file)).then(() => response.writeHead(204).end());
-  });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  return {
-    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/image`,
-    authorization: () => seen,
-    [Symbol.asyncDispose]: async () => {
-      server.closeAllConnections();
-      await new Promise((resolve) => server.close(resolve));
-    },
-  };
-}
 
 describe('a Linux guest', { skip }, () => {
   let lab: Laboratory;

@@ -4,12 +4,14 @@
 // `cleanUp` fails when a process of that directory is left.
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { createHash, randomUUID } from 'node:crypto';
-import { closeSync, openSync } from 'node:fs';
+import { closeSync, createWriteStream, openSync } from 'node:fs';
 import { chmod, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { pipeline } from 'node:stream/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { connectHost } from '../../src/host/client.ts';
@@ -226,3 +228,21 @@ export async function throughNbd(lab: Laboratory, connection: VolumeConnection, 
 /** Whether somebody with this connection gets in now. */
 export const reaches = (lab: Laboratory, connection: VolumeConnection): Promise<boolean> =>
   throughNbd(lab, connection, 'read -q 0 512');
+
+/** Takes one file over HTTP, as the image service does. */
+export async function receiveInto(file: string) {
+  let seen = '';
+  const server = createServer((request, response) => {
+    seen = request.headers.authorization ?? '';
+    void pipeline(request, createWriteStream(file)).then(() => response.writeHead(204).end());
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  return {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/image`,
+    authorization: () => seen,
+    [Symbol.asyncDispose]: async () => {
+      server.closeAllConnections();
+      await new Promise((resolve) => server.close(resolve));
+    },
+  };
+}

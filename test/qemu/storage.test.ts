@@ -8,9 +8,22 @@ import { after, before, describe, test } from 'node:test';
 import { whyNoGuests } from '../../guest/run.ts';
 import type { VolumeOverNbd } from '../../src/host/contract.ts';
 import { isAlive, type ProcessRef } from '../../src/host/qemu/proc.ts';
+import type { RewriteVolumeRequest } from '../../src/storage/contract.ts';
 import { storageContract } from '../../src/storage/contract-suite.ts';
 import { overNbd } from '../../src/storage/test-support.ts';
-import { finish, GIB, Laboratory, reaches, type TestStorage, throughNbd, until, value } from './harness.ts';
+import {
+  execute,
+  finish,
+  GIB,
+  Laboratory,
+  reaches,
+  receiveInto,
+  SECRET,
+  type TestStorage,
+  throughNbd,
+  until,
+  value,
+} from './harness.ts';
 
 const skip = (await whyNoGuests()) ?? false;
 const MIB = 1024 * 1024;
@@ -135,6 +148,36 @@ describe('daemons', { skip }, () => {
       await remove(id);
     }
     await finish(() => agent.storage.deleteSnapshot(volumeId, snapshotId, { generation }));
+    await remove(volumeId);
+  });
+
+  test('written anew from an image, and back from a snapshot; what is sent is what is held', async () => {
+    const volumeId = await create(2 * GIB);
+    await write(await grant(volumeId), 1);
+    const snapshotId = randomUUID();
+    await finish(() => agent.storage.snapshot(volumeId, snapshotId, { generation }));
+    await throughNbd(lab, await grant(volumeId), 'write -q -P 1 1500M 64k');
+    await revoke(volumeId);
+    const image = await lab.emptyImage();
+    const rewrite = (content: RewriteVolumeRequest['content']) =>
+      finish(() => agent.storage.rewrite(volumeId, { generation, content }));
+    await rewrite({ kind: 'image', image });
+    const anew = await grant(volumeId);
+    assert.deepEqual([await holds(anew, 0), await throughNbd(lab, anew, 'read -q -P 0 1500M 64k')], [true, true]);
+    await write(anew, 2);
+    await revoke(volumeId);
+    await rewrite({ kind: 'snapshot', snapshotId });
+    const back = await grant(volumeId);
+    assert.deepEqual([await holds(back, 1), await throughNbd(lab, back, 'read -q -P 0 1500M 64k')], [true, true]);
+    const file = join(lab.directory, 'sent.qcow2');
+    await using store = await receiveInto(file);
+    const request = { generation, uploadId: randomUUID(), format: 'qcow2', url: store.url } as const;
+    await finish(() => agent.storage.upload(volumeId, request), 60_000);
+    assert.equal(store.authorization(), `Bearer ${SECRET}`);
+    const read = await execute('qemu-io', ['-f', 'qcow2', '-c', 'read -P 1 1M 64k', file]);
+    assert.doesNotMatch(read.stdout, /verification failed/);
+    assert.deepEqual(value(await agent.storage.volume(volumeId)).snapshots, [snapshotId]);
+    await revoke(volumeId);
     await remove(volumeId);
   });
 

@@ -3,7 +3,7 @@
 import { randomBytes } from 'node:crypto';
 import { type TSchema, Type } from 'typebox';
 import { MAX_USER_DATA } from '../../model/config-drive.ts';
-import { type RebuildRequest, rebuildServer } from '../../moves/rebuild.ts';
+import { type RebuildRequest, rebuildServer } from '../../moves/rebuild-server.ts';
 import { requireRule } from '../http/auth.ts';
 import { badRequest, refuse } from '../http/errors.ts';
 import { nullable, object, text } from './common.ts';

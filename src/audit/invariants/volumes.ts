@@ -95,7 +95,17 @@ export const ACCESS_AS_ATTACHED: Invariant = {
 };
 
 /** Statuses of volumes that are made and not yet to go. */
-const KEPT = ['available', 'reserved', 'attaching', 'in-use', 'detaching', 'extending', 'uploading', 'maintenance'];
+const KEPT = [
+  'available',
+  'reserved',
+  'attaching',
+  'in-use',
+  'detaching',
+  'extending',
+  'uploading',
+  'downloading',
+  'maintenance',
+];
 
 export const VOLUME_HAS_PLACE: Invariant = {
   name: 'volumes kept',

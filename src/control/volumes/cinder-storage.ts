@@ -51,6 +51,7 @@ export function cinderStorage(p: Platform, cinder: Cinder): StorageHost {
     extend: elsewhere,
     snapshot: elsewhere,
     deleteSnapshot: elsewhere,
+    rewrite: elsewhere,
     upload: elsewhere,
     endUpload: elsewhere,
     delete: (volumeId) => answering(() => remove(p, cinder, volumeId)),

@@ -182,6 +182,13 @@ const NOTHING = { image: null, bootable: false, typeId: null, storageHost: null 
 
 const copyOf = ({ image, bootable, typeId, storageHost }: Volume) => ({ image, bootable, typeId, storageHost });
 
+/** What a volume remembers of the image that it holds. */
+export const rememberedImage = (image: Image): VolumeImage => ({
+  ...{ id: image.id, name: image.name, checksum: image.md5, containerFormat: image.containerFormat },
+  ...{ diskFormat: image.diskFormat, sizeBytes: image.sizeBytes ?? 0, minDiskGb: image.minDiskGb },
+  ...{ minRamMb: image.minRamMb, properties: image.properties },
+});
+
 function fromImage(image: Image, source: NewVolumeSource): Origin {
   const contentGb = gibOf(image.virtualBytes ?? 0);
   const tooSmall = (sizeGb: number) =>
@@ -191,10 +198,6 @@ function fromImage(image: Image, source: NewVolumeSource): Origin {
   return {
     ...{ source, leastGb: Math.max(1, contentGb, image.minDiskGb), sizeGb: null, tooSmall },
     ...{ bootable: true, typeId: null, storageHost: null },
-    image: {
-      ...{ id: image.id, name: image.name, checksum: image.md5, containerFormat: image.containerFormat },
-      ...{ diskFormat: image.diskFormat, sizeBytes: image.sizeBytes ?? 0, minDiskGb: image.minDiskGb },
-      ...{ minRamMb: image.minRamMb, properties: image.properties },
-    },
+    image: rememberedImage(image),
   };
 }

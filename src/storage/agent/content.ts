@@ -2,13 +2,19 @@
 //
 // Theory of operation. absent → making → ready → deleting → absent. A volume is on record before its content is made, so
 // that a restart finds what it has to finish or throw away; making goes on only when it is asked for again. Deleting is
-// on record too and goes on after a restart. All but making and sending is short and happens inside the volume's mutex, so
+// on record too and goes on after a restart. All but making, writing anew and sending is short and happens inside the volume's mutex, so
 // that nobody is let in or shut out meanwhile. A source stays as it is while a volume is made from it. What is sent is
 // what a volume held at one moment; a delete cancels the sending.
 
 import type { GenerationRequest } from '../../host/contract.ts';
 import { invariant } from '../../lib/errors.ts';
-import type { CreateVolumeRequest, ExtendVolumeRequest, UploadVolumeRequest, VolumeSource } from '../contract.ts';
+import type {
+  CreateVolumeRequest,
+  ExtendVolumeRequest,
+  RewriteVolumeRequest,
+  UploadVolumeRequest,
+  VolumeSource,
+} from '../contract.ts';
 import type { VolumeBody } from '../records.ts';
 import { ABSENT, JOB_DONE, ok, refused, type Step, type VolumeEntry, type Volumes } from './volumes.ts';
 
@@ -138,6 +144,25 @@ export async function deleteSnapshot(
     return { ...now, snapshots: now.snapshots.filter((id) => id !== snapshotId) };
   });
 }
+
+export async function rewrite(volumes: Volumes, entry: VolumeEntry, request: RewriteVolumeRequest): Promise<Step> {
+  const volume = whole(entry);
+  if ('kind' in volume) return volume;
+  const { content, generation } = request;
+  const key = content.kind === 'image' ? content.image.sha256 : content.snapshotId;
+  const joined = volumes.underWay(entry, 'rewrite', key, generation);
+  if (joined) return joined;
+  if (volume.grants.length > 0) return refused('somebody has access to the volume');
+  if (entry.readers > 0) return refused('a volume is being made from this one');
+  if (content.kind === 'image' && volume.sizeBytes < content.image.virtualBytes)
+    return refused('the volume is smaller than its image');
+  if (content.kind === 'snapshot' && !volume.snapshots.includes(content.snapshotId))
+    return refused('the snapshot is not here');
+  return volumes.start(entry, 'rewrite', key, (control) => volumes.driver.rewrite(entry.record.id, content, control));
+}
+
+/** Whether its content is being written, so that nobody may see it. */
+export const isBeingWritten = ({ job }: VolumeEntry): boolean => job?.kind === 'rewrite' && job.outcome === null;
 
 export async function upload(volumes: Volumes, entry: VolumeEntry, request: UploadVolumeRequest): Promise<Step> {
   const volume = whole(entry);

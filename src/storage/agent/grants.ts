@@ -12,6 +12,7 @@ import { newId } from '../../lib/ids.ts';
 import type { GrantRequest, RevokeRequest } from '../contract.ts';
 import type { Place } from '../driver.ts';
 import type { Grant, VolumeBody } from '../records.ts';
+import { isBeingWritten } from './content.ts';
 import { ABSENT, NOTHING, ok, refused, type VolumeEntry, type Volumes } from './volumes.ts';
 
 /** Servers that have access to one volume at once. */
@@ -30,6 +31,7 @@ export async function grant(
     const { volume } = entry.record;
     if (volume === null) return ABSENT;
     if (volume.state !== 'ready') return refused(`the volume is not ready: ${volume.state}`);
+    if (isBeingWritten(entry)) return refused('the volume is being written anew');
     const obstacle = obstacleTo(volume, attachmentId, request);
     if (obstacle !== null) return refused(obstacle);
     const known = volume.grants.find((other) => other.attachmentId === attachmentId);

@@ -26,7 +26,15 @@ export interface StorageAgentOptions {
   readonly patienceMs?: number;
 }
 
-export type VolumeJob = 'make' | 'delete' | 'extend' | 'snapshot' | 'delete-snapshot' | 'upload' | 'end-upload';
+export type VolumeJob =
+  | 'make'
+  | 'delete'
+  | 'extend'
+  | 'snapshot'
+  | 'delete-snapshot'
+  | 'rewrite'
+  | 'upload'
+  | 'end-upload';
 
 export interface VolumeEntry {
   readonly mutex: Mutex;

@@ -22,11 +22,11 @@ import { syncDirectory } from '../../host/record-files.ts';
 import type { Clock } from '../../lib/clock.ts';
 import { assertNever, messageOf } from '../../lib/errors.ts';
 import { isUuid } from '../../lib/ids.ts';
-import type { CreateVolumeRequest, UploadVolumeRequest, VolumeSource } from '../contract.ts';
+import type { CreateVolumeRequest, RewriteVolumeRequest, UploadVolumeRequest, VolumeSource } from '../contract.ts';
 import type { Place, StorageDriver } from '../driver.ts';
 import type { Grant, VolumeBody } from '../records.ts';
 import { Daemon } from './daemon.ts';
-import { convert, growFile, makeBlank, makeCopy, snapshotFile, syncFile } from './files.ts';
+import { convert, growFile, makeBlank, makeCopy, overwrite, revertFile, snapshotFile, syncFile } from './files.ts';
 import { StorageLayout } from './layout.ts';
 
 export interface QemuStorageOptions {
@@ -111,6 +111,7 @@ export class QemuStorage implements StorageDriver {
     }
     for (const [volumeId, { state, source }] of volumes) {
       if (state === 'ready') await this.#dropOutgoing(volumeId);
+      if (state === 'ready') await rm(this.#layout.template(volumeId), { force: true });
       // The snapshot from which an unfinished volume was being copied.
       if (state === 'making' && source.kind === 'volume' && volumes.get(source.volumeId)?.state === 'ready')
         await this.deleteSnapshot(source.volumeId, copyName(volumeId));
@@ -166,6 +167,26 @@ export class QemuStorage implements StorageDriver {
 
   async deleteSnapshot(volumeId: string, snapshotId: string): Promise<void> {
     await this.#snapshot(volumeId, 'delete', snapshotId);
+  }
+
+  async rewrite(volumeId: string, content: RewriteVolumeRequest['content'], job: JobControl): Promise<void> {
+    const { clock, stallMs } = this.#options;
+    const path = this.#layout.volume(volumeId);
+    if (content.kind === 'image') await this.#images.ensure(content.image, job);
+    const served = this.#of(volumeId);
+    await served.mutex.run(async () => {
+      await served.ended;
+      if (served.daemon) throw new HypervisorError('the volume is served');
+      if (content.kind === 'snapshot') await revertFile(this.#tools, path, content.snapshotId);
+      else {
+        const { image } = content;
+        const base = { path: new Layout(this.#layout.stateDir).image(image), format: image.format };
+        const template = this.#layout.template(volumeId);
+        const tools = { ...this.#tools, clock, stallMs };
+        await this.#heavy.run(job.signal, () => overwrite(tools, base, template, path, job));
+      }
+      await syncFile(path);
+    });
   }
 
   async upload(

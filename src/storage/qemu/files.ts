@@ -4,7 +4,7 @@
 // snapshot can go without a look at who was made from it. Snapshots are inside of the file. Formats are always stated and
 // never guessed; what comes from elsewhere has been judged by the image cache.
 import { constants } from 'node:fs';
-import { stat } from 'node:fs/promises';
+import { rm, stat } from 'node:fs/promises';
 import { HypervisorError, type JobControl } from '../../host/hypervisor.ts';
 import { type DiskTools, readHeader } from '../../host/qemu/disk.ts';
 import { openUntrusted } from '../../host/qemu/privileges.ts';
@@ -70,6 +70,48 @@ export async function convert(
       },
     });
   });
+}
+
+/** The volume holds what the image does, and zeros behind it; its snapshots stay. `template`: a file for the while. */
+export async function overwrite(
+  tools: CopyTools,
+  base: Omit<CopySource, 'snapshot'>,
+  template: string,
+  path: string,
+  job: JobControl,
+): Promise<void> {
+  const { virtualBytes } = await readHeader(path);
+  await rm(template, { force: true });
+  await makeBlank(tools, template, virtualBytes);
+  try {
+    // The base is named here: nothing in a file's bytes decides which file is opened.
+    const backing = { driver: base.format, file: { driver: 'file', filename: base.path } };
+    const source = {
+      driver: 'qcow2',
+      file: { driver: 'file', filename: template },
+      backing: base.format === 'qcow2' ? { ...backing, backing: null } : backing,
+    };
+    let percent = '';
+    const measure = async () => `${await allocatedBytes(path)} ${percent}`;
+    const args = ['convert', '-p', '-n', '-O', 'qcow2', `json:${JSON.stringify(source)}`, path];
+    await withWatchdog(tools.clock, tools.stallMs, job.signal, measure, async (signal) => {
+      await run(tools.qemuImg, args, {
+        identity: tools.identity,
+        signal,
+        onOutput: (text) => {
+          percent = text.slice(-32);
+        },
+      });
+    });
+    job.progress(virtualBytes, virtualBytes);
+  } finally {
+    await rm(template, { force: true });
+  }
+}
+
+/** The volume holds what its snapshot does, which stays. */
+export async function revertFile(tools: DiskTools, path: string, name: string): Promise<void> {
+  await qemuImg(tools, ['snapshot', '-q', '-a', name, path]);
 }
 
 export async function growFile(tools: DiskTools, path: string, bytes: number): Promise<void> {

@@ -45,6 +45,11 @@ export class StorageLayout {
     return join(this.volumeDir(volumeId), 'volume.part');
   }
 
+  /** What a volume is written anew from: an image, as long as the volume. */
+  template(volumeId: string): string {
+    return join(this.volumeDir(volumeId), 'rewrite.part');
+  }
+
   /** What is sent of a volume; as long as it is there, so may be the snapshot that it is copied from. */
   outgoing(volumeId: string): string {
     return join(this.volumeDir(volumeId), 'upload.part');

@@ -20,7 +20,7 @@ import {
   unpauseServer,
   wakeServer,
 } from '../../../src/moves/power.ts';
-import { rebuildServer } from '../../../src/moves/rebuild.ts';
+import { rebuildServer } from '../../../src/moves/rebuild-server.ts';
 import { rescueServer, unrescueServer } from '../../../src/moves/rescue.ts';
 import { resizeServer } from '../../../src/moves/resize.ts';
 import { revertResize } from '../../../src/moves/revert.ts';
@@ -299,6 +299,14 @@ export const FIXTURES: readonly Fixture[] = [
     prepare: newServer,
     start: use(async (world, id) =>
       refusalOf(await createServerImage(world.p, world.user, id, { name: 'image of one', metadata: {} })),
+    ),
+  },
+  {
+    ...{ ...common, move: 'rebuild root volume', after: 'active', made: 1, action: 'rebuild' },
+    storage: 'takes part',
+    prepare: async (world) => (await volumeBackedServer(world)).serverId,
+    start: use((world, id) =>
+      rebuildServer(world.p, world.user, id, { imageId: world.imageId, name: 'anew', reimages: true }),
     ),
   },
   {

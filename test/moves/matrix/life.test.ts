@@ -1,9 +1,10 @@
 // Every step of these moves under every fault; see cells.ts.
-import { testCells } from './tests.ts';
+import { testCells, testSomeCells } from './tests.ts';
 
 testCells('crash dump');
 testCells('suspend');
 testCells('wake');
 testCells('rebuild');
+testSomeCells('rebuild root volume', 15);
 testCells('rescue');
 testCells('unrescue');

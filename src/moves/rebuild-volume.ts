@@ -1,0 +1,208 @@
+// Rebuild of a server that boots from a volume, whose root volume is written anew from an image (2.93).
+//
+// As rebuild.ts, with the same words and the same spare disk, which carries the config drive. Besides: the guest is off
+// when the storage host keeps what the volume holds, in a snapshot that is named after the saga and on no record; access is
+// taken away while it is written, so that no guest can see half of it, and given back under a new key. Until the server
+// runs from it everything can be taken back; only then the old content goes. The volume is `downloading` meanwhile: nobody
+// begins anything else on it. Its other snapshots stay as they are.
+// Not handled: volumes in a Cinder, and those that other servers have too, which are refused.
+import type { Transaction } from 'kysely';
+import { findBaseImage, findImage, type Image } from '../control/images.ts';
+import type { Platform } from '../control/platform.ts';
+import { attachmentsOfServer, attachmentsOfVolume, settleStatus } from '../control/volumes/attachments.ts';
+import { rememberedImage } from '../control/volumes/plan.ts';
+import { changeStatus, lockVolume } from '../control/volumes/records.ts';
+import { isBusy } from '../control/volumes/snapshots.ts';
+import type { Job, Reply } from '../host/contract.ts';
+import { shownImageOf } from '../model/disk-image.ts';
+import { conflict } from '../model/refusal.ts';
+import type { Actor, ImageSnapshot, Refusal } from '../model/types.ts';
+import { checkAttached, type Volume, volumeNotFound } from '../model/volumes.ts';
+import type { GlobalTables } from '../store/global-schema.ts';
+import { jobOutcome } from './hosts.ts';
+import type { Move, MoveStep, StepContext, StepOutcome } from './move.ts';
+import { done, inGlobal } from './outcomes.ts';
+import { REBUILD, type RebuildState } from './rebuild.ts';
+import { type HasVolumes, plugIn, revoke, type ServerVolume, unlessDoomedVolumes } from './server-volumes.ts';
+import { BUSY, startWhenFree } from './volumes/when-free.ts';
+
+export interface RebuildVolumeState extends RebuildState, HasVolumes {
+  readonly volumeId: string;
+  readonly storageHost: string;
+  readonly imageId: string;
+  /** The root volume alone. */
+  readonly volumes: readonly ServerVolume[];
+}
+
+type C = StepContext<RebuildVolumeState>;
+type Outcome = StepOutcome<RebuildVolumeState>;
+
+const FORWARD = 'forward only: the guest runs from what has been written';
+
+/** A step of a rebuild is one of this. */
+function asIn(name: string): MoveStep<RebuildVolumeState> {
+  const found = REBUILD.steps.find((each) => each.step === name);
+  if (!found) throw new Error(`a rebuild has no step ${name}`);
+  return found as unknown as MoveStep<RebuildVolumeState>;
+}
+
+export const REBUILD_VOLUME: Move<RebuildVolumeState> = {
+  name: 'rebuild root volume',
+  version: 1,
+  pivot: 'note image',
+  parties: (s) => [s.host],
+  steps: [
+    {
+      // Done in the transaction that makes the saga.
+      step: 'claim volume',
+      do: async () => done,
+      undo: (c) => inGlobal(c, (trx) => atRest(c, trx, {})),
+    },
+    asIn('take hold'),
+    asIn('make disk'),
+    asIn('turn off'),
+    asIn('switch disk'),
+    {
+      step: 'keep old content',
+      do: (c) => atStorage(c, (storage, id) => storage.snapshot(id, c.saga.id, { generation: c.generation })),
+      undo: async (c) => unlessDoomedVolumes(c, c.s.host, await dropOld(c)),
+    },
+    {
+      step: 'take volume away',
+      do: shutOut,
+      undo: async (c) => unlessDoomedVolumes(c, c.s.host, await letIn(c)),
+    },
+    {
+      step: 'write volume',
+      do: writeAnew,
+      undo: async (c) => unlessDoomedVolumes(c, c.s.host, await writeBack(c)),
+    },
+    {
+      step: 'give volume back',
+      do: letIn,
+      undo: async (c) => unlessDoomedVolumes(c, c.s.host, await shutOut(c)),
+    },
+    asIn('start guest'),
+    {
+      step: 'note image',
+      do: noteImage,
+      undo: 'the pivot: one write, which the next rebuild overwrites',
+    },
+    asIn('drop old disk'),
+    {
+      step: 'drop old content',
+      do: dropOld,
+      undo: FORWARD,
+    },
+    asIn('let go'),
+  ],
+};
+
+async function atStorage(
+  c: C,
+  call: (storage: Awaited<ReturnType<C['storage']>>, volumeId: string) => Promise<Reply<Job>>,
+): Promise<Outcome> {
+  const { volumeId, storageHost } = c.s;
+  const reply = await call(await c.storage(storageHost), volumeId);
+  return reply.kind === 'absent'
+    ? { kind: 'failed', reason: `storage host ${storageHost} has no such volume`, final: true }
+    : jobOutcome<RebuildVolumeState, Job>(reply);
+}
+
+async function dropOld(c: C): Promise<Outcome> {
+  return atStorage(c, (storage, id) => storage.deleteSnapshot(id, c.saga.id, { generation: c.generation }));
+}
+
+async function writeAnew(c: C): Promise<Outcome> {
+  const image = await findBaseImage(c.p, c.s.imageId);
+  if (image === null) return { kind: 'failed', reason: 'the image is gone', final: true };
+  const content = { kind: 'image', image } as const;
+  return atStorage(c, (storage, id) => storage.rewrite(id, { generation: c.generation, content }));
+}
+
+const writeBack = (c: C): Promise<Outcome> =>
+  atStorage(c, (storage, id) =>
+    storage.rewrite(id, { generation: c.generation, content: { kind: 'snapshot', snapshotId: c.saga.id } }),
+  );
+
+async function rootAttachment(c: C) {
+  const attachments = await attachmentsOfServer(c.p.stores.global, c.serverId);
+  return attachments.find((each) => each.volumeId === c.s.volumeId && each.host === c.s.host) ?? null;
+}
+
+async function shutOut(c: C): Promise<Outcome> {
+  const attachment = await rootAttachment(c);
+  return attachment === null ? done : revoke(c, attachment);
+}
+
+async function letIn(c: C): Promise<Outcome> {
+  const [volume] = c.s.volumes;
+  const attachment = await rootAttachment(c);
+  if (!volume || attachment === null) return { kind: 'failed', reason: 'the root volume is gone', final: true };
+  return plugIn(c, volume, attachment);
+}
+
+/** The volume is the server's again as it was, with this change. */
+async function atRest(
+  c: C,
+  trx: Transaction<GlobalTables>,
+  change: { readonly image_json?: string; readonly bootable?: number },
+): Promise<void> {
+  const now = c.p.clock.now();
+  await changeStatus(trx, c.s.volumeId, ['downloading'], {
+    ...{ ...change, status: 'in-use', generation: c.generation, updated_at: now },
+  });
+  await settleStatus(trx, [c.s.volumeId], now);
+}
+
+async function noteImage(c: C): Promise<Outcome> {
+  const image = await findImage(c.p, c.s.imageId);
+  const remembered = image === null ? {} : { image_json: JSON.stringify(rememberedImage(image)) };
+  return inGlobal(c, async (trx) => {
+    await trx
+      .updateTable('server_mappings')
+      .set({ image_id: shownImageOf(JSON.parse(c.s.after.image_json) as ImageSnapshot) })
+      .where('server_id', '=', c.serverId)
+      .execute();
+    await atRest(c, trx, { ...remembered, bootable: 1 });
+  });
+}
+
+/** Begins it. @param state of the rebuild, whose rules have been checked */
+export function rebuildVolume(
+  p: Platform,
+  actor: Actor,
+  serverId: string,
+  state: RebuildState,
+  image: Image,
+  root: { readonly volume: Volume; readonly mapped: ServerVolume },
+): Promise<Refusal | null> {
+  const { id: volumeId, storageHost } = root.volume;
+  const full = { ...state, volumeId, storageHost, imageId: image.id, volumes: [root.mapped] };
+  return startWhenFree(
+    p,
+    {
+      ...{ move: REBUILD_VOLUME, serverId, actor, state: full, done: 1 },
+      claim: (trx) => claim(trx, serverId, volumeId, p.clock.now()),
+    },
+    'rebuild',
+  );
+}
+
+async function claim(
+  trx: Transaction<GlobalTables>,
+  serverId: string,
+  volumeId: string,
+  now: number,
+): Promise<Refusal | null> {
+  const volume = await lockVolume(trx, volumeId);
+  if (!volume) return volumeNotFound(volumeId);
+  const refusal = checkAttached(volume);
+  if (refusal) return refusal;
+  if ((await attachmentsOfVolume(trx, volumeId)).some((each) => each.serverId !== serverId)) {
+    return conflict('Cannot re-image a volume which is attached to more than one server.');
+  }
+  if (await isBusy(trx, volumeId)) return BUSY;
+  await changeStatus(trx, volumeId, ['in-use'], { status: 'downloading', updated_at: now });
+  return null;
+}
