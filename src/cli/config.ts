@@ -147,7 +147,17 @@ export const ConfigFile = Type.Object(
         closed,
       ),
     ),
-    images: Type.Optional(Type.Object({ max_bytes: Amount }, closed)),
+    images: Type.Optional(
+      Type.Object(
+        {
+          max_bytes: Type.Optional(Amount),
+          web_download: Type.Optional(Type.Boolean()),
+          web_download_private: Type.Optional(Type.Boolean()),
+          web_download_ports: Type.Optional(Type.Array(Type.Integer({ minimum: 1, maximum: 65_535 }))),
+        },
+        closed,
+      ),
+    ),
     flavors: Type.Optional(Type.Array(FlavorConfig, { maxItems: 1000 })),
     default_zone: Type.Optional(Name),
     force_config_drive: Type.Optional(Type.Boolean()),

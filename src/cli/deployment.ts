@@ -169,6 +169,11 @@ export function planDeployment(file: ConfigFile, flags: Flags): Deployment {
       region: file.region ?? DEFAULT_REGION,
       imageDirectory: `${dataDirectory}/images`,
       maxImageBytes: file.images?.max_bytes ?? 64 * 2 ** 30,
+      webDownload: {
+        enabled: file.images?.web_download ?? true,
+        privateAddresses: file.images?.web_download_private ?? false,
+        ports: file.images?.web_download_ports ?? [80, 443],
+      },
       defaultZone: file.default_zone ?? 'nova',
       forceConfigDrive: file.force_config_drive ?? false,
       resizeConfirmWindowSeconds: file.resize_confirm_window_seconds ?? 0,

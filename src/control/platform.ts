@@ -7,6 +7,7 @@ import type { WeightMultipliers } from '../model/weighers.ts';
 import type { Direction, Outcome, Row } from '../saga/types.ts';
 import type { StorageHost } from '../storage/contract.ts';
 import type { Stores } from '../store/stores.ts';
+import type { WebDownloadSettings } from './images/download.ts';
 import type { ImageFiles } from './images/files.ts';
 import type { ImageMirror } from './images/mirror.ts';
 import type { NetworkService } from './network/service.ts';
@@ -25,6 +26,7 @@ export interface Settings {
   readonly imageDirectory: string;
   /** Most bytes of one uploaded image. */
   readonly maxImageBytes: number;
+  readonly webDownload: WebDownloadSettings;
   /** Zone of hosts that are in no aggregate with a zone. */
   readonly defaultZone: string;
   /** Whether every new server gets a config drive. */

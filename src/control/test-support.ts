@@ -21,6 +21,7 @@ export const TEST_SETTINGS: Settings = {
   hostFacingUrl: 'http://api',
   imageDirectory: '/nonexistent',
   maxImageBytes: 2 ** 30,
+  webDownload: { enabled: true, privateAddresses: false, ports: [80, 443] },
   defaultZone: 'nova',
   forceConfigDrive: false,
   resizeConfirmWindowSeconds: 0,

@@ -55,6 +55,7 @@ export const SETTINGS: Settings = {
   hostFacingUrl: 'http://api',
   imageDirectory: '',
   maxImageBytes: 2 ** 30,
+  webDownload: { enabled: false, privateAddresses: false, ports: [] },
   defaultZone: 'nova',
   forceConfigDrive: false,
   resizeConfirmWindowSeconds: 0,

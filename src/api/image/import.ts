@@ -1,8 +1,8 @@
 // Staging and importing of data, deactivating images, and what the image service can do. Source: glance/api/v2/images.py,
-// image_actions.py, discovery.py. Data is imported from what was staged (glance-direct) alone: to have the image service
-// fetch addresses that users name (web-download) would let them reach what only it can reach.
+// image_actions.py, discovery.py. Data is imported from what was staged (glance-direct) or from the web (web-download;
+// control/images/download.ts says what keeps that from reaching what only the image service can reach).
 import type { Type } from 'typebox';
-import { IMPORT_METHODS, importStaged, setActive, stageImage } from '../../control/images/members.ts';
+import { importImage, importMethods, setActive, stageImage } from '../../control/images/members.ts';
 import { refuse } from '../http/errors.ts';
 import { type Route, route } from '../http/route.ts';
 import { declaredLength, drain } from './data.ts';
@@ -52,12 +52,18 @@ export const importRoutes: readonly Route[] = [
     },
   }),
   route({
-    ...{ method: 'POST', url: `${IMAGE}/import`, service, summary: 'Import what was staged', policy: 'upload_image' },
+    ...{
+      method: 'POST',
+      url: `${IMAGE}/import`,
+      service,
+      summary: 'Import what was staged, or is fetched from the web',
+      policy: 'upload_image',
+    },
     params: Params,
     body: ImportBody,
     answers: { 202: null },
     handle: async ({ p, actor, params, body }) => {
-      refuse(await importStaged(p, actor, params.id, body.method.name));
+      refuse(await importImage(p, actor, params.id, body.method));
       return { status: 202 };
     },
   }),
@@ -66,10 +72,10 @@ export const importRoutes: readonly Route[] = [
   route({
     ...{ method: 'GET', url: '/image/v2/info/import', service, summary: 'Ways of importing data', policy: 'anyone' },
     answers: { 200: null },
-    handle: () => ({
-      status: 200,
-      body: { 'import-methods': { description: 'Import methods available.', type: 'array', value: IMPORT_METHODS } },
-    }),
+    handle: ({ p }) => {
+      const methods = { description: 'Import methods available.', type: 'array', value: importMethods(p) };
+      return { status: 200, body: { 'import-methods': methods } };
+    },
   }),
   route({
     ...{ method: 'GET', url: '/image/v2/info/stores', service, summary: 'Stores of images', policy: 'anyone' },

@@ -127,10 +127,13 @@ export const MemberList = Type.Object(
   { additionalProperties: false },
 );
 
-/** Of `web-download` and the rest is only said that they are not there. */
+/** What other methods want is not looked at: they are not there. */
 export const ImportBody = Type.Object(
   {
-    method: Type.Object({ name: Type.String({ maxLength: 64 }) }, { additionalProperties: true }),
+    method: Type.Object(
+      { name: Type.String({ maxLength: 64 }), uri: Type.Optional(Type.String({ minLength: 1, maxLength: 2048 })) },
+      { additionalProperties: true },
+    ),
     all_stores: Type.Optional(Type.Boolean()),
     all_stores_must_succeed: Type.Optional(Type.Boolean()),
     stores: Type.Optional(Type.Array(text, { maxItems: 16 })),

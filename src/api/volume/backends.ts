@@ -7,7 +7,7 @@ import {
 } from '../../control/volumes/storage-hosts.ts';
 import { isoMicroseconds } from '../../model/time.ts';
 import { booleanOf, nullable, object, text } from '../compute/common.ts';
-import { refuse } from '../http/errors.ts';
+import { badRequest, notFound, refuse } from '../http/errors.ts';
 import { type Route, route } from '../http/route.ts';
 import { V3 } from './common.ts';
 import { hostOf } from './render.ts';
@@ -78,8 +78,10 @@ const switching = (verb: 'enable' | 'disable' | 'disable-log-reason', summary: s
     answers: { 200: Switched },
     handle: async ({ p, body }) => {
       const disabled = verb !== 'enable';
-      refuse(await setStorageHostDisabled(p, nameOf(body.host), disabled));
       const name = body.binary ?? body.service ?? BINARY;
+      if (name !== BINARY) throw notFound(`Service ${name} could not be found on host ${body.host}.`);
+      if (verb === 'disable-log-reason' && !body.disabled_reason) throw badRequest('Missing disabled reason field');
+      refuse(await setStorageHostDisabled(p, nameOf(body.host), disabled));
       const answer = { host: body.host, service: name, binary: name, disabled };
       const reason = verb === 'disable' ? {} : { disabled_reason: body.disabled_reason ?? null };
       return { status: 200, body: { ...answer, status: disabled ? 'disabled' : 'enabled', ...reason } };

@@ -8,6 +8,7 @@ import { badRequest } from '../../model/refusal.ts';
 import { type Actor, isAdmin, type Refusal } from '../../model/types.ts';
 import { findImage, type Image, type Member, maySee } from '../images.ts';
 import type { Platform } from '../platform.ts';
+import { importFromWeb } from './download.ts';
 import { changeImage, type ImageResult, showImage } from './records.ts';
 import { receiveImage, type Upload } from './upload.ts';
 
@@ -127,20 +128,31 @@ export async function stageImage(p: Platform, actor: Actor, imageId: string, upl
   return receiveImage(p, image, { ...upload, keepsAnything: true }, 'uploading');
 }
 
-export const IMPORT_METHODS: readonly string[] = ['glance-direct'];
+/** The ways of importing data that there are. */
+export const importMethods = ({ settings }: Platform): readonly string[] => [
+  'glance-direct',
+  ...(settings.webDownload.enabled ? ['web-download'] : []),
+];
 
-/** What was staged becomes the image's data. Refused: 400 for another method, 403, 404, 409 when there is nothing (any more) to import. */
-export async function importStaged(
+/**
+ * What was staged becomes the image's data, or what is fetched from `uri`. Refused: 400 for another method, 403, 404, 409
+ * when there is nothing (any more) to import, and as download.ts beside this says.
+ */
+export async function importImage(
   p: Platform,
   actor: Actor,
   imageId: string,
-  method: string,
+  { name: method, uri }: { readonly name: string; readonly uri?: string },
 ): Promise<Refusal | null> {
   const shown = await showImage(p, actor, imageId);
   if (shown.kind === 'refused') return shown.refusal;
   const { image } = shown;
   if (!owns(actor, image)) return no(403, 'You are not authorized to complete import_image action.').refusal;
-  if (!IMPORT_METHODS.includes(method)) return badRequest(`Unknown import method name '${method}'.`);
+  if (!importMethods(p).includes(method)) return badRequest(`Unknown import method name '${method}'.`);
+  if (method === 'web-download')
+    return uri === undefined
+      ? badRequest("Import method 'web-download' requires a 'uri' in the 'method' field")
+      : importFromWeb(p, image, uri);
   const imported = await p.stores.global
     .updateTable('images')
     .set({ status: 'active', updated_at: p.clock.now() })

@@ -1,0 +1,139 @@
+// Importing images from the web (`web-download`): the control plane fetches what a user names.
+//
+// Theory of operation. Whoever can have a server fetch an address has the server's place in the network. So what is asked for
+// is http or https on ports that are allowed, and, unless the operator says otherwise, comes from public addresses alone: the
+// names are resolved here, and the connection goes to an address that was looked at, whatever the name means a moment later.
+// Redirects are not followed. The answer is received as an upload is (upload.ts), with the same limits of size and silence,
+// and within LIMIT_MS; a few at once per process. It ends with its process: the image is queued again then, as after any
+// failure, and the reason is in the log.
+import { lookup } from 'node:dns';
+import { get as httpGet, type IncomingMessage } from 'node:http';
+import { get as httpsGet } from 'node:https';
+import { isIP, type LookupFunction } from 'node:net';
+import { messageOf } from '../../lib/errors.ts';
+import { isPublicAddress } from '../../lib/public-addresses.ts';
+import { badRequest, conflict } from '../../model/refusal.ts';
+import type { Refusal } from '../../model/types.ts';
+import type { Image } from '../images.ts';
+import type { Platform } from '../platform.ts';
+import { receiveImage } from './upload.ts';
+
+export interface WebDownloadSettings {
+  readonly enabled: boolean;
+  /** Whether addresses are allowed that are not public. */
+  readonly privateAddresses: boolean;
+  readonly ports: readonly number[];
+}
+
+/** A download ends within this time, ms. */
+const LIMIT_MS = 3_600_000;
+/** The server answers within this time, ms. */
+const ANSWER_MS = 30_000;
+const MOST_AT_ONCE = 4;
+
+/** How many run, by platform. */
+const running = new WeakMap<Platform, number>();
+
+/** Why the address cannot be asked for; null: it can. */
+export function checkUri(uri: string, settings: WebDownloadSettings): Refusal | null {
+  const refused = (why: string) =>
+    badRequest(`URI for web-download does not pass filtering: ${uri.slice(0, 200)} (${why})`);
+  if (!URL.canParse(uri)) return refused('it is no URL');
+  const url = new URL(uri);
+  if (url.protocol !== 'http:' && url.protocol !== 'https:') return refused('only http and https are allowed');
+  if (url.username !== '' || url.password !== '') return refused('it has a password');
+  const port = url.port === '' ? (url.protocol === 'https:' ? 443 : 80) : Number(url.port);
+  if (!settings.ports.includes(port)) return refused(`port ${port} is not allowed`);
+  const literal = hostOf(url);
+  const reserved = isIP(literal) !== 0 && !isPublicAddress(literal) && !settings.privateAddresses;
+  return reserved ? refused('its address is not public') : null;
+}
+
+/** Without the brackets of an IPv6 address. */
+const hostOf = (url: URL): string => url.hostname.replace(/^\[|\]$/g, '');
+
+/**
+ * Begins to fetch the image's data; when this has ended well, the image is active.
+ * Refused: 400 by the address, or formats that are not set, 409 for an image that is not queued, 503 too many.
+ */
+export async function importFromWeb(p: Platform, image: Image, uri: string): Promise<Refusal | null> {
+  const { id: imageId } = image;
+  const wrong = checkUri(uri, p.settings.webDownload);
+  if (wrong) return wrong;
+  if (image.status !== 'queued') return conflict(`Image needs to be in 'queued' state to use 'web-download' method`);
+  if (image.diskFormat === null) return badRequest("'disk_format' needs to be set before import");
+  if (image.containerFormat === null) return badRequest("'container_format' needs to be set before import");
+  const before = running.get(p) ?? 0;
+  if (before >= MOST_AT_ONCE)
+    return { code: 503, message: `${before} images are being downloaded already: try again later.` };
+  running.set(p, before + 1);
+  const over = async (): Promise<void> => {
+    try {
+      await using answer = await ask(new URL(uri), p.settings.webDownload);
+      const refusal = await receiveImage(p, image, { stream: answer.stream, declaredBytes: answer.declaredBytes });
+      if (refusal) p.log.warn({ imageId, uri, reason: refusal.message }, 'an image was not downloaded');
+    } catch (error) {
+      p.log.warn({ imageId, uri, reason: messageOf(error) }, 'an image was not downloaded');
+    } finally {
+      running.set(p, (running.get(p) ?? 1) - 1);
+    }
+  };
+  // Whoever asked has been answered: what comes of it is in the log, and in the image's status.
+  void over();
+  return null;
+}
+
+interface Answer extends AsyncDisposable {
+  readonly stream: IncomingMessage;
+  readonly declaredBytes: number | null;
+}
+
+/** @throws Error when nobody answers, or otherwise than with the data */
+async function ask(url: URL, settings: WebDownloadSettings): Promise<Answer> {
+  const ending = new AbortController();
+  const stream = await new Promise<IncomingMessage>((resolve, reject) => {
+    const get = url.protocol === 'https:' ? httpsGet : httpGet;
+    const request = get(url, {
+      // One connection, which ends with it.
+      agent: false,
+      lookup: publicLookup(settings),
+      signal: AbortSignal.any([AbortSignal.timeout(LIMIT_MS), ending.signal]),
+      headers: { 'user-agent': 'crosscell', 'accept-encoding': 'identity' },
+    });
+    const late = setTimeout(() => request.destroy(new Error('the server does not answer')), ANSWER_MS);
+    request.on('error', reject);
+    request.on('response', resolve);
+    request.on('close', () => clearTimeout(late));
+    request.on('response', () => clearTimeout(late));
+  });
+  const answer: Answer = {
+    stream,
+    declaredBytes: lengthOf(stream),
+    async [Symbol.asyncDispose]() {
+      stream.on('error', () => undefined);
+      ending.abort();
+    },
+  };
+  if (stream.statusCode === 200) return answer;
+  await answer[Symbol.asyncDispose]();
+  throw new Error(`the server answers ${stream.statusCode}`);
+}
+
+function lengthOf({ headers }: IncomingMessage): number | null {
+  const length = Number(headers['content-length'] ?? Number.NaN);
+  return Number.isSafeInteger(length) && length >= 0 ? length : null;
+}
+
+/** Finds addresses that may be connected to, and no others. */
+const publicLookup =
+  ({ privateAddresses }: WebDownloadSettings): LookupFunction =>
+  (hostname, options, callback) => {
+    lookup(hostname, { ...options, all: true }, (error, found) => {
+      const [first, ...others] = error
+        ? []
+        : found.filter(({ address }) => privateAddresses || isPublicAddress(address));
+      if (!first) callback(error ?? new Error(`${hostname} has no public address`), '', 0);
+      else if (options.all === true) callback(null, [first, ...others]);
+      else callback(null, first.address, first.family);
+    });
+  };
