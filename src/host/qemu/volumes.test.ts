@@ -5,7 +5,7 @@ import { describe, test } from 'node:test';
 import { VirtualClock } from '../../lib/virtual-clock.ts';
 import type { GuestVolume } from '../contract.ts';
 import { HypervisorError } from '../hypervisor.ts';
-import { unplugVolume } from './volumes.ts';
+import { unplugVolume, volumeArguments } from './volumes.ts';
 
 const volume: GuestVolume = {
   ...{ volumeId: randomUUID(), attachmentId: randomUUID(), device: '/dev/vdb', bootIndex: null },
@@ -53,5 +53,26 @@ describe('a volume is plugged out', () => {
     const qemu = playedQemu(Number.POSITIVE_INFINITY);
     await assert.rejects(clock.drive(unplugVolume(qemu, volume, clock, job)), /does not let go of node volume-b/);
     assert.equal(qemu.left(), 2, 'node and key stay for the next try');
+  });
+});
+
+describe('a volume that is a file on a share', () => {
+  const connection = {
+    ...{ kind: 'share', share: '10.0.0.5:/volumes', file: 'volume-1', format: 'raw', mode: 'ro', sizeBytes: 1 },
+  } as const;
+  const places = { keysDir: () => '/keys', shares: new Map([['10.0.0.5:/volumes', '/mnt/a']]) };
+
+  test('is opened where this host has the share, in the format that is said, without a key', () => {
+    const args = volumeArguments([{ ...volume, connection }], places);
+    assert.ok(!args.includes('-object'));
+    assert.deepEqual(JSON.parse(args[args.indexOf('-blockdev') + 1] ?? ''), {
+      ...{ driver: 'raw', 'node-name': 'volume-b', 'read-only': true, discard: 'unmap' },
+      file: { driver: 'file', filename: '/mnt/a/volume-1', 'read-only': true, discard: 'unmap' },
+    });
+  });
+
+  test('is not on a share that this host does not have', () => {
+    const elsewhere = { ...connection, share: '10.0.0.6:/volumes' };
+    assert.throws(() => volumeArguments([{ ...volume, connection: elsewhere }], places), HypervisorError);
   });
 });

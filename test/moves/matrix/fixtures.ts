@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { updateService } from '../../../src/control/hosts.ts';
 import { portsOfServer } from '../../../src/control/network.ts';
+import type { Settings } from '../../../src/control/platform.ts';
 import type { Refusal } from '../../../src/model/types.ts';
 import { attachVolume, detachVolume } from '../../../src/moves/attach.ts';
 import { confirmResize } from '../../../src/moves/confirm.ts';
@@ -40,6 +41,10 @@ export interface Started {
 
 export interface Fixture {
   readonly move: string;
+  /** The world of it; absent: one with volumes of its own. */
+  open?(settings: Partial<Settings>): Promise<World>;
+  /** What else has to hold when all is over. */
+  atEnd?(): Promise<void>;
   /** Brings the server into the state from which the move starts; '' when there is none yet. */
   prepare(world: World): Promise<string>;
   start(world: World, serverId: string): Promise<Started>;
@@ -68,14 +73,14 @@ export interface Fixture {
 
 const asBefore = () => 'as before' as const;
 
-const use =
+export const use =
   (call: (world: World, serverId: string) => Promise<Refusal | null>) =>
   async (world: World, serverId: string): Promise<Started> => ({
     serverId,
     refusal: await world.clock.drive(call(world, serverId)),
   });
 
-const resize = (world: World, id: string) => resizeServer(world.p, world.user, id, { flavorId: FLAVORS.big });
+export const resize = (world: World, id: string) => resizeServer(world.p, world.user, id, { flavorId: FLAVORS.big });
 
 const rescue = (world: World, id: string) =>
   rescueServer(world.p, world.user, id, { imageRef: null, fromVolume: false });

@@ -56,7 +56,7 @@ export async function run(
   tries = 1,
   fixture = fixtureOf(move),
 ): Promise<Ran> {
-  const world = await openWorld({ maxAttempts: tries });
+  const world = await (fixture.open ?? openWorld)({ maxAttempts: tries });
   try {
     const prepared = await fixture.prepare(world);
     const before = await snapshotOf(world);
@@ -81,6 +81,7 @@ export async function run(
     const restarted = planned.some(({ fault }) => fault === 'hosts-restart');
     await assertEnd(world, fixture, saga, serverId, before, restarted);
     await assertSound(world);
+    await fixture.atEnd?.();
     const way = saga.status === 'unwound' ? 'unwound' : 'went forward';
     const end = stuck !== null ? (`${way} after retry` as const) : refusal !== null ? 'refused' : way;
     return { end, reason: stuck ?? saga.reason, struck: strikes.map((each) => each.struck) };
