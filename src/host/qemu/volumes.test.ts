@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { describe, test } from 'node:test';
 import { VirtualClock } from '../../lib/virtual-clock.ts';
-import type { GuestVolume } from '../contract.ts';
+import type { GuestVolume, VolumeOnShare } from '../contract.ts';
 import { HypervisorError } from '../hypervisor.ts';
 import { unplugVolume, volumeArguments } from './volumes.ts';
 
@@ -57,9 +57,9 @@ describe('a volume is plugged out', () => {
 });
 
 describe('a volume that is a file on a share', () => {
-  const connection = {
+  const connection: VolumeOnShare = {
     ...{ kind: 'share', share: '10.0.0.5:/volumes', file: 'volume-1', format: 'raw', mode: 'ro', sizeBytes: 1 },
-  } as const;
+  };
   const places = { keysDir: () => '/keys', shares: new Map([['10.0.0.5:/volumes', '/mnt/a']]) };
 
   test('is opened where this host has the share, in the format that is said, without a key', () => {
