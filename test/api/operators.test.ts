@@ -274,6 +274,13 @@ describe('the API for operators', () => {
     assert.deepEqual(zones.map((each: { zoneName: string }) => each.zoneName).toSorted(), ['nova', 'z1']);
     assert.equal((await s.alice('GET', `${C}/os-availability-zone/detail`)).status, 403);
     assert.equal((await s.admin('DELETE', url)).status, 400);
+    const cache = (...ids: string[]) => ({ cache: ids.map((id) => ({ id })) });
+    assert.equal((await s.admin('POST', `${url}/images`, cache(s.imageId), 81)).status, 202);
+    assert.equal((await s.admin('POST', `${url}/images`, cache(s.imageId), 80)).status, 404);
+    assert.equal((await s.admin('POST', `${url}/images`, cache(s.imageId, s.imageId), 81)).status, 400);
+    assert.equal((await s.admin('POST', `${url}/images`, cache(made.aggregate.uuid), 81)).status, 400);
+    assert.equal((await s.admin('POST', `${C}/os-aggregates/999/images`, cache(s.imageId), 81)).status, 404);
+    assert.equal((await s.alice('POST', `${url}/images`, cache(s.imageId), 81)).status, 403);
     assert.equal((await s.admin('POST', `${url}/action`, { remove_host: { host: 'cell2-host2' } })).status, 200);
     assert.equal((await s.admin('DELETE', url)).status, 200);
     assert.equal((await s.admin('GET', url)).status, 404);

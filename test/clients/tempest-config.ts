@@ -1,4 +1,5 @@
 // Tempest's configuration for the system under test. What is off says why.
+import { EXTENSIONS } from '../../src/api/network/extensions.ts';
 import { PASSWORD, type Seeded } from './system.ts';
 
 /** How long Tempest waits for a server; emulated guests are slow. */
@@ -100,7 +101,13 @@ export function tempestConfig(system: Seeded, directory: string): string {
       build_interval: 1,
       build_timeout: 60,
     },
-    'network-feature-enabled': { ipv6: false, floating_ips: true, port_security: true },
+    'network-feature-enabled': {
+      ipv6: false,
+      floating_ips: true,
+      port_security: true,
+      // What is about others is skipped.
+      api_extensions: EXTENSIONS.map(([alias]) => alias).join(','),
+    },
     scenario: { img_file: system.disk.file, img_disk_format: system.disk.format, img_container_format: 'bare' },
     image: {
       build_interval: 1,

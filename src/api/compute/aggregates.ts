@@ -75,7 +75,7 @@ export const aggregateRoutes: readonly Route[] = [
     params: IdParams,
     answers: { 200: One },
     handle: async ({ p, params, minor }) => {
-      const aggregate = await findAggregate(p, idOf(params.id));
+      const aggregate = await findAggregate(p, aggregateNumber(params.id));
       if (!aggregate) throw errorOf(aggregateNotFound(params.id.slice(0, 100)));
       return { status: 200, body: { aggregate: render(aggregate, minor) } };
     },
@@ -97,7 +97,7 @@ export const aggregateRoutes: readonly Route[] = [
     handle: async ({ p, params, body, minor }) => {
       const { name, availability_zone: zone } = body.aggregate;
       const change = { ...(name === undefined ? {} : { name }), ...(zone === undefined ? {} : { zone }) };
-      return answer(await updateAggregate(p, idOf(params.id), change), minor);
+      return answer(await updateAggregate(p, aggregateNumber(params.id), change), minor);
     },
   }),
   route({
@@ -109,7 +109,7 @@ export const aggregateRoutes: readonly Route[] = [
     params: IdParams,
     answers: { 200: null },
     handle: async ({ p, params }) => {
-      refuse(await deleteAggregate(p, idOf(params.id)));
+      refuse(await deleteAggregate(p, aggregateNumber(params.id)));
       return { status: 200 };
     },
   }),
@@ -138,7 +138,7 @@ export const aggregateRoutes: readonly Route[] = [
     ]),
     answers: { 200: One },
     handle: async ({ p, params, body, minor }) => {
-      const id = idOf(params.id);
+      const id = aggregateNumber(params.id);
       if ('add_host' in body) return answer(await addAggregateHost(p, id, body.add_host.host), minor);
       if ('remove_host' in body) return answer(await removeAggregateHost(p, id, body.remove_host.host), minor);
       return answer(await setAggregateMetadata(p, id, body.set_metadata.metadata), minor);
@@ -211,7 +211,7 @@ export const zoneRoutes: readonly Route[] = [
 ];
 
 /** A malformed number is one that does not exist. */
-const idOf = (text: string): number => (/^\d{1,9}$/.test(text) ? Number(text) : -1);
+export const aggregateNumber = (text: string): number => (/^\d{1,9}$/.test(text) ? Number(text) : -1);
 
 function answer(result: AggregateResult, minor: number): Answer {
   if (result.kind === 'refused') throw errorOf(result.refusal);

@@ -1,5 +1,6 @@
 // All routes of the compute service.
 import type { Route } from '../http/route.ts';
+import { aggregateImageRoutes } from './aggregate-images.ts';
 import { aggregateRoutes, zoneRoutes } from './aggregates.ts';
 import { extensionRoutes } from './extensions.ts';
 import { flavorExtraRoutes } from './flavor-extras.ts';
@@ -54,6 +55,7 @@ export const computeRoutes: readonly Route[] = [
   ...hostRoutes,
   ...serviceRoutes,
   ...aggregateRoutes,
+  ...aggregateImageRoutes,
   ...zoneRoutes,
   ...limitRoutes,
   ...quotaRoutes,

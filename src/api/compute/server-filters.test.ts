@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { fc } from '../../lib/property-testing.ts';
 import { POWER_STATE, type Server } from '../../model/types.ts';
-import { type Query, safePattern, serverTest, sorted } from './server-filters.ts';
+import { addressTest, type Query, safePattern, serverTest, sorted } from './server-filters.ts';
 
 const flavor = {
   flavorId: '1',
@@ -125,5 +125,26 @@ describe('filters of server lists', () => {
     assert.equal(names({ sort_key: ['display_name'], sort_dir: ['asc'] }), 'abc');
     assert.equal(names({ sort_key: ['display_name'] }), 'cba');
     assert.equal(names({ sort_key: ['host', 'created_at'], sort_dir: ['asc', 'asc'] }), 'cab');
+  });
+});
+
+describe('filters by address', () => {
+  const finds = (query: Query, address: string) => addressTest(query)?.(address);
+
+  it('match from the beginning, as regular expressions', () => {
+    assert.equal(addressTest({}), null);
+    assert.equal(finds({ ip: '10.0.0.5' }, '10.0.0.5'), true);
+    assert.equal(finds({ ip: '^10\\.0' }, '10.0.0.5'), true);
+    assert.equal(finds({ ip: '10.0.[01].*' }, '10.0.1.9'), true);
+    assert.equal(finds({ ip: '10.0.0.5$' }, '10.0.0.55'), false);
+    assert.equal(finds({ ip: '0.0' }, '10.0.0.5'), false);
+    assert.equal(finds({ ip: '(a+)+$' }, '10.0.0.5'), false);
+  });
+
+  it('look at addresses of their own kind, and either will do', () => {
+    assert.equal(finds({ ip6: 'fd00:' }, 'fd00::5'), true);
+    assert.equal(finds({ ip6: '10' }, '10.0.0.5'), false);
+    assert.equal(finds({ ip: 'fd00' }, 'fd00::5'), false);
+    assert.equal(finds({ ip: '10', ip6: 'fd00' }, 'fd00::5'), true);
   });
 });

@@ -48,6 +48,25 @@ export function serverTest(query: Query, admin: boolean): Test {
   return (server) => tests.every((test) => test(server));
 }
 
+/** `ip` looks at IPv4 addresses and `ip6` at IPv6 ones, from their beginning; either will do. Null: neither is asked for. */
+export function addressTest({ ip, ip6 }: Pick<Query, 'ip' | 'ip6'>): ((address: string) => boolean) | null {
+  if (ip === undefined && ip6 === undefined) return null;
+  const [four, six] = [beginning(ip), beginning(ip6)];
+  return (address) => (address.includes(':') ? six(address) : four(address));
+}
+
+/** As Python's re.match; a pattern that could take long is compared as plain text. Absent: nothing begins with it. */
+function beginning(source: string | undefined): (text: string) => boolean {
+  if (source === undefined) return () => false;
+  const pattern = safePattern(source);
+  if (!pattern) return (text) => text.startsWith(source.replace(/^\^/, '').replaceAll('\\', ''));
+  const sticky = new RegExp(pattern.source, 'uy');
+  return (text) => {
+    sticky.lastIndex = 0;
+    return sticky.test(text);
+  };
+}
+
 /** Branches and optional parts multiply: this many make at most 16 ways to try. */
 const MOST_CHOICES = 4;
 

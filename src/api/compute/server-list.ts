@@ -9,7 +9,7 @@ import type { RuleName } from '../../model/policy/rules.ts';
 import { type Actor, isAdmin, type Server } from '../../model/types.ts';
 import { requireRule } from '../http/auth.ts';
 import { booleanOf, MAX_PAGE, markerNotFound, nextLink, pageOf, pageSize, timeOf } from './common.ts';
-import { type Query, serverTest, sorted } from './server-filters.ts';
+import { addressTest, type Query, serverTest, sorted } from './server-filters.ts';
 import * as schema from './server-schemas.ts';
 import { renderUnreachable } from './server-view.ts';
 
@@ -32,7 +32,7 @@ export async function listed(
   allProjects: RuleName,
 ): Promise<Listed> {
   const projectId = projectOf(p, actor, query, allProjects);
-  const { page, marker, ports } = await pageFor(p, isAdmin(actor), projectId, query);
+  const { page, marker, ports } = await pageFor(p, isAdmin(actor), projectId, allowed(query, actor, minor));
   // From 2.69 on the last page of a list without filters ends with what is known of servers in cells that are down.
   const withUnreachable = minor >= 69 && marker === null && !Object.keys(query).some((key) => FILTERS.has(key));
   const unreachable = withUnreachable ? await inDownCells(p, await unreachableCells(p, projectId), projectId) : [];
@@ -40,7 +40,7 @@ export async function listed(
 }
 
 /** What only the cells can find or order: then everything that matches is read, whatever the page. */
-const NEED_ALL = ['sort_key', 'sort_dir', 'changes-since', 'deleted', 'host', 'ip'] as const;
+const NEED_ALL = ['sort_key', 'sort_dir', 'changes-since', 'deleted', 'host', 'ip', 'ip6'] as const;
 
 async function pageFor(
   p: Platform,
@@ -66,14 +66,21 @@ async function pageFor(
     ...(admin && booleanOf(query.deleted) === true ? { deleted: true } : {}),
   });
   let matching = servers.filter(test);
-  const ports = query.ip === undefined ? null : await portsInBatches(p, matching);
-  if (ports) {
-    const prefix = (query.ip ?? '').replace(/^\^/, '').replaceAll('\\', '');
-    matching = matching.filter((each) => ports.get(each.id)?.some((port) => port.ip.startsWith(prefix)));
+  const hasAddress = addressTest(query);
+  const ports = hasAddress === null ? null : await portsInBatches(p, matching);
+  if (ports && hasAddress) {
+    const addresses = (each: Server) => (ports.get(each.id) ?? []).flatMap((port) => port.fixedIps.map(({ ip }) => ip));
+    matching = matching.filter((each) => addresses(each).some(hasAddress));
   }
   const result = pageOf(sorted(matching, query), (each) => each.id, query);
   if (!result) throw markerNotFound(query.marker);
   return { ...result, ports };
+}
+
+/** Without what is passed over for users: looking for IPv6 addresses before 2.5, as in Nova. */
+function allowed(query: Query, actor: Actor, minor: number): Query {
+  const { ip6: _, ...others } = query;
+  return minor >= 5 || isAdmin(actor) ? query : others;
 }
 
 const NO_FILTERS = ['limit', 'marker', 'sort_key', 'sort_dir', 'all_tenants', 'project_id', 'tenant_id'];

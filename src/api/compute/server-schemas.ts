@@ -274,6 +274,7 @@ export const ListQuery = object({
   hostname: Type.Optional(text()),
   node: Type.Optional(text()),
   ip: Type.Optional(text(64)),
+  ip6: Type.Optional(text(64)),
   availability_zone: Type.Optional(text()),
   all_tenants: flag,
   project_id: Type.Optional(text()),

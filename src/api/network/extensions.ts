@@ -6,7 +6,7 @@ import { type Route, type RoutePolicy, route } from '../http/route.ts';
 import { EmptyListQuery, Params, service, strict, V2 } from './shapes.ts';
 
 /** Alias, name, what it is. */
-const EXTENSIONS = [
+export const EXTENSIONS = [
   ['allowed-address-pairs', 'Allowed Address Pairs', 'Addresses that a port may use besides its own'],
   ['availability_zone', 'Availability Zone', 'The availability zones of networks and routers'],
   ['binding', 'Port Binding', 'Where a port is bound; for administrators'],
