@@ -21,7 +21,6 @@ import type { Platform } from '../control/platform.ts';
 import { quotaOf } from '../control/quota.ts';
 import { serverOrRefusal } from '../control/servers.ts';
 import type { Job } from '../host/contract.ts';
-import { assertNever } from '../lib/errors.ts';
 import { newId } from '../lib/ids.ts';
 import { checkAction, checkHasHost, stateOf } from '../model/actions.ts';
 import { checkMetadataQuota } from '../model/quota.ts';
@@ -34,6 +33,7 @@ import { jobOutcome, settled, unlessDoomed } from './hosts.ts';
 import { imageOfVolumes } from './image-of-volumes.ts';
 import type { Move, MoveStep, Owner, StepContext, StepOutcome } from './move.ts';
 import { done, doneBecause, inGlobal } from './outcomes.ts';
+import { publishImage } from './publish.ts';
 import { startMove } from './start.ts';
 
 /** The part of a state that the steps of a snapshot look at. */
@@ -97,7 +97,7 @@ async function upload(c: StepContext<SnapshotState>): Promise<StepOutcome<Snapsh
   const { imageId, host: hostName } = c.s;
   const isHere = (): Promise<boolean> => hasData(c.p.stores.global, imageId);
   // Also where the answer of whoever sent it was lost.
-  if (await isHere()) return publish(c);
+  if (await isHere()) return publishImage(c.p, imageId);
   if ((await findImage(c.p, imageId)) === null) return DELETED;
   const host = await c.host(hostName);
   const url = `${c.p.settings.hostFacingUrl}${dataPath(imageId)}`;
@@ -106,29 +106,11 @@ async function upload(c: StepContext<SnapshotState>): Promise<StepOutcome<Snapsh
   );
   if (outcome.kind === 'pending' || outcome.kind === 'fenced') return outcome;
   // What the host says failed may have arrived all the same, and only its answer was lost.
-  if (await isHere()) return publish(c);
+  if (await isHere()) return publishImage(c.p, imageId);
   return outcome.kind === 'failed' ? outcome : DELETED;
 }
 
 const DELETED = { kind: 'failed', reason: 'the image has been deleted', final: true } as const;
-/** How long until Glance is looked at again. */
-const PUBLISH_POLL_MS = 500;
-
-/** The data is here; a Glance is to have it too. */
-async function publish(c: StepContext<SnapshotState>): Promise<StepOutcome<SnapshotState>> {
-  if (!c.p.imageMirror) return done;
-  const published = await c.p.imageMirror.publish(c.p, c.s.imageId);
-  switch (published.kind) {
-    case 'there':
-      return done;
-    case 'on its way':
-      return { kind: 'pending', afterMs: PUBLISH_POLL_MS };
-    case 'failed':
-      return published;
-    default:
-      return assertNever(published);
-  }
-}
 
 async function dropSnapshot(c: StepContext<SnapshotState>): Promise<StepOutcome<SnapshotState>> {
   const host = await c.host(c.s.host);

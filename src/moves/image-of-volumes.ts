@@ -8,9 +8,11 @@
 // being taken waits for that, and this waits for whoever is at a volume (control/volumes/snapshots.ts: isBusy). Turned
 // back, each snapshot that may have been taken is deleted by a saga of its own, which waits for its storage host if it must;
 // the server does not.
-// Not handled: images in a Glance, and volumes in a Cinder, which are refused.
+// Where images are a Glance's, the image is made there before all else, and is active there (without data) just before the pivot.
+// Not handled: volumes in a Cinder, which are refused.
 import type { Transaction } from 'kysely';
-import { activateEmpty, discardUnfinished, hasData } from '../control/images/records.ts';
+import { giveUpAnnounced } from '../control/images/publisher.ts';
+import { activateEmpty, discardImages, hasData } from '../control/images/records.ts';
 import { recordSnapshot, volumesImage } from '../control/images/snapshots.ts';
 import type { Image } from '../control/images.ts';
 import type { Platform } from '../control/platform.ts';
@@ -40,6 +42,7 @@ import { jobOutcome } from './hosts.ts';
 import { definitionOf, type Move, type Owner, type StepContext, type StepOutcome } from './move.ts';
 import { done, doneBecause, inGlobal } from './outcomes.ts';
 import { pause, pauseAgain } from './power-effects.ts';
+import { publishImage } from './publish.ts';
 import { DELETE_SNAPSHOT, type SnapshotState } from './volumes/snapshots.ts';
 import { BUSY, startWhenFree } from './volumes/when-free.ts';
 
@@ -72,7 +75,8 @@ export const IMAGE_OF_VOLUMES: Move<VolumesImageState> = {
       do: async () => done,
       undo: (c) =>
         inGlobal(c, async (trx) => {
-          await discardUnfinished(trx, [c.s.imageId], c.p.clock.now());
+          // It may be active in a Glance, but whose snapshots are not to be is no image.
+          if (!(await hasData(trx, c.s.imageId))) await discardImages(trx, [c.s.imageId], c.p.clock.now());
           // Those that may have been taken are `deleting` by now, and others' to delete.
           for (const { snapshotId } of c.s.snapshots) {
             if ((await findSnapshot(trx, snapshotId))?.status === 'creating') {
@@ -164,6 +168,8 @@ async function giveUpSnapshots(c: C): Promise<Outcome> {
 }
 
 async function makeImage(c: C): Promise<Outcome> {
+  const published = await publishImage<VolumesImageState>(c.p, c.s.imageId, { isEmpty: true });
+  if (published.kind !== 'done') return published;
   return globally(c.p.stores.global, c, async (trx): Promise<Outcome> => {
     const now = c.p.clock.now();
     if (!(await activateEmpty(trx, c.s.imageId, now)) && !(await hasData(trx, c.s.imageId))) return IMAGE_GONE;
@@ -187,7 +193,6 @@ export async function imageOfVolumes(
   request: VolumesImageRequest,
 ): Promise<string | Refusal> {
   if (p.volumes) return IN_CINDER;
-  if (p.imageMirror) return INTO_GLANCE;
   if (
     server.vmState === 'active' &&
     /^(1|t|true|on|y|yes)$/i.test(server.image.properties['os_require_quiesce'] ?? '')
@@ -200,6 +205,8 @@ export async function imageOfVolumes(
     ...{ id: newId(), name: request.name, owner: actor.projectId, metadata: request.metadata, now: p.clock.now() },
   });
   if ('code' in image) return image;
+  const unannounced = await p.imageMirror?.announce(p, image, actor.requestId);
+  if (unannounced) return unannounced;
   const state: VolumesImageState = {
     actor: { userId: actor.userId, projectId: actor.projectId },
     ...{ cellId, host, vmState: server.vmState, imageId: image.id },
@@ -216,11 +223,10 @@ export async function imageOfVolumes(
     },
     'createImage',
   );
-  return refusal ?? image.id;
+  if (refusal === null) return image.id;
+  await giveUpAnnounced(p, image.id);
+  return refusal;
 }
-
-/** What is made here would be no image of Glance's. */
-const INTO_GLANCE = badRequest('Images of volumes cannot be made: the image service is not the embedded one.');
 
 interface Planned extends MappedSnapshot {
   readonly volume: Volume;

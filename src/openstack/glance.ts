@@ -52,6 +52,7 @@ export interface NewGlanceImage {
   readonly name: string | null;
   /** Project. */
   readonly owner: string;
+  readonly visibility: string;
   readonly diskFormat: string | null;
   readonly containerFormat: string | null;
   readonly minDiskGb: number;
@@ -72,10 +73,12 @@ export interface Glance {
   data(imageId: string): Promise<Readable | null>;
   /** Projects that a shared image is shared with; of any other image none. @throws ServiceDown */
   members(imageId: string): Promise<readonly GlanceMember[]>;
-  /** A queued, private image; that it is there already is fine. @throws ServiceDown */
+  /** A queued image; that it is there already is fine. @throws ServiceDown */
   create(image: NewGlanceImage, requestId: string): Promise<Said<null>>;
   /** The data of a queued image. Nothing is known of what came of it when this throws ServiceDown. */
   upload(imageId: string, payload: Payload): Promise<Said<null>>;
+  /** Nobody deletes the image from now on. @throws ServiceDown */
+  protect(imageId: string): Promise<Said<null>>;
   /** That there is none of that id is fine. @throws ServiceDown */
   remove(imageId: string): Promise<Said<null>>;
   /** Active ones, the youngest first, at most a page of Glance's largest. @throws ServiceDown */
@@ -115,7 +118,7 @@ export function glanceOf(session: Session): Glance {
     async create(image, requestId) {
       const body = {
         ...image.properties,
-        ...{ id: image.id, name: image.name, owner: image.owner, visibility: 'private' },
+        ...{ id: image.id, name: image.name, owner: image.owner, visibility: image.visibility },
         ...{ disk_format: image.diskFormat, container_format: image.containerFormat },
         ...{ min_disk: image.minDiskGb, min_ram: image.minRamMb },
       };
@@ -126,6 +129,12 @@ export function glanceOf(session: Session): Glance {
       return (await find(image.id))?.owner === image.owner ? FINE : said;
     },
     upload: (imageId, payload) => session.upload({ service, method: 'PUT', path: `/images/${imageId}/file` }, payload),
+    protect(imageId) {
+      const headers = { 'content-type': 'application/openstack-images-v2.1-json-patch' };
+      const body = [{ op: 'replace', path: '/protected', value: true }];
+      const path = `/images/${imageId}`;
+      return session.ask(null, { service, method: 'PATCH', path, headers, body, repeatable: true });
+    },
     async remove(imageId) {
       const said = await session.ask(null, { service, method: 'DELETE', path: `/images/${imageId}` });
       return said.kind === 'refused' && said.status === 404 ? FINE : said;

@@ -47,7 +47,16 @@ test('Glance: an image is made as its project’s, gets its bytes, and goes', as
   await using fake = await fakeOpenstack(new VirtualClock());
   const glance = glanceOf(fake.session);
   const image = {
-    ...{ id: ID, name: 'kept', owner: 'p1', diskFormat: 'qcow2', containerFormat: 'bare', minDiskGb: 1, minRamMb: 0 },
+    ...{
+      id: ID,
+      name: 'kept',
+      owner: 'p1',
+      visibility: 'private',
+      diskFormat: 'qcow2',
+      containerFormat: 'bare',
+      minDiskGb: 1,
+      minRamMb: 0,
+    },
     properties: { image_type: 'snapshot' },
   };
   let status = 201;

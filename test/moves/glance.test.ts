@@ -9,7 +9,9 @@ import { createServerBackup, createServerImage, type ImageMade } from '../../src
 import { deleteServer } from '../../src/moves/delete.ts';
 import { shelveServer } from '../../src/moves/shelve.ts';
 import { unshelveServer } from '../../src/moves/unshelve.ts';
+import { uploadVolume } from '../../src/moves/volumes/upload.ts';
 import { ServiceDown } from '../../src/openstack/transport.ts';
+import { newVolume, volumeBackedServer } from './volumes.ts';
 import { accept, assertSound, beat, newServer, openWorld, serverOf, settle, type World, work } from './world.ts';
 
 const HOUR_MS = 3_600_000;
@@ -147,4 +149,45 @@ inWorld('a delete does not wait for Glance to take the image of a shelving away'
   glance.isDown = false;
   await beat(world, 6);
   assert.deepEqual([glance.images.size, await owed(world)], [0, 0]);
+});
+
+inWorld('a volume becomes an image in Glance, protected when it is all there', async (world, glance) => {
+  const volumeId = await newVolume(world);
+  const upload = () =>
+    world.clock.drive(
+      uploadVolume(world.p, world.user, volumeId, {
+        ...{ name: 'of a volume', format: 'raw', containerFormat: 'bare', visibility: 'shared' },
+        ...{ protected: true, force: false },
+      }),
+    );
+  glance.refusal = { kind: 'refused', status: 413, message: 'over quota' };
+  assert.equal((await upload()).kind, 'uploading');
+  await settle(world);
+  assert.deepEqual([glance.images.size, await owed(world)], [0, 0]);
+  glance.refusal = null;
+  const begun = await upload();
+  assert(begun.kind === 'uploading');
+  assert.equal(glance.images.get(begun.image.id)?.protected, false);
+  await settle(world);
+  const image = glance.images.get(begun.image.id);
+  assert.deepEqual([image?.status, image?.visibility, image?.protected], ['active', 'shared', true]);
+  assert.equal(await owed(world), 0);
+  await assertSound(world);
+});
+
+inWorld('an image of volumes is active in Glance without data, or is not there', async (world, glance) => {
+  glance.put(world.imageId, Buffer.from('an image'), { visibility: 'public', disk_format: 'raw' });
+  const { serverId } = await volumeBackedServer(world);
+  glance.refusal = { kind: 'refused', status: 413, message: 'over quota' };
+  await begun(world, createServerImage(world.p, world.user, serverId, wish));
+  await settle(world);
+  assert.deepEqual([[...glance.images.keys()], await owed(world)], [[world.imageId], 0]);
+  glance.refusal = null;
+  const imageId = await begun(world, createServerImage(world.p, world.user, serverId, wish));
+  await settle(world);
+  const image = glance.images.get(imageId);
+  assert.deepEqual([image?.status, image?.size], ['active', 0]);
+  assert.match(String(Reflect.get(image ?? {}, 'block_device_mapping')), /snapshot_id/);
+  assert.equal(await owed(world), 0);
+  await assertSound(world);
 });

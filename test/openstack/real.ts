@@ -130,6 +130,14 @@ export async function imagesNamed(session: Session, name: string): Promise<reado
   return said.kind === 'ok' ? said.body.images.map(({ id }) => id) : [];
 }
 
+/** The image may be deleted again. */
+export async function unprotect(session: Session, id: string): Promise<void> {
+  const headers = { 'content-type': 'application/openstack-images-v2.1-json-patch' };
+  const body = [{ op: 'replace', path: '/protected', value: false }];
+  const said = await session.ask(null, { service: 'image', method: 'PATCH', path: `/images/${id}`, headers, body });
+  assert.equal(said.kind, 'ok');
+}
+
 /** The smallest public image of the real Glance that hosts can use. */
 export async function smallestImage(session: Session): Promise<string> {
   const path = '/images?visibility=public&status=active&disk_format=in:qcow2,raw&sort=size:asc&limit=1';

@@ -1,13 +1,14 @@
 // The scenes of a resize on the services of a real OpenStack: create, resize across cells and confirm, resize and revert,
 // delete. Runs where a Keystone is named: see real.ts.
 import assert from 'node:assert/strict';
+import { Readable } from 'node:stream';
 import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { newId } from '../../src/lib/ids.ts';
 import { glanceOf } from '../../src/openstack/glance.ts';
 import { neutronOf } from '../../src/openstack/neutron.ts';
 import { allocationsOf } from './allocations.ts';
-import { askKeystone, eventually, imagesNamed, realSystem, skip, smallestImage, tokenFor } from './real.ts';
+import { askKeystone, eventually, imagesNamed, realSystem, skip, smallestImage, tokenFor, unprotect } from './real.ts';
 
 test('a server with an image of Glance, a port of Neutron and room in Placement crosses between cells, forth and back', {
   skip,
@@ -111,23 +112,28 @@ test('images of a server are made in Glance, kept, rotated and taken away', { sk
   for (const id of [imageId, second]) assert.equal((await glance.remove(id)).kind, 'ok');
 });
 
-test('members of a shared image are known', { skip }, async () => {
+test('members of a shared image are known; an image may have no data, and be protected', { skip }, async () => {
   await using real = await realSystem(['identity', 'image']);
   const glance = glanceOf(real.session);
   const id = newId();
   const image = { id, name: 'shared', owner: 'a'.repeat(32), diskFormat: 'raw', containerFormat: 'bare' };
-  assert.equal((await glance.create({ ...image, minDiskGb: 0, minRamMb: 0, properties: {} }, 'req-1')).kind, 'ok');
-  const say = (method: 'POST' | 'PATCH', path: string, body: unknown) => {
-    const headers = { 'content-type': 'application/openstack-images-v2.1-json-patch' };
-    const ask = { service: 'image', method, path: `/images/${id}${path}`, body } as const;
-    return real.session.ask(null, method === 'PATCH' ? { ...ask, headers } : ask);
-  };
-  assert.equal((await say('PATCH', '', [{ op: 'replace', path: '/visibility', value: 'shared' }])).kind, 'ok');
-  assert.equal((await say('POST', '/members', { member: 'b'.repeat(32) })).kind, 'ok');
+  assert.equal(
+    (await glance.create({ ...image, visibility: 'shared', minDiskGb: 0, minRamMb: 0, properties: {} }, 'req-1')).kind,
+    'ok',
+  );
+  const path = `/images/${id}/members`;
+  const ask = { service: 'image', method: 'POST', path, body: { member: 'b'.repeat(32) } } as const;
+  assert.equal((await real.session.ask(null, ask)).kind, 'ok');
   assert.deepEqual(
     (await glance.members(id)).map(({ member_id, status }) => [member_id, status]),
     [['b'.repeat(32), 'pending']],
   );
+  const nothing = { sizeBytes: 0, signal: AbortSignal.timeout(60_000), bytes: () => Readable.from([]) };
+  assert.equal((await glance.upload(id, nothing)).kind, 'ok');
+  assert.equal((await glance.find(id))?.status, 'active', 'without data');
+  assert.equal((await glance.protect(id)).kind, 'ok');
+  assert.equal((await glance.remove(id)).kind, 'refused', 'it is protected');
+  await unprotect(real.session, id);
   assert.equal((await glance.remove(id)).kind, 'ok');
   assert.equal((await glance.remove(id)).kind, 'ok', 'gone already');
 });

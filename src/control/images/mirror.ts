@@ -18,6 +18,7 @@ import { messageOf } from '../../lib/errors.ts';
 import { isUuid } from '../../lib/ids.ts';
 import type { Glance, GlanceImage, GlanceMember } from '../../openstack/glance.ts';
 import {
+  CONTAINER_FORMATS,
   GUEST_FORMATS,
   type Image,
   ImageOnItsWay,
@@ -152,7 +153,7 @@ function imageFrom(said: GlanceImage, members: readonly GlanceMember[], now: num
   return {
     ...{ id: said.id, name: said.name ?? null, status: said.status === 'active' ? 'active' : 'queued', visibility },
     ...{ owner: said.owner ?? '', diskFormat: GUEST_FORMATS.find((each) => each === said.disk_format) ?? null },
-    ...{ containerFormat: said.container_format === 'bare' ? 'bare' : null, sizeBytes: null },
+    ...{ containerFormat: CONTAINER_FORMATS.find((each) => each === said.container_format) ?? null, sizeBytes: null },
     ...{ virtualBytes: said.virtual_size ?? null, md5: null, sha256: null, sha512: null },
     ...{ minDiskGb: said.min_disk, minRamMb: said.min_ram, protected: said.protected },
     ...{ hidden: said.os_hidden ?? false, properties: propertiesOf(said), tags: said.tags },

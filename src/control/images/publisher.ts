@@ -8,6 +8,7 @@
 // waiting: the image is active there, with the digest of the file here. What must go from Glance is on record
 // (glance-writes.ts) and settled when a saga ends, or by the monitor when Glance is back.
 // A process that dies as it sends leaves an image that Glance makes queued again when its connection breaks.
+import { Readable } from 'node:stream';
 import type { Transaction } from 'kysely';
 import { messageOf } from '../../lib/errors.ts';
 import type { Refusal } from '../../model/types.ts';
@@ -31,11 +32,18 @@ export type Published =
   | { readonly kind: 'on its way' }
   | { readonly kind: 'failed'; readonly reason: string; readonly final: boolean };
 
+export interface PublishWish {
+  /** It is to have no data: it says all by its properties. */
+  readonly isEmpty?: boolean;
+  /** Nobody is to delete it when it is there. */
+  readonly protect?: boolean;
+}
+
 export interface ImagePublisher {
-  /** Makes the queued image in Glance; refused in its words. Who does not record it then gives it up. @throws ServiceDown */
+  /** Makes the queued image in Glance, not protected yet; refused in its words. Who does not record it then gives it up. @throws ServiceDown */
   announce(p: Platform, image: Image, requestId: string): Promise<Refusal | null>;
   /** Sees to it that Glance has the data of the image, which is here. Asked again until it is not on its way. @throws ServiceDown */
-  publish(p: Platform, imageId: string): Promise<Published>;
+  publish(p: Platform, imageId: string, wish?: PublishWish): Promise<Published>;
   /** Ids of the server's backups in Glance but for the `keep` youngest; protected ones stay, and count. @throws ServiceDown */
   oldBackups(of: BackupsOf, keep: number): Promise<readonly string[]>;
   /** What is to go from Glance goes, as far as it can now. */
@@ -78,7 +86,7 @@ export function createImagePublisher(
   async function send(p: Platform, imageId: string, sizeBytes: number): Promise<void> {
     const payload: Payload = {
       ...{ sizeBytes, signal: closing },
-      bytes: () => imageFilesOf(p).read(imageId),
+      bytes: () => (sizeBytes === 0 ? Readable.from([]) : imageFilesOf(p).read(imageId)),
     };
     const said = await glance.upload(imageId, payload);
     if (said.kind === 'refused') failures.set(imageId, failedBy(said));
@@ -116,7 +124,7 @@ export function createImagePublisher(
       await settledWrite(p, image.id, 'making');
       return { code: codeOf(said.status), message: said.message };
     },
-    async publish(p, imageId) {
+    async publish(p, imageId, { isEmpty = false, protect = false } = {}) {
       const failure = failures.get(imageId);
       failures.delete(imageId);
       if (failure) return failure;
@@ -130,16 +138,22 @@ export function createImagePublisher(
         case 'active':
         case 'deactivated': {
           const digest = digestOf(said);
-          if (digest && here[digest.algorithm] !== digest.value.toLowerCase()) {
+          if (digest && !isEmpty && here[digest.algorithm] !== digest.value.toLowerCase()) {
             return { kind: 'failed', reason: 'Glance has other data for the image', final: true };
+          }
+          if (protect && !said.protected) {
+            const protecting = await glance.protect(imageId);
+            if (protecting.kind === 'refused') return failed(`Glance does not protect it: ${protecting.message}`);
           }
           await settledWrite(p, imageId, 'making');
           return { kind: 'there' };
         }
-        case 'queued':
-          if (here.sizeBytes === null) return failed('the data is not here');
-          if (!underWay.has(imageId) && !closing.aborted) begin(p, imageId, here.sizeBytes);
+        case 'queued': {
+          const sizeBytes = isEmpty ? 0 : here.sizeBytes;
+          if (sizeBytes === null) return failed('the data is not here');
+          if (!underWay.has(imageId) && !closing.aborted) begin(p, imageId, sizeBytes);
           return ON_ITS_WAY;
+        }
         default:
           // Such as saving: somebody else is at it, or was and has died.
           return failed(`the image is ${said.status} in Glance`);

@@ -143,7 +143,8 @@ export class FakeGlance implements Glance {
     const created_at = new Date(this.#made * 1000).toISOString();
     const { id, name, owner, diskFormat: disk_format, containerFormat: container_format } = image;
     const hash = { os_hash_algo: null, os_hash_value: null, size: null };
-    const change = { ...image.properties, ...hash, name, owner, disk_format, container_format, created_at };
+    const { visibility } = image;
+    const change = { ...image.properties, ...hash, visibility, name, owner, disk_format, container_format, created_at };
     this.images.set(id, describedImage(id, Buffer.alloc(0), { ...change, status: 'queued' }));
     return SAID;
   }
@@ -158,6 +159,12 @@ export class FakeGlance implements Glance {
     this.images.set(id, { ...image, status: 'active', ...digestsOf(data) });
     this.files.set(id, data);
     this.afterUpload();
+    return SAID;
+  }
+  async protect(id: string) {
+    this.#asked();
+    const image = this.images.get(id);
+    if (image) this.images.set(id, { ...image, protected: true });
     return SAID;
   }
   async remove(id: string) {

@@ -5,14 +5,17 @@
 // image is gone and nothing is sent any more; so it is when the image is deleted meanwhile. An image that has its data is
 // its user's: no turning back takes it away. The sending ends with the storage host's agent, so one that is down is not
 // waited for; the image service refuses what it may still send.
+// Where images are a Glance's, the image is made there before all else, and the data goes on to it when it is here.
 // Not handled: formats that no guest here can boot.
 import type { Transaction } from 'kysely';
-import { discardUnfinished, hasData, insertImage } from '../../control/images/records.ts';
+import { giveUpAnnounced } from '../../control/images/publisher.ts';
+import { discardUnfinished, hasData } from '../../control/images/records.ts';
 import { checkImage } from '../../control/images/rules.ts';
+import { recordSnapshot } from '../../control/images/snapshots.ts';
 import { dataPath, findImage, type GuestFormat, type Image, type Visibility } from '../../control/images.ts';
 import type { Platform } from '../../control/platform.ts';
 import { settleStatus } from '../../control/volumes/attachments.ts';
-import { changeStatus, lockVolume } from '../../control/volumes/records.ts';
+import { changeStatus, findVolume, lockVolume } from '../../control/volumes/records.ts';
 import { storageHostIsUp } from '../../control/volumes/storage-hosts.ts';
 import type { Job, Reply } from '../../host/contract.ts';
 import { newId } from '../../lib/ids.ts';
@@ -23,6 +26,7 @@ import { globally } from '../fencing.ts';
 import { jobOutcome } from '../hosts.ts';
 import type { Move, StepContext, StepOutcome } from '../move.ts';
 import { done, doneBecause, inGlobal } from '../outcomes.ts';
+import { publishImage } from '../publish.ts';
 import { startOnVolume } from './start.ts';
 
 export interface UploadVolumeState {
@@ -30,6 +34,8 @@ export interface UploadVolumeState {
   readonly storageHost: string;
   readonly imageId: string;
   readonly format: GuestFormat;
+  /** Whether nobody may delete the image when it has its data. */
+  readonly protect: boolean;
   readonly oldStatus: VolumeStatus;
 }
 
@@ -81,18 +87,18 @@ export const UPLOAD_VOLUME: Move<UploadVolumeState> = {
 };
 
 async function send(c: C): Promise<StepOutcome<UploadVolumeState>> {
-  const { volumeId, imageId, storageHost, format } = c.s;
+  const { volumeId, imageId, storageHost, format, protect } = c.s;
+  const isHere = (): Promise<boolean> => hasData(c.p.stores.global, imageId);
   // Also where the answer of whoever sent it was lost.
-  const image = await findImage(c.p, imageId);
-  if (image?.status === 'active') return done;
-  if (image === null) return IMAGE_GONE;
+  if (await isHere()) return publishImage(c.p, imageId, { protect });
+  if ((await findImage(c.p, imageId)) === null) return IMAGE_GONE;
   const storage = await c.storage(storageHost);
   const url = `${c.p.settings.hostFacingUrl}${dataPath(imageId)}`;
   const reply = await storage.upload(volumeId, { generation: c.generation, uploadId: imageId, format, url });
   const outcome = storageOutcome(reply);
   if (outcome.kind === 'pending' || outcome.kind === 'fenced') return outcome;
   // What the storage host says failed may have arrived all the same, and only its answer was lost.
-  if ((await findImage(c.p, imageId))?.status === 'active') return done;
+  if (await isHere()) return publishImage(c.p, imageId, { protect });
   return outcome.kind === 'failed' ? outcome : IMAGE_GONE;
 }
 
@@ -132,8 +138,12 @@ export async function uploadVolume(
   volumeId: string,
   wish: UploadWish,
 ): Promise<UploadedVolume> {
-  if (p.imageMirror) return { kind: 'refused', refusal: INTO_GLANCE };
-  const made: { volume?: Volume; image?: Image } = {};
+  const known = await findVolume(p.stores.global, volumeId);
+  if (!known) return { kind: 'refused', refusal: volumeNotFound(volumeId) };
+  const image = imageOf(known, actor, wish, p.clock.now());
+  const refused = checkImage(image) ?? (await announce(p, known, image, wish, actor));
+  if (refused) return { kind: 'refused', refusal: refused };
+  const made: { volume?: Volume } = {};
   const refusal = await startOnVolume(p, {
     ...{ move: UPLOAD_VOLUME, volumeId, actor },
     take: async (trx) => {
@@ -142,28 +152,42 @@ export async function uploadVolume(
       if (!volume) return no(volumeNotFound(volumeId));
       const refused = checkUpload(volume, wish.force);
       if (refused) return no(refused);
-      const image = imageOf(volume, actor, wish, p.clock.now());
-      const wrong = checkImage(image);
-      if (wrong) return no(wrong);
-      const inserted = await insertImage(trx, image);
-      if (inserted.kind === 'refused') return no(inserted.refusal);
+      const unrecorded = await recordSnapshot(p, trx, image);
+      if (unrecorded) return no(unrecorded);
       await changeStatus(trx, volumeId, [volume.status], { status: 'uploading', updated_at: p.clock.now() });
-      Object.assign(made, { volume, image });
+      Object.assign(made, { volume });
       const { storageHost, status: oldStatus } = volume;
-      return { kind: 'ok', state: { volumeId, storageHost, imageId: image.id, format: wish.format, oldStatus } };
+      const state = {
+        volumeId,
+        storageHost,
+        imageId: image.id,
+        format: wish.format,
+        protect: wish.protected,
+        oldStatus,
+      };
+      return { kind: 'ok', state };
     },
   });
-  if (refusal) return { kind: 'refused', refusal };
-  const { volume, image } = made;
-  if (!volume || !image) throw new Error('a saga that began has recorded its image');
+  if (refusal) {
+    await giveUpAnnounced(p, image.id);
+    return { kind: 'refused', refusal };
+  }
+  const { volume } = made;
+  if (!volume) throw new Error('a saga that began has found its volume');
   return { kind: 'uploading', volume, image };
 }
 
-/** What is made here would be no image of Glance's. */
-const INTO_GLANCE: Refusal = {
-  code: 400,
-  message: 'Images of volumes cannot be made: the image service is not the embedded one.',
-};
+/** A Glance hears of it before the volume is taken hold of. */
+async function announce(
+  p: Platform,
+  volume: Volume,
+  image: Image,
+  { force }: UploadWish,
+  { requestId }: Actor,
+): Promise<Refusal | null> {
+  if (!p.imageMirror) return null;
+  return checkUpload(volume, force) ?? p.imageMirror.announce(p, image, requestId);
+}
 
 /** It says of itself what the volume's own image did. */
 const imageOf = (volume: Volume, actor: Actor, wish: UploadWish, now: number): Image => ({
