@@ -11,7 +11,7 @@ import type { Actor } from '../../model/types.ts';
 import { createServer } from '../../moves/create.ts';
 import { requestDelete } from '../../moves/delete.ts';
 import { requireRule } from '../http/auth.ts';
-import { badRequest, errorOf, refuse } from '../http/errors.ts';
+import { ApiError, badRequest, errorOf, refuse } from '../http/errors.ts';
 import { disksOf } from './block-devices.ts';
 import { booleanOf } from './common.ts';
 import { requestedNetworks } from './requested-networks.ts';
@@ -70,22 +70,36 @@ export async function createServers(
     configDrive: configDriveOf(wish),
   } as const;
   const count = maxCount === 1 ? 1 : await affordable(p, actor, request.flavorId, minCount, maxCount);
+  const nameOf = (index: number) => (maxCount === 1 ? wish.name : `${wish.name}-${index + 1}`);
   const created: CreatedServers[] = [];
-  for (let index = 1; index <= count; index += 1) {
-    const name = maxCount === 1 ? wish.name : `${wish.name}-${index}`;
-    const [first] = created;
-    const together = first === undefined ? {} : { reservationId: first.reservationId };
-    const result = await createServer(p, actor, { ...request, ...together, name, launchIndex: index - 1 });
-    if (result.kind === 'created') created.push(result);
-    else if (created.length >= minCount) break;
-    else {
-      for (const each of created) await requestDelete(p, each.serverId);
-      throw errorOf(result.refusal);
+  const failure = await fails(async () => {
+    for (let launchIndex = 0; launchIndex < count; launchIndex += 1) {
+      const [first] = created;
+      const together = first === undefined ? {} : { reservationId: first.reservationId };
+      const one = { ...request, ...together, name: nameOf(launchIndex), launchIndex };
+      const result = await createServer(p, actor, one);
+      if (result.kind === 'refused') throw errorOf(result.refusal);
+      created.push(result);
     }
-  }
+  });
   const [first] = created;
-  if (!first) throw new Error('no server was asked for');
-  return first;
+  if (first && created.length >= minCount) {
+    if (failure && !(failure.error instanceof ApiError))
+      p.log.error({ err: failure.error }, 'fewer servers than max_count');
+    return first;
+  }
+  for (const each of created) await requestDelete(p, each.serverId);
+  throw failure?.error ?? new Error('no server was asked for');
+}
+
+/** What the work throws; null: nothing. */
+async function fails(work: () => Promise<void>): Promise<{ readonly error: unknown } | null> {
+  try {
+    await work();
+    return null;
+  } catch (error) {
+    return { error };
+  }
 }
 
 /** What the named image says of itself; nothing where the actor may not see it, which the use case refuses. */
