@@ -9,6 +9,7 @@ import { findFlavor } from '../control/flavors.ts';
 import { findImage, type Image, isForGuests, snapshotOf } from '../control/images.ts';
 import { findKeypair, type Keypair } from '../control/keypairs.ts';
 import { claimPort } from '../control/network/interfaces.ts';
+import { NETWORKS } from '../control/network/quotas.ts';
 import { networkService, type TakenPort } from '../control/network/service.ts';
 import {
   activateBindings,
@@ -450,6 +451,8 @@ async function place(
     (claimRoom) =>
       p.stores.global.transaction().execute(async (trx) => {
         await checkQuotaAgain(p, trx, actor, server.flavor);
+        // As claimPort will ask for: names before rows.
+        if (request.networkPorts?.some((id) => id !== null)) await exclusively(trx, NETWORKS);
         const room = await claimRoom(trx);
         if (room.kind === 'none') return room;
         await insertHome(trx, actor, server, room.cellId);

@@ -117,6 +117,17 @@ describe('servers and their networks over the API, on simulated hosts', () => {
     assert.equal((await s.alice('POST', `${C}/servers`, { server: again })).status, 409);
     const outside = { ...again, networks: [{ uuid: external }] };
     assert.equal((await s.alice('POST', `${C}/servers`, { server: outside })).status, 403);
+    const portOutside = await made('ports', 'port', { network_id: external });
+    const byPort = { ...again, networks: [{ port: portOutside.id }] };
+    for (const refused of [
+      await s.alice('POST', `${C}/servers`, { server: byPort }),
+      await s.alice('POST', `${C}/servers/${id}/os-interface`, { interfaceAttachment: { port_id: portOutside.id } }),
+      await s.alice('POST', `${C}/servers/${id}/os-interface`, { interfaceAttachment: { net_id: external } }),
+    ])
+      assert.deepEqual(
+        [refused.status, message(refused)],
+        [403, `It is not allowed to create an interface on external network ${external}`],
+      );
     await remove(id);
     const free = (await s.alice('GET', `${N}/ports/${port.id}`)).json.port;
     assert.deepEqual([free.device_id, free.status], ['', 'DOWN']);

@@ -2,7 +2,9 @@
 // things that two may do at the same moment.
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
+import { type Kysely, sql } from 'kysely';
 import { createFloatingIp, listFloatingIps, updateFloatingIp } from '../../src/control/network/floating-ips.ts';
+import { claimPort } from '../../src/control/network/interfaces.ts';
 import { deleteNetwork, listNetworks } from '../../src/control/network/networks.ts';
 import { createPort } from '../../src/control/network/port-create.ts';
 import { updatePort } from '../../src/control/network/port-update.ts';
@@ -23,8 +25,12 @@ import { createSubnet, listSubnets } from '../../src/control/network/subnets.ts'
 import { createPortForServer } from '../../src/control/network.ts';
 import { newId } from '../../src/lib/ids.ts';
 import type { Actor } from '../../src/model/types.ts';
+import type { GlobalTables } from '../../src/store/global-schema.ts';
 import { openStores } from '../../src/store/stores.ts';
 import { startPostgres, type TestPostgres } from '../../src/store/test-postgres.ts';
+
+const actor: Actor = { userId: 'u', projectId: 'p', roles: ['member'], requestId: 'req' };
+const now = 1_800_000_000_000;
 
 const server = await startPostgres();
 if (server.kind === 'unavailable') test('networks on PostgreSQL', { skip: server.reason }, () => undefined);
@@ -39,8 +45,6 @@ function networks(server: TestPostgres): void {
     const [a, b] = [await openStores(at), await openStores(at)];
     try {
       const dbs = [a.global, b.global, a.global, b.global];
-      const actor: Actor = { userId: 'u', projectId: 'p', roles: ['member'], requestId: 'req' };
-      const now = 1_800_000_000_000;
       const cidrs = { networkCidr: '10.42.0.0/28', externalCidr: '172.24.4.0/24' };
       await Promise.all(dbs.map((db) => seedNetworks(db, cidrs, now)));
       const inside = { where: { 'router:external': [0] }, limit: 9 };
@@ -113,4 +117,44 @@ function networks(server: TestPostgres): void {
       await b.close();
     }
   });
+
+  test('a free port on PostgreSQL is won once: what a server has, no router and no user takes', async () => {
+    const at = await server.stores(['c1']);
+    const [a, b] = [await openStores(at), await openStores(at)];
+    try {
+      const db = a.global;
+      await seedNetworks(db, { networkCidr: '10.42.0.0/28', externalCidr: '172.24.4.0/24' }, now);
+      const network = (await listNetworks(db, actor, { where: { shared: [1] }, limit: 1 }))[0]?.id ?? '';
+      const router = await createRouter(db, actor, { name: 'r', now });
+      assert(router.kind === 'ok');
+      for (const other of [
+        (portId: string) => addInterface(b.global, actor, router.value.id, { portId, now }),
+        (portId: string) => updatePort(b.global, actor, portId, { deviceId: 'mine', now }),
+      ]) {
+        const port = await createPort(db, actor, { networkId: network, now });
+        assert(port.kind === 'ok');
+        const { id } = port.value;
+        const late = await db.transaction().execute(async (trx) => {
+          const claim = { serverId: newId(), projectId: 'p', newPortId: id, tag: null, now };
+          assert.deepEqual(await claimPort(trx, actor, { kind: 'port', portId: id }, claim), { portId: id });
+          const waiting = other(id);
+          await somebodyWaits(db);
+          return { waiting };
+        });
+        const answer = await late.waiting;
+        assert.equal(answer.kind === 'refused' && answer.refusal.type, 'PortInUse');
+      }
+    } finally {
+      await a.close();
+      await b.close();
+    }
+  });
+}
+
+/** Until a session waits for a lock that another one has. */
+async function somebodyWaits(db: Kysely<GlobalTables>): Promise<void> {
+  for (;;) {
+    const { rows } = await sql`select 1 from pg_locks where not granted`.execute(db);
+    if (rows.length > 0) return;
+  }
 }

@@ -1,12 +1,13 @@
 // Which networks, ports, addresses and security groups a new server asks for: the part of the body of POST /servers that
 // the network service answers for. In the order in which they were asked for, which is the order of the guest's cards.
+import { networkOutside, portOutside } from '../../control/network/interfaces.ts';
 import { findNetwork, listNetworks } from '../../control/network/networks.ts';
 import { findPort } from '../../control/network/ports.ts';
 import { groupsForServer } from '../../control/network/server-networks.ts';
 import { networkService } from '../../control/network/service.ts';
 import type { Platform } from '../../control/platform.ts';
 import { type Actor, isAdmin } from '../../model/types.ts';
-import { badRequest, conflict, errorOf, forbidden } from '../http/errors.ts';
+import { badRequest, conflict, errorOf } from '../http/errors.ts';
 import type { CreateWish } from './server-schemas.ts';
 
 const MAX_NETWORKS = 16;
@@ -74,8 +75,8 @@ async function networkOf(p: Platform, actor: Actor, { uuid, fixed_ip }: Asked, u
   const network = await findNetwork(p.stores.global, actor, uuid.toLowerCase());
   if (!network || usable?.has(network.id) === false)
     throw badRequest(`Network ${uuid.toLowerCase()} could not be found.`);
-  if (network.external && !network.shared && network.projectId !== actor.projectId)
-    throw forbidden(`It is not allowed to create an interface on external network ${network.id}`);
+  const outside = networkOutside(network, actor.projectId);
+  if (outside) throw errorOf(outside);
   return network.id;
 }
 
@@ -83,6 +84,8 @@ async function networkOfPort(p: Platform, actor: Actor, portId: string): Promise
   const port = await findPort(p.stores.global, actor, portId);
   if (!port) throw badRequest(`Port id ${portId} could not be found.`);
   if (port.deviceId !== '') throw conflict(`Port ${portId} is still in use.`);
+  const outside = await portOutside(p.stores.global, actor, port);
+  if (outside) throw errorOf(outside);
   if (port.fixedIps.length === 0) throw badRequest(`Port ${portId} requires a FixedIP in order to be used.`);
   return port.networkId;
 }

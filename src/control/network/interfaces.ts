@@ -1,17 +1,20 @@
 // A server gets one more port, or loses one: the network service's part of attaching and detaching interfaces.
 //
 // Theory of operation. A port is given to a server, or made for it, in the transaction that also makes the saga
-// (claimPort): from then on nobody else can have it. It has no binding yet; the saga makes that. Released, a port that was
+// (claimPort), alone among those of the network service, which give free ports to routers, change them and delete them:
+// from then on nobody else can have it. It has no binding yet; the saga makes that. Released, a port that was
 // made for the server is gone, one that a user made is free again; bindings go with both. So whoever claims undoes by
 // releasing, and both accept to be repeated. Refusals are Nova's (nova/network/neutron.py).
 import type { Kysely } from 'kysely';
 import { MAX_PORTS } from '../../host/contract.ts';
 import { badRequest, conflict, forbidden, notFound } from '../../model/refusal.ts';
 import type { Actor, Refusal } from '../../model/types.ts';
+import { exclusively } from '../../store/dialect.ts';
 import type { GlobalTables } from '../../store/global-schema.ts';
 import { freePorts, insertServersPort } from '../network.ts';
-import { findNetwork, listNetworks } from './networks.ts';
-import { findPort } from './ports.ts';
+import { findNetwork, listNetworks, type NetworkRecord } from './networks.ts';
+import { findPort, type PortRecord } from './ports.ts';
+import { NETWORKS } from './quotas.ts';
 
 type Db = Kysely<GlobalTables>;
 
@@ -33,13 +36,14 @@ export interface PortClaim {
   readonly now: number;
 }
 
-/** The server has the port afterwards; `portId` tells which. @param trx a transaction */
+/** The server has the port afterwards; `portId` tells which. @param trx a transaction that has locked no rows yet */
 export async function claimPort(
   trx: Db,
   actor: Actor,
   wanted: WantedPort,
   claim: PortClaim,
 ): Promise<{ readonly portId: string } | Refusal> {
+  await exclusively(trx, NETWORKS);
   const { count } = await trx
     .selectFrom('ports')
     .select((select) => select.fn.countAll<number>().as('count'))
@@ -60,6 +64,18 @@ export async function releasePort(trx: Db, serverId: string, portId: string): Pr
   await freePorts(trx, serverId, portId);
 }
 
+/** Nova's ExternalNetworkAttachForbidden; null: servers of the project may be on the network. */
+export const networkOutside = ({ id, external, shared, projectId: owner }: NetworkRecord, projectId: string) =>
+  external && !shared && owner !== projectId
+    ? forbidden(`It is not allowed to create an interface on external network ${id}`)
+    : null;
+
+/** The same for servers of the port's project. */
+export async function portOutside(db: Db, actor: Actor, port: PortRecord): Promise<Refusal | null> {
+  const network = await findNetwork(db, actor, port.networkId);
+  return network && networkOutside(network, port.projectId);
+}
+
 async function claimExisting(
   trx: Db,
   actor: Actor,
@@ -69,6 +85,8 @@ async function claimExisting(
   const port = await findPort(trx, actor, portId);
   if (!port) return notFound(`Port id ${portId} could not be found.`);
   if (port.projectId !== projectId) return badRequest(`Port ${portId} not usable for instance ${serverId}.`);
+  const refusal = await portOutside(trx, actor, port);
+  if (refusal) return refusal;
   const claimed = await trx
     .updateTable('ports')
     .set({ device_id: serverId, device_owner: DEVICE_OWNER, tag, attached_at: now, updated_at: now })
@@ -90,9 +108,9 @@ async function makeNew(
   const networkId = wanted.networkId ?? (await onlyNetwork(trx, actor, projectId));
   if (typeof networkId !== 'string') return networkId;
   const network = await findNetwork(trx, ofProject(actor, projectId), networkId);
-  if (!network || !(network.shared || network.projectId === projectId)) {
-    return notFound(`Network ${networkId} could not be found.`);
-  }
+  if (!network) return notFound(`Network ${networkId} could not be found.`);
+  const outside = networkOutside(network, projectId);
+  if (outside) return outside;
   const refusal = await insertServersPort(trx, portId, {
     ...{ serverId, projectId, networkId, tag, now },
     ...(wanted.ip === null ? {} : { ip: wanted.ip }),
