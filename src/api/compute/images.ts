@@ -45,8 +45,8 @@ const Query = Type.Object(
     status: Type.Optional(text),
     server: Type.Optional(text),
     type: Type.Optional(text),
-    minRam: Type.Optional(Type.Integer({ minimum: 0 })),
-    minDisk: Type.Optional(Type.Integer({ minimum: 0 })),
+    minRam: Type.Optional(Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER })),
+    minDisk: Type.Optional(Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER })),
     'changes-since': Type.Optional(text),
   },
   // Anything else is passed over, but for `property-<name>`.

@@ -236,6 +236,18 @@ describe('the HTTP server', () => {
     assert.equal(big.json().overLimit.code, 413);
   });
 
+  it('takes the character NUL in no text: no resource is named so, and no query or body has it', async () => {
+    assert.equal((await call('GET', '/compute/v2.1/things/a%00b')).json().itemNotFound.code, 404);
+    assert.equal((await call('DELETE', '/network/v2.0/things/%00?x=%00')).json().NeutronError.type, 'HTTPNotFound');
+    assert.equal((await call('GET', '/compute/v2.1/things/a?fields=%00')).json().badRequest.code, 400);
+    assert.equal((await call('GET', '/compute/v2.1/things/a?fields=x&%00=x')).json().badRequest.code, 400);
+    assert.equal((await call('GET', '/compute/v2.1/things/a?fields=%2500')).statusCode, 200);
+    const body = (name: string) => call('POST', '/compute/v2.1/things', { body: `{"thing":{"name":"${name}"}}` });
+    for (const bad of ['\\u0000', 'a\\u0000', '\\\\\\u0000', '\\n\\u0000'])
+      assert.equal((await body(bad)).json().badRequest.message, 'Malformed request: the character NUL is in it.', bad);
+    for (const good of ['u0000', '\\\\u0000']) assert.equal((await body(good)).statusCode, 202, good);
+  });
+
   it('tells an absent path from an absent method', async () => {
     assert.equal((await call('GET', '/compute/v2.1/nothing')).json().itemNotFound.code, 404);
     const wrong = await call('PUT', '/compute/v2.1/things');

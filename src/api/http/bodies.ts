@@ -14,12 +14,19 @@ export function parseBodies(app: FastifyInstance): void {
     { parseAs: 'string' },
     (request, text, done) => {
       if (text === '') done(null, undefined);
+      else if (NUL.test(text as string)) done(nulRefused());
       else parseJson(request, text as string, (error, value) => done(error && malformed(), value));
     },
   );
   // Uploads: the handler reads the stream.
   app.addContentTypeParser('application/octet-stream', (_request, stream, done) => done(null, stream));
 }
+
+/** The character as JSON writes it: behind an even number of backslashes. */
+const NUL = /(?<!\\)(?:\\\\)*\\u0000/;
+
+/** No text of any service may have it: neither PostgreSQL nor the programs that are given the text can take it. */
+export const nulRefused = (): ApiError => new ApiError(400, 'Malformed request: the character NUL is in it.');
 
 const malformed = (): Error => new ApiError(400, 'Malformed request body');
 

@@ -4,7 +4,7 @@ import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
 import { ServiceDown } from '../../openstack/transport.ts';
 import { DatabaseDown } from '../../store/database.ts';
 import { CellDown } from '../../store/stores.ts';
-import { JSON_BODY_LIMIT } from './bodies.ts';
+import { JSON_BODY_LIMIT, nulRefused } from './bodies.ts';
 import { ApiError, hasComputeId, renderError, serviceOf, unexpectedMessage } from './errors.ts';
 import type { Route } from './route.ts';
 
@@ -78,9 +78,11 @@ const NO_RESOURCE = 'The resource could not be found.';
 /** Nova knows no path that ends in a slash: what has no id is no other resource, least of all the list of them. */
 const namesNothing = (url: string): boolean => /^\/compute\/v2\.1\/[^?]+\/(?=[?]|$)/.test(url);
 
-/** @throws ApiError 404 */
+/** @throws ApiError 404; 400 for a query with the character NUL, of which no id has one */
 export function refuseNothing(url: string): void {
-  if (namesNothing(url)) throw new ApiError(404, NO_RESOURCE);
+  const nul = url.indexOf('%00');
+  if (namesNothing(url) || (nul >= 0 && !url.slice(0, nul).includes('?'))) throw new ApiError(404, NO_RESOURCE);
+  if (nul >= 0) throw nulRefused();
 }
 
 /** 404, or 405 with Allow when the path exists with other methods. */

@@ -21,7 +21,8 @@ const FLAGS = new Set([
   'enable_dhcp',
   'stateful',
 ]);
-const NUMBERS = new Set(['mtu', 'revision_number', 'port_range_min', 'port_range_max', 'created_at']);
+const NUMBERS = new Set(['mtu', 'port_range_min', 'port_range_max']);
+const LARGE_NUMBERS = new Set(['revision_number', 'created_at']);
 const TAGS = { tags: 'all', 'tags-any': 'any', 'not-tags': 'notAll', 'not-tags-any': 'none' } as const;
 /** Of one filter; each is a condition of the statement. */
 const MAX_TAGS = 50;
@@ -123,9 +124,14 @@ const isReversed = (query: ListQuery): boolean => query.page_reverse !== undefin
 
 const pageSize = (query: ListQuery): number => Math.min(query.limit || MAX_PAGE, MAX_PAGE);
 
+/** What such a column cannot hold is a value that no record has. */
+const numberUpTo = (maximum: number, value: string): number =>
+  /^\d{1,16}$/.test(value) && Number(value) <= maximum ? Number(value) : -1;
+
 function columnValue(name: string, value: string): Value {
   if (FLAGS.has(name)) return isTrue(value) ? 1 : 0;
-  if (NUMBERS.has(name)) return /^\d{1,15}$/.test(value) ? Number(value) : -1;
+  if (NUMBERS.has(name)) return numberUpTo(2 ** 31 - 1, value);
+  if (LARGE_NUMBERS.has(name)) return numberUpTo(Number.MAX_SAFE_INTEGER, value);
   return name === 'mac_address' ? value.toLowerCase() : value;
 }
 

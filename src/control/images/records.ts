@@ -176,8 +176,8 @@ export async function listImages(p: Platform, actor: Actor, filter: ImageFilter,
   if (filter.protected !== undefined) query = query.where('protected', '=', filter.protected ? 1 : 0);
   if (filter.minSize !== undefined) query = query.where('size_bytes', '>=', filter.minSize);
   if (filter.maxSize !== undefined) query = query.where('size_bytes', '<=', filter.maxSize);
-  if (filter.minRamMb !== undefined) query = query.where('min_ram_mb', '>=', filter.minRamMb);
-  if (filter.minDiskGb !== undefined) query = query.where('min_disk_gb', '>=', filter.minDiskGb);
+  if (filter.minRamMb !== undefined) query = query.where('min_ram_mb', '>=', wide(filter.minRamMb));
+  if (filter.minDiskGb !== undefined) query = query.where('min_disk_gb', '>=', wide(filter.minDiskGb));
   if (filter.changedSince !== undefined) query = query.where('updated_at', '>=', filter.changedSince);
   for (const tag of filter.tags ?? []) query = query.where(holdsText('tags_json', JSON.stringify(tag)));
   for (const [key, value] of Object.entries(filter.properties ?? {})) {
@@ -194,6 +194,9 @@ export async function listImages(p: Platform, actor: Actor, filter: ImageFilter,
   const rows = await query.limit(page.limit + 1).execute();
   return { kind: 'ok', images: rows.slice(0, page.limit).map(imageOf), more: rows.length > page.limit };
 }
+
+/** A number that may be larger than the column that it is compared with can hold. */
+const wide = (value: number) => sql<number>`cast(${value} as bigint)`;
 
 const refusedMarker = (marker: string): ImageList => ({
   kind: 'refused',
