@@ -85,6 +85,28 @@ test('nobody plugs a port into a router by saying that it is its own', async () 
   assert.equal((await call('stranger', 'DELETE', `ports/${free}`)).status, 204);
 });
 
+test('a MAC address is one port’s of a network, and tells nothing of other networks', async () => {
+  const [one, two] = [await networkOf('member', '10.3.0.0/24'), await networkOf('stranger', '10.3.0.0/24')];
+  const mac_address = 'fa:16:3e:00:00:01';
+  await made('member', 'port', { network_id: one.network, mac_address });
+  const port = { network_id: one.network, mac_address };
+  assert.deepEqual(await errorOf('member', 'POST', 'ports', { port }), [409, 'MacAddressInUse']);
+  await made('stranger', 'port', { network_id: two.network, mac_address });
+  const other = (await made('admin', 'port', { network_id: two.network })).id;
+  assert.deepEqual(await errorOf('admin', 'PUT', `ports/${other}`, { port: { mac_address } }), [
+    409,
+    'MacAddressInUse',
+  ]);
+  const third = (await networkOf('stranger', '10.4.0.0/24')).network;
+  const free = (await made('stranger', 'port', { network_id: third })).id;
+  assert.equal((await call('admin', 'PUT', `ports/${free}`, { port: { mac_address } })).status, 200);
+});
+
+test('a number that no column can hold finds nothing', async () => {
+  assert.deepEqual((await call('member', 'GET', 'networks?mtu=3000000000')).body.networks, []);
+  assert.equal((await call('member', 'GET', 'networks?mtu=1500&name=shared')).body.networks.length, 1);
+});
+
 test('a port that an administrator says is a router’s goes when there is no such router', async () => {
   const { network } = await networkOf('member', '10.2.0.0/24');
   const wish = { network_id: network, device_owner: 'network:router_interface' };

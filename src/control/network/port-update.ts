@@ -83,8 +83,8 @@ async function freeMac(trx: Db, port: PortRecord, text: string): Promise<string>
     const said = `Unable to complete operation on port ${port.id}, port is already bound, port type: other, old_mac ${port.mac}, new_mac ${mac}.`;
     refuseWith(no(409, 'PortBound', said));
   }
-  const other = await trx.selectFrom('ports').select('id').where('mac', '=', mac).executeTakeFirst();
-  if (!other) return mac;
+  const others = trx.selectFrom('ports').select('id').where('network_id', '=', port.networkId);
+  if (!(await others.where('mac', '=', mac).executeTakeFirst())) return mac;
   const said = `Unable to complete operation for network ${port.networkId}. The mac address ${mac} is in use.`;
   return refuseWith(no(409, 'MacAddressInUse', said));
 }
