@@ -25,7 +25,8 @@ import type { Refusal } from '../model/types.ts';
 import { atomically, exclusively, isPostgres } from '../store/dialect.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
 import { type FixedIp, insertPort, portIdFor } from './network/addresses.ts';
-import { addGroupsToPort, defaultGroupOf } from './network/security-groups.ts';
+import { refusable } from './network/results.ts';
+import { addGroupsToPort, checkGroups, defaultGroupOf } from './network/security-groups.ts';
 import type { TakenPort } from './network/service.ts';
 
 /** A port of a server with what its guest needs to know of the subnet. */
@@ -108,6 +109,8 @@ export async function insertServersPort(
     .where((where) => where.or([where('n.shared', '=', 1), where('n.project_id', '=', projectId)]))
     .orderBy('s.created_at')
     .orderBy('s.id')
+    // It must be there until the port is: networks are deleted beside this.
+    .modifyEnd(isPostgres(db) ? sql`for key share of n` : sql``)
     .execute();
   const [row] = rows;
   if (!row) return badRequest(`Network ${networkId} could not be found.`);
@@ -131,11 +134,13 @@ export async function insertServersPort(
     ? await insertPort(db, { ...port, mac: request.taken.mac }, request.taken.fixedIps.map(fixedSource))
     : await insertPort(db, port, [{ subnetId, poolsJson, ...(ip === undefined ? {} : { ip }) }]);
   if (inserted.kind === 'refused') return { code: inserted.refusal.code, message: inserted.refusal.message };
-  if (inserted.value.isNew && portSecurity) {
+  if (!inserted.value.isNew || !portSecurity) return null;
+  const secured = await refusable(async () => {
+    await checkGroups(db, projectId, request.groupIds ?? []);
     const group = async () => row.defaultGroup ?? (await defaultGroupOf(db, projectId, now));
     await addGroupsToPort(db, portId, request.groupIds ?? [await group()]);
-  }
-  return null;
+  });
+  return secured.kind === 'ok' ? null : { code: secured.refusal.code, message: secured.refusal.message };
 }
 
 /** An address that another service has given needs no pool here. */

@@ -41,6 +41,9 @@ export const holdsText = (column: string, text: string): RawBuilder<boolean> =>
 /** For the end of a raw select: nobody changes its rows before the transaction (or the statement) ends. */
 export const forShare = (db: AnyDb): RawBuilder<unknown> => (isPostgres(db) ? sql`for share` : sql``);
 
+/** The same, but they may be changed: they are still there when the transaction ends. */
+export const forKeyShare = (db: AnyDb): RawBuilder<unknown> => (isPostgres(db) ? sql`for key share` : sql``);
+
 /** As a modifier of a select: its rows are locked; `wait` false: rows that others hold are left out. */
 export function forUpdate(db: AnyDb, wait = true): RawBuilder<unknown> {
   if (!isPostgres(db)) return sql``;

@@ -2,18 +2,19 @@
 // things that two may do at the same moment.
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
-import { type Kysely, sql } from 'kysely';
+import { type Kysely, type RawBuilder, sql } from 'kysely';
 import { createFloatingIp, listFloatingIps, updateFloatingIp } from '../../src/control/network/floating-ips.ts';
 import { claimPort } from '../../src/control/network/interfaces.ts';
-import { deleteNetwork, listNetworks } from '../../src/control/network/networks.ts';
+import { createNetwork, deleteNetwork, listNetworks } from '../../src/control/network/networks.ts';
 import { createPort } from '../../src/control/network/port-create.ts';
 import { updatePort } from '../../src/control/network/port-update.ts';
 import { listPorts } from '../../src/control/network/ports.ts';
-import { networkUsage, setNetworkLimits } from '../../src/control/network/quotas.ts';
+import { NETWORKS, networkUsage, setNetworkLimits } from '../../src/control/network/quotas.ts';
+import type { NetworkResult } from '../../src/control/network/results.ts';
 import { addInterface, removeInterface } from '../../src/control/network/router-interfaces.ts';
 import { createRouter, deleteRouter, listRouters } from '../../src/control/network/routers.ts';
 import { createRules, listRules } from '../../src/control/network/security-group-rules.ts';
-import { createGroup, defaultGroupOf, listGroups } from '../../src/control/network/security-groups.ts';
+import { createGroup, defaultGroupOf, deleteGroup, listGroups } from '../../src/control/network/security-groups.ts';
 import { seedNetworks } from '../../src/control/network/seed.ts';
 import {
   addGroupToServer,
@@ -21,10 +22,11 @@ import {
   groupNamesOfServers,
   removeGroupFromServer,
 } from '../../src/control/network/server-networks.ts';
-import { createSubnet, listSubnets } from '../../src/control/network/subnets.ts';
+import { createSubnet, deleteSubnet, listSubnets, updateSubnet } from '../../src/control/network/subnets.ts';
 import { createPortForServer } from '../../src/control/network.ts';
 import { newId } from '../../src/lib/ids.ts';
 import type { Actor } from '../../src/model/types.ts';
+import { atomically, exclusively } from '../../src/store/dialect.ts';
 import type { GlobalTables } from '../../src/store/global-schema.ts';
 import { openStores } from '../../src/store/stores.ts';
 import { startPostgres, type TestPostgres } from '../../src/store/test-postgres.ts';
@@ -127,23 +129,115 @@ function networks(server: TestPostgres): void {
       const network = (await listNetworks(db, actor, { where: { shared: [1] }, limit: 1 }))[0]?.id ?? '';
       const router = await createRouter(db, actor, { name: 'r', now });
       assert(router.kind === 'ok');
-      for (const other of [
-        (portId: string) => addInterface(b.global, actor, router.value.id, { portId, now }),
-        (portId: string) => updatePort(b.global, actor, portId, { deviceId: 'mine', now }),
-      ]) {
+      const others: readonly ((portId: string) => Promise<NetworkResult<object>>)[] = [
+        (portId) => addInterface(b.global, actor, router.value.id, { portId, now }),
+        (portId) => updatePort(b.global, actor, portId, { deviceId: 'mine', now }),
+      ];
+      for (const other of others) {
         const port = await createPort(db, actor, { networkId: network, now });
         assert(port.kind === 'ok');
         const { id } = port.value;
-        const late = await db.transaction().execute(async (trx) => {
-          const claim = { serverId: newId(), projectId: 'p', newPortId: id, tag: null, now };
+        const claim = { serverId: newId(), projectId: 'p', newPortId: id, tag: null, now };
+        const claiming = async (trx: Kysely<GlobalTables>) =>
           assert.deepEqual(await claimPort(trx, actor, { kind: 'port', portId: id }, claim), { portId: id });
-          const waiting = other(id);
-          await somebodyWaits(db);
-          return { waiting };
-        });
-        const answer = await late.waiting;
-        assert.equal(answer.kind === 'refused' && answer.refusal.type, 'PortInUse');
+        const [answer] = await meanwhile(db, claiming, () => other(id));
+        assert.equal(answer?.kind === 'refused' && answer.refusal.type, 'PortInUse');
       }
+    } finally {
+      await a.close();
+      await b.close();
+    }
+  });
+
+  test('what a new server needs on PostgreSQL is there, or the server is refused; and nobody takes it away', async () => {
+    const at = await server.stores(['c1']);
+    const [a, b] = [await openStores(at), await openStores(at)];
+    try {
+      const db = a.global;
+      const make = async () => {
+        const network = await createNetwork(db, actor, { name: 'n', now });
+        const group = await createGroup(db, actor, { name: 'g', now });
+        assert(network.kind === 'ok' && group.kind === 'ok');
+        const wish = { networkId: network.value.id, name: '', cidr: '10.1.0.0/24', now };
+        const subnet = await createSubnet(db, actor, wish);
+        assert(subnet.kind === 'ok');
+        return { networkId: network.value.id, subnetId: subnet.value.id, groupId: group.value.id };
+      };
+      type Made = Awaited<ReturnType<typeof make>>;
+      const serve = (on: Kysely<GlobalTables>, { networkId, groupId }: Made) =>
+        atomically(on, (trx) =>
+          createPortForServer(trx, {
+            ...{ serverId: newId(), projectId: 'p', networkId, groupIds: [groupId], host: 'h', generation: 1, now },
+          }),
+        );
+      const cases: readonly {
+        readonly remove: (of: Made) => Promise<NetworkResult<null>>;
+        readonly refused: string;
+        readonly away: (of: Made) => RawBuilder<unknown>;
+        readonly code: number;
+      }[] = [
+        {
+          remove: ({ groupId }) => deleteGroup(b.global, actor, groupId),
+          refused: 'SecurityGroupInUse',
+          away: ({ groupId }) => sql`delete from security_groups where id = ${groupId}`,
+          code: 404,
+        },
+        {
+          remove: ({ subnetId }) => deleteSubnet(b.global, actor, subnetId),
+          refused: 'SubnetInUse',
+          away: ({ subnetId }) => sql`delete from subnets where id = ${subnetId}`,
+          code: 409,
+        },
+        {
+          remove: ({ networkId }) => deleteNetwork(b.global, actor, networkId),
+          refused: 'NetworkInUse',
+          away: ({ networkId }) => sql`with subnet as (delete from subnets where network_id = ${networkId})
+            delete from networks where id = ${networkId}`,
+          code: 400,
+        },
+      ];
+      for (const { remove, refused, away, code } of cases) {
+        const used = await make();
+        const [removed] = await meanwhile(
+          db,
+          (trx) => serve(trx, used),
+          () => remove(used),
+        );
+        assert.equal(removed?.kind === 'refused' && removed.refusal.type, refused);
+        const gone = await make();
+        const [served] = await meanwhile(
+          db,
+          (trx) => away(gone).execute(trx),
+          () => serve(b.global, gone),
+        );
+        assert.equal(served?.kind === 'refused' && served.refusal.code, code, refused);
+      }
+    } finally {
+      await a.close();
+      await b.close();
+    }
+  });
+
+  test('changes of one subnet at the same time on PostgreSQL are both made', async () => {
+    const at = await server.stores(['c1']);
+    const [a, b] = [await openStores(at), await openStores(at)];
+    try {
+      const network = await createNetwork(a.global, actor, { name: 'n', now });
+      assert(network.kind === 'ok');
+      const wish = { networkId: network.value.id, name: '', cidr: '10.1.0.0/24', now };
+      const subnet = await createSubnet(a.global, actor, wish);
+      assert(subnet.kind === 'ok');
+      const { id } = subnet.value;
+      const pools = [{ start: '10.1.0.9', end: '10.1.0.20' }];
+      await meanwhile(
+        a.global,
+        (trx) => exclusively(trx, NETWORKS),
+        () => updateSubnet(b.global, actor, id, { gateway: null, now }),
+        () => updateSubnet(b.global, actor, id, { pools, now }),
+        () => updateSubnet(b.global, actor, id, { name: 'x', now }),
+      );
+      const [seen] = await listSubnets(a.global, actor, { where: { id: [id] }, limit: 1 });
+      assert.deepEqual([seen?.gateway, seen?.pools, seen?.name], [null, pools, 'x']);
     } finally {
       await a.close();
       await b.close();
@@ -151,10 +245,27 @@ function networks(server: TestPostgres): void {
   });
 }
 
-/** Until a session waits for a lock that another one has. */
-async function somebodyWaits(db: Kysely<GlobalTables>): Promise<void> {
+/** What the others answer that are begun, one by one, while a transaction has done the work and not ended: each waits. */
+async function meanwhile<T>(
+  db: Kysely<GlobalTables>,
+  work: (trx: Kysely<GlobalTables>) => Promise<unknown>,
+  ...others: (() => Promise<T>)[]
+): Promise<T[]> {
+  const begun: Promise<T>[] = [];
+  await db.transaction().execute(async (trx) => {
+    await work(trx);
+    for (const other of others) {
+      begun.push(other());
+      await waiting(db, begun.length);
+    }
+  });
+  return Promise.all(begun);
+}
+
+/** Until so many sessions wait for a lock that another one has. */
+async function waiting(db: Kysely<GlobalTables>, sessions: number): Promise<void> {
   for (;;) {
-    const { rows } = await sql`select 1 from pg_locks where not granted`.execute(db);
-    if (rows.length > 0) return;
+    const { rows } = await sql`select distinct pid from pg_locks where not granted`.execute(db);
+    if (rows.length >= sessions) return;
   }
 }

@@ -1,15 +1,14 @@
 // Giving a new port its MAC and its IPs.
 //
-// Theory of operation. Nothing is locked: an address is taken by inserting it, and the unique indexes on (subnet, IP)
-// and on the MAC decide between two who want the same. The first tries are computed from the port's id and the number of
-// the try, so that almost always one statement does it and a replay takes the same address. When the subnet is crowded,
+// Theory of operation. An address is taken by inserting it, and the unique indexes on (subnet, IP) and on (network, MAC)
+// decide between two who want the same. The first tries are computed from the port's id and the number of the try, so that almost always one statement does it and a replay takes the same address. When the subnet is crowded,
 // the lowest free address is looked up instead, which finds the last one too. An address that the user named is tried
 // alone. The number of tries has a limit; losing every one of them to concurrent callers is answered as a refusal that
 // may be tried again. All of a port is inserted in one transaction: a refusal leaves nothing.
 import { createHash } from 'node:crypto';
 import { formatIpv4, macAddress, parseIpv4 } from '../../model/network.ts';
 import { addressAt, nextFreeAddress, type Range, sizeOf } from '../../model/subnets.ts';
-import { atomically } from '../../store/dialect.ts';
+import { atomically, forKeyShare } from '../../store/dialect.ts';
 import { type NetworkResult, no, refusable, refuseWith } from './results.ts';
 import { type Db, listOf } from './standard.ts';
 
@@ -111,7 +110,20 @@ export async function takeAddress(
     }
     const inserted = await trx
       .insertInto('port_addresses')
-      .values({ port_id: port.id, position, subnet_id: subnetId, ip })
+      .columns(['port_id', 'position', 'subnet_id', 'ip'])
+      // Of a subnet that is there, and stays until this has ended.
+      .expression((from) =>
+        from
+          .selectFrom('subnets')
+          .select(({ cast, val }) => [
+            cast<string>(val(port.id), 'text').as('port_id'),
+            cast<number>(val(position), 'integer').as('position'),
+            'id',
+            cast<string>(val(ip), 'text').as('ip'),
+          ])
+          .where('id', '=', subnetId)
+          .modifyEnd(forKeyShare(trx)),
+      )
       .onConflict((any) => any.columns(['subnet_id', 'ip']).doNothing())
       .returning('ip')
       .executeTakeFirst();

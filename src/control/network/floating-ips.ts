@@ -13,7 +13,7 @@ import type { GlobalTables } from '../../store/global-schema.ts';
 import { insertPort } from './addresses.ts';
 import { FLOATING_IP, GATEWAY, INTERFACE } from './holders.ts';
 import { type Collection, one, page, type Selection } from './listing.ts';
-import { findNetwork } from './networks.ts';
+import { networkFor } from './networks.ts';
 import { sourcesOf } from './port-rules.ts';
 import { findPort, type PortRecord } from './ports.ts';
 import { claimQuota, NETWORKS } from './quotas.ts';
@@ -91,8 +91,7 @@ export async function createFloatingIp(
   return refusable(() =>
     atomically(db, async (trx) => {
       await exclusively(trx, NETWORKS);
-      const network =
-        (await findNetwork(trx, actor, request.networkId)) ?? refuseWith(absent('network', request.networkId));
+      const network = await networkFor(trx, actor, request.networkId);
       if (!network.external) bad(`Network ${network.id} is not a valid external network`);
       await claimQuota(trx, 'floatingip', actor.projectId);
       const subnets = await subnetsOf(trx, network.id);

@@ -7,7 +7,7 @@
 // Not handled: provider attributes, segments, IPv6.
 import { newId } from '../../lib/ids.ts';
 import { type Actor, isAdmin } from '../../model/types.ts';
-import { atomically, exclusively, isAmong } from '../../store/dialect.ts';
+import { atomically, exclusively, forUpdate, isAmong } from '../../store/dialect.ts';
 import { type Collection, one, page, type Selection } from './listing.ts';
 import { claimQuota, NETWORKS } from './quotas.ts';
 import { absent, disallowed, type NetworkResult, no, ok, owns, refusable, refuseWith, wrongText } from './results.ts';
@@ -82,6 +82,12 @@ export async function listNetworks(db: Db, actor: Actor, selection: Selection): 
 export const findNetwork = async (db: Db, actor: Actor, id: string): Promise<NetworkRecord | null> =>
   (await listNetworks(db, actor, one(id)))[0] ?? null;
 
+/** The same. @throws Refused 404 */
+export async function networkFor(trx: Db, actor: Actor, id: string): Promise<NetworkRecord> {
+  const network = await findNetwork(trx, actor, id);
+  return network ?? refuseWith(absent('network', id));
+}
+
 /** Creates a network of the actor's project. */
 export async function createNetwork(
   db: Db,
@@ -103,7 +109,7 @@ export async function createNetwork(
           ...{ created_at: request.now, updated_at: request.now },
         })
         .execute();
-      return seen(trx, actor, id);
+      return networkFor(trx, actor, id);
     }),
   );
 }
@@ -115,14 +121,13 @@ export async function updateNetwork(
   id: string,
   change: NetworkChange & { readonly now: number },
 ): Promise<NetworkResult<NetworkRecord>> {
-  const network = await findNetwork(db, actor, id);
-  if (!network) return absent('network', id);
-  if (!owns(actor, network)) return disallowed('update_network');
   const wrong = wrongText(change) ?? wrongMtu(change);
   if (wrong) return wrong;
   return refusable(() =>
     db.transaction().execute(async (trx) => {
       await exclusively(trx, NETWORKS);
+      const network = await networkFor(trx, actor, id);
+      if (!owns(actor, network)) refuseWith(disallowed('update_network'));
       if (network.shared && change.shared === false) await refuseIfOthersUse(trx, network);
       if (network.external && change.external === false) await refuseIfGatewayed(trx, network);
       await trx
@@ -130,7 +135,7 @@ export async function updateNetwork(
         .set({ ...columnsOf(change), ...changed(change.now) })
         .where('id', '=', id)
         .execute();
-      return seen(trx, actor, id);
+      return networkFor(trx, actor, id);
     }),
   );
 }
@@ -142,6 +147,8 @@ export async function deleteNetwork(db: Db, actor: Actor, id: string): Promise<N
   if (!owns(actor, network)) return disallowed('delete_network');
   return db.transaction().execute(async (trx) => {
     await exclusively(trx, NETWORKS);
+    // Servers get their ports beside the other writers: none of them before this has ended.
+    await trx.selectFrom('networks').select('id').where('id', '=', id).modifyEnd(forUpdate(trx)).execute();
     const idle = trx.selectFrom('floating_ips').select('port_id').where('network_id', '=', id);
     const idlePorts = (await idle.where('fixed_port_id', 'is', null).execute()).map((row) => row.port_id);
     const used = await trx
@@ -162,11 +169,6 @@ export async function deleteNetwork(db: Db, actor: Actor, id: string): Promise<N
     await trx.deleteFrom('networks').where('id', '=', id).execute();
     return ok(null);
   });
-}
-
-async function seen(trx: Db, actor: Actor, id: string): Promise<NetworkRecord> {
-  const network = await findNetwork(trx, actor, id);
-  return network ?? refuseWith(absent('network', id));
 }
 
 const columnsOf = (change: NetworkChange) => ({

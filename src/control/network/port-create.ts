@@ -5,7 +5,7 @@ import type { Actor } from '../../model/types.ts';
 import { atomically, exclusively } from '../../store/dialect.ts';
 import { insertPort } from './addresses.ts';
 import { checkHolder } from './holders.ts';
-import { findNetwork, type NetworkRecord } from './networks.ts';
+import { type NetworkRecord, networkFor } from './networks.ts';
 import { checkSecurity, dnsNameOf, macOf, type PortWish, pairsOf, sourcesOf } from './port-rules.ts';
 import { findPort, type PortRecord } from './ports.ts';
 import { claimQuota, NETWORKS } from './quotas.ts';
@@ -23,12 +23,11 @@ export interface PortCreation extends PortWish {
 export async function createPort(db: Db, actor: Actor, request: PortCreation): Promise<NetworkResult<PortRecord>> {
   const wrong = wrongText(request);
   if (wrong) return wrong;
-  const network = await findNetwork(db, actor, request.networkId);
-  if (!network) return absent('network', request.networkId);
   return refusable(async () => {
     const defaultGroup = await defaultGroupOf(db, actor.projectId, request.now);
     return atomically(db, async (trx) => {
       await exclusively(trx, NETWORKS);
+      const network = await networkFor(trx, actor, request.networkId);
       await claimQuota(trx, 'port', actor.projectId);
       const id = newId();
       const sources = await sourcesFor(trx, network, request);

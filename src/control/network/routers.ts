@@ -13,7 +13,7 @@ import type { GlobalTables } from '../../store/global-schema.ts';
 import { type FixedIp, insertPort } from './addresses.ts';
 import { GATEWAY, HELD, INTERFACE } from './holders.ts';
 import { type Collection, one, page, type Selection } from './listing.ts';
-import { findNetwork } from './networks.ts';
+import { networkFor } from './networks.ts';
 import { type FixedIpWish, holds, sourcesOf } from './port-rules.ts';
 import { claimQuota, NETWORKS } from './quotas.ts';
 import { absent, accepted, type NetworkResult, no, refusable, refuseWith, wrongText } from './results.ts';
@@ -165,7 +165,7 @@ async function changeGateway(trx: Db, actor: Actor, router: RouterRecord, wish: 
 }
 
 async function setGateway(trx: Db, actor: Actor, routerId: string, wish: GatewayWish, now: number): Promise<void> {
-  const network = (await findNetwork(trx, actor, wish.networkId)) ?? refuseWith(absent('network', wish.networkId));
+  const network = await networkFor(trx, actor, wish.networkId);
   if (!network.external) {
     const message = `Bad router request: Network ${network.id} is not an external network.`;
     refuseWith(no(400, 'BadRequest', message));

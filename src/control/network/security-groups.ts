@@ -8,7 +8,7 @@
 import { newId } from '../../lib/ids.ts';
 import { firstRules } from '../../model/security-groups.ts';
 import { type Actor, isAdmin } from '../../model/types.ts';
-import { atomically, exclusively } from '../../store/dialect.ts';
+import { atomically, exclusively, forKeyShare, forUpdate } from '../../store/dialect.ts';
 import { type Collection, one, page, type Selection } from './listing.ts';
 import { claimQuota, NETWORKS } from './quotas.ts';
 import { absent, type NetworkResult, no, refusable, refuseWith, wrongText } from './results.ts';
@@ -106,16 +106,15 @@ export async function updateGroup(
   id: string,
   change: GroupChange & { readonly now: number },
 ): Promise<NetworkResult<GroupRecord>> {
-  const group = await findGroup(db, actor, id);
-  if (!group) return absent('security_group', id);
   const wrong = wrongText(change);
   if (wrong) return wrong;
-  if (isDefaultName(change.name)) return no(409, 'SecurityGroupDefaultAlreadyExists', DEFAULT_EXISTS);
-  if (group.name === 'default' && change.name !== undefined)
-    return no(409, 'SecurityGroupCannotUpdateDefault', 'Updating default security group not allowed.');
   return refusable(() =>
     db.transaction().execute(async (trx) => {
       await exclusively(trx, NETWORKS);
+      const group = await seen(trx, actor, id);
+      if (isDefaultName(change.name)) refuseWith(no(409, 'SecurityGroupDefaultAlreadyExists', DEFAULT_EXISTS));
+      if (group.name === 'default' && change.name !== undefined)
+        refuseWith(no(409, 'SecurityGroupCannotUpdateDefault', 'Updating default security group not allowed.'));
       if (change.stateful !== undefined && change.stateful !== group.stateful) await refuseInUse(trx, id);
       await trx
         .updateTable('security_groups')
@@ -175,10 +174,23 @@ export async function setGroupsOfPort(trx: Db, portId: string, ids: readonly str
   await addGroupsToPort(trx, portId, ids);
 }
 
-/** A new port gets the groups. */
+/** A new port gets the groups. @throws Refused 404 for one that has been deleted meanwhile */
 export async function addGroupsToPort(trx: Db, portId: string, ids: readonly string[]): Promise<void> {
-  const rows = [...new Set(ids)].map((group_id) => ({ port_id: portId, group_id }));
-  if (rows.length > 0) await trx.insertInto('port_security_groups').values(rows).execute();
+  if (ids.length === 0) return;
+  const rows = await trx
+    .insertInto('port_security_groups')
+    .columns(['port_id', 'group_id'])
+    .expression((from) =>
+      from
+        .selectFrom('security_groups')
+        .select((select) => [select.cast<string>(select.val(portId), 'text').as('port_id'), 'id'])
+        .where('id', 'in', ids)
+        .modifyEnd(forKeyShare(trx)),
+    )
+    .returning('group_id')
+    .execute();
+  const lost = ids.find((id) => !rows.some((row) => row.group_id === id));
+  if (lost !== undefined) refuseWith(absent('security_group', lost));
 }
 
 /** The ids of the groups of each port. */
@@ -223,7 +235,9 @@ async function seen(trx: Db, actor: Actor, id: string): Promise<GroupRecord> {
   return (await findGroup(trx, actor, id)) ?? refuseWith(absent('security_group', id));
 }
 
+/** And nobody begins to use it before the transaction ends: servers get theirs beside the other writers. */
 async function refuseInUse(trx: Db, id: string): Promise<void> {
+  await trx.selectFrom('security_groups').select('id').where('id', '=', id).modifyEnd(forUpdate(trx)).execute();
   const query = trx.selectFrom('port_security_groups').select('port_id').where('group_id', '=', id).limit(1);
   if (await query.executeTakeFirst()) refuseWith(no(409, 'SecurityGroupInUse', `Security Group ${id} in use.`));
 }

@@ -10,10 +10,10 @@ import { newId } from '../../lib/ids.ts';
 import { formatCidr, formatIpv4, parseCidr } from '../../model/network.ts';
 import { overlap, planSubnet, type SubnetPlan } from '../../model/subnets.ts';
 import { type Actor, isAdmin } from '../../model/types.ts';
-import { atomically, exclusively } from '../../store/dialect.ts';
+import { atomically, exclusively, forUpdate } from '../../store/dialect.ts';
 import type { GlobalTables } from '../../store/global-schema.ts';
 import { type Collection, one, page, type Selection } from './listing.ts';
-import { findNetwork, type NetworkRecord } from './networks.ts';
+import { type NetworkRecord, networkFor } from './networks.ts';
 import { claimQuota, NETWORKS } from './quotas.ts';
 import {
   absent,
@@ -117,13 +117,12 @@ export async function createSubnet(
   if (wrong) return wrong;
   const plan = planSubnet(request);
   if ('code' in plan) return refused(plan);
-  const network = await findNetwork(db, actor, request.networkId);
-  if (!network) return absent('network', request.networkId);
-  if (!owns(actor, network)) return disallowed('create_subnet');
   const id = newId();
   return refusable(() =>
     atomically(db, async (trx) => {
       await exclusively(trx, NETWORKS);
+      const network = await networkFor(trx, actor, request.networkId);
+      if (!owns(actor, network)) refuseWith(disallowed('create_subnet'));
       await claimQuota(trx, 'subnet', network.projectId);
       await refuseOverlap(trx, network, plan);
       await trx
@@ -142,24 +141,26 @@ export async function updateSubnet(
   id: string,
   change: SubnetChange & { readonly now: number },
 ): Promise<NetworkResult<SubnetRecord>> {
-  const subnet = await findSubnet(db, actor, id);
-  if (!subnet) return absent('subnet', id);
-  if (!owns(actor, subnet)) return disallowed('update_subnet');
   const wrong = wrongText(change) ?? wrongOptions(change);
   if (wrong) return wrong;
-  const plan = planSubnet({
-    ...{ cidr: subnet.cidr, gateway: change.gateway === undefined ? subnet.gateway : change.gateway },
-    pools: change.pools ?? subnet.pools,
-  });
-  if ('code' in plan) return refused(plan);
   return refusable(() =>
     db.transaction().execute(async (trx) => {
       await exclusively(trx, NETWORKS);
+      const subnet = await seen(trx, actor, id);
+      if (!owns(actor, subnet)) refuseWith(disallowed('update_subnet'));
+      const { gateway = subnet.gateway, pools = subnet.pools } = change;
+      const plan = planSubnet({ cidr: subnet.cidr, gateway, pools });
+      if ('code' in plan) return refuseWith(refused(plan));
       const { gateway_ip, pools_json } = planColumns(plan);
       if (subnet.gateway !== null && gateway_ip !== subnet.gateway) await refuseRouted(trx, subnet);
       await trx
         .updateTable('subnets')
-        .set({ ...columnsOf(change), gateway_ip, pools_json, ...changed(change.now) })
+        .set({
+          ...columnsOf(change),
+          ...given(change.gateway, () => ({ gateway_ip })),
+          ...given(change.pools, () => ({ pools_json })),
+          ...changed(change.now),
+        })
         .where('id', '=', id)
         .execute();
       return seen(trx, actor, id);
@@ -174,6 +175,8 @@ export async function deleteSubnet(db: Db, actor: Actor, id: string): Promise<Ne
   if (!owns(actor, subnet)) return disallowed('delete_subnet');
   return db.transaction().execute(async (trx) => {
     await exclusively(trx, NETWORKS);
+    // As with networks.
+    await trx.selectFrom('subnets').select('id').where('id', '=', id).modifyEnd(forUpdate(trx)).execute();
     const used = trx.selectFrom('port_addresses').select('port_id').where('subnet_id', '=', id).limit(1);
     if (await used.executeTakeFirst()) {
       const reason = 'One or more ports have an IP allocation from this subnet';
