@@ -23,13 +23,14 @@ import {
   removeGroupFromServer,
 } from '../../src/control/network/server-networks.ts';
 import { createSubnet, deleteSubnet, listSubnets, updateSubnet } from '../../src/control/network/subnets.ts';
-import { createPortForServer } from '../../src/control/network.ts';
+import { createPortForServer, deletePortsOfServer } from '../../src/control/network.ts';
 import { newId } from '../../src/lib/ids.ts';
 import type { Actor } from '../../src/model/types.ts';
 import { atomically, exclusively } from '../../src/store/dialect.ts';
 import type { GlobalTables } from '../../src/store/global-schema.ts';
 import { openStores } from '../../src/store/stores.ts';
 import { startPostgres, type TestPostgres } from '../../src/store/test-postgres.ts';
+import { meanwhile } from './meanwhile.ts';
 
 const actor: Actor = { userId: 'u', projectId: 'p', roles: ['member'], requestId: 'req' };
 const now = 1_800_000_000_000;
@@ -218,6 +219,43 @@ function networks(server: TestPostgres): void {
     }
   });
 
+  test('a port that goes with its server on PostgreSQL is not there for those who would change it', async () => {
+    const at = await server.stores(['c1']);
+    const [a, b] = [await openStores(at), await openStores(at)];
+    try {
+      const db = a.global;
+      await seedNetworks(db, { networkCidr: '10.42.0.0/28', externalCidr: '172.24.4.0/24' }, now);
+      const networks = await listNetworks(db, actor, { limit: 2 });
+      const [networkId, outside] = [true, false].map((shared) => networks.find((each) => each.shared === shared)?.id);
+      const floating = await createFloatingIp(db, actor, { networkId: outside ?? '', now });
+      assert(floating.kind === 'ok' && networkId !== undefined);
+      const serverId = newId();
+      const serve = () =>
+        db
+          .transaction()
+          .execute((trx) =>
+            createPortForServer(trx, { serverId, projectId: 'p', networkId, host: 'h', generation: 1, now }),
+          );
+      const others: readonly ((portId: string) => Promise<NetworkResult<object>>)[] = [
+        (portId) => updatePort(b.global, actor, portId, { fixedIps: [{ ip: '10.42.0.9' }], now }),
+        (portId) => updateFloatingIp(b.global, actor, floating.value.id, { association: { portId }, now }),
+      ];
+      for (const other of others) {
+        const port = await serve();
+        assert(port.kind === 'ok');
+        const [answer] = await meanwhile(
+          db,
+          (trx) => deletePortsOfServer(trx, serverId),
+          () => other(port.port.id),
+        );
+        assert.equal(answer?.kind === 'refused' && answer.refusal.type, 'PortNotFound');
+      }
+    } finally {
+      await a.close();
+      await b.close();
+    }
+  });
+
   test('changes of one subnet at the same time on PostgreSQL are both made', async () => {
     const at = await server.stores(['c1']);
     const [a, b] = [await openStores(at), await openStores(at)];
@@ -243,29 +281,4 @@ function networks(server: TestPostgres): void {
       await b.close();
     }
   });
-}
-
-/** What the others answer that are begun, one by one, while a transaction has done the work and not ended: each waits. */
-async function meanwhile<T>(
-  db: Kysely<GlobalTables>,
-  work: (trx: Kysely<GlobalTables>) => Promise<unknown>,
-  ...others: (() => Promise<T>)[]
-): Promise<T[]> {
-  const begun: Promise<T>[] = [];
-  await db.transaction().execute(async (trx) => {
-    await work(trx);
-    for (const other of others) {
-      begun.push(other());
-      await waiting(db, begun.length);
-    }
-  });
-  return Promise.all(begun);
-}
-
-/** Until so many sessions wait for a lock that another one has. */
-async function waiting(db: Kysely<GlobalTables>, sessions: number): Promise<void> {
-  for (;;) {
-    const { rows } = await sql`select distinct pid from pg_locks where not granted`.execute(db);
-    if (rows.length >= sessions) return;
-  }
 }

@@ -15,7 +15,7 @@ import { FLOATING_IP, GATEWAY, INTERFACE } from './holders.ts';
 import { type Collection, one, page, type Selection } from './listing.ts';
 import { networkFor } from './networks.ts';
 import { sourcesOf } from './port-rules.ts';
-import { findPort, type PortRecord } from './ports.ts';
+import { keepPort, type PortRecord } from './ports.ts';
 import { claimQuota, NETWORKS } from './quotas.ts';
 import { absent, accepted, type NetworkResult, no, refusable, refuseWith, wrongText } from './results.ts';
 import { changed, type Db, given, type Standard, standardOf } from './standard.ts';
@@ -177,7 +177,7 @@ async function associate(trx: Db, actor: Actor, floating: FloatingIpRecord, wish
     await set({ fixed_port_id: null, fixed_ip: null, router_id: null });
     return;
   }
-  const port = (await findPort(trx, actor, wish.portId)) ?? refuseWith(absent('port', wish.portId));
+  const port = await keepPort(trx, actor, wish.portId);
   if (port.projectId !== floating.projectId) {
     const said = `Port ${port.id} is associated with a different tenant than Floating IP ${floating.id} and therefore cannot be bound`;
     bad(said);

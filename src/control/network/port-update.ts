@@ -6,7 +6,7 @@ import { takeAddress } from './addresses.ts';
 import { checkHolder } from './holders.ts';
 import { oweCards } from './owed-cards.ts';
 import { checkSecurity, dnsNameOf, macOf, type PortWish, pairsOf, sourcesOf } from './port-rules.ts';
-import { findPort, type PortRecord } from './ports.ts';
+import { findPort, keepPort, type PortRecord } from './ports.ts';
 import { NETWORKS } from './quotas.ts';
 import { absent, type NetworkResult, no, refusable, refuseWith, wrongText } from './results.ts';
 import { checkGroups, setGroupsOfPort } from './security-groups.ts';
@@ -25,7 +25,7 @@ export async function updatePort(
   return refusable(() =>
     db.transaction().execute(async (trx) => {
       await exclusively(trx, NETWORKS);
-      const port = (await findPort(trx, actor, id)) ?? refuseWith(absent('port', id));
+      const port = await keepPort(trx, actor, id);
       await checkDevice(trx, actor, port, change);
       // Before any address is taken: a move may wait for one, holding what this waits for.
       if (change.fixedIps !== undefined) await oweCards(trx, port, `port ${id} was given other addresses`, change.now);

@@ -7,14 +7,14 @@
 // nothing here looks at that. Making ports: port-create.ts; changing them: port-update.ts.
 import type { Selectable } from 'kysely';
 import { type Actor, isAdmin } from '../../model/types.ts';
-import { exclusively } from '../../store/dialect.ts';
+import { exclusively, forKeyShare } from '../../store/dialect.ts';
 import type { GlobalTables } from '../../store/global-schema.ts';
 import type { FixedIp } from './addresses.ts';
 import { HELD } from './holders.ts';
 import { type Collection, one, page, type Selection } from './listing.ts';
 import { oweCards } from './owed-cards.ts';
 import { NETWORKS } from './quotas.ts';
-import { absent, type NetworkResult, no, ok } from './results.ts';
+import { absent, type NetworkResult, no, ok, refuseWith } from './results.ts';
 import { groupsOfPorts } from './security-groups.ts';
 import { type Db, listOf, type Standard, standardOf } from './standard.ts';
 
@@ -129,6 +129,15 @@ export async function listPorts(
 
 export const findPort = async (db: Db, actor: Actor, id: string): Promise<PortRecord | null> =>
   (await listPorts(db, actor, one(id)))[0] ?? null;
+
+/**
+ * The port, which is there until the transaction ends: those of servers go with them beside the other writers.
+ * @throws Refused 404
+ */
+export async function keepPort(trx: Db, actor: Actor, id: string): Promise<PortRecord> {
+  await trx.selectFrom('ports').select('id').where('id', '=', id).modifyEnd(forKeyShare(trx)).execute();
+  return (await findPort(trx, actor, id)) ?? refuseWith(absent('port', id));
+}
 
 /**
  * Deletes a port, also one that a server uses: its guest loses the card soon after. Refused with 409 when it is a router's
