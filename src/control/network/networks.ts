@@ -121,13 +121,13 @@ export async function updateNetwork(
   id: string,
   change: NetworkChange & { readonly now: number },
 ): Promise<NetworkResult<NetworkRecord>> {
-  const wrong = wrongText(change) ?? wrongMtu(change);
-  if (wrong) return wrong;
   return refusable(() =>
     db.transaction().execute(async (trx) => {
       await exclusively(trx, NETWORKS);
       const network = await networkFor(trx, actor, id);
       if (!owns(actor, network)) refuseWith(disallowed('update_network'));
+      const wrong = wrongText(change) ?? wrongMtu(change);
+      if (wrong) refuseWith(wrong);
       if (network.shared && change.shared === false) await refuseIfOthersUse(trx, network);
       if (network.external && change.external === false) await refuseIfGatewayed(trx, network);
       await trx

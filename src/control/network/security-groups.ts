@@ -106,12 +106,12 @@ export async function updateGroup(
   id: string,
   change: GroupChange & { readonly now: number },
 ): Promise<NetworkResult<GroupRecord>> {
-  const wrong = wrongText(change);
-  if (wrong) return wrong;
   return refusable(() =>
     db.transaction().execute(async (trx) => {
       await exclusively(trx, NETWORKS);
       const group = await seen(trx, actor, id);
+      const wrong = wrongText(change);
+      if (wrong) refuseWith(wrong);
       if (isDefaultName(change.name)) refuseWith(no(409, 'SecurityGroupDefaultAlreadyExists', DEFAULT_EXISTS));
       if (group.name === 'default' && change.name !== undefined)
         refuseWith(no(409, 'SecurityGroupCannotUpdateDefault', 'Updating default security group not allowed.'));

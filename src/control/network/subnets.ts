@@ -141,13 +141,13 @@ export async function updateSubnet(
   id: string,
   change: SubnetChange & { readonly now: number },
 ): Promise<NetworkResult<SubnetRecord>> {
-  const wrong = wrongText(change) ?? wrongOptions(change);
-  if (wrong) return wrong;
   return refusable(() =>
     db.transaction().execute(async (trx) => {
       await exclusively(trx, NETWORKS);
       const subnet = await seen(trx, actor, id);
       if (!owns(actor, subnet)) refuseWith(disallowed('update_subnet'));
+      const wrong = wrongText(change) ?? wrongOptions(change);
+      if (wrong) refuseWith(wrong);
       const { gateway = subnet.gateway, pools = subnet.pools } = change;
       const plan = planSubnet({ cidr: subnet.cidr, gateway, pools });
       if ('code' in plan) return refuseWith(refused(plan));
