@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, it } from 'node:test';
+import { newId } from '../../src/lib/ids.ts';
 import { type Client, type TestSystem, testSystem, waitFor } from './system.ts';
 
 const V = '/volume/v3';
@@ -83,6 +84,11 @@ describe('block storage over the API, on a simulated storage host', () => {
     assert.deepEqual(await ids('?name=b'), [b]);
     assert.deepEqual(await ids('?status=error'), []);
     assert.deepEqual(await ids(`?sort=name:asc&limit=1&marker=${a}`), [b]);
+    const lost = newId();
+    assert.deepEqual((await s.alice('GET', `${V}/volumes?marker=${lost}`)).json, {
+      itemNotFound: { code: 404, message: `Volume ${lost} could not be found.` },
+    });
+    assert.equal((await s.alice('GET', `${V}/snapshots?marker=${lost}`)).status, 404);
     const page = await s.alice(
       'GET',
       `${V}/${s.alice.projectId}/volumes/detail?sort=name:asc&limit=2&with_count=1`,

@@ -120,6 +120,8 @@ export function tempestConfig(system: Seeded, directory: string): string {
     },
     volume: {
       catalog_type: 'volumev3',
+      vendor_name: 'Crosscell',
+      storage_protocol: 'nbd',
       build_interval: 1,
       build_timeout: 120,
       volume_size: 1,

@@ -102,8 +102,12 @@ export interface ListPage<T> {
   readonly next: string | null;
 }
 
-/** Filters, sorts and pages. @throws ApiError 400 */
-export function listPage<T extends Listable>(items: readonly T[], wish: ListWish): ListPage<T> {
+/** Filters, sorts and pages. @throws ApiError 400, or as `absent` says of a marker that is not there */
+export function listPage<T extends Listable>(
+  items: readonly T[],
+  wish: ListWish,
+  absent: (id: string) => Refusal,
+): ListPage<T> {
   const { user_id, 'name~': like } = wish;
   const wanted = sorted(
     items.filter(
@@ -115,7 +119,7 @@ export function listPage<T extends Listable>(items: readonly T[], wish: ListWish
   );
   const behind = wish.marker === undefined ? 0 : wanted.findIndex((each) => each.id === wish.marker) + 1;
   if (wish.marker !== undefined && behind === 0) {
-    throw badRequest(`Invalid input received: marker [${wish.marker}] not found`);
+    throw errorOf(absent(wish.marker));
   }
   const start = behind + (wish.offset ?? 0);
   const size = Math.min(wish.limit ?? MAX_PAGE, MAX_PAGE);

@@ -34,6 +34,7 @@ async function listed(
   return listPage(
     found.filter((each) => wanted.every(([key, value]) => each.metadata[key] === value)),
     query,
+    snapshotNotFound,
   );
 }
 

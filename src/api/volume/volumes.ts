@@ -49,7 +49,7 @@ async function listed(p: Platform, actor: Actor, query: VolumeQuery): Promise<Re
   // No volume here has ever been in a group or been migrated.
   const never = query.migration_status ?? query.consistencygroup_id ?? query.group_id ?? query.glance_metadata;
   const found = never === undefined ? await listVolumes(p.stores.global, filter) : [];
-  return listPage(found, query);
+  return listPage(found, query, volumeNotFound);
 }
 
 const wishOf = (body: {
