@@ -16,7 +16,7 @@ import { IMAGES_WHOLE } from './invariants/images.ts';
 import { ONE_BINDING, PORT_HAS_OWNER } from './invariants/ports.ts';
 import { QUOTA_COUNTS_ONCE, ROOM_AS_OWED, ROOM_HAS_OWNER, WITHIN_CAPACITY } from './invariants/room.ts';
 import { ENDED_HOLDS_NOTHING, SAGA_HAS_SERVER, TASK_HAS_SAGA } from './invariants/sagas.ts';
-import { ACCESS_AS_ATTACHED, ONE_ATTACHMENT, VOLUME_HAS_PLACE } from './invariants/volumes.ts';
+import { ACCESS_AS_ATTACHED, ONE_ATTACHMENT, SNAPSHOT_HAS_PLACE, VOLUME_HAS_PLACE } from './invariants/volumes.ts';
 import { nextSlice, SLICE_ROWS, type Slice } from './read/slice.ts';
 import { takeSnapshot } from './reader.ts';
 import { type Repaired, repair } from './repair.ts';
@@ -52,6 +52,7 @@ export const INVARIANTS: readonly Invariant[] = [
   ONE_ATTACHMENT,
   ACCESS_AS_ATTACHED,
   VOLUME_HAS_PLACE,
+  SNAPSHOT_HAS_PLACE,
   TASK_HAS_SAGA,
   SAGA_HAS_SERVER,
   ENDED_HOLDS_NOTHING,

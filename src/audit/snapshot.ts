@@ -111,6 +111,9 @@ export interface VolumeView {
   readonly id: string;
   readonly status: string;
   readonly storageHost: string;
+  /** Ids of its snapshots that are on record, and of those among them that are there to be used. */
+  readonly snapshots: ReadonlySet<string>;
+  readonly available: readonly string[];
 }
 
 export interface StorageView {
@@ -118,6 +121,8 @@ export interface StorageView {
   readonly unreachable: Unreachable;
   /** Ids of volumes. */
   readonly keeps: readonly string[];
+  /** Snapshots of these, by volume; without those that an unfinished saga keeps for its way back. */
+  readonly snapshots: ReadonlyMap<string, readonly string[]>;
   readonly access: readonly { readonly volumeId: string; readonly attachmentId: string; readonly serverId: string }[];
 }
 

@@ -100,6 +100,27 @@ const PLANTED: readonly Planted[] = [
     invariant: 'volumes kept',
     says: /keeps volume .*, which is not on record there$/,
   },
+  {
+    what: 'a snapshot that is on record and nowhere else',
+    plant: async (world, _, [volume]) => {
+      const row = { name: null, description: null, project_id: 'p', user_id: 'u', size_gb: 1, metadata_json: '{}' };
+      await world.p.stores.global
+        .insertInto('volume_snapshots')
+        .values({ ...row, id: newId(), volume_id: volume, status: 'available', created_at: 1, updated_at: 1 })
+        .execute();
+    },
+    invariant: 'snapshots kept',
+    says: /does not have snapshot/,
+  },
+  {
+    what: 'a snapshot that nobody knows',
+    plant: async (world, _, [volume]) => {
+      const storage = await storageOf(world, volume);
+      await world.clock.drive(storage.agent.snapshot(volume, newId(), { generation: Number.MAX_SAFE_INTEGER }));
+    },
+    invariant: 'snapshots kept',
+    says: /keeps snapshot .*, which is not on record$/,
+  },
 ];
 
 for (const { what, plant, invariant, says } of PLANTED) {
@@ -191,7 +212,7 @@ test('a storage host that does not answer makes the auditor unsure, not wrong', 
     world.storage.get('storage1')?.down();
     const report = await auditWorld(world);
     assert.equal(report.verdict, 'unknown');
-    for (const name of ['access to volumes', 'volumes kept']) {
+    for (const name of ['access to volumes', 'volumes kept', 'snapshots kept']) {
       const found = report.invariants.find((each) => each.name === name);
       assert.match(found?.unknown[0] ?? '', /^storage host storage1: /);
     }

@@ -138,3 +138,34 @@ export const VOLUME_HAS_PLACE: Invariant = {
     return { breaches, unknown: silentStorage(s) };
   },
 };
+
+export const SNAPSHOT_HAS_PLACE: Invariant = {
+  name: 'snapshots kept',
+  sentence: 'Every snapshot that is available is at its volume’s storage host, which keeps none that is not on record.',
+  check(s) {
+    const breaches: Breach[] = [];
+    for (const { name, unreachable, snapshots } of s.storage) {
+      if (unreachable !== null) continue;
+      for (const volume of s.volumes) {
+        const kept = snapshots.get(volume.id);
+        // Where the volume itself is not kept, that is what is wrong.
+        if (volume.storageHost !== name || s.busy.has(volume.id) || kept === undefined) continue;
+        for (const id of volume.available.filter((each) => !kept.includes(each))) {
+          breaches.push({
+            what: `storage host ${name} does not have snapshot ${id} of volume ${volume.id}`,
+            cause: 'the storage host came back with an old state directory',
+            repair: 'restore the state directory of the storage host, or delete the snapshot',
+          });
+        }
+        for (const id of kept.filter((each) => !volume.snapshots.has(each))) {
+          breaches.push({
+            what: `storage host ${name} keeps snapshot ${id} of volume ${volume.id}, which is not on record`,
+            cause: 'a delete was lost, or the storage host came back with an old state directory',
+            repair: `have the agent of ${name} delete it`,
+          });
+        }
+      }
+    }
+    return { breaches, unknown: silentStorage(s) };
+  },
+};

@@ -24,7 +24,16 @@ export async function readAttachments(db: Db, slice: Slice): Promise<AttachmentV
 export async function readVolumes(db: Db, slice: Slice): Promise<VolumeView[]> {
   const all = db.selectFrom('volumes').select(['id', 'status', 'storage_host']);
   const rows = await inSlice(all, 'id', slice).execute();
-  return rows.map((row) => ({ id: row.id, status: row.status, storageHost: row.storage_host }));
+  const ofVolumes = db.selectFrom('volume_snapshots').select(['id', 'volume_id', 'status']);
+  const snapshots = Map.groupBy(await inSlice(ofVolumes, 'volume_id', slice).execute(), (row) => row.volume_id);
+  return rows.map((row) => {
+    const own = snapshots.get(row.id) ?? [];
+    return {
+      ...{ id: row.id, status: row.status, storageHost: row.storage_host },
+      snapshots: new Set(own.map((each) => each.id)),
+      available: own.filter((each) => each.status === 'available').map((each) => each.id),
+    };
+  });
 }
 
 /** Volumes of the slice whose deletion is owed. */
@@ -46,18 +55,35 @@ export async function readStorage(p: Platform, slice: Slice): Promise<StorageVie
     const reply = await (await p.storage(name)).heartbeat();
     if (reply.kind !== 'ok') {
       const unreachable = reply.kind === 'unreachable' ? reply.reason : `it answered '${reply.kind}' to a heartbeat`;
-      views.push({ name, unreachable, keeps: [], access: [] });
+      views.push({ name, unreachable, keeps: [], snapshots: new Map(), access: [] });
       continue;
     }
     const { volumes } = reply.value;
+    const passing = await snapshotsOfSagas(p.stores.global);
     const access = volumes.flatMap(({ volumeId, grants }) =>
       grants.map(({ attachmentId, serverId }) => ({ volumeId, attachmentId, serverId })),
     );
     views.push({
       ...{ name, unreachable: null },
       keeps: volumes.map(({ volumeId }) => volumeId).filter((id) => within(slice, id)),
+      snapshots: new Map(
+        volumes
+          .filter(({ volumeId }) => within(slice, volumeId))
+          .map(({ volumeId, snapshots }) => [volumeId, snapshots.filter((id) => !passing.has(id))]),
+      ),
       access: access.filter(({ serverId }) => within(slice, serverId)),
     });
   }
   return views;
+}
+
+/** What a rebuild keeps of a root volume until the server runs is named after its saga. */
+async function snapshotsOfSagas(db: Db): Promise<Set<string>> {
+  const rows = await db
+    .selectFrom('sagas')
+    .select('id')
+    .where('definition', '=', 'rebuild root volume')
+    .where('status', 'in', ['active', 'stuck'])
+    .execute();
+  return new Set(rows.map((row) => row.id));
 }
