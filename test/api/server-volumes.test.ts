@@ -233,6 +233,54 @@ describe('servers and their volumes over the API, on simulated hosts', () => {
     }
   });
 
+  it('is rebuilt with its root volume as it is, from 2.93 on with that written anew', async () => {
+    const root = { source_type: 'blank', destination_type: 'volume', volume_size: 1, boot_index: 0 };
+    const id = await newServer({ block_device_mapping_v2: [{ ...root, delete_on_termination: true }] });
+    const rebuild = (minor: number) =>
+      s.alice('POST', `${C}/servers/${id}/action`, { rebuild: { imageRef: s.imageId } }, minor);
+    const other = await rebuild(92);
+    assert.equal(other.status, 400, other.text);
+    assert.match(other.json.badRequest.message, /different image for a volume-backed server/);
+    const anew = await rebuild(93);
+    assert.deepEqual([anew.status, anew.json?.server?.image], [202, ''], anew.text);
+    await waitFor(s.alice, id, ['ACTIVE']);
+    const [{ id: volume }] = (await show(id))['os-extended-volumes:volumes_attached'];
+    await volumeIs(volume, 'in-use');
+    const { bootable, volume_image_metadata: image } = (await s.alice('GET', `${V}/volumes/${volume}`)).json.volume;
+    assert.deepEqual([bootable, image.image_id], ['true', s.imageId]);
+    assert.equal((await rebuild(92)).status, 202, 'it is its own image now');
+    await waitFor(s.alice, id, ['ACTIVE']);
+    await remove(id);
+  });
+
+  it('does not believe what an image says of its disks', async () => {
+    const said: readonly string[] = [
+      ...[
+        '',
+        'x',
+        '1',
+        'null',
+        '{}',
+        '[1]',
+        '[{"source_type":"file"}]',
+        '[{"boot_index":"one","source_type":"blank"}]',
+      ],
+      ...['[{"source_type":"snapshot","destination_type":"volume","boot_index":0}]', '['.repeat(16_000)],
+      `[{"source_type":"volume","destination_type":"volume","boot_index":0,"volume_id":"${NOBODY}"}]`,
+      `[${'{"source_type":"blank","destination_type":"volume","volume_size":1},'.repeat(30)}{}]`,
+    ];
+    const wish = { name: 'liar', disk_format: 'raw', container_format: 'bare', bdm_v2: 'True' };
+    for (const block_device_mapping of said) {
+      const image = (await s.alice('POST', '/image/v2/images', { ...wish, block_device_mapping })).json;
+      const server = { name: 'one', flavorRef: '1', networks: [{ uuid: s.networkId }], imageRef: image.id };
+      const answer = await s.alice('POST', `${C}/servers`, { server });
+      assert.equal(answer.status, 400, `${block_device_mapping.slice(0, 80)}: ${answer.text}`);
+      assert.equal((await s.alice('DELETE', `/image/v2/images/${image.id}`)).status, 204);
+    }
+    const long = await s.alice('POST', '/image/v2/images', { ...wish, block_device_mapping: 'x'.repeat(16_385) });
+    assert.equal(long.status, 400);
+  });
+
   it('boots from a volume that its mappings name first, and says which image was named beside', async () => {
     const root = { source_type: 'blank', destination_type: 'volume', volume_size: '1', boot_index: '0' };
     const more = { ...root, boot_index: '1', delete_on_termination: 'true' };
