@@ -132,6 +132,10 @@ export function checkSnapshot(volume: Volume, force: boolean): Refusal | null {
   );
 }
 
+/** Nova's (MultiattachNotSupportedOldMicroversion), of a request before 2.60. */
+export const multiattachTooOld = (): Refusal =>
+  badRequest('Multiattach volumes are only supported starting with compute API version 2.60.');
+
 /** What a server is rebuilt with must be at rest (nova/volume/cinder.py:check_attached). */
 export function checkAttached({ id, status }: Volume): Refusal | null {
   if (status === 'in-use') return null;

@@ -29,7 +29,7 @@ import { type BlockDevice, type DeviceSource, invalidBootSequence } from '../mod
 import { checkVolumeMinDisk } from '../model/disk-rules.ts';
 import { badRequest } from '../model/refusal.ts';
 import type { Actor, Refusal } from '../model/types.ts';
-import type { Volume } from '../model/volumes.ts';
+import { multiattachTooOld, type Volume } from '../model/volumes.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
 import type { StepContext, StepOutcome } from './move.ts';
 import { done, inGlobal } from './outcomes.ts';
@@ -52,13 +52,14 @@ export interface CreatedVolumes extends HasVolumes {
 /**
  * Checks everything that needs no transaction. Nova's and Cinder's refusals, all of them 400.
  * @param imageNamed whether the request names an image, too: then a root volume may be anything
+ * @param multiattach whether a volume may be one that several servers can have
  */
 export async function planDevices(
   p: Platform,
   actor: Actor,
   serverId: string,
   devices: readonly BlockDevice[],
-  imageNamed: boolean,
+  { imageNamed, multiattach }: { readonly imageNamed: boolean; readonly multiattach: boolean },
 ): Promise<readonly PlannedDevice[] | Refusal> {
   const roots = devices.filter((each) => each.bootIndex === 0);
   if (roots.length > 1) return invalidBootSequence();
@@ -68,6 +69,7 @@ export async function planDevices(
     const found = await volumeFor(p, actor, device);
     if ('code' in found) return { ...found, code: found.code === 404 ? 400 : found.code };
     const { volume } = found;
+    if (volume.multiattach && !multiattach && found.plan === null) return multiattachTooOld();
     if (device.bootIndex === 0 && !imageNamed && device.source.kind !== 'blank' && !volume.bootable) {
       const origin = found.plan?.source.kind === 'snapshot' ? found.plan.source.volumeId : volume.id;
       return badRequest(`Block Device ${origin} is not bootable.`);

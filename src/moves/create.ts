@@ -278,6 +278,8 @@ export interface CreateRequest {
   readonly networkIds: readonly string[];
   /** The server group that it joins; absent: none. */
   readonly groupId?: string;
+  /** Whether one of them may be a volume that several servers can have; absent: yes. */
+  readonly multiattach?: boolean;
   /** Volumes that it gets; absent: none. */
   readonly blockDevices?: readonly BlockDevice[];
   readonly keyName: string | null;
@@ -313,7 +315,10 @@ export async function createServer(p: Platform, actor: Actor, request: CreateReq
   const refuse = (refusal: Refusal): Created => ({ kind: 'refused', refusal });
   const id = newId();
   const namedImageId = request.imageId ?? request.namedImageId ?? null;
-  const devices = await planDevices(p, actor, id, request.blockDevices ?? [], namedImageId !== null);
+  const devices = await planDevices(p, actor, id, request.blockDevices ?? [], {
+    imageNamed: namedImageId !== null,
+    multiattach: request.multiattach ?? true,
+  });
   if ('code' in devices) return refuse(devices);
   const bootVolume = devices.find(({ mapping }) => mapping.bootIndex === 0)?.volume ?? null;
   if ((bootVolume === null) === (request.imageId === null)) return refuse(invalidBootSequence());

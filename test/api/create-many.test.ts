@@ -31,11 +31,11 @@ test('when fewer than min_count can be made because something fails, none is lef
   const names = async () =>
     (await s.alice('GET', '/compute/v2.1/servers')).json.servers.map(({ name }: { name: string }) => name).toSorted();
   const p = downFrom(s.system.platform, 3);
-  await assert.rejects(createServers(p, actor, { ...wish, min_count: 3, max_count: 4 }, hints), ServiceDown);
+  await assert.rejects(createServers(p, actor, { ...wish, min_count: 3, max_count: 4 }, hints, 1), ServiceDown);
   for (const { id } of (await s.alice('GET', '/compute/v2.1/servers')).json.servers)
     await waitFor(s.alice, id, ['gone']);
   assert.deepEqual(await names(), []);
 
-  await createServers(downFrom(s.system.platform, 3), actor, { ...wish, min_count: 2, max_count: 4 }, hints);
+  await createServers(downFrom(s.system.platform, 3), actor, { ...wish, min_count: 2, max_count: 4 }, hints, 1);
   assert.deepEqual(await names(), ['many-1', 'many-2']);
 });

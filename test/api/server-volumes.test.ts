@@ -100,6 +100,30 @@ describe('servers and their volumes over the API, on simulated hosts', () => {
     assert.equal((await s.alice('DELETE', `${V}/volumes/${volume}`)).status, 202);
   });
 
+  it('gives several servers a volume that is made for that, from 2.60 on', async () => {
+    const shared = await newVolume({ multiattach: true });
+    const one = await newServer({ imageRef: s.imageId });
+    const attach = (minor: number) =>
+      s.alice('POST', `${C}/servers/${one}/os-volume_attachments`, { volumeAttachment: { volumeId: shared } }, minor);
+    const early = await attach(59);
+    assert.match(early.json.badRequest.message, /^Multiattach volumes are only supported starting with .* 2.60.$/);
+    assert.equal((await attach(60)).status, 200);
+    const device = { uuid: shared, source_type: 'volume', destination_type: 'volume' };
+    const onDisk = { uuid: s.imageId, source_type: 'image', destination_type: 'local', boot_index: 0 };
+    const server = { name: 'two', flavorRef: '1', networks: [{ uuid: s.networkId }], imageRef: s.imageId };
+    const wish = { server: { ...server, block_device_mapping_v2: [onDisk, device] } };
+    assert.equal((await s.alice('POST', `${C}/servers`, wish, 59)).status, 400);
+    const two = await s.alice('POST', `${C}/servers`, wish, 60);
+    assert.equal(two.status, 202, two.text);
+    await waitFor(s.alice, two.json.server.id, ['ACTIVE']);
+    assert.equal((await s.alice('GET', `${V}/volumes/${shared}`)).json.volume.attachments.length, 2);
+    const snapshot = { volume_id: shared, force: true };
+    assert.equal((await s.alice('POST', `${V}/snapshots`, { snapshot })).status, 202);
+    for (const id of [one, two.json.server.id]) await remove(id);
+    await volumeIs(shared, 'available');
+    assert.equal((await s.alice('DELETE', `${V}/volumes/${shared}?cascade=true`)).status, 202);
+  });
+
   it("does not attach another project's volume, nor to another project's server", async () => {
     const [server, volume] = [await newServer({ imageRef: s.imageId }), await newVolume()];
     const foreign = await s.mallory('POST', `${V}/volumes`, { volume: { size: 1 } });

@@ -37,6 +37,7 @@ export async function createServers(
   actor: Actor,
   wish: CreateWish,
   hints: PlacementHints,
+  minor: number,
 ): Promise<CreatedServers> {
   const { minCount, maxCount } = countsOf(wish);
   if (Array.isArray(wish.networks) && wish.networks.length > 0) {
@@ -54,6 +55,7 @@ export async function createServers(
   const request = {
     ...disks,
     ...(disks.imageId === null && wish.imageRef ? { namedImageId: wish.imageRef } : {}),
+    multiattach: minor >= 60,
     flavorId: String(wish.flavorRef),
     ...(await destinationOf(p, actor, wish, hints)),
     ...(await requestedNetworks(p, actor, wish)),

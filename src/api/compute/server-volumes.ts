@@ -1,9 +1,11 @@
 // A server's volumes: list, show, attach, change, detach (os-volume_attachments).
+
 import { type TSchema, Type } from 'typebox';
 import type { Platform } from '../../control/platform.ts';
 import { attachmentsOfServer } from '../../control/volumes/attachments.ts';
 import { type Mapping, mappingsOfServer, notAttached } from '../../control/volumes/mappings.ts';
 import { volumeNow } from '../../control/volumes/service.ts';
+import { multiattachTooOld } from '../../model/volumes.ts';
 import { attachVolume, detachVolume, updateAttachment } from '../../moves/attach.ts';
 import { badRequest, errorOf, refuse } from '../http/errors.ts';
 import { type Route, route, versions } from '../http/route.ts';
@@ -133,6 +135,7 @@ export const serverVolumeRoutes: readonly Route[] = [
       const asked = body.volumeAttachment as unknown as AttachWish;
       const volume = await volumeNow(p, actor, asked.volumeId);
       if ('code' in volume) throw errorOf(volume);
+      if (volume.multiattach && minor < 60) throw errorOf(multiattachTooOld());
       const result = await attachVolume(p, actor, server.id, {
         ...{ volumeId: volume.id, device: asked.device || null, tag: asked.tag ?? null },
         deleteOnTermination: asked.delete_on_termination ?? false,

@@ -33,9 +33,9 @@ export const serverRoutes: readonly Route[] = [
     policy: 'os_compute_api:servers:create',
     body: schema.CreateBody,
     answers: { 202: schema.CreateAnswer },
-    handle: async ({ p, actor, body }) => {
+    handle: async ({ p, actor, body, minor }) => {
       const wish = body.server as unknown as schema.CreateWish;
-      const { serverId, reservationId } = await createServers(p, actor, wish, hintsOf(body));
+      const { serverId, reservationId } = await createServers(p, actor, wish, hintsOf(body), minor);
       const links = serverLinks(p.settings, serverId);
       const location = { location: links[0]?.href ?? '' };
       if (booleanOf(String(wish.return_reservation_id ?? false))) {

@@ -2,7 +2,7 @@
 import { testSomeCells } from './tests.ts';
 
 testSomeCells('create image', 30);
-testSomeCells('create image of volumes', 20);
+testSomeCells('create image of volumes', 12);
 testSomeCells('create backup', 10);
 testSomeCells('shelve', 25);
 testSomeCells('shelve offload', 25);

@@ -5,6 +5,6 @@ testCells('crash dump');
 testCells('suspend');
 testCells('wake');
 testCells('rebuild');
-testSomeCells('rebuild root volume', 15);
+testSomeCells('rebuild root volume', 10);
 testCells('rescue');
 testCells('unrescue');

@@ -6,4 +6,4 @@ testCells('delete volume');
 testCells('extend volume');
 testCells('create snapshot');
 testCells('delete snapshot');
-testSomeCells('upload volume', 20);
+testSomeCells('upload volume', 12);
