@@ -1,4 +1,4 @@
-// The scenes of a resize with volumes of a real Cinder: boot from one, attach another, cross between cells and confirm,
+// The scenes of a resize on real services alone, with volumes of a Cinder: boot from one, attach another, cross between cells and confirm,
 // cross back and revert, detach, delete; at each rest Cinder has one connection of each volume, from the guest's host.
 // Runs where a Keystone is named (real.ts), with volumes of the type that CROSSCELL_TEST_VOLUME_TYPE names: one whose
 // backend serves files over NFS.
@@ -6,10 +6,11 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Type } from 'typebox';
+import { neutronOf } from '../../src/openstack/neutron.ts';
 import type { Session } from '../../src/openstack/session.ts';
 import { type RealSystem, realSystem, skip } from './real.ts';
 
-const SERVICES = ['identity', 'image', 'volume'] as const;
+const SERVICES = ['identity', 'image', 'network', 'volume'] as const;
 const headers = { 'openstack-api-version': 'volume 3.54' };
 
 const Volume = Type.Object({
@@ -87,12 +88,15 @@ test("a server with volumes of Cinder's crosses between cells, forth and back, a
   const { call, reach, gone } = real;
   await using cinder = new Cinder(real.session);
   const { small, medium, large } = await parts(real);
+  const neutron = neutronOf(real.session);
+  const network = (await neutron.networks()).find((each) => each.shared && !each['router:external']);
+  assert.ok(network, 'Neutron has no shared network');
   const [root, data] = [await cinder.make(), await cinder.make()];
   await cinder.act(root, { 'os-set_bootable': { bootable: true } });
 
   const { server } = await call('POST', '/compute/v2.1/servers', {
     server: {
-      ...{ name: 'volumes', flavorRef: small, networks: 'none' },
+      ...{ name: 'volumes', flavorRef: small, networks: [{ uuid: network.id }] },
       block_device_mapping_v2: [
         { boot_index: 0, uuid: root, source_type: 'volume', destination_type: 'volume', delete_on_termination: false },
       ],
@@ -127,6 +131,7 @@ test("a server with volumes of Cinder's crosses between cells, forth and back, a
   await call('DELETE', path);
   await gone(server.id);
   assert.deepEqual(await cinder.reach(root, 'available'), []);
+  assert.deepEqual(await neutron.portsOf(server.id), []);
   assert.equal(await cinder.attachmentsOf(server.id), 0);
   await call('GET', '/volume/v3/volumes', undefined, 404);
 });
