@@ -27,6 +27,8 @@ export class FakeCinder implements Cinder {
   isDown = false;
   backend = 'nfs';
   calls = 0;
+  /** Called when something was reserved. */
+  afterReserve: () => Promise<unknown> = async () => undefined;
   /** The call of this number has its effect, and its answer is lost. */
   loses = 0;
 
@@ -48,8 +50,8 @@ export class FakeCinder implements Cinder {
       this.volumes.delete(id);
       return ok(null);
     });
-  reserve = (wish: Reservation) =>
-    this.#answer(() => {
+  reserve = async (wish: Reservation) => {
+    const said = await this.#answer(() => {
       const others = this.#of(wish.volumeId).filter((each) => each.serverId !== wish.serverId);
       if (!this.volumes.has(wish.volumeId)) return { kind: 'refused' as const, status: 404, message: 'no such volume' };
       if (others.length > 0) return { kind: 'refused' as const, status: 400, message: 'it is not free' };
@@ -57,6 +59,9 @@ export class FakeCinder implements Cinder {
       this.attachments.set(made.id, made);
       return ok(this.#shown(made));
     });
+    await this.afterReserve();
+    return said;
+  };
   attachment = (id: string) =>
     this.#answer(() => {
       const found = this.attachments.get(id);

@@ -221,4 +221,11 @@ inWorld('a hold that nobody claims goes; an older generation gets no access', as
   assert.equal((await storage.grant(volume, row.id, late)).kind, 'fenced');
   assert.equal((await storage.revoke(volume, row.id, late)).kind, 'fenced');
   await assertHas(world, cinder, serverId, [volume]);
+
+  // Who is overtaken between being let in and its first word to Cinder says none.
+  cinder.attachments.clear();
+  await world.p.stores.global.deleteFrom('cinder_attachments').execute();
+  cinder.afterReserve = () => storage.fence(serverId, { generation: 2_000_000 });
+  assert.equal((await storage.grant(volume, row.id, { ...late, generation: 1_000_001 })).kind, 'unreachable');
+  assert.deepEqual(cinder.has(serverId), [volume], 'held, and not connected');
 });

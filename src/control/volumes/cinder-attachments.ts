@@ -10,8 +10,8 @@
 // At most one row per attachment is open (a partial unique index); the hold's attachment_id is ''.
 // How the guest reaches the volume is on record once it is connected (there are no secrets in it): granting again, when a
 // move turns back, asks nothing of Cinder.
-// `generation` is the highest that was seen for the server, the same in all its rows: Cinder knows none, so it is compared
-// here before Cinder is asked, and whoever has asked looks once more whether its row is still open.
+// `generation` is the highest that was seen for the server, the same in all its rows but those of new holds: Cinder knows
+// none, so it is compared here before Cinder is asked, and whoever has asked looks once more whether its row is still open.
 import type { Kysely } from 'kysely';
 import type { VolumeConnection } from '../../host/contract.ts';
 import { newId } from '../../lib/ids.ts';
@@ -97,17 +97,22 @@ export async function forsaken(db: Db, takenBefore: number, limit: number, serve
 /** The server's highest generation is at least this; else the higher one that it is. */
 export async function enter(db: Db, serverId: string, generation: number): Promise<number> {
   return db.transaction().execute(async (trx) => {
-    await exclusively(trx, `cinder ${serverId}`);
-    const { highest } = await trx
-      .selectFrom('cinder_attachments')
-      .select((eb) => eb.fn.max('generation').as('highest'))
-      .where('server_id', '=', serverId)
-      .executeTakeFirstOrThrow();
-    const seen = Number(highest ?? 0);
+    const seen = await highestOf(trx, serverId);
     if (seen >= generation) return seen;
     await trx.updateTable('cinder_attachments').set({ generation }).where('server_id', '=', serverId).execute();
     return generation;
   });
+}
+
+/** Nobody raises it before the transaction ends. */
+async function highestOf(trx: Db, serverId: string): Promise<number> {
+  await exclusively(trx, `cinder ${serverId}`);
+  const { highest } = await trx
+    .selectFrom('cinder_attachments')
+    .select((eb) => eb.fn.max('generation').as('highest'))
+    .where('server_id', '=', serverId)
+    .executeTakeFirstOrThrow();
+  return Number(highest ?? 0);
 }
 
 /** The open row of this attachment; null: it has none. */
@@ -133,15 +138,7 @@ export async function open(
   if (known?.cinderId) return { kind: 'ok', status: 200, body: known.cinderId, headers: new Headers() };
   if (known) await markGoing(db, known.id);
   const id = newId();
-  const { numInsertedOrUpdatedRows } = await db
-    .insertInto('cinder_attachments')
-    .values({
-      ...{ id, cinder_id: null, volume_id: key.volumeId, server_id: key.serverId, attachment_id: key.attachmentId },
-      ...{ generation: how.generation, going: 0, connection_json: null, created_at: p.clock.now() },
-    })
-    .onConflict((any) => any.doNothing())
-    .executeTakeFirst();
-  if (numInsertedOrUpdatedRows === 0n) throw new ServiceDown(`volume ${key.volumeId} is being taken by somebody else`);
+  await announce(db, { ...key, id, generation: how.generation, createdAt: p.clock.now() });
   const said = await cinder.reserve({ ...key, mode: how.mode });
   if (said.kind === 'refused') {
     await forget(db, id);
@@ -155,6 +152,27 @@ export async function open(
   const late = { ...key, id, cinderId: said.body.id, generation, createdAt: p.clock.now(), connection: null };
   await close(p, cinder, late);
   throw new ServiceDown(`the attachment of volume ${key.volumeId} was overtaken`);
+}
+
+/**
+ * The row of an attachment that Cinder is about to be asked for. Not by who was overtaken since it was let in: whoever has
+ * overtaken it need not look for what is not there yet. A hold does no harm.
+ */
+async function announce(db: Db, row: Omit<Row, 'cinderId' | 'connection'>): Promise<void> {
+  const { id, volumeId, serverId, attachmentId, generation, createdAt } = row;
+  await db.transaction().execute(async (trx) => {
+    const highest = await highestOf(trx, serverId);
+    if (attachmentId !== HOLD && highest > generation) throw new ServiceDown(`overtaken by generation ${highest}`);
+    const { numInsertedOrUpdatedRows } = await trx
+      .insertInto('cinder_attachments')
+      .values({
+        ...{ id, cinder_id: null, volume_id: volumeId, server_id: serverId, attachment_id: attachmentId, generation },
+        ...{ going: 0, connection_json: null, created_at: createdAt },
+      })
+      .onConflict((any) => any.doNothing())
+      .executeTakeFirst();
+    if (numInsertedOrUpdatedRows === 0n) throw new ServiceDown(`volume ${volumeId} is being taken by somebody else`);
+  });
 }
 
 /** The attachment is gone from Cinder; what is not known to be stays on record as going. @throws ServiceDown, CinderRefused */

@@ -11,15 +11,20 @@ import type { Job, Reply, VolumeConnection } from '../../host/contract.ts';
 import { GIB } from '../../model/volumes.ts';
 import { type Cinder, CinderRefused } from '../../openstack/cinder.ts';
 import { ServiceDown } from '../../openstack/transport.ts';
-import type {
-  GrantRequest,
-  RevokeRequest,
-  StorageHeartbeat,
-  StorageHost,
-  StoredVolume,
-} from '../../storage/contract.ts';
+import type { GrantRequest, StorageHeartbeat, StorageHost, StoredVolume } from '../../storage/contract.ts';
 import type { Platform } from '../platform.ts';
-import { close, enter, forget, forsaken, HOLD, open, openRow, rowsOf, writeConnection } from './cinder-attachments.ts';
+import {
+  close,
+  enter,
+  forget,
+  forsaken,
+  HOLD,
+  type Key,
+  open,
+  openRow,
+  rowsOf,
+  writeConnection,
+} from './cinder-attachments.ts';
 import { connectionOf } from './cinder-connection.ts';
 import { CINDER } from './service.ts';
 
@@ -29,7 +34,6 @@ const PENDING: Reply<Job> = { kind: 'ok', value: { state: 'pending', doneBytes: 
 const MOST_ROWS = 10_000;
 
 export function cinderStorage(p: Platform, cinder: Cinder): StorageHost {
-  const db = p.stores.global;
   const elsewhere = async (): Promise<Reply<never>> =>
     refused('volumes are made, grown and kept in snapshots in Cinder');
 
@@ -57,22 +61,9 @@ export function cinderStorage(p: Platform, cinder: Cinder): StorageHost {
     delete: (volumeId) => answering(() => remove(p, cinder, volumeId)),
     grant: (volumeId, attachmentId, request) =>
       fenced(p, request.serverId, request.generation, () => grant(p, cinder, { volumeId, attachmentId, ...request })),
-    revoke: (volumeId, attachmentId, request) =>
-      fenced(p, request.serverId, request.generation, async () => {
-        await revoke(p, cinder, { volumeId, attachmentId, ...request });
-        return { kind: 'ok', value: NOTHING };
-      }),
+    revoke: (volumeId, attachmentId, { serverId, generation }) =>
+      fenced(p, serverId, generation, () => revoke(p, cinder, { volumeId, attachmentId, serverId })),
   };
-
-  async function revoke(
-    platform: Platform,
-    of: Cinder,
-    { volumeId, attachmentId, serverId }: RevokeRequest & { volumeId: string; attachmentId: string },
-  ): Promise<void> {
-    const all = [...(await rowsOf(db, serverId, false)), ...(await rowsOf(db, serverId, true))];
-    const these = all.filter((row) => row.volumeId === volumeId && row.attachmentId === attachmentId);
-    for (const row of these) await close(platform, of, row);
-  }
 }
 
 const refused = (reason: string): Reply<never> => ({ kind: 'refused', reason });
@@ -106,7 +97,7 @@ async function grant(p: Platform, cinder: Cinder, wish: Grant): Promise<Reply<Vo
   const db = p.stores.global;
   const place = await placeOf(p, wish);
   if (place === null) return refused(`the server has no attachment ${attachmentId}`);
-  const known = (await openRow(p.stores.global, wish))?.connection ?? null;
+  const known = (await openRow(db, wish))?.connection ?? null;
   if (known) return { kind: 'ok', value: { ...known, sizeBytes: place.sizeBytes } };
   const others = (await rowsOf(db, serverId, false)).filter(
     (row) => row.volumeId === volumeId && ![HOLD, attachmentId].includes(row.attachmentId),
@@ -125,6 +116,15 @@ async function grant(p: Platform, cinder: Cinder, wish: Grant): Promise<Reply<Vo
   if (completed.kind === 'refused') return refused(`Cinder: ${completed.message}`);
   if (await writeConnection(db, id, connection.connection)) return { kind: 'ok', value: connection.connection };
   return { kind: 'unreachable', reason: 'the attachment was closed meanwhile' };
+}
+
+/** Also of rows that are going already: what of them is gone is not known. */
+async function revoke(p: Platform, cinder: Cinder, key: Key): Promise<Reply<Record<string, never>>> {
+  const { global } = p.stores;
+  for (const row of [...(await rowsOf(global, key.serverId, false)), ...(await rowsOf(global, key.serverId, true))]) {
+    if (row.volumeId === key.volumeId && row.attachmentId === key.attachmentId) await close(p, cinder, row);
+  }
+  return { kind: 'ok', value: NOTHING };
 }
 
 /** What Cinder says of the connection, which it makes unless it has; a sentence when it refuses. */
