@@ -110,6 +110,9 @@ describe('identity v3', () => {
     const { id } = await made('/users', { user: { name: 'free-user' } });
     await expect(409, s.admin('PATCH', `${V3}/users/${id}`, { user: { name: 'taken-user' } }));
     await expect(200, s.admin('PATCH', `${V3}/users/${id}`, { user: { name: 'free-user' } }));
+    const home = { project_id: s.alice.projectId };
+    const moved = await s.admin('PATCH', `${V3}/users/${id}`, { user: home });
+    assert.equal(moved.json.user.default_project_id, s.alice.projectId, moved.text);
   });
 
   it('lets nobody but administrators change anything', async () => {

@@ -181,6 +181,8 @@ const UserWish = {
   description: Type.Optional(nullable(Description)),
   email: Type.Optional(nullable(Email)),
   default_project_id: Type.Optional(nullable(Id)),
+  /** What older clients call the default project. */
+  project_id: Type.Optional(nullable(Id)),
   enabled: Type.Optional(Type.Boolean()),
   options: Type.Optional(UserOptions),
   password: Type.Optional(nullable(Password)),
@@ -188,8 +190,6 @@ const UserWish = {
 export const CreateUser = object({
   user: object({
     ...{ name: Name, domain_id: Type.Optional(nullable(Id)), ...UserWish },
-    /** What older clients call the default project. */
-    project_id: Type.Optional(nullable(Id)),
   }),
 });
 export const UpdateUser = object({

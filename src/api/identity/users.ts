@@ -132,11 +132,12 @@ export const userRoutes = (identity: Identity): readonly Route[] => {
 
 type Wish = Static<typeof schema.UpdateUser>['user'];
 
-const changeOf = ({ name, description, email, default_project_id, enabled, options, password }: Wish): UserChange => ({
+const changeOf = ({ name, description, email, project_id, enabled, options, password, ...wish }: Wish): UserChange => ({
   ...(name === undefined ? {} : { name }),
   ...(description === undefined ? {} : { description }),
   ...(email === undefined ? {} : { email }),
-  ...(default_project_id === undefined ? {} : { defaultProjectId: default_project_id }),
+  ...(project_id === undefined ? {} : { defaultProjectId: project_id }),
+  ...(wish.default_project_id === undefined ? {} : { defaultProjectId: wish.default_project_id }),
   ...(enabled === undefined ? {} : { enabled }),
   ...(options === undefined ? {} : { options }),
   ...(password === undefined ? {} : { password }),
