@@ -9,21 +9,17 @@
 //
 // A peer on a small machine fails now and then ("database is locked"). What it fails at is not counted; when it fails at
 // half of a measurement that row says so, and the run goes on. Ours may not fail.
-import { spawn } from 'node:child_process';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { createInterface } from 'node:readline';
 import { setTimeout } from 'node:timers/promises';
 import { messageOf } from '../src/lib/errors.ts';
 import { type Answer, type Asked, type Cloud, openCloud } from '../test/clients/compare/cloud.ts';
 import { cpuSeconds, idleRate } from './cpu.ts';
+import { ask, PASSWORD, withCrosscell } from './simulated.ts';
 import { type Figure, median } from './table.ts';
 
-const PASSWORD = 'a-password-of-the-benchmark';
-const CROSSCELL = new URL('../bin/crosscell', import.meta.url).pathname;
 const BATCH = 50;
 const WAIT_LIMIT_MS = 600_000;
+const TRIES = 5;
+const AGAIN_MS = 5000;
 const SERVICES = 'keystone|glance|placement|nova|neutron|cinder|rabbit';
 /** Python's services under their own name or uWSGI's, and RabbitMQ; not the clients that name them in an argument. */
 const PEER_PROCESSES = `^(\\S*(python3|uwsgi_python3|beam\\.smp)\\b.*|)(${SERVICES})`;
@@ -64,7 +60,14 @@ export async function benchClients(): Promise<Figure[]> {
   );
   const processes = new RegExp(process.env['PEER_PROCESSES'] ?? PEER_PROCESSES);
   const peer = PEER_AUTH_URL
-    ? await measure({ ...PEER, authUrl: PEER_AUTH_URL, password: PEER_PASSWORD, servers: listed, listed, processes })
+    ? await measurePeer({
+        ...PEER,
+        authUrl: PEER_AUTH_URL,
+        password: PEER_PASSWORD,
+        servers: listed,
+        listed,
+        processes,
+      })
     : [];
   return ours.flatMap((sample) =>
     figuresOf(
@@ -72,6 +75,16 @@ export async function benchClients(): Promise<Figure[]> {
       peer.find(({ what }) => what === sample.what),
     ),
   );
+}
+
+/** Ours are told even when nothing can be had of the peer. */
+async function measurePeer(subject: Subject): Promise<Sample[]> {
+  try {
+    return await measure(subject);
+  } catch (error) {
+    process.stderr.write(`the peer cannot be measured: ${messageOf(error)}\n`);
+    return [];
+  }
 }
 
 function figuresOf(ours: Sample, peer: Sample | undefined): Figure[] {
@@ -89,8 +102,8 @@ function figuresOf(ours: Sample, peer: Sample | undefined): Figure[] {
 async function measure(subject: Subject): Promise<Sample[]> {
   const { authUrl, password, servers, listed, processes, reads, moves, batch } = subject;
   const login = () => openCloud(authUrl, 'admin', password, 'admin');
-  const cloud = await login();
-  const setting = await prepare(cloud);
+  const cloud = await patiently(subject, login);
+  const setting = await patiently(subject, () => prepare(cloud));
   const idle = await idleRate(processes);
   const samples: Sample[] = [];
   const sample = async (what: string, times: number, work: (index: number) => Promise<unknown>): Promise<void> => {
@@ -132,9 +145,24 @@ async function measure(subject: Subject): Promise<Sample[]> {
       await until(subject, cloud, id, 'ACTIVE');
     });
   } finally {
-    for (const id of made) await cloud.ask({ service: 'compute', method: 'DELETE', path: `/servers/${id}` });
+    for (const id of made) {
+      await patiently(subject, () => cloud.ask({ service: 'compute', method: 'DELETE', path: `/servers/${id}` }));
+    }
   }
   return samples;
+}
+
+/** What is not measured is tried again where it may fail. */
+async function patiently<T>({ mayFail }: Subject, work: () => Promise<T>): Promise<T> {
+  for (let tries = mayFail ? TRIES : 1; ; tries -= 1) {
+    try {
+      return await work();
+    } catch (error) {
+      if (tries <= 1) throw error;
+      process.stderr.write(`the peer is asked again: ${messageOf(error)}\n`);
+      await setTimeout(AGAIN_MS);
+    }
+  }
 }
 
 /** Makes servers until there are so many; one that may fail, for at most twice as many tries. */
@@ -224,47 +252,4 @@ async function until({ pollMs }: Subject, cloud: Cloud, id: string, wanted: stri
     await setTimeout(pollMs);
   }
   throw new Error(`server ${id} does not become ${wanted}`);
-}
-
-async function ask(cloud: Cloud, asked: Asked): Promise<Answer> {
-  const answer = await cloud.ask(asked);
-  if (answer.status >= 400)
-    throw new Error(`${asked.method} ${asked.path}: ${answer.status} ${answer.text.slice(0, 300)}`);
-  return answer;
-}
-
-/** Runs `body` beside a system of two cells of one large simulated host each, with an image in it. */
-async function withCrosscell<T>(body: (authUrl: string, directory: string) => Promise<T>): Promise<T> {
-  const directory = await mkdtemp(join(tmpdir(), 'crosscell-bench-'));
-  const file = join(directory, 'crosscell.yaml');
-  const host = (name: string) => `{ name: ${name}, vcpus: 1024, memory_mb: 1048576, disk_gb: 100000 }`;
-  const cells = ['east', 'west'].map((name) => `  - { name: ${name}, hosts: [${host(`${name}-1`)}] }`);
-  await writeFile(file, ['hypervisor: simulated', 'cells:', ...cells, ''].join('\n'));
-  const args = ['up', '--config', file, '--data', directory, '--listen', '127.0.0.1:0', '--no-image', '--json'];
-  const child = spawn(CROSSCELL, [...args, '--admin-password', PASSWORD], { stdio: ['ignore', 'pipe', 'inherit'] });
-  const ended = new Promise((resolve) => child.once('exit', resolve));
-  try {
-    const authUrl = `${await endpointOf(child.stdout)}/identity/v3`;
-    await uploadImage(await openCloud(authUrl, 'admin', PASSWORD, 'admin'));
-    return await body(authUrl, directory);
-  } finally {
-    child.kill('SIGINT');
-    await ended;
-    await rm(directory, { recursive: true, force: true });
-  }
-}
-
-async function endpointOf(output: NodeJS.ReadableStream): Promise<string> {
-  for await (const line of createInterface({ input: output })) {
-    return (JSON.parse(line) as { endpoint: string }).endpoint;
-  }
-  throw new Error('crosscell up ended before it answered');
-}
-
-async function uploadImage(cloud: Cloud): Promise<void> {
-  const body = { name: 'bench', disk_format: 'raw', container_format: 'bare', visibility: 'public' };
-  const { json } = await ask(cloud, { service: 'image', method: 'POST', path: '/images', body });
-  const path = `/images/${(json as { id: string }).id}/file`;
-  const headers = { 'content-type': 'application/octet-stream' };
-  await ask(cloud, { service: 'image', method: 'PUT', path, headers, body: 'x'.repeat(1024 * 1024) });
 }
