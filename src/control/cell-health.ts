@@ -3,14 +3,27 @@
 // Whether a cell's database can be reached is asked once a round and written down, so that no request has to ask each
 // cell. Several monitors may do so; the last one's word counts for a round. A cell that is lost between two rounds is
 // found out by the move that needs it, which then tries a host elsewhere.
+import type { Selectable } from 'kysely';
 import type { Refusal } from '../model/types.ts';
+import type { CellTables } from '../store/cell-schema.ts';
+import { fixed } from '../store/fixed.ts';
+import type { GlobalTables } from '../store/global-schema.ts';
 import { CellDown } from '../store/stores.ts';
 import { askCell } from './ask-cell.ts';
 import type { Platform } from './platform.ts';
 
+type KnownCell = Pick<Selectable<GlobalTables['cells']>, 'id' | 'name' | 'unreachable_since'>;
+
+const CELLS = fixed<GlobalTables, object, KnownCell>((db) =>
+  db.selectFrom('cells').select(['id', 'name', 'unreachable_since']),
+);
+const ANYTHING = fixed<CellTables, object, unknown>((cell) =>
+  cell.selectFrom('server_fences').select('generation').limit(1),
+);
+
 /** Asks every cell's database, side by side, and writes down what has changed. */
 export async function watchCells(p: Platform): Promise<void> {
-  const cells = await p.stores.global.selectFrom('cells').select(['id', 'name', 'unreachable_since']).execute();
+  const cells = (await CELLS(p.stores.global, {})).rows;
   await Promise.all(
     cells.map(async ({ id, name, unreachable_since: since }) => {
       const problem = await problemOf(p, id);
@@ -27,9 +40,7 @@ export async function watchCells(p: Platform): Promise<void> {
 }
 
 async function problemOf(p: Platform, cellId: string): Promise<string | null> {
-  const answer = await askCell(p, cellId, (cell) =>
-    cell.selectFrom('server_fences').select('generation').limit(1).execute(),
-  );
+  const answer = await askCell(p, cellId, (cell) => ANYTHING(cell, {}));
   return answer instanceof CellDown ? answer.message : null;
 }
 

@@ -11,6 +11,7 @@
 import type { Selectable } from 'kysely';
 import type { Job, Reply } from '../host/contract.ts';
 import { assertNever, invariant } from '../lib/errors.ts';
+import { fixed } from '../store/fixed.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
 import { CellDown } from '../store/stores.ts';
 import { type Answer, matchDevices } from './guest-devices.ts';
@@ -106,20 +107,23 @@ const debtOf = (row: Selectable<GlobalTables['debts']>): Debt => ({
   dueAt: row.due_at,
 });
 
+const DUE = fixed<GlobalTables, { readonly now: number }, Selectable<GlobalTables['debts']>>((db, { now }) =>
+  db
+    .selectFrom('debts')
+    .selectAll()
+    .where('paid_at', 'is', null)
+    .where('due_at', '<=', now)
+    .orderBy('due_at')
+    .limit(PAGE),
+);
+
 /**
  * Tries to pay what is due, at most a page in one call; what cannot be paid goes to the end of the queue. Hosts that
  * have been silent for long are not asked: waiting for their silence would hold up everybody else's debts, and whoever calls this.
  * Returns how many were paid.
  */
 export async function payDebts(p: Platform): Promise<number> {
-  const due = await p.stores.global
-    .selectFrom('debts')
-    .selectAll()
-    .where('paid_at', 'is', null)
-    .where('due_at', '<=', p.clock.now())
-    .orderBy('due_at')
-    .limit(PAGE)
-    .execute();
+  const due = (await DUE(p.stores.global, { now: p.clock.now() })).rows;
   const silent = new Set<string>();
   let paid = 0;
   for (const debt of due.map(debtOf)) {

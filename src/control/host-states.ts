@@ -1,22 +1,33 @@
 // Hosts as the scheduler sees them: what is recorded of each, its aggregates, its inventories and what is used of them.
+import type { Kysely } from 'kysely';
 import type { HostState } from '../model/hosts.ts';
-import { isAmong } from '../store/dialect.ts';
+import { isListed, type Listed, listed } from '../store/dialect.ts';
+import { fixed } from '../store/fixed.ts';
+import type { GlobalTables } from '../store/global-schema.ts';
 import { listAggregates } from './aggregates.ts';
 import { upAfter } from './heartbeats.ts';
 import { isUp, zones } from './hosts.ts';
 import { providerStates } from './placement.ts';
 import type { Platform } from './platform.ts';
 
-/** Of all cells; of those with these ids alone when they are given. Five statements, however many hosts. */
-export async function hostStates(p: Platform, ids?: readonly string[]): Promise<HostState[]> {
-  const db = p.stores.global;
-  let hosts = db
+const hosts = (db: Kysely<GlobalTables>) =>
+  db
     .selectFrom('hosts')
     .innerJoin('cells', 'cells.id', 'hosts.cell_id')
     .selectAll('hosts')
     .select(['cells.name as cell_name', 'cells.disabled as cell_disabled', 'cells.unreachable_since']);
-  if (ids) hosts = hosts.where(isAmong(db, 'hosts.id', ids));
-  const rows = await hosts.execute();
+
+type HostRow = Awaited<ReturnType<ReturnType<typeof hosts>['execute']>>[number];
+
+const HOSTS = fixed<GlobalTables, object, HostRow>((db) => hosts(db));
+const HOSTS_AMONG = fixed<GlobalTables, { readonly ids: Listed }, HostRow>((db, { ids }) =>
+  hosts(db).where(isListed(db, 'hosts.id', ids)),
+);
+
+/** Of all cells; of those with these ids alone when they are given. Five statements, however many hosts. */
+export async function hostStates(p: Platform, ids?: readonly string[]): Promise<HostState[]> {
+  const db = p.stores.global;
+  const { rows } = await (ids ? HOSTS_AMONG(db, { ids: listed(db, ids) }) : HOSTS(db, {}));
   const states = await providerStates(db, ids);
   const aggregates = await listAggregates(p, ids && rows.map((row) => row.name));
   const zoneOf = zones(aggregates, p.settings.defaultZone);

@@ -16,6 +16,7 @@ import type { BaseImage } from '../host/contract.ts';
 import { invariant } from '../lib/errors.ts';
 import { isUuid } from '../lib/ids.ts';
 import { type Actor, type ImageSnapshot, isAdmin } from '../model/types.ts';
+import { fixed } from '../store/fixed.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
 import type { Platform } from './platform.ts';
 
@@ -87,9 +88,13 @@ export async function findImage(p: Platform, imageId: string): Promise<Image | n
   return image?.status === 'deleted' ? null : image;
 }
 
+const IMAGE = fixed<GlobalTables, { readonly imageId: string }, Selectable<GlobalTables['images']>>((db, { imageId }) =>
+  db.selectFrom('images').selectAll().where('id', '=', imageId),
+);
+
 async function findAnyImage(p: Platform, imageId: string): Promise<Image | null> {
   if (!isUuid(imageId)) return null;
-  const row = await p.stores.global.selectFrom('images').selectAll().where('id', '=', imageId).executeTakeFirst();
+  const [row] = (await IMAGE(p.stores.global, { imageId })).rows;
   return row ? imageOf(row) : null;
 }
 

@@ -2,6 +2,7 @@
 // also the placement consumer that keeps the source's room. Sagas write it; everybody else reads.
 import { type Kysely, type Selectable, sql } from 'kysely';
 import type { Flavor, MigrationStatus, MigrationType } from '../model/types.ts';
+import { fixed } from '../store/fixed.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
 import type { Platform } from './platform.ts';
 
@@ -101,17 +102,24 @@ export async function openMigration(db: Kysely<GlobalTables>, serverId: string):
   return row ? migrationOf(row) : null;
 }
 
-/** Servers whose resize has waited longer than its window allows. */
-export async function dueConfirmations(p: Platform, limit: number): Promise<Migration[]> {
-  const rows = await p.stores.global
-    .selectFrom('migrations')
-    .selectAll()
-    // Written out: SQLite plans anew at each execution if a parameter decides whether an index will do.
-    .where('status', '=', sql.lit('finished'))
-    .where('confirm_at', 'is not', null)
-    .where('confirm_at', '<=', p.clock.now())
-    .orderBy('confirm_at')
-    .limit(limit)
-    .execute();
+/** Moves that are answered at a time. */
+export const MOST_DUE = 20;
+
+const DUE_CONFIRMATIONS = fixed<GlobalTables, { readonly now: number }, Selectable<GlobalTables['migrations']>>(
+  (db, { now }) =>
+    db
+      .selectFrom('migrations')
+      .selectAll()
+      // Written out: SQLite plans anew at each execution if a parameter decides whether an index will do.
+      .where('status', '=', sql.lit('finished'))
+      .where('confirm_at', 'is not', null)
+      .where('confirm_at', '<=', now)
+      .orderBy('confirm_at')
+      .limit(MOST_DUE),
+);
+
+/** Servers whose resize has waited longer than its window allows; at most MOST_DUE, those that have waited longest. */
+export async function dueConfirmations(p: Platform): Promise<Migration[]> {
+  const { rows } = await DUE_CONFIRMATIONS(p.stores.global, { now: p.clock.now() });
   return rows.map(migrationOf);
 }

@@ -22,7 +22,8 @@ import { formatIpv4, parseCidr, parseIpv4 } from '../model/network.ts';
 import { badRequest } from '../model/refusal.ts';
 import { isHost } from '../model/subnets.ts';
 import type { Refusal } from '../model/types.ts';
-import { atomically, exclusively, isPostgres } from '../store/dialect.ts';
+import { atomically, exclusively, isListed, isPostgres, type Listed, listed } from '../store/dialect.ts';
+import { fixed } from '../store/fixed.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
 import { type FixedIp, insertPort, portIdFor } from './network/addresses.ts';
 import { refusable } from './network/results.ts';
@@ -103,7 +104,10 @@ export async function insertServersPort(
   const rows = await db
     .selectFrom('networks as n')
     .leftJoin('subnets as s', 's.network_id', 'n.id')
-    .leftJoin('security_groups as g', (join) => join.on('g.project_id', '=', projectId).on('g.is_default', '=', 1))
+    .leftJoin('security_groups as g', (join) =>
+      // Written out, for the index over default groups.
+      join.on('g.project_id', '=', projectId).on('g.is_default', '=', sql.lit(1)),
+    )
     .select(['n.port_security', 's.id as subnetId', 's.cidr', 's.pools_json', 'g.id as defaultGroup'])
     .where('n.id', '=', networkId)
     .where((where) => where.or([where('n.shared', '=', 1), where('n.project_id', '=', projectId)]))
@@ -156,6 +160,26 @@ const refused = (code: Refusal['code'], message: string): PortResult => ({
   refusal: { code, message },
 });
 
+const ports = (db: Kysely<GlobalTables>, serverIds: Listed) =>
+  db
+    .selectFrom('ports as p')
+    .innerJoin('port_addresses as a', 'a.port_id', 'p.id')
+    .innerJoin('subnets as s', 's.id', 'a.subnet_id')
+    .innerJoin('networks as n', 'n.id', 'p.network_id')
+    .select(['p.id', 'p.name', 'p.project_id as projectId', 'p.network_id as networkId', 'n.name as networkName'])
+    .select(['a.subnet_id as subnetId', 'p.mac', 'a.ip', 's.cidr', 's.gateway_ip', 'p.tag', 'p.device_id as serverId'])
+    .where(isListed(db, 'p.device_id', serverIds))
+    .orderBy('p.attached_at')
+    .orderBy('p.created_at')
+    .orderBy('p.id')
+    .orderBy('a.position');
+
+const PORTS = fixed<
+  GlobalTables,
+  { readonly serverIds: Listed },
+  Awaited<ReturnType<ReturnType<typeof ports>['execute']>>[number]
+>((db, { serverIds }) => ports(db, serverIds));
+
 /** The server's ports in the order in which it got them. One statement. */
 export const portsOfServer = async (db: Kysely<GlobalTables>, serverId: string): Promise<Port[]> =>
   (await portsOfServers(db, [serverId])).get(serverId) ?? [];
@@ -167,19 +191,7 @@ export async function portsOfServers(
 ): Promise<Map<string, Port[]>> {
   const byServer = new Map<string, Port[]>();
   if (serverIds.length === 0) return byServer;
-  const rows = await db
-    .selectFrom('ports as p')
-    .innerJoin('port_addresses as a', 'a.port_id', 'p.id')
-    .innerJoin('subnets as s', 's.id', 'a.subnet_id')
-    .innerJoin('networks as n', 'n.id', 'p.network_id')
-    .select(['p.id', 'p.name', 'p.project_id as projectId', 'p.network_id as networkId', 'n.name as networkName'])
-    .select(['a.subnet_id as subnetId', 'p.mac', 'a.ip', 's.cidr', 's.gateway_ip', 'p.tag', 'p.device_id as serverId'])
-    .where('p.device_id', 'in', serverIds)
-    .orderBy('p.attached_at')
-    .orderBy('p.created_at')
-    .orderBy('p.id')
-    .orderBy('a.position')
-    .execute();
+  const { rows } = await PORTS(db, { serverIds: listed(db, serverIds) });
   for (const { serverId, gateway_ip, ...row } of rows) {
     const ports = byServer.get(serverId) ?? [];
     byServer.set(serverId, ports);

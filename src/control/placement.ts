@@ -4,10 +4,11 @@
 // stand and fall with its row. A claim reads the provider's usage and writes the allocation in one transaction guarded
 // by the provider's generation, so two claims can never both take the last room. Moving allocations from one consumer to
 // another changes no sum. Every call may be repeated.
-import { type Kysely, sql, type Transaction } from 'kysely';
+import { type InsertResult, type Kysely, sql, type Transaction, type UpdateResult } from 'kysely';
 import { fits } from '../model/placement.ts';
 import { type Inventory, RESOURCE_CLASSES, type ResourceClass, type Resources } from '../model/types.ts';
-import { isAmong } from '../store/dialect.ts';
+import { isListed, type Listed, listed } from '../store/dialect.ts';
+import { fixed } from '../store/fixed.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
 
 type Db = Kysely<GlobalTables> | Transaction<GlobalTables>;
@@ -25,16 +26,10 @@ export interface ProviderState {
   readonly used: Partial<Record<ResourceClass, number>>;
 }
 
-/**
- * Inventories and usage by provider id; of all providers when no ids are given. Two statements, one row per
- * provider from each: over thousands of hosts the rows that travel are what takes the time.
- */
-export async function providerStates(db: Db, ids?: readonly string[]): Promise<Map<string, ProviderState>> {
+const inventories = (db: Db) => {
   const of = (resourceClass: ResourceClass, column: string) =>
     sql<number | null>`max(case when resource_class = ${resourceClass} then ${sql.ref(column)} end)`;
-  const used = (resourceClass: ResourceClass) =>
-    sql<number | null>`sum(case when resource_class = ${resourceClass} then used end)`;
-  let inventories = db
+  return db
     .selectFrom('inventories')
     .select('provider_id')
     .select(
@@ -45,23 +40,47 @@ export async function providerStates(db: Db, ids?: readonly string[]): Promise<M
       ]),
     )
     .groupBy('provider_id');
-  let usages = db
+};
+
+const usages = (db: Db) => {
+  const used = (resourceClass: ResourceClass) =>
+    sql<number | null>`sum(case when resource_class = ${resourceClass} then used end)`;
+  return db
     .selectFrom('allocations')
     .select('provider_id')
     .select(RESOURCE_CLASSES.map((each) => used(each).as(each)))
     .groupBy('provider_id');
-  if (ids) {
-    inventories = inventories.where(isAmong(db, 'provider_id', ids));
-    usages = usages.where(isAmong(db, 'provider_id', ids));
-  }
+};
+
+type InventoryRow = Awaited<ReturnType<ReturnType<typeof inventories>['execute']>>[number];
+type UsageRow = Awaited<ReturnType<ReturnType<typeof usages>['execute']>>[number];
+interface Among {
+  readonly ids: Listed;
+}
+
+const INVENTORIES = fixed<GlobalTables, object, InventoryRow>((db) => inventories(db));
+const INVENTORIES_AMONG = fixed<GlobalTables, Among, InventoryRow>((db, { ids }) =>
+  inventories(db).where(isListed(db, 'provider_id', ids)),
+);
+const USAGES = fixed<GlobalTables, object, UsageRow>((db) => usages(db));
+const USAGES_AMONG = fixed<GlobalTables, Among, UsageRow>((db, { ids }) =>
+  usages(db).where(isListed(db, 'provider_id', ids)),
+);
+
+/**
+ * Inventories and usage by provider id; of all providers when no ids are given. Two statements, one row per
+ * provider from each: over thousands of hosts the rows that travel are what takes the time.
+ */
+export async function providerStates(db: Db, ids?: readonly string[]): Promise<Map<string, ProviderState>> {
+  const among = ids && { ids: listed(db, ids) };
   const usageOf = new Map<string, Resources>();
-  for (const row of await usages.execute()) {
+  for (const row of (await (among ? USAGES_AMONG(db, among) : USAGES(db, {}))).rows) {
     const sums: Partial<Record<ResourceClass, number>> = {};
     for (const each of RESOURCE_CLASSES) if (row[each] !== null) sums[each] = Number(row[each]);
     usageOf.set(row.provider_id, sums);
   }
   const states = new Map<string, ProviderState>();
-  for (const row of await inventories.execute()) {
+  for (const row of (await (among ? INVENTORIES_AMONG(db, among) : INVENTORIES(db, {}))).rows) {
     const has: Partial<Record<ResourceClass, Inventory>> = {};
     for (const each of RESOURCE_CLASSES) {
       const [total, reserved, ratio] = [row[`${each}_total`], row[`${each}_reserved`], row[`${each}_ratio`]];
@@ -74,6 +93,13 @@ export async function providerStates(db: Db, ids?: readonly string[]): Promise<M
   return states;
 }
 
+const LOCK = fixed<GlobalTables, { readonly providerId: string }, UpdateResult>((db, { providerId }) =>
+  db
+    .updateTable('providers')
+    .set((eb) => ({ generation: eb('generation', '+', 1) }))
+    .where('id', '=', providerId),
+);
+
 /** Takes `resources` of the provider for the consumer, who must hold nothing yet. False: they do not fit any more. */
 export async function claim(
   trx: Transaction<GlobalTables>,
@@ -82,11 +108,7 @@ export async function claim(
   resources: Resources,
 ): Promise<boolean> {
   // Locks the provider's row first: whoever claims from the same provider waits for this transaction.
-  await trx
-    .updateTable('providers')
-    .set((eb) => ({ generation: eb('generation', '+', 1) }))
-    .where('id', '=', providerId)
-    .execute();
+  await LOCK(trx, { providerId });
   const state = (await providerStates(trx, [providerId])).get(providerId);
   if (!state || !fits(state.inventories, state.used, resources)) return false;
   await insertConsumer(trx, consumer);
@@ -135,8 +157,8 @@ export async function release(db: Db, consumerId: string): Promise<void> {
   await db.deleteFrom('consumers').where('id', '=', consumerId).execute();
 }
 
-async function insertConsumer(trx: Transaction<GlobalTables>, consumer: Consumer): Promise<void> {
-  await trx
+const INSERT_CONSUMER = fixed<GlobalTables, Consumer, InsertResult>((db, consumer) =>
+  db
     .insertInto('consumers')
     .values({
       id: consumer.id,
@@ -148,6 +170,9 @@ async function insertConsumer(trx: Transaction<GlobalTables>, consumer: Consumer
     })
     .onConflict((conflict) =>
       conflict.column('id').doUpdateSet((eb) => ({ generation: eb('consumers.generation', '+', 1) })),
-    )
-    .execute();
+    ),
+);
+
+async function insertConsumer(trx: Transaction<GlobalTables>, consumer: Consumer): Promise<void> {
+  await INSERT_CONSUMER(trx, consumer);
 }

@@ -3,6 +3,7 @@
 import { type Kysely, sql, type Transaction } from 'kysely';
 import { DEFAULT_LIMITS, type QuotaLimits, type QuotaUsage } from '../model/quota.ts';
 import type { Refusal, ResourceClass } from '../model/types.ts';
+import { fixed } from '../store/fixed.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
 import type { Platform } from './platform.ts';
 
@@ -23,16 +24,16 @@ const EVERYBODY = '';
 
 /** By name: the installation's, on top of Nova's defaults. Operators change them with the quota class `default`. */
 export const defaultLimits = async (p: Platform): Promise<QuotaLimits> =>
-  limitsIn(p, await rowsOf(p.stores.global, []));
+  limitsIn(p, await rowsOf(p.stores.global, EVERYBODY));
 
 /** One statement: for who counts something else, or nothing. Counting a large project takes many times as long. */
 export async function limitsOf(p: Platform, projectId: string, db: Db = p.stores.global): Promise<QuotaLimits> {
-  return limitsIn(p, await rowsOf(db, [projectId]));
+  return limitsIn(p, await rowsOf(db, projectId));
 }
 
 /** As limitsOf; the user's own limits before the project's. */
 export async function userLimitsOf(p: Platform, projectId: string, userId: string): Promise<QuotaLimits> {
-  return limitsIn(p, await rowsOf(p.stores.global, [projectId], userId));
+  return limitsIn(p, await rowsOf(p.stores.global, projectId, userId));
 }
 
 interface LimitRow {
@@ -42,13 +43,17 @@ interface LimitRow {
   readonly hard_limit: number;
 }
 
-const rowsOf = (db: Db, projectIds: readonly string[], userId = EVERYBODY): Promise<LimitRow[]> =>
+/** Everybody's, and those of the project and the user when they are not everybody. */
+const rowsOf = async (db: Db, projectId: string, userId = EVERYBODY): Promise<readonly LimitRow[]> =>
+  (await LIMITS(db, { projectId, userId })).rows;
+
+const LIMITS = fixed<GlobalTables, Required<Limited>, LimitRow>((db, { projectId, userId }) =>
   db
     .selectFrom('quotas')
     .selectAll()
-    .where('project_id', 'in', [EVERYBODY, ...projectIds])
-    .where('user_id', 'in', [EVERYBODY, userId])
-    .execute();
+    .where('project_id', 'in', [EVERYBODY, projectId])
+    .where('user_id', 'in', [EVERYBODY, userId]),
+);
 
 function limitsIn(p: Platform, rows: readonly LimitRow[]): QuotaLimits {
   // From the most general to the most particular: a later one counts.
@@ -70,7 +75,7 @@ export async function quotasFor(
   { projectId, userId }: Required<Limited>,
   db: Db = p.stores.global,
 ): Promise<readonly [ProjectQuota, ...ProjectQuota[]]> {
-  const rows = await rowsOf(db, [projectId], userId);
+  const rows = await rowsOf(db, projectId, userId);
   const ofProject = rows.filter((row) => row.user_id === EVERYBODY);
   const project = { limits: limitsIn(p, ofProject), used: await usageOf(db, { projectId }) };
   if (ofProject.length === rows.length) return [project];
@@ -99,6 +104,21 @@ export async function quotaOf(p: Platform, projectId: string, db: Db = p.stores.
 
 /** What a project, or a user within it, has. One statement. */
 export async function usageOf(db: Db, { projectId, userId }: Limited): Promise<QuotaUsage> {
+  const { rows } = await (userId === undefined ? USAGE(db, { projectId }) : USAGE_OF_USER(db, { projectId, userId }));
+  const [sums] = rows;
+  return { instances: Number(sums?.instances ?? 0), cores: Number(sums?.cores ?? 0), ram: Number(sums?.ram ?? 0) };
+}
+
+interface Sums {
+  readonly instances: number;
+  readonly cores: number | null;
+  readonly ram: number | null;
+}
+
+const USAGE = fixed<GlobalTables, { readonly projectId: string }, Sums>((db, of) => usage(db, of));
+const USAGE_OF_USER = fixed<GlobalTables, Required<Limited>, Sums>((db, of) => usage(db, of, of.userId));
+
+function usage(db: Db, { projectId }: { readonly projectId: string }, userId?: string) {
   const held = (resourceClass: ResourceClass) =>
     sql<number>`coalesce(sum(case when a.resource_class = ${resourceClass} then a.used end), 0)`;
   let servers = db
@@ -124,15 +144,13 @@ export async function usageOf(db: Db, { projectId, userId }: Limited): Promise<Q
     .where('m.soft_deleted_at', 'is', null)
     .groupBy('m.server_id');
   if (userId !== undefined) servers = servers.where('m.user_id', '=', userId);
-  const sums = await db
+  return db
     .selectFrom(servers.as('server'))
     .select((eb) => [
       eb.fn.countAll<number>().as('instances'),
       eb.fn.sum<number | null>('server.cores').as('cores'),
       eb.fn.sum<number | null>('server.ram').as('ram'),
-    ])
-    .executeTakeFirstOrThrow();
-  return { instances: Number(sums.instances), cores: Number(sums.cores ?? 0), ram: Number(sums.ram ?? 0) };
+    ]);
 }
 
 /** Sets limits by name; -1: unlimited. */

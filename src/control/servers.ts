@@ -8,6 +8,7 @@ import { serverNotFound } from '../model/actions.ts';
 import { POWER_STATE, type Refusal, type Server } from '../model/types.ts';
 import type { Entry } from '../saga/types.ts';
 import type { CellTables } from '../store/cell-schema.ts';
+import { fixed } from '../store/fixed.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
 import { CellDown } from '../store/stores.ts';
 import type { Platform } from './platform.ts';
@@ -47,17 +48,20 @@ export async function findServer(p: Platform, serverId: string): Promise<FoundSe
   }
 }
 
+const MAPPING = fixed<GlobalTables, { readonly serverId: string }, Mapping>((db, { serverId }) =>
+  db.selectFrom('server_mappings').selectAll().where('server_id', '=', serverId).where('deleted_at', 'is', null),
+);
+
+const RECORD = fixed<CellTables, { readonly serverId: string }, Selectable<CellTables['servers']>>((db, { serverId }) =>
+  db.selectFrom('servers').selectAll().where('id', '=', serverId),
+);
+
 async function lookFor(p: Platform, serverId: string): Promise<FoundServer> {
-  const mapping = await p.stores.global
-    .selectFrom('server_mappings')
-    .selectAll()
-    .where('server_id', '=', serverId)
-    .where('deleted_at', 'is', null)
-    .executeTakeFirst();
+  const [mapping] = (await MAPPING(p.stores.global, { serverId })).rows;
   if (!mapping) return { kind: 'absent' };
   try {
     const cell = await p.stores.cell(mapping.cell_id);
-    const row = await cell.selectFrom('servers').selectAll().where('id', '=', serverId).executeTakeFirst();
+    const [row] = (await RECORD(cell, { serverId })).rows;
     // A server that was just accepted exists, also while its record is still to be written.
     if (!row) return { kind: 'down', cellId: mapping.cell_id, mapping, reached: true };
     if (row.deleted_at !== null) return { kind: 'absent' };

@@ -3,9 +3,10 @@
 // The unique index over active sagas makes sure that one saga at a time works on a server; the record's task_state and
 // saga_id are what users see of it. Both writes below are compare-and-set on saga_id, so that they may be repeated and
 // can never touch a server that some other saga holds. The instance action has the saga's id: one row per saga.
-import type { Transaction, Updateable } from 'kysely';
+import type { InsertResult, Transaction, Updateable, UpdateResult } from 'kysely';
 import type { TaskState, VmState } from '../model/types.ts';
 import type { CellTables } from '../store/cell-schema.ts';
+import { fixed } from '../store/fixed.ts';
 import { inCell } from './fencing.ts';
 import type { Owner, StepContext, StepOutcome } from './move.ts';
 import { type HasVolumes, volumesHeld } from './server-volumes.ts';
@@ -19,6 +20,42 @@ export interface Expected {
   readonly from: readonly VmState[];
   readonly host: string | null;
 }
+
+interface NewAction {
+  readonly id: string;
+  readonly serverId: string;
+  readonly action: string;
+  readonly requestId: string;
+  readonly userId: string;
+  readonly projectId: string;
+  readonly now: number;
+}
+
+const OPEN_ACTION = fixed<CellTables, NewAction, InsertResult>((cell, action) =>
+  cell
+    .insertInto('server_actions')
+    .values({
+      id: action.id,
+      server_id: action.serverId,
+      action: action.action,
+      request_id: action.requestId,
+      user_id: action.userId,
+      project_id: action.projectId,
+      saga_id: action.id,
+      message: null,
+      started_at: action.now,
+      finished_at: null,
+    })
+    .onConflict((conflict) => conflict.column('id').doNothing()),
+);
+
+const CLOSE_ACTION = fixed<
+  CellTables,
+  { readonly id: string; readonly now: number; readonly message: string | null },
+  UpdateResult
+>((cell, { id, now, message }) =>
+  cell.updateTable('server_actions').set({ finished_at: now, message }).where('id', '=', id),
+);
 
 /**
  * Sets task and saga on the record in its home, and opens the instance action.
@@ -62,22 +99,8 @@ export async function takeHold<S extends ActionState>(
     if (!held) {
       return { kind: 'failed', reason: `the server is in no state to ${action}`, final: true };
     }
-    await trx
-      .insertInto('server_actions')
-      .values({
-        id: c.saga.id,
-        server_id: c.serverId,
-        action,
-        request_id: c.saga.requestId,
-        user_id: c.s.actor.userId,
-        project_id: c.s.actor.projectId,
-        saga_id: c.saga.id,
-        message: null,
-        started_at: now,
-        finished_at: null,
-      })
-      .onConflict((conflict) => conflict.column('id').doNothing())
-      .execute();
+    const { id, requestId } = c.saga;
+    await OPEN_ACTION(trx, { id, serverId: c.serverId, action, requestId, ...c.s.actor, now });
     return also ? also(trx, held.volumes ?? 0) : { kind: 'done' };
   });
 }
@@ -110,7 +133,7 @@ export async function letGo<S>(
   const now = c.p.clock.now();
   await inCell(cell, c, async (trx) => {
     await also?.(trx);
-    await trx.updateTable('server_actions').set({ finished_at: now, message }).where('id', '=', c.saga.id).execute();
+    await CLOSE_ACTION(trx, { id: c.saga.id, now, message });
     await trx
       .updateTable('servers')
       .set({ ...change, task_state: null, saga_id: null, frozen: 0, updated_at: now })

@@ -125,15 +125,12 @@ export function startConfirm(
   );
 }
 
-/** How many overdue resizes one round confirms. */
-const BATCH = 20;
-
 /** One that is refused (its source is down, say) is tried again after this time, so that it keeps no other waiting. */
 const AGAIN_MS = 60_000;
 
 /** Confirms resizes that have waited longer than the window. */
 export async function confirmOverdue(p: Platform): Promise<void> {
-  for (const migration of await dueConfirmations(p, BATCH)) {
+  for (const migration of await dueConfirmations(p)) {
     const refusal = await confirmResize(p, systemActor(migration), migration.serverId);
     if (refusal === null) {
       p.log.info({ serverId: migration.serverId }, 'resize confirmed: its window is over');

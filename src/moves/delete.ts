@@ -219,6 +219,16 @@ const ALL_WISHED = {
   soft_delete_requested_at: fixed<GlobalTables, object, Wisher>((db) => wished(db, 'soft_delete_requested_at')),
 } as const;
 
+const wishedOf = (wish: Wish) =>
+  fixed<GlobalTables, { readonly serverId: string }, Wisher>((db, { serverId }) =>
+    wished(db, wish).where('server_id', '=', serverId),
+  );
+/** Asked whenever a saga has ended. */
+const WISHED_OF_ONE = {
+  delete_requested_at: wishedOf('delete_requested_at'),
+  soft_delete_requested_at: wishedOf('soft_delete_requested_at'),
+} as const;
+
 /** Servers of which something is wished and no saga is active, and in whose name it is done: their owner's. */
 export async function dueWishes(
   p: Platform,
@@ -226,10 +236,7 @@ export async function dueWishes(
   serverId?: string,
 ): Promise<{ readonly id: string; readonly actor: Actor }[]> {
   const db = p.stores.global;
-  const rows =
-    serverId === undefined
-      ? (await ALL_WISHED[wish](db, {})).rows
-      : await wished(db, wish).where('server_id', '=', serverId).execute();
+  const { rows } = await (serverId === undefined ? ALL_WISHED[wish](db, {}) : WISHED_OF_ONE[wish](db, { serverId }));
   return rows.map((row) => ({
     id: row.server_id,
     actor: { userId: row.user_id, projectId: row.project_id, roles: ['admin'], requestId: newRequestId() },

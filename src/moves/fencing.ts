@@ -8,6 +8,7 @@ import { type Expression, type Kysely, type SqlBool, sql, type Transaction } fro
 import { raiseInCell } from '../store/cell-fences.ts';
 import type { CellTables } from '../store/cell-schema.ts';
 import { forShare } from '../store/dialect.ts';
+import { fixed } from '../store/fixed.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
 
 /** Who writes: a claim of a saga. */
@@ -29,12 +30,22 @@ export class Fenced extends Error {
 export const ownsSaga = (db: Kysely<GlobalTables>, writer: Writer): Expression<SqlBool> =>
   sql<SqlBool>`exists (select 1 from sagas where sagas.id = ${writer.saga.id} and sagas.fence = ${writer.generation} ${forShare(db)})`;
 
+type Fence = { readonly fence: number };
+
+const fenceOf = (db: Kysely<GlobalTables>, id: string) => db.selectFrom('sagas').select('fence').where('id', '=', id);
+
+const FENCE = fixed<GlobalTables, { readonly id: string }, Fence>((db, { id }) => fenceOf(db, id));
+/** Nobody raises it before the transaction ends. */
+const FENCE_TO_KEEP = fixed<GlobalTables, { readonly id: string }, Fence>((db, { id }) =>
+  fenceOf(db, id).modifyEnd(forShare(db)),
+);
+
 /** Whether somebody else has claimed the saga since. What is true can only stay so. */
 export async function isOvertaken(
   db: Kysely<GlobalTables>,
   saga: { readonly id: string; readonly fence: number },
 ): Promise<boolean> {
-  const now = await db.selectFrom('sagas').select('fence').where('id', '=', saga.id).executeTakeFirst();
+  const [now] = (await FENCE(db, { id: saga.id })).rows;
   return now?.fence !== saga.fence;
 }
 
@@ -45,12 +56,7 @@ export function globally<T>(
   work: (trx: Transaction<GlobalTables>) => Promise<T>,
 ): Promise<T> {
   return db.transaction().execute(async (trx) => {
-    const owned = await trx
-      .selectFrom('sagas')
-      .select('fence')
-      .where('id', '=', writer.saga.id)
-      .modifyEnd(forShare(trx))
-      .executeTakeFirst();
+    const [owned] = (await FENCE_TO_KEEP(trx, { id: writer.saga.id })).rows;
     if (owned?.fence !== writer.generation) throw new Fenced();
     return work(trx);
   });

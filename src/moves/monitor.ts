@@ -87,17 +87,23 @@ interface KnownHost extends ComparedHost {
   readonly reconciled: number;
 }
 
-async function beat(p: Platform, round: number): Promise<void> {
-  const hosts = await p.stores.global
+const HOSTS = fixed<GlobalTables, object, KnownHost>((db) =>
+  db
     .selectFrom('hosts')
     .select(['name', 'cell_id', 'agent_id', 'last_seen_at', 'forced_down', 'reconciled'])
-    .orderBy('name')
-    .execute();
+    .orderBy('name'),
+);
+const STORAGE_HOSTS = fixed<GlobalTables, object, { readonly name: string }>((db) =>
+  db.selectFrom('storage_hosts').select('name').orderBy('name'),
+);
+
+async function beat(p: Platform, round: number): Promise<void> {
+  const hosts = (await HOSTS(p.stores.global, {})).rows;
   await eachAtMost(HOSTS_AT_A_TIME, hosts, (host) => part(p, `host ${host.name}`, () => askHost(p, host, round)));
 }
 
 async function beatStorage(p: Platform): Promise<void> {
-  const hosts = await p.stores.global.selectFrom('storage_hosts').select('name').orderBy('name').execute();
+  const hosts = (await STORAGE_HOSTS(p.stores.global, {})).rows;
   for (let first = 0; first < hosts.length; first += HOSTS_AT_A_TIME) {
     const some = hosts.slice(first, first + HOSTS_AT_A_TIME);
     await Promise.all(some.map(({ name }) => part(p, `storage host ${name}`, () => askStorageHost(p, name))));

@@ -14,7 +14,7 @@
 // taken from the sequence of sagas, then record and guest are looked at again, and the host is told under that generation.
 // A saga that began before the look is seen; one that begins behind it has a newer generation, and fences this off.
 // False from a comparison: something could not be looked at (a cell is down), so it has to be made again.
-import type { Kysely } from 'kysely';
+import type { Kysely, Selectable } from 'kysely';
 import { ownership } from '../control/ownership.ts';
 import type { Platform } from '../control/platform.ts';
 import { endQuarantine, quarantine } from '../control/quarantine.ts';
@@ -22,6 +22,7 @@ import { findServer, type PowerRecord, shouldRun } from '../control/servers.ts';
 import type { Heartbeat } from '../host/contract.ts';
 import { POWER_STATE, type PowerState, type Server, type VmState } from '../model/types.ts';
 import type { CellTables } from '../store/cell-schema.ts';
+import { fixed } from '../store/fixed.ts';
 import { nextFence } from '../store/sagas.ts';
 import { CellDown } from '../store/stores.ts';
 import { resumeServer } from './power.ts';
@@ -173,17 +174,24 @@ async function turnOff(
 
 // ---- on and off -------------------------------------------------------------------------------------------------
 
+const AT_REST_ON = fixed<
+  CellTables,
+  { readonly host: string },
+  Pick<Selectable<CellTables['servers']>, 'id' | 'vm_state' | 'power_state'>
+>((cell, { host }) =>
+  cell
+    .selectFrom('servers')
+    .select(['id', 'vm_state', 'power_state'])
+    .where('host', '=', host)
+    .where('saga_id', 'is', null)
+    .where('deleted_at', 'is', null),
+);
+
 async function comparePower(p: Platform, host: ComparedHost, guests: readonly Seen[]): Promise<void> {
   const running = new Set(guests.filter((guest) => guest.power === 'on').map((guest) => guest.serverId));
   const cell = await p.stores.cell(host.cell_id);
   // Of thousands of servers hardly any disagrees with its guest: only those are read whole.
-  const rows = await cell
-    .selectFrom('servers')
-    .select(['id', 'vm_state', 'power_state'])
-    .where('host', '=', host.name)
-    .where('saga_id', 'is', null)
-    .where('deleted_at', 'is', null)
-    .execute();
+  const { rows } = await AT_REST_ON(cell, { host: host.name });
   for (const row of rows) {
     const recorded = { vmState: row.vm_state as VmState, powerState: row.power_state as PowerState };
     if (running.has(row.id)) {

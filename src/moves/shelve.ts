@@ -9,7 +9,7 @@
 // is one write: the guest may be half destroyed when its host refuses to go on.
 // Taking a shelved server up again: see unshelve.ts.
 
-import type { Transaction } from 'kysely';
+import type { Kysely, Selectable, Transaction } from 'kysely';
 import { giveUpAnnounced } from '../control/images/publisher.ts';
 import { recordSnapshot } from '../control/images/snapshots.ts';
 import { activateBindings, unbindPorts } from '../control/network.ts';
@@ -20,6 +20,7 @@ import { NOWHERE } from '../control/volumes/attachments.ts';
 import { newRequestId } from '../lib/ids.ts';
 import { checkAction, checkHasHost, stateOf } from '../model/actions.ts';
 import { type Actor, isAdmin, POWER_STATE, type Refusal, type Server, type VmState } from '../model/types.ts';
+import { fixed } from '../store/fixed.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
 import { letGo, takeHold, takeHoldWithVolumes } from './claim.ts';
 import {
@@ -248,17 +249,29 @@ const BATCH = 50;
 /** A start that was refused is tried again after this time, ms. */
 const AGAIN_MS = 60_000;
 
-/** Offloadings that are due: of one server, or of all. */
-export async function startDueOffloads(p: Platform, serverId?: string): Promise<void> {
-  const now = p.clock.now();
-  let query = p.stores.global
+const due = (db: Kysely<GlobalTables>, now: number) =>
+  db
     .selectFrom('server_mappings')
     .select(['server_id', 'user_id', 'project_id'])
     .where('offload_at', '<=', now)
     .where('deleted_at', 'is', null)
     .limit(BATCH);
-  if (serverId !== undefined) query = query.where('server_id', '=', serverId);
-  for (const row of await query.execute()) {
+
+type Due = Pick<Selectable<GlobalTables['server_mappings']>, 'server_id' | 'user_id' | 'project_id'>;
+
+/** Asked in every round. */
+const DUE_OFFLOADS = fixed<GlobalTables, { readonly now: number }, Due>((db, { now }) => due(db, now));
+/** Asked whenever a saga has ended. */
+const DUE_OFFLOAD = fixed<GlobalTables, { readonly now: number; readonly serverId: string }, Due>(
+  (db, { now, serverId }) => due(db, now).where('server_id', '=', serverId),
+);
+
+/** Offloadings that are due: of one server, or of all. */
+export async function startDueOffloads(p: Platform, serverId?: string): Promise<void> {
+  const now = p.clock.now();
+  const db = p.stores.global;
+  const { rows } = await (serverId === undefined ? DUE_OFFLOADS(db, { now }) : DUE_OFFLOAD(db, { now, serverId }));
+  for (const row of rows) {
     const actor: Actor = {
       ...{ userId: row.user_id, projectId: row.project_id, roles: ['admin'], requestId: newRequestId() },
     };

@@ -1,4 +1,5 @@
 // What tenants and operators ask of the control plane, as the use cases that its API calls.
+import { sql } from 'kysely';
 import { updateService } from '../control/hosts.ts';
 import type { Platform } from '../control/platform.ts';
 import { createServerGroup, deleteServerGroup, listServerGroups } from '../control/server-groups.ts';
@@ -180,6 +181,10 @@ async function operateOnServer(
 
 /** What an operator does about moves that are stuck: the cause is gone, so they are to be tried again. */
 export async function retryStuck(world: World): Promise<void> {
-  const stuck = await world.p.stores.global.selectFrom('sagas').select('id').where('status', '=', 'stuck').execute();
+  const stuck = await world.p.stores.global
+    .selectFrom('sagas')
+    .select('id')
+    .where('status', '=', sql.lit('stuck'))
+    .execute();
   for (const { id } of stuck) await orderMove(world.p, world.admin, id, { kind: 'retry' });
 }

@@ -3,12 +3,15 @@ import { createHash } from 'node:crypto';
 
 /** Lines that are kept; the digest covers all. */
 const KEPT = 200_000;
+/** Pieces of text that go into the digest at once. */
+const AT_ONCE = 1000;
 
 export class Trace {
   readonly #now: () => number;
   readonly #start: number;
   readonly #hash = createHash('sha256');
   readonly #lines: string[] = [];
+  readonly #unhashed: string[] = [];
   /** Ids by the short names that they have in the lines. */
   readonly #names = new Map<string, string>();
 
@@ -19,8 +22,13 @@ export class Trace {
 
   say(text: string): void {
     const line = `${((this.#now() - this.#start) / 1000).toFixed(3).padStart(9)}  ${text}`;
-    this.#hash.update(line).update('\n');
+    this.#unhashed.push(line, '\n');
+    if (this.#unhashed.length >= AT_ONCE) this.#count();
     if (this.#lines.length < KEPT) this.#lines.push(line);
+  }
+
+  #count(): void {
+    this.#hash.update(this.#unhashed.splice(0).join(''));
   }
 
   /** Ids are written as s1, s2 …; volumes' as v1 … */
@@ -38,6 +46,7 @@ export class Trace {
 
   /** SHA-256 of all lines, in hexadecimal. To be asked for once, at the end. */
   digest(): string {
+    this.#count();
     return this.#hash.digest('hex');
   }
 }

@@ -30,9 +30,19 @@ export const atomically = <Tables, T>(db: Kysely<Tables>, work: (trx: Kysely<Tab
  * builder takes longer over hundreds of parameters than the database over the statement.
  */
 export const isAmong = (db: AnyDb, column: string, values: readonly string[]): RawBuilder<SqlBool> =>
+  isListed(db, column, listed(db, values));
+
+/** Values as the one parameter of `isListed`. */
+export type Listed = string | readonly string[];
+
+export const listed = (db: AnyDb, values: readonly string[]): Listed =>
+  isPostgres(db) ? values : JSON.stringify(values);
+
+/** As isAmong, for statements that are put together once (fixed.ts): the list is given at each execution. */
+export const isListed = (db: AnyDb, column: string, list: Listed): RawBuilder<SqlBool> =>
   isPostgres(db)
-    ? sql<SqlBool>`${sql.ref(column)} = any(${values}::text[])`
-    : sql<SqlBool>`${sql.ref(column)} in (select value from json_each(${JSON.stringify(values)}))`;
+    ? sql<SqlBool>`${sql.ref(column)} = any(${list}::text[])`
+    : sql<SqlBool>`${sql.ref(column)} in (select value from json_each(${list}))`;
 
 /** Whether a column's text has this in it, letter by letter; SQLite's LIKE takes `a` and `A` for the same. */
 export const holdsText = (column: string, text: string): RawBuilder<boolean> =>

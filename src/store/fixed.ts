@@ -6,8 +6,9 @@
 // on any value: no `in` with a list, no condition that is left out. Each kind of database has words of its own.
 import type { CompiledQuery, Kysely, QueryResult } from 'kysely';
 import { invariant } from '../lib/errors.ts';
+import type { Listed } from './dialect.ts';
 
-type Value = string | number | null;
+type Value = string | number | null | Listed;
 /** Any record of values, an interface too. */
 type Values<V> = { readonly [K in keyof V]: Value };
 

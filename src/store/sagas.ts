@@ -2,7 +2,7 @@
 // greater than every fence handed out before, to whatever saga. At most one saga per key is active or stuck: a unique
 // partial index says so, not the callers' care. Claimers of several processes do not wait for each other's sagas: rows
 // that somebody holds are passed over.
-import { type Expression, type Kysely, type Selectable, sql } from 'kysely';
+import { type Expression, type InsertResult, type Kysely, type Selectable, sql } from 'kysely';
 import type { Clock } from '../lib/clock.ts';
 import { invariant } from '../lib/errors.ts';
 import type { Direction, Entry, NewSaga, Progress, Row, SagaStore, State, Status } from '../saga/types.ts';
@@ -47,13 +47,23 @@ export function newSaga(saga: NewSaga, now: number): SagaRecord {
 
 /** Inserts the saga unless its key is taken. Returns whether it did. */
 export async function insertSaga(db: Kysely<GlobalTables>, saga: SagaRecord): Promise<boolean> {
-  const inserted = await db
-    .insertInto('sagas')
-    .values(saga)
-    .onConflict((conflict) => conflict.doNothing())
-    .executeTakeFirst();
-  return inserted.numInsertedOrUpdatedRows === 1n;
+  const { numAffectedRows } = await INSERT(db, saga);
+  return numAffectedRows === 1n;
 }
+
+const INSERT = fixed<GlobalTables, SagaRecord, InsertResult>((db, saga) =>
+  db
+    .insertInto('sagas')
+    .values({
+      ...{ id: saga.id, definition: saga.definition, version: saga.version, key: saga.key, status: saga.status },
+      ...{ direction: saga.direction, cursor: saga.cursor, attempt: saga.attempt, back_to: saga.back_to },
+      ...{ retries: saga.retries, wake_at: saga.wake_at, lease_until: saga.lease_until, owner: saga.owner },
+      ...{ fence: saga.fence, cancel_requested: saga.cancel_requested, state_json: saga.state_json },
+      ...{ progress_json: saga.progress_json, journal_json: saga.journal_json, reason: saga.reason },
+      ...{ request_id: saga.request_id, created_at: saga.created_at, ended_at: saga.ended_at },
+    })
+    .onConflict((conflict) => conflict.doNothing()),
+);
 
 export function sagaOf(record: SagaRecord): Row {
   return {
@@ -110,6 +120,13 @@ interface Commit extends Time {
   readonly endedAt: number | null;
 }
 
+/** What a claim writes. */
+interface Taking extends Time {
+  readonly id: string;
+  readonly owner: string;
+  readonly fence: number;
+}
+
 /** The statements that conductors execute all the time. */
 function hotStatements(kind: ClockKind) {
   const at = ({ until, inMs }: Time): Expression<number> =>
@@ -148,6 +165,13 @@ function hotStatements(kind: ClockKind) {
       .where('status', '=', ACTIVE)
       .returning(['fence', 'cancel_requested']);
   return {
+    take: fixed<GlobalTables, Taking, SagaRecord>((trx, taking) =>
+      trx
+        .updateTable('sagas')
+        .set({ owner: taking.owner, fence: taking.fence, lease_until: at(taking) })
+        .where('id', '=', taking.id)
+        .returningAll(),
+    ),
     due: fixed<GlobalTables, Time, Pick<SagaRecord, 'id' | 'lease_until'>>(due),
     lockDue: fixed<GlobalTables, Time, Pick<SagaRecord, 'id' | 'lease_until'>>((trx, now) =>
       due(trx, now).modifyEnd(forUpdate(trx, false)),
@@ -171,8 +195,6 @@ export function sqlSagaStore(db: Kysely<GlobalTables>, clock: Clock): SagaStore 
   const kind: ClockKind = clock instanceof DatabaseClock ? 'database' : 'given';
   const hot = HOT[kind];
   const after = (ms: number): Time => ({ until: clock.now() + ms, inMs: ms });
-  const inMs = (ms: number): Expression<number> =>
-    kind === 'database' ? sql`${DATABASE_NOW} + ${ms}` : sql`${clock.now() + ms}`;
   return {
     create: async (saga) => insertSaga(db, newSaga(saga, clock.now())),
 
@@ -184,12 +206,8 @@ export function sqlSagaStore(db: Kysely<GlobalTables>, clock: Clock): SagaStore 
         const fence = await nextFence(trx);
         const [found] = (await hot.lockDue(trx, { ...after(0) })).rows;
         if (!found) return null;
-        const record = await trx
-          .updateTable('sagas')
-          .set({ owner, fence, lease_until: inMs(leaseMs) })
-          .where('id', '=', found.id)
-          .returningAll()
-          .executeTakeFirstOrThrow();
+        const [record] = (await hot.take(trx, { id: found.id, owner, fence, ...after(leaseMs) })).rows;
+        invariant(record, 'a saga that was due is there');
         return { row: sagaOf(record), takenOver: found.lease_until > 0 };
       });
     },

@@ -5,6 +5,7 @@
 // stays, and that only administrators delete it (it is made again when it is next looked for). A group that a port has is
 // in use and cannot be deleted; rules of other groups that name it go with it. No driver of hosts enforces groups: guests
 // have user-mode networks, which let nothing in. The records travel with the ports, which are global.
+import { sql } from 'kysely';
 import { newId } from '../../lib/ids.ts';
 import { firstRules } from '../../model/security-groups.ts';
 import { type Actor, isAdmin } from '../../model/types.ts';
@@ -62,7 +63,8 @@ export async function defaultGroupOf(db: Db, projectId: string, now: number): Pr
       .selectFrom('security_groups')
       .select('id')
       .where('project_id', '=', projectId)
-      .where('is_default', '=', 1)
+      // Written out, for the index over default groups.
+      .where('is_default', '=', sql.lit(1))
       .executeTakeFirst();
   const before = await there();
   if (before) return before.id;

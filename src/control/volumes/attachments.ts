@@ -18,6 +18,7 @@ import { newId } from '../../lib/ids.ts';
 import { type AttachmentState, checkClaim, checkDetach, statusByAttachments } from '../../model/attachments.ts';
 import type { Refusal } from '../../model/types.ts';
 import { forUpdate } from '../../store/dialect.ts';
+import { fixed } from '../../store/fixed.ts';
 import type { GlobalTables } from '../../store/global-schema.ts';
 
 /** Host of the active attachment (or port binding) of a server that is on no host: nobody else can have it. */
@@ -69,9 +70,13 @@ const attachmentOf = (row: AttachmentRow): Attachment => ({
   multiattach: row.multiattach === 1,
 });
 
+const OF_SERVER = fixed<GlobalTables, { readonly serverId: string }, AttachmentRow>((db, { serverId }) =>
+  attachments(db).where('a.server_id', '=', serverId),
+);
+
 /** The server's attachments on all hosts, oldest first. One statement. */
 export const attachmentsOfServer = async (db: Kysely<GlobalTables>, serverId: string): Promise<Attachment[]> =>
-  (await attachments(db).where('a.server_id', '=', serverId).execute()).map(attachmentOf);
+  (await OF_SERVER(db, { serverId })).rows.map(attachmentOf);
 
 /** The volume's attachments, of all servers on all hosts. One statement. */
 export const attachmentsOfVolume = async (db: Kysely<GlobalTables>, volumeId: string): Promise<Attachment[]> =>
