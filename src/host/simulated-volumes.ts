@@ -31,6 +31,9 @@ export class SimulatedVolumes {
   readonly #served = new Map<string, Served>();
   readonly #onShares = new Map<string, SimulatedVolume>();
   readonly #written = new Map<string, string[]>();
+  /** What had been written when a volume was last kept as a snapshot, and by the snapshot's id. */
+  readonly #kept = new Map<string, Map<string, readonly string[]>>();
+  readonly #overwritten: string[] = [];
   readonly #openToMany: OpenToMany[] = [];
 
   serve(serverId: string, connection: VolumeOverNbd, volume: SimulatedVolume): void {
@@ -70,9 +73,30 @@ export class SimulatedVolumes {
     else this.#written.set(volume.volumeId, [word]);
   }
 
-  /** What guests have ever written to the volume, oldest first: it has to be there as long as the volume is. */
+  /** What guests have written to the volume since it was made, or made anew, oldest first: it has to be there. */
   writtenTo(volumeId: string): readonly string[] {
     return this.#written.get(volumeId) ?? [];
+  }
+
+  /** The volume, as it is now, is kept as this snapshot. */
+  kept(volumeId: string, snapshotId: string): void {
+    const snapshots = this.#kept.get(volumeId) ?? new Map<string, readonly string[]>();
+    this.#kept.set(volumeId, snapshots);
+    // The newest comes last.
+    if (!snapshots.has(snapshotId)) snapshots.set(snapshotId, [...this.writtenTo(volumeId)]);
+  }
+
+  /** The volume was written anew: as it was when it was kept, or (null) from an image, which only what is kept may give way to. */
+  rewritten(volumeId: string, snapshotId: string | null): void {
+    const [written, snapshots] = [this.writtenTo(volumeId), this.#kept.get(volumeId)];
+    const last = [...(snapshots?.values() ?? [])].at(-1);
+    if (snapshotId === null && written.length > 0 && written.length !== last?.length) this.#overwritten.push(volumeId);
+    this.#written.set(volumeId, [...((snapshotId === null ? null : snapshots?.get(snapshotId)) ?? [])]);
+  }
+
+  /** Ids of volumes that were written anew although a guest had written to them since they were kept. */
+  get overwritten(): readonly string[] {
+    return this.#overwritten;
   }
 
   /** Each time that a volume was opened for writing while it was open to others, in order. */

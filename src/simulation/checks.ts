@@ -4,7 +4,7 @@ import { findServer } from '../control/servers.ts';
 import { apiStatus, isLegalTransition } from '../model/states.ts';
 import type { TaskState, VmState } from '../model/types.ts';
 import type { Databases } from './databases.ts';
-import { brokenVolumes, sharedByMistake, unreachedVolumes } from './volume-checks.ts';
+import { brokenVolumes, overwrittenVolumes, sharedByMistake, unreachedVolumes } from './volume-checks.ts';
 import type { World } from './world.ts';
 
 /** One sentence per thing that is wrong; empty: all is well. */
@@ -17,7 +17,6 @@ export async function violationsAtRest(world: World, databases: Databases): Prom
     ...disks,
     ...(await brokenVolumes(world)),
     ...(await unreachedVolumes(world, databases)),
-    ...crowdedGroups(databases),
     ...strayErrors(databases),
   ];
 }
@@ -26,6 +25,9 @@ export async function violationsAtRest(world: World, databases: Databases): Prom
 export const violationsSoFar = (world: World, databases: Databases): string[] => [
   ...world.fabric.ranTwice,
   ...sharedByMistake(world, databases),
+  ...overwrittenVolumes(world),
+  ...crowdedGroups(databases),
+  ...scatteredGroups(databases),
 ];
 
 /** Members of a group that must be apart are, wherever they hold room; the way back of a waiting resize counts. */
@@ -40,6 +42,26 @@ const crowdedGroups = (databases: Databases): string[] =>
        where g.policy = 'anti-affinity' group by g.id, p.name having members > coalesce(g.max_server_per_host, 1)`,
     )
     .map((row) => `group ${row['id']} has ${row['members']} members on ${row['name']}, which must be apart`);
+
+/**
+ * Members of a group that must be together are: on one host, each where it is now. Who turns back, or is turned back,
+ * comes to where it was, wherever others have joined it meanwhile (as with Nova): then nothing is said of its group.
+ */
+const scatteredGroups = (databases: Databases): string[] =>
+  databases
+    .rows(
+      `select g.id, count(distinct a.provider_id) as hosts from server_groups g
+         join server_group_members m on m.group_id = g.id
+         join consumers c on c.server_id = m.server_id
+         join allocations a on a.consumer_id = c.id
+       where g.policy = 'affinity'
+         and (c.type = 'server' or not exists
+           (select 1 from consumers s where s.server_id = c.server_id and s.type = 'server'))
+         and not exists (select 1 from migrations moved join server_group_members fellow on fellow.server_id = moved.server_id
+           where fellow.group_id = g.id and moved.status not in ('finished', 'confirming', 'confirmed'))
+       group by g.id having hosts > 1`,
+    )
+    .map((row) => `group ${row['id']} has members on ${row['hosts']} hosts, which must be together`);
 
 /** Nothing may be unknown either, nor owed: every host and every cell answers. */
 async function auditedBreaches(world: World): Promise<string[]> {

@@ -1,21 +1,36 @@
 // What tenants and operators ask of the control plane, as the use cases that its API calls.
 import { sql } from 'kysely';
 import { updateService } from '../control/hosts.ts';
+import { portsOfServer } from '../control/network.ts';
 import type { Platform } from '../control/platform.ts';
 import { createServerGroup, deleteServerGroup, listServerGroups } from '../control/server-groups.ts';
 import { lockServer, unlockServer } from '../control/server-marks.ts';
-import { editServer } from '../control/servers.ts';
+import { editServer, serverOrRefusal } from '../control/servers.ts';
 import { assertNever } from '../lib/errors.ts';
 import { GROUP_POLICIES } from '../model/server-groups.ts';
 import type { Actor, Refusal } from '../model/types.ts';
 import { confirmResize } from '../moves/confirm.ts';
 import { createServer } from '../moves/create.ts';
+import { createServerImage } from '../moves/create-image.ts';
 import { deleteServer } from '../moves/delete.ts';
+import { attachInterface, detachInterface } from '../moves/interfaces.ts';
 import { orderMove } from '../moves/orders.ts';
-import { pauseServer, rebootServer, startServer, stopServer, unpauseServer } from '../moves/power.ts';
+import {
+  pauseServer,
+  rebootServer,
+  startServer,
+  stopServer,
+  suspendServer,
+  unpauseServer,
+  wakeServer,
+} from '../moves/power.ts';
+import { rebuildServer } from '../moves/rebuild-server.ts';
+import { rescueServer, unrescueServer } from '../moves/rescue.ts';
 import { migrateServer, resizeServer } from '../moves/resize.ts';
 import { revertResize } from '../moves/revert.ts';
+import { offloadServer, shelveServer } from '../moves/shelve.ts';
 import { restoreServer, softDeleteServer } from '../moves/soft-delete.ts';
+import { unshelveServer } from '../moves/unshelve.ts';
 import { type Operation, VOLUME_OPERATIONS, type VolumeOperation } from './plan.ts';
 import { disksOf, operateOnVolume } from './volume-operations.ts';
 import { FLAVORS, type World } from './world.ts';
@@ -164,6 +179,32 @@ async function operateOnServer(
       return pauseServer(p, user, serverId);
     case 'unpause':
       return unpauseServer(p, user, serverId);
+    case 'suspend':
+      return suspendServer(p, user, serverId);
+    case 'rescue':
+      return rescueServer(p, user, serverId, { imageRef: null, fromVolume: true });
+    case 'shelve':
+      return shelveServer(p, user, serverId);
+    case 'offload':
+      return offloadServer(p, admin, serverId);
+    case 'bring back':
+      return bringBack(p, user, serverId);
+    case 'rebuild':
+      return rebuildServer(p, user, serverId, { imageId: world.imageId, reimages: choice % 2 === 0 });
+    case 'create image': {
+      const made = await createServerImage(p, user, serverId, { name: `image ${choice}`, metadata: {} });
+      return made.kind === 'refused' ? made.refusal : null;
+    }
+    case 'attach interface': {
+      const wanted = { kind: 'network', networkId: world.networkId, ip: null } as const;
+      const attached = await attachInterface(p, user, serverId, wanted, null);
+      return attached.kind === 'refused' ? attached.refusal : null;
+    }
+    case 'detach interface': {
+      const ports = await portsOfServer(p.stores.global, serverId);
+      const port = ports[choice % Math.max(1, ports.length)];
+      return port ? detachInterface(p, user, serverId, port.id) : { code: 404, message: 'there is no such port' };
+    }
     case 'delete group': {
       const groups = await listServerGroups(p, { projectId: user.projectId, offset: 0, limit: 100 });
       const group = groups[choice % Math.max(1, groups.length)];
@@ -176,6 +217,25 @@ async function operateOnServer(
       return updateService(p, host, { disabled: false, disabledReason: null });
     default:
       return assertNever(operation);
+  }
+}
+
+/** What a tenant does to have a server run as before. */
+async function bringBack(p: Platform, user: Actor, serverId: string): Promise<Refusal | null> {
+  const found = await serverOrRefusal(p, serverId);
+  if ('code' in found) return found;
+  switch (found.server.vmState) {
+    case 'rescued':
+      return unrescueServer(p, user, serverId);
+    case 'shelved':
+    case 'shelved_offloaded':
+      return unshelveServer(p, user, serverId, {});
+    case 'paused':
+      return unpauseServer(p, user, serverId);
+    case 'stopped':
+      return startServer(p, user, serverId);
+    default:
+      return wakeServer(p, user, serverId);
   }
 }
 

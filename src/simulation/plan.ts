@@ -39,6 +39,16 @@ export const OPERATIONS = [
   'enable host',
   'pause',
   'unpause',
+  'suspend',
+  'rescue',
+  'shelve',
+  'offload',
+  /** Resume, unrescue, unshelve, unpause or start: whichever its state asks for. */
+  'bring back',
+  'rebuild',
+  'create image',
+  'attach interface',
+  'detach interface',
   'delete group',
   ...VOLUME_OPERATIONS,
 ] as const;
@@ -118,6 +128,8 @@ export interface Plan {
   readonly confirmWindowSeconds: number;
   /** Seconds after which a soft-deleted server is reclaimed; 0: never. */
   readonly reclaimSeconds: number;
+  /** Seconds after which a shelved server leaves its host; 0: at once; negative: only when asked to. */
+  readonly offloadSeconds: number;
 }
 
 /** A conductor's idea of the time is wrong by at most this much. */
@@ -148,9 +160,14 @@ export function planOf(options: PlanOptions): Plan {
   }
   const spread = Math.max(1, options.ms - creation - CREATION_MS);
   const times = timesOf(dice, operations, spread).map((at) => at + creation + CREATION_MS);
+  let last: Wanted = { operation: 'rename', server: 0 };
   for (const at of times) {
-    const operation = pick(dice, OFTEN);
-    events.push({ at, what: 'operate', operation, server: dice(1_000_000), choice: dice(1000) });
+    const follows = FOLLOWERS[last.operation] ?? [];
+    last =
+      follows.length > 0 && dice(2) === 0
+        ? { operation: pick(dice, follows), server: last.server }
+        : { operation: pick(dice, OFTEN), server: dice(1_000_000) };
+    events.push({ at, what: 'operate', ...last, choice: dice(1000) });
   }
   // A fault that strikes nothing is a waste: most come shortly after an operation has begun.
   for (let count = 0; count < faults; count += 1) {
@@ -163,6 +180,7 @@ export function planOf(options: PlanOptions): Plan {
     events,
     confirmWindowSeconds: dice(4) === 0 ? 10 : 0,
     reclaimSeconds: dice(4) === 0 ? 10 : 0,
+    offloadSeconds: pick(dice, [-1, 0, 10]),
   };
 }
 
@@ -177,10 +195,28 @@ function timesOf(dice: Dice, count: number, spread: number): number[] {
   });
 }
 
+interface Wanted {
+  readonly operation: Operation;
+  readonly server: number;
+}
+
+/** What is often asked next of the same server: of any other it would be refused. */
+const FOLLOWERS: Partial<Readonly<Record<Operation, readonly Operation[]>>> = {
+  resize: ['confirm', 'revert'],
+  migrate: ['confirm', 'revert'],
+  'migrate to host': ['confirm', 'revert'],
+  suspend: ['bring back'],
+  rescue: ['bring back'],
+  shelve: ['bring back', 'offload'],
+  offload: ['bring back'],
+  pause: ['bring back'],
+  stop: ['bring back'],
+};
+
 const OFTEN: readonly Operation[] = [
   ...OPERATIONS,
   ...(['resize', 'resize', 'resize', 'resize', 'resize', 'resize', 'migrate', 'migrate'] as const),
-  ...(['confirm', 'confirm', 'revert', 'revert', 'stop', 'attach', 'attach', 'attach', 'detach'] as const),
+  ...(['stop', 'attach', 'attach', 'attach', 'detach'] as const),
 ];
 
 function faultOf(dice: Dice, silenceMs: number): Happening {

@@ -24,6 +24,9 @@ export interface StageOptions {
   readonly without: Safety | null;
 }
 
+type Waits = Pick<Plan, 'confirmWindowSeconds' | 'reclaimSeconds' | 'offloadSeconds'>;
+const NO_WAITS: Waits = { confirmWindowSeconds: 0, reclaimSeconds: 0, offloadSeconds: 0 };
+
 export class Stage {
   readonly options: StageOptions;
   readonly databases = new Databases();
@@ -38,9 +41,7 @@ export class Stage {
     const stage = new Stage(options);
     drawIdsFrom(uuidsOf(diceOf(FURNISHING_SEED)));
     try {
-      stage.#furniture = await furnish(
-        stage.#parts(new VirtualClock(START), { confirmWindowSeconds: 0, reclaimSeconds: 0 }, stage.#images),
-      );
+      stage.#furniture = await furnish(stage.#parts(new VirtualClock(START), NO_WAITS, stage.#images));
     } finally {
       drawIdsFrom(null);
     }
@@ -52,7 +53,7 @@ export class Stage {
 
   #parts(
     clock: VirtualClock,
-    { confirmWindowSeconds, reclaimSeconds }: Pick<Plan, 'confirmWindowSeconds' | 'reclaimSeconds'>,
+    { confirmWindowSeconds, reclaimSeconds, offloadSeconds }: Waits,
     images: SimImages,
     onError?: (error: unknown) => void,
   ) {
@@ -67,6 +68,7 @@ export class Stage {
         ...SETTINGS,
         resizeConfirmWindowSeconds: confirmWindowSeconds,
         reclaimInstanceIntervalSeconds: reclaimSeconds,
+        shelvedOffloadTimeSeconds: offloadSeconds,
         ...{ heartbeatSeconds, quota },
         hostDownSeconds: heartbeatSeconds * 3,
       },

@@ -18,6 +18,10 @@ export function sharedByMistake({ fabric }: World, databases: Databases): string
     .map(({ volumeId, servers }) => `volume ${volumeId} was open for writing to ${servers.join(' and ')} at once`);
 }
 
+/** Each time that a volume was written anew over what a guest had written since it was kept. */
+export const overwrittenVolumes = ({ fabric }: World): string[] =>
+  fabric.volumes.overwritten.map((id) => `volume ${id} was written anew over what its guest had just written`);
+
 /** What guests have written to a volume is there, and nothing else. */
 export async function brokenVolumes(world: World): Promise<string[]> {
   const wrong: string[] = [];

@@ -83,6 +83,7 @@ export class SimulatedStorage implements StorageDriver {
   async snapshot(volumeId: string, snapshotId: string): Promise<void> {
     const volume = this.#volume(volumeId);
     if (!volume.snapshots.has(snapshotId)) volume.snapshots.set(snapshotId, [...volume.words]);
+    this.#options.fabric.volumes.kept(volumeId, snapshotId);
   }
 
   async deleteSnapshot(volumeId: string, snapshotId: string): Promise<void> {
@@ -94,6 +95,7 @@ export class SimulatedStorage implements StorageDriver {
     const words = this.#contentOf(volumeId, source);
     const volume = this.#volume(volumeId);
     volume.words.splice(0, volume.words.length, ...words);
+    this.#options.fabric.volumes.rewritten(volumeId, content.kind === 'image' ? null : content.snapshotId);
   }
 
   async upload(
