@@ -16,6 +16,8 @@ export const DEFENDED = {
     'A network that is made is answered as it is shown later: without provider attributes, and with `is_default` when it is external.',
   madeRule: 'A rule of a security group is answered with its `tags` when it is made, too.',
   portNames: 'Ports have names in DNS; Neutron shows them with its extension for that alone.',
+  boundPort:
+    'A port of a server has names in DNS, too, and its binding (`binding:vif_details`) says only what is true here.',
   innerNumbers: 'Numbers that mean something inside Neutron alone (`standard_attr_id`) are not shown.',
   routerSeed: 'There is a router from the first start, between the shared network and the external one.',
   requestIds: 'Every answer of block storage has `x-compute-request-id`, those without a body too.',
