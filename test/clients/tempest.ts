@@ -11,7 +11,7 @@ import type { Seeded } from './system.ts';
 import { stestrConfig, tempestConfig } from './tempest-config.ts';
 
 /** The files of tests, beside this one. */
-export const LISTS = ['core', 'resize', 'rest', 'scenario'] as const;
+export const LISTS = ['core', 'login', 'resize', 'rest', 'scenario'] as const;
 export type ListName = (typeof LISTS)[number];
 
 const RUN_LIMIT_MS = 2 * 3_600_000;
