@@ -45,17 +45,8 @@ async function ledger(world: World): Promise<string[]> {
   return rows.map((row) => `${row.consumer_id} ${row.provider_id} ${row.resource_class} ${row.used}`).toSorted();
 }
 
-const there = (placement: FakePlacement): string[] =>
-  [...placement.consumers]
-    .flatMap(([consumer, { held }]) =>
-      Object.entries(held).flatMap(([at, resources]) =>
-        Object.entries(resources).map(([name, amount]) => `${consumer} ${at} ${name} ${amount}`),
-      ),
-    )
-    .toSorted();
-
 async function assertAgree(world: World, placement: FakePlacement, consumers: number): Promise<void> {
-  assert.deepEqual(there(placement), await ledger(world));
+  assert.deepEqual(placement.lines(), await ledger(world));
   assert.equal(placement.consumers.size, consumers);
 }
 

@@ -31,7 +31,8 @@ const GLOBAL: Left<GlobalTables> = {
   consumers: ['generation'],
   allocations: [],
   images: [],
-  image_mirrors: ['used_at'],
+  // Those that nobody names are forgotten by themselves.
+  image_mirrors: 'history',
   neutron_servers: ['created_at'],
   glance_writes: ['created_at'],
   cinder_attachments: ['id', 'cinder_id', 'generation', 'created_at'],

@@ -23,6 +23,16 @@ export class FakePlacement implements Placement {
   beforeWrite: () => Promise<void> = async () => undefined;
   afterWrite: () => Promise<void> = async () => undefined;
 
+  /** `consumer provider class amount` of all that is held, in order. */
+  lines(): string[] {
+    const held = [...this.consumers].flatMap(([consumer, has]) =>
+      Object.entries(has.held).flatMap(([at, resources]) =>
+        Object.entries(resources).map(([name, amount]) => `${consumer} ${at} ${name} ${amount}`),
+      ),
+    );
+    return held.toSorted();
+  }
+
   async candidates(wish: CandidatesWish) {
     this.#asked();
     this.wishes.push(wish);
