@@ -100,6 +100,17 @@ test('a real Keystone has users of its own', () => {
   assert.throws(() => parseConfig('openstack: {username: u}\n', 'c.yaml'), /auth_url/);
 });
 
+test('a real Cinder has the volumes, and hosts say where its shares are', () => {
+  const openstack =
+    'openstack: {auth_url: "http://k/v3", username: u, password_file: /p, services: [identity, volume]}\n';
+  const shares = 'cells: [{name: a, hosts: [{name: h, shares: {"10.0.0.5:/volumes": /mnt/volumes}}]}]\n';
+  const plan = planDeployment(parseConfig(`${openstack}${shares}`, 'c.yaml'), {});
+  assert.deepEqual([plan.storageHosts, plan.hosts[0]?.shares], [[], { '10.0.0.5:/volumes': '/mnt/volumes' }]);
+  const own = parseConfig(`${openstack}storage_hosts: [{name: s}]\n`, 'c.yaml');
+  assert.throws(() => planDeployment(own, {}), /storage_hosts does not go with openstack.services: volume/);
+  assert.throws(() => parseConfig(shares.replace('/mnt', 'mnt'), 'c.yaml'), ConfigError);
+});
+
 test('HOST:PORT', () => {
   assert.deepEqual(parseListen('[::1]:8774'), { host: '::1', port: 8774 });
   for (const bad of ['', 'x', 'x:', ':1', 'x:65536', '::1:80', 'x:1:2'])
