@@ -86,9 +86,16 @@ async function chooseOnce(
   };
   const result = await chooseAmongAll(p, request, consumer.serverId);
   if (result.kind === 'none') return { kind: 'none', reason: result.reason };
-  const chosen = await claimFirst(p, result.hosts.slice(0, CLAIMS), { groupId, resources }, consumer, inTransaction);
-  if (chosen.kind === 'none') await placement.giveBack(p, consumer.serverId);
-  return chosen;
+  const hosts = result.hosts.slice(0, CLAIMS);
+  let isClaimed = false;
+  try {
+    const chosen = await claimFirst(p, hosts, { groupId, resources }, consumer, inTransaction);
+    isClaimed = chosen.kind === 'chosen';
+    return chosen;
+  } finally {
+    // Also when the caller refuses in its transaction.
+    if (!isClaimed) await placement.giveBack(p, consumer.serverId);
+  }
 }
 
 /** The first of the hosts that has the room, at Placement's and here. */

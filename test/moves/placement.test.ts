@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { followingPlacement } from '../../src/control/placement/follow.ts';
 import { FakePlacement } from '../../src/control/placement/testing.ts';
+import { newId } from '../../src/lib/ids.ts';
 import { confirmResize } from '../../src/moves/confirm.ts';
 import { createServer } from '../../src/moves/create.ts';
 import { deleteServer } from '../../src/moves/delete.ts';
@@ -180,16 +181,39 @@ inWorld(
   },
 );
 
-inWorld('room that was taken for a server that never came about is given back', async (world, placement) => {
+inWorld('room of a server that is refused behind the taking is given back at once', async (world, placement) => {
   placement.afterWrite = async () => {
+    placement.afterWrite = async () => undefined;
+    const quota = { project_id: world.user.projectId, user_id: '', resource: 'cores', hard_limit: 0 };
+    await world.p.stores.global.insertInto('quotas').values(quota).execute();
+  };
+  assert.equal((await create(world)).kind, 'refused');
+  assert.deepEqual([placement.writes, placement.consumers.size, await owed(world)], [2, 0, []]);
+});
+
+inWorld('room that a process took before it died is given back after a while', async (world, placement) => {
+  const [providerId = ''] = placement.providers.keys();
+  const [id, owner] = [newId(), { projectId: world.user.projectId, userId: world.user.userId }];
+  const consumer = { id, type: 'server', serverId: id, ...owner } as const;
+  const took = world.p.placement?.take(world.p, consumer, providerId, { VCPU: 1 });
+  assert.equal(await world.clock.drive(took ?? Promise.resolve(false)), true);
+  await beat(world, 6);
+  assert.equal(placement.consumers.size, 1, 'not before a create that is under way would have recorded it');
+  await world.clock.pass(600_000);
+  await beat(world, 6);
+  await assertAgree(world, placement, 0);
+  assert.deepEqual(await owed(world), []);
+});
+
+inWorld('a create whose taking was not answered leaves no room taken', async (world, placement) => {
+  placement.afterWrite = async () => {
+    placement.isDown = true;
     throw new ServiceDown('the answer is lost');
   };
   await assert.rejects(create(world), ServiceDown);
   placement.afterWrite = async () => undefined;
   assert.equal(placement.consumers.size, 1);
-  await beat(world, 6);
-  assert.equal(placement.consumers.size, 1, 'not before a create that is under way would have recorded it');
-  await world.clock.pass(600_000);
+  placement.isDown = false;
   await beat(world, 6);
   await assertAgree(world, placement, 0);
   assert.deepEqual(await owed(world), []);
