@@ -102,6 +102,10 @@ describe('block storage over the API, on a simulated storage host', () => {
       rest.json.volumes.map((each: { name: string }) => each.name),
       ['c'],
     );
+    // A page that is just full says where the next one would be.
+    const full = await s.alice('GET', `${V}/volumes?limit=3`);
+    assert.equal(full.json.volumes_links.length, 1);
+    assert.equal((await s.alice('GET', `${V}/volumes?limit=4`)).json.volumes_links, undefined);
     assert.equal((await s.alice('GET', `${V}/volumes?sort=colour`)).status, 400);
     assert.equal((await s.alice('GET', `${V}/volumes?nonsense=1`)).status, 400);
     assert.deepEqual((await s.mallory('GET', `${V}/volumes?all_tenants=1`)).json.volumes, []);

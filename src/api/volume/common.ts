@@ -125,7 +125,8 @@ export function listPage<T extends Listable>(
   const size = Math.min(wish.limit ?? MAX_PAGE, MAX_PAGE);
   const page = wanted.slice(start, start + size);
   const last = page.at(-1);
-  return { page, count: wanted.length, next: last && start + size < wanted.length ? last.id : null };
+  // Of a page that is just full too, as in Cinder.
+  return { page, count: wanted.length, next: last && page.length === size ? last.id : null };
 }
 
 /** `{"<name>_links": [next]}`, and `count` when it is asked for (3.45). */
