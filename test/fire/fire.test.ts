@@ -1,6 +1,7 @@
 // Real QEMU under fire: conductor, agents, guests and volumes killed at the steps of a resize across cells.
 //
-// A sample by seed; FIRE_SEED repeats one, FIRE_CASES says how many cases, `all` for every one.
+// A sample by seed; FIRE_SEED repeats one, FIRE_CASES says how many cases, `all` for every one. FIRE_PART=2/3 plays the
+// second third of them, so that three may run beside each other.
 // FIRE_ONLY='conductor/before/copy records' plays one case, and keeps the directory with its logs.
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
@@ -22,6 +23,7 @@ const CASES = process.env['FIRE_CASES'];
 /** Without that variable: as many of the sample, in its order, as fit. */
 const SAMPLE = 10;
 const BUDGET_MS = 150_000;
+const [PART = 1, PARTS = 1] = (process.env['FIRE_PART'] ?? '1/1').split('/').map(Number);
 const ONLY = process.env['FIRE_ONLY'];
 /** File that the results are written to, for docs/proof.md. */
 const REPORT = process.env['FIRE_REPORT'];
@@ -61,7 +63,8 @@ describe(`real parts under fire, seed ${SEED}`, { skip }, () => {
       const all = allCases(backing, dice).filter(
         ({ victim, moment, step }) => ONLY === undefined || ONLY === `${victim}/${moment}/${step}`,
       );
-      const cases = CASES === 'all' ? all : sample(all, Number(CASES ?? SAMPLE), dice);
+      const chosen = CASES === 'all' ? all : sample(all, Number(CASES ?? SAMPLE), dice);
+      const cases = chosen.filter((_, index) => index % PARTS === PART - 1);
       const serverId = await create(system, imageId, backing);
       const campaign = new Campaign(system, serverId, [FLAVORS[0].id, FLAVORS[1].id]);
       await campaign.settle();
