@@ -17,7 +17,7 @@ import { createNetwork } from '../src/control/network/networks.ts';
 import { createSubnet } from '../src/control/network/subnets.ts';
 import type { Actor, Refusal } from '../src/model/types.ts';
 import { confirmResize } from '../src/moves/confirm.ts';
-import { createServer } from '../src/moves/create.ts';
+import { createServer } from '../src/moves/create-server.ts';
 import { migrateServer } from '../src/moves/resize.ts';
 import { revertResize } from '../src/moves/revert.ts';
 import { type Figure, median } from './table.ts';

@@ -4,59 +4,23 @@
 // the quota and the room hold for what is under way. A server that finds no host is written down too, in ERROR with the
 // reason, as Nova's users expect. A build that fails on its host is tried on another one of the same cell, as in Nova (see
 // alternates.ts); when that does not do either it gives everything back and leaves the record in ERROR.
-import type { Kysely, Transaction } from 'kysely';
-import { findFlavor } from '../control/flavors.ts';
-import { findImage, type Image, isForGuests, snapshotOf } from '../control/images.ts';
-import { findKeypair, type Keypair } from '../control/keypairs.ts';
-import { claimPort } from '../control/network/interfaces.ts';
-import { NETWORKS } from '../control/network/quotas.ts';
-import { networkService, type TakenPort } from '../control/network/service.ts';
-import {
-  activateBindings,
-  createPortForServer,
-  deletePortsOfServer,
-  type Port,
-  portsOfServer,
-  unbindPorts,
-} from '../control/network.ts';
+import { activateBindings, deletePortsOfServer, unbindPorts } from '../control/network.ts';
 import { allocationsOf, release } from '../control/placement.ts';
-import type { Platform } from '../control/platform.ts';
-import { firstOver, type ProjectQuota, quotasFor } from '../control/quota.ts';
-import { plainFlavor, rowOf } from '../control/records.ts';
+import { rowOf } from '../control/records.ts';
 import { chooseHost } from '../control/scheduling.ts';
-import { findServerGroup, groupIdOf, joinServerGroup } from '../control/server-groups.ts';
+import { groupIdOf } from '../control/server-groups.ts';
 import { dropMappings, insertMappings } from '../control/volumes/mappings.ts';
-import { invariant } from '../lib/errors.ts';
 import { newId } from '../lib/ids.ts';
-import { type BlockDevice, invalidBootSequence } from '../model/block-devices.ts';
-import { configDriveOf } from '../model/config-drive.ts';
-import { checkCreate } from '../model/create-rules.ts';
-import { shownImageOf } from '../model/disk-image.ts';
-import { rememberedMinDiskGb } from '../model/disk-rules.ts';
-import { hostnameOf } from '../model/names.ts';
-import { checkMetadataQuota, checkOneMore } from '../model/quota.ts';
 import { flavorOnHost } from '../model/resources.ts';
-import { groupHintNotFound } from '../model/server-groups.ts';
-import { type Actor, type Flavor, type ImageSnapshot, POWER_STATE, type Refusal, type Server } from '../model/types.ts';
-import type { Volume } from '../model/volumes.ts';
-import type { Row } from '../saga/types.ts';
-import type { CellTables } from '../store/cell-schema.ts';
-import { exclusively } from '../store/dialect.ts';
-import type { GlobalTables } from '../store/global-schema.ts';
-import { CellDown } from '../store/stores.ts';
+import { type Flavor, POWER_STATE, type Server } from '../model/types.ts';
 import { givenUp, noHost, type Tried, triedHosts } from './alternates.ts';
 import { letGo } from './claim.ts';
 import {
   type CreatedVolumes,
-  claimDevices,
   giveUpVolumes,
   makeVolumes,
-  type PlannedDevice,
-  planDevices,
   plugInVolumes,
   settleCreated,
-  stateOfDevices,
-  takeDevices,
   unmakeVolumes,
   unplugVolumes,
 } from './create-volumes.ts';
@@ -67,7 +31,6 @@ import { done, doneBecause, inGlobal, unlessFenced } from './outcomes.ts';
 import { powerOn } from './power-effects.ts';
 import { hasVolumes } from './server-volumes.ts';
 import { driveOf, guestSpec } from './spec.ts';
-import { insertLeased, Refused, type Start, takeFirstStep } from './start.ts';
 
 export interface CreateState extends CreatedVolumes {
   readonly actor: Owner;
@@ -240,7 +203,8 @@ async function writeRecord(c: C) {
   return done;
 }
 
-const createAction = (server: Server, actor: Owner, requestId: string, sagaId: string | null, now: number) => ({
+/** The row of the action that making a server is. */
+export const createAction = (server: Server, actor: Owner, requestId: string, sagaId: string | null, now: number) => ({
   id: sagaId ?? newId(),
   server_id: server.id,
   action: 'create',
@@ -261,387 +225,9 @@ export interface Whereabouts {
   readonly ignoredHosts?: readonly string[];
 }
 
-const whereTo = (where: Whereabouts = {}, tried: readonly string[]) => ({
+/** The same, as the scheduler asks for it; without the hosts that did not do. */
+export const whereTo = (where: Whereabouts = {}, tried: readonly string[]) => ({
   requestedHost: where.host ?? null,
   ...(where.onlyHosts === undefined ? {} : { onlyHosts: where.onlyHosts }),
   ignoredHosts: [...(where.ignoredHosts ?? []), ...tried],
 });
-
-export interface CreateRequest {
-  readonly name: string;
-  /** Null: it boots from the block device with boot index 0. */
-  readonly imageId: string | null;
-  /** An image that is named all the same: the server is said to be made from it, and has to suit it. Absent: none. */
-  readonly namedImageId?: string;
-  readonly flavorId: string;
-  readonly zone: string | null;
-  readonly networkIds: readonly string[];
-  /** The server group that it joins; absent: none. */
-  readonly groupId?: string;
-  /** Whether one of them may be a volume that several servers can have; absent: yes. */
-  readonly multiattach?: boolean;
-  /** Volumes that it gets; absent: none. */
-  readonly blockDevices?: readonly BlockDevice[];
-  readonly keyName: string | null;
-  readonly metadata: Readonly<Record<string, string>>;
-  readonly tags: readonly string[];
-  readonly description: string | null;
-  readonly diskConfig: 'AUTO' | 'MANUAL';
-  /** Device tags, in the order of networkIds, in which a network may come twice. */
-  readonly networkTags?: readonly (string | null)[];
-  /** Likewise: addresses to have, and ports of the user's to take; null: any, a new one. */
-  readonly networkIps?: readonly (string | null)[];
-  readonly networkPorts?: readonly (string | null)[];
-  /** Of new ports; absent: the project's default one. */
-  readonly securityGroupIds?: readonly string[];
-  /** base64 */
-  readonly userData?: string | null;
-  readonly configDrive?: boolean;
-  readonly where?: Whereabouts;
-  /** Absent: made from the name. */
-  readonly hostname?: string;
-  readonly accessIpV4?: string | null;
-  readonly accessIpV6?: string | null;
-  /** Of several servers that are made by one request. */
-  readonly reservationId?: string;
-  readonly launchIndex?: number;
-}
-
-export type Created =
-  | { readonly kind: 'created'; readonly serverId: string; readonly reservationId: string }
-  | { readonly kind: 'refused'; readonly refusal: Refusal };
-
-export async function createServer(p: Platform, actor: Actor, request: CreateRequest): Promise<Created> {
-  const refuse = (refusal: Refusal): Created => ({ kind: 'refused', refusal });
-  const id = newId();
-  const namedImageId = request.imageId ?? request.namedImageId ?? null;
-  const devices = await planDevices(p, actor, id, request.blockDevices ?? [], {
-    imageNamed: namedImageId !== null,
-    multiattach: request.multiattach ?? true,
-  });
-  if ('code' in devices) return refuse(devices);
-  const bootVolume = devices.find(({ mapping }) => mapping.bootIndex === 0)?.volume ?? null;
-  if ((bootVolume === null) === (request.imageId === null)) return refuse(invalidBootSequence());
-  const flavor = await findFlavor(p, request.flavorId);
-  const image = namedImageId === null ? null : await findImage(p, namedImageId);
-  const keypair = request.keyName === null ? null : await findKeypair(p, actor.userId, request.keyName);
-  const refusal = checkCreate({
-    actor,
-    name: request.name,
-    metadata: request.metadata,
-    flavorRef: request.flavorId,
-    flavor,
-    image:
-      image === null
-        ? null
-        : {
-            ...image,
-            name: image.name ?? '',
-            projectId: image.owner,
-            virtualBytes: image.virtualBytes ?? 0,
-            isForGuests: isForGuests(image),
-          },
-    bootVolume: bootVolume && { ...rememberedBy(bootVolume), imageIsNamed: namedImageId !== null },
-    keyName: request.keyName,
-    keyFound: keypair !== null,
-  });
-  if (refusal) return refuse(refusal);
-  invariant(flavor, 'checkCreate refuses without a flavor');
-  const quotas = await quotasFor(p, actor);
-  const over = overQuota(quotas, flavor);
-  if (over) return refuse(over);
-  const overMetadata = checkMetadataQuota(quotas[0].limits, Object.keys(request.metadata).length);
-  if (overMetadata) return refuse(overMetadata);
-
-  if (request.groupId !== undefined) {
-    const group = await findServerGroup(p, request.groupId);
-    if (group?.projectId !== actor.projectId) return refuse(groupHintNotFound(request.groupId));
-  }
-
-  const now = p.clock.now();
-  const server: Server = {
-    id,
-    name: request.name,
-    hostname: request.hostname ?? hostnameOf(request.name, id),
-    description: request.description,
-    projectId: actor.projectId,
-    userId: actor.userId,
-    image: imageSnapshot(image, bootVolume, flavor),
-    flavor: plainFlavor(flavor),
-    oldFlavor: null,
-    vmState: 'building',
-    taskState: 'spawning',
-    oldVmState: null,
-    shelvedImageId: null,
-    powerState: POWER_STATE.NOSTATE,
-    progress: 0,
-    sagaId: null,
-    host: null,
-    zone: null,
-    requestedZone: request.zone,
-    keyName: request.keyName,
-    userData: request.userData ?? null,
-    configDrive: null,
-    metadata: request.metadata,
-    tags: request.tags,
-    locked: false,
-    lockedBy: null,
-    lockedReason: null,
-    diskConfig: request.diskConfig,
-    reservationId: request.reservationId ?? `r-${id.slice(0, 8)}`,
-    launchIndex: request.launchIndex ?? 0,
-    accessIpV4: request.accessIpV4 ?? null,
-    accessIpV6: request.accessIpV6 ?? null,
-    fault: null,
-    createdAt: now,
-    updatedAt: now,
-    launchedAt: null,
-    deletedAt: null,
-  };
-  try {
-    const notFree = await takeDevices(p, { serverId: id, projectId: actor.projectId }, devices);
-    return notFree ? refuse(notFree) : await place(p, actor, request, server, devices, keypair);
-  } catch (error) {
-    if (error instanceof Refused) return refuse(error.refusal);
-    throw error;
-  } finally {
-    await p.volumes?.giveUp(p, id);
-  }
-}
-
-/** What a volume knows of the image it was made from, which the flavor has to suit. */
-const rememberedBy = ({ id, image }: Volume) => ({
-  name: image?.name ?? id,
-  minRamMb: image?.minRamMb ?? 0,
-  properties: image?.properties ?? {},
-});
-
-function imageSnapshot(image: Image | null, bootVolume: Volume | null, flavor: Flavor): ImageSnapshot {
-  if (bootVolume) {
-    const { minRamMb, properties } = image === null ? rememberedBy(bootVolume) : snapshotOf(image);
-    return { id: null, minDiskGb: 0, minRamMb, properties, ...(image === null ? {} : { namedId: image.id }) };
-  }
-  invariant(image, 'checkCreate refuses without an image');
-  return { ...snapshotOf(image), minDiskGb: rememberedMinDiskGb(image.minDiskGb, flavor) };
-}
-
-async function place(
-  p: Platform,
-  actor: Actor,
-  request: CreateRequest,
-  server: Server,
-  devices: readonly PlannedDevice[],
-  key: Keypair | null,
-): Promise<Created> {
-  const owner: Owner = { userId: actor.userId, projectId: actor.projectId };
-  const taken = await networkService(p).take(p, {
-    ...{ serverId: server.id, projectId: actor.projectId, requestId: actor.requestId },
-    networks: request.networkIds.map((id, index) => ({ id, ip: request.networkIps?.[index] ?? null })),
-  });
-  if (taken.kind === 'refused') return taken;
-  const started: { start?: Start<CreateState>; saga?: Row } = {};
-  const chosen = await chooseHost(
-    p,
-    {
-      flavor: flavorOnHost(server.flavor, server.image),
-      imageProperties: server.image.properties,
-      requestedZone: request.zone,
-      ...whereTo(request.where, []),
-      homeCellId: null,
-      crossCellAllowed: true,
-      groupId: request.groupId ?? null,
-    },
-    { id: server.id, type: 'server', serverId: server.id, ...owner },
-    // One transaction: room, home, ports and the saga that goes on from there; and, once more, the quota.
-    (claimRoom) =>
-      p.stores.global.transaction().execute(async (trx) => {
-        await checkQuotaAgain(p, trx, actor, server.flavor);
-        // As claimPort will ask for: names before rows.
-        if (request.networkPorts?.some((id) => id !== null)) await exclusively(trx, NETWORKS);
-        const room = await claimRoom(trx);
-        if (room.kind === 'none') return room;
-        await insertHome(trx, actor, server, room.cellId);
-        await joinGroup(p, trx, actor, request, server);
-        const ports = await createPorts(trx, actor, request, server, room.host, taken.ports);
-        const claimed = await claimDevices(p, trx, { serverId: server.id, ...owner, host: room.host }, devices);
-        if (claimed) throw new Refused(claimed);
-        const { cellId, host, zone } = room;
-        const configDrive = wantsConfigDrive(p, request, server)
-          ? configDriveOf({
-              ...server,
-              serverId: server.id,
-              zone,
-              key,
-              ports,
-              volumes: devices.map(({ mapping }) => mapping),
-            })
-          : null;
-        const start: Start<CreateState> = {
-          move: CREATE,
-          serverId: server.id,
-          actor,
-          done: 1,
-          retries: p.settings.maxAttempts - 1,
-          state: {
-            actor: owner,
-            place: { cellId, host, zone },
-            ...(request.where === undefined ? {} : { where: request.where }),
-            flavor: server.flavor,
-            imageId: server.image.id,
-            server: { ...server, host, zone, configDrive },
-            ...stateOfDevices(devices),
-          },
-        };
-        const saga = await insertLeased(p, trx, start);
-        invariant(saga, 'a new server has no saga yet');
-        Object.assign(started, { start, saga });
-        return room;
-      }),
-  );
-  if (chosen.kind === 'none') return writeInError(p, actor, request, server, chosen.reason);
-  const { start, saga } = started;
-  invariant(start && saga, 'a chosen host comes with a saga');
-  const refusal = await takeFirstStep(p, start, saga, 'create');
-  // A record that could not be written now is written, or given up, by a conductor: the server exists either way.
-  if (refusal) p.log.warn({ serverId: server.id, refusal }, 'the record of a new server is not written yet');
-  return { kind: 'created', serverId: server.id, reservationId: server.reservationId };
-}
-
-async function checkQuotaAgain(
-  p: Platform,
-  trx: Transaction<GlobalTables>,
-  actor: Actor,
-  flavor: Flavor,
-): Promise<void> {
-  // What two creates count at the same time would let both pass.
-  await exclusively(trx, `quota of ${actor.projectId}`);
-  const over = overQuota(await quotasFor(p, actor, trx), flavor);
-  if (over) throw new Refused(over);
-}
-
-const overQuota = (quotas: readonly ProjectQuota[], flavor: Flavor): Refusal | null =>
-  firstOver(quotas, (limits, used) => checkOneMore(limits, used, flavor));
-
-async function joinGroup(
-  p: Platform,
-  trx: Transaction<GlobalTables>,
-  actor: Actor,
-  request: CreateRequest,
-  server: Server,
-): Promise<void> {
-  const refusal =
-    request.groupId === undefined ? null : await joinServerGroup(p, trx, actor, request.groupId, server.id);
-  if (refusal) throw new Refused(refusal);
-}
-
-async function createPorts(
-  trx: Transaction<GlobalTables>,
-  actor: Actor,
-  request: CreateRequest,
-  server: Server,
-  host: string,
-  taken: readonly (TakenPort | null)[],
-): Promise<Port[]> {
-  const ports: Port[] = [];
-  const { projectId } = actor;
-  for (const [index, networkId] of request.networkIds.entries()) {
-    const ip = request.networkIps?.[index] ?? null;
-    const common = {
-      ...{ serverId: server.id, projectId, tag: request.networkTags?.[index] ?? null },
-      // Each a moment later than the one before: ports are in the order in which the server got them.
-      now: server.createdAt + index,
-    };
-    const portId = request.networkPorts?.[index] ?? null;
-    if (portId !== null) {
-      const claimed = await claimPort(trx, actor, { kind: 'port', portId }, { ...common, newPortId: portId });
-      if ('code' in claimed) throw new Refused(claimed);
-      continue;
-    }
-    const result = await createPortForServer(trx, {
-      ...{ ...common, networkId, host, generation: 0 },
-      nth: request.networkIds.slice(0, index).filter((each) => each === networkId).length,
-      ...(ip === null ? {} : { ip }),
-      ...(request.securityGroupIds === undefined ? {} : { groupIds: request.securityGroupIds }),
-      ...(taken[index] ? { taken: taken[index] } : {}),
-    });
-    if (result.kind === 'refused') throw new Refused(result.refusal);
-    ports.push(result.port);
-  }
-  if (ports.length === request.networkIds.length) return ports;
-  if ((await activateBindings(trx, server.id, host, 0)) === 'fenced')
-    throw new Refused({ code: 409, message: 'A port of the server is held by another operation.' });
-  return portsOfServer(trx, server.id);
-}
-
-const wantsConfigDrive = (p: Platform, { configDrive }: CreateRequest, { image }: Server): boolean =>
-  configDrive === true || p.settings.forceConfigDrive || image.properties['img_config_drive'] === 'mandatory';
-
-async function insertHome(trx: Transaction<GlobalTables>, actor: Actor, server: Server, cellId: string): Promise<void> {
-  await trx
-    .insertInto('server_mappings')
-    .values({
-      server_id: server.id,
-      cell_id: cellId,
-      project_id: actor.projectId,
-      user_id: actor.userId,
-      generation: 0,
-      delete_requested_at: null,
-      soft_delete_requested_at: null,
-      soft_deleted_at: null,
-      offload_at: null,
-      flavor_json: JSON.stringify(server.flavor),
-      image_id: shownImageOf(server.image),
-      requested_zone: server.requestedZone,
-      deleted_at: null,
-      created_at: server.createdAt,
-    })
-    .execute();
-}
-
-/** No host would do: the server exists all the same, in ERROR, in the first enabled cell that can be reached. */
-async function writeInError(
-  p: Platform,
-  actor: Actor,
-  request: CreateRequest,
-  server: Server,
-  reason: string,
-): Promise<Created> {
-  const cell = await firstCell(p);
-  if (!cell) return { kind: 'refused', refusal: { code: 503, message: 'There is no cell to hold servers.' } };
-  const fault = { code: 500, message: 'No valid host was found. ', details: reason, createdAt: server.createdAt };
-  const broken: Server = { ...server, vmState: 'error', taskState: null, fault };
-  // The record before the home: if this stops half-way, what is left is invisible and counts for nobody.
-  await cell.db.transaction().execute(async (trx) => {
-    await trx.insertInto('servers').values(rowOf(broken)).execute();
-    const action = createAction(
-      broken,
-      { userId: actor.userId, projectId: actor.projectId },
-      actor.requestId,
-      null,
-      server.createdAt,
-    );
-    await trx
-      .insertInto('server_actions')
-      .values({ ...action, message: 'Error', finished_at: server.createdAt })
-      .execute();
-  });
-  await p.stores.global.transaction().execute(async (trx) => {
-    await insertHome(trx, actor, server, cell.id);
-    await joinGroup(p, trx, actor, request, server);
-  });
-  p.log.info({ serverId: server.id, requestId: actor.requestId, zone: request.zone }, reason);
-  return { kind: 'created', serverId: server.id, reservationId: server.reservationId };
-}
-
-async function firstCell(p: Platform): Promise<{ id: string; db: Kysely<CellTables> } | null> {
-  const cells = await p.stores.global.selectFrom('cells').select('id').orderBy('disabled').orderBy('name').execute();
-  for (const { id } of cells) {
-    try {
-      return { id, db: await p.stores.cell(id) };
-    } catch (error) {
-      if (!(error instanceof CellDown)) throw error;
-      p.log.warn({ cell: id }, error.message);
-    }
-  }
-  return null;
-}

@@ -6,7 +6,7 @@ import { CINDER } from '../../src/control/volumes/service.ts';
 import { newId } from '../../src/lib/ids.ts';
 import { attachVolume } from '../../src/moves/attach.ts';
 import { confirmResize } from '../../src/moves/confirm.ts';
-import { createServer } from '../../src/moves/create.ts';
+import { createServer } from '../../src/moves/create-server.ts';
 import { deleteServer } from '../../src/moves/delete.ts';
 import { resizeServer } from '../../src/moves/resize.ts';
 import { revertResize } from '../../src/moves/revert.ts';

@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { neutronNetworks } from '../../src/control/network/neutron.ts';
 import { newId } from '../../src/lib/ids.ts';
 import { confirmResize } from '../../src/moves/confirm.ts';
-import { createServer } from '../../src/moves/create.ts';
+import { createServer } from '../../src/moves/create-server.ts';
 import { deleteServer } from '../../src/moves/delete.ts';
 import { attachInterface } from '../../src/moves/interfaces.ts';
 import { resizeServer } from '../../src/moves/resize.ts';

@@ -6,7 +6,7 @@ import { followingPlacement } from '../../src/control/placement/follow.ts';
 import { FakePlacement } from '../../src/control/placement/testing.ts';
 import { newId } from '../../src/lib/ids.ts';
 import { confirmResize } from '../../src/moves/confirm.ts';
-import { createServer } from '../../src/moves/create.ts';
+import { createServer } from '../../src/moves/create-server.ts';
 import { deleteServer } from '../../src/moves/delete.ts';
 import { resizeServer } from '../../src/moves/resize.ts';
 import { revertResize } from '../../src/moves/revert.ts';

@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { quotaOf, setQuota } from '../../src/control/quota.ts';
 import { listServers } from '../../src/control/server-lists.ts';
 import { findServer, serverActions } from '../../src/control/servers.ts';
-import { createServer } from '../../src/moves/create.ts';
+import { createServer } from '../../src/moves/create-server.ts';
 import { deleteServer, startRequestedDeletes } from '../../src/moves/delete.ts';
 import { rebootServer, startServer, stopServer } from '../../src/moves/power.ts';
 import { resizeServer } from '../../src/moves/resize.ts';

@@ -6,7 +6,7 @@ import { attachmentsOfServer } from '../../src/control/volumes/attachments.ts';
 import { type Mapping, mappingsOfServer } from '../../src/control/volumes/mappings.ts';
 import { findVolume } from '../../src/control/volumes/records.ts';
 import { attachVolume, detachVolume } from '../../src/moves/attach.ts';
-import { createServer } from '../../src/moves/create.ts';
+import { createServer } from '../../src/moves/create-server.ts';
 import { createVolume } from '../../src/moves/volumes/create.ts';
 import { accept, FLAVORS, newServer, serverOf, settle, type World } from './world.ts';
 

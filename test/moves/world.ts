@@ -12,7 +12,7 @@ import { findServer } from '../../src/control/servers.ts';
 import { VirtualClock } from '../../src/lib/virtual-clock.ts';
 import type { Refusal, Server } from '../../src/model/types.ts';
 import { moveEffects } from '../../src/moves/conductor.ts';
-import { createServer } from '../../src/moves/create.ts';
+import { createServer } from '../../src/moves/create-server.ts';
 import { monitorOnce } from '../../src/moves/monitor.ts';
 import { findDefinition } from '../../src/moves/registry.ts';
 import { conductor, type Op } from '../../src/saga/conductor.ts';

@@ -8,7 +8,7 @@ import { checkDescription } from '../../model/names.ts';
 import { canonicalIpv6 } from '../../model/network.ts';
 import { checkCreateQuota } from '../../model/quota.ts';
 import type { Actor } from '../../model/types.ts';
-import { createServer } from '../../moves/create.ts';
+import { createServer } from '../../moves/create-server.ts';
 import { requestDelete } from '../../moves/delete.ts';
 import { requireRule } from '../http/auth.ts';
 import { ApiError, badRequest, errorOf, refuse } from '../http/errors.ts';
