@@ -89,7 +89,7 @@ export class Schedule {
   readonly #violations: string[];
   readonly #servers: string[] = [];
   readonly #armed: ArmedFault[] = [];
-  /** Sagas whose pivot has happened, whether they know or not. */
+  /** Sagas whose pivot has happened, or may have, whether they know or not. */
   readonly #pastPivot = new Set<string>();
   #processes: Process[] = [];
   #births = 0;
@@ -203,7 +203,8 @@ export class Schedule {
       const outcome = await this.#struck(process, row, step, direction, async () => {
         this.#steps += 1;
         const came = this.#skipsUndo(row, step, direction) ? { kind: 'done' as const } : await effect();
-        if (came.kind === 'done' && isPivot(row)) this.#pastPivot.add(row.id);
+        // Unless it was refused for good: what is under way, or whose answer was lost, may have landed, too.
+        if (isPivot(row) && !(came.kind === 'failed' && came.final)) this.#pastPivot.add(row.id);
         return came;
       });
       if (outcome.kind !== 'pending') {
