@@ -47,7 +47,10 @@ test('staged data is imported, the image shared with a project that takes it, an
     });
   const importing = (client: typeof s.alice, name: string) => client('POST', `${I}/${id}/import`, { method: { name } });
 
-  assert.deepEqual((await s.alice('GET', '/image/v2/info/import')).json['import-methods'].value, ['glance-direct']);
+  assert.deepEqual((await s.alice('GET', '/image/v2/info/import')).json['import-methods'].value, [
+    'glance-direct',
+    'web-download',
+  ]);
   assert.equal((await importing(s.alice, 'glance-direct')).status, 409);
   assert.equal((await data(s.mallory, 'stage')).status, 404);
   assert.equal((await data(s.alice, 'stage')).status, 204);

@@ -130,7 +130,7 @@ describe('every route', () => {
         ...(body === undefined ? {} : { payload: JSON.stringify(body) }),
       });
       assert.equal(response.statusCode, 400, `${route.method} ${route.url}: ${response.body}`);
-      assert.match(response.body, /unheard_of/, route.url);
+      assert.match(response.body, /unheard_of/, `${route.method} ${route.url}: ${response.body}`);
     }
   });
 

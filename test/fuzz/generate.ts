@@ -60,6 +60,9 @@ function valid(schema: Schema, known: fc.Arbitrary<string>): fc.Arbitrary<Json> 
   }
 }
 
+/** NUL is refused everywhere, before anything else is looked at. */
+const hasNoNul = (each: string): boolean => !each.includes('\0');
+
 function text(schema: Schema, known: fc.Arbitrary<string>): fc.Arbitrary<string> {
   if (schema.format === 'uuid') return fc.oneof(known, fc.uuid());
   if (schema.format === 'ipv4') return fc.ipV4();
@@ -71,8 +74,14 @@ function text(schema: Schema, known: fc.Arbitrary<string>): fc.Arbitrary<string>
   return fc.oneof(
     { weight: 3, arbitrary: known },
     { weight: 1, arbitrary: fc.string({ minLength, maxLength }) },
-    { weight: 1, arbitrary: fc.string({ unit: 'binary', minLength, maxLength }) },
-    { weight: 1, arbitrary: fc.constantFrom('x'.repeat(Math.min(schema.maxLength ?? 300, 300)), ...HOSTILE_TEXTS) },
+    {
+      weight: 1,
+      arbitrary: fc.string({ unit: 'binary', minLength, maxLength }).filter(hasNoNul),
+    },
+    {
+      weight: 1,
+      arbitrary: fc.constantFrom('x'.repeat(Math.min(schema.maxLength ?? 300, 300)), ...HOSTILE_TEXTS.filter(hasNoNul)),
+    },
   );
 }
 
