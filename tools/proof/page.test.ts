@@ -1,7 +1,7 @@
 // The page of the proof: what did not hold is shown as such, and no figure is without its command.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { type Proof, pageOf } from './page.ts';
+import { fireOfParts, type Proof, pageOf } from './page.ts';
 
 const simulated = {
   seed: 1,
@@ -77,3 +77,11 @@ function fireOf() {
   const { result } = PROOF.fire;
   return { ...result, watched: { ...result.watched, breaches: ['two at once'] } };
 }
+
+test('parts of the kills are told as one run', () => {
+  const part = fireOf();
+  const both = fireOfParts([part, { ...part, watched: { ...part.watched, longestPauseMs: 50 }, left: ['qemu'] }]);
+  assert.deepEqual([both.results.length, both.watched.looks, both.watched.longestPauseMs], [6, 2000, 50]);
+  assert.deepEqual(both.left, ['qemu']);
+  assert.throws(() => fireOfParts([part, { ...part, seed: 4 }]), /not the parts of one run/);
+});

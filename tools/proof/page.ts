@@ -51,6 +51,25 @@ export interface Fire {
   readonly left: readonly string[];
 }
 
+/** The kills of one seed, of which each of the parts played some; each part had a watcher of its own. */
+export function fireOfParts(parts: readonly Fire[]): Fire {
+  const [first] = parts;
+  if (!first || parts.some((each) => each.seed !== first.seed)) throw new Error('these are not the parts of one run');
+  const watched = parts.map((each) => each.watched);
+  const sum = (numbers: readonly number[]): number => numbers.reduce((all, each) => all + each, 0);
+  return {
+    seed: first.seed,
+    results: parts.flatMap((each) => each.results),
+    watched: {
+      looks: sum(watched.map((each) => each.looks)),
+      lives: sum(watched.map((each) => each.lives)),
+      longestPauseMs: Math.max(...watched.map((each) => each.longestPauseMs)),
+      breaches: watched.flatMap((each) => each.breaches),
+    },
+    left: parts.flatMap((each) => each.left),
+  };
+}
+
 /** A run and the command that repeats it. */
 export interface Run<T> {
   readonly command: string;
