@@ -1,7 +1,7 @@
 // Real QEMU under fire: conductor, agents, guests and volumes killed at the steps of a resize across cells.
 //
 // A sample by seed; FIRE_SEED repeats one, FIRE_CASES says how many cases, `all` for every one. FIRE_PART=2/3 plays the
-// second third of them, so that three may run beside each other.
+// second third of them, so that three may run beside each other; FIRE_BACKING=volume|image those of one kind of root disk.
 // FIRE_ONLY='conductor/before/copy records' plays one case, and keeps the directory with its logs.
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
@@ -35,7 +35,9 @@ const FLAVORS = [
 ] as const;
 const COMPUTE = '/compute/v2.1';
 /** Volume-backed servers are what the campaign is for; those on a host's disk come beside them when all is tried. */
-const BACKINGS = CASES === 'all' ? (['volume', 'image'] as const) : (['volume'] as const);
+const BACKINGS = (CASES === 'all' ? (['volume', 'image'] as const) : (['volume'] as const)).filter(
+  (backing) => backing === (process.env['FIRE_BACKING'] ?? backing),
+);
 
 describe(`real parts under fire, seed ${SEED}`, { skip }, () => {
   let system: System;

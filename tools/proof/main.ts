@@ -71,8 +71,10 @@ async function fire(seed: string, cases: string): Promise<Run<Fire> | null> {
 /** All kills, from what their parts reported. */
 async function reported(seed: string, files: readonly string[]): Promise<Run<Fire>> {
   const parts = await Promise.all(files.map(async (file) => JSON.parse(await readFile(file, 'utf8')) as Fire));
-  const command = `FIRE_SEED=${seed} FIRE_CASES=all node tools/test.ts --limit-s 14400 test/fire`;
-  return { command, result: fireOfParts(parts) };
+  const result = fireOfParts(parts);
+  const backings = new Set(result.results.map((each) => each.backing));
+  const only = backings.size === 1 ? ` FIRE_BACKING=${[...backings][0]}` : '';
+  return { command: `FIRE_SEED=${seed} FIRE_CASES=all${only} node tools/test.ts --limit-s 14400 test/fire`, result };
 }
 
 const machine = (): string =>
