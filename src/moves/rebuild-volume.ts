@@ -65,7 +65,7 @@ export const REBUILD_VOLUME: Move<RebuildVolumeState> = {
     {
       step: 'keep old content',
       do: (c) => atStorage(c, (storage, id) => storage.snapshot(id, c.saga.id, { generation: c.generation })),
-      undo: async (c) => unlessDoomedVolumes(c, c.s.host, await dropOld(c)),
+      undo: async (c) => unlessVolumeDoomed(c, await dropOld(c)),
     },
     {
       step: 'take volume away',
@@ -75,12 +75,12 @@ export const REBUILD_VOLUME: Move<RebuildVolumeState> = {
     {
       step: 'write volume',
       do: writeAnew,
-      undo: async (c) => unlessDoomedVolumes(c, c.s.host, await writeBack(c)),
+      undo: async (c) => unlessVolumeDoomed(c, await writeBack(c)),
     },
     {
       step: 'give volume back',
       do: letIn,
-      undo: async (c) => unlessDoomedVolumes(c, c.s.host, await shutOut(c)),
+      undo: async (c) => unlessVolumeDoomed(c, await shutOut(c)),
     },
     asIn('start guest'),
     {
@@ -124,6 +124,18 @@ const writeBack = (c: C): Promise<Outcome> =>
   atStorage(c, (storage, id) =>
     storage.rewrite(id, { generation: c.generation, content: { kind: 'snapshot', snapshotId: c.saga.id } }),
   );
+
+/**
+ * As `unlessDoomedVolumes`, of what the volume holds: that only makes no difference when the volume goes with the server.
+ * One that outlives it, by its mapping or for its snapshots, must be whole, so it is waited for.
+ */
+async function unlessVolumeDoomed(c: C, outcome: Outcome): Promise<Outcome> {
+  if (outcome.kind !== 'failed' || c.s.volumes.some((each) => !each.deleteOnTermination)) return outcome;
+  const { global } = c.p.stores;
+  const snapshots = global.selectFrom('volume_snapshots').select('id').where('volume_id', '=', c.s.volumeId);
+  if (await snapshots.limit(1).executeTakeFirst()) return outcome;
+  return unlessDoomedVolumes(c, c.s.host, outcome);
+}
 
 async function rootAttachment(c: C) {
   const attachments = await attachmentsOfServer(c.p.stores.global, c.serverId);

@@ -132,7 +132,10 @@ export interface StorageHost {
   /** Keep the volume's content of this moment; also while guests use it (crash-consistent). */
   snapshot(volumeId: string, snapshotId: string, request: Static<typeof GenerationRequest>): Promise<Reply<Job>>;
   deleteSnapshot(volumeId: string, snapshotId: string, request: Static<typeof GenerationRequest>): Promise<Reply<Job>>;
-  /** Refused while somebody has access, as is access meanwhile. One that is cut short leaves rubbish: ask again. */
+  /**
+   * Refused while somebody has access, as is access meanwhile. One that is cut short leaves rubbish: ask again. Writing a
+   * snapshot back ends the writing of an image first.
+   */
   rewrite(volumeId: string, request: RewriteVolumeRequest): Promise<Reply<Job>>;
   /** Also while guests use it (crash-consistent). It ends with the agent; whoever wanted it asks again. */
   upload(volumeId: string, request: UploadVolumeRequest): Promise<Reply<Job>>;

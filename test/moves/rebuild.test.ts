@@ -3,12 +3,15 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { resetState } from '../../src/control/server-marks.ts';
 import { editServer } from '../../src/control/servers.ts';
+import { setDeleteOnTermination } from '../../src/control/volumes/mappings.ts';
 import { findVolume } from '../../src/control/volumes/records.ts';
 import { HypervisorError } from '../../src/host/hypervisor.ts';
+import { deleteServer } from '../../src/moves/delete.ts';
 import { rebootServer, stopServer } from '../../src/moves/power.ts';
 import { type RebuildRequest, rebuildServer } from '../../src/moves/rebuild-server.ts';
 import { rescueServer } from '../../src/moves/rescue.ts';
 import { createSnapshot } from '../../src/moves/volumes/snapshots.ts';
+import type { StorageDriver } from '../../src/storage/driver.ts';
 import { volumeBackedServer } from './volumes.ts';
 import {
   accept,
@@ -20,6 +23,7 @@ import {
   runningOn,
   serverOf,
   settle,
+  Worker,
   type World,
 } from './world.ts';
 import { snapshotOf } from './world-snapshot.ts';
@@ -140,6 +144,44 @@ inWorld('and holds what it did when the guest cannot be started from it', async 
   assert.deepEqual(content().slice(0, old.length), old);
   assert.equal((await serverOf(world, id)).vmState, 'active');
   assert.equal((await findVolume(world.p.stores.global, root))?.status, 'in-use');
+});
+
+const DAY_MS = 86_400_000;
+
+/** The root volume stays when its server is deleted, and the storage host takes a day to write an image over it. */
+async function slowToWrite(world: World) {
+  const { serverId: id, volumes } = await volumeBackedServer(world);
+  const [root = ''] = volumes;
+  const home = world.p.stores.global.selectFrom('server_mappings').select('cell_id').where('server_id', '=', id);
+  const { cell_id: cellId } = await home.executeTakeFirstOrThrow();
+  await accept(world, setDeleteOnTermination(world.p, { serverId: id, cellId }, root, false));
+  const storage = [...world.storage.values()].find(({ driver }) => driver.words(root) !== null);
+  assert(storage);
+  const driver: StorageDriver = storage.driver;
+  const rewrite = driver.rewrite.bind(driver);
+  const begun: string[] = [];
+  driver.rewrite = async (volumeId, content, job) => {
+    begun.push(content.kind);
+    if (content.kind === 'image') await world.clock.sleep(DAY_MS, job.signal);
+    await rewrite(volumeId, content, job);
+  };
+  return { id, root, storage, begun };
+}
+
+inWorld('one that is deleted while its volume is written leaves the volume as it was', async (world) => {
+  const { id, root, storage, begun } = await slowToWrite(world);
+  const old = [...(storage.driver.words(root) ?? [])];
+  await accept(world, rebuild(world, id, { reimages: true }));
+  const worker = new Worker(world);
+  while (begun.length === 0) if ((await worker.step()) === 'idle') await world.clock.pass(100);
+  await accept(world, deleteServer(world.p, world.user, id));
+  await settle(world);
+  assert.deepEqual(begun, ['image', 'snapshot']);
+  // The guest was on again when the delete came to it.
+  assert.deepEqual(storage.driver.words(root)?.slice(0, old.length), old);
+  assert.equal((await findVolume(world.p.stores.global, root))?.status, 'available');
+  const kept = await storage.agent.volume(root);
+  assert.deepEqual(kept.kind === 'ok' && kept.value.snapshots, []);
 });
 
 inWorld('what is not there, and what a state does not allow, is refused in Nova’s words', async (world) => {

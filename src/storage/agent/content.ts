@@ -4,7 +4,8 @@
 // that a restart finds what it has to finish or throw away; making goes on only when it is asked for again. Deleting is
 // on record too and goes on after a restart. All but making, writing anew and sending is short and happens inside the volume's mutex, so
 // that nobody is let in or shut out meanwhile. A source stays as it is while a volume is made from it. What is sent is
-// what a volume held at one moment; a delete cancels the sending.
+// what a volume held at one moment; a delete cancels the sending. Writing an image over a volume is cancelled by writing back
+// what a snapshot of it kept.
 
 import type { GenerationRequest } from '../../host/contract.ts';
 import { invariant } from '../../lib/errors.ts';
@@ -150,7 +151,11 @@ export async function rewrite(volumes: Volumes, entry: VolumeEntry, request: Rew
   if ('kind' in volume) return volume;
   const { content, generation } = request;
   const key = content.kind === 'image' ? content.image.sha256 : content.snapshotId;
-  const joined = volumes.underWay(entry, 'rewrite', key, generation);
+  const before = entry.job;
+  // What was kept is wanted back while the image is still being written: that must have stopped first, and its remains
+  // are what is written over. Never the other way round: an image that comes late must not stop what puts things right.
+  const replaces = content.kind === 'snapshot' && isBeingWritten(entry) && before?.key !== key;
+  const joined = replaces ? null : volumes.underWay(entry, 'rewrite', key, generation);
   if (joined) return joined;
   if (volume.grants.length > 0) return refused('somebody has access to the volume');
   if (entry.readers > 0) return refused('a volume is being made from this one');
@@ -158,6 +163,7 @@ export async function rewrite(volumes: Volumes, entry: VolumeEntry, request: Rew
     return refused('the volume is smaller than its image');
   if (content.kind === 'snapshot' && !volume.snapshots.includes(content.snapshotId))
     return refused('the snapshot is not here');
+  if (replaces) before?.cancel();
   return volumes.start(entry, 'rewrite', key, (control) => volumes.driver.rewrite(entry.record.id, content, control));
 }
 
