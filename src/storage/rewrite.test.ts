@@ -9,7 +9,7 @@ import { StorageAgent } from './agent.ts';
 import type { RewriteVolumeRequest } from './contract.ts';
 import { MemoryStorageRecords } from './records.ts';
 import { SimulatedStorage } from './simulated.ts';
-import { SNAPSHOT_ID, VOLUME_ID } from './test-support.ts';
+import { ATTACHMENT, SERVER_ID, SNAPSHOT_ID, VOLUME_ID } from './test-support.ts';
 
 type Content = RewriteVolumeRequest['content'];
 
@@ -54,5 +54,20 @@ test('what a snapshot kept is written back over an image that is still being wri
   await finish(() => rewrite(FROM_SNAPSHOT));
   assert.deepEqual(driver.order, ['image begins', 'image ends, cancelled', 'snapshot begins', 'snapshot ends']);
   assert.deepEqual(driver.words(VOLUME_ID), before);
+  await agent.close();
+});
+
+test('what has been written is not written again, until somebody was let in or a newer generation asks', async () => {
+  const { agent, driver, rewrite } = await openSlow();
+  driver.gate.resolve();
+  const once = ['image begins', 'image ends'];
+  for (const _ of [1, 2]) await finish(() => rewrite(FROM_IMAGE));
+  assert.deepEqual(driver.order, once);
+  value(await agent.grant(VOLUME_ID, ATTACHMENT, { serverId: SERVER_ID, generation: 1, mode: 'rw' }));
+  value(await agent.revoke(VOLUME_ID, ATTACHMENT, { serverId: SERVER_ID, generation: 1 }));
+  await finish(() => rewrite(FROM_IMAGE));
+  assert.deepEqual(driver.order, [...once, ...once]);
+  await finish(() => agent.rewrite(VOLUME_ID, { generation: 2, content: FROM_IMAGE }));
+  assert.deepEqual(driver.order, [...once, ...once, ...once]);
   await agent.close();
 });

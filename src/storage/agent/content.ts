@@ -157,6 +157,9 @@ export async function rewrite(volumes: Volumes, entry: VolumeEntry, request: Rew
   const replaces = content.kind === 'snapshot' && isBeingWritten(entry) && before?.key !== key;
   const joined = replaces ? null : volumes.underWay(entry, 'rewrite', key, generation);
   if (joined) return joined;
+  // Asked again after it was done: nobody was let in since (forgetRewrite), so that is still what the volume holds.
+  const written = before?.kind === 'rewrite' && before.key === key && before.outcome?.kind === 'done';
+  if (written && before.generation === generation) return ok(JOB_DONE);
   if (volume.grants.length > 0) return refused('somebody has access to the volume');
   if (entry.readers > 0) return refused('a volume is being made from this one');
   if (content.kind === 'image' && volume.sizeBytes < content.image.virtualBytes)
@@ -169,6 +172,11 @@ export async function rewrite(volumes: Volumes, entry: VolumeEntry, request: Rew
 
 /** Whether its content is being written, so that nobody may see it. */
 export const isBeingWritten = ({ job }: VolumeEntry): boolean => job?.kind === 'rewrite' && job.outcome === null;
+
+/** Somebody is let in, and may write: what was written anew is to be written again when that is asked for. */
+export function forgetRewrite(entry: VolumeEntry): void {
+  if (entry.job?.kind === 'rewrite') entry.job = null;
+}
 
 export async function upload(volumes: Volumes, entry: VolumeEntry, request: UploadVolumeRequest): Promise<Step> {
   const volume = whole(entry);

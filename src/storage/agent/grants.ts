@@ -12,7 +12,7 @@ import { newId } from '../../lib/ids.ts';
 import type { GrantRequest, RevokeRequest } from '../contract.ts';
 import type { Place } from '../driver.ts';
 import type { Grant, VolumeBody } from '../records.ts';
-import { isBeingWritten } from './content.ts';
+import { forgetRewrite, isBeingWritten } from './content.ts';
 import { ABSENT, NOTHING, ok, refused, type VolumeEntry, type Volumes } from './volumes.ts';
 
 /** Servers that have access to one volume at once. */
@@ -34,6 +34,7 @@ export async function grant(
     if (isBeingWritten(entry)) return refused('the volume is being written anew');
     const obstacle = obstacleTo(volume, attachmentId, request);
     if (obstacle !== null) return refused(obstacle);
+    forgetRewrite(entry);
     const known = volume.grants.find((other) => other.attachmentId === attachmentId);
     const now = known ? { ...known, generation: request.generation } : newGrant(attachmentId, request);
     const grants = [...volume.grants.filter((other) => other.attachmentId !== attachmentId), now];
