@@ -64,6 +64,7 @@ export const ROLES: Readonly<Record<string, Readonly<Record<string, Role>>>> = {
     'note image': 'global',
     'drop old disk': 'host',
     'drop old content': 'storage',
+    'free volume': 'global',
     'let go': 'host-cell',
   },
   rescue: {

@@ -3,8 +3,8 @@
 // As rebuild.ts, with the same words and the same spare disk, which carries the config drive. Besides: the guest is off
 // when the storage host keeps what the volume holds, in a snapshot that is named after the saga and on no record; access is
 // taken away while it is written, so that no guest can see half of it, and given back under a new key. Until the server
-// runs from it everything can be taken back; only then the old content goes. The volume is `downloading` meanwhile: nobody
-// begins anything else on it. Its other snapshots stay as they are.
+// runs from it everything can be taken back; only then the old content goes. The volume is `downloading` until it has gone:
+// nobody begins anything else on it. Its other snapshots stay as they are.
 // Not handled: volumes in a Cinder, and those that other servers have too, which are refused.
 import type { Transaction } from 'kysely';
 import { findBaseImage, findImage, type Image } from '../control/images.ts';
@@ -56,7 +56,7 @@ export const REBUILD_VOLUME: Move<RebuildVolumeState> = {
       // Done in the transaction that makes the saga.
       step: 'claim volume',
       do: async () => done,
-      undo: (c) => inGlobal(c, (trx) => atRest(c, trx, {})),
+      undo: (c) => inGlobal(c, (trx) => atRest(c, trx)),
     },
     asIn('take hold'),
     asIn('make disk'),
@@ -92,6 +92,12 @@ export const REBUILD_VOLUME: Move<RebuildVolumeState> = {
     {
       step: 'drop old content',
       do: dropOld,
+      undo: FORWARD,
+    },
+    {
+      // Not before: whatever anybody else began on the volume would be in the way of that.
+      step: 'free volume',
+      do: (c) => inGlobal(c, (trx) => atRest(c, trx)),
       undo: FORWARD,
     },
     asIn('let go'),
@@ -154,15 +160,11 @@ async function letIn(c: C): Promise<Outcome> {
   return plugIn(c, volume, attachment);
 }
 
-/** The volume is the server's again as it was, with this change. */
-async function atRest(
-  c: C,
-  trx: Transaction<GlobalTables>,
-  change: { readonly image_json?: string; readonly bootable?: number },
-): Promise<void> {
+/** The volume is the server's again as any other, and may be asked for. */
+async function atRest(c: C, trx: Transaction<GlobalTables>): Promise<void> {
   const now = c.p.clock.now();
   await changeStatus(trx, c.s.volumeId, ['downloading'], {
-    ...{ ...change, status: 'in-use', generation: c.generation, updated_at: now },
+    ...{ status: 'in-use', generation: c.generation, updated_at: now },
   });
   await settleStatus(trx, [c.s.volumeId], now);
 }
@@ -176,7 +178,7 @@ async function noteImage(c: C): Promise<Outcome> {
       .set({ image_id: shownImageOf(JSON.parse(c.s.after.image_json) as ImageSnapshot) })
       .where('server_id', '=', c.serverId)
       .execute();
-    await atRest(c, trx, { ...remembered, bootable: 1 });
+    await changeStatus(trx, c.s.volumeId, ['downloading'], { ...remembered, bootable: 1 });
   });
 }
 

@@ -119,12 +119,21 @@ inWorld('or has it written anew, while a snapshot of it stays', async (world) =>
   const status = async () => (await findVolume(world.p.stores.global, root))?.status;
   await accept(world, rebuild(world, id, { name: 'anew', reimages: true }));
   assert.equal(await status(), 'downloading');
+  const [storage] = [...world.storage.values()].filter(({ driver }) => driver.words(root) !== null);
+  assert(storage);
+  const { driver } = storage;
+  const forget = driver.deleteSnapshot.bind(driver);
+  const seen: unknown[] = [];
+  driver.deleteSnapshot = async (volumeId, snapshotId) => {
+    seen.push(await status());
+    await forget(volumeId, snapshotId);
+  };
   await settle(world);
+  assert.deepEqual(seen, ['downloading'], 'nobody else may begin anything on it before the old content has gone');
   assert.deepEqual([await status(), (await serverOf(world, id)).vmState], ['in-use', 'active']);
   assert.match(content()[0] ?? '', /of image/);
   assert.equal(content().length, 2, 'what is written, and one start');
-  const [storage] = [...world.storage.values()].filter(({ driver }) => driver.words(root) !== null);
-  const kept = await storage?.agent.volume(root);
+  const kept = await storage.agent.volume(root);
   assert.equal(kept?.kind === 'ok' && kept.value.snapshots.length, 1, "the user's");
 });
 
