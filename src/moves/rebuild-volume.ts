@@ -91,7 +91,8 @@ export const REBUILD_VOLUME: Move<RebuildVolumeState> = {
     asIn('drop old disk'),
     {
       step: 'drop old content',
-      do: dropOld,
+      // A delete, which takes the volume with it, must not wait for a storage host that is down.
+      do: async (c) => unlessVolumeDoomed(c, await dropOld(c)),
       undo: FORWARD,
     },
     {

@@ -9,13 +9,16 @@ import { HypervisorError } from '../../src/host/hypervisor.ts';
 import { deleteServer } from '../../src/moves/delete.ts';
 import { rebootServer, stopServer } from '../../src/moves/power.ts';
 import { type RebuildRequest, rebuildServer } from '../../src/moves/rebuild-server.ts';
+import { REBUILD_VOLUME } from '../../src/moves/rebuild-volume.ts';
 import { rescueServer } from '../../src/moves/rescue.ts';
 import { createSnapshot } from '../../src/moves/volumes/snapshots.ts';
 import type { StorageDriver } from '../../src/storage/driver.ts';
 import { volumeBackedServer } from './volumes.ts';
 import {
   accept,
+  activeSagas,
   assertSound,
+  beat,
   hostOf,
   newServer,
   openWorld,
@@ -192,6 +195,26 @@ inWorld('one that is deleted while its volume is written leaves the volume as it
   const kept = await storage.agent.volume(root);
   assert.deepEqual(kept.kind === 'ok' && kept.value.snapshots, []);
 });
+
+inWorld(
+  'deleted when nothing but the old content is left to drop, it does not wait for a storage host',
+  async (world) => {
+    const { serverId: id } = await volumeBackedServer(world);
+    await accept(world, rebuild(world, id, { reimages: true }));
+    const worker = new Worker(world);
+    const { step } = REBUILD_VOLUME.steps[12] ?? {};
+    assert.equal(step, 'drop old content');
+    const atIt = async () => (await activeSagas(world)).some((saga) => saga.cursor === 12);
+    while (!(await atIt())) if ((await worker.step()) === 'idle') await world.clock.pass(100);
+    for (const storage of world.storage.values()) storage.down();
+    await accept(world, deleteServer(world.p, world.user, id));
+    await settle(world);
+    for (const storage of world.storage.values()) storage.up();
+    await beat(world);
+    await world.clock.pass(11_000);
+    await beat(world);
+  },
+);
 
 inWorld('what is not there, and what a state does not allow, is refused in Nova’s words', async (world) => {
   const id = await newServer(world);
