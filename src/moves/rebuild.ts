@@ -55,7 +55,7 @@ export const REBUILD: Move<RebuildState> = {
       step: 'take hold',
       do: (c) =>
         takeHold(c, c.s.cellId, 'rebuild', 'rebuilding', { from: [c.s.vmState], host: c.s.host }, (trx) =>
-          write(c, trx, c.s.after),
+          write(c, trx, wished(c.s)),
         ),
       undo: (c) => letGo(c, c.s.cellId, {}, 'Error', (trx) => takeBack(c, trx)),
     },
@@ -115,6 +115,10 @@ async function write(c: C, trx: Transaction<CellTables>, words: Partial<Words>):
   return done;
 }
 
+/** What the rebuild changes: what somebody else has changed since it was asked for stays. */
+const wished = ({ before, after }: RebuildState): Partial<Words> =>
+  Object.fromEntries(CHANGED.filter((key) => before[key] !== after[key]).map((key) => [key, after[key]]));
+
 async function takeBack(c: C, trx: Transaction<CellTables>): Promise<void> {
   const { before, after } = c.s;
   const now = await trx.selectFrom('servers').select(CHANGED).where('id', '=', c.serverId).executeTakeFirst();
@@ -122,7 +126,9 @@ async function takeBack(c: C, trx: Transaction<CellTables>): Promise<void> {
   await write(
     c,
     trx,
-    Object.fromEntries(CHANGED.filter((key) => now[key] === after[key]).map((key) => [key, before[key]])),
+    Object.fromEntries(
+      CHANGED.filter((key) => before[key] !== after[key] && now[key] === after[key]).map((key) => [key, before[key]]),
+    ),
   );
 }
 

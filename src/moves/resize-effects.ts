@@ -3,6 +3,7 @@
 // Each is repeated after a crash and finds what it did; each change of a record or a host carries the fence of the saga.
 import type { Transaction } from 'kysely';
 import { transfer } from '../control/placement.ts';
+import { hostsWithRemains } from '../control/quarantine.ts';
 import { firstOver, quotasFor } from '../control/quota.ts';
 import { chooseHost } from '../control/scheduling.ts';
 import { groupIdOf } from '../control/server-groups.ts';
@@ -51,6 +52,8 @@ export const giveSourceRoomBack = (c: C) =>
 
 export async function chooseTarget(c: C) {
   await giveBackLostChoice(c);
+  // Where a disk of it lies in quarantine, undoing the move would destroy that one.
+  const left = await hostsWithRemains(c.p.stores.global, c.serverId);
   const chosen = await chooseHost(
     c.p,
     {
@@ -58,7 +61,7 @@ export async function chooseTarget(c: C) {
       imageProperties: c.s.imageProperties,
       requestedZone: c.s.requestedZone,
       requestedHost: c.s.requestedHost,
-      ignoredHosts: ignoredHosts(c.s.type, c.s.source.host, false, triedHosts(c.s)),
+      ignoredHosts: [...ignoredHosts(c.s.type, c.s.source.host, false, triedHosts(c.s)), ...left],
       crossCellAllowed: c.s.crossCellAllowed,
       homeCellId: c.s.source.cellId,
       groupId: await groupIdOf(c.p.stores.global, c.serverId),

@@ -374,9 +374,9 @@ describe('the API for operators', () => {
     for (const volumeId of ['v1', 'v2'])
       await owe(s.system.platform, { ...debt, volumeId, sagaId: 'g', reason: 'a test' });
     const owed = (await s.admin('GET', '/crosscell/v1/debts?limit=1')).json;
-    assert.deepEqual([owed.debts[0].volumeId, owed.next], ['v1', owed.debts[0].id]);
     const rest = (await s.admin('GET', `/crosscell/v1/debts?marker=${owed.next}`)).json;
-    assert.deepEqual([rest.debts.length, rest.next], [1, null]);
+    const all = [...owed.debts, ...rest.debts].map((each: { volumeId: string }) => each.volumeId);
+    assert.deepEqual([all.toSorted(), owed.debts.length, rest.next], [['v1', 'v2'], 1, null]);
     assert.equal((await s.alice('GET', '/crosscell/v1/cells')).status, 403);
     assert.equal((await s.admin('GET', '/crosscell/v1/moves/nothing')).status, 404);
     assert.match((await s.raw('/metrics', {})).text, /crosscell_sagas|crosscell_api_requests_total/);

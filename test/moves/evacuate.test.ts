@@ -7,6 +7,7 @@ import { destroy, listQuarantine } from '../../src/control/quarantine.ts';
 import { serverActions } from '../../src/control/servers.ts';
 import { evacuateServer } from '../../src/moves/evacuate.ts';
 import { stopServer } from '../../src/moves/power.ts';
+import { migrateServer } from '../../src/moves/resize.ts';
 import { accessOf, guestVolumes, mappedTo, serverWithVolumes, volumeBackedServer, writtenTo } from './volumes.ts';
 import {
   accept,
@@ -134,6 +135,31 @@ test('it does not go back to a host where its old disk lies, until that is gone'
     await settle(world);
     assert.equal(await placeOf(world, serverId), first);
     await comeBack(world, second);
+    await assertSound(world);
+  }));
+
+test('nor does a migration take it there: undoing that would destroy the disk', () =>
+  within(async (world) => {
+    const serverId = await newServer(world);
+    const first = await placeOf(world, serverId);
+    await lose(world, first);
+    await accept(world, evacuate(world, serverId));
+    await settle(world);
+    const second = await placeOf(world, serverId);
+    await comeBack(world, first);
+    const disk = hostOf(world, first).hypervisor.diskWords(serverId);
+    assert.ok(disk);
+    const before = await kept(world);
+    assert.deepEqual(
+      before.map((each) => each.host),
+      [first],
+    );
+    await accept(world, migrateServer(world.p, world.admin, serverId, { host: null }));
+    await settle(world);
+    // Its flavor has no other hosts than these two.
+    assert.equal(await placeOf(world, serverId), second);
+    assert.deepEqual(await kept(world), before);
+    assert.deepEqual(hostOf(world, first).hypervisor.diskWords(serverId), disk);
     await assertSound(world);
   }));
 

@@ -131,7 +131,11 @@ describe('a Linux guest', { skip }, () => {
       60_000,
     );
     const portId = spec.ports[0]?.id ?? '';
-    assert.match(await firstWords(source, portId, 22), /^SSH-2\.0-dropbear/);
+    await until(
+      async () => /^SSH-2\.0-dropbear/.test(await firstWords(source, portId, 22)),
+      'the guest to let people in',
+      60_000,
+    );
     assert.equal(await firstWords(source, portId, 23), '', 'nobody listens there');
     assert.equal((await connectTcp(source.address, id, { portId: randomUUID(), tcpPort: 22 })).kind, 'refused');
     await snapshotHolds(source, await written());

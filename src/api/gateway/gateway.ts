@@ -76,7 +76,8 @@ export function startGateway(p: Platform, openTcp: OpenTcp): Gateway {
         // Once: it is tried again each second.
         if (listener.listening === undefined)
           p.log.warn({ err: error, address, tcpPort }, 'a floating IP cannot be served here');
-        listener.listening = false;
+        // One that could not be accepted leaves it listening.
+        listener.listening = server.listening;
       });
     }
     server.listen({ host: address, port: tcpPort });

@@ -97,7 +97,10 @@ export function followingPlacement(placement: Placement): PlacementService {
       if (!isFine) changes.set(id, { held, generation: now.generation, projectId, userId });
     }
     const written = changes.size === 0 ? 'done' : await placement.write(changes);
-    if (written === 'changed') return;
+    if (written === 'changed') {
+      for (const id of ids) await conclude(p, id, token, OUTDATED);
+      return;
+    }
     if (written !== 'done') {
       throw new PlacementRefused(`Placement refuses the allocations of server ${serverId}: ${written.refused}`);
     }
