@@ -134,7 +134,9 @@ export class StorageAgent implements StorageHost {
 
   async revoke(volumeId: string, attachmentId: string, request: RevokeRequest): Promise<Reply<Record<string, never>>> {
     const { serverId, generation } = request;
-    return this.#volumes.access(serverId, generation, () => revoke(this.#volumes, volumeId, attachmentId, request));
+    return this.#volumes.access(serverId, generation, (revoked) =>
+      revoke(this.#volumes, volumeId, attachmentId, request, revoked),
+    );
   }
 
   #change(volumeId: string, { generation }: GenerationRequest, act: Parameters<Volumes['change']>[2]) {

@@ -57,7 +57,16 @@ export const VolumeRecord = Type.Object(
 );
 export type VolumeRecord = Static<typeof VolumeRecord>;
 
-export const ServerRecord = Type.Object({ version: Type.Literal(1), id: VolumeId, generation: Count }, closed);
+export const ServerRecord = Type.Object(
+  {
+    version: Type.Literal(1),
+    id: VolumeId,
+    generation: Count,
+    /** Attachments whose access ended at this generation: a call that was delayed does not end what was given since. */
+    revoked: Type.Array(AttachmentId),
+  },
+  closed,
+);
 export type ServerRecord = Static<typeof ServerRecord>;
 
 export interface StorageRecords {

@@ -28,11 +28,12 @@ export async function attachVolume(guests: Guests, entry: Entry, request: Attach
   if (earlier) return earlier;
   const busy = busyWith(entry, ['digest', 'import', 'define']);
   if (busy !== null) return refused(`the guest is busy: ${busy}`);
-  if (guest.memory === 'saved') return SUSPENDED;
+  const known = guest.volumes.find(({ volumeId }) => volumeId === volume.volumeId);
+  // A device that its memory knows may be reached in another way: its access was taken away and given back.
+  if (guest.memory === 'saved' && known?.device !== volume.device) return SUSPENDED;
   const obstacle = obstacleTo(guest, volume);
   if (obstacle !== null) return refused(obstacle);
   const running = guests.hypervisor.running(serverId);
-  const known = guest.volumes.find(({ volumeId }) => volumeId === volume.volumeId);
   if (!known || !isDeepStrictEqual(sizeless(known), sizeless(volume))) {
     if (running && known) return refused('the guest runs with this volume by another attachment');
     await guests.saveGuest(entry, { ...guest, volumes: withVolume(guest, volume) });

@@ -6,6 +6,8 @@
 // a revoke is given only when the driver says that nobody else is in.
 // Per server, not per attachment: at most one attachment of a server is in, so a grant that was delayed on its way can
 // never let a second guest of the server in beside the first.
+// Nobody gives access and takes it away again at one generation, but a rebuild takes it away and gives it back: a revoke
+// that comes a second time at a generation is one that was delayed, and ends nothing.
 // Not handled: a grant that arrives after the revoke of the same generation opens a door to which nobody got the key.
 import type { Reply, VolumeOverNbd } from '../../host/contract.ts';
 import { newId } from '../../lib/ids.ts';
@@ -13,7 +15,7 @@ import type { GrantRequest, RevokeRequest } from '../contract.ts';
 import type { Place } from '../driver.ts';
 import type { Grant, VolumeBody } from '../records.ts';
 import { forgetRewrite, isBeingWritten } from './content.ts';
-import { ABSENT, NOTHING, ok, refused, type VolumeEntry, type Volumes } from './volumes.ts';
+import { ABSENT, NOTHING, ok, type Revoked, refused, type VolumeEntry, type Volumes } from './volumes.ts';
 
 /** Servers that have access to one volume at once. */
 const MAX_GRANTS = 64;
@@ -56,6 +58,7 @@ export async function revoke(
   volumeId: string,
   attachmentId: string,
   { serverId }: RevokeRequest,
+  revoked: Revoked,
 ): Promise<Reply<Record<string, never>>> {
   const entry = volumes.find(volumeId);
   if (entry === null) return ok(NOTHING);
@@ -64,8 +67,11 @@ export async function revoke(
     if (volume === null) return ok(NOTHING);
     const known = volume.grants.find((other) => other.attachmentId === attachmentId);
     if (known && known.serverId !== serverId) return refused("the attachment is another server's");
-    const grants = volume.grants.filter((other) => other.attachmentId !== attachmentId);
-    if (known) await volumes.saveVolume(entry, { ...volume, grants });
+    // What was given since, at the same generation, stays: this call was delayed on its way.
+    const isLate = revoked.has(attachmentId);
+    const grants = isLate ? volume.grants : volume.grants.filter((other) => other.attachmentId !== attachmentId);
+    if (known && !isLate) await volumes.saveVolume(entry, { ...volume, grants });
+    if (!isLate) await revoked.add(attachmentId);
     try {
       await serve(volumes, entry, grants);
       return ok(NOTHING);

@@ -44,6 +44,12 @@ export interface VolumeEntry {
   readers: number;
 }
 
+/** The attachments of a server whose access has ended at its present generation. */
+export interface Revoked {
+  has(attachmentId: string): boolean;
+  add(attachmentId: string): Promise<void>;
+}
+
 interface ServerEntry {
   readonly mutex: Mutex;
   record: ServerRecord;
@@ -127,7 +133,11 @@ export class Volumes {
   }
 
   /** Runs `act` under the server's mutex at this generation. */
-  async access<T>(serverId: string, generation: number, act: () => Promise<Reply<T>>): Promise<Reply<T>> {
+  async access<T>(
+    serverId: string,
+    generation: number,
+    act: (revoked: Revoked) => Promise<Reply<T>>,
+  ): Promise<Reply<T>> {
     invariant(isUuid(serverId) && Number.isSafeInteger(generation) && generation > 0, 'checked at the edge');
     if (this.#closed) return UNREACHABLE;
     const server = this.#server(serverId);
@@ -135,12 +145,15 @@ export class Volumes {
       if (this.#closed) return UNREACHABLE;
       const seen = server.record.generation;
       if (generation < seen) return { kind: 'fenced', generation: seen };
-      if (generation > seen) {
-        const record = { ...server.record, generation };
+      const save = async (record: ServerRecord): Promise<void> => {
         await this.#records.servers.save(record);
         server.record = record;
-      }
-      return act();
+      };
+      if (generation > seen) await save({ ...server.record, generation, revoked: [] });
+      return act({
+        has: (attachmentId) => server.record.revoked.includes(attachmentId),
+        add: (attachmentId) => save({ ...server.record, revoked: [...server.record.revoked, attachmentId] }),
+      });
     });
   }
 
@@ -217,7 +230,10 @@ export class Volumes {
   #server(serverId: string): ServerEntry {
     const known = this.#servers.get(serverId);
     if (known) return known;
-    const server: ServerEntry = { mutex: new Mutex(), record: { version: 1, id: serverId, generation: 0 } };
+    const server: ServerEntry = {
+      mutex: new Mutex(),
+      record: { version: 1, id: serverId, generation: 0, revoked: [] },
+    };
     this.#servers.set(serverId, server);
     return server;
   }
