@@ -97,10 +97,7 @@ export function followingPlacement(placement: Placement): PlacementService {
       if (!isFine) changes.set(id, { held, generation: now.generation, projectId, userId });
     }
     const written = changes.size === 0 ? 'done' : await placement.write(changes);
-    if (written === 'changed') {
-      for (const id of ids) await conclude(p, id, token, OUTDATED);
-      return;
-    }
+    if (written === 'changed') return;
     if (written !== 'done') {
       throw new PlacementRefused(`Placement refuses the allocations of server ${serverId}: ${written.refused}`);
     }
