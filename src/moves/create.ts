@@ -4,8 +4,9 @@
 // the quota and the room hold for what is under way. A server that finds no host is written down too, in ERROR with the
 // reason, as Nova's users expect. A build that fails on its host is tried on another one of the same cell, as in Nova (see
 // alternates.ts); when that does not do either it gives everything back and leaves the record in ERROR.
+
 import { activateBindings, deletePortsOfServer, unbindPorts } from '../control/network.ts';
-import { allocationsOf, release } from '../control/placement.ts';
+import { release } from '../control/placement.ts';
 import { rowOf } from '../control/records.ts';
 import { chooseHost } from '../control/scheduling.ts';
 import { groupIdOf } from '../control/server-groups.ts';
@@ -31,6 +32,7 @@ import { done, doneBecause, inGlobal, unlessFenced } from './outcomes.ts';
 import { powerOn } from './power-effects.ts';
 import { hasVolumes } from './server-volumes.ts';
 import { driveOf, guestSpec } from './spec.ts';
+import { giveBackLostChoice } from './target.ts';
 
 export interface CreateState extends CreatedVolumes {
   readonly actor: Owner;
@@ -161,10 +163,7 @@ const faultOf = (c: C): string =>
 
 async function takePlace(c: C) {
   if (triedHosts(c.s).length === 0) return doneBecause('taken with the request');
-  // As in a resize: a claim whose answer was lost is given back first.
-  if ((await allocationsOf(c.p.stores.global, c.serverId)).length > 0) {
-    await inGlobal(c, (trx) => release(trx, c.serverId));
-  }
+  await giveBackLostChoice(c);
   const { actor, flavor, server, place } = c.s;
   const chosen = await chooseHost(
     c.p,

@@ -13,9 +13,10 @@
 // from a host that an administrator has forced down, and so vouches for.
 // In the end the guest on the old host is nobody's. One with a disk of its own is put in quarantine, for that disk may have
 // what is nowhere else; one without is destroyed, or that is owed.
+
 import type { Transaction } from 'kysely';
 import { hostAnswers, hostIsUp, isHost } from '../control/hosts.ts';
-import { release, transfer } from '../control/placement.ts';
+import { release } from '../control/placement.ts';
 import type { Platform } from '../control/platform.ts';
 import { hostsWithRemains, quarantineWithin } from '../control/quarantine.ts';
 import { chooseHost } from '../control/scheduling.ts';
@@ -32,7 +33,7 @@ import { flavorOnHost } from '../model/resources.ts';
 import { type Actor, type Flavor, isAdmin, POWER_STATE, type Refusal, type VmState } from '../model/types.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
 import { noHost, triedHosts } from './alternates.ts';
-import { copyRecords, dropRecords, freeze, switchHome, thaw } from './carry.ts';
+import { switchHome } from './carry.ts';
 import { letGo, takeHoldWithVolumes } from './claim.ts';
 import { globally } from './fencing.ts';
 import { destroyOrOwe, jobOutcome, unlessDoomed } from './hosts.ts';
@@ -40,19 +41,24 @@ import { openMigrationRecord, writeMigration } from './migration-record.ts';
 import type { Move, Owner, Place, StepContext, StepOutcome } from './move.ts';
 import { doneBecause, inGlobal } from './outcomes.ts';
 import { powerOn, powerOnAgain, powerOnProbation } from './power-effects.ts';
-import { dropVolumes, type HasVolumes, handBackOrOwe, handOverVolumes, reserveVolumes } from './server-volumes.ts';
+import { dropVolumes, type HasVolumes, handBackOrOwe, handOverVolumes } from './server-volumes.ts';
 import { startMove } from './start.ts';
 import {
-  bindTarget,
+  BIND_PORTS,
+  COPY_RECORDS,
+  DROP_OLD_RECORDS,
   ELSEWHERE,
+  FREEZE_RECORD,
   giveBackLostChoice,
   giveUpTarget,
   type HasTarget,
+  HOLD_SOURCE_ROOM,
   portsTo,
   prepare,
+  RESERVE_VOLUMES,
+  serverConsumer,
   target,
   unbindFrom,
-  unbindTarget,
 } from './target.ts';
 
 export interface EvacuateState extends HasVolumes, HasTarget {
@@ -87,18 +93,10 @@ export const EVACUATE: Move<EvacuateState> = {
     { step: 'take hold', do: takeHold, undo: (c) => letGo(c, c.s.source.cellId, {}, 'Error') },
     // The record of a failed evacuation stays, with its status: it is history.
     { step: 'open migration', do: openMigration, undo: (c) => writeMigration(c, c.s.migrationId, { status: 'error' }) },
-    {
-      step: 'hold source room',
-      do: (c) => inGlobal(c, (trx) => transfer(trx, serverConsumer(c), migrationConsumer(c))),
-      undo: (c) => inGlobal(c, (trx) => transfer(trx, migrationConsumer(c), serverConsumer(c))),
-    },
+    HOLD_SOURCE_ROOM,
     { step: 'choose target', attempts: 3, do: chooseTarget, undo: giveUpTarget },
-    { step: 'bind ports', do: bindTarget, undo: unbindTarget },
-    {
-      step: 'reserve volumes',
-      do: (c) => reserveVolumes(c, target(c).host),
-      undo: (c) => dropVolumes(c, target(c).host),
-    },
+    BIND_PORTS,
+    RESERVE_VOLUMES,
     {
       ...{ step: 'prepare target', ...ELSEWHERE, do: prepareTarget },
       undo: (c) => destroyOrOwe(c, target(c).host, 'target of an evacuation that was undone'),
@@ -118,22 +116,15 @@ export const EVACUATE: Move<EvacuateState> = {
       do: async (c) => (c.s.willRun ? powerOnProbation(c, target(c).host) : STAYS_OFF),
       undo: (c) => destroyOrOwe(c, target(c).host, 'guest of an evacuation that was undone'),
     },
-    {
-      step: 'freeze record',
-      do: (c) => freeze(c, c.s.source.cellId, target(c).cellId),
-      undo: (c) => thaw(c, c.s.source.cellId, target(c).cellId),
-    },
-    {
-      ...{ step: 'copy records', ...ELSEWHERE, do: (c) => copyRecords(c, c.s.source.cellId, target(c).cellId) },
-      undo: (c) => dropRecords(c, target(c).cellId, c.s.source.cellId),
-    },
+    FREEZE_RECORD,
+    COPY_RECORDS,
     {
       step: 'switch home',
       do: (c) => switchHome(c, target(c).cellId, c.s.flavor),
       undo: 'the pivot: turning back from here means that the home was not switched',
     },
     { step: 'keep target', do: keepTarget, undo: FORWARD },
-    { step: 'drop old records', do: (c) => dropRecords(c, c.s.source.cellId, target(c).cellId), undo: FORWARD },
+    DROP_OLD_RECORDS,
     { step: 'leave source', do: leaveSource, undo: FORWARD },
     { step: 'unbind source ports', do: (c) => unbindFrom(c, c.s.source.host), undo: FORWARD },
     { step: 'drop source attachments', do: (c) => dropVolumes(c, c.s.source.host), undo: FORWARD },
@@ -143,14 +134,6 @@ export const EVACUATE: Move<EvacuateState> = {
     { step: 'let go', do: letGoAtTarget, undo: FORWARD },
   ],
 };
-
-function serverConsumer(c: C) {
-  return { id: c.serverId, type: 'server' as const, serverId: c.serverId, ...c.s.owner };
-}
-
-function migrationConsumer(c: C) {
-  return { id: c.s.migrationId, type: 'migration' as const, serverId: c.serverId, ...c.s.owner };
-}
 
 function takeHold(c: C) {
   const expected = { from: [c.s.vmState], host: c.s.source.host };

@@ -1,8 +1,8 @@
 // What the steps of a resize do (resize.ts has their order, and what undoes what).
 //
 // Each is repeated after a crash and finds what it did; each change of a record or a host carries the fence of the saga.
+
 import type { Transaction } from 'kysely';
-import { transfer } from '../control/placement.ts';
 import { hostsWithRemains } from '../control/quarantine.ts';
 import { firstOver, quotasFor } from '../control/quota.ts';
 import { chooseHost } from '../control/scheduling.ts';
@@ -19,24 +19,16 @@ import { globally } from './fencing.ts';
 import { jobOutcome, settled, unlessDoomed } from './hosts.ts';
 import { openMigrationRecord, writeMigration } from './migration-record.ts';
 import type { StepContext } from './move.ts';
-import { done, doneBecause, inGlobal } from './outcomes.ts';
+import { done, doneBecause } from './outcomes.ts';
 import { powerOff, powerOnAgain, powerOnProbation } from './power-effects.ts';
 import type { ResizeState } from './resize.ts';
 import { guestSpec } from './spec.ts';
-import { giveBackLostChoice, prepare, target } from './target.ts';
+import { giveBackLostChoice, prepare, serverConsumer, target } from './target.ts';
 
 type C = StepContext<ResizeState>;
 
 const NO_DISK = doneBecause('boots from a volume');
 const STAYS_OFF = doneBecause('was off: stays off');
-
-const serverConsumer = (c: C) => ({ id: c.serverId, type: 'server' as const, serverId: c.serverId, ...c.s.owner });
-const migrationConsumer = (c: C) => ({
-  id: c.s.migrationId,
-  type: 'migration' as const,
-  serverId: c.serverId,
-  ...c.s.owner,
-});
 
 export const takeHold = (c: C) =>
   takeHoldWithVolumes(c, c.s.source.cellId, c.s.type === 'resize' ? 'resize' : 'migrate', 'resize_prep', {
@@ -45,10 +37,6 @@ export const takeHold = (c: C) =>
   });
 
 export const openMigration = (c: C) => openMigrationRecord(c, { ...c.s, status: 'migrating' });
-
-export const holdSourceRoom = (c: C) => inGlobal(c, (trx) => transfer(trx, serverConsumer(c), migrationConsumer(c)));
-export const giveSourceRoomBack = (c: C) =>
-  inGlobal(c, (trx) => transfer(trx, migrationConsumer(c), serverConsumer(c)));
 
 export async function chooseTarget(c: C) {
   await giveBackLostChoice(c);

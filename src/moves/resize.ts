@@ -22,7 +22,7 @@ import { rootBytes } from '../model/disk-rules.ts';
 import { checkResizeQuota } from '../model/quota.ts';
 import { checkMigrate, checkResize } from '../model/resize-rules.ts';
 import { type Actor, type Flavor, isAdmin, type Refusal, type Server } from '../model/types.ts';
-import { copyRecords, dropRecords, freeze, switchHome, thaw } from './carry.ts';
+import { switchHome } from './carry.ts';
 import { letGo } from './claim.ts';
 import { destroyOrOwe } from './hosts.ts';
 import { writeMigration } from './migration-record.ts';
@@ -33,9 +33,7 @@ import {
   compareDigests,
   copyDisk,
   finishMigration,
-  giveSourceRoomBack,
   growDisk,
-  holdSourceRoom,
   keepTarget,
   letGoAtTarget,
   openExport,
@@ -46,9 +44,21 @@ import {
   stopSource,
   takeHold,
 } from './resize-effects.ts';
-import { dropVolumes, type HasVolumes, handBackVolumes, handOverVolumes, reserveVolumes } from './server-volumes.ts';
+import { type HasVolumes, handBackVolumes, handOverVolumes } from './server-volumes.ts';
 import { startMove } from './start.ts';
-import { bindTarget, ELSEWHERE, giveUpTarget, type HasTarget, portsTo, target, unbindTarget } from './target.ts';
+import {
+  BIND_PORTS,
+  COPY_RECORDS,
+  DROP_OLD_RECORDS,
+  ELSEWHERE,
+  FREEZE_RECORD,
+  giveUpTarget,
+  type HasTarget,
+  HOLD_SOURCE_ROOM,
+  portsTo,
+  RESERVE_VOLUMES,
+  target,
+} from './target.ts';
 
 export interface ResizeState extends HasVolumes, HasTarget {
   readonly actor: Owner;
@@ -87,16 +97,11 @@ export const RESIZE: Move<ResizeState> = {
     { step: 'take hold', do: takeHold, undo: (c) => letGo(c, c.s.source.cellId, {}, 'Error') },
     // The record of a failed move stays, with its status: it is history.
     { step: 'open migration', do: openMigration, undo: (c) => writeMigration(c, c.s.migrationId, { status: 'error' }) },
-    // The source's room passes to the migration and back; no sum changes.
-    { step: 'hold source room', do: holdSourceRoom, undo: giveSourceRoomBack },
+    HOLD_SOURCE_ROOM,
     // The choice is a claim on the target's room: undone by giving the room back.
     { step: 'choose target', attempts: 3, do: chooseTarget, undo: giveUpTarget },
-    { step: 'bind ports', do: bindTarget, undo: unbindTarget },
-    {
-      step: 'reserve volumes',
-      do: (c) => reserveVolumes(c, target(c).host),
-      undo: (c) => dropVolumes(c, target(c).host),
-    },
+    BIND_PORTS,
+    RESERVE_VOLUMES,
     {
       // Room, base image and record on the target; all of it goes with destroy, or is owed by a host that is down.
       ...{ step: 'prepare target', ...ELSEWHERE, do: prepareTarget },
@@ -125,15 +130,8 @@ export const RESIZE: Move<ResizeState> = {
       ...{ step: 'start target', ...ELSEWHERE, attempts: 2, do: startTarget },
       undo: (c) => destroyOrOwe(c, target(c).host, 'guest of a move that was undone'),
     },
-    {
-      step: 'freeze record',
-      do: (c) => freeze(c, c.s.source.cellId, target(c).cellId),
-      undo: (c) => thaw(c, c.s.source.cellId, target(c).cellId),
-    },
-    {
-      ...{ step: 'copy records', ...ELSEWHERE, do: (c) => copyRecords(c, c.s.source.cellId, target(c).cellId) },
-      undo: (c) => dropRecords(c, target(c).cellId, c.s.source.cellId),
-    },
+    FREEZE_RECORD,
+    COPY_RECORDS,
     {
       step: 'switch home',
       do: (c) => switchHome(c, target(c).cellId, c.s.newFlavor),
@@ -141,7 +139,7 @@ export const RESIZE: Move<ResizeState> = {
     },
     // Starts it again if its probation ended meanwhile.
     { step: 'keep target', do: keepTarget, undo: FORWARD },
-    { step: 'drop old records', do: (c) => dropRecords(c, c.s.source.cellId, target(c).cellId), undo: FORWARD },
+    DROP_OLD_RECORDS,
     { step: 'finish migration', do: finishMigration, undo: FORWARD },
     { step: 'let go', do: letGoAtTarget, undo: FORWARD },
   ],

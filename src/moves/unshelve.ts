@@ -29,26 +29,30 @@ import {
   type Server,
 } from '../model/types.ts';
 import { noHost, triedHosts } from './alternates.ts';
-import { copyRecords, dropRecords, freeze, switchHome, thaw } from './carry.ts';
+import { switchHome } from './carry.ts';
 import { letGo, takeHold, takeHoldWithVolumes } from './claim.ts';
 import { globally } from './fencing.ts';
 import { destroyOrOwe } from './hosts.ts';
 import type { Move, Owner, Place, StepContext } from './move.ts';
 import { inGlobal } from './outcomes.ts';
 import { powerOffAgain, powerOn, powerOnAgain, powerOnProbation } from './power-effects.ts';
-import { dropVolumes, type HasVolumes, handBackVolumes, handOverVolumes, reserveVolumes } from './server-volumes.ts';
+import { dropVolumes, type HasVolumes, handBackVolumes, handOverVolumes } from './server-volumes.ts';
 import { startMove } from './start.ts';
 import {
-  bindTarget,
+  BIND_PORTS,
+  COPY_RECORDS,
+  DROP_OLD_RECORDS,
   ELSEWHERE,
+  FREEZE_RECORD,
   giveBackLostChoice,
   giveUpTarget,
   type HasTarget,
   portsTo,
   prepare,
+  RESERVE_VOLUMES,
+  serverConsumer,
   target,
   unbindFrom,
-  unbindTarget,
 } from './target.ts';
 
 export interface UnshelveState {
@@ -123,12 +127,8 @@ export const UNSHELVE_OFFLOADED: Move<UnshelveOffloadedState> = {
   steps: [
     { step: 'take hold', do: takeHoldOffloaded, undo: (c) => letGo(c, c.s.source.cellId, {}, 'Error') },
     { step: 'choose target', attempts: 3, do: chooseTarget, undo: giveUpTarget },
-    { step: 'bind ports', do: bindTarget, undo: unbindTarget },
-    {
-      step: 'reserve volumes',
-      do: (c) => reserveVolumes(c, target(c).host),
-      undo: (c) => dropVolumes(c, target(c).host),
-    },
+    BIND_PORTS,
+    RESERVE_VOLUMES,
     {
       ...{ step: 'prepare target', ...ELSEWHERE, do: prepareTarget },
       undo: (c) => destroyOrOwe(c, target(c).host, 'server that could not be unshelved'),
@@ -144,22 +144,15 @@ export const UNSHELVE_OFFLOADED: Move<UnshelveOffloadedState> = {
       ...{ step: 'start target', ...ELSEWHERE, attempts: 2, do: (c) => powerOnProbation(c, target(c).host) },
       undo: (c) => destroyOrOwe(c, target(c).host, 'guest of a server that could not be unshelved'),
     },
-    {
-      step: 'freeze record',
-      do: (c) => freeze(c, c.s.source.cellId, target(c).cellId),
-      undo: (c) => thaw(c, c.s.source.cellId, target(c).cellId),
-    },
-    {
-      ...{ step: 'copy records', ...ELSEWHERE, do: (c) => copyRecords(c, c.s.source.cellId, target(c).cellId) },
-      undo: (c) => dropRecords(c, target(c).cellId, c.s.source.cellId),
-    },
+    FREEZE_RECORD,
+    COPY_RECORDS,
     {
       step: 'switch home',
       do: (c) => switchHome(c, target(c).cellId, c.s.flavor),
       undo: 'the pivot: turning back from here means that the home was not switched',
     },
     { step: 'keep target', do: (c) => powerOnAgain(c, target(c).host), undo: FORWARD },
-    { step: 'drop old records', do: (c) => dropRecords(c, c.s.source.cellId, target(c).cellId), undo: FORWARD },
+    DROP_OLD_RECORDS,
     { step: 'unbind ports', do: (c) => unbindFrom(c, NOWHERE), undo: FORWARD },
     { step: 'drop attachments', do: (c) => dropVolumes(c, NOWHERE), undo: FORWARD },
     { step: 'drop image', do: settleZoneAndDropImage, undo: FORWARD },
@@ -198,7 +191,7 @@ function letGoAtTarget(c: C) {
 
 async function chooseTarget(c: C) {
   await giveBackLostChoice(c);
-  const { owner, flavor, image } = c.s;
+  const { flavor, image } = c.s;
   // Where a disk of it lies, that one would be found instead of a fresh one.
   const left = await hostsWithRemains(c.p.stores.global, c.serverId);
   const chosen = await chooseHost(
@@ -214,7 +207,7 @@ async function chooseTarget(c: C) {
       ...{ crossCellAllowed: c.s.crossCellAllowed, homeCellId: c.s.source.cellId },
       groupId: await groupIdOf(c.p.stores.global, c.serverId),
     },
-    { id: c.serverId, type: 'server', serverId: c.serverId, ...owner },
+    serverConsumer(c),
     (claimRoom) => globally(c.p.stores.global, c, claimRoom),
   );
   if (chosen.kind === 'none') return noHost(c.s, chosen.reason);
