@@ -74,20 +74,20 @@ export async function quarantineWithin(db: Kysely<GlobalTables>, found: Omit<Qua
 
 /** Hosts that have, or may have, a guest of the server's that is not the server's any more. */
 export async function hostsWithRemains(db: Kysely<GlobalTables>, serverId: string): Promise<string[]> {
-  const kept = await db
-    .selectFrom('quarantine')
-    .select('host')
-    .where('server_id', '=', serverId)
-    .where((where) => where.or([where('ended_at', 'is', null), where('outcome', '=', 'released')]))
-    .execute();
-  const owed = await db
+  const owed = db
     .selectFrom('debts')
     .select('host')
     .where('kind', '=', 'destroy-guest')
     .where('server_id', '=', serverId)
-    .where('paid_at', 'is', null)
+    .where('paid_at', 'is', null);
+  const rows = await db
+    .selectFrom('quarantine')
+    .select('host')
+    .where('server_id', '=', serverId)
+    .where((where) => where.or([where('ended_at', 'is', null), where('outcome', '=', 'released')]))
+    .union(owed)
     .execute();
-  return [...kept, ...owed].map(({ host }) => host);
+  return rows.map(({ host }) => host);
 }
 
 /** The guest stays as it is, and is left alone from now on. */

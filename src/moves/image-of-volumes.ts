@@ -27,7 +27,6 @@ import {
   findSnapshot,
   isBusy,
 } from '../control/volumes/snapshots.ts';
-import type { Job } from '../host/contract.ts';
 import { newId } from '../lib/ids.ts';
 import { badRequest } from '../model/refusal.ts';
 import type { MappedSnapshot } from '../model/snapshot-image.ts';
@@ -38,11 +37,11 @@ import type { GlobalTables } from '../store/global-schema.ts';
 import { insertSaga, newSaga } from '../store/sagas.ts';
 import { letGo, takeHold } from './claim.ts';
 import { globally } from './fencing.ts';
-import { jobOutcome } from './hosts.ts';
 import { definitionOf, type Move, type Owner, type StepContext, type StepOutcome } from './move.ts';
 import { done, doneBecause, inGlobal } from './outcomes.ts';
 import { pause, pauseAgain } from './power-effects.ts';
 import { publishImage } from './publish.ts';
+import { storageJobOutcome } from './volumes/effects.ts';
 import { DELETE_SNAPSHOT, type SnapshotState } from './volumes/snapshots.ts';
 import { BUSY, startWhenFree } from './volumes/when-free.ts';
 
@@ -134,10 +133,7 @@ async function takeSnapshots(c: C): Promise<Outcome> {
   for (const { volumeId, snapshotId, storageHost } of c.s.snapshots) {
     const storage = await c.storage(storageHost);
     const reply = await storage.snapshot(volumeId, snapshotId, { generation: c.generation });
-    const taken: Outcome =
-      reply.kind === 'absent'
-        ? { kind: 'failed', reason: `storage host ${storageHost} has no such volume`, final: true }
-        : jobOutcome<VolumesImageState, Job>(reply);
+    const taken = storageJobOutcome<VolumesImageState>(storageHost, reply);
     if (taken.kind !== 'done') return taken;
   }
   return done;

@@ -19,11 +19,11 @@ import { conflict } from '../model/refusal.ts';
 import type { Actor, ImageSnapshot, Refusal } from '../model/types.ts';
 import { checkAttached, type Volume, volumeNotFound } from '../model/volumes.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
-import { jobOutcome } from './hosts.ts';
 import type { Move, MoveStep, StepContext, StepOutcome } from './move.ts';
 import { done, inGlobal } from './outcomes.ts';
 import { REBUILD, type RebuildState } from './rebuild.ts';
 import { type HasVolumes, plugIn, revoke, type ServerVolume, unlessDoomedVolumes } from './server-volumes.ts';
+import { storageJobOutcome } from './volumes/effects.ts';
 import { BUSY, startWhenFree } from './volumes/when-free.ts';
 
 export interface RebuildVolumeState extends RebuildState, HasVolumes {
@@ -110,10 +110,7 @@ async function atStorage(
   call: (storage: Awaited<ReturnType<C['storage']>>, volumeId: string) => Promise<Reply<Job>>,
 ): Promise<Outcome> {
   const { volumeId, storageHost } = c.s;
-  const reply = await call(await c.storage(storageHost), volumeId);
-  return reply.kind === 'absent'
-    ? { kind: 'failed', reason: `storage host ${storageHost} has no such volume`, final: true }
-    : jobOutcome<RebuildVolumeState, Job>(reply);
+  return storageJobOutcome(storageHost, await call(await c.storage(storageHost), volumeId));
 }
 
 async function dropOld(c: C): Promise<Outcome> {

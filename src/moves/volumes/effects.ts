@@ -3,12 +3,18 @@ import { owe } from '../../control/debts.ts';
 import { findBaseImage } from '../../control/images.ts';
 import type { NewVolumeSource } from '../../control/volumes/plan.ts';
 import { storageHostIsUp } from '../../control/volumes/storage-hosts.ts';
-import type { Job } from '../../host/contract.ts';
+import type { Job, Reply } from '../../host/contract.ts';
 import { assertNever } from '../../lib/errors.ts';
 import { GIB } from '../../model/volumes.ts';
 import type { VolumeSource } from '../../storage/contract.ts';
 import { jobOutcome } from '../hosts.ts';
 import type { StepContext, StepOutcome } from '../move.ts';
+
+/** What a storage host says of a job on a volume that must be there. */
+export const storageJobOutcome = <S>(storageHost: string, reply: Reply<Job>): StepOutcome<S> =>
+  reply.kind === 'absent'
+    ? { kind: 'failed', reason: `storage host ${storageHost} has no such volume`, final: true }
+    : jobOutcome<S, Job>(reply);
 
 /** A volume as its storage host has to make it. */
 export interface VolumeToMake {

@@ -17,16 +17,15 @@ import type { Platform } from '../../control/platform.ts';
 import { settleStatus } from '../../control/volumes/attachments.ts';
 import { changeStatus, findVolume, lockVolume } from '../../control/volumes/records.ts';
 import { storageHostIsUp } from '../../control/volumes/storage-hosts.ts';
-import type { Job, Reply } from '../../host/contract.ts';
 import { newId } from '../../lib/ids.ts';
 import type { Actor, Refusal } from '../../model/types.ts';
 import { checkUpload, type Volume, type VolumeStatus, volumeNotFound } from '../../model/volumes.ts';
 import type { GlobalTables } from '../../store/global-schema.ts';
 import { globally } from '../fencing.ts';
-import { jobOutcome } from '../hosts.ts';
 import type { Move, StepContext, StepOutcome } from '../move.ts';
 import { done, doneBecause, inGlobal } from '../outcomes.ts';
 import { publishImage } from '../publish.ts';
+import { storageJobOutcome } from './effects.ts';
 import { startOnVolume } from './start.ts';
 
 export interface UploadVolumeState {
@@ -95,7 +94,7 @@ async function send(c: C): Promise<StepOutcome<UploadVolumeState>> {
   const storage = await c.storage(storageHost);
   const url = `${c.p.settings.hostFacingUrl}${dataPath(imageId)}`;
   const reply = await storage.upload(volumeId, { generation: c.generation, uploadId: imageId, format, url });
-  const outcome = storageOutcome(reply);
+  const outcome = storageJobOutcome(storageHost, reply);
   if (outcome.kind === 'pending' || outcome.kind === 'fenced') return outcome;
   // What the storage host says failed may have arrived all the same, and only its answer was lost.
   if (await isHere()) return publishImage(c.p, imageId, { protect });
@@ -109,13 +108,8 @@ async function endSending(c: C): Promise<StepOutcome<UploadVolumeState>> {
   if (reply.kind === 'unreachable' && !(await storageHostIsUp(c.p, storageHost))) {
     return doneBecause(`storage host ${storageHost} is down: its sending ends with it, or is refused`);
   }
-  return reply.kind === 'absent' ? done : storageOutcome(reply);
+  return reply.kind === 'absent' ? done : storageJobOutcome(storageHost, reply);
 }
-
-const storageOutcome = (reply: Reply<Job>): StepOutcome<UploadVolumeState> =>
-  reply.kind === 'absent'
-    ? { kind: 'failed', reason: 'the storage host has no such volume', final: true }
-    : jobOutcome<UploadVolumeState, Job>(reply);
 
 export interface UploadWish {
   readonly name: string;

@@ -67,13 +67,14 @@ export async function revoke(
     if (volume === null) return ok(NOTHING);
     const known = volume.grants.find((other) => other.attachmentId === attachmentId);
     if (known && known.serverId !== serverId) return refused("the attachment is another server's");
-    // What was given since, at the same generation, stays: this call was delayed on its way.
-    const isLate = revoked.has(attachmentId);
-    const grants = isLate ? volume.grants : volume.grants.filter((other) => other.attachmentId !== attachmentId);
-    if (known && !isLate) await volumes.saveVolume(entry, { ...volume, grants });
-    if (!isLate) await revoked.add(attachmentId);
+    // What was given since, at the same generation, stays: then this call was delayed on its way.
+    if (!revoked.has(attachmentId)) {
+      const grants = volume.grants.filter((other) => other.attachmentId !== attachmentId);
+      if (known) await volumes.saveVolume(entry, { ...volume, grants });
+      await revoked.add(attachmentId);
+    }
     try {
-      await serve(volumes, entry, grants);
+      await serve(volumes, entry, entry.record.volume?.grants ?? []);
       return ok(NOTHING);
     } catch (error) {
       return volumes.refusal(volumeId, error);

@@ -53,15 +53,26 @@ export async function convert(
   bytes: number,
   job: JobControl,
 ): Promise<void> {
-  let percent = '';
-  const measure = async () => {
-    const written = await allocatedBytes(path);
-    job.progress(Math.min(written, bytes), bytes);
-    return `${written} ${percent}`;
-  };
   const from = source.snapshot === null ? [] : ['-U', '-l', `snapshot.name=${source.snapshot}`];
   const args = ['convert', '-p', '-m', '8', '-W', ...from, '-f', source.format, '-O', format, source.path, path];
-  await withWatchdog(tools.clock, tools.stallMs, job.signal, measure, async (signal) => {
+  await runConvert(tools, args, path, job.signal, (written) => job.progress(Math.min(written, bytes), bytes));
+}
+
+/** Runs qemu-img, for as long as it gets on: by its own word, or by what `path` has grown to. */
+async function runConvert(
+  tools: CopyTools,
+  args: readonly string[],
+  path: string,
+  stop: AbortSignal,
+  written: (bytes: number) => void = () => undefined,
+): Promise<void> {
+  let percent = '';
+  const measure = async () => {
+    const bytes = await allocatedBytes(path);
+    written(bytes);
+    return `${bytes} ${percent}`;
+  };
+  await withWatchdog(tools.clock, tools.stallMs, stop, measure, async (signal) => {
     await run(tools.qemuImg, args, {
       identity: tools.identity,
       signal,
@@ -91,18 +102,8 @@ export async function overwrite(
       file: { driver: 'file', filename: template },
       backing: base.format === 'qcow2' ? { ...backing, backing: null } : backing,
     };
-    let percent = '';
-    const measure = async () => `${await allocatedBytes(path)} ${percent}`;
     const args = ['convert', '-p', '-n', '-O', 'qcow2', `json:${JSON.stringify(source)}`, path];
-    await withWatchdog(tools.clock, tools.stallMs, job.signal, measure, async (signal) => {
-      await run(tools.qemuImg, args, {
-        identity: tools.identity,
-        signal,
-        onOutput: (text) => {
-          percent = text.slice(-32);
-        },
-      });
-    });
+    await runConvert(tools, args, path, job.signal);
     job.progress(virtualBytes, virtualBytes);
   } finally {
     await rm(template, { force: true });
