@@ -1,44 +1,12 @@
 // What users may say of ports: whose they are, and what has them.
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
-import type { FastifyInstance } from 'fastify';
-import { type ImageWorld, imageWorld } from '../../control/images/testing.ts';
-import { seedNetworks } from '../../control/network/seed.ts';
+import { after, test } from 'node:test';
 import { newId } from '../../lib/ids.ts';
-import { buildApp } from '../http/app.ts';
-import type { Principal } from '../http/auth.ts';
-import { networkRoutes } from './routes.ts';
+import { NetworkApi } from './testing.ts';
 
-const people: Record<string, Principal> = {
-  admin: { userId: 'u0', projectId: 'p0', roles: ['admin'] },
-  member: { userId: 'u1', projectId: 'p1', roles: ['member'] },
-  stranger: { userId: 'u2', projectId: 'p2', roles: ['member'] },
-};
-
-let world: ImageWorld;
-let app: FastifyInstance;
-
-before(async () => {
-  world = await imageWorld();
-  const cidrs = { networkCidr: '10.42.0.0/24', externalCidr: '172.24.4.0/24' };
-  await seedNetworks(world.p.stores.global, cidrs, world.p.clock.now());
-  const tokens = { principalOf: async (token: string) => people[token] ?? null };
-  app = await buildApp({ platform: world.p, tokens, routes: networkRoutes, checkAnswers: true });
-});
-after(async () => {
-  await app.close();
-  await world[Symbol.asyncDispose]();
-});
-
-async function call(who: string, method: 'GET' | 'POST' | 'PUT' | 'DELETE', path: string, payload?: object) {
-  const url = `/network/v2.0/${path}`;
-  const answer = await app.inject({ method, url, headers: { 'x-auth-token': who }, ...(payload ? { payload } : {}) });
-  return { status: answer.statusCode, body: answer.body === '' ? null : answer.json() };
-}
-const errorOf = async (...request: Parameters<typeof call>) => {
-  const { status, body } = await call(...request);
-  return [status, body?.NeutronError?.type];
-};
+const api = await NetworkApi.open();
+after(() => api[Symbol.asyncDispose]());
+const { call, errorOf } = api;
 const made = async (who: string, single: string, wish: object): Promise<{ id: string }> => {
   const { status, body } = await call(who, 'POST', `${single}s`, { [single]: wish });
   assert.equal(status, 201, JSON.stringify(body));

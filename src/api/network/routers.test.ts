@@ -1,50 +1,15 @@
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
-import type { FastifyInstance } from 'fastify';
-import { type ImageWorld, imageWorld } from '../../control/images/testing.ts';
+import { after, test } from 'node:test';
 import { NETWORK_LIMITS } from '../../control/network/quotas.ts';
-import { seedNetworks } from '../../control/network/seed.ts';
 import { createPortForServer, deletePortsOfServer } from '../../control/network.ts';
 import { newId } from '../../lib/ids.ts';
-import { buildApp } from '../http/app.ts';
-import type { Principal } from '../http/auth.ts';
-import { networkRoutes } from './routes.ts';
+import { NetworkApi } from './testing.ts';
 
-const people: Record<string, Principal> = {
-  admin: { userId: 'u0', projectId: 'p0', roles: ['admin'] },
-  member: { userId: 'u1', projectId: 'p1', roles: ['member'] },
-  stranger: { userId: 'u2', projectId: 'p2', roles: ['member'] },
-};
-
-let world: ImageWorld;
-let app: FastifyInstance;
-let shared: string;
-let external: string;
-
-before(async () => {
-  world = await imageWorld();
-  const cidrs = { networkCidr: '10.42.0.0/24', externalCidr: '172.24.4.0/24' };
-  await seedNetworks(world.p.stores.global, cidrs, world.p.clock.now());
-  await seedNetworks(world.p.stores.global, cidrs, world.p.clock.now());
-  const tokens = { principalOf: async (token: string) => people[token] ?? null };
-  app = await buildApp({ platform: world.p, tokens, routes: networkRoutes, checkAnswers: true });
-  shared = (await call('member', 'GET', 'networks?name=shared')).body.networks[0].id;
-  external = (await call('member', 'GET', 'networks?router:external=True')).body.networks[0].id;
-});
-after(async () => {
-  await app.close();
-  await world[Symbol.asyncDispose]();
-});
-
-async function call(who: string, method: 'GET' | 'POST' | 'PUT' | 'DELETE', path: string, payload?: object) {
-  const url = `/network/v2.0/${path}`;
-  const answer = await app.inject({ method, url, headers: { 'x-auth-token': who }, ...(payload ? { payload } : {}) });
-  return { status: answer.statusCode, body: answer.body === '' ? null : answer.json() };
-}
-const errorOf = async (...request: Parameters<typeof call>) => {
-  const { status, body } = await call(...request);
-  return [status, body?.NeutronError?.type];
-};
+const api = await NetworkApi.open();
+after(() => api[Symbol.asyncDispose]());
+const { call, errorOf, world } = api;
+const shared = await api.idOf('shared');
+const external = await api.idOf('public');
 
 /** A network of the member's with a subnet. */
 async function subnetOf(cidr: string): Promise<{ network: string; subnet: string }> {
