@@ -1,15 +1,9 @@
 // Compute's old view of images (until 2.35; their metadata until 2.38): the image service's records in Nova's words.
 // Source: nova/api/openstack/compute/images.py, image_metadata.py, views/images.py.
 import { type Static, Type } from 'typebox';
-import {
-  deleteImage,
-  type ImageChange,
-  type ImageFilter,
-  type ImageResult,
-  listImages,
-  showImage,
-  updateImage,
-} from '../../control/images/records.ts';
+import { type ImageChange, updateImage } from '../../control/images/changes.ts';
+import { type ImageFilter, listImages } from '../../control/images/listing.ts';
+import { deleteImage, type ImageResult, showImage } from '../../control/images/records.ts';
 import type { Image } from '../../control/images.ts';
 import type { Platform, Settings } from '../../control/platform.ts';
 import { assertNever } from '../../lib/errors.ts';

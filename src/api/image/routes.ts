@@ -1,20 +1,14 @@
 // The image API v2 (Glance's), as far as the clients need it: records, properties, tags, data.
 import type { Static } from 'typebox';
+import { addTag, type ImageChange, removeTag, updateImage } from '../../control/images/changes.ts';
 import {
-  addTag,
-  createImage,
-  deleteImage,
-  type ImageChange,
   type ImageFilter,
   type ImageOrder,
   type ImagePage,
-  type ImageResult,
   listImages,
-  removeTag,
   SORT_KEYS,
-  showImage,
-  updateImage,
-} from '../../control/images/records.ts';
+} from '../../control/images/listing.ts';
+import { createImage, deleteImage, type ImageResult, showImage } from '../../control/images/records.ts';
 import { isBaseAttribute } from '../../control/images/rules.ts';
 import type { Visibility } from '../../control/images.ts';
 import { ApiError, badRequest, forbidden, refuse } from '../http/errors.ts';

@@ -9,19 +9,11 @@ import type { Actor } from '../../model/types.ts';
 import { insertSaga, newSaga } from '../../store/sagas.ts';
 import { baseImageOf, findBaseImage, findImage, imageFile, isForGuests } from '../images.ts';
 import type { Platform } from '../platform.ts';
+import { addTag, type ImageChange, removeTag, updateImage } from './changes.ts';
 import { collectUnusedImages, forgetUploads, GRACE_MS } from './collect.ts';
 import { contradiction } from './inspect.ts';
-import {
-  addTag,
-  createImage,
-  deleteImage,
-  type ImageChange,
-  listImages,
-  type NewImage,
-  removeTag,
-  showImage,
-  updateImage,
-} from './records.ts';
+import { listImages } from './listing.ts';
+import { createImage, deleteImage, type NewImage, showImage } from './records.ts';
 import { admin, type ImageWorld, imageWorld, member, qcow2, stranger } from './testing.ts';
 import { receiveImage, STALLED_MS, uploadImage } from './upload.ts';
 

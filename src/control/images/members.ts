@@ -8,8 +8,9 @@ import { badRequest } from '../../model/refusal.ts';
 import { type Actor, isAdmin, type Refusal } from '../../model/types.ts';
 import { findImage, type Image, type Member, maySee } from '../images.ts';
 import type { Platform } from '../platform.ts';
+import { changeImage } from './changes.ts';
 import { importFromWeb } from './download.ts';
-import { changeImage, type ImageResult, showImage } from './records.ts';
+import { type ImageResult, showImage } from './records.ts';
 import { receiveImage, type Upload } from './upload.ts';
 
 /** Most members of one image (Glance's image_member_quota). */
