@@ -1,4 +1,4 @@
-// The serial console's file, kept within bounds.
+// The serial console's file and QEMU's log, kept within bounds.
 //
 // Theory of operation. QEMU appends to console.log. When the file has grown past its bound the agent copies it to
 // console.1.log and empties it; QEMU, which appends, goes on at the beginning. What a guest prints between copy and
@@ -11,6 +11,9 @@ import { openUntrusted } from './privileges.ts';
 
 /** Each of the two files; what is kept in all is up to twice this. */
 export const CONSOLE_BYTES = 2 * 1024 * 1024;
+
+/** What QEMU itself says. */
+const LOG_BYTES = 1024 * 1024;
 
 /** All that is kept, oldest first. Bytes that are not UTF-8 become replacement characters. */
 export async function readConsole(directory: string): Promise<string> {
@@ -28,6 +31,17 @@ export async function boundConsole(directory: string, limit = CONSOLE_BYTES): Pr
     const tail = await readTail(join(directory, CONSOLE_LOG), limit);
     await writeOld(join(directory, CONSOLE_OLD), tail);
     await file.truncate(0);
+  } finally {
+    await file.close();
+  }
+}
+
+/** Empties the log of QEMU when it is too large. */
+export async function boundLog(path: string): Promise<void> {
+  const file = await openUntrusted(path, constants.O_RDWR);
+  if (file === null) return;
+  try {
+    if ((await file.stat()).size > LOG_BYTES) await file.truncate(0);
   } finally {
     await file.close();
   }

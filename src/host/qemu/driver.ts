@@ -1,16 +1,14 @@
 // The hypervisor port over QEMU: one object per agent, holding the guests' processes, exports and the image cache.
 //
-// Theory of operation. Durable things are in the guests' directories; this object knows which processes exist. At a
-// restart `recover` reads all command lines under /proc once: a QEMU whose pid file lies in one of our directories is a
-// guest (adopted, or killed when no record knows it), a qemu-img or qemu-nbd working there was a job of the agent
-// before and is killed, because nobody waits for it any more.
+// Theory of operation. Durable things are in the guests' directories; this object knows which processes exist, which it
+// finds again when it starts (leftovers.ts).
 // Programs are named in the options and looked up at each use, so a broken one fails that use alone.
 // Heavy work (copies, digests) is limited to a few at a time; the rest waits its turn.
 // Not handled: two agents on one state directory (the caller holds a lock).
 import { constants } from 'node:fs';
 import { chmod, chown, mkdir, open, readdir, rename, rm, statfs } from 'node:fs/promises';
 import { loadavg, uptime } from 'node:os';
-import { basename, join } from 'node:path';
+import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import type { Logger } from 'pino';
 import type { Clock } from '../../lib/clock.ts';
@@ -36,9 +34,10 @@ import {
 import { Semaphore } from '../mutex.ts';
 import { syncDirectory } from '../record-files.ts';
 import type { GuestBody, SavedExport } from '../records.ts';
+import { QemuBinary } from './binary.ts';
 import { qemuArguments } from './command.ts';
 import { writeConfigDrive } from './config-drive.ts';
-import { boundConsole, CONSOLE_BYTES, readConsole } from './console.ts';
+import { boundConsole, boundLog, readConsole } from './console.ts';
 import { importOverlay } from './copy.ts';
 import { readDiagnostics } from './diagnostics.ts';
 import { sha256File } from './digest.ts';
@@ -47,16 +46,15 @@ import { Exports } from './export.ts';
 import { Forwards } from './forwards.ts';
 import { ImageCache } from './images.ts';
 import { makeKeysDirectory, removeKeys, writeKeys } from './keys.ts';
-import { probeKvm } from './kvm-probe.ts';
 import { Layout, SERIAL_SOCKET, VNC_SOCKET } from './layout.ts';
+import { findGuests } from './leftovers.ts';
 import { dropMemory, makeMemoryDirectory, saveMemory } from './memory.ts';
 import { plugPort, unplugPort } from './nics.ts';
 import { chooseIdentity, type Identity, openUntrusted } from './privileges.ts';
-import { isAlive, isCode, listProcesses, type ProcessEntry, signal } from './proc.ts';
+import { isCode } from './proc.ts';
 import { QemuProcess } from './process.ts';
 import { removeSnapshots, takeSnapshot, uploadSnapshot } from './snapshot.ts';
 import { connectIn } from './sockets.ts';
-import { run } from './tools.ts';
 import { plugVolume, unplugVolume, type VolumePlaces, volumeArguments } from './volumes.ts';
 
 export interface QemuOptions {
@@ -91,16 +89,15 @@ const START_LIMIT_MS = 30_000;
 const LOAD_LIMIT_MS = 600_000;
 const HEAVY_JOBS = 4;
 const HOUSEKEEPING_MS = 5000;
-const LOG_LIMIT = 1024 * 1024;
 /** Disk space that a new guest leaves free. */
 const SPARE_BYTES = 64 * 1024 * 1024;
-const ORPHAN_LIMIT_MS = 10_000;
 
 export class QemuHypervisor implements Hypervisor {
   readonly #options: QemuOptions;
   readonly #layout: Layout;
   readonly #identity: Identity | null;
   readonly #tools: DiskTools;
+  readonly #binary: QemuBinary;
   readonly #images: ImageCache;
   readonly #exports: Exports;
   readonly #processes = new Map<string, QemuProcess>();
@@ -110,15 +107,15 @@ export class QemuHypervisor implements Hypervisor {
   readonly #heavy = new Semaphore(HEAVY_JOBS);
   readonly #closing = new AbortController();
   #housekeeping: Promise<void> = Promise.resolve();
-  #accelerator: Promise<'kvm' | 'tcg'> | null = null;
-  #knownVersion = 0;
 
   private constructor(options: QemuOptions, layout: Layout, identity: Identity | null) {
     this.#options = options;
     this.#layout = layout;
     this.#identity = identity;
     this.#tools = { qemuImg: options.qemuImgBinary, identity };
-    const { clock, log, secret, stallMs, qemuNbdBinary, dataAddress, unusedImageBytes } = options;
+    const { clock, log, secret, stallMs, qemuBinary, qemuNbdBinary, dataAddress, unusedImageBytes } = options;
+    const romPath = join(options.stateDir, 'probe.bin');
+    this.#binary = new QemuBinary({ qemuBinary, accelerator: options.accelerator, identity, romPath, log });
     const tools = this.#tools;
     this.#images = new ImageCache({ layout, tools, clock, log, secret, stallMs, unusedLimitBytes: unusedImageBytes });
     this.#exports = new Exports({ layout, qemuNbd: qemuNbdBinary, identity, dataAddress, clock, log });
@@ -142,11 +139,11 @@ export class QemuHypervisor implements Hypervisor {
   }
 
   async facts(): Promise<HypervisorFacts> {
-    const hypervisorVersion = await this.#version();
+    const hypervisorVersion = await this.#binary.version();
     return {
       hypervisorType: 'QEMU',
       hypervisorVersion,
-      accelerator: await this.#chosenAccelerator(),
+      accelerator: await this.#binary.accelerator(),
       architecture: 'x86_64',
       upSeconds: Math.floor(uptime()),
       loads: loadavg() as [number, number, number],
@@ -154,14 +151,18 @@ export class QemuHypervisor implements Hypervisor {
   }
 
   async recover(guests: ReadonlyMap<string, GuestBody>): Promise<void> {
-    for (const found of await listProcesses()) await this.#recoverProcess(found, guests);
+    const { qemuImgBinary, qemuNbdBinary, clock, log } = this.#options;
+    const search = { layout: this.#layout, helpers: [qemuImgBinary, qemuNbdBinary], clock, log };
+    for (const [serverId, found] of await findGuests(search, guests)) {
+      this.#processes.set(serverId, QemuProcess.adopt(found, this.#place(serverId)));
+    }
     for (const name of await readdir(this.#layout.guestsDir)) {
       if (isUuid(name) && !guests.has(name)) await this.remove(name);
     }
     for (const [serverId, guest] of guests) {
       await rm(this.#layout.partialDisk(serverId), { force: true });
       // The job of one that runs is ended by whoever takes the next.
-      await removeSnapshots(this.#layout, this.#options.clock, serverId, null);
+      await removeSnapshots(this.#layout, clock, serverId, null);
       if (guest.disk === 'missing') await rm(this.#layout.disk(serverId), { force: true });
       if (guest.spare?.ready !== true) await this.removeSpare(serverId);
       if (guest.memory !== 'saved') await dropMemory(this.#layout.memory(serverId));
@@ -202,7 +203,7 @@ export class QemuHypervisor implements Hypervisor {
     const args = qemuArguments({
       serverId,
       spec,
-      accelerator: await this.#chosenAccelerator(),
+      accelerator: await this.#binary.accelerator(),
       diskPath: fromSpare ? this.#layout.spareDisk(serverId) : this.#layout.disk(serverId),
       rescue: rescue && {
         diskPath: this.#layout.spareDisk(serverId),
@@ -404,45 +405,6 @@ export class QemuHypervisor implements Hypervisor {
     for (const guest of this.#processes.values()) await guest.detach();
   }
 
-  // ---- recovery -------------------------------------------------------------------------------------------------
-
-  async #recoverProcess(found: ProcessEntry, guests: ReadonlyMap<string, GuestBody>): Promise<void> {
-    const { log } = this.#options;
-    const serverId = this.#serverOf(found.argv);
-    if (serverId === null) return;
-    const isGuest = found.argv.includes(this.#layout.pidFile(serverId)) && found.argv.includes('-uuid');
-    if (isGuest && guests.has(serverId)) {
-      this.#processes.set(serverId, QemuProcess.adopt(found, this.#place(serverId)));
-      return;
-    }
-    const program = basename(found.argv[0] ?? '');
-    const helpers = [this.#options.qemuImgBinary, this.#options.qemuNbdBinary].map((path) => basename(path));
-    // Anything else that names one of our files is somebody's editor or pager.
-    if (!isGuest && !helpers.includes(program)) return;
-    log.warn({ serverId, foundPid: found.pid, program }, 'a process without an owner is killed');
-    signal(found, 'SIGKILL');
-    await this.#awaitEnd(found);
-  }
-
-  /** The server whose directory a command line names; null when none. */
-  #serverOf(argv: readonly string[]): string | null {
-    const prefix = `${this.#layout.guestsDir}/`;
-    for (const argument of argv) {
-      if (!argument.startsWith(prefix)) continue;
-      const name = argument.slice(prefix.length).split('/')[0] ?? '';
-      if (isUuid(name)) return name;
-    }
-    return null;
-  }
-
-  async #awaitEnd(process: ProcessEntry): Promise<void> {
-    const deadline = this.#options.clock.now() + ORPHAN_LIMIT_MS;
-    while (isAlive(process)) {
-      if (this.#options.clock.now() > deadline) throw new Error(`process ${process.pid} does not end`);
-      await this.#options.clock.sleep(20);
-    }
-  }
-
   // ---- small things ---------------------------------------------------------------------------------------------
 
   #runningGuest(serverId: string): QemuProcess | null {
@@ -503,33 +465,6 @@ export class QemuHypervisor implements Hypervisor {
     if (this.#identity) await chown(directory, this.#identity.uid, this.#identity.gid);
   }
 
-  async #chosenAccelerator(): Promise<'kvm' | 'tcg'> {
-    const { accelerator, qemuBinary, stateDir, log } = this.#options;
-    if (accelerator !== 'auto') return accelerator;
-    this.#accelerator ??= probeKvm({ qemuBinary, identity: this.#identity, romPath: join(stateDir, 'probe.bin') }).then(
-      (verdict) => {
-        log.info(verdict, 'accelerator chosen');
-        return verdict.accelerator;
-      },
-    );
-    return this.#accelerator;
-  }
-
-  /** As a number; 0 when the binary does not say. */
-  async #version(): Promise<number> {
-    if (this.#knownVersion > 0) return this.#knownVersion;
-    try {
-      const output = await run(this.#options.qemuBinary, ['--version'], { identity: this.#identity, timeoutMs: 5000 });
-      const [, major, minor, micro] = /version (\d+)\.(\d+)\.(\d+)/.exec(output) ?? [];
-      this.#knownVersion = Number(major ?? 0) * 1_000_000 + Number(minor ?? 0) * 1000 + Number(micro ?? 0);
-      return this.#knownVersion;
-    } catch (error) {
-      // A host with a broken hypervisor still answers: every start will say what is wrong with it.
-      this.#options.log.warn({ reason: messageOf(error) }, 'the hypervisor does not tell its version');
-      return 0;
-    }
-  }
-
   async #keepHouse(): Promise<void> {
     while (!this.#closing.signal.aborted) {
       await this.#options.clock.sleep(HOUSEKEEPING_MS, this.#closing.signal);
@@ -541,22 +476,12 @@ export class QemuHypervisor implements Hypervisor {
 
   async #keepGuest(serverId: string): Promise<void> {
     try {
-      await boundConsole(this.#layout.guestDir(serverId), CONSOLE_BYTES);
+      await boundConsole(this.#layout.guestDir(serverId));
       await boundLog(this.#layout.log(serverId));
     } catch (error) {
       // Tried again in a few seconds; one guest's trouble must not leave the others' files growing.
       this.#options.log.warn({ serverId, reason: messageOf(error) }, 'housekeeping failed');
     }
-  }
-}
-
-async function boundLog(path: string): Promise<void> {
-  const file = await openUntrusted(path, constants.O_RDWR);
-  if (file === null) return;
-  try {
-    if ((await file.stat()).size > LOG_LIMIT) await file.truncate(0);
-  } finally {
-    await file.close();
   }
 }
 
