@@ -4,11 +4,11 @@
 // killed before the step's effect, or a moment after it began. What died comes back as it would in production: agents and
 // volumes' daemons by their supervisors, the control plane by being started again, a guest not at all. Then the move must
 // come to an end, forward or back, the server must not be in ERROR, and its guest must write its journal on the host that
-// the API names. Every other case ends by revert. At the end the journal is read from the disk and checked link by link.
+// the API names, and an audit of the whole system find nothing. Every other case ends by revert. At the end the journal is read from the disk and checked link by link.
 // The watcher beside it has looked all the time.
 import { setTimeout as delay } from 'node:timers/promises';
 import { ApiFailure } from '../../src/cli/client.ts';
-import type { Case, Victim } from './plan.ts';
+import { type Case, isBorn, type Victim } from './plan.ts';
 import type { System } from './system.ts';
 
 const COMPUTE = '/compute/v2.1';
@@ -43,6 +43,11 @@ interface MoveView {
   readonly step: string | null;
   readonly source: { readonly host: string } | null;
   readonly target: { readonly host: string } | null;
+}
+
+interface Audited {
+  readonly audit: { readonly id: string; readonly summary: { readonly verdict: string } | null } | null;
+  readonly findings: readonly unknown[];
 }
 
 const RUNNING = 1;
@@ -87,6 +92,7 @@ export class Campaign {
       await this.#ended(keep ? 'confirm' : 'revert');
     }
     await this.settle();
+    await this.audit();
     const then = end === 'forward' ? (keep ? 'confirmed' : 'reverted') : null;
     return { ...each, killed, end, then, seconds: Math.round((performance.now() - began) / 100) / 10 };
   }
@@ -108,6 +114,21 @@ export class Campaign {
         throw new Error(`the guest does not come to write: ${view.status}, ${JSON.stringify(guests)}`);
       }
       await delay(200);
+    }
+  }
+
+  /** Rejects with what an audit of the whole system finds. */
+  async audit(): Promise<void> {
+    const { running } = await this.#system.call<{ running: { id: string } }>('POST', '/crosscell/v1/audit', {});
+    const giveUp = performance.now() + STEP_LIMIT_MS;
+    for (;;) {
+      const { audit, findings } = await this.#system.call<Audited>('GET', '/crosscell/v1/audit');
+      if (audit?.id === running.id) {
+        if (audit.summary?.verdict !== 'held') throw new Error(`the audit found ${JSON.stringify(findings)}`);
+        return;
+      }
+      if (performance.now() > giveUp) throw new Error('the audit does not end');
+      await delay(20);
     }
   }
 
@@ -138,6 +159,10 @@ export class Campaign {
       return killed;
     }
     await this.#system.call('DELETE', '/crosscell/v1/faults');
+    while (isBorn(each.victim, each.step, each.moment) && !this.#guests().some(({ host }) => host === at.target)) {
+      if (performance.now() > giveUp) throw new Error('the guest does not come');
+      await delay(5);
+    }
     await delay(each.afterMs);
     return this.#kill(each.victim, at);
   }

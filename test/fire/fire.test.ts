@@ -14,7 +14,7 @@ import { readJournal } from '../../guest/journal-reader.ts';
 import { whyNoGuests } from '../../guest/run.ts';
 import { diceOf } from '../../src/simulation/dice.ts';
 import { Campaign, type Result } from './campaign.ts';
-import { allCases, sample } from './plan.ts';
+import { allCases, isBorn, sample } from './plan.ts';
 import { System } from './system.ts';
 
 const IMAGE_FILE = join(import.meta.dirname, '..', '..', 'var', 'cache', 'guest', 'crosscell-guest.qcow2');
@@ -22,6 +22,8 @@ const SEED = Number(process.env['FIRE_SEED'] ?? 1);
 const CASES = process.env['FIRE_CASES'];
 /** As many cases as are chosen without FIRE_CASES. */
 const SAMPLE = 10;
+/** However slow the machine is. */
+const FEWEST = 4;
 /** As many of the sample, in its order, as fit; FIRE_MINUTES has another limit. */
 const BUDGET_MS = Number(process.env['FIRE_MINUTES'] ?? (CASES === undefined ? 2.5 : 240)) * 60_000;
 const [PART = 1, PARTS = 1] = (process.env['FIRE_PART'] ?? '1/1').split('/').map(Number);
@@ -80,6 +82,14 @@ describe(`real parts under fire, seed ${SEED}`, { skip }, () => {
           results.push({ backing, ...(await campaign.play(each, index % 2 === 0)) });
         });
       }
+      await t.test('what was to be killed was there', () => {
+        const ofThis = results.filter((each) => each.backing === backing);
+        const missed = ofThis.filter(({ killed, victim, step, moment }) => {
+          return !killed && (moment === 'before' || isBorn(victim, step, moment));
+        });
+        assert.deepEqual(missed, []);
+        assert.ok(played >= Math.min(FEWEST, cases.length), `${played} of ${cases.length} cases were played`);
+      });
       await t.test('its journal is an unbroken chain', async () => {
         await system.call('POST', `${COMPUTE}/servers/${serverId}/action`, { 'os-stop': null });
         const host = await untilStatus(system, serverId, 'SHUTOFF');
@@ -108,6 +118,7 @@ describe(`real parts under fire, seed ${SEED}`, { skip }, () => {
         assert.deepEqual(sight.volumes, []);
         const { debts } = await system.call<{ debts: unknown[] }>('GET', '/crosscell/v1/debts');
         assert.deepEqual(debts, []);
+        await campaign.audit();
       });
     });
   }

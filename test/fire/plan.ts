@@ -1,7 +1,7 @@
 // Which part is killed at which step: the cases of the campaign, and a sample of them by seed. Pure.
 //
-// Not every part is there at every step: a source's QEMU is gone behind `stop source`, a target's is not there before
-// `start target`. What is not there cannot be killed, so these pairs are no cases.
+// Not every part is there at every step: a source's QEMU is gone behind `stop source`, a target's is there from within
+// `start target` on. What is not there cannot be killed, so these pairs are no cases.
 import { ROLES } from '../../src/moves/places.ts';
 import { RESIZE } from '../../src/moves/resize.ts';
 import type { Dice } from '../../src/simulation/dice.ts';
@@ -25,7 +25,7 @@ export interface Case {
   readonly victim: Victim;
   readonly step: string;
   readonly moment: Moment;
-  /** `within`: so long after the effect began, ms. */
+  /** `within`: so long after the effect began, ms; what the step makes is killed so long after it has come. */
   readonly afterMs: number;
 }
 
@@ -36,20 +36,21 @@ export function allCases(backing: 'image' | 'volume', dice: Dice): Case[] {
   const cases: Case[] = [];
   for (const step of STEPS) {
     for (const victim of VICTIMS) {
-      if (!isThere(victim, step, backing)) continue;
-      for (const moment of MOMENTS) cases.push({ victim, step, moment, afterMs: dice(120) });
+      for (const moment of MOMENTS) {
+        if (isThere(victim, step, moment, backing)) cases.push({ victim, step, moment, afterMs: dice(120) });
+      }
     }
   }
   return cases;
 }
 
-function isThere(victim: Victim, step: string, backing: 'image' | 'volume'): boolean {
+function isThere(victim: Victim, step: string, moment: Moment, backing: 'image' | 'volume'): boolean {
   const at = STEPS.indexOf(step);
   switch (victim) {
     case 'source QEMU':
       return at <= STEPS.indexOf('stop source');
     case 'target QEMU':
-      return at > STEPS.indexOf('start target');
+      return at > STEPS.indexOf('start target') || isBorn(victim, step, moment);
     case "volume's daemon":
     case 'storage agent':
       return backing === 'volume';
@@ -63,6 +64,10 @@ function isThere(victim: Victim, step: string, backing: 'image' | 'volume'): boo
     }
   }
 }
+
+/** Whether the step itself makes what is to be killed within it. */
+export const isBorn = (victim: Victim, step: string, moment: Moment): boolean =>
+  victim === 'target QEMU' && step === 'start target' && moment === 'within';
 
 /** So many cases by chance, each victim about as often as the others, in an order by chance. */
 export function sample(cases: readonly Case[], count: number, dice: Dice): Case[] {
