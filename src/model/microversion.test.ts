@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { fc } from '../lib/property-testing.ts';
-import { between, MAX_MINOR, MIN_MINOR, microversionText, negotiate } from './microversion.ts';
+import { between, MAX_MINOR, MIN_MINOR, microversionText, negotiate, negotiateVolume } from './microversion.ts';
 
 const minorOf = (standard?: string, legacy?: string): number | string => {
   const result = negotiate(standard, legacy);
@@ -64,5 +64,27 @@ describe('negotiate', () => {
       [false, true, true, false],
     );
     assert.equal(between(MAX_MINOR, 56), true);
+  });
+});
+
+describe('negotiateVolume', () => {
+  const minor = (standard?: string): number | string => {
+    const result = negotiateVolume(standard);
+    return result.kind === 'ok' ? result.minor : result.refusal.code;
+  };
+
+  it('is 3.0 when nothing is asked, or only of other services', () => {
+    assert.deepEqual([undefined, '', 'volume', 'compute 2.59', 'block-storage 3.60'].map(minor), [0, 0, 0, 0, 0]);
+  });
+
+  it('goes by any name with volume in it, and the first one counts', () => {
+    assert.deepEqual(
+      ['volume 3.42', 'volumev3 3.42', 'compute 2.1, volumev3 3.42, volume 3.60'].map(minor),
+      [42, 42, 42],
+    );
+  });
+
+  it('refuses what is no version of its own', () => {
+    assert.deepEqual(['volumev3 3.71', 'volume 2.0', 'volume three'].map(minor), [406, 406, 400]);
   });
 });

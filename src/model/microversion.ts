@@ -1,9 +1,9 @@
 // Microversions of the compute and the block storage API: which version a request speaks.
 //
 // Theory of operation. The major version is always 2 for compute and 3 for block storage, so a negotiated version is its
-// minor number alone. The standard header may name several services, and the last entry for the service counts; compute's
-// legacy header is looked at only when the standard one says nothing of it. Source: microversion_parse.get_version,
-// nova/api/openstack/wsgi.py and cinder/api/openstack/wsgi.py:set_api_version_request.
+// minor number alone. The standard header may name several services, and the last entry for compute counts, of block
+// storage the first; compute's legacy header is looked at only when the standard one says nothing of it. Source:
+// microversion_parse.get_version, nova/api/openstack/wsgi.py and cinder/api/openstack/wsgi.py:set_api_version_request.
 
 import type { Refusal } from './refusal.ts';
 import { badRequest, refuse } from './refusal.ts';
@@ -35,10 +35,11 @@ export function between(minor: number, from: number, to: number = MAX_MINOR): bo
   return minor >= from && minor <= to;
 }
 
-function fromStandard(header: string, wanted: string): string | null {
-  for (const entry of header.split(',').reverse()) {
-    const [service, ...rest] = entry.trim().split(/\s+/);
-    if (service?.toLowerCase() === wanted && rest.length > 0) return rest.join(' ');
+/** The version of the first entry whose service is the wanted one. */
+function versionIn(entries: readonly string[], isWanted: (service: string) => boolean): string | null {
+  for (const entry of entries) {
+    const [service = '', ...rest] = entry.trim().split(/\s+/);
+    if (isWanted(service) && rest.length > 0) return rest.join(' ');
   }
   return null;
 }
@@ -74,14 +75,18 @@ export function parseMicroversion(text: string, range: VersionRange = COMPUTE_VE
  * @returns 2.1 when neither header speaks of compute
  */
 export function negotiate(standard: string | undefined, legacy: string | undefined): Negotiated {
-  const named = standard === undefined ? null : fromStandard(standard, 'compute');
+  const entries = standard === undefined ? [] : standard.split(',').reverse();
+  const named = versionIn(entries, (service) => service.toLowerCase() === 'compute');
   if (named !== null) return parseMicroversion(named);
   if (legacy === undefined) return { kind: 'ok', minor: MIN_MINOR };
   return parseMicroversion((legacy.split(',').at(-1) ?? '').trim());
 }
 
-/** The microversion of a request to block storage; 3.0 when the header says nothing of `volume`. */
+/**
+ * The microversion of a request to block storage; 3.0 when the header says nothing of it. Like Cinder it goes by any name
+ * with `volume` in it: gophercloud calls it as the catalog does, `volumev3`.
+ */
 export function negotiateVolume(standard: string | undefined): Negotiated {
-  const named = standard === undefined ? null : fromStandard(standard, 'volume');
+  const named = versionIn(standard?.split(',') ?? [], (service) => service.includes('volume'));
   return named === null ? { kind: 'ok', minor: VOLUME_VERSIONS.min } : parseMicroversion(named, VOLUME_VERSIONS);
 }

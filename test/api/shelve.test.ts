@@ -69,6 +69,12 @@ test('a shelved server leaves its host, takes and gives volumes there, and comes
   assert.equal((await s.alice('GET', `/image/v2/images/${images[0].id}`)).status, 404);
   assert.equal(await status(), 'in-use');
 
+  // Before 2.77 a zone means nothing.
+  assert.equal((await act(s.alice, { shelve: null })).status, 202);
+  await waitFor(s.alice, id, ['SHELVED_OFFLOADED']);
+  assert.equal((await act(s.alice, { unshelve: { availability_zone: 'nowhere' } }, 76)).status, 202);
+  assert.equal(await waitFor(s.alice, id, ['ACTIVE', 'ERROR']), 'ACTIVE');
+
   // Once more, and deleted from there: its image goes with it.
   assert.equal((await act(s.alice, { shelve: null })).status, 202);
   await waitFor(s.alice, id, ['SHELVED_OFFLOADED']);

@@ -11,6 +11,8 @@ import { type Actions, accepted, action, Nothing, targetOf } from './server-acti
 const Zone = Type.String({ minLength: 1, maxLength: 255 });
 /** From 2.77 a zone (null lets go of the one that the server was pinned to, from 2.91), from 2.91 a host. */
 const Unshelve = nullable(object({ availability_zone: Type.Optional(nullable(Zone)), host: Type.Optional(text()) }));
+/** Before 2.77 a zone is passed over, as by Nova: Terraform's provider sends one in every microversion. */
+const UnshelveBefore77 = nullable(object({ availability_zone: Type.Optional(nullable(Zone)) }));
 const UnshelveFrom77 = nullable(object({ availability_zone: Zone }));
 const UnshelveFrom91 = nullable(
   Type.Object(
@@ -28,9 +30,9 @@ export const serverShelveActions: Actions = {
   ),
   unshelve: action(
     'os_compute_api:os-shelve:unshelve',
-    (minor) => (minor >= 91 ? UnshelveFrom91 : minor >= 77 ? UnshelveFrom77 : Nothing) as typeof Unshelve,
-    ({ p, actor, server }, value) => {
-      const { host, availability_zone: zone } = value ?? {};
+    (minor) => (minor >= 91 ? UnshelveFrom91 : minor >= 77 ? UnshelveFrom77 : UnshelveBefore77) as typeof Unshelve,
+    ({ p, actor, server, minor }, value) => {
+      const { host, availability_zone: zone } = (minor >= 77 ? value : null) ?? {};
       if (host !== undefined) {
         requireRule(p, 'compute', actor, 'os_compute_api:os-shelve:unshelve_to_host', targetOf(server));
         refuse(checkHostName(host));
