@@ -22,6 +22,7 @@ const config: IdentityConfig = {
   tokenLifetimeSeconds: 3600,
 };
 const ALICE = derivedId('user', 'alice');
+const ALICE_HERSELF = { kind: 'user', id: ALICE } as const;
 const MEMBER = derivedId('role', 'member');
 const READER = derivedId('role', 'reader');
 const IN_DEMO = { kind: 'project', id: 'demo-id' } as const;
@@ -190,7 +191,8 @@ describe('tokens', () => {
     [
       'the last role is taken away',
       async ({ directory }) => {
-        for (const roleId of [MEMBER, READER]) await revokeRole(directory, { userId: ALICE, scope: IN_DEMO, roleId });
+        for (const roleId of [MEMBER, READER])
+          await revokeRole(directory, { holder: ALICE_HERSELF, scope: IN_DEMO, roleId });
       },
     ],
   ];
@@ -222,9 +224,13 @@ describe('tokens', () => {
   it('say what the user may do now', async () => {
     const { identity, tokenOf } = await world();
     const token = await tokenOf(alice);
-    await revokeRole(identity.directory, { userId: ALICE, scope: IN_DEMO, roleId: MEMBER });
+    await revokeRole(identity.directory, { holder: ALICE_HERSELF, scope: IN_DEMO, roleId: MEMBER });
     assert.deepEqual((await identity.principalOf(token))?.roles, ['reader']);
-    await grantRole(identity.directory, { userId: ALICE, scope: IN_DEMO, roleId: derivedId('role', 'manager') });
+    await grantRole(identity.directory, {
+      holder: ALICE_HERSELF,
+      scope: IN_DEMO,
+      roleId: derivedId('role', 'manager'),
+    });
     assert.deepEqual((await identity.principalOf(token))?.roles, ['manager', 'reader', 'member']);
   });
 });
@@ -257,10 +263,10 @@ describe('application credentials', () => {
     const again = { by: { kind: 'token', token: entered.token }, scope: { kind: 'unscoped' }, address: 'x' } as const;
     assert.deepEqual(await identity.login(again), { kind: 'denied' });
 
-    await revokeRole(identity.directory, { userId: ALICE, scope: IN_DEMO, roleId: READER });
+    await revokeRole(identity.directory, { holder: ALICE_HERSELF, scope: IN_DEMO, roleId: READER });
     assert.equal(await identity.tokenInfo(entered.token), null);
     assert.deepEqual(await identity.login(by(secret)), { kind: 'denied' });
-    await grantRole(identity.directory, { userId: ALICE, scope: IN_DEMO, roleId: READER });
+    await grantRole(identity.directory, { holder: ALICE_HERSELF, scope: IN_DEMO, roleId: READER });
     assert.ok(await identity.tokenInfo(entered.token));
     await deleteCredential(identity.directory, credential.id);
     assert.equal(await identity.tokenInfo(entered.token), null);

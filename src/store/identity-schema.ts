@@ -34,8 +34,19 @@ export interface IdentityTables {
     created_at: number;
   };
   roles: { id: string; name: string; description: string | null; created_at: number };
-  /** scope: project, domain or system; scope_id: of the project or domain, empty for the system. */
-  role_assignments: { user_id: string; scope: string; scope_id: string; role_id: string };
+  user_groups: { id: string; domain_id: string; name: string; description: string | null; created_at: number };
+  group_members: { group_id: string; user_id: string };
+  /**
+   * A user's or a group's, never both. scope: project, domain or system; scope_id: of the project or domain, empty for
+   * the system.
+   */
+  role_assignments: {
+    user_id: string | null;
+    group_id: string | null;
+    scope: string;
+    scope_id: string;
+    role_id: string;
+  };
   application_credentials: {
     id: string;
     user_id: string;

@@ -270,6 +270,89 @@ describe('identity v3', () => {
     );
   });
 
+  it('gives the members of a group what the group was given', async () => {
+    const { user, auth, grant, project } = await tenant('grouped');
+    const group = await made('/groups', { group: { name: 'testers', description: 'who test', domain_id: 'default' } });
+    const links = { self: `${s.system.url}${V3}/groups/${group.id}` };
+    assert.deepEqual(group, { id: group.id, name: 'testers', domain_id: 'default', description: 'who test', links });
+    const [path, members] = [`${V3}/groups/${group.id}`, `${V3}/groups/${group.id}/users`];
+    const twice = await expect(409, s.admin('POST', `${V3}/groups`, { group: { name: 'testers' } }));
+    assert.match(
+      twice.json.error.message,
+      /store group - Duplicate entry found with name testers at domain ID default/,
+    );
+    const renamed = await expect(200, s.admin('PATCH', path, { group: { name: 'builders' } }));
+    assert.deepEqual([renamed.json.group.name, renamed.json.group.description], ['builders', 'who test']);
+    await expect(400, s.admin('PATCH', path, { group: { domain_id: 'other' } }));
+    assert.deepEqual((await s.admin('GET', `${V3}/groups?name=builders`)).json.groups, [renamed.json.group]);
+
+    const where = `/projects/${project.id}/groups/${group.id}/roles`;
+    const manager = await roleId('manager');
+    const given = `${V3}${where}/${manager}`;
+    await expect(404, s.admin('HEAD', given));
+    for (const each of [given, `${V3}/system/groups/${group.id}/roles/${manager}`])
+      await expect(204, s.admin('PUT', each));
+    await expect(204, s.admin('GET', given));
+    const listedRoles = await expect(200, s.admin('GET', `${V3}${where}`));
+    assert.deepEqual(
+      listedRoles.json.roles.map((each: { name: string }) => each.name),
+      ['manager'],
+    );
+    const as = await enter(auth);
+    const subject = { 'x-subject-token': as.token };
+    const roles = async (): Promise<string[]> => {
+      const answer = await expect(200, call(as.token, 'GET', `${V3}/auth/tokens`, undefined, subject));
+      return answer.json.token.roles.map((each: { name: string }) => each.name);
+    };
+    assert.deepEqual(await roles(), ['member', 'reader']);
+    await expect(404, s.admin('HEAD', `${members}/${user.id}`));
+    await expect(204, s.admin('PUT', `${members}/${user.id}`));
+    await expect(204, s.admin('HEAD', `${members}/${user.id}`));
+    assert.deepEqual(await roles(), ['manager', 'member', 'reader']);
+    assert.deepEqual(
+      (await s.admin('GET', members)).json.users.map((each: { id: string }) => each.id),
+      [user.id],
+    );
+    assert.deepEqual((await as('GET', `${V3}/users/${user.id}/groups`)).json.groups, [renamed.json.group]);
+    await expect(403, as('GET', members));
+    await expect(403, as('PUT', `${members}/${s.alice.userId}`));
+
+    const list = async (query: string) =>
+      (await expect(200, s.admin('GET', `${V3}/role_assignments?${query}`))).json.role_assignments;
+    const place = `scope.project.id=${project.id}`;
+    assert.deepEqual(await list(`group.id=${group.id}&${place}`), [
+      {
+        ...{ role: { id: manager }, group: { id: group.id }, scope: { project: { id: project.id } } },
+        links: { assignment: `${s.system.url}${given}` },
+      },
+    ]);
+    const effective = await list(`user.id=${user.id}&${place}&effective&role.id=${manager}`);
+    assert.deepEqual(
+      effective.map((each: { user: object; links: object }) => [each.user, each.links]),
+      [
+        [
+          { id: user.id },
+          { assignment: `${s.system.url}${given}`, membership: `${s.system.url}${members}/${user.id}` },
+        ],
+      ],
+    );
+    await expect(400, s.admin('GET', `${V3}/role_assignments?group.id=${group.id}&effective`));
+    await expect(400, s.admin('GET', `${V3}/role_assignments?group.id=${group.id}&user.id=${user.id}`));
+
+    await expect(204, s.admin('DELETE', grant));
+    assert.deepEqual(await roles(), ['manager', 'member', 'reader']);
+    await expect(204, s.admin('DELETE', `${members}/${user.id}`));
+    const out = await expect(404, s.admin('DELETE', `${members}/${user.id}`));
+    assert.equal(out.json.error.message, `User '${user.id}' not found in group '${group.id}'.`);
+    await expect(401, login(auth));
+    await expect(204, s.admin('DELETE', given));
+    await expect(404, s.admin('DELETE', given));
+    await expect(204, s.admin('DELETE', path));
+    const gone = await expect(404, s.admin('GET', path));
+    assert.equal(gone.json.error.message, `Could not find group: ${group.id}.`);
+    await expect(404, s.admin('GET', members));
+  });
+
   it('lists with filters and limits, and says when there is more', async () => {
     await tenant('filtered');
     const names = async (query: string) =>

@@ -39,6 +39,7 @@ const NOTHING_OWNED = [
   '/identity/v3/auth/tokens',
   '/identity/v3/domains',
   '/identity/v3/endpoints',
+  '/identity/v3/groups',
   '/identity/v3/regions',
   '/identity/v3/role_assignments',
   '/identity/v3/role_inferences',

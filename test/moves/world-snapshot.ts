@@ -66,6 +66,8 @@ const GLOBAL: Left<GlobalTables> = {
   projects: [],
   users: [],
   roles: [],
+  user_groups: [],
+  group_members: [],
   role_assignments: [],
   application_credentials: [],
   revoked_tokens: [],

@@ -2,15 +2,11 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { createCredential } from '../../src/control/identity/application-credentials.ts';
+import { listAssignments, listEffective } from '../../src/control/identity/assignments.ts';
 import { createDomain, deleteDomain, updateDomain } from '../../src/control/identity/domains.ts';
-import { createProject, deleteProject } from '../../src/control/identity/projects.ts';
-import {
-  createRole,
-  grantRole,
-  listAssignments,
-  revokeRole,
-  withImpliedAssignments,
-} from '../../src/control/identity/roles.ts';
+import { addMember, createGroup, deleteGroup, removeMember } from '../../src/control/identity/groups.ts';
+import { createProject, deleteProject, listProjects } from '../../src/control/identity/projects.ts';
+import { createRole, grantRole, type Holder, revokeRole } from '../../src/control/identity/roles.ts';
 import { derivedId, seedIdentity } from '../../src/control/identity/seeds.ts';
 import { createUser, deleteUser, listUsers, updateUser } from '../../src/control/identity/users.ts';
 import { createIdentity, type Identity } from '../../src/control/identity.ts';
@@ -67,7 +63,8 @@ function tests(postgres: TestPostgres): void {
     const [made, where] = [await createUser(a.directory, user('u')), await createProject(a.directory, project('p'))];
     assert.ok(made.kind === 'ok' && where.kind === 'ok');
     const scope = { kind: 'project', id: where.value.id } as const;
-    const grant = { userId: made.value.id, scope, roleId: derivedId('role', 'member') };
+    const userId = made.value.id;
+    const grant = { holder: { kind: 'user', id: userId } as const, scope, roleId: derivedId('role', 'member') };
     assert.equal((await grantRole(a.directory, grant)).kind, 'ok');
     const login = () =>
       b.login({
@@ -82,21 +79,60 @@ function tests(postgres: TestPostgres): void {
       ...{ unrestricted: false, expiresAt: null, roles: null },
     });
     assert.equal(credential.kind, 'ok');
-    const found = await withImpliedAssignments(
-      b.directory,
-      await listAssignments(b.directory, { userId: grant.userId }),
-    );
+    const found = await listEffective(b.directory, { userId });
     assert.deepEqual(
       found.map((each) => each.role.name),
       ['member', 'reader'],
     );
-    await updateUser(a.directory, grant.userId, { password: 'other' });
+    await updateUser(a.directory, userId, { password: 'other' });
     later();
     assert.equal(await b.tokenInfo(entered.token), null);
     assert.equal((await login()).kind, 'denied');
     assert.equal((await revokeRole(a.directory, grant)).kind, 'ok');
     assert.equal((await deleteProject(b.directory, where.value.id)).kind, 'ok');
-    assert.equal((await deleteUser(a.directory, grant.userId)).kind, 'ok');
+    assert.equal((await deleteUser(a.directory, userId)).kind, 'ok');
+  });
+
+  two('what a group may do, its members may do for as long as they are in it', async (a, b, later) => {
+    const [made, where] = [await createUser(a.directory, user('u')), await createProject(a.directory, project('p'))];
+    const group = await createGroup(a.directory, { name: 'g', domainId: 'default', description: null });
+    assert.ok(made.kind === 'ok' && where.kind === 'ok' && group.kind === 'ok');
+    const [userId, groupId] = [made.value.id, group.value.id];
+    const scope = { kind: 'project', id: where.value.id } as const;
+    const grant = { holder: { kind: 'group', id: groupId } as const, scope, roleId: derivedId('role', 'member') };
+    for (const _ of [1, 2]) assert.equal((await grantRole(a.directory, grant)).kind, 'ok');
+    const again = await Promise.all([a, b].map((each) => addMember(each.directory, { groupId, userId })));
+    assert.ok(again.every((each) => each.kind === 'ok'));
+    later();
+    const by = { kind: 'password', user: { name: 'u' }, password: 'pw' } as const;
+    const login = () => b.login({ by, scope: { kind: 'project', project: { name: 'p' } }, address: 'x' });
+    const entered = await login();
+    assert.ok(entered.kind === 'ok');
+    assert.deepEqual((await b.principalOf(entered.token))?.roles, ['member', 'reader']);
+    assert.deepEqual(
+      (await listProjects(b.directory, { userId })).map((each) => each.name),
+      ['p'],
+    );
+    const shown = (each: Awaited<ReturnType<typeof listEffective>>[number]) => [each.holder.kind, each.role.name];
+    assert.deepEqual((await listAssignments(b.directory, { groupId })).map(shown), [['group', 'member']]);
+    assert.deepEqual(await listAssignments(b.directory, { userId }), []);
+    const effective = await listEffective(b.directory, { userId });
+    assert.deepEqual(effective.map(shown), [
+      ['user', 'member'],
+      ['user', 'reader'],
+    ]);
+    assert.ok(effective.every(({ holder }) => holder.kind === 'user' && holder.through === groupId));
+    // The user's own role stays when the group goes.
+    const own = { ...grant, holder: { kind: 'user', id: userId } as const, roleId: derivedId('role', 'reader') };
+    assert.equal((await grantRole(a.directory, own)).kind, 'ok');
+    assert.equal((await removeMember(a.directory, { groupId, userId })).kind, 'ok');
+    later();
+    assert.deepEqual((await b.principalOf(entered.token))?.roles, ['reader']);
+    await addMember(a.directory, { groupId, userId });
+    assert.equal((await deleteGroup(a.directory, groupId)).kind, 'ok');
+    later();
+    assert.deepEqual((await b.principalOf(entered.token))?.roles, ['reader']);
+    assert.equal((await listAssignments(b.directory, { roleId: grant.roleId })).length, 0);
   });
 
   two('a domain goes with all that is in it', async (a) => {
@@ -110,9 +146,17 @@ function tests(postgres: TestPostgres): void {
     assert.equal(below.kind, 'ok');
     const member = await createUser(a.directory, { ...user('m'), domainId });
     assert.ok(member.kind === 'ok');
+    const group = await createGroup(a.directory, { name: 'g', domainId, description: null });
+    assert.ok(group.kind === 'ok');
+    assert.equal((await addMember(a.directory, { groupId: group.value.id, userId: member.value.id })).kind, 'ok');
+    const holders: readonly Holder[] = [
+      { kind: 'user', id: member.value.id },
+      { kind: 'group', id: group.value.id },
+    ];
     for (const scope of [{ kind: 'domain', id: domainId } as const, { kind: 'project', id: top.value.id } as const]) {
-      const granted = await grantRole(a.directory, { userId: member.value.id, scope, roleId: role.value.id });
-      assert.equal(granted.kind, 'ok');
+      for (const holder of holders) {
+        assert.equal((await grantRole(a.directory, { holder, scope, roleId: role.value.id })).kind, 'ok');
+      }
     }
     assert.equal((await deleteDomain(a.directory, domainId)).kind, 'refused');
     await updateDomain(a.directory, domainId, { enabled: false });

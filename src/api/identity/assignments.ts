@@ -4,14 +4,15 @@ import {
   type Assignment,
   type AssignmentFilter,
   listAssignments,
-  listRoles,
+  listEffective,
   type Named,
-  withImpliedAssignments,
-} from '../../control/identity/roles.ts';
+} from '../../control/identity/assignments.ts';
+import { listRoles } from '../../control/identity/roles.ts';
 import type { Identity } from '../../control/identity.ts';
 import type { Settings } from '../../control/platform.ts';
 import { RANKED_ROLES, withImplied } from '../../model/policy/roles.ts';
 import { requireRule } from '../http/auth.ts';
+import { badRequest } from '../http/errors.ts';
 import { type Route, route } from '../http/route.ts';
 import { isSet, listed, selfLink, V3 } from './render.ts';
 import * as schema from './schemas.ts';
@@ -30,8 +31,9 @@ export const assignmentRoutes = ({ directory }: Identity): readonly Route[] => [
       const within = actor.domainId === undefined ? {} : { within: actor.domainId };
       const words = actor.domainId === undefined ? {} : { 'target.domain_id': actor.domainId };
       requireRule(p, service, actor, 'identity:list_role_assignments', words);
-      const found = await listAssignments(directory, { ...filterOf(query), ...within });
-      const all = isSet(query.effective) ? await withImpliedAssignments(directory, found) : found;
+      soundFilter(query);
+      const list = isSet(query.effective) ? listEffective : listAssignments;
+      const all = await list(directory, { ...filterOf(query), ...within });
       const roleId = query['role.id'];
       const shown = all
         .filter((each) => roleId === undefined || each.role.id === roleId)
@@ -60,22 +62,33 @@ export const assignmentRoutes = ({ directory }: Identity): readonly Route[] => [
   }),
 ];
 
+/** @throws ApiError 400 with Keystone's sentences: nothing could be found by it */
+function soundFilter(query: Query): void {
+  const asks = (key: keyof Query): boolean => query[key] !== undefined;
+  if (asks('user.id') && asks('group.id')) throw badRequest('Specify a user or group, not both');
+  if (isSet(query.effective) && asks('group.id')) {
+    throw badRequest('Combining effective and group filter will always result in an empty list.');
+  }
+}
+
 /** A role is looked for after what it follows from is known. */
 const filterOf = (query: Query): AssignmentFilter => ({
   ...(query['user.id'] === undefined ? {} : { userId: query['user.id'] }),
+  ...(query['group.id'] === undefined ? {} : { groupId: query['group.id'] }),
   ...(query['role.id'] === undefined || isSet(query.effective) ? {} : { roleId: query['role.id'] }),
   ...(query['scope.project.id'] === undefined ? {} : { projectId: query['scope.project.id'] }),
   ...(query['scope.domain.id'] === undefined ? {} : { domainId: query['scope.domain.id'] }),
   ...(query['scope.system'] === undefined ? {} : { system: true }),
 });
 
-function render(settings: Settings, { user, role, scope, impliedBy }: Assignment, names: boolean): object {
+function render(settings: Settings, { holder, role, scope, impliedBy }: Assignment, names: boolean): object {
   const shown = ({ id, name, domain }: Named): object => (names ? { id, name, domain } : { id });
   const place = placeOf(scope);
   const prior = impliedBy === null ? {} : { prior_role: `${settings.publicUrl}${V3}/roles/${impliedBy}` };
+  const { prefix, whose, membership } = holderShown(settings, holder, shown);
   return {
     role: names ? role : { id: role.id },
-    user: shown(user),
+    ...whose,
     scope:
       scope.kind === 'project'
         ? { project: shown(scope.project) }
@@ -83,10 +96,29 @@ function render(settings: Settings, { user, role, scope, impliedBy }: Assignment
           ? { domain: names ? scope.domain : { id: scope.domain.id } }
           : { system: { all: true } },
     links: {
-      assignment: `${settings.publicUrl}${V3}${place}/users/${user.id}/roles/${impliedBy ?? role.id}`,
+      assignment: `${settings.publicUrl}${V3}${place}${prefix}/roles/${impliedBy ?? role.id}`,
+      ...membership,
       ...prior,
     },
   };
+}
+
+/** Whose it is, where it was given to them, and by which membership it is a user's. */
+function holderShown(
+  { publicUrl }: Settings,
+  holder: Assignment['holder'],
+  shown: (named: Named) => object,
+): { prefix: string; whose: object; membership: object } {
+  switch (holder.kind) {
+    case 'group':
+      return { prefix: `/groups/${holder.group.id}`, whose: { group: shown(holder.group) }, membership: {} };
+    case 'user': {
+      const { user, through } = holder;
+      if (through === null) return { prefix: `/users/${user.id}`, whose: { user: shown(user) }, membership: {} };
+      const membership = { membership: `${publicUrl}${V3}/groups/${through}/users/${user.id}` };
+      return { prefix: `/groups/${through}`, whose: { user: shown(user) }, membership };
+    }
+  }
 }
 
 function placeOf(scope: Assignment['scope']): string {

@@ -5,6 +5,7 @@ import {
   type Directory,
   type Domain,
   findRole,
+  type Group,
   MAX_LISTED,
   type Project,
   type Role,
@@ -62,6 +63,11 @@ export const renderUser = (settings: Settings, user: User): object => ({
   ...(user.email === null ? {} : { email: user.email }),
   ...(user.defaultProjectId === null ? {} : { default_project_id: user.defaultProjectId }),
   ...{ password_expires_at: null, options: user.options, links: selfLink(settings, `/users/${user.id}`) },
+});
+
+export const renderGroup = (settings: Settings, group: Group): object => ({
+  ...{ id: group.id, name: group.name, domain_id: group.domainId, description: group.description },
+  links: selfLink(settings, `/groups/${group.id}`),
 });
 
 export const renderRole = (settings: Settings, role: Role): object => ({

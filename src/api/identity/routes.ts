@@ -3,8 +3,10 @@ import type { Identity } from '../../control/identity.ts';
 import type { Route } from '../http/route.ts';
 import { assignmentRoutes } from './assignments.ts';
 import { catalogRoutes } from './catalog.ts';
+import { grantRoutes } from './grants.ts';
+import { groupRoutes, memberRoutes } from './groups.ts';
 import { domainRoutes, projectRoutes } from './projects.ts';
-import { grantRoutes, roleRoutes } from './roles.ts';
+import { roleRoutes } from './roles.ts';
 import { tokenRoutes } from './tokens.ts';
 import { credentialRoutes, userRoutes } from './users.ts';
 
@@ -13,6 +15,8 @@ export const identityRoutes = (identity: Identity): readonly Route[] => [
   ...projectRoutes(identity),
   ...userRoutes(identity),
   ...credentialRoutes(identity),
+  ...groupRoutes(identity),
+  ...memberRoutes(identity),
   ...roleRoutes(identity),
   ...grantRoutes(identity),
   ...assignmentRoutes(identity),

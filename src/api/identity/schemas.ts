@@ -104,6 +104,9 @@ export const User = object({
   default_project_id: Type.Optional(text()),
   ...{ password_expires_at: Type.Null(), options: UserOptions, links: Links },
 });
+export const Group = object({
+  ...{ id: text(), name: text(), domain_id: text(), description: nullable(Type.String()), links: Links },
+});
 export const Role = object({
   ...{ id: text(), name: text(), domain_id: Type.Null(), description: nullable(Type.String()) },
   ...{ options: NoOptions, links: Links },
@@ -133,13 +136,19 @@ export const Region = object({
 const NamedOrNot = object({ id: text(), name: Type.Optional(text()), domain: Type.Optional(Named) });
 export const RoleAssignment = object({
   role: object({ id: text(), name: Type.Optional(text()) }),
-  user: NamedOrNot,
+  /** A user's or a group's. */
+  user: Type.Optional(NamedOrNot),
+  group: Type.Optional(NamedOrNot),
   scope: Type.Union([
     object({ project: NamedOrNot }),
     object({ domain: object({ id: text(), name: Type.Optional(text()) }) }),
     object({ system: object({ all: Type.Literal(true) }) }),
   ]),
-  links: object({ assignment: text(2048), prior_role: Type.Optional(text(2048)) }),
+  links: object({
+    assignment: text(2048),
+    membership: Type.Optional(text(2048)),
+    prior_role: Type.Optional(text(2048)),
+  }),
 });
 
 const RoleInBrief = object({ id: text(), name: text(), links: Links });
@@ -197,6 +206,19 @@ export const UpdateUser = object({
 });
 export const ChangePassword = object({ user: object({ original_password: text(4096), password: Password }) });
 
+export const CreateGroup = object({
+  group: object({
+    ...{ name: ProjectName, domain_id: Type.Optional(nullable(Id)), description: Type.Optional(nullable(Description)) },
+  }),
+});
+/** The domain may be named again, but not changed. */
+export const UpdateGroup = object({
+  group: object({
+    name: Type.Optional(ProjectName),
+    ...{ domain_id: Type.Optional(Id), description: Type.Optional(nullable(Description)) },
+  }),
+});
+
 export const CreateRole = object({
   role: object({
     ...{ name: Name, description: Type.Optional(nullable(Description)), domain_id: Type.Optional(Type.Null()) },
@@ -244,6 +266,7 @@ export const query = <P extends Record<string, TSchema>>(filters: P) =>
     sort_dir: Type.Optional(text()),
   });
 export const ByName = { name: Type.Optional(Asked) };
+export const ByNameInDomain = { ...ByName, domain_id: Type.Optional(Asked) };
 export const ByNameAndState = { ...ByName, enabled: Flag };
 export const ByDomain = { ...ByNameAndState, domain_id: Type.Optional(Asked) };
 export const ProjectQuery = query({
@@ -254,6 +277,7 @@ export const ProjectQuery = query({
 });
 export const AssignmentQuery = query({
   'user.id': Type.Optional(Asked),
+  'group.id': Type.Optional(Asked),
   'role.id': Type.Optional(Asked),
   'scope.project.id': Type.Optional(Asked),
   'scope.domain.id': Type.Optional(Asked),
@@ -265,7 +289,9 @@ export const AssignmentQuery = query({
 const Param = Type.String({ maxLength: 1024 });
 export const IdParams = object({ id: Param });
 export const CredentialParams = object({ id: Param, credential_id: Param });
-/** Of grants, whose paths name a place (or not), a user, and a role (or not). */
+export const MemberParams = object({ id: Param, user_id: Param });
+/** Of grants, whose paths name a place (or not), a user or a group, and a role (or not). */
 export const GrantParams = object({
-  ...{ id: Type.Optional(Param), user_id: Type.Optional(Param), role_id: Type.Optional(Param) },
+  ...{ id: Type.Optional(Param), user_id: Type.Optional(Param), group_id: Type.Optional(Param) },
+  role_id: Type.Optional(Param),
 });

@@ -1,8 +1,8 @@
 // Tokens: issue, validate, revoke; and what a token can be exchanged for.
 import { Type } from 'typebox';
+import { domainsOf } from '../../control/identity/assignments.ts';
 import { type Domain, findDomain, rolesIn } from '../../control/identity/directory.ts';
 import { listProjects } from '../../control/identity/projects.ts';
-import { domainsOf } from '../../control/identity/roles.ts';
 import type { Identity, TokenInfo } from '../../control/identity.ts';
 import type { Platform } from '../../control/platform.ts';
 import type { RuleName } from '../../model/policy/rules.ts';

@@ -43,6 +43,12 @@ export interface User {
   readonly enabled: boolean;
   readonly options: Readonly<Record<string, boolean>>;
 }
+export interface Group {
+  readonly id: string;
+  readonly domainId: string;
+  readonly name: string;
+  readonly description: string | null;
+}
 export interface Role {
   readonly id: string;
   readonly name: string;
@@ -153,6 +159,13 @@ export const userOf = (row: Selectable<GlobalTables['users']>): User => ({
   options: JSON.parse(row.options_json) as Record<string, boolean>,
 });
 
+export const groupOf = (row: Selectable<GlobalTables['user_groups']>): Group => ({
+  id: row.id,
+  domainId: row.domain_id,
+  name: row.name,
+  description: row.description,
+});
+
 export const roleOf = (row: Selectable<GlobalTables['roles']>): Role => ({
   id: row.id,
   name: row.name,
@@ -182,6 +195,12 @@ export const findRole = (directory: Directory, id: string): Promise<Role | null>
   byId(directory, 'role', id, async () => {
     const row = await directory.db.selectFrom('roles').selectAll().where('id', '=', id).executeTakeFirst();
     return row ? roleOf(row) : null;
+  });
+
+export const findGroup = (directory: Directory, id: string): Promise<Group | null> =>
+  byId(directory, 'group', id, async () => {
+    const row = await directory.db.selectFrom('user_groups').selectAll().where('id', '=', id).executeTakeFirst();
+    return row ? groupOf(row) : null;
   });
 
 export const findProject = (directory: Directory, id: string): Promise<ProjectIn | null> =>
@@ -237,14 +256,28 @@ async function idByName(
   });
 }
 
-/** Roles that were given to the user in the scope; without those that they imply. */
+/** The assignments that count for a user: its own, and those of the groups that it is in. */
+export const assignmentsFor = (db: Kysely<GlobalTables>, userId: string) =>
+  db
+    .selectFrom('role_assignments')
+    .where((eb) =>
+      eb.or([
+        eb('role_assignments.user_id', '=', userId),
+        eb(
+          'role_assignments.group_id',
+          'in',
+          eb.selectFrom('group_members').select('group_id').where('group_members.user_id', '=', userId),
+        ),
+      ]),
+    );
+
+/** Roles that the user has in the scope, by itself or in a group; without those that they imply. */
 export const rolesIn = (directory: Directory, userId: string, scope: Scope): Promise<readonly Role[]> =>
   directory.cached(`roles ${userId} ${scope.kind} ${scopeIdOf(scope)}`, async () => {
-    const rows = await directory.db
-      .selectFrom('role_assignments')
+    const rows = await assignmentsFor(directory.db, userId)
       .innerJoin('roles', 'roles.id', 'role_assignments.role_id')
       .selectAll('roles')
-      .where('user_id', '=', userId)
+      .distinct()
       .where('scope', '=', scope.kind)
       .where('scope_id', '=', scopeIdOf(scope))
       .orderBy('roles.name')

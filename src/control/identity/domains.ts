@@ -74,7 +74,7 @@ export const updateDomain = (
     return ok(domainOf(row));
   });
 
-/** With all that is in it: projects, users, their roles and credentials. Only one that is disabled goes. */
+/** With all that is in it: projects, users, groups, their roles and credentials. Only one that is disabled goes. */
 export const deleteDomain = ({ change }: Directory, id: string): Promise<Changed<null>> =>
   change(async (trx) => {
     const row = await trx.selectFrom('domains').select('enabled').where('id', '=', id).executeTakeFirst();

@@ -5,6 +5,7 @@ import type { Insertable, Updateable } from 'kysely';
 import { badRequest, conflict, forbidden, notFound, type Refusal } from '../../model/refusal.ts';
 import type { GlobalTables } from '../../store/global-schema.ts';
 import {
+  assignmentsFor,
   type Changed,
   type Directory,
   MAX_LISTED,
@@ -23,7 +24,7 @@ export interface ProjectFilter {
   /** A domain's id stands for the projects directly under it. */
   readonly parentId?: string;
   readonly enabled?: boolean;
-  /** In which this user has a role. */
+  /** In which this user has a role, by itself or in a group. */
   readonly userId?: string;
 }
 
@@ -41,15 +42,7 @@ export async function listProjects({ db }: Directory, filter: ProjectFilter): Pr
   if (enabled !== undefined) query = query.where('enabled', '=', enabled ? 1 : 0);
   if (userId !== undefined) {
     query = query.where((eb) =>
-      eb(
-        'id',
-        'in',
-        eb
-          .selectFrom('role_assignments')
-          .select('scope_id')
-          .where('user_id', '=', userId)
-          .where('scope', '=', 'project'),
-      ),
+      eb('id', 'in', assignmentsFor(db, userId).select('scope_id').where('scope', '=', 'project')),
     );
   }
   const rows = await query

@@ -1,5 +1,5 @@
 // Users. Whatever ends a user's tokens (a new password, being disabled) raises the token epoch in the same write; a user
-// that is deleted takes role assignments and application credentials along.
+// that is deleted takes role assignments, memberships of groups and application credentials along.
 import type { Updateable } from 'kysely';
 import { conflict, forbidden, notFound, type Refusal } from '../../model/refusal.ts';
 import type { GlobalTables } from '../../store/global-schema.ts';

@@ -12,6 +12,7 @@ export const IDENTITY_RULES = {
   'identity:add_user_to_group': 'rule:admin_required',
   'identity:check_grant':
     '(rule:admin_required) or ((role:reader and system_scope:all) or ((role:reader and domain_id:%(target.user.domain_id)s and domain_id:%(target.project.domain_id)s) or (role:reader and domain_id:%(target.user.domain_id)s and domain_id:%(target.domain.id)s) or (role:reader and domain_id:%(target.group.domain_id)s and domain_id:%(target.project.domain_id)s) or (role:reader and domain_id:%(target.group.domain_id)s and domain_id:%(target.domain.id)s)) and (domain_id:%(target.role.domain_id)s or None:%(target.role.domain_id)s))',
+  'identity:check_system_grant_for_group': '(rule:admin_required) or (role:reader and system_scope:all)',
   'identity:check_system_grant_for_user': '(rule:admin_required) or (role:reader and system_scope:all)',
   'identity:check_token': 'rule:admin_required or (role:reader and system_scope:all) or rule:token_subject',
   'identity:check_user_in_group':
@@ -28,6 +29,7 @@ export const IDENTITY_RULES = {
   'identity:create_region': 'rule:admin_required',
   'identity:create_role': 'rule:admin_required',
   'identity:create_service': 'rule:admin_required',
+  'identity:create_system_grant_for_group': 'rule:admin_required',
   'identity:create_system_grant_for_user': 'rule:admin_required',
   'identity:create_user': 'rule:admin_required',
   'identity:delete_application_credential': 'rule:admin_or_owner',
@@ -85,6 +87,7 @@ export const IDENTITY_RULES = {
   'identity:list_roles': 'rule:admin_required or (role:reader and system_scope:all)',
   'identity:list_services': 'rule:admin_required or (role:reader and system_scope:all)',
   'identity:list_role_inference_rules': 'rule:admin_required or (role:reader and system_scope:all)',
+  'identity:list_system_grants_for_group': '(rule:admin_required) or (role:reader and system_scope:all)',
   'identity:list_system_grants_for_user': '(rule:admin_required) or (role:reader and system_scope:all)',
   'identity:list_user_projects':
     '(rule:admin_required) or (role:reader and system_scope:all) or (role:reader and domain_id:%(target.user.domain_id)s) or user_id:%(target.user.id)s',
@@ -96,6 +99,7 @@ export const IDENTITY_RULES = {
   'identity:remove_user_from_group': 'rule:admin_required',
   'identity:revoke_grant':
     '(rule:admin_required) or ((role:admin and domain_id:%(target.user.domain_id)s and domain_id:%(target.project.domain_id)s) or (role:admin and domain_id:%(target.user.domain_id)s and domain_id:%(target.domain.id)s) or (role:admin and domain_id:%(target.group.domain_id)s and domain_id:%(target.project.domain_id)s) or (role:admin and domain_id:%(target.group.domain_id)s and domain_id:%(target.domain.id)s)) and (domain_id:%(target.role.domain_id)s or None:%(target.role.domain_id)s)',
+  'identity:revoke_system_grant_for_group': 'rule:admin_required',
   'identity:revoke_system_grant_for_user': 'rule:admin_required',
   'identity:revoke_token': 'rule:admin_required or rule:token_subject',
   'identity:update_credential': '(rule:admin_required) or user_id:%(target.credential.user_id)s',
