@@ -1,5 +1,5 @@
 // Writes docs/proof.md from runs made now:
-//   node tools/proof/main.ts [--schedules N] [--fire-cases N|all] [--seed N] [--fire-report FILE]...
+//   node tools/proof/main.ts [--pairs N] [--schedules N] [--fire-cases N|all] [--seed N] [--fire-report FILE]...
 //
 // Each part is a command of its own, the one that the page names, so that anybody can repeat the figure without this
 // program. A part that fails ends the run, and the page stays as it was. All kills on QEMU take an hour: who has played
@@ -10,18 +10,30 @@ import { availableParallelism, cpus, tmpdir, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { whyNoGuests } from '../../guest/run.ts';
-import { type Fire, fireOfParts, type MatrixCell, type Proof, pageOf, type Run, type Simulated } from './page.ts';
+import { SAFETIES, type Safety, UNDONE_STEP } from '../../src/simulation/safety.ts';
+import {
+  type Fire,
+  fireOfParts,
+  type MatrixCell,
+  type PairsOfMove,
+  type Proof,
+  pageOf,
+  type Run,
+  type Simulated,
+} from './page.ts';
 
 const ROOT = join(import.meta.dirname, '..', '..');
 const PAGE = join(ROOT, 'docs', 'proof.md');
 
-/** What is switched off, and in how many schedules at most the search has to notice. */
-const PARTS = [
-  { part: 'fencing', means: 'hosts, ports and cells take calls of any generation' },
-  { part: 'lease', means: 'a commit passes although another conductor has taken over' },
-  { part: 'undo', means: 'the undo of `choose target` does nothing' },
-  { part: 'debts', means: 'what is owed is not written down' },
-] as const;
+/** What it means that this is switched off. */
+const MEANS: Readonly<Record<Safety, string>> = {
+  fencing: 'hosts, ports and cells take calls of any generation',
+  lease: 'a commit passes although another conductor has taken over',
+  undo: `the undo of \`${UNDONE_STEP.step}\` does nothing`,
+  debts: 'what is owed is not written down',
+  revoke: 'storage hosts say that an access to a volume has ended, and do not end it',
+};
+/** Schedules at most in which the search has to notice. */
 const SEARCHED = 20_000;
 
 interface Ended {
@@ -83,23 +95,26 @@ const machine = (): string =>
 const { values } = parseArgs({
   options: {
     schedules: { type: 'string', default: '20000' },
+    pairs: { type: 'string', default: '30' },
     'fire-cases': { type: 'string', default: '12' },
     seed: { type: 'string', default: '1' },
     'fire-report': { type: 'string', multiple: true, default: [] },
   },
 });
 const simulate = 'bin/crosscell simulate';
-const matrix = await jsonOf<MatrixCell[]>('node test/moves/matrix/print.ts');
+const print = 'node test/moves/matrix/print.ts';
+const matrix = await jsonOf<MatrixCell[]>(print);
+const pairs = await jsonOf<PairsOfMove[]>(`${print} --pairs ${values.pairs} --seed ${values.seed}`);
 const simulation = await jsonOf<Simulated>(`${simulate} --seed ${values.seed} --schedules ${values.schedules} --json`);
 const without: Proof['without'][number][] = [];
-for (const { part, means } of PARTS) {
+for (const part of SAFETIES) {
   const command = `${simulate} --seed ${values.seed} --schedules ${SEARCHED} --without ${part} --json`;
-  without.push({ part, means, ...(await jsonOf<Simulated>(command, [1])) });
+  without.push({ part, means: MEANS[part], ...(await jsonOf<Simulated>(command, [1])) });
 }
 const reports = values['fire-report'];
 const date = new Date().toISOString().slice(0, 10);
 const proof: Proof = {
-  ...{ date, machine: machine(), matrix, simulation, without },
+  ...{ date, machine: machine(), matrix, pairs, simulation, without },
   fire: reports.length > 0 ? await reported(values.seed, reports) : await fire(values.seed, values['fire-cases']),
 };
 await writeFile(PAGE, pageOf(proof));

@@ -23,6 +23,13 @@ const PROOF: Proof = {
       { move: 'resize', step: 'take hold', direction: 'do', fault: 'crash-before', end: 'went forward' },
     ],
   },
+  pairs: {
+    command: 'print pairs',
+    result: [
+      { move: 'resize', seed: 1, tried: 30, all: 50_000, ends: { unwound: 10, 'went forward': 20 } },
+      { move: 'start', seed: 1, tried: 3, all: 700, ends: { 'went forward': 3 } },
+    ],
+  },
   simulation: { command: 'simulate much', result: simulated },
   without: [
     { part: 'fencing', means: 'none', command: 'simulate off', result: { ...simulated, schedules: 12, failure } },
@@ -49,9 +56,15 @@ test('the matrix shows doing and undoing, and what there is nothing to try for',
   assert.match(page, /^\| take hold \| back \/ – \| on \/ – \|$/m);
 });
 
+test('pairs of faults are told by move and end, and in all', () => {
+  const page = pageOf(PROOF);
+  assert.match(page, /^33 of 50,700 pairs, /m);
+  assert.match(page, /^\| start \| 3 \| 700 \| 0 \| 3 \|$/m);
+});
+
 test('each run is followed by its command', () => {
   const page = pageOf(PROOF);
-  for (const command of ['print the matrix', 'simulate much', 'simulate --ops 3-4', 'fire']) {
+  for (const command of ['print the matrix', 'print pairs', 'simulate much', 'simulate --ops 3-4', 'fire']) {
     assert.ok(page.includes(`\`${command}\``), command);
   }
 });

@@ -9,6 +9,15 @@ export interface MatrixCell {
   readonly end: string;
 }
 
+/** Pairs of faults in one move: how many were tried, of how many, and how often they came to which end. */
+export interface PairsOfMove {
+  readonly move: string;
+  readonly seed: number;
+  readonly tried: number;
+  readonly all: number;
+  readonly ends: Readonly<Record<string, number>>;
+}
+
 export interface Simulated {
   readonly seed: number;
   readonly schedules: number;
@@ -82,6 +91,7 @@ export interface Proof {
   /** Processors, memory, Node.js, QEMU. */
   readonly machine: string;
   readonly matrix: Run<readonly MatrixCell[]>;
+  readonly pairs: Run<readonly PairsOfMove[]>;
   readonly simulation: Run<Simulated>;
   readonly without: readonly (Run<Simulated> & { readonly part: string; readonly means: string })[];
   /** Null: no QEMU where the page was made. */
@@ -108,6 +118,7 @@ export function pageOf(proof: Proof): string {
     '[failure model](failure-model.md).',
     '',
     ...matrix(proof.matrix),
+    ...pairs(proof.pairs),
     ...simulation(proof.simulation),
     ...without(proof.without),
     ...fire(proof.fire),
@@ -139,6 +150,28 @@ function matrix({ command, result }: Run<readonly MatrixCell[]>): string[] {
       ]);
       return [`### ${move}`, '', ...table(['step', ...faults], rows), ''];
     }),
+  ];
+}
+
+function pairs({ command, result }: Run<readonly PairsOfMove[]>): string[] {
+  const ends = unique(result.flatMap((each) => Object.keys(each.ends)));
+  const sum = (count: (each: PairsOfMove) => number): string =>
+    number(result.reduce((all, each) => all + count(each), 0));
+  return [
+    '## Two faults',
+    '',
+    `A fault at a step and another at that step or a later one, or in undoing what the first one brought about:`,
+    `${sum(({ tried }) => tried)} of ${sum(({ all }) => all)} pairs, chosen by seed, with the same promises held after each.`,
+    '`make test-long` tries all of them.',
+    '',
+    ...table(
+      ['move', 'pairs', 'of', ...ends],
+      result.map(({ move, tried, all, ends: came }) => [
+        ...[move, number(tried), number(all)],
+        ...ends.map((end) => number(came[end] ?? 0)),
+      ]),
+    ),
+    ...repeats(command),
   ];
 }
 

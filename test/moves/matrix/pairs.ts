@@ -5,7 +5,7 @@ import { diceOf } from '../../../src/simulation/dice.ts';
 import { definitionOfMove } from './cells.ts';
 import { FAULTS, type Fault, isOutage, STEP_FAULTS } from './faults.ts';
 import { fixtureOf } from './fixtures.ts';
-import { type Planned, run } from './run.ts';
+import { type End, type Planned, run } from './run.ts';
 
 export type Pair = readonly [Planned, Planned];
 
@@ -68,16 +68,41 @@ export function sample<T>(from: readonly T[], count: number, seed: number): T[] 
   return Array.from({ length: Math.min(count, left.length) }, () => left.splice(dice(left.length), 1)).flat();
 }
 
+export interface PairsResult {
+  readonly move: string;
+  readonly seed: number;
+  readonly tried: number;
+  /** So many there are. */
+  readonly all: number;
+  /** How often each end was come to. */
+  readonly ends: Readonly<Partial<Record<End, number>>>;
+}
+
+/** So many pairs of each move, doing and undoing, chosen by the seed. */
+export async function* runPairs(moves: readonly string[], count: number, seed: number): AsyncGenerator<PairsResult> {
+  for (const move of moves) {
+    const all = [...pairsInDoing(move), ...pairsInUndoing(move, FAULTS)];
+    const chosen = sample(all, count, seed);
+    const ends: Partial<Record<End, number>> = {};
+    for (const pair of chosen) {
+      const end = await runPair(move, pair);
+      ends[end] = (ends[end] ?? 0) + 1;
+    }
+    yield { move, seed, tried: chosen.length, all: all.length, ends };
+  }
+}
+
 const nameOf = ({ target, fault }: Planned): string => `${target.direction} ${target.step}: ${fault}`;
 
-/** @throws AssertionError that names the pair when a promise is broken */
-export async function runPair(move: string, pair: Pair): Promise<void> {
+/** Resolves with the end that it came to. @throws Error that names the pair when a promise is broken */
+export async function runPair(move: string, pair: Pair): Promise<End> {
   const [one, other] = pair;
   try {
-    const { struck } = await run(move, pair);
+    const { struck, end } = await run(move, pair);
     // Whether the second strikes may depend on what the first did; at one step the inner one may leave nothing to the other.
     const sameStep = one.target.step === other.target.step;
     assert.ok(struck[0] === true || (sameStep && struck[1] === true), 'the first fault did not strike');
+    return end;
   } catch (error) {
     throw new Error(`${move}: ${nameOf(one)}, then ${nameOf(other)}`, { cause: error });
   }
