@@ -14,6 +14,16 @@ const complaint = (text: string): string => {
   return assert.fail('it was accepted');
 };
 
+test('proxies that are trusted are addresses and networks; without any, those of this machine', () => {
+  const trusted = (text: string) => planDeployment(parseConfig(text, 'c.yaml'), {}).settings.trustedProxies;
+  assert.ok(trusted('').has('127.0.0.1') && trusted('').has('::1') && !trusted('').has('10.0.0.5'));
+  const given = trusted('trusted_proxies: [10.0.0.5, "fd00::/8"]');
+  assert.ok(given.has('10.0.0.5') && given.has('fd00::1') && !given.has('127.0.0.1'));
+  assert.ok(!trusted('trusted_proxies: []').has('127.0.0.1'));
+  assert.match(complaint('trusted_proxies: [proxy.example.org]\n'), /^c\.yaml:1: trusted_proxies\.0 /);
+  assert.throws(() => trusted('trusted_proxies: [10.0.0.0/33]'), ConfigError);
+});
+
 test('an empty file is a configuration', () => {
   assert.deepEqual(parseConfig('', 'c.yaml'), {});
   assert.deepEqual(parseConfig('# nothing\n', 'c.yaml'), {});

@@ -2,6 +2,7 @@
 import { resolve } from 'node:path';
 import type { IdentityConfig } from '../control/identity/seeds.ts';
 import type { Settings } from '../control/platform.ts';
+import { isNetwork, networkList } from '../lib/networks.ts';
 import { DEFAULT_MULTIPLIERS } from '../model/weighers.ts';
 import type { OpenstackSettings, RealService } from '../openstack/settings.ts';
 import type { StoresAt } from '../store/stores.ts';
@@ -166,6 +167,7 @@ export function planDeployment(file: ConfigFile, flags: Flags): Deployment {
     publicUrl: file.public_url?.replace(/\/+$/, '') ?? null,
     hostFacingUrl: file.host_facing_url?.replace(/\/+$/, '') ?? null,
     settings: {
+      trustedProxies: networkList(trustedProxiesOf(file)),
       region: file.region ?? DEFAULT_REGION,
       imageDirectory: `${dataDirectory}/images`,
       maxImageBytes: file.images?.max_bytes ?? 64 * 2 ** 30,
@@ -197,6 +199,15 @@ export function planDeployment(file: ConfigFile, flags: Flags): Deployment {
       quota: file.quota ?? {},
     },
   };
+}
+
+/** A proxy on the same machine needs no configuration. */
+const LOOPBACK = ['127.0.0.0/8', '::1'];
+
+function trustedProxiesOf(file: ConfigFile): readonly string[] {
+  const wrong = file.trusted_proxies?.find((text) => !isNetwork(text));
+  if (wrong !== undefined) throw new ConfigError(`trusted_proxies: ${wrong} is no address and no network`);
+  return file.trusted_proxies ?? LOOPBACK;
 }
 
 /** Place of a cell's name in a pattern of URLs. */

@@ -123,6 +123,17 @@ describe('logins', () => {
     assert.equal((await identity.login(alice)).kind, 'ok');
   });
 
+  it('fail for one address without hurting another, and for an unknown one without hurting other users', async () => {
+    const { identity } = await world();
+    const from = (address: string | null, name: string, password: string) =>
+      identity.login({ ...login(name, password), address });
+    for (let i = 0; i < 20; i += 1) await from('192.0.2.1', `user${i}`, 'wrong');
+    assert.equal((await from('192.0.2.1', 'alice', 'wonder')).kind, 'slow-down');
+    assert.equal((await from('192.0.2.2', 'alice', 'wonder')).kind, 'ok');
+    for (let i = 0; i < 20; i += 1) await from(null, `user${i}`, 'wrong');
+    assert.equal((await from(null, 'alice', 'wonder')).kind, 'ok');
+  });
+
   it('with a token give one that lives no longer and names the first', async () => {
     const { identity, clock, tokenOf } = await world();
     const token = await tokenOf(login('admin', 'secret'));

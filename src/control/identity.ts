@@ -73,7 +73,7 @@ export interface Identity {
   isPasswordOf(
     account: Account | null,
     password: string,
-    origin: { readonly who: string; readonly address: string },
+    origin: { readonly who: string; readonly address: string | null },
   ): Promise<'right' | 'wrong' | SlowDown>;
 }
 
@@ -186,8 +186,14 @@ export function createIdentity({ db, key, clock, tokenLifetimeSeconds }: Identit
     return verdict;
   }
 
-  /** Failures count per user and address, so that nobody can lock a user out from elsewhere, and per address. */
-  const countedAs = (who: string, address: string): string[] => [`${address} ${who.slice(0, 255)}`, address];
+  /**
+   * Failures count per user and address, so that nobody can lock a user out from elsewhere, and per address. Of an
+   * unknown address they count per user alone: everybody may be behind it, and would be locked out by anybody.
+   */
+  const countedAs = (who: string, address: string | null): string[] => [
+    `${address ?? ''} ${who.slice(0, 255)}`,
+    ...(address === null ? [] : [address]),
+  ];
 
   async function byPassword(
     { user, password }: Extract<LoginMethod, { kind: 'password' }>,

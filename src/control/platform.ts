@@ -3,6 +3,7 @@
 import type { Logger } from 'pino';
 import type { Host } from '../host/contract.ts';
 import type { Clock } from '../lib/clock.ts';
+import type { NetworkList } from '../lib/networks.ts';
 import type { WeightMultipliers } from '../model/weighers.ts';
 import type { Direction, Outcome, Row } from '../saga/types.ts';
 import type { StorageHost } from '../storage/contract.ts';
@@ -22,6 +23,8 @@ export interface Settings {
   readonly publicUrl: string;
   /** URL under which hosts fetch image data, without a trailing slash. */
   readonly hostFacingUrl: string;
+  /** Proxies that are believed when they say where a request comes from. */
+  readonly trustedProxies: NetworkList;
   /** Directory of image files. */
   readonly imageDirectory: string;
   /** Most bytes of one uploaded image. */

@@ -4,6 +4,7 @@ import { pino } from 'pino';
 import type { Host } from '../host/contract.ts';
 import { nobody } from '../host/nobody.ts';
 import { newId } from '../lib/ids.ts';
+import { networkList } from '../lib/networks.ts';
 import { VirtualClock } from '../lib/virtual-clock.ts';
 import { type Flavor, POWER_STATE, type Server } from '../model/types.ts';
 import { DEFAULT_MULTIPLIERS } from '../model/weighers.ts';
@@ -19,6 +20,7 @@ export const TEST_SETTINGS: Settings = {
   region: 'RegionOne',
   publicUrl: 'http://api',
   hostFacingUrl: 'http://api',
+  trustedProxies: networkList([]),
   imageDirectory: '/nonexistent',
   maxImageBytes: 2 ** 30,
   webDownload: { enabled: true, privateAddresses: false, ports: [80, 443] },

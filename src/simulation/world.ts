@@ -21,6 +21,7 @@ import { SimulatedFabric } from '../host/simulated.ts';
 import type { Clock } from '../lib/clock.ts';
 import { invariant } from '../lib/errors.ts';
 import { newId } from '../lib/ids.ts';
+import { networkList } from '../lib/networks.ts';
 import type { VirtualClock } from '../lib/virtual-clock.ts';
 import type { Actor } from '../model/types.ts';
 import { DEFAULT_MULTIPLIERS } from '../model/weighers.ts';
@@ -53,6 +54,7 @@ export const SETTINGS: Settings = {
   region: 'RegionOne',
   publicUrl: 'http://api',
   hostFacingUrl: 'http://api',
+  trustedProxies: networkList([]),
   imageDirectory: '',
   maxImageBytes: 2 ** 30,
   webDownload: { enabled: false, privateAddresses: false, ports: [] },

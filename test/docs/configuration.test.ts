@@ -34,6 +34,7 @@ const PATTERNS: Readonly<Record<string, string>> = {
   '^[a-zA-Z0-9]([a-zA-Z0-9.-]{0,61}[a-zA-Z0-9])?$': 'name',
   '^[0-9a-f]{32}$': '32 hex digits',
   '^[0-9.]+/[0-9]+$': 'CIDR',
+  '^[0-9a-fA-F:.]+(/[0-9]{1,3})?$': 'address or CIDR',
 };
 
 function between(least: number | undefined, most: number | undefined): string {
@@ -116,6 +117,7 @@ function defaultsOf(plan: Deployment): Readonly<Record<string, unknown>> {
   return {
     listen: `${plan.listen.host}:${plan.listen.port}`,
     data: plan.dataDirectory,
+    trusted_proxies: settings.trustedProxies.networks.join(', '),
     region: settings.region,
     log_level: plan.logLevel,
     hypervisor: plan.hypervisor,

@@ -58,7 +58,7 @@ test('every shell example is well formed', async () => {
 });
 
 test('every fenced block says what it is, so that none escapes these tests', async () => {
-  const known = ['sh', 'yaml', 'yaml policy', 'ts', 'json', 'text'];
+  const known = ['sh', 'yaml', 'yaml policy', 'ts', 'json', 'text', 'nginx'];
   for (const page of await pages()) {
     for (const fence of fences(read(page)))
       assert.ok(known.includes(fence.info), `${page}:${fence.line}: '${fence.info}'`);

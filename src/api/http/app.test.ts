@@ -1,16 +1,23 @@
 import assert from 'node:assert/strict';
+import { type AddressInfo, connect } from 'node:net';
+import { text } from 'node:stream/consumers';
 import { after, before, describe, it } from 'node:test';
 import type { FastifyInstance } from 'fastify';
 import { pino } from 'pino';
 import { Type } from 'typebox';
 import type { Platform } from '../../control/platform.ts';
 import { DEFAULT_POLICIES } from '../../control/policies.ts';
+import { networkList } from '../../lib/networks.ts';
 import { buildApp } from './app.ts';
 import type { Principal } from './auth.ts';
+import { clientAddress } from './client-address.ts';
 import { ApiError } from './errors.ts';
 import { type Route, route, versions } from './route.ts';
 
-const platform = { log: pino({ level: 'silent' }), policies: DEFAULT_POLICIES } as unknown as Platform;
+const platform = {
+  ...{ log: pino({ level: 'silent' }), policies: DEFAULT_POLICIES },
+  settings: { trustedProxies: networkList(['127.0.0.0/8', '10.0.0.0/24']) },
+} as unknown as Platform;
 const people: Record<string, Principal> = {
   admin: { userId: 'u1', projectId: 'p1', roles: ['admin'] },
   member: { userId: 'u2', projectId: 'p2', roles: ['member'] },
@@ -84,7 +91,7 @@ const routes: Route[] = [
     summary: 'Open to all',
     policy: 'public',
     answers: { 300: Type.Object({}) },
-    handle: () => ({ status: 300, body: {} }),
+    handle: ({ p, request }) => ({ status: 300, body: { from: clientAddress(p, request) } }),
   }),
 ];
 
@@ -132,6 +139,48 @@ describe('the HTTP server', () => {
     assert.equal(response.headers['openstack-api-version'], 'compute 2.60');
     assert.equal(response.headers['x-openstack-nova-api-version'], '2.60');
     assert.match(String(response.headers['vary']), /OpenStack-API-Version/);
+  });
+
+  it('believes trusted proxies, and them alone, when they say where a request comes from', async () => {
+    const from = async (remoteAddress: string, told?: string): Promise<unknown> => {
+      const headers = told === undefined ? {} : { 'x-forwarded-for': told };
+      return (await app.inject({ method: 'GET', url: '/identity', remoteAddress, headers })).json().from;
+    };
+    assert.equal(await from('192.0.2.1'), '192.0.2.1');
+    assert.equal(await from('192.0.2.1', '192.0.2.9'), '192.0.2.1');
+    assert.equal(await from('127.0.0.1', '192.0.2.9'), '192.0.2.9');
+    assert.equal(await from('::ffff:127.0.0.1', '192.0.2.9'), '192.0.2.9');
+    // What the client wrote itself stands before what the proxies wrote.
+    assert.equal(await from('127.0.0.1', '198.51.100.7, 192.0.2.9, 10.0.0.3'), '192.0.2.9');
+    assert.equal(await from('127.0.0.1', '2001:db8::1'), '2001:db8::1');
+    for (const nothing of [undefined, '', 'unknown', '10.0.0.3']) {
+      assert.equal(await from('127.0.0.1', nothing), null);
+    }
+  });
+
+  it('answers what no parser can read in the shape of the service, with a request id', async () => {
+    await app.listen({ host: '127.0.0.1', port: 0 });
+    const { port } = app.server.address() as AddressInfo;
+    const answerTo = async (request: string): Promise<{ head: string; body: unknown }> => {
+      const socket = connect(port, '127.0.0.1');
+      socket.write(request);
+      const [head = '', body = ''] = (await text(socket)).split('\r\n\r\n');
+      return { head, body: JSON.parse(body) };
+    };
+    const long = await answerTo(`GET /compute/v2.1/things/${'x'.repeat(20_000)} HTTP/1.1\r\nhost: a\r\n\r\n`);
+    assert.match(long.head, /^HTTP\/1\.1 431 /);
+    assert.match(long.head, /\r\nx-openstack-request-id: req-[0-9a-f-]{36}\r\nx-compute-request-id: req-/);
+    assert.deepEqual(long.body, {
+      computeFault: { code: 431, message: 'The path and headers of the request are too large.' },
+    });
+    const broken = await answerTo('GET /network/v2.0/things HTTP/1.1\r\nno header\r\n\r\n');
+    assert.match(broken.head, /^HTTP\/1\.1 400 .*\r\n(.*\r\n)*x-openstack-request-id: req-/);
+    assert.deepEqual(broken.body, {
+      NeutronError: { type: 'HTTPBadRequest', message: 'Malformed request.', detail: '' },
+    });
+    assert.doesNotMatch(broken.head, /x-compute/);
+    const garbage = await answerTo('\0\r\n\r\n');
+    assert.deepEqual(garbage.body, { badRequest: { code: 400, message: 'Malformed request.' } });
   });
 
   it('refuses without a good token, in identity shape', async () => {

@@ -19,6 +19,7 @@ import type { Actor } from '../../model/types.ts';
 import { asksForConsole, type OpenConsole, serveConsoleProxy } from '../console/proxy.ts';
 import { actorOf, authorise, nobody, type TokenChecker } from './auth.ts';
 import { checkContentType, JSON_BODY_LIMIT, parseBodies } from './bodies.ts';
+import { answerBroken } from './broken-requests.ts';
 import { ApiError, hasComputeId, serviceOf } from './errors.ts';
 import { apiMetrics } from './metrics.ts';
 import { openApiDocument } from './openapi.ts';
@@ -80,6 +81,7 @@ export async function buildApp(options: ApiOptions): Promise<FastifyInstance> {
     requestIdHeader: false,
     logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'requestId' }),
     genReqId: newRequestId,
+    trustProxy: (address) => platform.settings.trustedProxies.has(address),
     bodyLimit: JSON_BODY_LIMIT,
     keepAliveTimeout: KEEP_ALIVE_MS,
     requestTimeout: REQUEST_TIMEOUT_MS,
@@ -90,6 +92,7 @@ export async function buildApp(options: ApiOptions): Promise<FastifyInstance> {
     exposeHeadRoutes: false,
     rewriteUrl: (request) => bootedFromVolumes(withoutProject(request.url ?? '')),
     routerOptions: { ignoreTrailingSlash: true, ignoreDuplicateSlashes: true, maxParamLength: 1024 },
+    clientErrorHandler: (error, socket) => answerBroken(platform.log as FastifyBaseLogger, error, socket),
     frameworkErrors: (error, request, reply) => sendError(error, request as FastifyRequest, reply as FastifyReply),
   });
 

@@ -9,6 +9,7 @@ import type { RuleName } from '../../model/policy/rules.ts';
 import { isoMicrosecondsZ } from '../../model/time.ts';
 import type { Actor } from '../../model/types.ts';
 import { requireRule } from '../http/auth.ts';
+import { clientAddress } from '../http/client-address.ts';
 import { ApiError, notFound, unauthorized } from '../http/errors.ts';
 import { type Route, route } from '../http/route.ts';
 import { catalogOf } from './catalog.ts';
@@ -46,7 +47,7 @@ function issuing(identity: Identity): Route[] {
       body: schema.LoginBody,
       answers: { 201: schema.TokenAnswer },
       handle: async ({ p, body, query, request }) => {
-        const result = await identity.login({ ...loginOf(body.auth), address: request.ip });
+        const result = await identity.login({ ...loginOf(body.auth), address: clientAddress(p, request) });
         switch (result.kind) {
           case 'denied':
             throw unauthorized();

@@ -21,6 +21,7 @@ import type { Identity } from '../../control/identity.ts';
 import type { Target } from '../../model/policy/judge.ts';
 import { parseTime } from '../../model/time.ts';
 import { requireRule } from '../http/auth.ts';
+import { clientAddress } from '../http/client-address.ts';
 import { badRequest, errorOf, forbidden, notFound, unauthorized } from '../http/errors.ts';
 import { type Route, route } from '../http/route.ts';
 import { domainAsked, domainTarget, homeDomain, sameDomain } from './projects.ts';
@@ -117,9 +118,9 @@ export const userRoutes = (identity: Identity): readonly Route[] => {
       params: schema.IdParams,
       body: schema.ChangePassword,
       answers: { 204: null },
-      handle: async ({ params, body: { user: wish }, request }) => {
+      handle: async ({ p, params, body: { user: wish }, request }) => {
         const found = await findAccount(directory, params.id);
-        const origin = { who: params.id, address: request.ip };
+        const origin = { who: params.id, address: clientAddress(p, request) };
         const verdict = await identity.isPasswordOf(found, wish.original_password, origin);
         if (typeof verdict !== 'string') throw slowDown(verdict.retryAfterSeconds);
         if (verdict === 'wrong' || !found?.user.enabled || !found.domain.enabled) throw unauthorized();

@@ -21,8 +21,8 @@ export interface LoginRequest {
     | { readonly kind: 'system' }
     | { readonly kind: 'default' }
     | { readonly kind: 'unscoped' };
-  /** Where the request comes from, for counting failures. */
-  readonly address: string;
+  /** Where the request comes from, for counting failures; null: not known, as behind a proxy that does not tell. */
+  readonly address: string | null;
 }
 
 export type LoginResult =

@@ -7,6 +7,7 @@ import { Readable } from 'node:stream';
 import { pino } from 'pino';
 import type { Clock } from '../../lib/clock.ts';
 import { systemClock } from '../../lib/clock.ts';
+import { networkList } from '../../lib/networks.ts';
 import type { Actor } from '../../model/types.ts';
 import type { BackupsOf, Glance, GlanceImage, GlanceMember, NewGlanceImage } from '../../openstack/glance.ts';
 import type { Said } from '../../openstack/session.ts';
@@ -33,6 +34,7 @@ export async function imageWorld(overrides: Partial<Settings> = {}): Promise<Ima
     region: 'RegionOne',
     publicUrl: 'http://127.0.0.1:8774',
     hostFacingUrl: 'http://127.0.0.1:8774',
+    trustedProxies: networkList([]),
     imageDirectory: directory,
     maxImageBytes: 4 * 1024 * 1024,
     webDownload: { enabled: true, privateAddresses: false, ports: [80, 443] },
