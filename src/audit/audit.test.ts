@@ -15,7 +15,15 @@ const EMPTY: Snapshot = {
 };
 const DOWN = { id: 'c1', name: 'cell1', unreachable: 'no such file', records: [], strayActions: [] };
 const SAGA = {
-  ...({ id: 'g', definition: 'resize', serverId: 's', status: 'stuck', reason: 'full', dueAt: 30 } as const),
+  ...({
+    id: 'g',
+    definition: 'resize',
+    subject: 'server',
+    serverId: 's',
+    status: 'stuck',
+    reason: 'full',
+    dueAt: 30,
+  } as const),
 };
 
 test('an empty system holds every invariant', () => {

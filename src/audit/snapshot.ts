@@ -53,6 +53,9 @@ export interface HomeView {
 export interface SagaView {
   readonly id: string;
   readonly definition: string;
+  /** What it works on: 'server' or 'volume'. */
+  readonly subject: string;
+  /** The id of that, of a volume too. */
   readonly serverId: string;
   readonly status: 'active' | 'stuck';
   readonly reason: string | null;

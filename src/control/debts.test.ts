@@ -191,7 +191,7 @@ test('a host that has seen a newer generation while a saga works on the server i
   withPlatform(async (p, { c1 }) => {
     await addHost(p, c1, 'h1');
     const { id } = await addServer(p, c1, { host: 'h2' });
-    const definition = { name: 'resize', version: 1, steps: [], pivot: 0 };
+    const definition = { name: 'resize', version: 1, subject: 'server', steps: [], pivot: 0 };
     await insertSaga(p.stores.global, newSaga({ id: 'g', definition, key: id, state: {}, requestId: 'r' }, 1));
     const calls = answering(p, 'h1', () => ({ kind: 'fenced', generation: 6 }));
     await owe(p, debt('h1', id));

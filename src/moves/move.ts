@@ -56,6 +56,8 @@ export interface MoveStep<S> {
 export interface Move<S> {
   readonly name: string;
   readonly version: number;
+  /** What it works on: its saga's key is the id of that. Absent: a server. */
+  readonly subject?: 'volume';
   /** The step after which there is only forward. */
   readonly pivot: string;
   readonly steps: readonly MoveStep<S>[];
@@ -78,6 +80,7 @@ export const definitionOf = <S>(move: Move<S>): Definition => {
   return {
     name: move.name,
     version: move.version,
+    subject: move.subject ?? 'server',
     steps: move.steps.map(({ step, attempts, retryFrom }, index) => ({
       name: step,
       attempts: attempts ?? ATTEMPTS,

@@ -12,6 +12,7 @@ export const definition = (
 ): Definition => ({
   name: 'd',
   version: 1,
+  subject: 'thing',
   pivot,
   steps: names.map((name, index) => ({
     name,

@@ -30,6 +30,8 @@ export interface Definition {
   readonly name: string;
   /** Rows remember it: a row of an old version is finished by the old definition. */
   readonly version: number;
+  /** What its key is the id of. Rows remember it, for those who know sagas by their rows alone. */
+  readonly subject: string;
   readonly steps: readonly StepSpec[];
   /** Index of the step after which the saga only goes forward; -1: it only ever goes forward. */
   readonly pivot: number;

@@ -293,6 +293,8 @@ export interface GlobalTables extends IdentityTables, MetadefTables, NetworkTabl
     id: string;
     definition: string;
     version: number;
+    /** What its key is the id of: 'server' or 'volume'. */
+    subject: string;
     /** What it works on; at most one active saga per key (unique partial index). */
     key: string;
     status: string;

@@ -23,6 +23,7 @@ export function newSaga(saga: NewSaga, now: number): SagaRecord {
     id: saga.id,
     definition: saga.definition.name,
     version: saga.definition.version,
+    subject: saga.definition.subject,
     key: saga.key,
     status: 'active',
     direction: 'do',
@@ -55,11 +56,11 @@ const INSERT = fixed<GlobalTables, SagaRecord, InsertResult>((db, saga) =>
   db
     .insertInto('sagas')
     .values({
-      ...{ id: saga.id, definition: saga.definition, version: saga.version, key: saga.key, status: saga.status },
-      ...{ direction: saga.direction, cursor: saga.cursor, attempt: saga.attempt, back_to: saga.back_to },
-      ...{ retries: saga.retries, wake_at: saga.wake_at, lease_until: saga.lease_until, owner: saga.owner },
-      ...{ fence: saga.fence, cancel_requested: saga.cancel_requested, state_json: saga.state_json },
-      ...{ progress_json: saga.progress_json, journal_json: saga.journal_json, reason: saga.reason },
+      ...{ id: saga.id, definition: saga.definition, version: saga.version, subject: saga.subject, key: saga.key },
+      ...{ status: saga.status, direction: saga.direction, cursor: saga.cursor, attempt: saga.attempt },
+      ...{ back_to: saga.back_to, retries: saga.retries, wake_at: saga.wake_at, lease_until: saga.lease_until },
+      ...{ owner: saga.owner, fence: saga.fence, cancel_requested: saga.cancel_requested, reason: saga.reason },
+      ...{ state_json: saga.state_json, progress_json: saga.progress_json, journal_json: saga.journal_json },
       ...{ request_id: saga.request_id, created_at: saga.created_at, ended_at: saga.ended_at },
     })
     .onConflict((conflict) => conflict.doNothing()),

@@ -1,14 +1,12 @@
-// The auditor over a whole system: it finds nothing in a healthy one, at rest or at work, and names whatever is planted.
+// The auditor over a whole system: it finds nothing in a healthy one at rest (at work: audit-at-work.test.ts), and names
+// whatever is planted.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { type AuditReport, audit, INVARIANTS, renderReport } from '../../src/audit/audit.ts';
 import { owe } from '../../src/control/debts.ts';
 import type { Reply } from '../../src/host/contract.ts';
 import { newId } from '../../src/lib/ids.ts';
-import { confirmResize } from '../../src/moves/confirm.ts';
-import { deleteServer } from '../../src/moves/delete.ts';
 import { resizeServer } from '../../src/moves/resize.ts';
-import { revertResize } from '../../src/moves/revert.ts';
 import { newSaga } from '../../src/store/sagas.ts';
 import { CellDown } from '../../src/store/stores.ts';
 import {
@@ -19,10 +17,8 @@ import {
   hostOf,
   newServer,
   openWorld,
-  requestServer,
   serverOf,
   settle,
-  Worker,
   type World,
 } from './world.ts';
 import { snapshotOf } from './world-snapshot.ts';
@@ -78,7 +74,7 @@ async function plantGuest({ world, active }: Healthy, host: string, serverId: st
 }
 
 async function plantSaga({ world }: Healthy, serverId: string, change: Record<string, unknown>): Promise<void> {
-  const definition = { name: 'resize', version: 1, steps: [], pivot: 0 };
+  const definition = { name: 'resize', version: 1, subject: 'server', steps: [], pivot: 0 };
   const saga = newSaga({ id: newId(), definition, key: serverId, state: {}, requestId: 'req' }, world.clock.now());
   await world.p.stores.global
     .insertInto('sagas')
@@ -637,34 +633,3 @@ test('a guest seen on two hosts one after the other has not run twice', () =>
     const report = await world.clock.drive(audit(p));
     assert.equal(report.invariants.find((each) => each.name === 'one guest')?.verdict, 'held');
   }));
-
-for (const [name, prepare] of [
-  ['a create', async (world: World) => void (await requestServer(world, FLAVORS.small))],
-  ['a resize', (world: World) => begin(world, 'resize')],
-  ['a confirm', (world: World) => begin(world, 'confirm')],
-  ['a revert', (world: World) => begin(world, 'revert')],
-  ['a delete', (world: World) => begin(world, 'delete')],
-] as const) {
-  test(`the auditor finds nothing wrong at any moment of ${name}`, async () => {
-    const world = await openWorld();
-    try {
-      await prepare(world);
-      const worker = new Worker(world);
-      for (let op = ''; op !== 'idle'; op = await worker.step()) {
-        const report = await auditWorld(world);
-        assert.equal(report.verdict, 'held', `${op}: ${renderReport(report)}`);
-      }
-    } finally {
-      await world.close();
-    }
-  });
-}
-
-async function begin(world: World, word: 'resize' | 'confirm' | 'revert' | 'delete'): Promise<void> {
-  const serverId = await newServer(world);
-  await accept(world, resizeServer(world.p, world.user, serverId, { flavorId: FLAVORS.big }));
-  if (word === 'resize') return;
-  await settle(world);
-  const act = { confirm: confirmResize, revert: revertResize, delete: deleteServer }[word];
-  await accept(world, act(world.p, world.user, serverId));
-}

@@ -13,7 +13,9 @@ export const ONE_BINDING: Invariant = {
       if (port.serverId === '' || !s.homes.has(port.serverId)) return [];
       const found: Breach[] = [];
       const active = port.bindings.filter((binding) => binding.active);
-      if (active.length !== 1) {
+      // A port that a server is about to get is bound, and not active yet.
+      const busy = s.busy.has(port.serverId);
+      if (active.length > 1 || (active.length === 0 && !busy)) {
         found.push({
           what: `port ${port.id} of server ${port.serverId} has ${active.length} active bindings`,
           cause: 'its bindings were changed by hand',
@@ -21,7 +23,7 @@ export const ONE_BINDING: Invariant = {
         });
       }
       const server = records.get(port.serverId)?.server;
-      if (!server || s.busy.has(port.serverId)) return found;
+      if (!server || busy) return found;
       const source = waiting.get(port.serverId)?.sourceHost;
       for (const { host, active: isActive, byOperator } of port.bindings) {
         if (isActive ? host === (server.host ?? NOWHERE) : byOperator || host === source) continue;

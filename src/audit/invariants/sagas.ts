@@ -43,16 +43,18 @@ export const TASK_HAS_SAGA: Invariant = {
   },
 };
 
-/** Sagas whose key is a volume's id. */
-const ON_VOLUMES = ['create volume', 'delete volume', 'extend volume', 'create snapshot', 'delete snapshot'];
+/** The last thing that these do behind giving up what they work on is to end. */
+const REMOVERS = ['delete', 'delete volume'];
 
 export const SAGA_HAS_SERVER: Invariant = {
   name: 'sagas have servers',
   sentence:
-    'Every saga under way works on a server that exists, or on a volume; none is stuck, and somebody goes on with each.',
+    'Every saga under way works on a server or a volume that exists; none is stuck, and somebody goes on with each.',
   check(s) {
+    const volumes = new Set(s.volumes.map((volume) => volume.id));
     const breaches = s.sagas.flatMap((saga): Breach[] => {
-      const name = `${saga.definition} ${saga.id} of server ${saga.serverId}`;
+      const name = `${saga.definition} ${saga.id} of ${saga.subject} ${saga.serverId}`;
+      const exists = saga.subject === 'volume' ? volumes.has(saga.serverId) : s.homes.has(saga.serverId);
       if (saga.status === 'stuck') {
         return [
           {
@@ -62,13 +64,12 @@ export const SAGA_HAS_SERVER: Invariant = {
           },
         ];
       }
-      // The last thing that a delete does behind giving up the home is to end.
-      if (!s.homes.has(saga.serverId) && saga.definition !== 'delete' && !ON_VOLUMES.includes(saga.definition)) {
+      if (!exists && !REMOVERS.includes(saga.definition)) {
         return [
           {
-            what: `${name} works on a server that does not exist`,
-            cause: 'its home was deleted by hand',
-            repair: 'see its journal for what it holds; give the server its home back, or give that up by hand',
+            what: `${name} works on a ${saga.subject} that does not exist`,
+            cause: `the ${saga.subject === 'volume' ? 'record of the volume' : 'home of the server'} was deleted by hand`,
+            repair: 'see its journal for what it holds; bring back what was deleted, or give that up by hand',
           },
         ];
       }

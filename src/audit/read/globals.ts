@@ -14,12 +14,13 @@ const AT_A_TIME = 500;
 export async function readSagas(db: Db, slice: Slice): Promise<SagaView[]> {
   const open = db
     .selectFrom('sagas')
-    .select(['id', 'definition', 'key', 'status', 'reason', 'wake_at', 'lease_until', 'created_at'])
+    .select(['id', 'definition', 'subject', 'key', 'status', 'reason', 'wake_at', 'lease_until', 'created_at'])
     .where('status', 'in', ['active', 'stuck']);
   const rows = await inSlice(open, 'key', slice).execute();
   return rows.map((row) => ({
     id: row.id,
     definition: row.definition,
+    subject: row.subject,
     serverId: row.key,
     status: row.status === 'stuck' ? 'stuck' : 'active',
     reason: row.reason,

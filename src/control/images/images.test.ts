@@ -443,7 +443,12 @@ describe('deleting', () => {
     world.advance(GRACE_MS + 1);
     const saga = newSaga(
       {
-        ...{ id: 'saga', definition: { name: 'create volume', version: 1, steps: [], pivot: 0 }, key: 'v', retries: 0 },
+        ...{
+          id: 'saga',
+          definition: { name: 'create volume', version: 1, subject: 'volume', steps: [], pivot: 0 },
+          key: 'v',
+          retries: 0,
+        },
         ...{ state: { source: { kind: 'image', imageId: unused.id } }, requestId: 'r' },
       },
       p.clock.now(),

@@ -15,6 +15,7 @@ import { startOnVolume } from './start.ts';
 export const CREATE_VOLUME: Move<VolumeToMake> = {
   name: 'create volume',
   version: 1,
+  subject: 'volume',
   pivot: 'let go',
   parties: () => [],
   steps: [

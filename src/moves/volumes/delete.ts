@@ -22,6 +22,7 @@ export interface DeleteVolumeState {
 export const DELETE_VOLUME: Move<DeleteVolumeState> = {
   name: 'delete volume',
   version: 1,
+  subject: 'volume',
   pivot: 'remove volume',
   parties: () => [],
   steps: [

@@ -38,6 +38,7 @@ const endWith = (c: C, sizeGb: number): Promise<StepOutcome<ExtendVolumeState>> 
 export const EXTEND_VOLUME: Move<ExtendVolumeState> = {
   name: 'extend volume',
   version: 1,
+  subject: 'volume',
   pivot: 'grow volume',
   parties: () => [],
   steps: [

@@ -49,6 +49,7 @@ async function removeSnapshot(c: C): Promise<StepOutcome<SnapshotState>> {
 export const CREATE_SNAPSHOT: Move<SnapshotState> = {
   name: 'create snapshot',
   version: 1,
+  subject: 'volume',
   pivot: 'let go',
   parties: () => [],
   steps: [
@@ -78,6 +79,7 @@ export const CREATE_SNAPSHOT: Move<SnapshotState> = {
 export const DELETE_SNAPSHOT: Move<SnapshotState> = {
   name: 'delete snapshot',
   version: 1,
+  subject: 'volume',
   pivot: 'remove snapshot',
   parties: () => [],
   steps: [

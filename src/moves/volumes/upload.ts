@@ -54,6 +54,7 @@ async function asBefore(c: C, trx: Transaction<GlobalTables>): Promise<void> {
 export const UPLOAD_VOLUME: Move<UploadVolumeState> = {
   name: 'upload volume',
   version: 1,
+  subject: 'volume',
   pivot: 'keep image',
   parties: () => [],
   steps: [

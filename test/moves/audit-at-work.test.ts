@@ -1,0 +1,30 @@
+// Whatever is under way, the auditor finds nothing wrong at any moment of it: each move is stepped by hand, and the audit is
+// made behind every effect and every commit. What else a conductor does changes nothing.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { renderReport } from '../../src/audit/audit.ts';
+import { MOVES } from '../../src/moves/registry.ts';
+import { fixtureOf } from './matrix/fixtures.ts';
+import { auditWorld, openWorld, Worker } from './world.ts';
+
+for (const { definition } of MOVES) {
+  test(`the auditor finds nothing wrong at any moment of ${definition.name}`, async () => {
+    const fixture = fixtureOf(definition.name);
+    const world = await (fixture.open ?? openWorld)({});
+    try {
+      const { refusal } = await fixture.start(world, await fixture.prepare(world));
+      assert.equal(refusal, null);
+      const worker = new Worker(world);
+      let looks = 0;
+      for (let op = 'start'; op !== 'idle'; op = await worker.step()) {
+        if (!['start', 'effect', 'commit'].includes(op)) continue;
+        looks += 1;
+        const report = await auditWorld(world);
+        assert.equal(report.verdict, 'held', `${op}: ${renderReport(report)}`);
+      }
+      assert(looks > definition.steps.length, `only ${looks} looks`);
+    } finally {
+      await world.close();
+    }
+  });
+}
