@@ -1,27 +1,41 @@
 // node test/clients/compare/commands.ts [OURS] PEER: a walk of `openstack` commands through two deployments, and in which
 // columns and kinds of values their outputs differ.
 //
-// OURS and PEER as in main.ts. Each command is run as a person would, with JSON for its output where it has any; of the
-// tables of `nova` the columns are compared. Writes a Markdown table to standard output; exit status 1 when a command of
-// ours fails, or when an output differs that nobody defends. What it makes it deletes. A command that the peer fails at is
-// compared no further.
+// OURS and PEER as in main.ts. Each command is run as a person would, with JSON for its output where it has any, by both at
+// once; then both are waited for. Writes a row of a Markdown table to standard output as soon as a command is through; exit
+// status 1 when a command of ours fails, or when an output differs that nobody defends. A command that the peer fails at is
+// compared no further; a peer on a small machine fails now and then, and is asked again. What it makes it deletes, when it
+// is left to end; every command and every wait has a limit.
 import { execFile } from 'node:child_process';
 import { setTimeout } from 'node:timers/promises';
 import { promisify } from 'node:util';
-import { type Command, walk } from './requests/commands.ts';
-import { openSides } from './sides.ts';
+import { type Cloud, openCloud } from './cloud.ts';
+import { differences, type Output, outputOf, outputOfText } from './output.ts';
+import { type Command, type Until, walk } from './requests/commands.ts';
+import { openSides, type Sides } from './sides.ts';
 
 interface Outcome {
-  readonly ok: boolean;
-  /** Column or field, with the kinds of its values. */
-  readonly kinds: ReadonlyMap<string, ReadonlySet<string>>;
-  readonly said: string;
+  /** What it said last; null: it succeeded, and what it begins came to its end. */
+  readonly failed: string | null;
+  readonly output: Output;
+  readonly seconds: number;
+}
+
+interface Side {
+  readonly cloud: Cloud;
+  readonly env: NodeJS.ProcessEnv;
+  /** How often a command that failed is run again. */
+  readonly again: number;
 }
 
 const run = promisify(execFile);
-const LIMIT_MS = 600_000;
+const COMMAND_LIMIT_MS = 180_000;
+const WAIT_LIMIT_MS = 180_000;
 const MOST_OUTPUT = 16 * 1024 * 1024;
 const POLL_MS = 1000;
+const AGAIN_MS = 5000;
+/** Of a table's cell. */
+const LONGEST_REASON = 160;
 
 function environment(authUrl: string, password: string): NodeJS.ProcessEnv {
   const { PATH, HOME } = process.env;
@@ -32,109 +46,105 @@ function environment(authUrl: string, password: string): NodeJS.ProcessEnv {
   };
 }
 
-async function outcomeOf({ words, json }: Command, env: NodeJS.ProcessEnv): Promise<Outcome> {
+async function outcomeOf(command: Command, side: Side): Promise<Outcome> {
+  const begun = performance.now();
+  const outcome = async (): Promise<Pick<Outcome, 'failed' | 'output'>> => {
+    const { failed, output } = await runOnce(command, side.env);
+    return { output, failed: failed ?? (command.until ? await whyNot(command.until, side.cloud) : null) };
+  };
+  let last = await outcome();
+  for (let times = 0; times < side.again && last.failed !== null; times += 1) {
+    process.stderr.write(`once more, after "${last.failed}": ${command.words.join(' ')}\n`);
+    await setTimeout(AGAIN_MS);
+    last = await outcome();
+  }
+  return { ...last, seconds: (performance.now() - begun) / 1000 };
+}
+
+async function runOnce({ words, json }: Command, env: NodeJS.ProcessEnv): Promise<Pick<Outcome, 'failed' | 'output'>> {
   const [program = '', ...args] = words;
   try {
-    const options = { env, timeout: LIMIT_MS, maxBuffer: MOST_OUTPUT };
+    const options = { env, timeout: COMMAND_LIMIT_MS, killSignal: 'SIGKILL', maxBuffer: MOST_OUTPUT } as const;
     const { stdout } = await run(program, json ? [...args, '-f', 'json'] : args, options);
-    return { ok: true, kinds: json ? kindsIn(JSON.parse(stdout)) : columnsIn(stdout), said: '' };
+    return { failed: null, output: json ? outputOf(JSON.parse(stdout)) : outputOfText(stdout) };
   } catch (error) {
-    const said = error instanceof Error && 'stderr' in error ? String(error.stderr) : String(error);
-    return { ok: false, kinds: new Map(), said: said.trim().split('\n').at(-1) ?? '' };
+    return { failed: reasonOf(error), output: new Map() };
   }
 }
 
-function kindsIn(output: unknown): Map<string, Set<string>> {
-  const kinds = new Map<string, Set<string>>();
-  for (const row of [output].flat()) {
-    for (const [column, value] of Object.entries(row as object)) {
-      const seen = kinds.get(column) ?? new Set();
-      kinds.set(column, seen.add(kindOf(value)));
-    }
-  }
-  return kinds;
+function reasonOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  if ('killed' in error && error.killed === true) return `did not end within ${COMMAND_LIMIT_MS / 1000} s`;
+  const said = 'stderr' in error ? String(error.stderr).trim().split('\n').at(-1) : '';
+  return said || error.message;
 }
 
-/** Of a table as `nova` draws it: its columns, of no kind. None: it is no table. */
-function columnsIn(output: string): Map<string, Set<string>> {
-  const [rule = '', header = ''] = output.split('\n');
-  if (!rule.startsWith('+-') || !header.startsWith('|')) return new Map();
-  const columns = header.split('|').slice(1, -1);
-  return new Map(columns.map((column) => [column.trim(), new Set(['nothing'])]));
-}
-
-function kindOf(value: unknown): string {
-  if (value === null || value === '' || value === 'None') return 'nothing';
-  if (Array.isArray(value)) return 'list';
-  if (typeof value !== 'string') return typeof value;
-  if (/^[0-9a-f]{8}-?([0-9a-f]{4}-?){3}[0-9a-f]{12}$/.test(value)) return 'id';
-  if (/^\d{4}-\d\d-\d\d[T ]\d\d:\d\d/.test(value)) return 'time';
-  return /^-?[0-9.]+$/.test(value) ? 'number' : 'text';
-}
-
-function differences(ours: Outcome, peer: Outcome): string[] {
-  if (!ours.ok) return ['fails'];
-  if (!peer.ok) return [];
-  const found: string[] = [];
-  // A list that is empty on one side has no columns to compare.
-  if (ours.kinds.size === 0 || peer.kinds.size === 0) return found;
-  for (const [column, kinds] of peer.kinds) {
-    const mine = ours.kinds.get(column);
-    if (!mine) found.push(`lacks ${column}`);
-    else if (mine.isDisjointFrom(kinds) && !mine.has('nothing') && !kinds.has('nothing'))
-      found.push(`${column} is ${[...mine].join('/')} instead of ${[...kinds].join('/')}`);
-  }
-  for (const column of ours.kinds.keys()) if (!peer.kinds.has(column)) found.push(`more: ${column}`);
-  return found;
-}
-
-async function settle({ words, until }: Command, env: NodeJS.ProcessEnv): Promise<void> {
-  if (until === undefined) return;
-  const deadline = Date.now() + LIMIT_MS;
-  const shown = ['openstack', until.kind, 'show', until.name, '-f', 'value', '-c', 'status'];
-  while (Date.now() < deadline) {
-    const [program = '', ...args] = shown;
-    const answer = await run(program, args, { env, timeout: LIMIT_MS }).catch(() => ({ stdout: 'gone' }));
-    if ([until.status, 'gone'].includes(answer.stdout.trim())) return;
+/** Null when it has the status within the limit. A server in ERROR and one that is gone are waited for no longer. */
+async function whyNot({ kind, name, status }: Until, cloud: Cloud): Promise<string | null> {
+  const deadline = Date.now() + WAIT_LIMIT_MS;
+  for (;;) {
+    const seen = await statusOf(kind, name, cloud);
+    if (seen === status) return null;
+    if (seen === 'gone' || seen.startsWith('ERROR') || seen.startsWith('error') || Date.now() > deadline)
+      return `${name} is ${seen}, not ${status}`;
     await setTimeout(POLL_MS);
   }
-  process.stderr.write(`after ${words.join(' ')}: ${until.name} does not become ${until.status}\n`);
 }
 
-async function through(authUrl: string, password: string): Promise<Outcome[]> {
-  const env = environment(authUrl, password);
-  const outcomes: Outcome[] = [];
-  for (const command of walk) {
-    outcomes.push(await outcomeOf(command, env));
-    await settle(command, env);
-  }
-  return outcomes;
+async function statusOf(kind: Until['kind'], name: string, cloud: Cloud): Promise<string> {
+  const [service, path] = kind === 'server' ? (['compute', '/servers'] as const) : (['volumev3', '/volumes'] as const);
+  const { json } = await cloud.ask({ service, method: 'GET', path: `${path}/detail?name=${name}` });
+  const found = Object.values((json ?? {}) as Record<string, readonly Found[]>).flat();
+  const one = found.find((each) => each.name === name);
+  return one === undefined ? 'gone' : `${one.status}${one.fault ? `: ${one.fault.message}` : ''}`;
 }
 
-async function main(oursAt: string, peerAt: string): Promise<number> {
+interface Found {
+  readonly name?: string;
+  readonly status?: string;
+  readonly fault?: { readonly message: string };
+}
+
+async function sideOf(authUrl: string, password: string, again: number): Promise<Side> {
+  const cloud = await openCloud(authUrl, 'admin', password, 'admin');
+  return { cloud, env: environment(authUrl, password), again };
+}
+
+async function main({ oursAt, peerAt }: Sides): Promise<number> {
   const { OS_PASSWORD = 'secret', PEER_PASSWORD = 'secret' } = process.env;
-  const ours = await through(oursAt, OS_PASSWORD);
-  const peer = await through(peerAt, PEER_PASSWORD);
-  process.stdout.write('| command | ours | peer | difference |\n| --- | --- | --- | --- |\n');
-  let bad = 0;
-  for (const [index, { words, defended }] of walk.entries()) {
-    const [mine, theirs] = [ours[index], peer[index]];
-    if (!mine || !theirs) continue;
-    const found = differences(mine, theirs);
-    if (found.length > 0 && defended === undefined) bad += 1;
-    const state = ({ ok, said }: Outcome): string => (ok ? 'ok' : `fails: ${said.slice(0, 200)}`);
-    const why = found.length > 0 && defended !== undefined ? ` (defended: ${defended})` : '';
-    const row = [words.join(' '), state(mine), state(theirs), `${found.join('; ')}${why}`];
-    process.stdout.write(`| ${row.map((each) => each.replaceAll('|', '\\|')).join(' | ')} |\n`);
+  const ours = await sideOf(oursAt, OS_PASSWORD, 0);
+  const peer = await sideOf(peerAt, PEER_PASSWORD, 1);
+  const count = { same: 0, defended: 0, differs: 0, fails: 0, 'not compared': 0 };
+  process.stdout.write('| # | command | ours | peer | verdict |\n| --- | --- | --- | --- | --- |\n');
+  for (const [index, command] of walk.entries()) {
+    const [mine, theirs] = await Promise.all([outcomeOf(command, ours), outcomeOf(command, peer)]);
+    const found = theirs.failed === null ? differences(mine.output, theirs.output) : [];
+    const verdict = verdictOn(mine, theirs, found, command);
+    count[verdict] += 1;
+    const why = verdict === 'defended' ? ` (${command.defended})` : '';
+    const text = found.length === 0 ? verdict : `${verdict}: ${found.join('; ')}${why}`;
+    const row = [index + 1, command.words.join(' '), said(mine), said(theirs), text];
+    process.stdout.write(`| ${row.map((each) => String(each).replaceAll('|', '\\|')).join(' | ')} |\n`);
   }
-  process.stdout.write(`\n${walk.length} commands, ${ours.filter(({ ok }) => !ok).length} fail, ${bad} to look at\n`);
-  return bad === 0 ? 0 : 1;
+  const counts = Object.entries(count).map(([verdict, times]) => `${times} ${verdict}`);
+  process.stdout.write(`\n${walk.length} commands: ${counts.join(', ')}\n`);
+  return count.fails + count.differs === 0 ? 0 : 1;
 }
+
+function verdictOn(ours: Outcome, peer: Outcome, found: readonly string[], { defended }: Command) {
+  if (ours.failed !== null) return 'fails';
+  if (peer.failed !== null) return 'not compared';
+  if (found.length === 0) return 'same';
+  return defended === undefined ? 'differs' : 'defended';
+}
+
+const said = ({ failed, seconds }: Outcome): string =>
+  `${failed === null ? 'ok' : `fails: ${failed.slice(0, LONGEST_REASON)}`}, ${seconds.toFixed(1)} s`;
 
 await using sides = await openSides(process.argv.slice(2));
 if (sides === null) {
   process.stderr.write('usage: node test/clients/compare/commands.ts [OURS] PEER\n');
   process.exitCode = 2;
 } else {
-  process.exitCode = await main(sides.oursAt, sides.peerAt);
+  process.exitCode = await main(sides);
 }

@@ -5,9 +5,16 @@ export interface Command {
   /** Whether it has columns or fields to show. */
   readonly json: boolean;
   /** What to wait for before the next. */
-  readonly until?: { readonly kind: 'server' | 'volume'; readonly name: string; readonly status: string };
+  readonly until?: Until;
   /** Why its output differs from the peer's, in one sentence. */
   readonly defended?: string;
+}
+
+/** What to wait for, by its name. */
+export interface Until {
+  readonly kind: 'server' | 'volume';
+  readonly name: string;
+  readonly status: string;
 }
 
 const SERVER = 'walk-server';
@@ -81,6 +88,9 @@ export const walk: readonly Command[] = [
   quiet(`openstack server set --property a=b ${SERVER}`),
   shown(`openstack server image create --wait --name walk-snapshot ${SERVER}`),
   server('ACTIVE', `openstack server rebuild --image cirros ${SERVER}`, true),
+  shown(
+    'openstack server create --flavor walk-small --boot-from-volume 1 --image cirros --network walk-net --wait walk-root',
+  ),
   shown('openstack compute service list'),
   shown('openstack hypervisor list'),
   shown('openstack hypervisor show cell1-compute1'),
@@ -90,6 +100,7 @@ export const walk: readonly Command[] = [
   shown('openstack limits show --absolute'),
   shown('openstack usage show'),
   shown('openstack server group list'),
+  quiet('openstack server delete --wait walk-root'),
   quiet(`openstack server delete --wait ${SERVER}`),
   quiet(`openstack volume delete ${VOLUME}`),
   quiet('openstack port delete walk-port'),
