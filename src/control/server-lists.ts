@@ -102,8 +102,10 @@ export async function unreachableCells(p: Platform, projectId: string | null): P
     .where('deleted_at', 'is', null);
   if (projectId !== null) query = query.where('project_id', '=', projectId);
   const cells = (await query.execute()).map(({ cell_id }) => cell_id);
-  const answers = await Promise.all(cells.map((cellId) => read(p, cellId, { projectId }, [])));
-  return cells.filter((_, index) => answers[index] === null);
+  const answers = await Promise.all(
+    cells.map((cellId) => askCell(p, cellId, (cell) => cell.selectFrom('servers').select('id').limit(1).execute())),
+  );
+  return cells.filter((_, index) => answers[index] instanceof CellDown);
 }
 
 /**

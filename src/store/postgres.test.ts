@@ -120,6 +120,21 @@ function testsOn(server: TestPostgres): void {
     assert.deepEqual(rows.map((row) => row.name).sort(), Object.keys(TRAVEL).sort());
   });
 
+  opening('nothing is in an empty list, and everything is outside of it, as on SQLite', async (open) => {
+    const files = await openStores(':memory:');
+    for (const { global } of [await open(), files]) {
+      await insertSaga(global, newSaga({ ...START, id: 's', key: 'k' }, 1));
+      const ids = global.selectFrom('sagas').select('id');
+      assert.deepEqual(await ids.where('id', 'in', []).execute(), []);
+      const all = await ids.where('id', 'not in', []).execute();
+      assert.deepEqual(
+        all.map(({ id }) => id),
+        ['s'],
+      );
+    }
+    await files.close();
+  });
+
   opening('numbers come back as numbers, sums and counts too', async (open) => {
     const { global } = await open();
     await insertSaga(global, newSaga({ ...START, id: 's', key: 'k' }, 1_800_000_000_001));

@@ -5,7 +5,15 @@
 // a session that does nothing inside a transaction for STALLED_TRANSACTION_MS. A transaction that the server gave up
 // because two waited for each other counts as that too: nothing of it happened, and trying again will do. A reply lost at commit is an error
 // although the commit may have landed, as with every other lost reply.
-import { Kysely, PostgresDialect, type PostgresPool, type PostgresPoolClient, sql } from 'kysely';
+import {
+  HandleEmptyInListsPlugin,
+  Kysely,
+  PostgresDialect,
+  type PostgresPool,
+  type PostgresPoolClient,
+  replaceWithNoncontingentExpression,
+  sql,
+} from 'kysely';
 import pg from 'pg';
 import { DatabaseDown, type OpenDatabase } from './database.ts';
 import { exclusively } from './dialect.ts';
@@ -46,7 +54,11 @@ export async function openPostgres<Tables>(
   // A connection that broke while nobody used it: the pool has thrown it away, the next statement takes another.
   pool.on('error', () => undefined);
   const seen = { statements: 0, lost: false };
-  const db = new Kysely<Tables>({ dialect: new PostgresDialect({ pool: watched(pool, seen, down) }) });
+  const db = new Kysely<Tables>({
+    dialect: new PostgresDialect({ pool: watched(pool, seen, down) }),
+    // `in ()` is an error of syntax to PostgreSQL; on SQLite nothing is in an empty list.
+    plugins: [new HandleEmptyInListsPlugin({ strategy: replaceWithNoncontingentExpression })],
+  });
   try {
     await migrate(db, migrations);
   } catch (error) {
