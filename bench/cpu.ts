@@ -3,7 +3,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { setTimeout } from 'node:timers/promises';
 
 /** For how long processes are watched that nobody asks. */
-const IDLE_MS = 5000;
+const IDLE_MS = 20_000;
 /** Of USER_HZ in /proc/<pid>/stat. */
 const TICKS_PER_SECOND = 100;
 

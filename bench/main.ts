@@ -1,11 +1,12 @@
 // The measurements: node bench/main.ts [moves] [conductors] [copy] [startup] [identity] [placement] [restart] [revoke] [simulation]
-// [clients] [--json]
+// [clients] [cells] [--json]
 //
 // Counts come first: statements and calls do not depend on what else the machine does. Times stand beside a peer or a
 // physical limit measured in the same run, as ratios. Nova's figures are those of its own functional harness (its
 // control plane alone, all services faked, databases in memory), taken once; the source is in docs/benchmarks.md.
 // The results go to var/bench/report.json too.
 import { mkdir, writeFile } from 'node:fs/promises';
+import { benchCells } from './cells.ts';
 import { benchClients } from './clients.ts';
 import { benchConductors } from './conductors.ts';
 import { benchCopy } from './copy.ts';
@@ -29,6 +30,7 @@ const PARTS: Readonly<Record<string, () => Promise<Figure[]>>> = {
   revoke: benchRevoke,
   simulation: benchSimulation,
   clients: benchClients,
+  cells: benchCells,
 };
 
 const wanted = process.argv.slice(2).filter((argument) => argument !== '--json');

@@ -1,4 +1,4 @@
-// A system to measure through its API: `crosscell up` with two cells of one large simulated host each.
+// A system to measure through its API: `crosscell up` with simulated hosts.
 import { spawn } from 'node:child_process';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -17,13 +17,26 @@ export async function ask(cloud: Cloud, asked: Asked): Promise<Answer> {
   return answer;
 }
 
-/** Runs `body` beside a system of two cells of one large simulated host each, with an image in it. */
-export async function withCrosscell<T>(body: (authUrl: string, directory: string) => Promise<T>): Promise<T> {
+/** One large host. */
+export const hostNamed = (name: string): string =>
+  `{ name: ${name}, vcpus: 1024, memory_mb: 1048576, disk_gb: 100000 }`;
+const TWO_CELLS = `
+cells:
+  - { name: east, hosts: [${hostNamed('east-1')}] }
+  - { name: west, hosts: [${hostNamed('west-1')}] }
+`;
+
+/**
+ * Runs `body` beside a system with an image in it.
+ * @param config what of its configuration says cells; two of one large host each unless given
+ */
+export async function withCrosscell<T>(
+  body: (authUrl: string, directory: string) => Promise<T>,
+  config = TWO_CELLS,
+): Promise<T> {
   const directory = await mkdtemp(join(tmpdir(), 'crosscell-bench-'));
   const file = join(directory, 'crosscell.yaml');
-  const host = (name: string) => `{ name: ${name}, vcpus: 1024, memory_mb: 1048576, disk_gb: 100000 }`;
-  const cells = ['east', 'west'].map((name) => `  - { name: ${name}, hosts: [${host(`${name}-1`)}] }`);
-  await writeFile(file, ['hypervisor: simulated', 'cells:', ...cells, ''].join('\n'));
+  await writeFile(file, `hypervisor: simulated\n${config}`);
   const args = ['up', '--config', file, '--data', directory, '--listen', '127.0.0.1:0', '--no-image', '--json'];
   const child = spawn(CROSSCELL, [...args, '--admin-password', PASSWORD], { stdio: ['ignore', 'pipe', 'inherit'] });
   const ended = new Promise((resolve) => child.once('exit', resolve));

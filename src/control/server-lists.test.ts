@@ -71,7 +71,7 @@ test('pages leave out the servers of a cell that is down, and it is named', () =
   withPlatform(async (p, { c1, c2 }) => {
     const kept = await addServer(p, c1, { createdAt: 1 });
     await addServer(p, c2, { createdAt: 2 });
-    assert.deepEqual(await unreachableCells(p, null), []);
+    assert.deepEqual(await unreachableCells(p, null, []), []);
     const stores = editable(p);
     const open = stores.cell;
     stores.cell = async (cellId) => {
@@ -80,7 +80,7 @@ test('pages leave out the servers of a cell that is down, and it is named', () =
     };
     const list = await newestServers(p, { projectId: null, marker: undefined, limit: 5, test: all });
     assert.deepEqual([idsOf(list?.servers ?? []), list?.downCells], [[kept.id], [c2]]);
-    assert.deepEqual(await unreachableCells(p, null), [c2]);
+    assert.deepEqual(await unreachableCells(p, null, []), [c2]);
   }));
 
 test('a list over many cells, one of which does not answer, is partial within the limit, and at once the next time', () =>
@@ -99,6 +99,8 @@ test('a list over many cells, one of which does not answer, is partial within th
       );
       waited.push(p.clock.now() - before);
       assert.deepEqual([list?.servers.length, list?.downCells], [49, [silent]]);
+      // What the list has found out is not waited for once more.
+      assert.deepEqual(await unreachableCells(p, null, list?.downCells ?? []), [silent]);
     }
     assert.deepEqual(waited, [5000, 500]);
     stores.cell = open;

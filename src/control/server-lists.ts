@@ -93,8 +93,15 @@ export async function newestServers(
   return { servers, downCells: [...downCells] };
 }
 
-/** Cells in which the project (null: anybody) has servers and which cannot be reached. */
-export async function unreachableCells(p: Platform, projectId: string | null): Promise<string[]> {
+/**
+ * Cells in which the project (null: anybody) has servers and which cannot be reached.
+ * @param known cells that have just been found so, and are not asked again
+ */
+export async function unreachableCells(
+  p: Platform,
+  projectId: string | null,
+  known: readonly string[],
+): Promise<string[]> {
   let query = p.stores.global
     .selectFrom('server_mappings')
     .select('cell_id')
@@ -102,10 +109,13 @@ export async function unreachableCells(p: Platform, projectId: string | null): P
     .where('deleted_at', 'is', null);
   if (projectId !== null) query = query.where('project_id', '=', projectId);
   const cells = (await query.execute()).map(({ cell_id }) => cell_id);
-  const answers = await Promise.all(
-    cells.map((cellId) => askCell(p, cellId, (cell) => cell.selectFrom('servers').select('id').limit(1).execute())),
-  );
-  return cells.filter((_, index) => answers[index] instanceof CellDown);
+  const isDown = async (cellId: string): Promise<boolean> => {
+    if (known.includes(cellId)) return true;
+    const answer = await askCell(p, cellId, (cell) => cell.selectFrom('servers').select('id').limit(1).execute());
+    return answer instanceof CellDown;
+  };
+  const down = await Promise.all(cells.map(isDown));
+  return cells.filter((_, index) => down[index]);
 }
 
 /**

@@ -53,7 +53,7 @@ async function start(directory: string, durable: boolean): Promise<TestPostgres>
   const port = await freePort();
   const args = ['-D', data, '-p', String(port), '-k', directory];
   const fast = ['fsync=off', 'synchronous_commit=off', 'full_page_writes=off'];
-  const settings = ['listen_addresses=127.0.0.1', 'max_connections=200', ...(durable ? [] : fast)];
+  const settings = ['listen_addresses=127.0.0.1', 'max_connections=300', ...(durable ? [] : fast)];
   const url = (database: string): string => `postgresql://crosscell@127.0.0.1:${port}/${database}`;
   let server: ChildProcess;
   let made = 0;

@@ -32,10 +32,12 @@ export async function listed(
   allProjects: RuleName,
 ): Promise<Listed> {
   const projectId = projectOf(p, actor, query, allProjects);
-  const { page, marker, ports } = await pageFor(p, isAdmin(actor), projectId, allowed(query, actor, minor));
+  const { page, marker, ports, downCells } = await pageFor(p, isAdmin(actor), projectId, allowed(query, actor, minor));
   // From 2.69 on the last page of a list without filters ends with what is known of servers in cells that are down.
   const withUnreachable = minor >= 69 && marker === null && !Object.keys(query).some((key) => FILTERS.has(key));
-  const unreachable = withUnreachable ? await inDownCells(p, await unreachableCells(p, projectId), projectId) : [];
+  const unreachable = withUnreachable
+    ? await inDownCells(p, await unreachableCells(p, projectId, downCells), projectId)
+    : [];
   return { page, links: nextLink(p.settings, 'servers_links', url, marker), ports, unreachable };
 }
 
@@ -47,7 +49,7 @@ async function pageFor(
   admin: boolean,
   projectId: string | null,
   query: Query,
-): Promise<Pick<Listed, 'page' | 'ports'> & { readonly marker: string | null }> {
+): Promise<Pick<Listed, 'page' | 'ports'> & { readonly marker: string | null; readonly downCells: readonly string[] }> {
   const changesSince = timeOf('changes-since', query['changes-since']);
   const changesBefore = timeOf('changes-before', query['changes-before']) ?? Number.POSITIVE_INFINITY;
   const isWanted = serverTest(query, admin);
@@ -57,9 +59,10 @@ async function pageFor(
     const list = await newestServers(p, { projectId, marker: query.marker, limit: size + 1, test });
     if (!list) throw markerNotFound(query.marker);
     const page = list.servers.slice(0, size);
-    return { page, marker: list.servers.length > size ? (page.at(-1)?.id ?? null) : null, ports: null };
+    const marker = list.servers.length > size ? (page.at(-1)?.id ?? null) : null;
+    return { page, marker, ports: null, downCells: list.downCells };
   }
-  const { servers } = await listServers(p, {
+  const { servers, downCells } = await listServers(p, {
     projectId,
     ...(admin && query.host !== undefined ? { host: query.host } : {}),
     ...(changesSince === undefined ? {} : { changesSince }),
@@ -74,7 +77,7 @@ async function pageFor(
   }
   const result = pageOf(sorted(matching, query), (each) => each.id, query);
   if (!result) throw markerNotFound(query.marker);
-  return { ...result, ports };
+  return { ...result, ports, downCells };
 }
 
 /** Without what is passed over for users: looking for IPv6 addresses before 2.5, as in Nova. */

@@ -46,19 +46,32 @@ function environment(authUrl: string, password: string): NodeJS.ProcessEnv {
   };
 }
 
+/** With what it begins come to its end. */
 async function outcomeOf(command: Command, side: Side): Promise<Outcome> {
   const begun = performance.now();
-  const outcome = async (): Promise<Pick<Outcome, 'failed' | 'output'>> => {
-    const { failed, output } = await runOnce(command, side.env);
-    return { output, failed: failed ?? (command.until ? await whyNot(command.until, side.cloud) : null) };
-  };
-  let last = await outcome();
+  let last = await runToEnd(command, side);
   for (let times = 0; times < side.again && last.failed !== null; times += 1) {
     process.stderr.write(`once more, after "${last.failed}": ${command.words.join(' ')}\n`);
     await setTimeout(AGAIN_MS);
-    last = await outcome();
+    await recover(command, side);
+    last = await runToEnd(command, side);
   }
   return { ...last, seconds: (performance.now() - begun) / 1000 };
+}
+
+async function runToEnd(command: Command, { env, cloud }: Side): Promise<Pick<Outcome, 'failed' | 'output'>> {
+  const { failed, output } = await runOnce(command, env);
+  return { output, failed: failed ?? (command.until ? await whyNot(command.until, cloud) : null) };
+}
+
+/** Brings a server that was left in ERROR back to where the command begins. */
+async function recover({ until, behind }: Command, side: Side): Promise<void> {
+  if (until?.kind !== 'server') return;
+  const { id, status } = (await find(until.kind, until.name, side.cloud)) ?? {};
+  if (status !== 'ERROR') return;
+  const body = { 'os-resetState': { state: 'active' } };
+  await side.cloud.ask({ service: 'compute', method: 'POST', path: `/servers/${id}/action`, body });
+  if (behind) await runToEnd(behind, side);
 }
 
 async function runOnce({ words, json }: Command, env: NodeJS.ProcessEnv): Promise<Pick<Outcome, 'failed' | 'output'>> {
@@ -92,14 +105,19 @@ async function whyNot({ kind, name, status }: Until, cloud: Cloud): Promise<stri
 }
 
 async function statusOf(kind: Until['kind'], name: string, cloud: Cloud): Promise<string> {
+  const found = await find(kind, name, cloud);
+  return found === undefined ? 'gone' : `${found.status}${found.fault ? `: ${found.fault.message}` : ''}`;
+}
+
+async function find(kind: Until['kind'], name: string, cloud: Cloud): Promise<Found | undefined> {
   const [service, path] = kind === 'server' ? (['compute', '/servers'] as const) : (['volumev3', '/volumes'] as const);
   const { json } = await cloud.ask({ service, method: 'GET', path: `${path}/detail?name=${name}` });
   const found = Object.values((json ?? {}) as Record<string, readonly Found[]>).flat();
-  const one = found.find((each) => each.name === name);
-  return one === undefined ? 'gone' : `${one.status}${one.fault ? `: ${one.fault.message}` : ''}`;
+  return found.find((each) => each.name === name);
 }
 
 interface Found {
+  readonly id?: string;
   readonly name?: string;
   readonly status?: string;
   readonly fault?: { readonly message: string };

@@ -1,5 +1,6 @@
 // What the outputs of one command in two deployments have to agree in: columns, or fields, and the kinds of their values.
 // Values are not compared: ids, times and names differ by nature. Of what is no table it counts whether there is any.
+import { isIP } from 'node:net';
 
 /** Column or field, with the kinds of its values. */
 export type Output = ReadonlyMap<string, ReadonlySet<string>>;
@@ -31,6 +32,7 @@ function kindOf(value: unknown): string {
   if (typeof value !== 'string') return typeof value;
   if (/^[0-9a-f]{8}-?([0-9a-f]{4}-?){3}[0-9a-f]{12}$/.test(value)) return 'id';
   if (/^\d{4}-\d\d-\d\d[T ]\d\d:\d\d/.test(value)) return 'time';
+  if (isIP(value)) return 'address';
   return /^-?[0-9.]+$/.test(value) ? 'number' : 'text';
 }
 

@@ -1,4 +1,5 @@
 // What a person types in a day: `openstack` over all services, a server's life with its moves, and a little of `nova`.
+import { DEFENDED } from './defended.ts';
 
 export interface Command {
   readonly words: readonly string[];
@@ -6,6 +7,8 @@ export interface Command {
   readonly json: boolean;
   /** What to wait for before the next. */
   readonly until?: Until;
+  /** What a peer that has failed at it does first when it tries again; its server is ACTIVE before that. */
+  readonly behind?: Command;
   /** Why its output differs from the peer's, in one sentence. */
   readonly defended?: string;
 }
@@ -29,6 +32,11 @@ const volume = (status: string, line: string, json = false): Command => ({
   ...{ words: line.split(' '), json },
   until: { kind: 'volume', name: VOLUME, status },
 });
+/** What begins a move, and what ends it. */
+const move = (begin: string, end: string): readonly Command[] => {
+  const begun = server('VERIFY_RESIZE', `openstack ${begin} ${SERVER}`);
+  return [begun, { ...server('ACTIVE', `openstack ${end} ${SERVER}`), behind: begun }];
+};
 
 export const walk: readonly Command[] = [
   shown('openstack versions show'),
@@ -58,19 +66,15 @@ export const walk: readonly Command[] = [
   shown('openstack server list'),
   shown('openstack server list --long --all-projects'),
   shown(`openstack server show ${SERVER}`),
-  server('VERIFY_RESIZE', `openstack server resize --flavor walk-large ${SERVER}`),
-  server('ACTIVE', `openstack server resize confirm ${SERVER}`),
-  server('VERIFY_RESIZE', `openstack server resize --flavor walk-small --wait ${SERVER}`),
-  server('ACTIVE', `openstack server resize revert ${SERVER}`),
-  server('VERIFY_RESIZE', `openstack server migrate ${SERVER}`),
-  server('ACTIVE', `openstack server migration confirm ${SERVER}`),
-  server(
-    'VERIFY_RESIZE',
-    `openstack --os-compute-api-version 2.56 server migrate --host cell2-compute1 --wait ${SERVER}`,
-  ),
-  server('ACTIVE', `openstack server migration revert ${SERVER}`),
-  shown('openstack server migration list'),
-  shown(`openstack --os-compute-api-version 2.80 server migration list --server ${SERVER}`),
+  ...move('server resize --flavor walk-large', 'server resize confirm'),
+  ...move('server resize --flavor walk-small --wait', 'server resize revert'),
+  ...move('server migrate', 'server migration confirm'),
+  ...move('--os-compute-api-version 2.56 server migrate --host cell2-compute1 --wait', 'server migration revert'),
+  { ...shown('openstack server migration list'), defended: DEFENDED.destinationHost },
+  {
+    ...shown(`openstack --os-compute-api-version 2.80 server migration list --server ${SERVER}`),
+    defended: DEFENDED.destinationHost,
+  },
   shown(`openstack server event list ${SERVER}`),
   quiet(`openstack console log show ${SERVER}`),
   shown(`openstack console url show ${SERVER}`),
