@@ -3,7 +3,8 @@
 // Theory of operation. absent → making → ready → deleting → absent. A volume is on record before its content is made, so
 // that a restart finds what it has to finish or throw away; making goes on only when it is asked for again. Deleting is
 // on record too and goes on after a restart. All but making, writing anew and sending is short and happens inside the volume's mutex, so
-// that nobody is let in or shut out meanwhile. A source stays as it is while a volume is made from it. What is sent is
+// that nobody is let in or shut out meanwhile. A source stays as it is while a volume is made from it: who wants to change
+// that waits. What is sent is
 // what a volume held at one moment; a delete cancels the sending. Writing an image over a volume is cancelled by writing back
 // what a snapshot of it kept.
 
@@ -17,7 +18,7 @@ import type {
   VolumeSource,
 } from '../contract.ts';
 import type { VolumeBody } from '../records.ts';
-import { ABSENT, JOB_DONE, ok, refused, type Step, type VolumeEntry, type Volumes } from './volumes.ts';
+import { ABSENT, JOB_DONE, ok, refused, type Step, type VolumeEntry, type Volumes, WAIT } from './volumes.ts';
 
 const MAX_VOLUMES = 10_000;
 /** As many as a qcow2 file may have is more than anybody wants to see. */
@@ -133,7 +134,7 @@ export async function deleteSnapshot(
   const joined = volumes.underWay(entry, 'delete-snapshot', snapshotId, generation);
   if (joined) return joined;
   if (volume?.state !== 'ready') return ok(JOB_DONE);
-  if (entry.readers > 0) return refused('a volume is being made from this one');
+  if (entry.readers > 0) return WAIT;
   if (!deletedSnapshots.includes(snapshotId)) {
     // Only so many: the next generation forgets them.
     const remembered = [...deletedSnapshots, snapshotId].slice(-MAX_SNAPSHOTS);
@@ -161,7 +162,7 @@ export async function rewrite(volumes: Volumes, entry: VolumeEntry, request: Rew
   const written = before?.kind === 'rewrite' && before.key === key && before.outcome?.kind === 'done';
   if (written && before.generation === generation) return ok(JOB_DONE);
   if (volume.grants.length > 0) return refused('somebody has access to the volume');
-  if (entry.readers > 0) return refused('a volume is being made from this one');
+  if (entry.readers > 0) return WAIT;
   if (content.kind === 'image' && volume.sizeBytes < content.image.virtualBytes)
     return refused('the volume is smaller than its image');
   if (content.kind === 'snapshot' && !volume.snapshots.includes(content.snapshotId))
@@ -237,7 +238,7 @@ export async function remove(volumes: Volumes, entry: VolumeEntry, { generation 
     return ok(JOB_DONE);
   }
   if (volume.grants.length > 0) return refused('somebody has access to the volume');
-  if (entry.readers > 0) return refused('a volume is being made from this one');
+  if (entry.readers > 0) return WAIT;
   const deleting: VolumeBody = { ...volume, state: 'deleting' };
   await volumes.save(entry, { ...entry.record, deletedGeneration: generation, volume: deleting });
   return startRemoval(volumes, entry);

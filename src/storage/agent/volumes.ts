@@ -2,8 +2,9 @@
 //
 // Theory of operation. Two gates, as the contract says: calls about a volume compare the volume's generation, calls about
 // access the server's. Each holds its mutex while it compares and acts; who needs both takes the server's first. A newer
-// generation is on record before anything else happens. A volume has one job at most. Long ones are making
-// content, before which nobody is let in, and sending it away, during which everybody is.
+// generation is on record before anything else happens. A volume has one job at most; who asks for another meanwhile is
+// answered `pending`, and begins it by asking again: to refuse would be for good, and what was to be taken back would stay.
+// Long ones are making content, before which nobody is let in, and sending it away, during which everybody is.
 import type { Logger } from 'pino';
 import type { Job, Reply } from '../../host/contract.ts';
 import { HypervisorError, type JobControl } from '../../host/hypervisor.ts';
@@ -59,11 +60,15 @@ export type Refusal = Exclude<Reply<never>, { kind: 'ok' }>;
 /** What a call about a volume comes to inside the mutex. */
 export type Step =
   | Refusal
+  | typeof WAIT
   | { readonly kind: 'ok'; readonly value: Job }
   | { readonly kind: 'job'; readonly job: HostJob<VolumeJob> };
 
 const DEFAULT_PATIENCE_MS = 1000;
 export const JOB_DONE: Job = { state: 'done', doneBytes: 0, totalBytes: 0 };
+/** Something else is under way, which ends by itself: ask again. */
+export const WAIT = { kind: 'wait' } as const;
+const PENDING: Job = { state: 'pending', doneBytes: 0, totalBytes: 0 };
 export const NOTHING: Record<string, never> = {};
 export const ABSENT: Refusal = { kind: 'absent' };
 export const UNREACHABLE: Refusal = { kind: 'unreachable', reason: 'the storage agent is closed' };
@@ -123,6 +128,10 @@ export class Volumes {
       if (generation > seen) await this.save(entry, { ...entry.record, generation, deletedSnapshots: [] });
       return act(entry);
     });
+    if (step.kind === 'wait') {
+      await this.clock.sleep(this.#patienceMs);
+      return ok(PENDING);
+    }
     if (step.kind !== 'job') return step;
     const { job } = step;
     await job.wait(this.clock, this.#patienceMs);
@@ -192,13 +201,13 @@ export class Volumes {
 
   // ---- jobs -----------------------------------------------------------------------------------------------------
 
-  /** The job under way that wants the same, joined by the newer generation; or why it must be waited for. */
+  /** The job under way that wants the same, joined by the newer generation; or that another must be waited for. */
   underWay(entry: VolumeEntry, kind: VolumeJob, key: string, generation: number): Step | null {
     const job = entry.job;
     if (job === null) return null;
     const same = job.kind === kind && job.key === key && !job.cancelled;
     if (job.outcome === null) {
-      if (!same) return refused(`the volume is busy: ${job.kind}`);
+      if (!same) return WAIT;
       job.generation = generation;
       return { kind: 'job', job };
     }
