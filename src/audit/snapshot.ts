@@ -124,7 +124,7 @@ export interface StorageView {
   readonly unreachable: Unreachable;
   /** Ids of volumes. */
   readonly keeps: readonly string[];
-  /** Snapshots of these, by volume; without those that an unfinished saga keeps for its way back. */
+  /** Snapshots of these, by volume; without those that an unfinished saga keeps for its way back, or that are owed. */
   readonly snapshots: ReadonlyMap<string, readonly string[]>;
   readonly access: readonly { readonly volumeId: string; readonly attachmentId: string; readonly serverId: string }[];
 }

@@ -1,8 +1,8 @@
 // Debts: clean-ups that could not be made because what they concern could not be reached: a guest that should be gone from
 // a host, or have other volumes or ports than it may have (guest-devices.ts), a snapshot that should be gone from there,
 // records that should be gone from a cell's database, a server's access to a volume that should have ended, a volume that
-// should be gone (volumes/owed.ts). One row each, at most one open per kind, place, server and volume; paid
-// when the place answers that it is so.
+// should be gone, what a rebuild kept of a volume, which should be gone or be written back first (volumes/owed.ts). One row
+// each, at most one open per kind, place, server and volume; paid when the place answers that it is so.
 // A debt never takes away what has lawfully come back since. A guest's debt carries the generation at which it was made.
 // A host that has seen a newer one refuses it as fenced: then the server has come back, and the debt is void, which is
 // paid; or a conductor that took over the very saga that owes it was there, and the guest still has to go. The records
@@ -19,16 +19,16 @@ import { hostAnswers } from './hosts.ts';
 import { DEBT_KINDS, type DebtKind, type Owed, oweWithin, RETRY_MS } from './owing.ts';
 import { ownership } from './ownership.ts';
 import type { Platform } from './platform.ts';
-import { payDelete, payRevoke } from './volumes/owed.ts';
+import { payDelete, payDropKept, payRestore, payRevoke } from './volumes/owed.ts';
 import { storageHostIsUp } from './volumes/storage-hosts.ts';
 
 export interface Debt {
   readonly id: string;
   readonly kind: DebtKind;
-  /** The host's name, the cell's id (drop-records) or the storage host's name (revoke-volume, delete-volume). */
+  /** The host's name, the cell's id (drop-records) or the storage host's name (of volumes). */
   readonly host: string;
   readonly serverId: string;
-  /** Of revoke-volume and delete-volume; else null. */
+  /** Of what is owed by storage hosts; else null. */
   readonly volumeId: string | null;
   readonly generation: number;
   readonly sagaId: string;
@@ -172,6 +172,8 @@ async function mayAnswer(p: Platform, debt: Debt): Promise<boolean> {
       return hostAnswers(p, debt.host);
     case 'revoke-volume':
     case 'delete-volume':
+    case 'drop-kept-content':
+    case 'restore-volume':
       return storageHostIsUp(p, debt.host);
     case 'drop-records':
       return true;
@@ -197,6 +199,12 @@ async function pay(p: Platform, debt: Debt): Promise<Answer> {
     case 'delete-volume':
       invariant(volumeId !== null, 'the debt concerns a volume');
       return payDelete(p, { ...debt, volumeId });
+    case 'drop-kept-content':
+      invariant(volumeId !== null, 'the debt concerns a volume');
+      return payDropKept(p, { ...debt, volumeId });
+    case 'restore-volume':
+      invariant(volumeId !== null, 'the debt concerns a volume');
+      return payRestore(p, { ...debt, volumeId });
     default:
       return assertNever(debt.kind);
   }

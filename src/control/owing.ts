@@ -1,7 +1,8 @@
 // The writing of debts (debts.ts): a row that says what is to be cleaned up, in a transaction of whoever finds that it is.
 //
-// At most one is open per kind, place, server and volume; an advisory lock per server orders those who write one. Who owes
-// what is owed already raises the generation: whoever pays the debt at that moment, having looked before, does not close it.
+// At most one is open per kind, place, server and volume (and saga, if it is about what a saga kept); an advisory lock per
+// server orders those who write one. Who owes what is owed already raises the generation: whoever pays the debt at that
+// moment, having looked before, does not close it.
 import type { Kysely } from 'kysely';
 import { newId } from '../lib/ids.ts';
 import { exclusively } from '../store/dialect.ts';
@@ -9,8 +10,12 @@ import type { GlobalTables } from '../store/global-schema.ts';
 
 export const DEBT_KINDS = [
   ...(['destroy-guest', 'drop-snapshot', 'drop-records', 'match-devices', 'revoke-volume', 'delete-volume'] as const),
+  ...(['drop-kept-content', 'restore-volume'] as const),
 ] as const;
 export type DebtKind = (typeof DEBT_KINDS)[number];
+
+/** About the snapshot of a volume that its saga kept, which has the saga's name: one more is another debt. */
+export const KEPT_CONTENT = ['drop-kept-content', 'restore-volume'] as const satisfies readonly DebtKind[];
 
 /** A clean-up to be put on record; for the fields see Debt (debts.ts). */
 export interface Owed {
@@ -45,6 +50,10 @@ export async function oweWithin(trx: Kysely<GlobalTables>, debt: Owed, now: numb
     .where('host', '=', debt.host)
     .where('server_id', '=', debt.serverId)
     .where('volume_id', volumeId === null ? 'is' : '=', volumeId)
+    .$if(
+      KEPT_CONTENT.some((kind) => kind === debt.kind),
+      (same) => same.where('saga_id', '=', debt.sagaId),
+    )
     .where('paid_at', 'is', null)
     .executeTakeFirst();
   if (open.numUpdatedRows > 0n) return;

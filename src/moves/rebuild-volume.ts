@@ -5,14 +5,20 @@
 // taken away while it is written, so that no guest can see half of it, and given back under a new key. Until the server
 // runs from it everything can be taken back; only then the old content goes. The volume is `downloading` until it has gone:
 // nobody begins anything else on it. Its other snapshots stay as they are.
+// That the old content goes is owed by a storage host that is down. Turned back because its server is to be deleted, a
+// volume that outlives the server is not waited for either: that it holds again what was kept is owed, and it stays
+// `downloading` until it does.
 // Not handled: volumes in a Cinder, and those that other servers have too, which are refused.
 import type { Transaction } from 'kysely';
+import { owe } from '../control/debts.ts';
 import { findBaseImage, findImage, type Image } from '../control/images.ts';
+import type { KEPT_CONTENT } from '../control/owing.ts';
 import type { Platform } from '../control/platform.ts';
 import { attachmentsOfServer, attachmentsOfVolume, settleStatus } from '../control/volumes/attachments.ts';
 import { rememberedImage } from '../control/volumes/plan.ts';
 import { changeStatus, lockVolume } from '../control/volumes/records.ts';
 import { isBusy } from '../control/volumes/snapshots.ts';
+import { storageHostIsUp } from '../control/volumes/storage-hosts.ts';
 import type { Job, Reply } from '../host/contract.ts';
 import { shownImageOf } from '../model/disk-image.ts';
 import { conflict } from '../model/refusal.ts';
@@ -20,7 +26,7 @@ import type { Actor, ImageSnapshot, Refusal } from '../model/types.ts';
 import { checkAttached, type Volume, volumeNotFound } from '../model/volumes.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
 import type { Move, MoveStep, StepContext, StepOutcome } from './move.ts';
-import { done, inGlobal } from './outcomes.ts';
+import { done, doneBecause, inGlobal } from './outcomes.ts';
 import { REBUILD, type RebuildState } from './rebuild.ts';
 import { type HasVolumes, plugIn, revoke, type ServerVolume, unlessDoomedVolumes } from './server-volumes.ts';
 import { storageJobOutcome } from './volumes/effects.ts';
@@ -32,6 +38,8 @@ export interface RebuildVolumeState extends RebuildState, HasVolumes {
   readonly imageId: string;
   /** The root volume alone. */
   readonly volumes: readonly ServerVolume[];
+  /** Whether it is owed that the volume holds again what was kept. */
+  readonly restoreOwed?: boolean;
 }
 
 type C = StepContext<RebuildVolumeState>;
@@ -56,7 +64,8 @@ export const REBUILD_VOLUME: Move<RebuildVolumeState> = {
       // Done in the transaction that makes the saga.
       step: 'claim volume',
       do: async () => done,
-      undo: (c) => inGlobal(c, (trx) => atRest(c, trx)),
+      undo: async (c) =>
+        c.s.restoreOwed ? doneBecause('it stays so until it is restored') : inGlobal(c, (trx) => atRest(c, trx)),
     },
     asIn('take hold'),
     asIn('make disk'),
@@ -65,22 +74,25 @@ export const REBUILD_VOLUME: Move<RebuildVolumeState> = {
     {
       step: 'keep old content',
       do: (c) => atStorage(c, (storage, id) => storage.snapshot(id, c.saga.id, { generation: c.generation })),
-      undo: async (c) => unlessVolumeDoomed(c, await dropOld(c)),
+      undo: async (c) => (c.s.restoreOwed ? doneBecause('it is what the volume is restored from') : dropOld(c)),
     },
     {
       step: 'take volume away',
       do: shutOut,
-      undo: async (c) => unlessDoomedVolumes(c, c.s.host, await letIn(c)),
+      undo: async (c) =>
+        c.s.restoreOwed
+          ? doneBecause('nobody is to see what it holds now')
+          : unlessDoomedVolumes(c, c.s.host, await letIn(c)),
     },
     {
       step: 'write volume',
       do: writeAnew,
-      undo: async (c) => unlessVolumeDoomed(c, await writeBack(c)),
+      undo: restore,
     },
     {
       step: 'give volume back',
       do: letIn,
-      undo: async (c) => unlessVolumeDoomed(c, await shutOut(c)),
+      undo: async (c) => unlessDoomedVolumes(c, c.s.host, await shutOut(c)),
     },
     asIn('start guest'),
     {
@@ -91,8 +103,7 @@ export const REBUILD_VOLUME: Move<RebuildVolumeState> = {
     asIn('drop old disk'),
     {
       step: 'drop old content',
-      // A delete, which takes the volume with it, must not wait for a storage host that is down.
-      do: async (c) => unlessVolumeDoomed(c, await dropOld(c)),
+      do: dropOld,
       undo: FORWARD,
     },
     {
@@ -113,8 +124,24 @@ async function atStorage(
   return storageJobOutcome(storageHost, await call(await c.storage(storageHost), volumeId));
 }
 
+/** What was kept is gone, or that is owed. */
 async function dropOld(c: C): Promise<Outcome> {
-  return atStorage(c, (storage, id) => storage.deleteSnapshot(id, c.saga.id, { generation: c.generation }));
+  const outcome = await unlessVolumeDoomed(
+    c,
+    await atStorage(c, (storage, id) => storage.deleteSnapshot(id, c.saga.id, { generation: c.generation })),
+  );
+  return (await isForDown(c, outcome)) ? owed(c, 'drop-kept-content', 'what a rebuild kept of a volume') : outcome;
+}
+
+/** Whether it failed because the storage host is down. */
+const isForDown = async (c: C, outcome: Outcome): Promise<boolean> =>
+  outcome.kind === 'failed' && !outcome.final && !(await storageHostIsUp(c.p, c.s.storageHost));
+
+async function owed(c: C, kind: (typeof KEPT_CONTENT)[number], reason: string) {
+  const { volumeId, storageHost: host } = c.s;
+  const debt = { host, serverId: c.serverId, volumeId, generation: c.generation, sagaId: c.saga.id, reason };
+  await owe(c.p, { kind, ...debt });
+  return doneBecause(`owed: storage host ${host} is down`);
 }
 
 async function writeAnew(c: C): Promise<Outcome> {
@@ -124,14 +151,27 @@ async function writeAnew(c: C): Promise<Outcome> {
   return atStorage(c, (storage, id) => storage.rewrite(id, { generation: c.generation, content }));
 }
 
-const writeBack = (c: C): Promise<Outcome> =>
-  atStorage(c, (storage, id) =>
-    storage.rewrite(id, { generation: c.generation, content: { kind: 'snapshot', snapshotId: c.saga.id } }),
-  );
+/** The volume holds what was kept; or that is owed, when the server is to be deleted and the storage host is down. */
+async function restore(c: C): Promise<Outcome> {
+  const written = await unlessVolumeDoomed(c, await writeBack(c));
+  if (!(await isForDown(c, written))) return written;
+  const doomed = await unlessDoomedVolumes(c, c.s.host, written);
+  if (doomed.kind !== 'done') return doomed;
+  const debt = await owed(c, 'restore-volume', 'root volume of a rebuild that was given up');
+  return { ...debt, output: { restoreOwed: true } };
+}
+
+async function writeBack(c: C): Promise<Outcome> {
+  // To undo the step behind this, a server that is to be deleted has not waited for a storage host that was down.
+  const out = await shutOut(c);
+  if (out.kind !== 'done') return out;
+  const content = { kind: 'snapshot', snapshotId: c.saga.id } as const;
+  return atStorage(c, (storage, id) => storage.rewrite(id, { generation: c.generation, content }));
+}
 
 /**
- * As `unlessDoomedVolumes`, of what the volume holds: that only makes no difference when the volume goes with the server.
- * One that outlives it, by its mapping or for its snapshots, must be whole, so it is waited for.
+ * As `unlessDoomedVolumes`, of what the volume holds: that only makes no difference when the volume goes with the server,
+ * and does not outlive it, by its mapping or for its snapshots.
  */
 async function unlessVolumeDoomed(c: C, outcome: Outcome): Promise<Outcome> {
   if (outcome.kind !== 'failed' || c.s.volumes.some((each) => !each.deleteOnTermination)) return outcome;

@@ -357,7 +357,7 @@ export interface GlobalTables extends IdentityTables, MetadefTables, NetworkTabl
     id: string;
     /**
      * destroy-guest, drop-snapshot, match-devices; drop-records: then `host` holds the id of the cell; revoke-volume,
-     * delete-volume: then it names the storage host.
+     * delete-volume, drop-kept-content, restore-volume: then it names the storage host.
      */
     kind: string;
     host: string;

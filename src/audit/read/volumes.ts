@@ -1,5 +1,6 @@
 // Volumes, who has them on record, and whom the storage hosts let in.
 import type { Kysely } from 'kysely';
+import { KEPT_CONTENT } from '../../control/owing.ts';
 import type { Platform } from '../../control/platform.ts';
 import type { GlobalTables } from '../../store/global-schema.ts';
 import type { AttachmentView, StorageView, VolumeView } from '../snapshot.ts';
@@ -77,13 +78,22 @@ export async function readStorage(p: Platform, slice: Slice): Promise<StorageVie
   return views;
 }
 
-/** What a rebuild keeps of a root volume until the server runs is named after its saga. */
+/**
+ * What a rebuild keeps of a root volume until the server runs is named after its saga; that it goes, or is written back,
+ * may be owed.
+ */
 async function snapshotsOfSagas(db: Db): Promise<Set<string>> {
+  const owed = await db
+    .selectFrom('debts')
+    .select('saga_id')
+    .where('kind', 'in', KEPT_CONTENT)
+    .where('paid_at', 'is', null)
+    .execute();
   const rows = await db
     .selectFrom('sagas')
     .select('id')
     .where('definition', '=', 'rebuild root volume')
     .where('status', 'in', ['active', 'stuck'])
     .execute();
-  return new Set(rows.map((row) => row.id));
+  return new Set([...rows.map((row) => row.id), ...owed.map((row) => row.saga_id)]);
 }

@@ -1,14 +1,19 @@
-// Paying what is owed of volumes once their storage host answers again: the end of an access, and a volume's deletion.
+// Paying what is owed of volumes once their storage host answers again: the end of an access, a volume's deletion, and the
+// end of what a rebuild kept of a volume.
 //
 // revoke-volume says that the server must not have the volume any more. Until it is paid the attachments stay, so that
 // nobody else gets the volume, and the same server cannot get it back: what is revoked here can never be wanted again,
 // whatever newer generation of the server the storage host has seen. delete-volume waits for that.
+// drop-kept-content says that the snapshot of the volume which has the saga's name is of no use any more. restore-volume
+// says that the volume, whose server is gone, is to hold again what that snapshot kept; until it is paid the volume stays
+// `downloading`, so that nobody gets it. The snapshot goes last: as long as it is there, nobody else has had the volume.
 import type { Kysely } from 'kysely';
+import type { Job, Reply } from '../../host/contract.ts';
 import type { GlobalTables } from '../../store/global-schema.ts';
 import { type Answer, answerOf, jobAnswer } from '../guest-devices.ts';
 import type { Platform } from '../platform.ts';
-import { attachmentsOfVolume, forgetAttachments } from './attachments.ts';
-import { deleteVolumeRecord, lockVolume } from './records.ts';
+import { attachmentsOfVolume, forgetAttachments, settleStatus } from './attachments.ts';
+import { changeStatus, deleteVolumeRecord, findVolume, lockVolume } from './records.ts';
 
 export interface VolumeDebt {
   readonly id: string;
@@ -17,6 +22,7 @@ export interface VolumeDebt {
   readonly serverId: string;
   readonly volumeId: string;
   readonly generation: number;
+  readonly sagaId: string;
 }
 
 /** Ends the server's access to the volume; then others may have it. */
@@ -45,10 +51,7 @@ export async function payDelete(p: Platform, debt: VolumeDebt): Promise<Answer> 
   if ((await attachmentsOfVolume(p.stores.global, volumeId)).length > 0) return 'not yet';
   const storage = await p.storage(debt.host);
   const remove = (generation: number) => storage.delete(volumeId, { generation });
-  const first = await remove(debt.generation);
-  // Of a volume whose deletion is owed nothing else can have been wanted since.
-  const reply = first.kind === 'fenced' ? await remove(first.generation) : first;
-  const answer = jobAnswer(reply);
+  const answer = await atWhatever(debt.generation, remove);
   if (answer === 'settled') {
     await p.stores.global.transaction().execute(async (trx) => {
       // One that could not be made stays recorded, in error.
@@ -56,6 +59,50 @@ export async function payDelete(p: Platform, debt: VolumeDebt): Promise<Answer> 
     });
   }
   return answer;
+}
+
+/** Deletes what a rebuild kept of the volume. */
+export async function payDropKept(p: Platform, debt: VolumeDebt): Promise<Answer> {
+  const storage = await p.storage(debt.host);
+  return atWhatever(debt.generation, (generation) =>
+    storage.deleteSnapshot(debt.volumeId, debt.sagaId, { generation }),
+  );
+}
+
+/** Writes back what a rebuild kept of the volume, deletes that, and lets others have the volume. */
+export async function payRestore(p: Platform, debt: VolumeDebt): Promise<Answer> {
+  const { volumeId, sagaId } = debt;
+  const storage = await p.storage(debt.host);
+  const found = await storage.volume(volumeId);
+  if (found.kind !== 'ok' && found.kind !== 'absent') return answerOf(found);
+  if (found.kind === 'ok' && found.value.snapshots.includes(sagaId)) {
+    if ((await attachmentsOfVolume(p.stores.global, volumeId)).length > 0) return 'not yet';
+    // Somebody may have said otherwise of it by hand, and have used it since.
+    if ((await findVolume(p.stores.global, volumeId))?.status === 'downloading') {
+      const content = { kind: 'snapshot', snapshotId: sagaId } as const;
+      const written = await atWhatever(debt.generation, (generation) =>
+        storage.rewrite(volumeId, { generation, content }),
+      );
+      if (written !== 'settled') return written;
+    }
+    const dropped = await payDropKept(p, debt);
+    if (dropped !== 'settled') return dropped;
+  }
+  await p.stores.global.transaction().execute(async (trx) => {
+    await lockVolume(trx, volumeId);
+    // A saga that somebody has taken over may have done it all, and a server may have the volume.
+    if ((await attachmentsOfVolume(trx, volumeId)).length > 0) return;
+    const now = p.clock.now();
+    await changeStatus(trx, volumeId, ['downloading'], { status: 'in-use', updated_at: now });
+    await settleStatus(trx, [volumeId], now);
+  });
+  return 'settled';
+}
+
+/** At the generation that the storage host has seen, if that is newer: nobody else can mean what is owed here. */
+async function atWhatever(generation: number, call: (generation: number) => Promise<Reply<Job>>): Promise<Answer> {
+  const first = await call(generation);
+  return jobAnswer(first.kind === 'fenced' ? await call(first.generation) : first);
 }
 
 const isPaid = async (db: Kysely<GlobalTables>, id: string): Promise<boolean> => {
