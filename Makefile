@@ -25,7 +25,7 @@ test: setup ## lint, types and all tests; ARGS='src/model' for a part
 test-long: setup ## all tests: a million schedules (SCHEDULES=50000 for fewer), all pairs of faults, every kill on QEMU
 	@CROSSCELL_LONG=1 PROPERTY_SEED=random SIMULATION_SCHEDULES=$(SCHEDULES) FIRE_CASES=all $(NODE) tools/test.ts --limit-s 14400 $(ARGS)
 
-test-clients: setup ## Tempest and the openstack command, against two cells; ARGS="--qemu --list resize" for real guests
+test-clients: setup ## Tempest, the openstack command, SDKs and Terraform, against two cells; ARGS="--qemu --list resize" for real guests
 	@$(NODE) test/clients/main.ts $(ARGS)
 
 proof: setup ## docs/proof.md, from runs made now

@@ -1,11 +1,11 @@
 // OpenStack's own clients against this system: node test/clients/main.ts [--list core|login|resize|rest|scenario]… [--area NAME]…
-// [--qemu] [--no-tempest] [--no-walk] [--no-sdks] [PART...]; without list and area the list `core`. An area is a part of
-// Tempest: tempest.api.identity
+// [--qemu] [--no-tempest] [--no-walk] [--no-sdks] [--no-terraform] [PART...]; without list and area the list `core`. An
+// area is a part of Tempest: tempest.api.identity
 //
 // Installs Debian's clients where apt-get may be run, starts the system, runs Tempest's tests with dynamic credentials and
-// then the walk of commands and the programs over OpenStack's libraries, prints a table by class, and last "N passed,
-// N failed, N skipped"; status 1 when one failed.
-// --qemu: hosts run real guests, one test at a time; the walk and the programs are left out.
+// then the walk of commands, the programs over OpenStack's libraries and Terraform's provider, prints a table by class, and
+// last "N passed, N failed, N skipped"; status 1 when one failed.
+// --qemu: hosts run real guests, one test at a time; the walk and all that follows are left out.
 // PART narrows the tests down to those whose names contain one of the parts. Without clients everything is skipped.
 import { parseArgs } from 'node:util';
 import { whyNoClients } from './install.ts';
@@ -14,6 +14,7 @@ import { say } from './say.ts';
 import { sdks } from './sdks.ts';
 import { startSystem } from './system.ts';
 import { LISTS, type ListName, runTempest, testsIn, testsOf } from './tempest.ts';
+import { terraform } from './terraform.ts';
 import { walk } from './walk.ts';
 
 const isList = (name: string): name is ListName => (LISTS as readonly string[]).includes(name);
@@ -28,6 +29,7 @@ async function main(): Promise<number> {
       'no-tempest': { type: 'boolean', default: false },
       'no-walk': { type: 'boolean', default: false },
       'no-sdks': { type: 'boolean', default: false },
+      'no-terraform': { type: 'boolean', default: false },
     },
   });
   const without = values['no-tempest'] || values.list.length + values.area.length > 0;
@@ -46,6 +48,7 @@ async function main(): Promise<number> {
   const outcomes: Outcome[] = tests.length === 0 ? [] : await runTempest(system, tests);
   if (!values['no-walk'] && !values.qemu) outcomes.push(...(await walk(system)));
   if (!values['no-sdks'] && !values.qemu) outcomes.push(...(await sdks(system)));
+  if (!values['no-terraform'] && !values.qemu) outcomes.push(...(await terraform(system)));
   say(table(outcomes));
   const [passed, failed, skipped] = (['passed', 'failed', 'skipped'] as const).map((each) => countOf(outcomes, each));
   say(`${passed} passed, ${failed} failed, ${skipped} skipped`);

@@ -1,17 +1,15 @@
 // Programs of users over OpenStack's libraries (sdks/): each makes a server, moves it to the other cell and takes it away
 // again. Python's libraries are Debian's; gophercloud and pkgcloud are fetched into a temporary directory, from the Go
 // module proxy and the npm registry. Where a language or a library cannot be had its program is skipped, and says why.
-import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { cp, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Outcome } from './outcomes.ts';
+import { type Command, type Ended, run, whyNoGo } from './run.ts';
 import { say } from './say.ts';
 import type { Seeded } from './system.ts';
 import { credentials } from './walk.ts';
-
-type Command = readonly [program: string, ...args: string[]];
 
 interface Program {
   readonly name: string;
@@ -29,6 +27,7 @@ const PKGCLOUD = 'pkgcloud@2.2.0';
 /** The first Go that gophercloud's second version compiles with. */
 const LOWEST_GO = [1, 22] as const;
 const FETCH_LIMIT_MS = 300_000;
+const FETCH = { limitMs: FETCH_LIMIT_MS };
 const LIMIT_MS = 300_000;
 
 const python = (name: string): Program => ({
@@ -46,13 +45,10 @@ const PROGRAMS: readonly Program[] = [
     // It reads one domain, which is the user's and the project's.
     extra: () => ({ OS_DOMAIN_NAME: 'Default' }),
     async fetch(directory) {
-      const said = await run(['go', 'version']);
-      const [, major = '0', minor = '0'] = /go(\d+)\.(\d+)/.exec(said.output) ?? [];
-      const [lowest, least] = LOWEST_GO;
-      if (!said.ok || Number(major) < lowest || (Number(major) === lowest && Number(minor) < least))
-        return `there is no Go of ${LOWEST_GO.join('.')} or newer`;
+      const missing = await whyNoGo(LOWEST_GO, FETCH_LIMIT_MS);
+      if (missing !== null) return missing;
       await cp(join(HERE, 'gophercloud'), directory, { recursive: true });
-      return fetched('the Go module proxy', await run(['go', '-C', directory, 'mod', 'download']));
+      return fetched('the Go module proxy', await run(['go', '-C', directory, 'mod', 'download'], FETCH));
     },
     command: (directory) => ['go', '-C', directory, 'run', '-buildvcs=false', '.'],
   },
@@ -61,16 +57,14 @@ const PROGRAMS: readonly Program[] = [
     extra: (directory) => ({ PKGCLOUD: directory }),
     async fetch(directory) {
       const options = ['--no-save', '--no-package-lock', '--ignore-scripts', '--no-audit', '--no-fund'];
-      return fetched('the npm registry', await run(['npm', 'install', '--prefix', directory, ...options, PKGCLOUD]));
+      return fetched(
+        'the npm registry',
+        await run(['npm', 'install', '--prefix', directory, ...options, PKGCLOUD], FETCH),
+      );
     },
     command: () => [process.execPath, '--disable-warning=DEP0169', join(HERE, 'pkgcloud.ts')],
   },
 ];
-
-interface Ended {
-  readonly ok: boolean;
-  readonly output: string;
-}
 
 export async function sdks(system: Seeded): Promise<Outcome[]> {
   const outcomes: Outcome[] = [];
@@ -89,7 +83,7 @@ async function outcomeOf({ name, fetch, command, extra }: Program, env: NodeJS.P
   try {
     const missing = await fetch(directory);
     if (missing !== null) return { test, verdict: 'skipped', reason: missing };
-    const { ok, output } = await run(command(directory), { ...env, ...extra(directory) });
+    const { ok, output } = await run(command(directory), { limitMs: LIMIT_MS, env: { ...env, ...extra(directory) } });
     return { test, verdict: ok ? 'passed' : 'failed', reason: ok ? '' : lastLine(output) };
   } finally {
     await rm(directory, { recursive: true, force: true });
@@ -104,12 +98,3 @@ const lastLine = (output: string): string => {
   const lines = output.trim().split('\n');
   return lines.find((line) => /^(\w*Error|npm error)\b/.test(line)) ?? lines.at(-1) ?? '';
 };
-
-function run([program, ...args]: Command, env?: NodeJS.ProcessEnv): Promise<Ended> {
-  const options = { timeout: env ? LIMIT_MS : FETCH_LIMIT_MS, ...(env ? { env } : {}) };
-  return new Promise((resolve) => {
-    execFile(program, args, options, (error, stdout, stderr) => {
-      resolve({ ok: error === null, output: `${stdout}${stderr}`.trim() || (error?.message ?? '') });
-    });
-  });
-}

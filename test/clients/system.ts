@@ -11,7 +11,7 @@ import { ApiClient } from '../../src/cli/client.ts';
 import { ensureGuestImage } from '../../src/cli/guest-image.ts';
 import { say } from './say.ts';
 
-const CROSSCELL = join(import.meta.dirname, '..', '..', 'bin', 'crosscell');
+export const CROSSCELL = join(import.meta.dirname, '..', '..', 'bin', 'crosscell');
 export const PASSWORD = 'secret';
 /** Tempest knows no other. */
 const SSH_PORT = 22;
