@@ -113,6 +113,9 @@ describe('identity v3', () => {
     const home = { project_id: s.alice.projectId };
     const moved = await s.admin('PATCH', `${V3}/users/${id}`, { user: home });
     assert.equal(moved.json.user.default_project_id, s.alice.projectId, moved.text);
+    assert.equal(moved.json.user.project_id, s.alice.projectId);
+    await expect(200, s.admin('PATCH', `${V3}/users/${id}`, { user: { id, enabled: false } }));
+    await expect(400, s.admin('PATCH', `${V3}/users/${id}`, { user: { id: s.alice.userId } }));
   });
 
   it('lets nobody but administrators change anything', async () => {
@@ -364,6 +367,28 @@ describe('identity v3', () => {
     assert.deepEqual([cut.users.length, cut.truncated], [1, true]);
     await expect(400, s.admin('GET', `${V3}/users?name=%00`));
     await expect(404, s.admin('GET', `${V3}/users/%00`));
+  });
+
+  it('keeps the tags of projects, one by one and all at once', async () => {
+    const { id } = await made('/projects', { project: { name: 'tagged' } });
+    const url = `${V3}/projects/${id}/tags`;
+    const tags = async () => (await expect(200, s.admin('GET', url))).json.tags;
+    for (const tag of ['a', 'b', 'a']) await expect(201, s.admin('PUT', `${url}/${tag}`));
+    assert.deepEqual(await tags(), ['a', 'b']);
+    await expect(204, s.admin('HEAD', `${url}/a`));
+    await expect(204, s.admin('DELETE', `${url}/a`));
+    for (const method of ['GET', 'DELETE']) await expect(404, s.admin(method, `${url}/a`));
+    assert.deepEqual((await expect(200, s.admin('PUT', url, { tags: ['c', 'd'] }))).json.tags, ['c', 'd']);
+    assert.deepEqual((await s.admin('GET', `${V3}/projects/${id}`)).json.project.tags, ['c', 'd']);
+    const many = Array.from({ length: 80 }, (_, index) => `t${index}`);
+    await expect(200, s.admin('PUT', url, { tags: many }));
+    await expect(201, s.admin('PUT', `${url}/t79`));
+    await expect(400, s.admin('PUT', `${url}/t80`));
+    await expect(204, s.admin('DELETE', url));
+    assert.deepEqual(await tags(), []);
+    await expect(403, s.alice('GET', url));
+    await expect(200, s.alice('GET', `${V3}/projects/${s.alice.projectId}/tags`));
+    await expect(403, s.alice('PUT', `${V3}/projects/${s.alice.projectId}/tags/mine`));
   });
 
   it('keeps projects in a tree within their domain', async () => {

@@ -93,6 +93,15 @@ describe('servers and their volumes over the API, on simulated hosts', () => {
     assert.equal((await s.alice('DELETE', `${V}/volumes/${volume}`)).status, 400);
     const second = await s.alice('POST', url, { volumeAttachment: { volumeId: volume } });
     assert.equal(second.status, 400, second.text);
+    // Half-way through a detach: the server has forgotten the volume, which is nobody else's yet.
+    const home = (row: { readonly server_id: string }): boolean => row.server_id === server;
+    const homes = await s.system.stores.global.selectFrom('server_mappings').selectAll().execute();
+    const cell = await s.system.stores.cell(homes.find(home)?.cell_id ?? '');
+    const rows = await cell.selectFrom('block_device_mappings').selectAll().where('server_id', '=', server).execute();
+    await cell.deleteFrom('block_device_mappings').where('server_id', '=', server).execute();
+    const leaving = (await s.alice('GET', url)).json.volumeAttachments;
+    assert.deepEqual(leaving, [{ id: volume, volumeId: volume, serverId: server, device: null }]);
+    await cell.insertInto('block_device_mappings').values(rows).execute();
     assert.equal((await s.alice('DELETE', `${url}/${volume}`)).status, 202);
     await volumeIs(volume, 'available');
     assert.equal((await s.alice('DELETE', `${url}/${volume}`)).status, 404);

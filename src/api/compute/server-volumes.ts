@@ -77,7 +77,7 @@ const UpdateBody = versions(
 );
 
 interface Seen {
-  readonly mapping: Mapping;
+  readonly mapping: Omit<Mapping, 'device'> & { readonly device: string | null };
   readonly attachmentId: string | null;
 }
 
@@ -89,14 +89,29 @@ const render = ({ mapping, attachmentId }: Seen, minor: number): object => ({
   ...(minor >= 89 ? { attachment_id: attachmentId, bdm_uuid: mapping.id } : {}),
 });
 
+/**
+ * The volumes that the server has by its own record, and those that it is being parted from, until they are free for
+ * others, as in Nova: who sees a volume go here can do with it what block storage says that can be done.
+ */
 async function seenOf(p: Platform, { server, cellId }: Found): Promise<Seen[]> {
-  const mappings = await mappingsOfServer(await p.stores.cell(cellId), server.id);
+  // In this order: what is attached meanwhile has its mapping before it is settled.
   const attachments = (await attachmentsOfServer(p.stores.global, server.id)).filter((each) => each.active);
-  return mappings.map((mapping) => ({
+  const mappings = await mappingsOfServer(await p.stores.cell(cellId), server.id);
+  const leaving = attachments
+    .filter((each) => each.attachedAt !== null && !mappings.some((one) => one.volumeId === each.volumeId))
+    .map(({ id, volumeId }) => ({
+      mapping: { id, volumeId, serverId: server.id, device: null, ...FORGOTTEN },
+      attachmentId: id,
+    }));
+  const kept = mappings.map((mapping) => ({
     mapping,
     attachmentId: attachments.find((each) => each.volumeId === mapping.volumeId)?.id ?? null,
   }));
+  return [...kept, ...leaving];
 }
+
+/** What only the mapping said. */
+const FORGOTTEN = { bootIndex: null, deleteOnTermination: false, tag: null, createdAt: 0 } as const;
 
 export const serverVolumeRoutes: readonly Route[] = [
   route({

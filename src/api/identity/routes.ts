@@ -5,6 +5,7 @@ import { assignmentRoutes } from './assignments.ts';
 import { catalogRoutes } from './catalog.ts';
 import { grantRoutes } from './grants.ts';
 import { groupRoutes, memberRoutes } from './groups.ts';
+import { tagRoutes } from './project-tags.ts';
 import { domainRoutes, projectRoutes } from './projects.ts';
 import { roleRoutes } from './roles.ts';
 import { tokenRoutes } from './tokens.ts';
@@ -13,6 +14,7 @@ import { credentialRoutes, userRoutes } from './users.ts';
 export const identityRoutes = (identity: Identity): readonly Route[] => [
   ...tokenRoutes(identity),
   ...projectRoutes(identity),
+  ...tagRoutes(identity),
   ...userRoutes(identity),
   ...credentialRoutes(identity),
   ...groupRoutes(identity),

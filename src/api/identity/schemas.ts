@@ -1,6 +1,7 @@
 // Bodies and answers of identity v3. Unknown fields are refused, also where Keystone would keep them as extra attributes;
 // not those beside a login's identity and scope, which it passes over.
 import { type TSchema, Type } from 'typebox';
+import { MAX_TAGS } from '../../control/identity/project-tags.ts';
 
 export const closed = { additionalProperties: false } as const;
 export const object = <P extends Record<string, TSchema>>(properties: P) => Type.Object(properties, closed);
@@ -102,6 +103,8 @@ export const User = object({
   description: Type.Optional(Type.String()),
   email: Type.Optional(text()),
   default_project_id: Type.Optional(text()),
+  /** The same. */
+  project_id: Type.Optional(text()),
   ...{ password_expires_at: Type.Null(), options: UserOptions, links: Links },
 });
 export const Group = object({
@@ -164,10 +167,10 @@ export const one = (singular: string, item: TSchema): TSchema => object({ [singu
 
 // Bodies.
 
-const Tags = Type.Array(Type.String({ minLength: 1, maxLength: 255, pattern: '^[^,/\\u0000]+$' }), {
-  maxItems: 80,
-  uniqueItems: true,
-});
+const Tag = Type.String({ minLength: 1, maxLength: 255, pattern: '^[^,/\\u0000]+$' });
+const Tags = Type.Array(Tag, { maxItems: MAX_TAGS, uniqueItems: true });
+export const ReplaceTags = object({ tags: Tags });
+export const TagsAnswer = object({ tags: Type.Array(text()), links: Links });
 const ProjectWish = {
   description: Type.Optional(nullable(Description)),
   enabled: Type.Optional(Type.Boolean()),
@@ -202,13 +205,15 @@ export const CreateUser = object({
   }),
 });
 export const UpdateUser = object({
-  user: object({ name: Type.Optional(Name), domain_id: Type.Optional(Id), ...UserWish }),
+  user: object({ name: Type.Optional(Name), id: Type.Optional(Id), domain_id: Type.Optional(Id), ...UserWish }),
 });
 export const ChangePassword = object({ user: object({ original_password: text(4096), password: Password }) });
 
 export const CreateGroup = object({
   group: object({
     ...{ name: ProjectName, domain_id: Type.Optional(nullable(Id)), description: Type.Optional(nullable(Description)) },
+    // Older clients' way of saying where they are: a group is in no project.
+    project_id: Type.Optional(nullable(Id)),
   }),
 });
 /** The domain may be named again, but not changed. */
@@ -289,6 +294,7 @@ export const AssignmentQuery = query({
 const Param = Type.String({ maxLength: 1024 });
 export const IdParams = object({ id: Param });
 export const CredentialParams = object({ id: Param, credential_id: Param });
+export const TagParams = object({ id: Param, tag: Tag });
 export const MemberParams = object({ id: Param, user_id: Param });
 /** Of grants, whose paths name a place (or not), a user or a group, and a role (or not). */
 export const GrantParams = object({

@@ -93,6 +93,7 @@ export const userRoutes = (identity: Identity): readonly Route[] => {
       handle: async ({ p, params, body: { user: wish } }) => {
         const found = await findAccount(directory, params.id);
         if (!found) throw errorOf(userNotFound(params.id));
+        if (wish.id !== undefined && wish.id !== found.user.id) throw badRequest('Cannot change user ID');
         sameDomain(wish.domain_id, found.user.domainId);
         const changed = await updateUser(directory, found.user.id, changeOf(wish));
         return { status: 200, body: { user: renderUser(p.settings, outcome(changed)) } };

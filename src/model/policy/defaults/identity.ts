@@ -26,6 +26,7 @@ export const IDENTITY_RULES = {
     '(rule:admin_required) or ((role:admin and domain_id:%(target.user.domain_id)s and domain_id:%(target.project.domain_id)s) or (role:admin and domain_id:%(target.user.domain_id)s and domain_id:%(target.domain.id)s) or (role:admin and domain_id:%(target.group.domain_id)s and domain_id:%(target.project.domain_id)s) or (role:admin and domain_id:%(target.group.domain_id)s and domain_id:%(target.domain.id)s)) and (domain_id:%(target.role.domain_id)s or None:%(target.role.domain_id)s)',
   'identity:create_group': 'rule:admin_required',
   'identity:create_project': 'rule:admin_required',
+  'identity:create_project_tag': 'rule:admin_required',
   'identity:create_region': 'rule:admin_required',
   'identity:create_role': 'rule:admin_required',
   'identity:create_service': 'rule:admin_required',
@@ -39,6 +40,8 @@ export const IDENTITY_RULES = {
   'identity:delete_endpoint': 'rule:admin_required',
   'identity:delete_group': 'rule:admin_required',
   'identity:delete_project': 'rule:admin_required',
+  'identity:delete_project_tag': 'rule:admin_required',
+  'identity:delete_project_tags': 'rule:admin_required',
   'identity:delete_region': 'rule:admin_required',
   'identity:delete_role': 'rule:admin_required',
   'identity:delete_service': 'rule:admin_required',
@@ -58,6 +61,8 @@ export const IDENTITY_RULES = {
     '(rule:admin_required) or (role:reader and system_scope:all) or (role:reader and domain_id:%(target.group.domain_id)s)',
   'identity:get_project':
     '(rule:admin_required) or (role:reader and system_scope:all) or (role:reader and domain_id:%(target.project.domain_id)s) or project_id:%(target.project.id)s',
+  'identity:get_project_tag':
+    '(rule:admin_required) or (role:reader and system_scope:all) or (role:reader and domain_id:%(target.project.domain_id)s) or project_id:%(target.project.id)s',
   'identity:get_region': '',
   'identity:get_role': 'rule:admin_required or (role:reader and system_scope:all)',
   'identity:get_service': 'rule:admin_required or (role:reader and system_scope:all)',
@@ -76,6 +81,8 @@ export const IDENTITY_RULES = {
     '(rule:admin_required) or (role:reader and system_scope:all) or (role:reader and domain_id:%(target.group.domain_id)s)',
   'identity:list_groups_for_user':
     '(rule:admin_required) or (role:reader and system_scope:all) or (role:reader and domain_id:%(target.user.domain_id)s) or user_id:%(user_id)s',
+  'identity:list_project_tags':
+    '(rule:admin_required) or (role:reader and system_scope:all) or (role:reader and domain_id:%(target.project.domain_id)s) or project_id:%(target.project.id)s',
   'identity:list_projects':
     '(rule:admin_required) or (role:reader and system_scope:all) or (role:reader and domain_id:%(target.domain_id)s)',
   'identity:list_projects_for_user': '',
@@ -108,6 +115,7 @@ export const IDENTITY_RULES = {
   'identity:update_endpoint': 'rule:admin_required',
   'identity:update_group': 'rule:admin_required',
   'identity:update_project': 'rule:admin_required',
+  'identity:update_project_tags': 'rule:admin_required',
   'identity:update_region': 'rule:admin_required',
   'identity:update_role': 'rule:admin_required',
   'identity:update_service': 'rule:admin_required',
