@@ -33,6 +33,14 @@ export class SimulatedVolumes {
   readonly #written = new Map<string, string[]>();
   /** What had been written when a volume was last kept as a snapshot, and by the snapshot's id. */
   readonly #kept = new Map<string, Map<string, readonly string[]>>();
+  /** What tells guests that a volume is kept. */
+  readonly #guests: ((volumeId: string) => void)[] = [];
+  /** Grows with each snapshot and with each time that a guest is at work on a volume. */
+  #moment = 0;
+  /** When each snapshot was taken. */
+  readonly #keptAt = new Map<string, number>();
+  /** When a guest was at work on each volume. */
+  readonly #workedAt = new Map<string, number[]>();
   readonly #overwritten: string[] = [];
   readonly #openToMany: OpenToMany[] = [];
 
@@ -83,7 +91,33 @@ export class SimulatedVolumes {
     const snapshots = this.#kept.get(volumeId) ?? new Map<string, readonly string[]>();
     this.#kept.set(volumeId, snapshots);
     // The newest comes last.
-    if (!snapshots.has(snapshotId)) snapshots.set(snapshotId, [...this.writtenTo(volumeId)]);
+    if (snapshots.has(snapshotId)) return;
+    snapshots.set(snapshotId, [...this.writtenTo(volumeId)]);
+    this.#moment += 1;
+    this.#keptAt.set(snapshotId, this.#moment);
+    for (const work of this.#guests) work(volumeId);
+  }
+
+  /** A guest that runs writes all the time. It matters when a volume of its is kept: `work` is called then. */
+  onKept(work: (volumeId: string) => void): void {
+    this.#guests.push(work);
+  }
+
+  /** A guest writes, if this connection may, what no check of a volume's words needs to know. */
+  work(connection: VolumeConnection): void {
+    const volume = this.reachToWrite(connection);
+    if (volume === null) return;
+    this.#moment += 1;
+    const before = this.#workedAt.get(volume.volumeId);
+    if (before) before.push(this.#moment);
+    else this.#workedAt.set(volume.volumeId, [this.#moment]);
+  }
+
+  /** One of these volumes on which a guest was at work between the first and the last of these snapshots; null: none. */
+  changedBetween(snapshotIds: readonly string[], volumeIds: readonly string[]): string | null {
+    const kept = snapshotIds.flatMap((id) => this.#keptAt.get(id) ?? []);
+    const isBetween = (moment: number): boolean => moment > Math.min(...kept) && moment < Math.max(...kept);
+    return volumeIds.find((id) => this.#workedAt.get(id)?.some(isBetween)) ?? null;
   }
 
   /** The volume was written anew: as it was when it was kept, or (null) from an image, which only what is kept may give way to. */

@@ -141,6 +141,7 @@ export class SimulatedHypervisor implements Hypervisor {
   constructor(options: SimulatedOptions) {
     this.#options = options;
     this.#since = options.clock.now();
+    options.fabric.volumes.onKept((volumeId) => this.#work(volumeId));
   }
 
   async facts(): Promise<HypervisorFacts> {
@@ -449,6 +450,14 @@ export class SimulatedHypervisor implements Hypervisor {
   #checkAccess({ volumeId, connection }: GuestVolume): void {
     if (this.#options.fabric.volumes.reach(connection) === null)
       throw new HypervisorError(`volume ${volumeId} cannot be reached at ${addressOf(connection)}`);
+  }
+
+  /** Those that run with this volume are at work on each of theirs. */
+  #work(volumeId: string): void {
+    for (const { startedAt, paused, volumes } of this.#guests.values()) {
+      if (startedAt === null || paused || !volumes.some((each) => each.volumeId === volumeId)) continue;
+      for (const { connection } of volumes) this.#options.fabric.volumes.work(connection);
+    }
   }
 
   #write({ attachmentId, connection }: GuestVolume, what: string): void {

@@ -4,6 +4,7 @@ import { findServer } from '../control/servers.ts';
 import { apiStatus, isLegalTransition } from '../model/states.ts';
 import type { TaskState, VmState } from '../model/types.ts';
 import type { Databases } from './databases.ts';
+import { brokenImages } from './image-checks.ts';
 import { brokenVolumes, overwrittenVolumes, sharedByMistake, unreachedVolumes } from './volume-checks.ts';
 import type { World } from './world.ts';
 
@@ -16,6 +17,7 @@ export async function violationsAtRest(world: World, databases: Databases): Prom
     ...audited,
     ...disks,
     ...(await brokenVolumes(world)),
+    ...(await brokenImages(world, databases)),
     ...(await unreachedVolumes(world, databases)),
     ...strayErrors(databases),
   ];
@@ -58,7 +60,7 @@ const scatteredGroups = (databases: Databases): string[] =>
          and (c.type = 'server' or not exists
            (select 1 from consumers s where s.server_id = c.server_id and s.type = 'server'))
          and not exists (select 1 from migrations moved join server_group_members fellow on fellow.server_id = moved.server_id
-           where fellow.group_id = g.id and moved.status not in ('finished', 'confirming', 'confirmed'))
+           where fellow.group_id = g.id and moved.status not in ('finished', 'confirming', 'confirmed', 'done'))
        group by g.id having hosts > 1`,
     )
     .map((row) => `group ${row['id']} has members on ${row['hosts']} hosts, which must be together`);

@@ -1,8 +1,8 @@
 // A simulated host: a real agent over a simulated hypervisor, and the network between it and the control plane.
 //
 // Theory of operation. The agent's records outlive it, as files do; its guests outlive it too, unless the whole machine
-// restarts. Its clock is its own: it may be wrong, and jump, without anybody else's noticing. What befalls a call to it is
-// asked at every call (`trouble`; network.ts).
+// restarts, or is off. Its clock is its own: it may be wrong, and jump, without anybody else's noticing. What befalls a call
+// to it is asked at every call (`trouble`; network.ts).
 import type { Logger } from 'pino';
 import type { HostFacts } from '../control/hosts.ts';
 import { Agent } from '../host/agent.ts';
@@ -53,6 +53,7 @@ export class SimHost {
   readonly #options: SimHostOptions;
   readonly #clock: WrongClock;
   #agent: Agent | null = null;
+  #off = false;
 
   private constructor(options: SimHostOptions) {
     this.name = options.name;
@@ -86,16 +87,37 @@ export class SimHost {
     });
   }
 
-  /** The agent's process is replaced by a new one; its guests go on running. */
+  /** The agent's process is replaced by a new one; its guests go on running. Nothing happens to a machine that is off. */
   async restartAgent(): Promise<void> {
+    if (this.#off) return;
     await this.agent.close();
     this.#agent = await this.#openAgent();
   }
 
-  /** The whole machine restarts: no guest runs afterwards. */
+  /** The whole machine restarts: no guest runs afterwards. Nothing happens to one that is off. */
   async reboot(): Promise<void> {
-    for (const { serverId } of await this.records.load()) this.hypervisor.crash(serverId);
+    if (this.#off) return;
+    await this.#endGuests();
     await this.restartAgent();
+  }
+
+  /** The machine is turned off: from now on nobody reaches it, and when this resolves no guest of it runs. */
+  async turnOff(): Promise<void> {
+    this.#off = true;
+    await this.agent.close();
+    await this.#endGuests();
+  }
+
+  /** It is on again; false: it was on. */
+  async turnOn(): Promise<boolean> {
+    if (!this.#off) return false;
+    this.#agent = await this.#openAgent();
+    this.#off = false;
+    return true;
+  }
+
+  async #endGuests(): Promise<void> {
+    for (const { serverId } of await this.records.load()) this.hypervisor.crash(serverId);
   }
 
   /** Its own clock shows a time that is so much later than everybody else's; negative: earlier. */
@@ -115,6 +137,7 @@ export class SimHost {
   }
 
   #arrive(method: keyof Host, args: readonly unknown[]): Promise<Reply<unknown>> {
+    if (this.#off) return Promise.resolve({ kind: 'unreachable', reason: 'the machine is off' });
     const act = this.#around[method] as (...args: readonly unknown[]) => Promise<Reply<unknown>>;
     return act(...args);
   }

@@ -31,6 +31,8 @@ import { revertResize } from '../moves/revert.ts';
 import { offloadServer, shelveServer } from '../moves/shelve.ts';
 import { restoreServer, softDeleteServer } from '../moves/soft-delete.ts';
 import { unshelveServer } from '../moves/unshelve.ts';
+import { destroyKept } from './evacuations.ts';
+import { deleteOwnImage, ownImage } from './image-operations.ts';
 import { type Operation, VOLUME_OPERATIONS, type VolumeOperation } from './plan.ts';
 import { disksOf, operateOnVolume } from './volume-operations.ts';
 import { FLAVORS, type World } from './world.ts';
@@ -68,15 +70,14 @@ const CREATED = {
 } as const;
 
 export async function create(p: Platform, world: World, wish: CreateWish): Promise<Answer> {
-  const { imageId, networkId } = world;
+  const { networkId } = world;
   const { servers, flavor: flavorId } = wish;
   const user = tenantOf(world, servers.length);
   const group = await groupFor(p, user, wish.group);
-  const { boots, devices } = await disksOf(p, world, user, wish.disks);
+  const disks = await disksOf(p, world, user, wish.disks);
   const created = await createServer(p, user, {
     ...CREATED,
-    ...{ name: `server-${servers.length + 1}`, imageId: boots ? null : imageId, flavorId, networkIds: [networkId] },
-    ...(devices.length > 0 ? { blockDevices: devices } : {}),
+    ...{ name: `server-${servers.length + 1}`, flavorId, networkIds: [networkId], ...disks },
     ...(group === null ? {} : { groupId: group }),
   });
   if (created.kind === 'refused') return answered(created.refusal);
@@ -101,7 +102,7 @@ export async function operate(p: Platform, world: World, request: Request): Prom
   return answered(await refusalOf(p, world, request));
 }
 
-const answered = (refusal: Refusal | null): Answer =>
+export const answered = (refusal: Refusal | null): Answer =>
   refusal === null ? 'accepted' : `${refusal.code} ${refusal.message}`;
 
 const NO_SERVER: Refusal = { code: 404, message: 'there is no such server yet' };
@@ -190,11 +191,16 @@ async function operateOnServer(
     case 'bring back':
       return bringBack(p, user, serverId);
     case 'rebuild':
-      return rebuildServer(p, user, serverId, { imageId: world.imageId, reimages: choice % 2 === 0 });
+      return rebuildServer(p, user, serverId, {
+        imageId: (choice % 3 === 0 ? (await ownImage(p, user, choice))?.id : null) ?? world.imageId,
+        reimages: choice % 2 === 0,
+      });
     case 'create image': {
       const made = await createServerImage(p, user, serverId, { name: `image ${choice}`, metadata: {} });
       return made.kind === 'refused' ? made.refusal : null;
     }
+    case 'delete image':
+      return deleteOwnImage(p, user, choice);
     case 'attach interface': {
       const wanted = { kind: 'network', networkId: world.networkId, ip: null } as const;
       const attached = await attachInterface(p, user, serverId, wanted, null);
@@ -211,6 +217,8 @@ async function operateOnServer(
       const deleted = group !== undefined && (await deleteServerGroup(p, group.id));
       return deleted ? null : { code: 404, message: 'there is no such group' };
     }
+    case 'destroy kept guest':
+      return destroyKept(p, world, choice);
     case 'disable host':
       return updateService(p, host, { disabled: true, disabledReason: 'the simulation has it so' });
     case 'enable host':

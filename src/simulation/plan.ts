@@ -13,6 +13,7 @@ export const VOLUME_OPERATIONS = [
   'delete volume',
   'create snapshot',
   'delete snapshot',
+  'upload volume',
 ] as const;
 export type VolumeOperation = (typeof VOLUME_OPERATIONS)[number];
 
@@ -47,9 +48,11 @@ export const OPERATIONS = [
   'bring back',
   'rebuild',
   'create image',
+  'delete image',
   'attach interface',
   'detach interface',
   'delete group',
+  'destroy kept guest',
   ...VOLUME_OPERATIONS,
 ] as const;
 export type Operation = (typeof OPERATIONS)[number];
@@ -78,6 +81,8 @@ export type Happening =
   /** `disks`: which volumes it gets, and what it boots from; `group`: which server group it joins, or none. */
   | { readonly what: 'create'; readonly flavor: number; readonly disks: number; readonly group: number }
   | { readonly what: 'operate'; readonly operation: Operation; readonly server: number; readonly choice: number }
+  /** An operator turns off the machine that the server is on, for so long, and has the server built anew elsewhere. */
+  | { readonly what: 'evacuate'; readonly server: number; readonly choice: number; readonly forMs: number }
   | { readonly what: 'step fault'; readonly fault: StepFault; readonly skip: number; readonly forMs: number }
   | { readonly what: 'kill' | 'pause'; readonly process: number; readonly forMs: number }
   /** Its clock, or that of all databases, is wrong by so much from now on. */
@@ -167,7 +172,14 @@ export function planOf(options: PlanOptions): Plan {
       follows.length > 0 && dice(2) === 0
         ? { operation: pick(dice, follows), server: last.server }
         : { operation: pick(dice, OFTEN), server: dice(1_000_000) };
-    events.push({ at, what: 'operate', ...last, choice: dice(1000) });
+    const [{ operation, server }, choice] = [last, dice(1000)];
+    if (operation === 'evacuate') {
+      // Most of them for longer than makes a host count as down, which an evacuation waits for.
+      events.push({ at, what: 'evacuate', server, choice, forMs: options.silenceMs / 2 + dice(2 * options.silenceMs) });
+    } else if (operation === 'create server') {
+      // Of an image or a snapshot that has come about meanwhile.
+      events.push({ at, what: 'create', flavor: dice(1000), disks: 4 + dice(2) + 8 * choice, group: dice(1000) });
+    } else events.push({ at, what: 'operate', operation, server, choice });
   }
   // A fault that strikes nothing is a waste: most come shortly after an operation has begun.
   for (let count = 0; count < faults; count += 1) {
@@ -196,12 +208,12 @@ function timesOf(dice: Dice, count: number, spread: number): number[] {
 }
 
 interface Wanted {
-  readonly operation: Operation;
+  readonly operation: Operation | 'evacuate' | 'create server';
   readonly server: number;
 }
 
 /** What is often asked next of the same server: of any other it would be refused. */
-const FOLLOWERS: Partial<Readonly<Record<Operation, readonly Operation[]>>> = {
+const FOLLOWERS: Partial<Readonly<Record<Wanted['operation'], readonly Wanted['operation'][]>>> = {
   resize: ['confirm', 'revert'],
   migrate: ['confirm', 'revert'],
   'migrate to host': ['confirm', 'revert'],
@@ -211,10 +223,16 @@ const FOLLOWERS: Partial<Readonly<Record<Operation, readonly Operation[]>>> = {
   offload: ['bring back'],
   pause: ['bring back'],
   stop: ['bring back'],
+  'create image': ['create server', 'delete image', 'rebuild'],
+  'upload volume': ['create server', 'delete image', 'create volume'],
+  'create snapshot': ['create server', 'delete snapshot'],
+  evacuate: ['evacuate', 'destroy kept guest', 'migrate', 'delete'],
 };
 
-const OFTEN: readonly Operation[] = [
+const OFTEN: readonly Wanted['operation'][] = [
   ...OPERATIONS,
+  'evacuate',
+  'create server',
   ...(['resize', 'resize', 'resize', 'resize', 'resize', 'resize', 'migrate', 'migrate'] as const),
   ...(['stop', 'attach', 'attach', 'attach', 'detach'] as const),
 ];

@@ -13,8 +13,9 @@ import { CellDown } from '../store/stores.ts';
 import { violationsAtRest, violationsSoFar } from './checks.ts';
 import type { Databases } from './databases.ts';
 import { type Dice, diceOf, pick } from './dice.ts';
+import { destroyRemains, evacuate, lostRemains } from './evacuations.ts';
 import { LATE_MS } from './network.ts';
-import { type Answer, create, operate, retryStuck } from './operations.ts';
+import { type Answer, answered, create, operate, retryStuck } from './operations.ts';
 import { type Event, type Plan, type StepFault, VOLUME_OPERATIONS } from './plan.ts';
 import { Process } from './process.ts';
 import { hospitable, UNDONE_STEP, unfenced, withoutLease } from './safety.ts';
@@ -303,6 +304,19 @@ export class Schedule {
         );
         return;
       }
+      case 'evacuate': {
+        const serverId = this.#servers[event.server % Math.max(1, this.#servers.length)];
+        if (serverId === undefined) return;
+        const { choice, forMs } = event;
+        const turnOff = async (name: string): Promise<void> => {
+          const host = this.#world.hosts.get(name);
+          if (host) await this.#troubles.turnOff(host, forMs);
+        };
+        this.#request(`evacuate ${this.#trace.name(serverId)}`, async (p) =>
+          answered(await evacuate(p, this.#world, { serverId, choice, turnOff })),
+        );
+        return;
+      }
       case 'step fault':
         this.#armed.push({ fault: event.fault, skip: event.skip, forMs: event.forMs });
         return;
@@ -383,13 +397,17 @@ export class Schedule {
     let mended = 0;
     while (violationsSoFar(this.#world, this.#databases).length === 0) {
       await clock.pass(LOOK_MS);
-      await clock.drive(retryStuck(this.#world));
+      if (this.#databases.count("select count(*) from sagas where status = 'stuck'") > 0)
+        await clock.drive(retryStuck(this.#world));
       if (clock.now() > until) {
         this.#violations.push(`no end: ${this.#unfinished()}`);
         return;
       }
       if (!this.#isQuiet()) continue;
-      const wrong = await clock.drive(violationsAtRest(this.#world, this.#databases));
+      const lost = lostRemains(this.#world, this.#databases);
+      const kept = this.#databases.count('select count(*) from quarantine where ended_at is null');
+      if (lost.length === 0 && kept > 0 && (await clock.drive(destroyRemains(this.#world)))) continue;
+      const wrong = [...lost, ...(await clock.drive(violationsAtRest(this.#world, this.#databases)))];
       mended ||= clock.now() + MENDING_BEATS * beatMs;
       const isMending = wrong.length > 0 && wrong.every((each) => each.startsWith('guest as recorded'));
       if (isMending && clock.now() < mended) {

@@ -2,6 +2,7 @@
 //
 // A trouble that is to last takes the place of the one before; its end ends only itself. When the weather clears
 // everything is over at once.
+import { updateService } from '../control/hosts.ts';
 import { assertNever } from '../lib/errors.ts';
 import type { Dice } from './dice.ts';
 import type { SimHost, Weather } from './hosts.ts';
@@ -55,12 +56,28 @@ export class Troubles {
     for (const host of this.#hosts) {
       host.up();
       host.startFault = null;
+      this.#scene.inBackground(this.#turnOn(host));
     }
     for (const storage of this.#storage) {
       storage.makeFault = null;
       this.#scene.inBackground(storage.boot().then(() => storage.up()));
     }
     this.#scene.world.cellsDown.clear();
+  }
+
+  /** The machine is off for so long; resolves when no guest of it runs. */
+  async turnOff(host: SimHost, forMs: number): Promise<void> {
+    this.#scene.fault(`${host.name} is turned off`);
+    await host.turnOff();
+    this.#scene.later(forMs, () => {
+      this.#scene.say(`${host.name} is turned on`);
+      this.#scene.inBackground(this.#turnOn(host));
+    });
+  }
+
+  /** Whoever had forced it down takes that back. */
+  async #turnOn(host: SimHost): Promise<void> {
+    if (await host.turnOn()) await updateService(this.#scene.world.p, host.name, { forcedDown: false });
   }
 
   #hostIs(host: SimHost, event: Extract<Affliction, { readonly host: number }>): void {

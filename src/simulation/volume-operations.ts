@@ -8,10 +8,13 @@ import type { BlockDevice } from '../model/block-devices.ts';
 import type { Actor, Refusal } from '../model/types.ts';
 import type { Volume } from '../model/volumes.ts';
 import { attachVolume, detachVolume } from '../moves/attach.ts';
+import type { CreateRequest } from '../moves/create-server.ts';
 import { createVolume } from '../moves/volumes/create.ts';
 import { deleteVolume } from '../moves/volumes/delete.ts';
 import { extendVolume } from '../moves/volumes/extend.ts';
 import { createSnapshot, deleteSnapshot } from '../moves/volumes/snapshots.ts';
+import { uploadVolume } from '../moves/volumes/upload.ts';
+import { disksOfImage, ownImage } from './image-operations.ts';
 import type { VolumeOperation } from './plan.ts';
 import type { World } from './world.ts';
 
@@ -55,9 +58,10 @@ export async function operateOnVolume(p: Platform, world: World, request: Volume
     }
     case 'extend volume':
     case 'delete volume':
+    case 'upload volume':
     case 'create snapshot': {
       const volume = chosen(await volumesOf(p, user), choice);
-      return volume ? changeVolume(p, user, operation, volume) : NOTHING_THERE;
+      return volume ? changeVolume(p, user, { operation, choice }, volume) : NOTHING_THERE;
     }
     default:
       return assertNever(operation);
@@ -67,53 +71,71 @@ export async function operateOnVolume(p: Platform, world: World, request: Volume
 async function changeVolume(
   p: Platform,
   user: Actor,
-  operation: 'extend volume' | 'delete volume' | 'create snapshot',
+  request: {
+    readonly operation: 'extend volume' | 'delete volume' | 'create snapshot' | 'upload volume';
+    readonly choice: number;
+  },
   { id: volumeId, sizeGb }: Volume,
 ): Promise<Refusal | null> {
+  const { operation, choice } = request;
   switch (operation) {
     case 'extend volume':
       return extendVolume(p, user, volumeId, sizeGb + 1, { attached: true });
     case 'delete volume':
-      return deleteVolume(p, user, volumeId, { cascade: sizeGb % 2 === 0, force: false });
+      return deleteVolume(p, user, volumeId, { cascade: sizeGb % 2 === 0, force: choice % 5 === 0 });
     case 'create snapshot': {
       const wish = { volumeId, name: null, description: null, metadata: {}, force: true };
       const created = await createSnapshot(p, user, wish);
       return created.kind === 'refused' ? created.refusal : null;
+    }
+    case 'upload volume': {
+      const image = { name: `image ${choice}`, format: 'raw', containerFormat: 'bare', visibility: 'private' } as const;
+      const uploaded = await uploadVolume(p, user, volumeId, { ...image, protected: false, force: choice % 4 > 0 });
+      return uploaded.kind === 'refused' ? uploaded.refusal : null;
     }
     default:
       return assertNever(operation);
   }
 }
 
-/** Disks of a new server, and whether it boots from one of them. */
+/** What a new server boots from, and the volumes that it gets. */
 export async function disksOf(
   p: Platform,
   world: World,
   user: Actor,
   disks: number,
-): Promise<{ readonly boots: boolean; readonly devices: readonly BlockDevice[] }> {
+): Promise<Pick<CreateRequest, 'imageId' | 'namedImageId' | 'blockDevices'>> {
+  const { imageId } = world;
   const common = { bootIndex: null, device: null, tag: null, volumeType: null, deleteOnTermination: disks % 3 > 0 };
   const blank: BlockDevice = { ...common, source: { kind: 'blank', sizeGb: 1 } };
   const root: BlockDevice = {
     ...common,
-    ...{ source: { kind: 'image', imageId: world.imageId, sizeGb: 1 }, bootIndex: 0 },
+    ...{ source: { kind: 'image', imageId, sizeGb: 1 }, bootIndex: 0 },
   };
   switch (disks % 8) {
     case 0:
-      return { boots: true, devices: [root] };
+      return { imageId: null, blockDevices: [root] };
     case 1:
-      return { boots: true, devices: [root, blank] };
+      return { imageId: null, blockDevices: [root, blank] };
     case 2:
-      return { boots: false, devices: [blank] };
+      return { imageId, blockDevices: [blank] };
     case 3: {
       const volume = await volumeToUse(p, user, disks);
-      return {
-        boots: false,
-        devices: volume ? [{ ...common, source: { kind: 'volume', volumeId: volume.id } }] : [],
-      };
+      if (!volume) return { imageId };
+      return { imageId, blockDevices: [{ ...common, source: { kind: 'volume', volumeId: volume.id } }] };
+    }
+    case 4: {
+      const image = await ownImage(p, user, disks >> 3);
+      return image ? disksOfImage(image) : { imageId };
+    }
+    case 5: {
+      const snapshot = chosen(await listSnapshots(p.stores.global, { projectId: user.projectId }), disks >> 3);
+      if (!snapshot) return { imageId };
+      const source = { kind: 'snapshot', snapshotId: snapshot.id, sizeGb: null } as const;
+      return { imageId: null, blockDevices: [{ ...common, source, bootIndex: 0 }] };
     }
     default:
-      return { boots: false, devices: [] };
+      return { imageId };
   }
 }
 
@@ -135,6 +157,10 @@ async function wishOf(
     case 2: {
       const snapshot = chosen(await listSnapshots(p.stores.global, { projectId: user.projectId }), choice);
       return snapshot ? { ...common, sizeGb: null, source: { kind: 'snapshot', snapshotId: snapshot.id } } : blank;
+    }
+    case 3: {
+      const image = await ownImage(p, user, choice);
+      return image ? { ...common, sizeGb: 1, source: { kind: 'image', imageId: image.id } } : blank;
     }
     default:
       return blank;

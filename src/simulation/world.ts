@@ -220,7 +220,6 @@ const takeImage =
   async (url: string, bytes: Uint8Array): Promise<void> => {
     const imageId = url.split('/').at(-2) ?? '';
     const digest = (algorithm: string) => createHash(algorithm).update(bytes).digest('hex');
-    images.write(imageId, bytes, clock);
     const taken = await stores.global
       .updateTable('images')
       .set({
@@ -231,8 +230,7 @@ const takeImage =
       .where('status', '=', 'queued')
       .returning('id')
       .executeTakeFirst();
-    if (taken) return;
-    await images.remove(imageId);
+    if (taken) return images.write(imageId, bytes, clock);
     throw new HypervisorError('the image was not taken: status 404');
   };
 
