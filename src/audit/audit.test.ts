@@ -11,9 +11,10 @@ const EMPTY: Snapshot = {
   imageFiles: { unreachable: null, files: [] },
   imagesInUse: new Map(),
   quarantined: [],
-  ...{ attachments: [], volumes: [], storage: [], volumesOwed: new Set<string>() },
+  ...{ groupMembers: [], attachments: [], volumes: [], storage: [] },
+  ...{ volumesOwed: new Set<string>(), endsOwed: new Set<string>() },
 };
-const DOWN = { id: 'c1', name: 'cell1', unreachable: 'no such file', records: [], strayActions: [] };
+const DOWN = { id: 'c1', name: 'cell1', unreachable: 'no such file', records: [], strays: [] };
 const SAGA = {
   ...({
     id: 'g',

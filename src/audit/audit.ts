@@ -10,12 +10,20 @@
 // Not looked at: the contents of disks (their digests are compared at every move), and what a busy server may hold.
 import type { Platform } from '../control/platform.ts';
 import type { Breach, Invariant } from './invariant.ts';
-import { GUEST_AS_RECORDED, GUEST_HAS_OWNER, KEPT_FOR_REVERT, ONE_GUEST } from './invariants/guests.ts';
+import { MEMBER_IS_SERVER } from './invariants/groups.ts';
+import {
+  EXPORT_HAS_OWNER,
+  GUEST_AS_RECORDED,
+  GUEST_HAS_OWNER,
+  KEPT_FOR_REVERT,
+  ONE_GUEST,
+} from './invariants/guests.ts';
 import { ONE_HOME, ONE_RECORD, RECORD_AT_REST } from './invariants/homes.ts';
 import { IMAGES_WHOLE } from './invariants/images.ts';
 import { ONE_BINDING, PORT_HAS_OWNER } from './invariants/ports.ts';
 import { QUOTA_COUNTS_ONCE, ROOM_AS_OWED, ROOM_HAS_OWNER, WITHIN_CAPACITY } from './invariants/room.ts';
 import { ENDED_HOLDS_NOTHING, SAGA_HAS_SERVER, TASK_HAS_SAGA } from './invariants/sagas.ts';
+import { STATUS_AS_ATTACHED } from './invariants/volume-status.ts';
 import { ACCESS_AS_ATTACHED, ONE_ATTACHMENT, SNAPSHOT_HAS_PLACE, VOLUME_HAS_PLACE } from './invariants/volumes.ts';
 import { nextSlice, SLICE_ROWS, type Slice } from './read/slice.ts';
 import { takeSnapshot } from './reader.ts';
@@ -42,6 +50,7 @@ export const INVARIANTS: readonly Invariant[] = [
   ONE_GUEST,
   GUEST_AS_RECORDED,
   GUEST_HAS_OWNER,
+  EXPORT_HAS_OWNER,
   KEPT_FOR_REVERT,
   ROOM_AS_OWED,
   WITHIN_CAPACITY,
@@ -49,7 +58,9 @@ export const INVARIANTS: readonly Invariant[] = [
   QUOTA_COUNTS_ONCE,
   ONE_BINDING,
   PORT_HAS_OWNER,
+  MEMBER_IS_SERVER,
   ONE_ATTACHMENT,
+  STATUS_AS_ATTACHED,
   ACCESS_AS_ATTACHED,
   VOLUME_HAS_PLACE,
   SNAPSHOT_HAS_PLACE,

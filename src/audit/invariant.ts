@@ -21,13 +21,18 @@ export type Fix =
   /** A binding of a port that is attached to nothing, or one that is neither active nor kept for a way back. */
   | { readonly kind: 'unbind port'; readonly portId: string; readonly serverId: string; readonly host: string }
   | { readonly kind: 'delete ports'; readonly serverId: string }
-  /** A record, or instance actions, in a cell that is not the server's home. */
+  /** A record, or what belongs to one, in a cell that is not the server's home. */
   | { readonly kind: 'drop records'; readonly cellId: string; readonly serverId: string }
   /** Task, saga and freeze on a record that nothing works on. */
   | { readonly kind: 'let go'; readonly serverId: string }
   /** A migration that nobody will close any more. */
   | { readonly kind: 'close migration'; readonly migrationId: string; readonly serverId: string }
   | { readonly kind: 'destroy guest'; readonly host: string; readonly serverId: string }
+  | { readonly kind: 'close export'; readonly host: string; readonly serverId: string }
+  /** A member of a server group that is no server. */
+  | { readonly kind: 'leave group'; readonly serverId: string }
+  /** A volume whose status is not what its attachments say. */
+  | { readonly kind: 'settle status'; readonly volumeId: string }
   /** All attachments of a volume to a server that is gone. */
   | {
       readonly kind: 'release volume';

@@ -11,6 +11,7 @@ import { readImageFiles } from './read/files.ts';
 import {
   readConsumers,
   readDebts,
+  readGroupMembers,
   readHomes,
   readImages,
   readImagesInUse,
@@ -23,7 +24,7 @@ import {
 } from './read/globals.ts';
 import { readHosts, readTogether } from './read/hosts.ts';
 import { EVERYTHING, type Slice } from './read/slice.ts';
-import { readAttachments, readStorage, readVolumes, readVolumesOwed } from './read/volumes.ts';
+import { readAttachments, readBusyVolumes, readStorage, readVolumes, readVolumesOwed } from './read/volumes.ts';
 import type { Snapshot } from './snapshot.ts';
 
 /** Reads everything of the slice once. @throws when the global database cannot be read */
@@ -36,8 +37,9 @@ export async function takeSnapshot(p: Platform, slice: Slice = EVERYTHING): Prom
   const consumers = await readConsumers(db, slice);
   const providers = slice.after === '' ? await readProviders(db) : [];
   const ports = await readPorts(db, slice);
+  const groupMembers = await readGroupMembers(db, slice);
   const attachments = await readAttachments(db, slice);
-  const volumes = await readVolumes(db, slice);
+  const kept = await readVolumes(db, slice);
   const images = await readImages(db, slice);
   const imageFiles = await readImageFiles(imageFilesOf(p), slice);
   const cells = await readCells(p, slice);
@@ -49,15 +51,17 @@ export async function takeSnapshot(p: Platform, slice: Slice = EVERYTHING): Prom
   const hosts = await readHosts(p, slice);
   const together = await readTogether(p, hosts);
   const storage = await readStorage(p, slice);
-  const volumesOwed = await readVolumesOwed(db, slice);
+  const volumesOwed = await readVolumesOwed(db, slice, 'delete-volume');
+  const endsOwed = await readVolumesOwed(db, slice, 'revoke-volume');
   const debts = await readDebts(db, slice);
   const quarantined = await readQuarantine(db, slice);
   const sagas = await readSagas(db, slice);
   const passing = await readPassing(db, slice, startedAt);
   const busy = new Set([...before, ...sagas].map((saga) => saga.serverId).concat(passing));
+  const volumes = await readBusyVolumes(db, kept, busy, slice, startedAt);
   return {
     ...{ startedAt, endedAt: p.clock.now(), homes, cells, hosts, sagas, busy, migrations, consumers, providers },
-    ...{ attachments, volumes, storage, volumesOwed },
+    ...{ groupMembers, attachments, volumes, storage, volumesOwed, endsOwed },
     ...{ ports, images, imageFiles, imagesInUse, debts, quarantined, together },
   };
 }

@@ -5,10 +5,10 @@
 import type { Platform } from '../control/platform.ts';
 import { assertNever } from '../lib/errors.ts';
 import type { Fix } from './invariant.ts';
-import { closeMigration, deletePorts, dropProvider, releaseRoom, unbindPort } from './repairs/globals.ts';
-import { destroyGuest, dropRecords, letGo } from './repairs/places.ts';
+import { closeMigration, deletePorts, dropProvider, leaveGroup, releaseRoom, unbindPort } from './repairs/globals.ts';
+import { closeExport, destroyGuest, dropRecords, letGo } from './repairs/places.ts';
 import type { Repaired } from './repairs/proof.ts';
-import { releaseVolume, revokeAccess } from './repairs/volumes.ts';
+import { releaseVolume, revokeAccess, settleVolume } from './repairs/volumes.ts';
 
 export type { Repaired } from './repairs/proof.ts';
 
@@ -31,6 +31,12 @@ export async function repair(p: Platform, fix: Fix): Promise<Repaired> {
       return closeMigration(p, fix.migrationId);
     case 'destroy guest':
       return destroyGuest(p, fix.host, fix.serverId);
+    case 'close export':
+      return closeExport(p, fix.host, fix.serverId);
+    case 'leave group':
+      return leaveGroup(p, fix.serverId);
+    case 'settle status':
+      return settleVolume(p, fix.volumeId);
     case 'release volume':
       return releaseVolume(p, fix);
     case 'revoke access':

@@ -4,6 +4,7 @@
 // A snapshot of a live system is not one instant: its parts are read one after another. What a saga may have changed in
 // the meantime is told apart by `busy`: every server that a saga worked on at any time between the first and the last
 // read. All other servers stood still, but for small edits by users.
+import type { AttachmentState } from '../model/attachments.ts';
 import type { Inventories } from '../model/placement.ts';
 import type { Resources, Server } from '../model/types.ts';
 
@@ -23,8 +24,8 @@ export interface CellView {
   readonly unreachable: Unreachable;
   /** Records that are not marked deleted. */
   readonly records: readonly ServerRecord[];
-  /** Servers of which this cell has instance actions but no record. */
-  readonly strayActions: readonly string[];
+  /** Tables with rows that belong to the record of a server, of which this cell has none. */
+  readonly strays: readonly { readonly serverId: string; readonly table: string }[];
 }
 
 export interface GuestView {
@@ -32,6 +33,8 @@ export interface GuestView {
   readonly running: boolean;
   /** What it had in memory is kept. */
   readonly suspended: boolean;
+  /** Other hosts can read its disk. */
+  readonly exported: boolean;
 }
 
 export interface HostView {
@@ -114,6 +117,10 @@ export interface VolumeView {
   readonly id: string;
   readonly status: string;
   readonly storageHost: string;
+  /** Who has it or is about to, once per host. */
+  readonly attachments: readonly AttachmentState[];
+  /** A saga worked meanwhile on it, or on a server that has it. */
+  readonly busy: boolean;
   /** Ids of its snapshots that are on record, and of those among them that are there to be used. */
   readonly snapshots: ReadonlySet<string>;
   readonly available: readonly string[];
@@ -171,11 +178,13 @@ export interface Snapshot {
     readonly unreachable: Unreachable;
     readonly files: readonly { readonly name: string; readonly sizeBytes: number }[];
   };
+  readonly groupMembers: readonly { readonly serverId: string; readonly groupId: string }[];
   readonly attachments: readonly AttachmentView[];
   readonly volumes: readonly VolumeView[];
   readonly storage: readonly StorageView[];
-  /** Volumes whose deletion is owed. */
+  /** Volumes whose deletion is owed, and those to which the end of an access is. */
   readonly volumesOwed: ReadonlySet<string>;
+  readonly endsOwed: ReadonlySet<string>;
   readonly debts: readonly DebtView[];
   readonly quarantined: readonly QuarantineView[];
   /** Servers whose guests were seen running on several hosts at one instant, with those hosts. */

@@ -133,7 +133,7 @@ export class Agent implements Host, Consoles {
       const { serverId, generation } = record;
       const power = this.#guests.power(serverId);
       const suspended = power === 'off' && record.guest.memory === 'saved';
-      guests.push({ serverId, generation, power, suspended });
+      guests.push({ serverId, generation, power, suspended, exported: record.guest.exported !== null });
     }
     return ok({ agentId: this.id, now: this.#guests.clock.now(), guests });
   }

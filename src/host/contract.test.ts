@@ -88,7 +88,7 @@ for (const [way, open] of [
       assert.equal(reachable.hypervisor.diskWords(SERVER)?.length, 2, 'started once');
       assert.match(value(await host.console(SERVER, 1)).output, /^GUEST UP cpus=1/);
       const beat = value(await host.heartbeat());
-      assert.deepEqual(beat.guests, [{ serverId: SERVER, generation, power: 'on', suspended: false }]);
+      assert.deepEqual(beat.guests, [{ serverId: SERVER, generation, power: 'on', suspended: false, exported: false }]);
       for (const _ of [1, 2]) await power('off');
       assert.equal(value(await host.guest(SERVER)).power, 'off');
       for (const _ of [1, 2]) await finish(() => host.destroy(SERVER, { generation }));

@@ -386,6 +386,8 @@ export const Heartbeat = Type.Object(
           generation: Generation,
           power: Type.Union([Type.Literal('on'), Type.Literal('off')]),
           suspended: Type.Boolean(),
+          /** Its disk can be read from other hosts. */
+          exported: Type.Boolean(),
         },
         { additionalProperties: false },
       ),

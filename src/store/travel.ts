@@ -74,3 +74,12 @@ export const TRAVEL: Fates = {
     generation: { stays: 'as above' },
   },
 };
+
+/** The tables of what belongs to a server's record: whatever travels with it, by the server's id. */
+export const BESIDE_RECORDS = (Object.keys(TRAVEL) as (keyof CellTables)[]).filter((table) => {
+  const fates: Readonly<Record<string, Fate>> = TRAVEL[table];
+  return fates['server_id'] === 'travels';
+}) as readonly BesideRecords[];
+
+/** Their type, for the query builder: each has a `server_id`. */
+export type BesideRecords = Exclude<keyof CellTables, 'servers' | 'server_fences'>;

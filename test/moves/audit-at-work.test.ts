@@ -4,12 +4,17 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { renderReport } from '../../src/audit/audit.ts';
 import { MOVES } from '../../src/moves/registry.ts';
-import { fixtureOf } from './matrix/fixtures.ts';
+import { definitionOfMove } from './matrix/cells.ts';
+import { fixtureOf, VOLUME_BACKED } from './matrix/fixtures.ts';
 import { auditWorld, openWorld, Worker } from './world.ts';
 
-for (const { definition } of MOVES) {
-  test(`the auditor finds nothing wrong at any moment of ${definition.name}`, async () => {
-    const fixture = fixtureOf(definition.name);
+const FIXTURES = [
+  ...MOVES.map(({ definition }) => ({ fixture: fixtureOf(definition.name), of: '' })),
+  ...VOLUME_BACKED.map((fixture) => ({ fixture, of: ', with volumes' })),
+];
+
+for (const { fixture, of } of FIXTURES) {
+  test(`the auditor finds nothing wrong at any moment of ${fixture.move}${of}`, async () => {
     const world = await (fixture.open ?? openWorld)({});
     try {
       const { refusal } = await fixture.start(world, await fixture.prepare(world));
@@ -22,7 +27,7 @@ for (const { definition } of MOVES) {
         const report = await auditWorld(world);
         assert.equal(report.verdict, 'held', `${op}: ${renderReport(report)}`);
       }
-      assert(looks > definition.steps.length, `only ${looks} looks`);
+      assert(looks > definitionOfMove(fixture.move).steps.length, `only ${looks} looks`);
     } finally {
       await world.close();
     }

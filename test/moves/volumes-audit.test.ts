@@ -5,7 +5,7 @@ import { repair } from '../../src/audit/repair.ts';
 import { attachmentsOfServer } from '../../src/control/volumes/attachments.ts';
 import { newId } from '../../src/lib/ids.ts';
 import { deleteServer } from '../../src/moves/delete.ts';
-import { accessOf, serverWithVolumes, statusOf } from './volumes.ts';
+import { accessOf, newVolume, serverWithVolumes, statusOf } from './volumes.ts';
 import { accept, assertSound, auditWorld, beat, openWorld, settle, type World } from './world.ts';
 
 interface Planted {
@@ -13,6 +13,8 @@ interface Planted {
   plant(world: World, serverId: string, volumes: readonly [string, string]): Promise<unknown>;
   readonly invariant: string;
   readonly says: RegExp;
+  /** The audit can repair it; absent: that is not looked at here. */
+  readonly repaired?: boolean;
 }
 
 const storageOf = async (world: World, volumeId: string) => {
@@ -20,7 +22,24 @@ const storageOf = async (world: World, volumeId: string) => {
   return assert.fail(`volume ${volumeId} is nowhere`);
 };
 
+const newStatus = (status: string, of: 'attached' | 'free'): Pick<Planted, 'what' | 'plant' | 'invariant'> => ({
+  what: `a volume that is ${of} and shown ${status}`,
+  plant: async (world, _, [attached]) => {
+    const id = of === 'attached' ? attached : await newVolume(world);
+    await world.clock.pass(1000);
+    await world.p.stores.global.updateTable('volumes').set({ status }).where('id', '=', id).execute();
+  },
+  invariant: 'status of volumes',
+});
+
 const PLANTED: readonly Planted[] = [
+  ...['attaching', 'reserved', 'in-use', 'detaching'].map((status) => ({
+    ...{ ...newStatus(status, 'free'), says: /although no server has it$/, repaired: true },
+  })),
+  ...['available', 'reserved', 'detaching'].map((status) => ({
+    ...{ ...newStatus(status, 'attached'), says: /although it is attached to /, repaired: true },
+  })),
+  { ...newStatus('extending', 'free'), says: /is extending although nothing is under way$/ },
   {
     what: 'an attachment that is active nowhere',
     plant: (world, _, [volume]) =>
@@ -123,7 +142,7 @@ const PLANTED: readonly Planted[] = [
   },
 ];
 
-for (const { what, plant, invariant, says } of PLANTED) {
+for (const { what, plant, invariant, says, repaired } of PLANTED) {
   test(`the auditor finds ${what}`, async () => {
     const world = await openWorld();
     try {
@@ -137,6 +156,9 @@ for (const { what, plant, invariant, says } of PLANTED) {
         assert(each.startsWith(`${invariant}: `), each);
         assert.match(each, says);
       }
+      if (!repaired) return;
+      assert.equal((await repairAll(world)).length, 1);
+      await assertSound(world);
     } finally {
       await world.close();
     }

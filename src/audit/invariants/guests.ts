@@ -154,6 +154,24 @@ function placesOf(s: Snapshot): Map<string, Set<string>> {
   return places;
 }
 
+export const EXPORT_HAS_OWNER: Invariant = {
+  name: 'exports have owners',
+  sentence: 'A disk can be read from other hosts only while a move of its server is under way.',
+  check(s) {
+    const breaches = s.hosts.flatMap((host) =>
+      host.guests
+        .filter(({ serverId, exported }) => exported && !s.busy.has(serverId))
+        .map(({ serverId }) => ({
+          what: `host ${host.name} exports the disk of server ${serverId}, which no move reads`,
+          cause: 'the end of a move’s copy was lost, or the host came back with an old state directory',
+          repair: `have the agent of ${host.name} close the export; starting the guest closes it too`,
+          fix: { kind: 'close export', host: host.name, serverId } as const,
+        })),
+    );
+    return { breaches, unknown: silentHosts(s) };
+  },
+};
+
 export const KEPT_FOR_REVERT: Invariant = {
   name: 'way back kept',
   sentence: 'While a move waits to be confirmed, its source keeps the old guest, turned off.',

@@ -1,4 +1,5 @@
 // Where servers live: homes and records.
+import { BESIDE_RECORDS } from '../../store/travel.ts';
 import { homeRecords, type Invariant, silentCells, waitingMoves } from '../invariant.ts';
 
 export const ONE_HOME: Invariant = {
@@ -26,7 +27,7 @@ export const ONE_HOME: Invariant = {
 export const ONE_RECORD: Invariant = {
   name: 'one record',
   sentence:
-    'A server has exactly one record, in its home; no cell keeps one of a server that lives elsewhere or nowhere.',
+    'A server has exactly one record, in its home; no cell keeps one, or what belongs to one, of a server that lives elsewhere or nowhere.',
   check(s) {
     const nameOf = new Map(s.cells.map((cell) => [cell.id, cell.name]));
     const debts = s.debts.filter((debt) => debt.kind === 'drop-records');
@@ -41,17 +42,17 @@ export const ONE_RECORD: Invariant = {
           {
             what: `cell ${cell.name} keeps a record of server ${server.id}, which ${lives}`,
             cause: 'a move was cut short and its clean-up did not come, or a create failed before its home was written',
-            repair: `delete the rows of the server from servers and server_actions in the database of cell ${cell.name}`,
+            repair: `delete the rows of the server from ${['servers', ...BESIDE_RECORDS].join(', ')} in the database of cell ${cell.name}`,
             fix: { kind: 'drop records', cellId: cell.id, serverId: server.id } as const,
           },
         ];
       }),
-      ...cell.strayActions
-        .filter((serverId) => !s.busy.has(serverId) && !isOwed(cell.id, serverId))
-        .map((serverId) => ({
-          what: `cell ${cell.name} keeps instance actions of server ${serverId} but no record`,
+      ...cell.strays
+        .filter(({ serverId }) => !s.busy.has(serverId) && !isOwed(cell.id, serverId))
+        .map(({ serverId, table }) => ({
+          what: `cell ${cell.name} keeps rows of server ${serverId} in ${table} but no record`,
           cause: 'a move was cut short and its clean-up did not come',
-          repair: `delete the server's rows from server_actions in the database of cell ${cell.name}`,
+          repair: `delete the server's rows from ${table} in the database of cell ${cell.name}`,
           fix: { kind: 'drop records', cellId: cell.id, serverId } as const,
         })),
     ]);

@@ -126,6 +126,12 @@ export async function readPorts(db: Db, slice: Slice): Promise<PortView[]> {
   return [...ports.values()];
 }
 
+export async function readGroupMembers(db: Db, slice: Slice): Promise<Snapshot['groupMembers']> {
+  const all = db.selectFrom('server_group_members').select(['server_id', 'group_id']);
+  const rows = await inSlice(all, 'server_id', slice).execute();
+  return rows.map((row) => ({ serverId: row.server_id, groupId: row.group_id }));
+}
+
 /** Images whose ids are in the slice. */
 export async function readImages(db: Db, slice: Slice): Promise<Snapshot['images']> {
   const all = db.selectFrom('images').select(['id', 'status', 'size_bytes']);

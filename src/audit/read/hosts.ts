@@ -32,7 +32,7 @@ async function readHost(
   }
   const guests = reply.value.guests
     .filter((guest) => within(slice, guest.serverId))
-    .map(({ serverId, power, suspended }) => ({ serverId, running: power === 'on', suspended }));
+    .map(({ serverId, power, suspended, exported }) => ({ serverId, running: power === 'on', suspended, exported }));
   return { ...known, unreachable: null, guests };
 }
 

@@ -22,28 +22,70 @@ export async function readAttachments(db: Db, slice: Slice): Promise<AttachmentV
 }
 
 /** Volumes whose ids are in the slice. */
-export async function readVolumes(db: Db, slice: Slice): Promise<VolumeView[]> {
+export async function readVolumes(db: Db, slice: Slice): Promise<Omit<VolumeView, 'busy'>[]> {
   const all = db.selectFrom('volumes').select(['id', 'status', 'storage_host']);
   const rows = await inSlice(all, 'id', slice).execute();
   const ofVolumes = db.selectFrom('volume_snapshots').select(['id', 'volume_id', 'status']);
   const snapshots = Map.groupBy(await inSlice(ofVolumes, 'volume_id', slice).execute(), (row) => row.volume_id);
+  const has = db.selectFrom('volume_attachments').select(['volume_id', 'server_id', 'attached_at']);
+  const attachments = Map.groupBy(await inSlice(has, 'volume_id', slice).execute(), (row) => row.volume_id);
   return rows.map((row) => {
     const own = snapshots.get(row.id) ?? [];
     return {
       ...{ id: row.id, status: row.status, storageHost: row.storage_host },
+      attachments: (attachments.get(row.id) ?? []).map(({ server_id, attached_at }) => ({
+        ...{ serverId: server_id, attached: attached_at !== null },
+      })),
       snapshots: new Set(own.map((each) => each.id)),
       available: own.filter((each) => each.status === 'available').map((each) => each.id),
     };
   });
 }
 
-/** Volumes of the slice whose deletion is owed. */
-export async function readVolumesOwed(db: Db, slice: Slice): Promise<Set<string>> {
-  const debts = db
-    .selectFrom('debts')
-    .select('volume_id')
-    .where('kind', '=', 'delete-volume')
-    .where('paid_at', 'is', null);
+/** The same, with whether a saga worked on them since. `busy`: what one worked on in the slice. */
+export async function readBusyVolumes(
+  db: Db,
+  volumes: readonly Omit<VolumeView, 'busy'>[],
+  busy: ReadonlySet<string>,
+  slice: Slice,
+  since: number,
+): Promise<VolumeView[]> {
+  // A volume's servers may be in other slices.
+  const elsewhere = volumes.flatMap(({ attachments }) =>
+    attachments.map(({ serverId }) => serverId).filter((id) => !within(slice, id)),
+  );
+  const far = await busyAmong(db, [...new Set(elsewhere)], since);
+  const isBusy = (id: string): boolean => busy.has(id) || far.has(id);
+  return volumes.map((volume) => ({
+    ...volume,
+    busy: isBusy(volume.id) || volume.attachments.some(({ serverId }) => isBusy(serverId)),
+  }));
+}
+
+/** Values of one `in (…)`. */
+const AT_A_TIME = 500;
+
+async function busyAmong(db: Db, keys: readonly string[], since: number): Promise<Set<string>> {
+  const found = new Set<string>();
+  for (let first = 0; first < keys.length; first += AT_A_TIME) {
+    const rows = await db
+      .selectFrom('sagas')
+      .select('key')
+      .where('key', 'in', keys.slice(first, first + AT_A_TIME))
+      .where((where) => where.or([where('ended_at', 'is', null), where('ended_at', '>=', since)]))
+      .execute();
+    for (const { key } of rows) found.add(key);
+  }
+  return found;
+}
+
+/** Volumes of the slice of which something is owed: their deletion, or the end of an access. */
+export async function readVolumesOwed(
+  db: Db,
+  slice: Slice,
+  kind: 'delete-volume' | 'revoke-volume',
+): Promise<Set<string>> {
+  const debts = db.selectFrom('debts').select('volume_id').where('kind', '=', kind).where('paid_at', 'is', null);
   const rows = await inSlice(debts, 'volume_id', slice).execute();
   return new Set(rows.flatMap((row) => (row.volume_id === null ? [] : [row.volume_id])));
 }

@@ -1,8 +1,9 @@
-// Repairs in the global database: room, providers, ports, migrations. One transaction each, the row locked first.
+// Repairs in the global database: room, providers, ports, migrations, members of groups. One transaction each, the row locked first.
 import { CLOSED_MIGRATIONS } from '../../control/migrations.ts';
 import { deletePortsOfServer, unbindPorts } from '../../control/network.ts';
 import { release } from '../../control/placement.ts';
 import type { Platform } from '../../control/platform.ts';
+import { leaveServerGroup } from '../../control/server-groups.ts';
 import { exclusively, forUpdate } from '../../store/dialect.ts';
 import { nextFence } from '../../store/sagas.ts';
 import { left, proven, provenGone, provenIdle, provenSettled, type Repaired, repaired, Unproven } from './proof.ts';
@@ -144,5 +145,17 @@ export const closeMigration = (p: Platform, migrationId: string): Promise<Repair
         .where('uuid', '=', migrationId)
         .execute();
       return repaired(`closed move ${migrationId} as ${status}`);
+    }),
+  );
+
+/** Whom a server group has as a member although the server is gone. */
+export const leaveGroup = (p: Platform, serverId: string): Promise<Repaired> =>
+  proven(() =>
+    p.stores.global.transaction().execute(async (trx) => {
+      const member = trx.selectFrom('server_group_members').select('group_id').where('server_id', '=', serverId);
+      if (!(await member.modifyEnd(forUpdate(trx)).executeTakeFirst())) return left(NOT_THERE);
+      await provenGone(p, trx, serverId);
+      await leaveServerGroup(trx, serverId);
+      return repaired(`server ${serverId} is in no server group any more`);
     }),
   );

@@ -9,6 +9,7 @@ import { findServer } from '../../control/servers.ts';
 import { raiseInCell } from '../../store/cell-fences.ts';
 import type { CellTables } from '../../store/cell-schema.ts';
 import { nextFence } from '../../store/sagas.ts';
+import { BESIDE_RECORDS } from '../../store/travel.ts';
 import { mappingOf, proven, provenIdle, provenSettled, type Repaired, repaired, Unproven } from './proof.ts';
 
 /**
@@ -63,8 +64,7 @@ export const dropRecords = (p: Platform, cellId: string, serverId: string): Prom
           throw new Unproven('its home has no record of the server: this may be the only one');
       }
       await trx.deleteFrom('servers').where('id', '=', serverId).execute();
-      await trx.deleteFrom('server_actions').where('server_id', '=', serverId).execute();
-      await trx.deleteFrom('block_device_mappings').where('server_id', '=', serverId).execute();
+      for (const table of BESIDE_RECORDS) await trx.deleteFrom(table).where('server_id', '=', serverId).execute();
       return repaired(`deleted what cell ${cellId} kept of server ${serverId}`);
     }),
   );
@@ -98,3 +98,14 @@ async function provenElsewhere(p: Platform, host: string, serverId: string): Pro
     throw new Unproven(`${found.server.host} does not show the disk of the server: this one may be the only one`);
   }
 }
+
+/** An export that no move reads. A move that begins behind the look has a newer generation, and opens its own. */
+export const closeExport = (p: Platform, host: string, serverId: string): Promise<Repaired> =>
+  proven(async () => {
+    const generation = await nextFence(p.stores.global);
+    await provenIdle(p.stores.global, serverId);
+    const reply = await (await p.host(host)).closeExport(serverId, { generation });
+    if (reply.kind === 'fenced') throw new Unproven('a saga has just begun');
+    if (reply.kind !== 'ok' && reply.kind !== 'absent') throw new Unproven(`host ${host} did not do it`);
+    return repaired(`host ${host} does not export the disk of server ${serverId} any more`);
+  });

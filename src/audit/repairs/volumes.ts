@@ -1,7 +1,8 @@
-// Repairs of volumes: attachments of servers that are gone, and accesses that nobody has on record.
+// Repairs of volumes: attachments of servers that are gone, accesses that nobody has on record, statuses.
 import { owe } from '../../control/debts.ts';
 import type { Platform } from '../../control/platform.ts';
-import { attachmentsOfVolume } from '../../control/volumes/attachments.ts';
+import { attachmentsOfVolume, settleStatus } from '../../control/volumes/attachments.ts';
+import { lockVolume } from '../../control/volumes/records.ts';
 import { nextFence } from '../../store/sagas.ts';
 import { left, proven, provenGone, provenIdle, type Repaired, repaired, Unproven } from './proof.ts';
 
@@ -26,6 +27,29 @@ export const releaseVolume = (p: Platform, { volumeId, serverId, storageHost }: 
     });
     return repaired(`volume ${volumeId} will be released from server ${serverId} (owed)`);
   });
+
+/**
+ * A volume whose status says something else than its attachments, from which alone it follows. Whoever takes or gives back
+ * the volume locks its row too, in the transaction that makes the saga.
+ */
+export const settleVolume = (p: Platform, volumeId: string): Promise<Repaired> =>
+  proven(() =>
+    p.stores.global.transaction().execute(async (trx) => {
+      const volume = await lockVolume(trx, volumeId);
+      if (!volume) return left('it is not there any more');
+      await provenIdle(trx, volumeId);
+      for (const { serverId } of await attachmentsOfVolume(trx, volumeId)) await provenIdle(trx, serverId);
+      const owed = await trx
+        .selectFrom('debts')
+        .select('host')
+        .where('volume_id', '=', volumeId)
+        .where('paid_at', 'is', null)
+        .executeTakeFirst();
+      if (owed) throw new Unproven(`storage host ${owed.host} owes something of it`);
+      await settleStatus(trx, [volumeId], p.clock.now());
+      return repaired(`the status of volume ${volumeId} is what its attachments say`);
+    }),
+  );
 
 /**
  * An access by what is no active attachment. A saga that makes it one begins behind the look, with a newer generation: it
