@@ -15,7 +15,8 @@ import { sqlSagaStore } from '../store/sagas.ts';
 import { CellDown } from '../store/stores.ts';
 import { contextOf, outcomeOf } from './context.ts';
 import { startRequestedDeletes } from './delete.ts';
-import { findDefinition, findMove } from './registry.ts';
+import type { AnyMove } from './move.ts';
+import { findDefinition, REGISTRY, type Registry } from './registry.ts';
 import { startDueOffloads } from './shelve.ts';
 import { startRequestedSoftDeletes } from './soft-delete.ts';
 
@@ -36,7 +37,7 @@ export const startConductor = (p: Platform, options: ConductorOptions): RunningD
   });
 
 /** The effects of all moves, for a driver or a simulation. */
-export function moveEffects(p: Platform): Effects {
+export function moveEffects(p: Platform, { findMove }: Registry = REGISTRY): Effects {
   return {
     async run(row, step, direction) {
       const c = contextOf(p, row);
@@ -57,7 +58,7 @@ export function moveEffects(p: Platform): Effects {
       return outcome;
     },
 
-    raise: (row) => raiseEverywhere(p, row),
+    raise: (row) => raiseEverywhere(p, row, findMove(row.definition, row.version)),
 
     async ended(row) {
       p.log.info(
@@ -86,9 +87,9 @@ export function moveEffects(p: Platform): Effects {
   };
 }
 
-async function raiseEverywhere(p: Platform, row: Row): Promise<void> {
+async function raiseEverywhere(p: Platform, row: Row, move: AnyMove): Promise<void> {
   const c = contextOf(p, row);
-  const hosts = [...new Set(findMove(row.definition, row.version).parties(row.state))];
+  const hosts = [...new Set(move.parties(row.state))];
   const { home, others } = await cellsOf(p, row.key, hosts);
   if (home !== null) await raiseInCell(await p.stores.cell(home), c.serverId, c.generation);
   for (const cellId of others) {

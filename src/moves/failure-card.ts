@@ -106,7 +106,7 @@ export function failureCard(facts: CardFacts): FailureCard | null {
     cancelledBy,
     owed,
   };
-  return { ...card, advice: adviceFor(card, row) };
+  return { ...card, advice: adviceFor(card, row, definition !== undefined || row.endedAt !== null) };
 }
 
 /** The failure that keeps it now; else the last one of a do: that is what turned it round, or what has passed. */
@@ -142,12 +142,15 @@ const stepsBack = (row: Row, definition: Definition | undefined): string[] =>
     .map((step) => step.name)
     .toReversed();
 
-/** What to do, by situation. */
-export function adviceFor(card: Omit<FailureCard, 'advice'>, row: Row): string {
-  return [adviceOn(card, row), adviceOnSkipped(card.skipped), adviceOnOwed(card.owed)]
+/** What to do, by situation. `known`: its definition is, or nothing is left to do. */
+export function adviceFor(card: Omit<FailureCard, 'advice'>, row: Row, known: boolean): string {
+  return [known ? adviceOn(card, row) : UNKNOWN, adviceOnSkipped(card.skipped), adviceOnOwed(card.owed)]
     .filter((sentence) => sentence !== '')
     .join(' ');
 }
+
+const UNKNOWN =
+  "It was begun by another version of this program, which alone can go on with it, and nothing is done about it here. Run that version, then 'crosscell moves retry'.";
 
 function adviceOn({ situation, failed, cancelledBy }: Omit<FailureCard, 'advice'>, row: Row): string {
   const cause = removing(failed);

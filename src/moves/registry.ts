@@ -67,13 +67,26 @@ export const MOVES: readonly AnyMove[] = [
   anyMove(UPLOAD_VOLUME),
 ];
 
-const byVersion = new Map(MOVES.map((move) => [`${move.definition.name} ${move.definition.version}`, move]));
-
-export const findDefinition = (name: string, version: number): Definition | undefined =>
-  byVersion.get(`${name} ${version}`)?.definition;
-
-export function findMove(name: string, version: number): AnyMove {
-  const move = byVersion.get(`${name} ${version}`);
-  invariant(move, `no move ${name} of version ${version}`);
-  return move;
+/** Moves by name and version. */
+export interface Registry {
+  findDefinition(name: string, version: number): Definition | undefined;
+  /** Of a saga whose definition was found. */
+  findMove(name: string, version: number): AnyMove;
 }
+
+export function registryOf(moves: readonly AnyMove[]): Registry {
+  const byVersion = new Map(moves.map((move) => [`${move.definition.name} ${move.definition.version}`, move]));
+  invariant(byVersion.size === moves.length, 'each version of a definition is registered once');
+  return {
+    findDefinition: (name, version) => byVersion.get(`${name} ${version}`)?.definition,
+    findMove(name, version) {
+      const move = byVersion.get(`${name} ${version}`);
+      invariant(move, `no move ${name} of version ${version}`);
+      return move;
+    },
+  };
+}
+
+/** What this program knows. */
+export const REGISTRY = registryOf(MOVES);
+export const { findDefinition, findMove } = REGISTRY;

@@ -1,8 +1,7 @@
 // One conductor, without I/O: a generator that yields what it wants done and is told what came of it. The same code
 // runs under the real driver and under the simulation. It works on one saga at a time until that saga ends, waits for
 // long, or is lost to another conductor. It never ends by itself.
-import { invariant } from '../lib/errors.ts';
-import { applyOutcome, decide } from './decide.ts';
+import { applyOutcome, decide, stopUnknown } from './decide.ts';
 import type { Claim, Definition, Direction, Outcome, Patch, Row, StepSpec } from './types.ts';
 
 export type Op =
@@ -15,7 +14,7 @@ export type Op =
   | { readonly op: 'sleep'; readonly ms: number }
   /** Nothing is due: wait until there may be something. */
   | { readonly op: 'idle' }
-  /** This saga has ended (and is committed so). */
+  /** This saga has ended, or is stuck (and is committed so). */
   | { readonly op: 'ended'; readonly row: Row };
 
 /** Waits up to this long keep the lease and the conductor; longer ones release the saga until it is due. */
@@ -38,7 +37,17 @@ export function* conductor(definitions: Definitions): Conductor {
 function* workOn(definitions: Definitions, claim: Claim): Generator<Op, void, any> {
   let row = claim.row;
   const definition = definitions(row.definition, row.version);
-  invariant(definition, `saga ${row.id}: unknown definition ${row.definition} v${row.version}`);
+  if (definition === undefined) {
+    // The lease is kept: who goes on with it is then the next to take it over, and raises the fence everywhere.
+    const stopped: Row | null = yield {
+      op: 'commit',
+      row,
+      patch: stopUnknown(row, yield { op: 'now' }),
+      release: false,
+    };
+    if (stopped) yield { op: 'ended', row: stopped };
+    return;
+  }
   if (claim.takenOver) yield { op: 'raise', row };
   for (;;) {
     const now: number = yield { op: 'now' };

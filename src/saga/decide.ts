@@ -91,6 +91,20 @@ export function applyOutcome(
   }
 }
 
+/**
+ * What becomes of a saga whose definition this program does not know, because another version began it: nobody here can
+ * tell what its cursor means, so it is touched no further. A program that knows the definition goes on with it on `retry`.
+ */
+export function stopUnknown(row: Row, now: number): Patch {
+  const note = `this program does not know version ${row.version} of '${row.definition}'`;
+  const entry: Entry = {
+    ...{ step: `step ${row.cursor + 1}`, direction: row.direction, outcome: 'failed' },
+    ...{ firstAt: now, at: now, attempts: 1, note },
+  };
+  const reason = row.direction === 'undo' ? row.reason : note;
+  return { ...patchOf(row), status: 'stuck', reason, journal: [...row.journal, entry] };
+}
+
 /** Why a stuck saga does not go on: the step, and what it was refused with. */
 export function whyStuck(row: Pick<Row, 'journal' | 'reason'>): string | null {
   const last = row.journal.findLast((entry) => entry.outcome === 'failed');

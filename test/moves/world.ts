@@ -14,8 +14,8 @@ import type { Refusal, Server } from '../../src/model/types.ts';
 import { moveEffects } from '../../src/moves/conductor.ts';
 import { createServer } from '../../src/moves/create-server.ts';
 import { monitorOnce } from '../../src/moves/monitor.ts';
-import { findDefinition } from '../../src/moves/registry.ts';
-import { conductor, type Op } from '../../src/saga/conductor.ts';
+import { REGISTRY, type Registry } from '../../src/moves/registry.ts';
+import { type Conductor, conductor, type Op } from '../../src/saga/conductor.ts';
 import type { Effects } from '../../src/saga/driver.ts';
 import type { Row } from '../../src/saga/types.ts';
 import type { SimHost } from '../../src/simulation/hosts.ts';
@@ -60,15 +60,18 @@ export class Worker {
   readonly owner: string;
   readonly #world: World;
   readonly #effects: Effects;
-  #generator = conductor(findDefinition);
+  readonly #registry: Registry;
+  #generator: Conductor;
   #answer: unknown;
   static #count = 0;
 
-  constructor(world: World, effects: Effects = moveEffects(world.p)) {
+  constructor(world: World, effects?: Effects, registry: Registry = REGISTRY) {
     Worker.#count += 1;
+    this.#registry = registry;
+    this.#generator = conductor(registry.findDefinition);
     this.owner = `worker-${Worker.#count}`;
     this.#world = world;
-    this.#effects = effects;
+    this.#effects = effects ?? moveEffects(world.p, registry);
   }
 
   /** Carries out one operation and says which. */
@@ -79,7 +82,7 @@ export class Worker {
     } catch (error) {
       // As in the real driver: this saga is dropped, its lease runs out.
       this.#effects.unexpected(null, this.owner, error);
-      this.#generator = conductor(findDefinition);
+      this.#generator = conductor(this.#registry.findDefinition);
       this.#answer = undefined;
     }
     return op.op;
