@@ -223,6 +223,8 @@ export interface GlobalTables extends IdentityTables, MetadefTables, NetworkTabl
     extra_specs_json: string;
     created_at: number;
   };
+  /** The projects that a type which is not public is open to. */
+  volume_type_projects: { type_id: string; project_id: string };
   volumes: {
     id: string;
     name: string | null;

@@ -265,6 +265,64 @@ describe('block storage over the API, on a simulated storage host', () => {
     assert.match((await s.alice('POST', `${V}/snapshots`, { snapshot: { volume_id: id } })).text, /must be available/);
   });
 
+  it('private types, for the projects that they are open to', async () => {
+    const wish = { name: 'private', 'os-volume-type-access:is_public': false };
+    const { id } = (await s.admin('POST', `${V}/types`, { volume_type: wish })).json.volume_type;
+    const volume = { volume: { size: 1, volume_type: id } };
+    const open = (project: string, way = 'addProjectAccess') =>
+      s.admin('POST', `${V}/types/${id}/action`, { [way]: { project } });
+    const names = async (who: Client): Promise<string[]> =>
+      (await who('GET', `${V}/types`)).json.volume_types.map((each: { name: string }) => each.name);
+    assert.equal((await s.alice('POST', `${V}/volumes`, volume)).status, 404);
+    assert.ok(!(await names(s.alice)).includes('private'));
+    assert.equal(
+      (await s.alice('POST', `${V}/types/${id}/action`, { addProjectAccess: { project: 'x' } })).status,
+      403,
+    );
+    assert.equal((await open(s.alice.projectId)).status, 202);
+    assert.equal((await open(s.alice.projectId)).status, 409);
+    assert.deepEqual((await s.admin('GET', `${V}/types/${id}/os-volume-type-access`)).json.volume_type_access, [
+      { volume_type_id: id, project_id: s.alice.projectId },
+    ]);
+    assert.ok((await names(s.alice)).includes('private'));
+    assert.ok(!(await names(s.mallory)).includes('private'));
+    const made = await create(s.alice, { volume_type: id });
+    assert.equal((await open(s.alice.projectId, 'removeProjectAccess')).status, 202);
+    assert.equal((await open(s.alice.projectId, 'removeProjectAccess')).status, 404);
+    assert.equal((await s.alice('POST', `${V}/volumes`, volume)).status, 404);
+    assert.equal((await show(s.alice, made)).volume_type, 'private', 'what is there stays');
+    assert.equal((await s.alice('DELETE', `${V}/volumes/${made}`)).status, 202);
+    await s.admin('PUT', `${V}/types/${id}`, { volume_type: { is_public: true } });
+    assert.equal((await open(s.alice.projectId)).status, 400);
+    assert.equal((await s.admin('GET', `${V}/types/${id}/os-volume-type-access`)).status, 404);
+  });
+
+  it('volumes of another type from now on, where they are kept', async () => {
+    const typed = async (name: string, extra_specs = {}) =>
+      assert.equal((await s.admin('POST', `${V}/types`, { volume_type: { name, extra_specs } })).status, 200);
+    await typed('fast');
+    await typed('several', { multiattach: '<is> True' });
+    await typed('elsewhere', { volume_backend_name: 'elsewhere' });
+    const id = await create(s.alice);
+    const retype = async (new_type: string) =>
+      (await s.alice('POST', `${V}/volumes/${id}/action`, { 'os-retype': { new_type, migration_policy: 'never' } }))
+        .status;
+    assert.equal(await retype('fast'), 202);
+    assert.equal(await retype('several'), 202);
+    const now = await show(s.alice, id);
+    assert.deepEqual([now.volume_type, now.multiattach], ['several', true]);
+    for (const name of ['several', 'elsewhere', 'unheard of']) assert.equal(await retype(name), 400, name);
+    assert.equal(
+      (await s.mallory('POST', `${V}/volumes/${id}/action`, { 'os-retype': { new_type: 'fast' } })).status,
+      404,
+    );
+    // What a server has does not change whether others can have it too.
+    await s.admin('POST', `${V}/volumes/${id}/action`, { 'os-reset_status': { status: 'in-use' } });
+    assert.equal(await retype('fast'), 400);
+    await s.admin('POST', `${V}/volumes/${id}/action`, { 'os-reset_status': { status: 'available' } });
+    assert.equal((await s.alice('DELETE', `${V}/volumes/${id}`)).status, 202);
+  });
+
   it('types, with extra specs; multiattach is theirs to give, or asked for by the request', async () => {
     const made = await s.admin('POST', `${V}/types`, {
       volume_type: { name: 'shared', description: null, extra_specs: { multiattach: '<is> True', secret: 'x' } },

@@ -16,7 +16,8 @@ export function tempestConfig(system: Seeded, directory: string): string {
     oslo_concurrency: { lock_path: directory },
     auth: {
       use_dynamic_credentials: true,
-      create_isolated_networks: false,
+      // Who logs into guests pays for a network of each project's own: interfaces with addresses of one's choice want one.
+      create_isolated_networks: system.logins,
       default_credentials_domain_name: 'Default',
       tempest_roles: 'member',
       admin_username: 'admin',

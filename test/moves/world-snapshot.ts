@@ -50,6 +50,7 @@ const GLOBAL: Left<GlobalTables> = {
   floating_ips: [],
   storage_hosts: ['last_seen_at', 'agent_id', 'free_gb', 'updated_at'],
   volume_types: [],
+  volume_type_projects: [],
   volumes: ['generation', 'updated_at'],
   volume_snapshots: ['updated_at'],
   metadef_namespaces: [],

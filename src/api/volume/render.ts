@@ -107,7 +107,6 @@ export const hostOf = (storageHost: string): string => `${storageHost}@crosscell
 
 /** What a volume remembers of its image, all as text. */
 export const imageMetadata = (image: VolumeImage): Record<string, string> => ({
-  ...image.properties,
   // Of a volume that was made of no image, and got its properties by hand, there is no more.
   ...(image.id === ''
     ? {}
@@ -121,6 +120,8 @@ export const imageMetadata = (image: VolumeImage): Record<string, string> => ({
         min_ram: String(image.minRamMb),
         size: String(image.sizeBytes),
       }),
+  // What was set by hand counts, whatever it is called.
+  ...image.properties,
 });
 
 /** `full`: with progress and project, as it is shown and listed in detail. */

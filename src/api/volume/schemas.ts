@@ -124,7 +124,8 @@ export const VolumeQuery = object({
 
 export const CreateSnapshot = object({
   snapshot: object({
-    volume_id: text(),
+    // None is there: 404, as Cinder answers.
+    volume_id: nullable(text()),
     name: optional(Name),
     display_name: optional(Name),
     description: optional(Name),

@@ -75,7 +75,7 @@ export const snapshotRoutes: readonly Route[] = [
     body: schema.CreateSnapshot,
     answers: { 202: object({ snapshot: schema.Snapshot }) },
     handle: async ({ p, actor, body: { snapshot: wish }, minor }) => {
-      const volume = orThrow(await volumeFor(p.stores.global, actor, wish.volume_id));
+      const volume = orThrow(await volumeFor(p.stores.global, actor, wish.volume_id ?? 'None'));
       const result = await createSnapshot(p, actor, {
         ...{ volumeId: volume.id, name: wish.name ?? wish.display_name ?? null },
         ...{ description: wish.description ?? wish.display_description ?? null, metadata: wish.metadata ?? {} },

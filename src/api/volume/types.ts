@@ -75,7 +75,7 @@ function render(type: VolumeType, actor: Actor, what: 'shown' | 'made' | 'change
 }
 
 /** @throws ApiError 404 */
-async function typeFor(p: Platform, actor: Actor, id: string): Promise<VolumeType> {
+export async function typeFor(p: Platform, actor: Actor, id: string): Promise<VolumeType> {
   const type = await findVolumeType(p, actor, id);
   if (type?.id !== id) throw errorOf(typeNotFound(id.slice(0, 255)));
   return type;
@@ -174,18 +174,6 @@ const typeListing: readonly Route[] = [
       const { id } = await typeFor(p, actor, params.id);
       refuse(await deleteVolumeType(p, id));
       return { status: 202 };
-    },
-  }),
-  route({
-    ...{ method: 'GET', url: `${TYPES}/:id/os-volume-type-access`, service },
-    summary: 'List the projects that may use a private volume type: always none',
-    policy: 'volume_extension:volume_type_access:get_all_for_type',
-    params: IdParams,
-    answers: { 200: object({ volume_type_access: Type.Array(Type.Object({}), { maxItems: 0 }) }) },
-    handle: async ({ p, actor, params }) => {
-      const type = await typeFor(p, actor, params.id);
-      if (type.isPublic) throw notFound('Access list not available for public volume types.');
-      return { status: 200, body: { volume_type_access: [] } };
     },
   }),
   route({

@@ -2,6 +2,8 @@
 // (os-reserve, os-attach and so on) are not here: compute attaches and detaches by itself.
 import { Type } from 'typebox';
 import { changeStatus, editVolume, volumeFor } from '../../control/volumes/records.ts';
+import { retypeVolume } from '../../control/volumes/retype.ts';
+import { findVolumeType, isMultiattach } from '../../control/volumes/types.ts';
 import { VOLUME_STATUSES, type VolumeStatus } from '../../model/volumes.ts';
 import { deleteVolume } from '../../moves/volumes/delete.ts';
 import { extendVolume } from '../../moves/volumes/extend.ts';
@@ -89,6 +91,22 @@ const ACTIONS: Readonly<Record<string, Action>> = {
       const change = { status: wanted, updated_at: p.clock.now() };
       await changeStatus(p.stores.global, volume.id, VOLUME_STATUSES, change);
       p.log.warn({ volumeId: volume.id, from: volume.status, to: wanted }, "a volume's status was reset by hand");
+      return { status: 202 };
+    },
+  ),
+  'os-retype': action(
+    'volume:retype',
+    object({
+      new_type: Type.String({ minLength: 1, maxLength: 255 }),
+      migration_policy: Type.Optional(nullable(Type.Enum(['never', 'on-demand']))),
+    }),
+    async ({ p, actor, volume }, { new_type }) => {
+      const type = await findVolumeType(p, actor, new_type);
+      if (!type) throw badRequest(`Invalid input received: Invalid volume_type passed: ${new_type}.`);
+      if (isMultiattach(type) && !volume.multiattach) {
+        requireRule(p, 'volume', actor, 'volume:multiattach', { project_id: volume.projectId });
+      }
+      refuse(await retypeVolume(p, volume.id, type));
       return { status: 202 };
     },
   ),

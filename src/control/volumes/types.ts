@@ -1,7 +1,7 @@
 // Volume types: a name and extra specs, of which two mean something here: `multiattach` (`<is> True`: its volumes may be
 // attached to several servers at once) and `volume_backend_name` (the storage host that its volumes go to). Others are
 // kept as they are. The type __DEFAULT__ is there when it is first asked for and cannot be deleted. A type that is not
-// public is the administrators' alone: there are no lists of projects that may use it.
+// public is for administrators and the projects that it is open to (type-access.ts).
 import type { Kysely, Selectable } from 'kysely';
 import { newId } from '../../lib/ids.ts';
 import { badRequest, conflict } from '../../model/refusal.ts';
@@ -10,6 +10,7 @@ import { isTrueSpec, MULTIATTACH_SPEC, typeNotFound } from '../../model/volumes.
 import { exclusively } from '../../store/dialect.ts';
 import type { GlobalTables } from '../../store/global-schema.ts';
 import type { Platform } from '../platform.ts';
+import { typesOfProject } from './type-access.ts';
 
 export interface VolumeType {
   readonly id: string;
@@ -62,7 +63,8 @@ export async function listVolumeTypes(p: Platform, actor: Actor): Promise<Volume
     .orderBy('id')
     .limit(MOST_TYPES)
     .execute();
-  return rows.map(typeOf).filter((type) => type.isPublic || isAdmin(actor));
+  const open = await typesOfProject(p, actor.projectId);
+  return rows.map(typeOf).filter((type) => type.isPublic || isAdmin(actor) || open.has(type.id));
 }
 
 /** Every type by its id, for views of many volumes. */
@@ -81,7 +83,8 @@ export async function volumeTypeById(p: Platform, id: string): Promise<VolumeTyp
 export async function findVolumeType(p: Platform, actor: Actor, idOrName: string): Promise<VolumeType | null> {
   if (idOrName === DEFAULT_TYPE) return defaultVolumeType(p);
   const type = (await volumeTypeById(p, idOrName)) ?? (await byName(p.stores.global, idOrName));
-  return type && (type.isPublic || isAdmin(actor)) ? type : null;
+  if (!type || type.isPublic || isAdmin(actor)) return type;
+  return (await typesOfProject(p, actor.projectId)).has(type.id) ? type : null;
 }
 
 async function byName(db: Kysely<GlobalTables>, name: string): Promise<VolumeType | null> {
