@@ -13,7 +13,7 @@
 import { execFile, spawn } from 'node:child_process';
 import { glob, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { availableParallelism, tmpdir } from 'node:os';
-import { join, relative, resolve, sep } from 'node:path';
+import { dirname, join, relative, resolve, sep } from 'node:path';
 import { parseArgs } from 'node:util';
 import type { Outcome } from './test-reporter.ts';
 
@@ -76,6 +76,8 @@ function runFile(root: string, file: string, events: string, limitMs: number): P
   const args = ['--disable-warning=ExperimentalWarning', '--test-reporter', REPORTER];
   const child = spawn(process.execPath, [...args, '--test-reporter-destination', events, file], {
     cwd: root,
+    // Files of one run share what Node.js makes of the modules that they load.
+    env: { ...process.env, NODE_COMPILE_CACHE: join(dirname(events), 'compiled') },
     detached: true,
     stdio: ['ignore', 'pipe', 'pipe'],
   });
