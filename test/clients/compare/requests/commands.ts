@@ -97,7 +97,7 @@ export const walk: readonly Command[] = [
   ),
   shown('openstack compute service list'),
   shown('openstack hypervisor list'),
-  shown('openstack hypervisor show cell1-compute1'),
+  { ...shown('openstack hypervisor show cell1-compute1'), defended: DEFENDED.hostUptime },
   shown('openstack aggregate list'),
   shown('openstack availability zone list --compute'),
   shown('openstack quota show'),
