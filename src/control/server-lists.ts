@@ -17,10 +17,15 @@ export interface ServerFilter {
   /** Null: of all projects. */
   readonly projectId: string | null;
   readonly host?: string;
-  /** Rows changed at or after this time, deleted ones included. */
+  /** Rows changed at or after this time. */
   readonly changesSince?: number;
-  /** Soft-deleted ones, too, are deleted in this sense (nova/db/main/api.py:instance_get_all_by_filters_sort). */
-  readonly deleted?: boolean;
+  /** Deleted servers: only they, or they too; absent: none. */
+  readonly gone?: 'only' | 'too';
+  /**
+   * Whether soft-deleted ones are among them; absent: where deleted ones are
+   * (nova/db/main/api.py:instance_get_all_by_filters_sort).
+   */
+  readonly softDeleted?: boolean;
 }
 
 export interface ServerList {
@@ -153,7 +158,7 @@ export async function serversBetween(
   }
   const homes = new Map((await query.execute()).map((each) => [each.server_id, each.cell_id]));
   if (homes.size === 0) return [];
-  const { servers } = await readHomes(p, homes, { projectId, changesSince: 0 });
+  const { servers } = await readHomes(p, homes, { projectId, gone: 'too' });
   const found = new Map(servers.map((server) => [server.id, server]));
   return [...homes.keys()].flatMap((id) => found.get(id) ?? []);
 }
@@ -192,7 +197,10 @@ async function mappingsBehind(p: Platform, projectId: string | null, behind: Pos
 async function homesOf(p: Platform, filter: ServerFilter, ids?: readonly string[]): Promise<Map<string, string>> {
   let query = p.stores.global.selectFrom('server_mappings').select(['server_id', 'cell_id']);
   if (filter.projectId !== null) query = query.where('project_id', '=', filter.projectId);
-  if (!wantsDeleted(filter)) query = query.where('deleted_at', 'is', null).where('soft_deleted_at', 'is', null);
+  if (filter.gone === undefined) {
+    query = query.where('deleted_at', 'is', null);
+    if (filter.softDeleted !== true) query = query.where('soft_deleted_at', 'is', null);
+  }
   if (ids) query = query.where('server_id', 'in', ids);
   return new Map((await query.execute()).map((each) => [each.server_id, each.cell_id]));
 }
@@ -237,14 +245,14 @@ async function read(
     if (filter.projectId !== null) query = query.where('project_id', '=', filter.projectId);
     if (filter.host !== undefined) query = query.where('host', '=', filter.host);
     if (filter.changesSince !== undefined) query = query.where('updated_at', '>=', filter.changesSince);
-    if (filter.deleted === true) {
+    if (filter.gone === 'only' && filter.softDeleted === false) query = query.where('deleted_at', 'is not', null);
+    else if (filter.gone === 'only') {
       query = query.where((eb) => eb.or([eb('deleted_at', 'is not', null), eb('vm_state', '=', 'soft-delete')]));
-    } else if (!wantsDeleted(filter)) {
-      query = query.where('deleted_at', 'is', null).where('vm_state', '!=', 'soft-delete');
+    } else if (filter.gone === undefined) {
+      query = query.where('deleted_at', 'is', null);
+      if (filter.softDeleted !== true) query = query.where('vm_state', '!=', 'soft-delete');
     }
     return query.execute();
   });
   return rows instanceof CellDown ? null : rows.map(serverOf);
 }
-
-const wantsDeleted = (filter: ServerFilter): boolean => filter.deleted === true || filter.changesSince !== undefined;

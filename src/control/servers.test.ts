@@ -76,8 +76,8 @@ test('lists merge all cells, newest first, and name those that did not answer', 
     assert.deepEqual(await ids({ projectId: null }), [c.id, b.id, a.id]);
     assert.deepEqual(await ids({ projectId: 'p1' }), [b.id, a.id]);
     assert.deepEqual(await ids({ projectId: null, host: 'h2' }), [b.id]);
-    assert.deepEqual(await ids({ projectId: null, changesSince: 50 }), [a.id, d.id]);
-    assert.deepEqual(await ids({ projectId: null, deleted: true }), [d.id]);
+    assert.deepEqual(await ids({ projectId: null, changesSince: 50, gone: 'too' }), [a.id, d.id]);
+    assert.deepEqual(await ids({ projectId: null, gone: 'only' }), [d.id]);
     const partial = await listServers(withoutCell(p, c2), { projectId: null });
     assert.deepEqual([partial.servers.map((server) => server.id), partial.downCells], [[c.id, a.id], [c2]]);
   }));

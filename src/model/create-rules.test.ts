@@ -20,6 +20,7 @@ const picture = (changes: Partial<OfferedImage> = {}): OfferedImage => ({
 
 const facts = (changes: Partial<CreateFacts> = {}): CreateFacts => ({
   actor: actor(['member']),
+  zeroDiskAllowed: false,
   name: 'web',
   metadata: {},
   flavorRef: 'f1',
@@ -75,8 +76,8 @@ describe('create', () => {
     });
   }
 
-  it('lets an administrator use a flavor without a root disk, and a project its own image and key', () => {
-    assert.equal(checkCreate(facts({ actor: actor(['admin']), flavor: offered({ rootGb: 0 }) })), null);
+  it('lets whom the rule allows it use a flavor without a root disk, and a project its own image and key', () => {
+    assert.equal(checkCreate(facts({ zeroDiskAllowed: true, flavor: offered({ rootGb: 0 }) })), null);
     const own = picture({ visibility: 'private', projectId: PROJECT_ID });
     assert.equal(checkCreate(facts({ image: own, keyName: 'k', keyFound: true })), null);
     assert.equal(mayUseImage(own, actor(['member'], 'p2')), false);

@@ -60,6 +60,8 @@ export function checkKeypairFound(keyName: string | null, found: boolean): Refus
 
 export interface CreateFacts {
   readonly actor: Actor;
+  /** What the rule create:zero_disk_flavor says. */
+  readonly zeroDiskAllowed: boolean;
   readonly name: string;
   readonly metadata: Readonly<Record<string, string>>;
   readonly flavorRef: string;
@@ -103,7 +105,7 @@ export function checkCreate(facts: CreateFacts): Refusal | null {
     () => checkMinRam(flavor, image.minRamMb),
     () => checkImageFits(flavor, image.virtualBytes),
     () => checkMinDisk(flavor, image.minDiskGb),
-    () => checkZeroDiskFlavor(actor, flavor),
+    () => checkZeroDiskFlavor(facts.zeroDiskAllowed, flavor),
     () => checkFlavorAgainstImageProperties(flavor, image.properties, image.name),
     () => checkLocalDisks(flavor),
   );

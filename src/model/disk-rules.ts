@@ -7,8 +7,7 @@
 
 import type { Refusal } from './refusal.ts';
 import { badRequest, forbidden } from './refusal.ts';
-import type { Actor, Flavor, ImageSnapshot } from './types.ts';
-import { isAdmin } from './types.ts';
+import type { Flavor, ImageSnapshot } from './types.ts';
 
 export const GIB = 1024 ** 3;
 
@@ -78,11 +77,11 @@ export function checkRememberedImage(next: Flavor, image: ImageSnapshot): Refusa
 }
 
 /**
- * At create: a flavor without a root disk leaves its size to the image, which Placement does not count; for
- * administrators only (BootFromVolumeRequiredForZeroDiskFlavor, policy create:zero_disk_flavor).
+ * At create: a flavor without a root disk leaves its size to the image, which Placement does not count; for those alone
+ * whom the rule create:zero_disk_flavor allows it (BootFromVolumeRequiredForZeroDiskFlavor).
  */
-export function checkZeroDiskFlavor(actor: Actor, flavor: Flavor): Refusal | null {
-  return flavor.rootGb === 0 && !isAdmin(actor)
+export function checkZeroDiskFlavor(allowed: boolean, flavor: Flavor): Refusal | null {
+  return flavor.rootGb === 0 && !allowed
     ? forbidden('Only volume-backed servers are allowed for flavors with zero disk.')
     : null;
 }

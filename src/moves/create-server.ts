@@ -97,6 +97,7 @@ export async function createServer(p: Platform, actor: Actor, request: CreateReq
   const keypair = request.keyName === null ? null : await findKeypair(p, actor.userId, request.keyName);
   const refusal = checkCreate({
     actor,
+    zeroDiskAllowed: p.policies.allows('compute', 'os_compute_api:servers:create:zero_disk_flavor', actor),
     name: request.name,
     metadata: request.metadata,
     flavorRef: request.flavorId,

@@ -80,3 +80,46 @@ test('a changed file that is wrong changes nothing, and administrators see why',
   rules('{}');
   assert.equal((await show('member'))[0], 200);
 });
+
+test('what is shown of flavors, hosts and volumes has rules of its own', async () => {
+  const flavors = async (who: string) =>
+    JSON.parse((await call(who, 'GET', '/compute/v2.1/flavors/detail'))[1]).flavors;
+  const shown = async (who: string) => JSON.parse((await show(who))[1]).server;
+  rules('{}');
+  assert.ok('extra_specs' in (await flavors('member'))[0]);
+  assert.ok('extra_specs' in (await shown('member')).flavor);
+  assert.ok(!('host_status' in (await shown('member'))) && 'host_status' in (await shown('admin')));
+  rules(`
+"os_compute_api:os-flavor-extra-specs:index": "!"
+"os_compute_api:servers:show:flavor-extra-specs": "rule:context_is_admin"
+"os_compute_api:servers:show:host_status": "@"
+`);
+  assert.ok(!('extra_specs' in (await flavors('admin'))[0]));
+  assert.ok(!('extra_specs' in (await shown('member')).flavor) && 'extra_specs' in (await shown('admin')).flavor);
+  const server = await shown('member');
+  assert.ok('host_status' in server && !('OS-EXT-SRV-ATTR:host' in server));
+  rules(`
+"os_compute_api:servers:show:host_status": "!"
+"os_compute_api:servers:show:host_status:unknown-only": "@"
+`);
+  assert.ok(!('host_status' in (await shown('admin'))), 'its host is known');
+});
+
+test('a flavor without a disk is for whom its rule allows it', async () => {
+  const { flavor } = JSON.parse(
+    (
+      await call('admin', 'POST', '/compute/v2.1/flavors', {
+        flavor: { name: 'diskless', ram: 64, vcpus: 1, disk: 0 },
+      })
+    )[1],
+  );
+  const image = await world.p.stores.global.selectFrom('images').select('id').executeTakeFirstOrThrow();
+  const create = () =>
+    call('member', 'POST', '/compute/v2.1/servers', {
+      server: { name: 'a', flavorRef: flavor.id, imageRef: image.id, networks: 'none' },
+    });
+  rules('{}');
+  assert.match((await create())[1], /Only volume-backed servers are allowed for flavors with zero disk/);
+  rules('"os_compute_api:servers:create:zero_disk_flavor": "@"');
+  assert.equal((await create())[0], 202);
+});

@@ -204,7 +204,26 @@ describe('servers over the API, on simulated hosts', () => {
     assert.equal((await s.alice('GET', `${C}/servers?limit=-1`)).status, 400);
     assert.equal((await s.alice('GET', `${C}/servers?changes-since=never`)).status, 400);
     assert.deepEqual(await names('changes-since=2020-01-01T00:00:00Z&name=db'), ['db-1']);
+    assert.deepEqual(await names('name=web-1&name=db'), ['db-1']);
+    assert.deepEqual(await names('config_drive=False&config_drive=True', s.alice, 83), []);
+    assert.equal((await names('config_drive=True', s.alice, 82)).length, 3, 'not yet for users');
+    for (const [query, sentence] of [
+      ['name=(', "Invalid input for query parameters name. Value: (. '(' is not a 'regex'"],
+      ['ip=%5B', "Invalid input for query parameters ip. Value: [. '[' is not a 'regex'"],
+      ['status=nope', 'Invalid status value'],
+    ]) {
+      const refused = await s.alice('GET', `${C}/servers?${query}`, undefined, 83);
+      assert.deepEqual([refused.status, refused.json.badRequest?.message], [400, sentence]);
+    }
+    assert.deepEqual(await names('status=nope', s.alice, 37), []);
+    assert.equal((await s.alice('GET', `${C}/servers?sort_key=host`)).status, 403);
+    const before = new Date().toISOString();
     for (const id of ids) await remove(s.alice, id);
+    assert.deepEqual((await names('all_tenants=1&status=DELETED&name=db', s.admin)).slice(0, 1), ['db-1']);
+    assert.equal((await s.alice('GET', `${C}/servers?status=DELETED`)).status, 403);
+    assert.deepEqual(await names('name=web-2', s.alice, 66), []);
+    assert.deepEqual(await names(`name=web-2&changes-before=2100-01-01T00:00:00Z`, s.alice, 66), ['web-2']);
+    assert.deepEqual(await names(`name=web-2&changes-since=${before}`, s.alice, 66), ['web-2']);
   });
 
   it('keeps metadata, tags, locks', async () => {

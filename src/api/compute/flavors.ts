@@ -139,7 +139,8 @@ export const flavorRoutes: readonly Route[] = [
     answers: { 200: object({ flavors: Type.Array(Flavor), ...pages }) },
     handle: async ({ p, actor, query, minor, request }) => {
       const { page, links } = await listed(p, actor, query, request.url);
-      return { status: 200, body: { flavors: page.map((each) => renderFlavor(p.settings, each, minor)), ...links } };
+      const view = flavorView(p, actor, minor);
+      return { status: 200, body: { flavors: page.map((each) => renderFlavor(p.settings, each, view)), ...links } };
     },
   }),
   route({
@@ -153,7 +154,7 @@ export const flavorRoutes: readonly Route[] = [
       [55, object({ flavor: object({ ...common, description: Type.Optional(nullable(text(65535))) }) })],
     ),
     answers: { 200: FlavorAnswer },
-    handle: async ({ p, body, minor }) => {
+    handle: async ({ p, actor, body, minor }) => {
       const asked = body.flavor;
       const description = ('description' in asked ? (asked.description as string | null | undefined) : null) ?? null;
       if (description !== null) refuse(checkDescription(description));
@@ -170,7 +171,7 @@ export const flavorRoutes: readonly Route[] = [
         description,
       });
       if (result.kind === 'refused') throw errorOf(result.refusal);
-      return { status: 200, body: { flavor: renderFlavor(p.settings, result.flavor, minor) } };
+      return { status: 200, body: { flavor: renderFlavor(p.settings, result.flavor, flavorView(p, actor, minor)) } };
     },
   }),
   route({
@@ -183,7 +184,7 @@ export const flavorRoutes: readonly Route[] = [
     answers: { 200: FlavorAnswer },
     handle: async ({ p, actor, params, minor }) => ({
       status: 200,
-      body: { flavor: renderFlavor(p.settings, await flavorFor(p, actor, params.id), minor) },
+      body: { flavor: renderFlavor(p.settings, await flavorFor(p, actor, params.id), flavorView(p, actor, minor)) },
     }),
   }),
   route({
@@ -196,11 +197,11 @@ export const flavorRoutes: readonly Route[] = [
     params: IdParams,
     body: object({ flavor: object({ description: nullable(text(65535)) }) }),
     answers: { 200: FlavorAnswer },
-    handle: async ({ p, params, body, minor }) => {
+    handle: async ({ p, actor, params, body, minor }) => {
       if (body.flavor.description !== null) refuse(checkDescription(body.flavor.description));
       const result = await describeFlavor(p, params.id, body.flavor.description);
       if (result.kind === 'refused') throw errorOf(result.refusal);
-      return { status: 200, body: { flavor: renderFlavor(p.settings, result.flavor, minor) } };
+      return { status: 200, body: { flavor: renderFlavor(p.settings, result.flavor, flavorView(p, actor, minor)) } };
     },
   }),
   route({
@@ -312,7 +313,18 @@ function publicOf(value: boolean | string | undefined): boolean {
   return parsed ?? true;
 }
 
-export const renderFlavor = (settings: Settings, flavor: FlavorRecord, minor: number): object => ({
+interface FlavorView {
+  readonly minor: number;
+  readonly extraSpecs: boolean;
+}
+
+/** Extra specs are shown to whom they have a rule of their own for (nova/api/openstack/compute/flavors.py). */
+const flavorView = (p: Platform, actor: Actor, minor: number): FlavorView => ({
+  minor,
+  extraSpecs: minor >= 61 && p.policies.allows('compute', 'os_compute_api:os-flavor-extra-specs:index', actor),
+});
+
+const renderFlavor = (settings: Settings, flavor: FlavorRecord, { minor, extraSpecs }: FlavorView): object => ({
   id: flavor.flavorId,
   name: flavor.name,
   vcpus: flavor.vcpus,
@@ -324,6 +336,6 @@ export const renderFlavor = (settings: Settings, flavor: FlavorRecord, minor: nu
   'OS-FLV-DISABLED:disabled': flavor.disabled,
   'os-flavor-access:is_public': flavor.isPublic,
   ...(minor >= 55 ? { description: flavor.description } : {}),
-  ...(minor >= 61 ? { extra_specs: flavor.extraSpecs } : {}),
+  ...(extraSpecs ? { extra_specs: flavor.extraSpecs } : {}),
   links: linksOf(settings, `/flavors/${encodeURIComponent(flavor.flavorId)}`),
 });

@@ -3,6 +3,7 @@ import { describe, it } from 'node:test';
 import { fc } from '../../lib/property-testing.ts';
 import { POWER_STATE, type Server } from '../../model/types.ts';
 import { addressTest, type Query, safePattern, serverTest, sorted } from './server-filters.ts';
+import { type Asking, wishOf } from './server-query.ts';
 
 const flavor = {
   flavorId: '1',
@@ -53,16 +54,17 @@ const base: Server = {
   launchedAt: 1,
   deletedAt: null,
 };
-const matches = (query: Query, server: Partial<Server> = {}, admin = false): boolean =>
-  serverTest(query, admin)({ ...base, ...server });
+const matches = (query: Query, server: Partial<Server> = {}, asking: Partial<Asking> = {}): boolean =>
+  serverTest(wishOf(query, { minor: 96, admin: true, allFilters: true, ...asking }))({ ...base, ...server });
+const USER = { admin: false, allFilters: false };
 
 describe('filters of server lists', () => {
   it('take names as regular expressions', () => {
     assert.ok(matches({ name: 'web' }));
     assert.ok(matches({ name: '^web-[0-9]+$' }));
     assert.ok(!matches({ name: '^b' }));
-    assert.ok(!matches({ name: '[' }), 'not an expression: compared as text');
-    assert.ok(matches({ name: '[' }, { name: 'odd[name' }));
+    assert.ok(!matches({ name: 'a{' }), 'none that can be compiled strictly: compared as text');
+    assert.ok(matches({ name: 'a{' }, { name: 'data{name' }));
   });
 
   it('never take long to match', () => {
@@ -92,13 +94,88 @@ describe('filters of server lists', () => {
     assert.ok(matches({ status: ['error', 'active'] }));
     assert.ok(!matches({ status: ['ACTIVE'] }, { taskState: 'resize_prep' }));
     assert.ok(matches({ status: ['RESIZE'] }, { taskState: 'resize_prep' }));
-    assert.ok(!matches({ status: ['NONSENSE'] }));
+    assert.ok(!matches({ status: ['NONSENSE'] }, {}, { minor: 37 }));
+    assert.throws(() => matches({ status: ['NONSENSE'] }), { status: 400, message: 'Invalid status value' });
+    assert.ok(matches({ status: ['ACTIVE'], vm_state: 'error' }), 'the status counts');
   });
 
   it('leave the administrators their own', () => {
-    assert.ok(matches({ host: 'other' }), 'a user cannot find out the host');
-    assert.ok(!matches({ host: 'other' }, {}, true));
-    assert.ok(matches({ host: 'h1' }, {}, true));
+    assert.ok(matches({ host: 'other' }, {}, USER), 'a user cannot find out the host');
+    assert.ok(!matches({ host: 'other' }));
+    assert.ok(matches({ host: 'h1' }));
+  });
+
+  it('count from their microversion', () => {
+    for (const [query, minor] of [
+      [{ tags: 'nowhere' }, 26],
+      [{ 'changes-before': '1960-01-01T00:00:00Z' }, 66],
+      [{ locked: 'true' }, 73],
+      [{ key_name: 'nobodys' }, 83],
+      [{ progress: '99' }, 83],
+      [{ hostname: 'other' }, 90],
+    ] as const) {
+      assert.ok(matches(query, {}, { ...USER, minor: minor - 1 }), JSON.stringify(query));
+      assert.ok(!matches(query, {}, { ...USER, minor }), JSON.stringify(query));
+    }
+  });
+
+  it('are those of Nova, with its patterns', () => {
+    const drive = { configDrive: {} as Server['configDrive'] };
+    const cases: readonly (readonly [found: Query, missed: Query, server?: Partial<Server>])[] = [
+      [{ config_drive: 'True' }, { config_drive: 'False' }, drive],
+      [{ config_drive: 'False' }, { config_drive: 'True' }],
+      [{ created_at: '1970-01-01' }, { created_at: '^2020' }],
+      [{ launched_at: '1970-01-01 00:00:00' }, { launched_at: '1970' }, { launchedAt: 0 }],
+      [{ terminated_at: '1970' }, { terminated_at: '1971' }, { deletedAt: 1 }],
+      [{ progress: '4.' }, { progress: '5' }, { progress: 42 }],
+      [{ power_state: '1' }, { power_state: '4' }],
+      [{ image_ref: 'i' }, { image_ref: 'j' }],
+      [{ launch_index: '^0$' }, { launch_index: '1' }],
+      [{ kernel_id: '^$' }, { kernel_id: 'vmlinuz' }],
+      [{ ramdisk_id: '^$' }, { ramdisk_id: 'initrd' }],
+      [{ root_device_name: 'vda' }, { root_device_name: 'sda' }],
+      [{ access_ip_v4: '^10[.]' }, { access_ip_v4: '^192' }, { accessIpV4: '10.0.0.9' }],
+      [{ access_ip_v6: '^fd' }, { access_ip_v6: '^fe' }, { accessIpV6: 'fd00::9' }],
+      [{ locked_by: 'owner' }, { locked_by: 'admin' }, { locked: true, lockedBy: 'owner' }],
+      [{ display_description: 'b.t' }, { display_description: '^t' }, { description: 'a bit' }],
+      [{ auto_disk_config: 'AUTO' }, { auto_disk_config: '0' }],
+      [{ key_name: 'k' }, { key_name: '^e' }, { keyName: 'key' }],
+      [{ availability_zone: '^no' }, { availability_zone: 'az' }],
+    ];
+    for (const [found, missed, server] of cases) {
+      assert.ok(matches(found, server), JSON.stringify(found));
+      if ('launched_at' in missed) assert.ok(!matches(missed, { launchedAt: null }));
+      else assert.ok(!matches(missed, server), JSON.stringify(missed));
+    }
+  });
+
+  it('find deleted servers for administrators, and what changed for everybody', () => {
+    const wish = (query: Query, asking: Partial<Asking> = {}) =>
+      wishOf(query, { minor: 96, admin: true, allFilters: true, ...asking });
+    assert.equal(wish({ status: ['DELETED'] }).gone, 'only');
+    assert.equal(wish({ status: ['DELETED', 'ACTIVE'] }).gone, null);
+    assert.throws(() => wish({ status: ['deleted'] }, USER), { status: 403, message: /^Only administrators may list/ });
+    assert.equal(wish({ deleted: 'true' }).gone, 'only');
+    assert.equal(wish({ deleted: 'true' }, USER).gone, null);
+    const [early, late] = ['2026-01-01T00:00:00Z', '2026-01-02T00:00:00Z'];
+    assert.equal(wish({ 'changes-before': early }, USER).gone, 'too');
+    assert.equal(wish({ 'changes-since': early, deleted: 'false' }).gone, null);
+    assert.equal(wish({ 'changes-since': early, 'changes-before': late }, USER).gone, 'too');
+    assert.throws(() => wish({ 'changes-since': late, 'changes-before': early }), { status: 400 });
+    assert.equal(wish({ soft_deleted: '1' }).softDeleted, true);
+  });
+
+  it('refuse what is no boolean, and orders that tell where servers are', () => {
+    const wish = (query: Query, asking: Partial<Asking> = {}) => wishOf(query, { ...USER, minor: 96, ...asking });
+    assert.ok(wish({ all_tenants: '' }).allProjects && wish({ all_tenants: 'yes' }).allProjects);
+    assert.ok(!wish({ all_tenants: '0' }).allProjects && !wish({}).allProjects);
+    assert.throws(() => wish({ all_tenants: 'foo' }), { status: 400, message: /Unrecognized value 'foo'/ });
+    assert.throws(() => matches({ locked: 'abc' }), { status: 400, message: /Unrecognized value 'abc'/ });
+    assert.throws(() => wish({ sort_key: ['host'] }), { status: 403, message: /^Only administrators can sort/ });
+    assert.deepEqual(wish({ sort_key: ['host'] }, { admin: true }).query.sort_key, ['host']);
+    assert.throws(() => wish({ sort_key: ['vcpus'] }), { status: 400 });
+    const { query } = wish({ sort_key: ['vcpus', 'uuid'], sort_dir: ['asc', 'asc'] }, { minor: 74 });
+    assert.deepEqual([query.sort_key, query.sort_dir], [['uuid'], ['asc']]);
   });
 
   it('take escapes that Python takes and JavaScript does not', () => {

@@ -1,51 +1,88 @@
 // Which servers a list shows: Nova's filters as predicates on records, and its sort keys. Pure.
 //
-// `name` is a regular expression in Nova. One that could take very long to match is compared as plain text instead.
+// Most filters are regular expressions in Nova. One that could take very long to match is compared as plain text instead.
 import type { Static } from 'typebox';
 import { shownImageOf } from '../../model/disk-image.ts';
-import { statesOf } from '../../model/states.ts';
+import { isoSeconds } from '../../model/time.ts';
 import type { Server } from '../../model/types.ts';
 import { booleanOf } from './common.ts';
+import { strict, type Wish } from './server-query.ts';
 import type { ListQuery } from './server-schemas.ts';
+import { ROOT_DEVICE } from './server-view.ts';
 
 export type Query = Static<typeof ListQuery>;
 type Test = (server: Server) => boolean;
 
-/** All that the query asks of a server itself; `admin` opens the filters that users may not use. */
-export function serverTest(query: Query, admin: boolean): Test {
+/** All that the wish asks of a server itself. Of what the record may leave open, nothing is found. */
+export function serverTest({ query, states, changesBefore }: Pick<Wish, 'query' | 'states' | 'changesBefore'>): Test {
   const tests: Test[] = [];
   const where = (value: unknown, test: Test): void => {
     if (value !== undefined) tests.push(test);
   };
-  const name = query.name ?? query.display_name;
-  const named = name === undefined ? null : safePattern(name);
-  where(name, (server) => named?.test(server.name) ?? server.name.includes(name ?? ''));
-  const states = (query.status ?? []).flatMap(statesOf);
-  where(query.status, (server) => states.some((each) => each.vm === server.vmState && each.task === server.taskState));
+  const like = (source: string | undefined, textOf: (server: Server) => string | null): void => {
+    if (source === undefined) return;
+    const isLike = search(source);
+    tests.push((server) => {
+      const text = textOf(server);
+      return text !== null && isLike(text);
+    });
+  };
+  if (states)
+    tests.push((server) => states.some((each) => each.vm === server.vmState && each.task === server.taskState));
+  else {
+    where(query.vm_state, (server) => server.vmState === query.vm_state);
+    where(query.task_state, (server) => server.taskState === query.task_state);
+  }
+  where(changesBefore, (server) => server.updatedAt <= (changesBefore ?? 0));
+  const image = query.image ?? query.image_ref;
+  where(image, (server) => shownImageOf(server.image) === image);
   where(query.flavor, (server) => server.flavor.flavorId === query.flavor);
-  where(query.image, (server) => shownImageOf(server.image) === query.image);
-  where(query.availability_zone, (server) => server.zone === query.availability_zone);
   where(query.uuid, (server) => server.id === query.uuid);
   where(query.user_id, (server) => server.userId === query.user_id);
-  where(query.key_name, (server) => server.keyName === query.key_name);
-  where(query.description, (server) => (server.description ?? '').includes(query.description ?? ''));
-  where(query.reservation_id, (server) => server.reservationId === query.reservation_id);
-  where(query.hostname, (server) => server.hostname === query.hostname);
-  where(query.vm_state, (server) => server.vmState === query.vm_state);
-  where(query.power_state, (server) => server.powerState === query.power_state);
-  const locked = booleanOf(query.locked);
-  if (locked !== null) tests.push((server) => server.locked === locked);
-  if (admin) {
-    where(query.task_state, (server) => server.taskState === query.task_state);
-    where(query.node, (server) => server.host === query.node);
-    where(query.host, (server) => server.host === query.host);
-  }
+  where(query.host, (server) => server.host === query.host);
+  const locked = query.locked === undefined ? undefined : strict(query.locked);
+  where(locked, (server) => server.locked === locked);
+  const drive = booleanOf(query.config_drive);
+  if (drive !== null) tests.push((server) => (server.configDrive !== null) === drive);
+  else like(query.config_drive, (server) => (server.configDrive === null ? '' : 'True'));
+
+  like(query.name ?? query.display_name, (server) => server.name);
+  like(query.description ?? query.display_description, (server) => server.description);
+  like(query.node, (server) => server.host);
+  like(query.hostname, (server) => server.hostname);
+  like(query.availability_zone, (server) => server.zone);
+  like(query.key_name, (server) => server.keyName);
+  like(query.reservation_id, (server) => server.reservationId);
+  like(query.launch_index, (server) => String(server.launchIndex));
+  like(query.power_state, (server) => String(server.powerState));
+  like(query.progress, (server) => String(server.progress));
+  like(query.locked_by, (server) => server.lockedBy);
+  like(query.access_ip_v4, (server) => server.accessIpV4);
+  like(query.access_ip_v6, (server) => server.accessIpV6);
+  like(query.auto_disk_config, (server) => (server.diskConfig === 'AUTO' ? 'AUTO 1' : 'MANUAL 0'));
+  like(query.root_device_name, () => ROOT_DEVICE);
+  // No server here has a kernel or an initial RAM disk beside its image.
+  like(query.kernel_id, () => '');
+  like(query.ramdisk_id, () => '');
+  like(query.created_at, (server) => timeText(server.createdAt));
+  like(query.launched_at, (server) => timeText(server.launchedAt));
+  like(query.terminated_at, (server) => timeText(server.deletedAt));
   const tags = (value: string | undefined): string[] => value?.split(',') ?? [];
   where(query.tags, (server) => tags(query.tags).every((tag) => server.tags.includes(tag)));
   where(query['tags-any'], (server) => tags(query['tags-any']).some((tag) => server.tags.includes(tag)));
   where(query['not-tags'], (server) => !tags(query['not-tags']).every((tag) => server.tags.includes(tag)));
   where(query['not-tags-any'], (server) => !tags(query['not-tags-any']).some((tag) => server.tags.includes(tag)));
   return (server) => tests.every((test) => test(server));
+}
+
+/** A time as the API shows it and, behind it, as Nova's database does: patterns are written for either. */
+const timeText = (time: number | null): string | null =>
+  time === null ? null : `${isoSeconds(time)} ${isoSeconds(time).replace('T', ' ').replace('Z', '')}`;
+
+/** As the database's REGEXP; a pattern that could take long, or is none of JavaScript's, is looked for as plain text. */
+function search(source: string): (text: string) => boolean {
+  const pattern = safePattern(source);
+  return pattern ? (text) => pattern.test(text) : (text) => text.includes(source);
 }
 
 /** `ip` looks at IPv4 addresses and `ip6` at IPv6 ones, from their beginning; either will do. Null: neither is asked for. */

@@ -8,8 +8,9 @@ import { listServers, newestServers, unreachableCells } from '../../control/serv
 import type { RuleName } from '../../model/policy/rules.ts';
 import { type Actor, isAdmin, type Server } from '../../model/types.ts';
 import { requireRule } from '../http/auth.ts';
-import { booleanOf, MAX_PAGE, markerNotFound, nextLink, pageOf, pageSize, timeOf } from './common.ts';
+import { MAX_PAGE, markerNotFound, nextLink, pageOf, pageSize } from './common.ts';
 import { addressTest, type Query, serverTest, sorted } from './server-filters.ts';
+import { type Wish, wishOf } from './server-query.ts';
 import * as schema from './server-schemas.ts';
 import { renderUnreachable } from './server-view.ts';
 
@@ -31,8 +32,10 @@ export async function listed(
   minor: number,
   allProjects: RuleName,
 ): Promise<Listed> {
-  const projectId = projectOf(p, actor, query, allProjects);
-  const { page, marker, ports, downCells } = await pageFor(p, isAdmin(actor), projectId, allowed(query, actor, minor));
+  const allFilters = p.policies.allows('compute', 'os_compute_api:servers:allow_all_filters', actor);
+  const wish = wishOf(query, { minor, admin: isAdmin(actor), allFilters });
+  const projectId = projectOf(p, actor, wish, allProjects);
+  const { page, marker, ports, downCells } = await pageFor(p, projectId, wish);
   // From 2.69 on the last page of a list without filters ends with what is known of servers in cells that are down.
   const withUnreachable = minor >= 69 && marker === null && !Object.keys(query).some((key) => FILTERS.has(key));
   const unreachable = withUnreachable
@@ -42,19 +45,17 @@ export async function listed(
 }
 
 /** What only the cells can find or order: then everything that matches is read, whatever the page. */
-const NEED_ALL = ['sort_key', 'sort_dir', 'changes-since', 'deleted', 'host', 'ip', 'ip6'] as const;
+const NEED_ALL = ['sort_key', 'sort_dir', 'host', 'ip', 'ip6'] as const;
 
 async function pageFor(
   p: Platform,
-  admin: boolean,
   projectId: string | null,
-  query: Query,
+  wish: Wish,
 ): Promise<Pick<Listed, 'page' | 'ports'> & { readonly marker: string | null; readonly downCells: readonly string[] }> {
-  const changesSince = timeOf('changes-since', query['changes-since']);
-  const changesBefore = timeOf('changes-before', query['changes-before']) ?? Number.POSITIVE_INFINITY;
-  const isWanted = serverTest(query, admin);
-  const test = (server: Server): boolean => server.updatedAt <= changesBefore && isWanted(server);
-  if (NEED_ALL.every((key) => query[key] === undefined)) {
+  const { query, changesSince, changesBefore, gone, softDeleted } = wish;
+  const test = serverTest(wish);
+  const plain = gone === null && softDeleted !== true && changesSince === undefined && changesBefore === undefined;
+  if (plain && NEED_ALL.every((key) => query[key] === undefined)) {
     const size = pageSize(query.limit);
     const list = await newestServers(p, { projectId, marker: query.marker, limit: size + 1, test });
     if (!list) throw markerNotFound(query.marker);
@@ -64,9 +65,10 @@ async function pageFor(
   }
   const { servers, downCells } = await listServers(p, {
     projectId,
-    ...(admin && query.host !== undefined ? { host: query.host } : {}),
+    ...(query.host === undefined ? {} : { host: query.host }),
     ...(changesSince === undefined ? {} : { changesSince }),
-    ...(admin && booleanOf(query.deleted) === true ? { deleted: true } : {}),
+    ...(gone === null ? {} : { gone }),
+    ...(softDeleted === undefined ? {} : { softDeleted }),
   });
   let matching = servers.filter(test);
   const hasAddress = addressTest(query);
@@ -78,12 +80,6 @@ async function pageFor(
   const result = pageOf(sorted(matching, query), (each) => each.id, query);
   if (!result) throw markerNotFound(query.marker);
   return { ...result, ports, downCells };
-}
-
-/** Without what is passed over for users: looking for IPv6 addresses before 2.5, as in Nova. */
-function allowed(query: Query, actor: Actor, minor: number): Query {
-  const { ip6: _, ...others } = query;
-  return minor >= 5 || isAdmin(actor) ? query : others;
 }
 
 const NO_FILTERS = ['limit', 'marker', 'sort_key', 'sort_dir', 'all_tenants', 'project_id', 'tenant_id'];
@@ -115,9 +111,8 @@ async function portsInBatches(p: Platform, servers: readonly Server[]): Promise<
 }
 
 /** Null: servers of all projects. */
-function projectOf(p: Platform, actor: Actor, query: Query, rule: RuleName): string | null {
-  const all = query.all_tenants !== undefined && booleanOf(query.all_tenants) !== false;
-  if (!all) return actor.projectId;
+function projectOf(p: Platform, actor: Actor, { query, allProjects }: Wish, rule: RuleName): string | null {
+  if (!allProjects) return actor.projectId;
   requireRule(p, 'compute', actor, rule);
   return query.project_id ?? query.tenant_id ?? null;
 }

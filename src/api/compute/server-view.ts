@@ -17,8 +17,12 @@ export interface View {
   readonly settings: Settings;
   readonly minor: number;
   readonly admin: boolean;
+  /** Whether the embedded flavor is shown with its extra specs. */
+  readonly extraSpecs: boolean;
   /** Null when host_status is not shown. */
   readonly hosts: ReadonlyMap<string, HostHealth> | null;
+  /** Whether host_status is shown of those servers alone whose host nobody knows anything of. */
+  readonly unknownHostsOnly: boolean;
 }
 
 /** What is shown of a server besides its record. */
@@ -34,6 +38,8 @@ export interface Around {
   readonly deleteRequested: boolean;
   readonly softDeleteRequested: boolean;
 }
+
+export const ROOT_DEVICE = '/dev/vda';
 
 export const serverLinks = (settings: Settings, id: string) => linksOf(settings, `/servers/${id}`);
 
@@ -67,7 +73,7 @@ export function renderServer(view: View, server: Server, around: Around, call: '
             .update(server.projectId + server.host)
             .digest('hex'),
     image: imageRef(settings, shownImageOf(server.image)),
-    flavor: minor >= 47 ? embeddedFlavor(server.flavor) : flavorRef(settings, server.flavor),
+    flavor: minor >= 47 ? embeddedFlavor(server.flavor, view.extraSpecs) : flavorRef(settings, server.flavor),
     created: isoSeconds(server.createdAt),
     updated: isoSeconds(server.updatedAt),
     addresses: renderAddresses(around.ports, around.floatingIps, full),
@@ -85,7 +91,7 @@ export function renderServer(view: View, server: Server, around: Around, call: '
     ...(minor >= 63 ? { trusted_image_certificates: null } : {}),
     ...(minor >= 71 && call !== 'list' ? { server_groups: around.groupId === null ? [] : [around.groupId] } : {}),
     ...(minor >= 96 ? { pinned_availability_zone: server.requestedZone } : {}),
-    ...(minor >= 16 && admin && full && view.hosts ? { host_status: hostStatus(server, view.hosts) } : {}),
+    ...(full && view.hosts ? renderHostStatus(server, view.hosts, view.unknownHostsOnly) : {}),
   };
 }
 
@@ -118,7 +124,7 @@ function whereabouts(server: Server, around: Around, minor: number, admin: boole
           'OS-EXT-SRV-ATTR:launch_index': server.launchIndex,
           'OS-EXT-SRV-ATTR:ramdisk_id': '',
           'OS-EXT-SRV-ATTR:reservation_id': server.reservationId,
-          'OS-EXT-SRV-ATTR:root_device_name': '/dev/vda',
+          'OS-EXT-SRV-ATTR:root_device_name': ROOT_DEVICE,
           'OS-EXT-SRV-ATTR:user_data': server.userData,
         }
       : {}),
@@ -164,15 +170,14 @@ export const renderUnreachable = (settings: Settings, home: Home): object => ({
 
 /** The same for one server alone: also what it was asked to be (nova/…/views/servers.py:_show_from_down_cells). */
 export const renderUnreachableWhole = (
-  settings: Settings,
+  { settings, minor, extraSpecs }: Pick<View, 'settings' | 'minor' | 'extraSpecs'>,
   home: Home,
-  minor: number,
   groupId: string | null,
 ): object => ({
   ...renderUnreachable(settings, home),
   user_id: home.user_id,
   image: imageRef(settings, home.image_id),
-  flavor: embeddedFlavor(JSON.parse(home.flavor_json) as Flavor),
+  flavor: embeddedFlavor(JSON.parse(home.flavor_json) as Flavor, extraSpecs),
   'OS-EXT-AZ:availability_zone': home.requested_zone ?? 'UNKNOWN',
   'OS-EXT-STS:power_state': POWER_STATE.NOSTATE,
   ...(minor >= 71 ? { server_groups: groupId === null ? [] : [groupId] } : {}),
@@ -183,14 +188,14 @@ const flavorRef = (settings: Settings, flavor: Flavor): object => ({
   links: linksOf(settings, `/flavors/${encodeURIComponent(flavor.flavorId)}`).slice(1),
 });
 
-const embeddedFlavor = (flavor: Flavor): object => ({
+const embeddedFlavor = (flavor: Flavor, withExtraSpecs: boolean): object => ({
   original_name: flavor.name,
   vcpus: flavor.vcpus,
   ram: flavor.memoryMb,
   disk: flavor.rootGb,
   ephemeral: flavor.ephemeralGb,
   swap: flavor.swapMb,
-  extra_specs: flavor.extraSpecs,
+  ...(withExtraSpecs ? { extra_specs: flavor.extraSpecs } : {}),
 });
 
 /** Shown in ERROR and when deleted; details of a server-side fault are for administrators. */
@@ -206,6 +211,11 @@ function renderFault(server: Server, admin: boolean): object {
       ...(withDetails ? { details: fault.details } : {}),
     },
   };
+}
+
+function renderHostStatus(server: Server, hosts: ReadonlyMap<string, HostHealth>, unknownOnly: boolean): object {
+  const status = hostStatus(server, hosts);
+  return unknownOnly && status !== 'UNKNOWN' ? {} : { host_status: status };
 }
 
 function hostStatus(server: Server, hosts: ReadonlyMap<string, HostHealth>): string {

@@ -59,6 +59,7 @@ export const serverRoutes: readonly Route[] = [
     summary: 'List servers',
     policy: 'os_compute_api:servers:index',
     query: schema.ListQuery,
+    lastOfRepeated: true,
     answers: { 200: object({ servers: Type.Array(schema.ServerRef), ...pages }) },
     handle: async ({ p, actor, query, minor, request }) => {
       const all = 'os_compute_api:servers:index:get_all_tenants';
@@ -74,6 +75,7 @@ export const serverRoutes: readonly Route[] = [
     summary: 'List servers with details',
     policy: 'os_compute_api:servers:detail',
     query: schema.ListQuery,
+    lastOfRepeated: true,
     answers: { 200: object({ servers: Type.Array(schema.Server), ...pages }) },
     handle: async ({ p, actor, query, minor, request }) => {
       const all = 'os_compute_api:servers:detail:get_all_tenants';
@@ -118,7 +120,8 @@ export const serverRoutes: readonly Route[] = [
         // From 2.69 on what is known without the cell is shown; see Nova's "handling down cells".
         if (minor < 69) throw errorOf(cellDownRefusal(params.id));
         const group = await groupIdOf(p.stores.global, found.mapping.server_id);
-        const server = renderUnreachableWhole(p.settings, found.mapping, minor, group);
+        const view = { settings: p.settings, minor, extraSpecs: showsExtraSpecs(p, actor) };
+        const server = renderUnreachableWhole(view, found.mapping, group);
         return { status: 200, body: { server } };
       }
       const view = await viewOf(p, actor, minor);
@@ -212,7 +215,14 @@ export async function changedServer(
 
 async function viewOf(p: Platform, actor: Actor, minor: number): Promise<View> {
   const admin = p.policies.allows('compute', 'os_compute_api:os-extended-server-attributes', actor);
-  const status = minor >= 16 && p.policies.allows('compute', 'os_compute_api:servers:show:host_status', actor);
-  const hosts = status ? await hostHealth(p) : null;
-  return { settings: p.settings, minor, admin, hosts };
+  const status = p.policies.allows('compute', 'os_compute_api:servers:show:host_status', actor);
+  const unknown = p.policies.allows('compute', 'os_compute_api:servers:show:host_status:unknown-only', actor);
+  const hosts = minor >= 16 && (status || unknown) ? await hostHealth(p) : null;
+  return {
+    ...{ settings: p.settings, minor, admin, extraSpecs: showsExtraSpecs(p, actor) },
+    ...{ hosts, unknownHostsOnly: !status },
+  };
 }
+
+const showsExtraSpecs = (p: Platform, actor: Actor): boolean =>
+  p.policies.allows('compute', 'os_compute_api:servers:show:flavor-extra-specs', actor);

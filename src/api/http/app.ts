@@ -145,7 +145,7 @@ function mount(app: FastifyInstance, route: Route, options: ApiOptions, held: We
       const who = held.get(request);
       if (!who) throw new Error('the request was not authorised');
       const params = route.params ? checkText(route.params, request.params) : {};
-      const query = checkText(route.query ?? NO_QUERY, knownOf(route, who.minor, request.query));
+      const query = checkText(route.query ?? NO_QUERY, onceEach(route, knownOf(route, who.minor, request.query)));
       const body = bodyOf(route, who.minor, request);
       await authoriseTarget(options.platform, route, who.actor, params, body);
       const answer = await route.handle({
@@ -179,6 +179,18 @@ function knownOf(route: Route, minor: number, query: unknown): unknown {
   return Object.fromEntries(Object.entries(query as object).filter(([name]) => Object.hasOwn(properties, name)));
 }
 const STRICT_QUERIES_FROM = 75;
+
+function onceEach({ lastOfRepeated, query: schema }: Route, query: unknown): unknown {
+  if (!lastOfRepeated) return query;
+  const { properties = {} } = (schema ?? NO_QUERY) as { properties?: Readonly<Record<string, { type?: unknown }>> };
+  const isList = (name: string): boolean => properties[name]?.type === 'array';
+  return Object.fromEntries(
+    Object.entries(query as object).map(([name, value]) => [
+      name,
+      Array.isArray(value) && !isList(name) ? value.at(-1) : value,
+    ]),
+  );
+}
 
 const NO_QUERY = Type.Object({}, { additionalProperties: false });
 

@@ -112,6 +112,8 @@ export interface RouteSpec<
   readonly until?: number;
   readonly params?: P;
   readonly query?: Q;
+  /** Of a parameter that is there several times and is no list, the last counts, as in most of Nova's queries. */
+  readonly lastOfRepeated?: true;
   readonly body?: B;
   /** What the body may be in detail where `body` leaves it open: for the OpenAPI document and the tests. */
   readonly variants?: readonly Variant[];

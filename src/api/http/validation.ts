@@ -25,7 +25,18 @@ const SHOWN_VALUE_LENGTH = 200;
 function withFormats(ajv: Ajv): Ajv {
   // ajv-formats is CommonJS: its default export is the module when imported from ESM.
   const add = addFormatsModule as unknown as (ajv: Ajv, formats: readonly string[]) => Ajv;
-  return add(ajv, ['uuid', 'date-time', 'ipv4', 'ipv6', 'uri']);
+  return add(ajv, ['uuid', 'date-time', 'ipv4', 'ipv6', 'uri']).addFormat('regex', isPattern);
+}
+
+/** Whether Python would take it for a regular expression, as far as JavaScript's can tell. */
+function isPattern(source: string): boolean {
+  const known = source.replace(/^\(\?[aiLmsux]+\)/, '').replaceAll('(?P<', '(?<');
+  try {
+    return new RegExp(known) instanceof RegExp;
+  } catch {
+    // Not a regular expression, which is what was asked.
+    return false;
+  }
 }
 
 /**

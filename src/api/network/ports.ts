@@ -14,6 +14,7 @@ import {
   type PortRecord,
 } from '../../control/network/ports.ts';
 import type { Target } from '../../model/policy/judge.ts';
+import type { RuleName } from '../../model/policy/rules.ts';
 import { ApiError } from '../http/errors.ts';
 import type { Route } from '../http/route.ts';
 import type { ListQuery } from './listing.ts';
@@ -82,7 +83,17 @@ export const VIF_TYPE = 'other';
 /** Neutron's default dns_domain. */
 const DOMAIN = 'openstacklocal.';
 
-/** Neutron has a rule for each of the four fields; the host's stands for all. */
+/** Each has a rule of its own. */
+function bindingOf(port: PortRecord, { p, actor }: Pick<Context, 'p' | 'actor'>): Partial<Static<typeof Port>> {
+  const shows = (rule: RuleName): boolean => p.policies.allows('network', rule, actor);
+  return {
+    ...(shows('get_port:binding:host_id') ? { 'binding:host_id': port.host ?? port.wantedHost } : {}),
+    ...(shows('get_port:binding:vif_type') ? { 'binding:vif_type': port.host === null ? 'unbound' : VIF_TYPE } : {}),
+    ...(shows('get_port:binding:vif_details') ? { 'binding:vif_details': {} } : {}),
+    ...(shows('get_port:binding:profile') ? { 'binding:profile': {} } : {}),
+  };
+}
+
 export const renderPort = (port: PortRecord, { p, actor }: Pick<Context, 'p' | 'actor'>): Static<typeof Port> => ({
   ...{ ...renderStandard(port), name: port.name, network_id: port.networkId, mac_address: port.mac },
   fixed_ips: port.fixedIps.map(({ subnetId, ip }) => ({ subnet_id: subnetId, ip_address: ip })),
@@ -91,14 +102,7 @@ export const renderPort = (port: PortRecord, { p, actor }: Pick<Context, 'p' | '
   ...{ allowed_address_pairs: [...port.addressPairs], extra_dhcp_opts: [...port.dhcpOptions] },
   ...{ port_security_enabled: port.portSecurity, dns_name: port.dnsName, dns_assignment: assignmentsOf(port) },
   'binding:vnic_type': 'normal',
-  ...(p.policies.allows('network', 'get_port:binding:host_id', actor)
-    ? {
-        'binding:host_id': port.host ?? port.wantedHost,
-        'binding:vif_type': port.host === null ? 'unbound' : VIF_TYPE,
-        'binding:vif_details': {},
-        'binding:profile': {},
-      }
-    : {}),
+  ...bindingOf(port, { p, actor }),
 });
 
 const assignmentsOf = ({ fixedIps, dnsName }: PortRecord) =>

@@ -4,6 +4,7 @@ import type { Platform } from '../../control/platform.ts';
 import { type Attachment, attachmentsOfVolumes } from '../../control/volumes/attachments.ts';
 import { mappingsInHomes } from '../../control/volumes/devices.ts';
 import { volumeTypesById } from '../../control/volumes/types.ts';
+import type { RuleName } from '../../model/policy/rules.ts';
 import { isoMicroseconds } from '../../model/time.ts';
 import { type Actor, isAdmin } from '../../model/types.ts';
 import type { Snapshot, Volume, VolumeImage } from '../../model/volumes.ts';
@@ -87,16 +88,14 @@ function plain(
   };
 }
 
-function more({ actor }: VolumeView, volume: Volume): object {
+function more({ p, actor }: VolumeView, volume: Volume): object {
   const { image, storageHost } = volume;
+  const shows = (rule: RuleName): boolean => p.policies.allows('volume', rule, actor);
   return {
-    'os-vol-tenant-attr:tenant_id': volume.projectId,
-    ...(isAdmin(actor)
-      ? {
-          'os-vol-host-attr:host': hostOf(storageHost),
-          'os-vol-mig-status-attr:migstat': null,
-          'os-vol-mig-status-attr:name_id': null,
-        }
+    ...(shows('volume_extension:volume_tenant_attribute') ? { 'os-vol-tenant-attr:tenant_id': volume.projectId } : {}),
+    ...(shows('volume_extension:volume_host_attribute') ? { 'os-vol-host-attr:host': hostOf(storageHost) } : {}),
+    ...(shows('volume_extension:volume_mig_status_attribute')
+      ? { 'os-vol-mig-status-attr:migstat': null, 'os-vol-mig-status-attr:name_id': null }
       : {}),
     ...(image === null ? {} : { volume_image_metadata: imageMetadata(image) }),
   };

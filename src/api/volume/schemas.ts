@@ -151,8 +151,8 @@ const snapshot = {
 export const Snapshot = object(snapshot);
 export const FullSnapshot = object({
   ...snapshot,
-  'os-extended-snapshot-attributes:progress': text(),
-  'os-extended-snapshot-attributes:project_id': text(),
+  'os-extended-snapshot-attributes:progress': optional(text()),
+  'os-extended-snapshot-attributes:project_id': optional(text()),
 });
 export const SnapshotQuery = object({ ...ListParameters, volume_id: optional(text()), metadata: optional(text(4000)) });
 

@@ -48,12 +48,16 @@ const lists = [
     answers: { 200: object({ snapshots: Type.Array(item), ...pages }) },
     handle: async ({ p, actor, query, minor, request }) => {
       const found = await listed(p, actor, query);
-      const snapshots = found.page.map((each) => renderSnapshot(each, minor, full));
+      const whole = full && showsAll(p, actor);
+      const snapshots = found.page.map((each) => renderSnapshot(each, minor, whole));
       const extras = listExtras(p.settings, 'snapshots', found, { url: request.originalUrl, minor, wish: query });
       return { status: 200, body: { snapshots, ...extras } };
     },
   }),
 );
+
+const showsAll = (p: Platform, actor: Actor): boolean =>
+  p.policies.allows('volume', 'volume_extension:extended_snapshot_attributes', actor);
 
 const ResetStatus = object({ 'os-reset_status': object({ status: text(30) }) });
 const ForceDelete = object({ 'os-force_delete': Type.Union([object({}), Type.Null(), Type.Literal('')]) });
@@ -66,7 +70,7 @@ export const snapshotRoutes: readonly Route[] = [
     answers: { 200: object({ snapshot: schema.FullSnapshot }) },
     handle: async ({ p, actor, params, minor }) => {
       const snapshot = orThrow(await snapshotFor(p.stores.global, actor, params.id));
-      return { status: 200, body: { snapshot: renderSnapshot(snapshot, minor, true) } };
+      return { status: 200, body: { snapshot: renderSnapshot(snapshot, minor, showsAll(p, actor)) } };
     },
   }),
   route({

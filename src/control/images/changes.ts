@@ -30,7 +30,7 @@ export async function updateImage(
   return changeImage(p, actor, imageId, 'modify_image', (image) => {
     let draft = image;
     for (const change of changes) {
-      const next = applied(actor, draft, change);
+      const next = applied(p, actor, draft, change);
       if (next.kind === 'refused') return next;
       draft = next.image;
     }
@@ -95,7 +95,13 @@ async function liveImage(db: Kysely<GlobalTables>, imageId: string): Promise<Ima
   return row ? imageOf(row) : null;
 }
 
-function applied(actor: Actor, image: Image, change: ImageChange): ImageResult {
+/** The rules that let an image be shown to others at large. */
+const OPENED_BY: Partial<Record<Image['visibility'], 'publicize_image' | 'communitize_image'>> = {
+  public: 'publicize_image',
+  community: 'communitize_image',
+};
+
+function applied(p: Platform, actor: Actor, image: Image, change: ImageChange): ImageResult {
   const { op, path, value } = change;
   if (!isBaseAttribute(path)) return withProperty(image, change);
   if (op === 'remove') return no(403, `Property ${path} may not be removed.`);
@@ -107,8 +113,9 @@ function applied(actor: Actor, image: Image, change: ImageChange): ImageResult {
     case 'visibility': {
       const visibility = VISIBILITIES.find((each) => each === value);
       if (!visibility) return bad(`one of ${VISIBILITIES.join(', ')}`);
-      const publicizes = visibility === 'public' && image.visibility !== 'public';
-      return publicizes && !isAdmin(actor) ? notAuthorized('publicize_image') : with_({ visibility });
+      const rule = visibility === image.visibility ? undefined : OPENED_BY[visibility];
+      const target = { project_id: image.owner };
+      return rule && !p.policies.allows('image', rule, actor, target) ? notAuthorized(rule) : with_({ visibility });
     }
     case 'owner':
       if (!isAdmin(actor)) return no(403, "Owner can't be updated by non admin.");

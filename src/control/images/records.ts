@@ -56,7 +56,12 @@ export interface NewImage {
 export async function createImage(p: Platform, actor: Actor, request: NewImage): Promise<ImageResult> {
   const wrong = checkImage(request);
   if (wrong) return { kind: 'refused', refusal: wrong };
-  if (request.visibility === 'public' && !isAdmin(actor)) return notAuthorized('publicize_image');
+  if (request.visibility === 'public' && !p.policies.allows('image', 'publicize_image', actor)) {
+    return notAuthorized('publicize_image');
+  }
+  if (request.visibility === 'community' && !p.policies.allows('image', 'communitize_image', actor)) {
+    return notAuthorized('communitize_image');
+  }
   const owner = request.owner ?? actor.projectId;
   if (owner !== actor.projectId && !isAdmin(actor)) return notAuthorized('add_image');
   const badOwner = owner === '' ? 'Invalid value for owner: it is empty.' : checkText('owner', owner);
