@@ -43,7 +43,7 @@ import { setPaused, setPower, stopGuest } from './agent/power.ts';
 import { watchProbation } from './agent/probation.ts';
 import { dropSnapshot, takeSnapshot, uploadSnapshot } from './agent/snapshots.ts';
 import { dropSpare, makeSpare, useSpare } from './agent/spare.ts';
-import { attachVolume, detachVolume } from './agent/volumes.ts';
+import { attachVolume, detachVolume, growVolume } from './agent/volumes.ts';
 import type { ConsoleRequest, Consoles, TcpRequest } from './consoles.ts';
 import type {
   AttachPortRequest,
@@ -57,6 +57,7 @@ import type {
   DropSpareRequest,
   GenerationRequest,
   GrowRequest,
+  GrowVolumeRequest,
   Guest,
   Heartbeat,
   Host,
@@ -259,6 +260,10 @@ export class Agent implements Host, Consoles {
 
   async attachVolume(serverId: string, request: AttachRequest): Promise<Reply<Job>> {
     return this.#guests.jobCall(serverId, request.generation, (entry) => attachVolume(this.#guests, entry, request));
+  }
+
+  async growVolume(serverId: string, request: GrowVolumeRequest): Promise<Reply<Record<string, never>>> {
+    return this.#guests.call(serverId, request.generation, (entry) => growVolume(this.#guests, entry, request));
   }
 
   async detachVolume(serverId: string, request: DetachRequest): Promise<Reply<Job>> {

@@ -289,6 +289,13 @@ export const DetachRequest = Type.Object(
 );
 export type DetachRequest = Static<typeof DetachRequest>;
 
+/** Be told that the volume has this many bytes (never fewer than before). */
+export const GrowVolumeRequest = Type.Object(
+  { generation: Generation, volumeId: ServerId, sizeBytes: Bytes },
+  { additionalProperties: false },
+);
+export type GrowVolumeRequest = Static<typeof GrowVolumeRequest>;
+
 /** Have a network card for this port. */
 export const AttachPortRequest = Type.Object(
   { generation: Generation, port: GuestPort },
@@ -445,6 +452,11 @@ export interface Host {
    * if the guest never had it or is not here.
    */
   detachVolume(serverId: string, request: DetachRequest): Promise<Reply<Job>>;
+  /**
+   * A guest that is on sees the volume's new size, which its storage host has made already. Refused when it cannot be told
+   * now: then it sees it when it is next started, as one that is off does. `absent`: it does not have the volume.
+   */
+  growVolume(serverId: string, request: GrowVolumeRequest): Promise<Reply<Record<string, never>>>;
   /** A guest that is on has the network card when the job is done; one that is off has it from its next start. */
   attachPort(serverId: string, request: AttachPortRequest): Promise<Reply<Job>>;
   /** As detachVolume: `done` if the guest never had it or is not here, failed when the guest does not heed in time. */

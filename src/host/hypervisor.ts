@@ -91,6 +91,8 @@ export interface Hypervisor {
   plug(serverId: string, volume: GuestVolume): Promise<void>;
   /** The running guest no longer has it, nor what an unfinished `plug` left. Rejects when the guest does not let go. */
   unplug(serverId: string, volume: GuestVolume, job: JobControl): Promise<void>;
+  /** The running guest, which has this volume, sees that it has grown. Rejects, and harms nothing, when it cannot be told now. */
+  showGrown(serverId: string, volume: GuestVolume): Promise<void>;
   /** The running guest has a network card for this port afterwards; leaves nothing of it when that fails. */
   plugPort(serverId: string, port: GuestPort): Promise<void>;
   /** As `unplug`. */

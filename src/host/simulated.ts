@@ -263,6 +263,12 @@ export class SimulatedHypervisor implements Hypervisor {
     guest.volumes = guest.volumes.filter(({ volumeId }) => volumeId !== volume.volumeId);
   }
 
+  async showGrown(serverId: string, volume: GuestVolume): Promise<void> {
+    const guest = this.#guest(serverId);
+    this.#checkAccess(volume);
+    guest.volumes = guest.volumes.map((each) => (each.volumeId === volume.volumeId ? volume : each));
+  }
+
   async plugPort(serverId: string, port: GuestPort): Promise<void> {
     const guest = this.#guest(serverId);
     if (!guest.ports.some(({ id }) => id === port.id)) guest.ports = [...guest.ports, port];
@@ -435,6 +441,12 @@ export class SimulatedHypervisor implements Hypervisor {
   /** Ids of the ports for which the running guest has network cards. */
   pluggedPorts(serverId: string): readonly string[] {
     return this.#guests.get(serverId)?.ports.map(({ id }) => id) ?? [];
+  }
+
+  /** How long the running guest thinks that its volume is, bytes; null: it has none. */
+  seenBytes(serverId: string, volumeId: string): number | null {
+    const seen = this.#guests.get(serverId)?.volumes.find((each) => each.volumeId === volumeId);
+    return seen?.connection.sizeBytes ?? null;
   }
 
   /** The volumes that the running guest could write now, for the invariants of a simulation. */

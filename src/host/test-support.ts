@@ -145,6 +145,8 @@ export const MUTATIONS: Record<string, (host: Host, generation: number) => Promi
   growDisk: (host, generation) => host.growDisk(SERVER, { generation, rootBytes: 3 * GIB }),
   attachVolume: (host, generation) => host.attachVolume(SERVER, { generation, volume: VOLUME }),
   detachVolume: (host, generation) => host.detachVolume(SERVER, { generation, volumeId: VOLUME.volumeId }),
+  growVolume: (host, generation) =>
+    host.growVolume(SERVER, { generation, volumeId: VOLUME.volumeId, sizeBytes: 2 * GIB }),
   attachPort: (host, generation) => host.attachPort(SERVER, { generation, port: SECOND_PORT }),
   detachPort: (host, generation) => host.detachPort(SERVER, { generation, portId: SECOND_PORT.id }),
   destroy: (host, generation) => host.destroy(SERVER, { generation }),

@@ -6,7 +6,7 @@ import { Agent } from './agent.ts';
 import type { GuestVolume } from './contract.ts';
 import { MemoryRecords } from './records.ts';
 import { SimulatedFabric, SimulatedHypervisor } from './simulated.ts';
-import { finish, SERVER, SPEC, silent, VOLUME, value } from './test-support.ts';
+import { finish, GIB, SERVER, SPEC, silent, VOLUME, value } from './test-support.ts';
 
 const ROOT_VOLUME: typeof VOLUME = {
   ...VOLUME,
@@ -76,6 +76,28 @@ describe('volumes of a guest', () => {
     for (const _ of [1, 2]) await detach(VOLUME);
     assert.deepEqual(hypervisor.writableVolumes(SERVER), []);
     assert.deepEqual(await devices(), []);
+  });
+
+  test('a volume that has grown is seen to have, at once while on; one that cannot be reached, at the next start', async () => {
+    const grow = (sizeBytes: number) =>
+      agent.growVolume(SERVER, { generation: 1, volumeId: VOLUME.volumeId, sizeBytes });
+    const seen = () => hypervisor.seenBytes(SERVER, VOLUME.volumeId);
+    assert.equal((await grow(2 * GIB)).kind, 'absent');
+    await define();
+    serve(VOLUME);
+    await attach(VOLUME);
+    value(await grow(2 * GIB));
+    await power('on');
+    assert.equal(seen(), 2 * GIB);
+    for (const size of [3, 3, 2]) value(await grow(size * GIB));
+    assert.equal(seen(), 3 * GIB, 'never shorter');
+    fabric.volumes.shut(VOLUME.connection.exportName);
+    assert.equal((await grow(4 * GIB)).kind, 'refused');
+    assert.equal(seen(), 3 * GIB);
+    serve(VOLUME);
+    await power('off');
+    await power('on');
+    assert.equal(seen(), 4 * GIB);
   });
 
   test('a volume that cannot be reached fails to be plugged in, and a detach takes back what is recorded', async () => {

@@ -283,6 +283,56 @@ test('a volume that has grown under its guest is the same volume: a detach that 
     await assertHas(world, serverId, volumes);
   }));
 
+test('a guest sees at once that its volume has grown; one that cannot be told, at its next start', () =>
+  within(async (world) => {
+    const { serverId, volumes } = await serverWithVolumes(world);
+    const { host } = await serverOf(world, serverId);
+    const { hypervisor } = hostOf(world, host);
+    const seen = () => volumes.map((id) => (hypervisor.seenBytes(serverId, id) ?? 0) / 2 ** 30);
+    await grow(world, volumes[0]);
+    assert.deepEqual(seen(), [2, 1]);
+    for (const trouble of ['unreachable', 'lost'] as const) {
+      hostOf(world, host).trouble = (method) => (method === 'growVolume' ? trouble : 'none');
+      await accept(
+        world,
+        extendVolume(world.p, world.user, volumes[1], trouble === 'lost' ? 4 : 3, { attached: true }),
+      );
+      await settle(world);
+      assert.equal(await statusOf(world, volumes[1]), 'in-use');
+    }
+    hostOf(world, host).up();
+    const sagas = world.p.stores.global.selectFrom('sagas').select('journal_json').where('key', '=', volumes[1]);
+    const extended = await sagas.where('definition', '=', 'extend volume').execute();
+    assert.equal(extended.length, 2);
+    for (const { journal_json } of extended) assert.match(journal_json, /seen at their next start by 1 of the guests/);
+    await resize(world, serverId);
+    await revert(world, serverId);
+    assert.deepEqual(seen(), [2, 4]);
+  }));
+
+test('a volume grows under a server that something else is done to, and leaves that alone', () =>
+  within(async (world) => {
+    const { serverId, volumes } = await serverWithVolumes(world);
+    await accept(world, resizeServer(world.p, world.user, serverId, { flavorId: FLAVORS.big }));
+    const asked: string[] = [];
+    for (const host of world.hosts.values())
+      host.trouble = (method) => {
+        if (method === 'growVolume') asked.push(host.name);
+        // The move waits for its hosts meanwhile.
+        return method === 'heartbeat' ? 'none' : 'unreachable';
+      };
+    await accept(world, extendVolume(world.p, world.user, volumes[0], 2, { attached: true }));
+    for (let round = 0; (await statusOf(world, volumes[0])) !== 'in-use'; round += 1) {
+      assert(round < 20);
+      await work(world, 100);
+    }
+    assert.notEqual((await serverOf(world, serverId)).taskState, null);
+    assert.deepEqual(asked, []);
+    for (const host of world.hosts.values()) host.up();
+    await settle(world);
+    await assertHas(world, serverId, volumes);
+  }));
+
 test('a volume that has grown while VERIFY_RESIZE goes back with its server', () =>
   within(async (world) => {
     const { serverId, volumes } = await serverWithVolumes(world);

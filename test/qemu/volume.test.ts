@@ -112,6 +112,10 @@ describe('a guest that boots from a volume', { skip }, () => {
     // Only a guest that has seen the disk gives it back.
     await finish(() => source.host.detachVolume(id, { generation: 1, volumeId: dataId }), 40_000);
     await attach(source, 1, { ...data, connection: await grant(dataId, extra, 1) });
+    const grow = (gib: number) => source.host.growVolume(id, { generation: 1, volumeId: dataId, sizeBytes: gib * GIB });
+    await finish(() => storage.storage.extend(dataId, { generation: 1, sizeBytes: 2 * GIB }));
+    for (const _ of [1, 2]) value(await grow(2));
+    assert.match(JSON.stringify(await grow(3)), /refused.*Cannot grow/, 'it is as long as its storage host says');
     await finish(() => source.host.detachVolume(id, { generation: 1, volumeId: dataId }), 40_000);
     value(await storage.storage.revoke(dataId, extra, { serverId: id, generation: 1 }));
     await goesOn(source, 'with a disk plugged in and out');

@@ -10,10 +10,10 @@
 // Who may read or write a volume is not decided here: without a key that the storage host accepts, nothing opens.
 import { isDeepStrictEqual } from 'node:util';
 import { invariant } from '../../lib/errors.ts';
-import type { AttachRequest, DetachRequest, GuestVolume, Job } from '../contract.ts';
+import type { AttachRequest, DetachRequest, GrowVolumeRequest, GuestVolume, Job, Reply } from '../contract.ts';
 import { HypervisorError } from '../hypervisor.ts';
 import type { GuestBody } from '../records.ts';
-import { ABSENT, type Entry, type Guests, JOB_DONE, ok, refused, type Step, SUSPENDED } from './guests.ts';
+import { ABSENT, type Entry, type Guests, JOB_DONE, NOTHING, ok, refused, type Step, SUSPENDED } from './guests.ts';
 import { busyWith, earlierJob, startJob } from './work.ts';
 
 /** Inside the mutex. */
@@ -76,6 +76,31 @@ export async function detachVolume(guests: Guests, entry: Entry, request: Detach
     if (guests.hypervisor.running(serverId)) await guests.hypervisor.unplug(serverId, volume, control);
     await entry.mutex.run(() => forget(guests, entry, volumeId));
   });
+}
+
+/** Inside the mutex. The record says the new size also when a guest that is on could not be told. */
+export async function growVolume(
+  guests: Guests,
+  entry: Entry,
+  { volumeId, sizeBytes }: GrowVolumeRequest,
+): Promise<Reply<Record<string, never>>> {
+  const { serverId, guest } = entry.record;
+  const known = guest?.volumes.find((each) => each.volumeId === volumeId);
+  if (!guest || !known) return ABSENT;
+  if (guest.destroying) return refused('the guest is being destroyed');
+  const busy = busyWith(entry, ['digest', 'grow']);
+  if (busy !== null) return refused(`the guest is busy: ${busy}`);
+  const { connection } = known;
+  const volume = { ...known, connection: { ...connection, sizeBytes: Math.max(connection.sizeBytes, sizeBytes) } };
+  await guests.saveGuest(entry, { ...guest, volumes: withVolume(guest, volume) });
+  if (!guests.hypervisor.running(serverId)) return ok(NOTHING);
+  try {
+    await guests.hypervisor.showGrown(serverId, volume);
+    return ok(NOTHING);
+  } catch (error) {
+    if (!(error instanceof HypervisorError)) throw error;
+    return refused(error.message);
+  }
 }
 
 /** Why this guest cannot have this volume; null: it can. */

@@ -44,6 +44,7 @@ import { sha256File } from './digest.ts';
 import { createOverlay, type DiskTools, growOverlay } from './disk.ts';
 import { Exports } from './export.ts';
 import { Forwards } from './forwards.ts';
+import { showGrown } from './grown-volume.ts';
 import { ImageCache } from './images.ts';
 import { makeKeysDirectory, removeKeys, writeKeys } from './keys.ts';
 import { Layout, SERIAL_SOCKET, VNC_SOCKET } from './layout.ts';
@@ -276,6 +277,11 @@ export class QemuHypervisor implements Hypervisor {
     const guest = this.#processes.get(serverId);
     if (guest && !guest.isGone) await unplugVolume(guest, volume, this.#options.clock, job);
     await removeKeys(this.#layout.keys(serverId, volume.volumeId));
+  }
+
+  async showGrown(serverId: string, volume: GuestVolume): Promise<void> {
+    const place = { directory: this.#layout.guestDir(serverId), tools: this.#tools, clock: this.#options.clock };
+    await showGrown(this.#running(serverId), volume, place);
   }
 
   async plugPort(serverId: string, port: GuestPort): Promise<void> {

@@ -112,6 +112,7 @@ export class Layout {
 
 export const QMP_SOCKET = 'qmp.sock';
 export const NBD_SOCKET = 'nbd.sock';
+export const GROWN_SOCKET = 'grown.sock';
 export const VNC_SOCKET = 'vnc.sock';
 export const SERIAL_SOCKET = 'serial.sock';
 export const MEMORY_SOCKET = 'memory.sock';

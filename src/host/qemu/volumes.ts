@@ -47,6 +47,9 @@ function namesOf({ device }: Pick<GuestVolume, 'device'>): Names {
   return { port: `port-${letter}`, device: `vd${letter}`, node: `volume-${letter}`, key: `key-${letter}` };
 }
 
+/** Name of the node through which QEMU has the volume. */
+export const nodeOf = (volume: Pick<GuestVolume, 'device'>): string => namesOf(volume).node;
+
 /** What this host has for opening volumes. */
 export interface VolumePlaces {
   /** Directory with the key of the volume, for those over NBD. */

@@ -1,7 +1,8 @@
 // Extend a volume: available | in-use → extending → as before, larger.
 //
 // The new size is recorded, and counts for the quota, from the request on; a storage host that refuses takes it back. One
-// that cannot be reached is waited for. A guest that uses the volume sees the new size when it is next started.
+// that cannot be reached is waited for. Guests that use the volume are told; one that cannot be told now sees the new size
+// when it is next started (docs/decisions/0037-grown-volumes.md).
 import type { Platform } from '../../control/platform.ts';
 import { settleStatus } from '../../control/volumes/attachments.ts';
 import { claimVolumeQuota, volumeQuotaOf } from '../../control/volumes/quota.ts';
@@ -13,6 +14,7 @@ import { checkExtend, GIB, type VolumeStatus, volumeNotFound } from '../../model
 import { jobOutcome } from '../hosts.ts';
 import type { Move, StepContext, StepOutcome } from '../move.ts';
 import { done, inGlobal } from '../outcomes.ts';
+import { tellGrown } from './grown.ts';
 import { startOnVolume } from './start.ts';
 
 export interface ExtendVolumeState {
@@ -56,6 +58,11 @@ export const EXTEND_VOLUME: Move<ExtendVolumeState> = {
         return jobOutcome<ExtendVolumeState, Job>(await storage.extend(c.s.volumeId, request));
       },
       undo: 'a volume that was refused to grow has not grown',
+    },
+    {
+      step: 'tell guests',
+      do: (c) => tellGrown(c, c.s.volumeId, c.s.newSizeGb * GIB),
+      undo: 'forward only: the volume has grown',
     },
     { step: 'let go', do: (c) => endWith(c, c.s.newSizeGb), undo: 'the last step: nothing can fail behind it' },
   ],
