@@ -182,7 +182,7 @@ export interface Snapshot {
   readonly attachments: readonly AttachmentView[];
   readonly volumes: readonly VolumeView[];
   readonly storage: readonly StorageView[];
-  /** Volumes whose deletion is owed, and those to which the end of an access is. */
+  /** Volumes whose deletion is owed, and those of which the end of an access is, or that they hold again what they did. */
   readonly volumesOwed: ReadonlySet<string>;
   readonly endsOwed: ReadonlySet<string>;
   readonly debts: readonly DebtView[];

@@ -231,6 +231,11 @@ for (const back of ['when the server is gone', 'before the delete begins', 'when
       assert.equal(await status(), 'downloading', 'nobody gets it');
       storage.up();
       await assertSound(world);
+      storage.trouble = (method) => (method === 'rewrite' ? 'unreachable' : 'none');
+      await world.clock.pass(60_000);
+      for (const _ of [1, 2]) await beat(world);
+      assert.deepEqual(await debts(world), ['restore-volume']);
+      await assertSound(world);
     } else {
       while ((await debts(world)).length === 0) {
         await goOn();

@@ -1,6 +1,6 @@
 // Volumes, who has them on record, and whom the storage hosts let in.
 import type { Kysely } from 'kysely';
-import { KEPT_CONTENT } from '../../control/owing.ts';
+import { type DebtKind, KEPT_CONTENT } from '../../control/owing.ts';
 import type { Platform } from '../../control/platform.ts';
 import type { GlobalTables } from '../../store/global-schema.ts';
 import type { AttachmentView, StorageView, VolumeView } from '../snapshot.ts';
@@ -79,13 +79,9 @@ async function busyAmong(db: Db, keys: readonly string[], since: number): Promis
   return found;
 }
 
-/** Volumes of the slice of which something is owed: their deletion, or the end of an access. */
-export async function readVolumesOwed(
-  db: Db,
-  slice: Slice,
-  kind: 'delete-volume' | 'revoke-volume',
-): Promise<Set<string>> {
-  const debts = db.selectFrom('debts').select('volume_id').where('kind', '=', kind).where('paid_at', 'is', null);
+/** Volumes of the slice of which something of these kinds is owed. */
+export async function readVolumesOwed(db: Db, slice: Slice, kinds: readonly DebtKind[]): Promise<Set<string>> {
+  const debts = db.selectFrom('debts').select('volume_id').where('kind', 'in', kinds).where('paid_at', 'is', null);
   const rows = await inSlice(debts, 'volume_id', slice).execute();
   return new Set(rows.flatMap((row) => (row.volume_id === null ? [] : [row.volume_id])));
 }
