@@ -142,6 +142,7 @@ export async function composeSystem(deployment: Deployment, options: ComposeOpti
     nudge: () => conductor?.nudge(),
     ...(faults ? { around: faults.around } : {}),
     ...(openstack?.imageMirror ? { imageMirror: openstack.imageMirror } : {}),
+    ...(openstack?.projects ? { projects: openstack.projects } : {}),
     ...(openstack?.network ? { network: openstack.network } : {}),
     ...(openstack?.volumes ? { volumes: openstack.volumes } : {}),
     ...(openstack?.placement ? { placement: openstack.placement } : {}),

@@ -15,6 +15,7 @@ import { cinderOf } from '../openstack/cinder.ts';
 import { glanceOf } from '../openstack/glance.ts';
 import { neutronOf } from '../openstack/neutron.ts';
 import { placementOf } from '../openstack/placement.ts';
+import { type KeystoneProjects, projectsOf } from '../openstack/projects.ts';
 import { createSession } from '../openstack/session.ts';
 import { createTokenChecker } from '../openstack/token-checker.ts';
 import { ConfigError } from './config.ts';
@@ -23,6 +24,8 @@ import type { OpenstackPlan } from './deployment.ts';
 export interface Openstack {
   /** Null: tokens are our own. */
   readonly tokens: TokenChecker | null;
+  /** Null: projects are our own. */
+  readonly projects: KeystoneProjects | null;
   /** Null: images are our own. */
   readonly imageMirror: ImageMirror | null;
   /** Null: networks are our own. */
@@ -41,6 +44,7 @@ export async function openOpenstack(plan: OpenstackPlan | null, clock: Clock, lo
   const { services, tokenCacheMs } = settings;
   return {
     tokens: services.includes('identity') ? createTokenChecker({ session, clock, cacheMs: tokenCacheMs }) : null,
+    projects: services.includes('identity') ? projectsOf(session) : null,
     imageMirror: services.includes('image') ? createImageMirror(glanceOf(session)) : null,
     network: services.includes('network') ? neutronNetworks(neutronOf(session)) : null,
     volumes: services.includes('volume') ? cinderVolumes(cinderOf(session)) : null,

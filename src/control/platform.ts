@@ -5,6 +5,7 @@ import type { Host } from '../host/contract.ts';
 import type { Clock } from '../lib/clock.ts';
 import type { NetworkList } from '../lib/networks.ts';
 import type { WeightMultipliers } from '../model/weighers.ts';
+import type { KeystoneProjects } from '../openstack/projects.ts';
 import type { Direction, Outcome, Row } from '../saga/types.ts';
 import type { StorageHost } from '../storage/contract.ts';
 import type { Stores } from '../store/stores.ts';
@@ -89,6 +90,8 @@ export interface Platform {
   readonly network?: NetworkService;
   /** Absent: volumes are our own. */
   readonly volumes?: VolumeService;
+  /** Absent: projects are our own. */
+  readonly projects?: KeystoneProjects;
   /** Absent: allocations are in the records here alone. */
   readonly placement?: PlacementService;
   /** Absent: effects are had as they are. */

@@ -239,6 +239,13 @@ describe('the API for operators', () => {
     assert.equal((await s.admin('DELETE', quota)).status, 202);
     assert.equal((await s.admin('GET', quota)).json.quota_set.instances, 10);
 
+    for (const path of ['', '/defaults', '/detail']) {
+      const nobodys = await s.admin('GET', `${C}/os-quota-sets/nobodys${path}`);
+      const said = nobodys.json.badRequest?.message;
+      assert.deepEqual([nobodys.status, said], [400, 'Project ID nobodys is not a valid project.']);
+    }
+    assert.equal((await set(`${C}/os-quota-sets/nobodys`, { instances: 5 })).status, 400);
+
     const everybody = `${C}/os-quota-class-sets/default`;
     const before = (await s.admin('GET', everybody, undefined, 50)).json.quota_class_set;
     assert.deepEqual([before.id, before.server_groups, before.fixed_ips], ['default', 10, undefined]);

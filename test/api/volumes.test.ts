@@ -366,6 +366,13 @@ describe('block storage over the API, on a simulated storage host', () => {
     );
     const { absolute } = (await s.alice('GET', `${V}/limits`)).json.limits;
     assert.deepEqual([absolute.totalGigabytesUsed, absolute.maxTotalVolumes], [2, 1]);
+    const proxied = await s.alice('POST', '/compute/v2.1/os-volumes', { volume: { size: 1 } });
+    assert.equal(proxied.status, 403, proxied.text);
+    assert.match(proxied.json.forbidden.message, /Maximum number of volumes allowed \(1\)/);
+    await s.admin('PUT', `${V}/os-quota-sets/${project}`, { quota_set: { snapshots: 0 } });
+    const snapshot = await s.alice('POST', '/compute/v2.1/os-snapshots', { snapshot: { volume_id: id } });
+    const said = snapshot.json.forbidden?.message;
+    assert.deepEqual([snapshot.status, said], [403, 'Quota exceeded for resources: snapshots']);
     assert.equal((await s.alice('PUT', `${V}/os-quota-sets/${project}`, { quota_set: { volumes: 5 } })).status, 403);
     assert.equal((await s.mallory('GET', `${V}/os-quota-sets/${project}`)).status, 403);
     assert.equal((await s.admin('DELETE', `${V}/os-quota-sets/${project}`)).status, 200);

@@ -2,6 +2,7 @@
 // unlimited. What counts is said in control/quota.ts.
 import { Type } from 'typebox';
 import type { Platform } from '../../control/platform.ts';
+import { isProject } from '../../control/projects.ts';
 import {
   defaultLimits,
   forgetQuota,
@@ -14,6 +15,7 @@ import {
 import { countServerGroups } from '../../control/server-groups.ts';
 import type { Target } from '../../model/policy/judge.ts';
 import { DEFAULT_LIMITS, type QuotaLimits } from '../../model/quota.ts';
+import type { Actor } from '../../model/types.ts';
 import { badRequest } from '../http/errors.ts';
 import { type Route, route, versions } from '../http/route.ts';
 import { BASE, object, text } from './common.ts';
@@ -81,7 +83,8 @@ export const quotaRoutes: readonly Route[] = [
     params: ProjectParams,
     query: UserQuery,
     answers: { 200: object({ quota_set: QuotaSet }) },
-    handle: async ({ p, params: { id }, query, minor }) => {
+    handle: async ({ p, actor, params: { id }, query, minor }) => {
+      await requireProject(p, actor, id);
       const limits = await limitsFor(p, limited(id, query.user_id));
       return { status: 200, body: { quota_set: { id, ...shown(shownAt(minor), (name) => limits[name]) } } };
     },
@@ -92,7 +95,8 @@ export const quotaRoutes: readonly Route[] = [
     target: ofProject,
     params: ProjectParams,
     answers: { 200: object({ quota_set: QuotaSet }) },
-    handle: async ({ p, params: { id }, minor }) => {
+    handle: async ({ p, actor, params: { id }, minor }) => {
+      await requireProject(p, actor, id);
       const limits = await defaultLimits(p);
       return { status: 200, body: { quota_set: { id, ...shown(shownAt(minor), (name) => limits[name]) } } };
     },
@@ -109,7 +113,8 @@ export const quotaRoutes: readonly Route[] = [
     params: ProjectParams,
     query: UserQuery,
     answers: { 200: object({ quota_set: DetailedQuotaSet }) },
-    handle: async ({ p, params: { id }, query, minor }) => {
+    handle: async ({ p, actor, params: { id }, query, minor }) => {
+      await requireProject(p, actor, id);
       const whose = limited(id, query.user_id);
       const limits = await limitsFor(p, whose);
       const used = await counted(p, whose);
@@ -130,7 +135,8 @@ export const quotaRoutes: readonly Route[] = [
     query: UserQuery,
     body: versions([1, updateAt(1)], [36, updateAt(36)], [57, updateAt(57)]),
     answers: { 200: object({ quota_set: QuotaSet }) },
-    handle: async ({ p, params: { id }, query, body, minor }) => {
+    handle: async ({ p, actor, params: { id }, query, body, minor }) => {
+      await requireProject(p, actor, id);
       const whose = limited(id, query.user_id);
       const { force, ...asked } = body.quota_set as Readonly<Record<string, unknown>>;
       const changes = numbers(asked);
@@ -195,6 +201,12 @@ export const quotaRoutes: readonly Route[] = [
     },
   }),
 ];
+
+/** As Nova, which asks Keystone; the actor's own is there. @throws ApiError 400 */
+async function requireProject(p: Platform, actor: Actor, id: string): Promise<void> {
+  if (id === actor.projectId || (await isProject(p, id))) return;
+  throw badRequest(`Project ID ${id} is not a valid project.`);
+}
 
 const limited = (projectId: string, userId: string | undefined): Limited => ({
   projectId,

@@ -120,6 +120,15 @@ export const listAnswer = (path: string, item: TSchema): TSchema => {
 };
 
 export const isTrue = (value: string): boolean => /^(true|1|yes|on|t|y)$/i.test(value);
+const isFalse = (value: string): boolean => /^(false|0|no|off|f|n)$/i.test(value);
+
+/** @throws ApiError 400, as Neutron's converter says it */
+function flagOf(value: string): boolean {
+  if (isTrue(value) || isFalse(value)) return isTrue(value);
+  const sentence = `Invalid input for operation: '${value.slice(0, 255)}' cannot be converted to boolean.`;
+  throw new ApiError(400, sentence, { type: 'InvalidInput' });
+}
+
 const isReversed = (query: ListQuery): boolean => query.page_reverse !== undefined && isTrue(query.page_reverse);
 
 const pageSize = (query: ListQuery): number => Math.min(query.limit || MAX_PAGE, MAX_PAGE);
@@ -129,7 +138,7 @@ const numberUpTo = (maximum: number, value: string): number =>
   /^\d{1,16}$/.test(value) && Number(value) <= maximum ? Number(value) : -1;
 
 function columnValue(name: string, value: string): Value {
-  if (FLAGS.has(name)) return isTrue(value) ? 1 : 0;
+  if (FLAGS.has(name)) return flagOf(value) ? 1 : 0;
   if (NUMBERS.has(name)) return numberUpTo(2 ** 31 - 1, value);
   if (LARGE_NUMBERS.has(name)) return numberUpTo(Number.MAX_SAFE_INTEGER, value);
   return name === 'mac_address' ? value.toLowerCase() : value;

@@ -74,6 +74,10 @@ export function resourceRoutes<R extends { readonly id: string; readonly tags: r
         const context = contextOf(p, actor);
         const wanted = query as ListQuery;
         const found = await resource.list(context, selectionOf(resource.collection, wanted), wanted);
+        // Nothing is behind a marker that is not there either.
+        const { marker } = wanted;
+        if (found.length === 0 && marker !== undefined && !(await resource.find(context, marker)))
+          orThrow(absent(single, marker));
         return listed(p.settings, path, found, wanted, (record) => resource.render(record, context));
       },
     }),

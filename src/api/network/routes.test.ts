@@ -141,6 +141,20 @@ test('pages meet and are linked', async () => {
     next = body.ports_links?.find((link: { rel: string }) => link.rel === 'next')?.href;
   }
   assert.deepEqual(walked, ids.toSorted());
+  assert.deepEqual((await call('stranger', 'GET', `ports?limit=2&marker=${walked.at(-1)}`)).body.ports, []);
+  const lost = await call('stranger', 'GET', 'ports?limit=2&marker=nowhere');
+  assert.deepEqual([lost.status, lost.body.NeutronError.type], [404, 'PortNotFound']);
+});
+
+test('a filter by a truth value takes nothing else', async () => {
+  for (const [query, value] of [
+    ['networks?router:external=foo', 'foo'],
+    ['ports?admin_state_up=', ''],
+  ] as const) {
+    const { status, body } = await call('member', 'GET', query);
+    const message = `Invalid input for operation: '${value}' cannot be converted to boolean.`;
+    assert.deepEqual([status, body.NeutronError], [400, { type: 'InvalidInput', message, detail: '' }]);
+  }
 });
 
 test('what may not be is refused with a sentence that names the field', async () => {

@@ -2,7 +2,8 @@
 //
 // Theory of operation. A collection names the columns that it can be filtered and sorted by, under the API's names. A
 // page begins behind its marker: behind the marker's own values of the columns sorted by, its id last, so that equal
-// values have an order too. A marker that is not there has nothing behind it. Sorting and paging are the database's, so
+// values have an order too. A marker that is not there has nothing behind it (the
+// API looks whether it is there when a page is empty). Sorting and paging are the database's, so
 // a page costs no more than its rows. Columns that can be null are filtered by alone.
 import { type RawBuilder, type SelectQueryBuilder, type SqlBool, sql } from 'kysely';
 import { holdsText } from '../../store/dialect.ts';
