@@ -79,19 +79,21 @@ const when = (ms: number): string => new Date(ms).toISOString();
 const statusOf = ({ status, direction }: MoveView): string =>
   status === 'active' && direction === 'undo' ? 'active, turning back' : status;
 
+/** What it is at, and, apart from that, why it turned back or is stuck. */
+function nowAndWhy({ status, direction, step, steps, reason }: MoveView): string {
+  const undoing = direction === 'undo';
+  const last = steps.findLast((each) => each.outcome === 'failed');
+  const stuck = status === 'stuck' && last ? `${undoing ? 'undo of ' : ''}${last.step}: ${last.note ?? ''}` : null;
+  const now = stuck ?? (step !== null && undoing ? `undo of ${step}` : step);
+  const why = reason === null || (stuck !== null && !undoing) ? null : undoing ? `turned back: ${reason}` : reason;
+  return [now, why].filter((each) => each !== null).join('; ');
+}
+
 /** One line per move: id, operation, server, status, step, reason. */
 export function listText(moves: readonly MoveView[]): string {
   if (moves.length === 0) return 'no moves\n';
   const lines = moves.map((move) =>
-    [
-      move.id,
-      move.move.padEnd(15),
-      move.serverId,
-      statusOf(move).padEnd(8),
-      [move.step, move.reason].filter((each) => each !== null).join(': '),
-    ]
-      .join('  ')
-      .trimEnd(),
+    [move.id, move.move.padEnd(15), move.serverId, statusOf(move).padEnd(8), nowAndWhy(move)].join('  ').trimEnd(),
   );
   return `${lines.join('\n')}\n`;
 }
@@ -102,7 +104,7 @@ export function moveText({ move, failure }: Shown): string {
   const lines = [
     `${move.move} of server ${move.serverId}${places}: ${statusOf(move)}`,
     `  id ${move.id}, begun ${when(move.createdAt)}${move.endedAt === null ? '' : `, ended ${when(move.endedAt)}`}`,
-    ...(move.reason === null ? [] : [`  reason: ${move.reason}`]),
+    ...(move.reason === null ? [] : [`  ${move.direction === 'undo' ? 'turned back' : 'reason'}: ${move.reason}`]),
     '',
     ...move.steps.map((step) => {
       const name = `${step.direction === 'undo' ? 'undo ' : ''}${step.step}`;

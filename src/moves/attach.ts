@@ -61,6 +61,7 @@ export const ATTACH_VOLUME: Move<AttachState> = {
   name: 'attach volume',
   version: 1,
   pivot: 'let go',
+  made: 1,
   parties: (s) => [hostOf(s)],
   steps: [
     {
@@ -120,6 +121,7 @@ export const DETACH_VOLUME: Move<DetachState> = {
   name: 'detach volume',
   version: 1,
   pivot: 'drop mapping',
+  made: 1,
   parties: (s) => [hostOf(s)],
   steps: [
     {
@@ -228,7 +230,7 @@ export async function attachVolume(
   const refusal = await startMove(
     p,
     {
-      ...{ move: ATTACH_VOLUME, serverId, actor, done: 1 },
+      ...{ move: ATTACH_VOLUME, serverId, actor },
       claim: (trx) =>
         claimVolume(trx, {
           ...{ volumeId, serverId, projectId: server.projectId, host, sourceHost: waiting?.sourceHost ?? null },
@@ -265,7 +267,7 @@ export async function detachVolume(
   return startMove(
     p,
     {
-      ...{ move: DETACH_VOLUME, serverId, actor, done: 1 },
+      ...{ move: DETACH_VOLUME, serverId, actor },
       claim: (trx) => beginDetach(trx, ids, mapping),
       state: { ...guestState(actor, server, cellId, host), volumeId, device: mapping?.device ?? '' },
     },

@@ -31,6 +31,11 @@ interface NewAction {
   readonly now: number;
 }
 
+const IN_NO_STATE = 'the server is in no state to';
+
+/** Whether the server could not be taken hold of because it has changed meanwhile. */
+export const isInNoState = (reason: string): boolean => reason.startsWith(IN_NO_STATE);
+
 const OPEN_ACTION = fixed<CellTables, NewAction, InsertResult>((cell, action) =>
   cell
     .insertInto('server_actions')
@@ -97,7 +102,7 @@ export async function takeHold<S extends ActionState>(
       )
       .executeTakeFirst();
     if (!held) {
-      return { kind: 'failed', reason: `the server is in no state to ${action}`, final: true };
+      return { kind: 'failed', reason: `${IN_NO_STATE} ${action}`, final: true };
     }
     const { id, requestId } = c.saga;
     await OPEN_ACTION(trx, { id, serverId: c.serverId, action, requestId, ...c.s.actor, now });

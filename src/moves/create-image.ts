@@ -168,6 +168,7 @@ export const CREATE_IMAGE: Move<CreateImageState> = {
   name: 'create image',
   version: 1,
   pivot: 'keep image',
+  made: 1,
   parties: (s) => [s.host],
   steps: [
     over(writeOwnImage),
@@ -201,6 +202,7 @@ export const CREATE_BACKUP: Move<CreateBackupState> = {
   name: 'create backup',
   version: 1,
   pivot: 'keep image',
+  made: 1,
   parties: (s) => [s.host],
   steps: [
     over(writeOwnImage),
@@ -287,7 +289,6 @@ export async function createServerBackup(
 }
 
 const common = (p: Platform, image: Image) => ({
-  done: 1,
   claim: (trx: Transaction<GlobalTables>) => recordSnapshot(p, trx, image),
 });
 

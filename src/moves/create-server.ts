@@ -251,7 +251,6 @@ async function place(
           move: CREATE,
           serverId: server.id,
           actor,
-          done: 1,
           retries: p.settings.maxAttempts - 1,
           state: {
             actor: owner,

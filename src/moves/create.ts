@@ -55,6 +55,7 @@ export const CREATE: Move<CreateState> = {
   name: 'create',
   version: 1,
   pivot: 'let go',
+  made: 1,
   parties: (s) => [s.place.host],
   steps: [
     // Done in the transaction that makes the saga, which begins behind it: so it is undone whatever fails.

@@ -5,7 +5,7 @@ import { definition, rowOf } from '../saga/test-support.ts';
 import type { Entry, Row } from '../saga/types.ts';
 import { type FailureCard, failureCard, type Owed } from './failure-card.ts';
 
-const D = { ...definition(['a', 'b', 'p', 'c', 'z'], 2, 3), name: 'resize' };
+const D = { ...definition(['a', 'b', 'p', 'c', 'z'], 2, 3), name: 'resize', subject: 'server' };
 const entry = (step: string, outcome: Entry['outcome'], more: Partial<Entry> = {}): Entry => ({
   ...{ step, direction: 'do', outcome, firstAt: 10, at: 20, attempts: 1 },
   ...more,
@@ -133,4 +133,44 @@ test('passed: it went on all the same, and what was skipped or is owed is not fo
   const owing = card({ status: 'done', cursor: 4, endedAt: 9, journal: [entry('a', 'done')] }, [DEBT]);
   assert.deepEqual([owing.failed, owing.owed], [null, [DEBT]]);
   assert.equal(owing.advice, 'What is owed is paid by itself when h2 can be reached again.');
+});
+
+test('undone: each step once, however many hosts were tried, and none that was done again', () => {
+  const round = [entry('a', 'done'), failed('b', 'no room'), undone('b'), undone('a')];
+  const journal = [...round, ...round];
+  assert.deepEqual(card({ status: 'unwound', direction: 'undo', endedAt: 9, journal }).undone, ['b', 'a']);
+  const went = [...round, entry('a', 'done'), entry('b', 'done')];
+  assert.deepEqual(card({ status: 'done', cursor: 4, journal: went }).undone, []);
+});
+
+test('skipped: it goes on and is not said to be tried again; turned back it is not said to be as it was', () => {
+  const skipped = entry('c', 'skipped', { by: 'me' });
+  const on = card({ cursor: 4, journal: [failed('c', 'full', { attempts: 3 }), skipped] });
+  assert.deepEqual([on.situation, on.failed?.step, on.skipped], ['passed', 'c', ['c']]);
+  assert.match(on.advice, /went on without what was skipped\. Skipped by hand: c\./);
+  const back = [failed('b', 'no room'), failed('b', 'busy', { direction: 'undo' })];
+  const left = entry('b', 'skipped', { direction: 'undo', by: 'me' });
+  const going = card({ direction: 'undo', cursor: 0, journal: [...back, left] });
+  assert.deepEqual([going.situation, /but for what was skipped/.test(going.advice)], ['turning-back', true]);
+  const ended = { status: 'unwound', direction: 'undo', endedAt: 9 } as const;
+  const made = card({ ...ended, journal: [...back, left, undone('a')] });
+  assert.match(made.advice, /undone but for what was skipped: the server may not be as it was/);
+  assert.doesNotMatch(made.advice, /server is as it was/);
+});
+
+test('stuck: a delete is accepted all the same, and what it waits for is said', () => {
+  const journal = [failed('c', 'full')];
+  const adviceOf = (definition: string, subject = 'server') =>
+    failureCard({
+      row: rowOf(D, { definition, status: 'stuck', cursor: 3, journal }),
+      ...{ definition: { ...D, subject }, owed: [], tried: [], where: () => ({ host: null, cell: null }) },
+    })?.advice ?? '';
+  assert.match(adviceOf('confirm'), /on the server is accepted; a delete is, but the server stays until a person/);
+  assert.match(adviceOf('delete'), /on the server is accepted\. /);
+  assert.match(adviceOf('extend volume', 'volume'), /on the volume is accepted\. /);
+});
+
+test('a storage host that is silent is named', () => {
+  const journal = [failed('c', 'storage host storage1 unreachable: timeout')];
+  assert.match(card({ cursor: 3, journal }).advice, /Bring storage host storage1 back\./);
 });

@@ -52,7 +52,7 @@ export interface FailureCard {
   } | null;
   /** Hosts that were chosen before and did not do, each with the reason. */
   readonly tried: readonly { readonly host: string; readonly cell: string | null; readonly reason: string }[];
-  /** Steps that were undone, in the order in which they were. */
+  /** Steps that were undone and not done again since, in the order in which they were. */
   readonly undone: readonly string[];
   /** Steps that are still to be undone, the next one first. */
   readonly toUndo: readonly string[];
@@ -71,8 +71,8 @@ export interface CardFacts {
   readonly definition: Definition | undefined;
   readonly owed: readonly Owed[];
   readonly tried: FailureCard['tried'];
-  /** Where a step works. */
-  readonly where: (step: string) => Where;
+  /** Where a step works, and where the failure with this reason was. */
+  readonly where: (step: string, reason: string) => Where;
 }
 
 /** Null when nothing failed, nothing was cancelled or skipped, and nothing is owed. */
@@ -97,27 +97,42 @@ export function failureCard(facts: CardFacts): FailureCard | null {
             attempts: entry.attempts,
             firstAt: entry.firstAt,
             lastAt: entry.at,
-            ...where(entry.step),
+            ...where(entry.step, entry.note ?? ''),
           },
     tried: facts.tried,
-    undone: row.journal.filter((each) => each.direction === 'undo' && each.outcome === 'done').map((each) => each.step),
+    undone: undoneOf(row),
     toUndo: undoing && (row.status === 'active' || row.status === 'stuck') ? stepsBack(row, definition) : [],
     skipped,
     cancelledBy,
     owed,
   };
-  return { ...card, advice: adviceFor(card, row, definition !== undefined || row.endedAt !== null) };
+  return { ...card, advice: adviceFor(card, row, definition) };
 }
+
+/** In the order in which they were undone last; what was done again since is not. */
+function undoneOf(row: Row): string[] {
+  const undone = new Set<string>();
+  for (const { step, direction, outcome } of row.journal) {
+    if (outcome !== 'done') continue;
+    undone.delete(step);
+    if (direction === 'undo') undone.add(step);
+  }
+  return [...undone];
+}
+
+/** What came of the step tried last: an operator's `skipped` puts an end to its failure. */
+const latest = (row: Row): Entry | undefined =>
+  row.journal.findLast(({ outcome }) => outcome === 'done' || outcome === 'failed' || outcome === 'skipped');
 
 /** The failure that keeps it now; else the last one of a do: that is what turned it round, or what has passed. */
 function culprit(row: Row): Entry | null {
-  const last = row.journal.findLast((each) => each.outcome === 'done' || each.outcome === 'failed');
+  const last = latest(row);
   if (row.status !== 'unwound' && last?.outcome === 'failed') return last;
   return row.journal.findLast((each) => each.outcome === 'failed' && each.direction === 'do') ?? null;
 }
 
 function situationOf(row: Row, definition: Definition | undefined): Situation {
-  const last = row.journal.findLast((each) => each.outcome === 'done' || each.outcome === 'failed');
+  const last = latest(row);
   const failing = last?.outcome === 'failed' && last.direction === row.direction;
   switch (row.status) {
     case 'stuck':
@@ -142,18 +157,32 @@ const stepsBack = (row: Row, definition: Definition | undefined): string[] =>
     .map((step) => step.name)
     .toReversed();
 
-/** What to do, by situation. `known`: its definition is, or nothing is left to do. */
-export function adviceFor(card: Omit<FailureCard, 'advice'>, row: Row, known: boolean): string {
-  return [known ? adviceOn(card, row) : UNKNOWN, adviceOnSkipped(card.skipped), adviceOnOwed(card.owed)]
+type Card = Omit<FailureCard, 'advice'>;
+
+/** What to do, by situation. */
+function adviceFor(card: Card, row: Row, definition: Definition | undefined): string {
+  const unknown = definition === undefined && row.endedAt === null;
+  return [
+    unknown ? UNKNOWN : adviceOn(card, row, definition?.subject ?? 'server'),
+    adviceOnSkipped(card.skipped),
+    adviceOnOwed(card.owed),
+  ]
     .filter((sentence) => sentence !== '')
     .join(' ');
 }
 
+/** A delete of a server is accepted at any moment, and begins when nothing else is under way. */
+const deleteWaits = ({ definition }: Row, subject: string): string =>
+  subject === 'server' && definition !== 'delete'
+    ? '; a delete is, but the server stays until a person has helped this one to its end'
+    : '';
+
 const UNKNOWN =
   "It was begun by another version of this program, which alone can go on with it, and nothing is done about it here. Run that version, then 'crosscell moves retry'.";
 
-function adviceOn({ situation, failed, cancelledBy }: Omit<FailureCard, 'advice'>, row: Row): string {
+function adviceOn({ situation, failed, cancelledBy, skipped }: Card, row: Row, subject: string): string {
   const cause = removing(failed);
+  const whole = skipped.length === 0;
   switch (situation) {
     case 'waiting':
       return `It is tried again by itself and turns back when its attempts are spent. ${cause} Then 'crosscell moves retry' tries it at once; 'crosscell moves cancel' turns it back now.`;
@@ -162,17 +191,21 @@ function adviceOn({ situation, failed, cancelledBy }: Omit<FailureCard, 'advice'
     case 'elsewhere':
       return 'Nothing: the host did not do, and another one is tried.';
     case 'turning-back':
-      return 'Nothing: it is being undone.';
+      return whole ? 'Nothing: it is being undone.' : 'Nothing: it is being undone, but for what was skipped.';
     case 'turning-back-waits':
       return `It is being undone, and this undo is tried again by itself until it succeeds. ${cause} Then 'crosscell moves retry' tries it at once.`;
     case 'turned-back':
       if (row.definition === 'create')
         return 'The server was not built: delete it, remove the cause, and create another.';
-      if (cancelledBy !== null) return 'Nothing: it was cancelled, and the server is as it was.';
-      return 'The server is as it was. Remove the cause and ask for the operation again.';
+      if (!whole) {
+        return `It was undone but for what was skipped: the ${subject} may not be as it was. See to that before the operation is asked for again.`;
+      }
+      if (cancelledBy !== null) return `Nothing: it was cancelled, and the ${subject} is as it was.`;
+      return `The ${subject} is as it was. Remove the cause and ask for the operation again.`;
     case 'stuck':
-      return `It does not go on by itself and no other operation on the server is accepted. ${cause} Then 'crosscell moves retry'. Only if the step can never succeed: 'crosscell moves skip', and do by hand what the step would have done.`;
+      return `It does not go on by itself and no other operation on the ${subject} is accepted${deleteWaits(row, subject)}. ${cause} Then 'crosscell moves retry'. Only if the step can never succeed: 'crosscell moves skip', and do by hand what the step would have done.`;
     case 'passed':
+      if (!whole) return 'Nothing: the operation went on without what was skipped.';
       return failed === null ? '' : 'Nothing: the failure has passed, and the operation went on.';
     default:
       return assertNever(situation);
@@ -181,6 +214,8 @@ function adviceOn({ situation, failed, cancelledBy }: Omit<FailureCard, 'advice'
 
 function removing(failed: FailureCard['failed']): string {
   if (failed === null) return '';
+  const [, storageHost] = /^storage host (\S+) (?:unreachable|is down)/.exec(failed.reason) ?? [];
+  if (storageHost !== undefined) return `Bring storage host ${storageHost} back.`;
   if (failed.reason.startsWith('host unreachable')) {
     const host = failed.host === null ? 'the host' : `host ${failed.host}`;
     return `Bring ${host} back, or force it down if it is dead for certain.`;

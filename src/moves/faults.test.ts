@@ -173,6 +173,8 @@ test('what is not whole, not known or too much is refused with a sentence', asyn
     [{ kind: 'error', saga: 'resize', step: 'copy disk' }, /needs 'phase'/],
     [{ kind: 'error', ...AT, saga: 'fly' }, /no saga 'fly'/],
     [{ kind: 'error', ...AT, step: 'fly' }, /no step 'fly'/],
+    [{ kind: 'error', ...AT, step: 'keep target', phase: 'undo' }, /behind its pivot 'switch home' and never undone/],
+    [{ kind: 'error', ...AT, saga: 'create', step: 'reserve room and ports' }, /transaction that makes the saga/],
     [{ kind: 'error', ...AT, delay_ms: 5 }, /has no 'delay_ms'/],
     [{ kind: 'cell-down' }, /needs 'cell'/],
     [{ kind: 'cell-down', cell: 'nowhere' }, /no cell 'nowhere'/],

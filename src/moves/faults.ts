@@ -20,6 +20,7 @@ import { assertNever } from '../lib/errors.ts';
 import { newId } from '../lib/ids.ts';
 import { badRequest, conflict } from '../model/refusal.ts';
 import type { Actor, Refusal } from '../model/types.ts';
+import { phasesOf } from '../saga/decide.ts';
 import type { Direction, Outcome, Row } from '../saga/types.ts';
 import type { StorageHost } from '../storage/contract.ts';
 import { CellDown, type Stores } from '../store/stores.ts';
@@ -57,7 +58,7 @@ export type Armed =
   | { readonly kind: 'refused'; readonly refusal: Refusal };
 
 export interface Faults {
-  /** Refuses what is not whole, and names of sagas, steps, cells and hosts that there are not. */
+  /** Refuses what is not whole, what can never strike, and names of sagas, steps, cells and hosts that there are not. */
   arm(actor: Actor, request: FaultRequest): Promise<Armed>;
   /** Those that strike and those that are spent, in the order in which they were armed. */
   list(): readonly ArmedFault[];
@@ -255,8 +256,15 @@ function unknownStep(request: FaultRequest): Refusal | null {
   if (!isOfStep(request)) return null;
   const definition = MOVES.find((move) => move.definition.name === request.saga)?.definition;
   if (!definition) return badRequest(`There is no saga '${request.saga}'; see /crosscell/v1/sagas.`);
-  if (definition.steps.some((step) => step.name === request.step)) return null;
-  return badRequest(`The saga '${definition.name}' has no step '${request.step}'; see /crosscell/v1/sagas.`);
+  const index = definition.steps.findIndex((step) => step.name === request.step);
+  const named = `'${request.step}' of the saga '${definition.name}'`;
+  if (index < 0) return badRequest(`There is no step ${named}; see /crosscell/v1/sagas.`);
+  if (phasesOf(definition, index).some((phase) => phase === request.phase)) return null;
+  return badRequest(
+    request.phase === 'do'
+      ? `The step ${named} is a part of the transaction that makes the saga: no fault can strike there.`
+      : `The step ${named} is behind its pivot '${definition.steps[definition.pivot]?.name}' and never undone: no fault can strike there.`,
+  );
 }
 
 type Placed =

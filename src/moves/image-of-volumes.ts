@@ -66,6 +66,7 @@ export const IMAGE_OF_VOLUMES: Move<VolumesImageState> = {
   name: 'create image of volumes',
   version: 1,
   pivot: 'make image',
+  made: 1,
   parties: (s) => [s.host],
   steps: [
     {
@@ -214,7 +215,7 @@ export async function imageOfVolumes(
   const refusal = await startWhenFree(
     p,
     {
-      ...{ move: IMAGE_OF_VOLUMES, serverId: server.id, actor, state, done: 1 },
+      ...{ move: IMAGE_OF_VOLUMES, serverId: server.id, actor, state },
       claim: (trx) => claim(p, trx, actor, image, planned),
     },
     'createImage',

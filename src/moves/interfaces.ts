@@ -29,6 +29,7 @@ export const ATTACH_INTERFACE: Move<InterfaceState> = {
   name: 'attach interface',
   version: 1,
   pivot: 'let go',
+  made: 1,
   parties: (s) => [s.host],
   steps: [
     {
@@ -137,7 +138,7 @@ export async function attachInterface(
   const refusal = await startMove(
     p,
     {
-      ...{ move: ATTACH_INTERFACE, serverId, actor, done: 1 },
+      ...{ move: ATTACH_INTERFACE, serverId, actor },
       claim: async (trx) => {
         const claimed = await claimPort(trx, actor, wanted, claim);
         return 'code' in claimed ? claimed : null;

@@ -60,6 +60,8 @@ export interface Move<S> {
   readonly subject?: 'volume';
   /** The step after which there is only forward. */
   readonly pivot: string;
+  /** How many of its first steps the transaction that makes its saga carries out; absent: none. */
+  readonly made?: number;
   readonly steps: readonly MoveStep<S>[];
   /** Hosts that hear of a new generation before a conductor that took over does anything. */
   readonly parties: (state: S) => readonly (string | null | undefined)[];
@@ -87,6 +89,7 @@ export const definitionOf = <S>(move: Move<S>): Definition => {
       ...(retryFrom === undefined ? {} : { retryFrom: earlierStep(move, index, retryFrom) }),
     })),
     pivot,
+    made: move.made ?? 0,
   };
 };
 

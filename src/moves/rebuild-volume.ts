@@ -58,6 +58,7 @@ export const REBUILD_VOLUME: Move<RebuildVolumeState> = {
   name: 'rebuild root volume',
   version: 1,
   pivot: 'note image',
+  made: 1,
   parties: (s) => [s.host],
   steps: [
     {
@@ -234,7 +235,7 @@ export function rebuildVolume(
   return startWhenFree(
     p,
     {
-      ...{ move: REBUILD_VOLUME, serverId, actor, state: full, done: 1 },
+      ...{ move: REBUILD_VOLUME, serverId, actor, state: full },
       claim: (trx) => claim(trx, serverId, volumeId, p.clock.now()),
     },
     'rebuild',

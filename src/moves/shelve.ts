@@ -74,6 +74,7 @@ export const SHELVE: Move<ShelveState> = {
   name: 'shelve',
   version: 1,
   pivot: 'let go',
+  made: 1,
   parties: (s) => [s.host],
   steps: [
     ofDisk(writeImage),
@@ -217,7 +218,7 @@ export async function shelveServer(p: Platform, actor: Actor, serverId: string):
     graceSeconds: server.vmState === 'active' ? shutdownTimeoutSeconds : 0,
   };
   const claim = image === null ? {} : { claim: (trx: Transaction<GlobalTables>) => recordSnapshot(p, trx, image) };
-  const refused = await startMove(p, { move: SHELVE, serverId, actor, state, done: 1, ...claim }, 'shelve');
+  const refused = await startMove(p, { move: SHELVE, serverId, actor, state, ...claim }, 'shelve');
   if (refused && image) await giveUpAnnounced(p, image.id);
   return refused;
 }

@@ -109,6 +109,7 @@ export const RESTORE: Move<RestoreState> = {
   name: 'restore',
   version: 1,
   pivot: 'let go',
+  made: 1,
   parties: (s) => [s.host],
   steps: [
     {
@@ -251,7 +252,7 @@ export async function restoreServer(p: Platform, actor: Actor, serverId: string)
     wasOn: server.oldVmState === 'active',
   };
   const claim = (trx: Transaction<GlobalTables>): Promise<Refusal | null> => countAgain(p, trx, found);
-  return startMove(p, { move: RESTORE, serverId, actor, state, done: 1, claim }, 'restore');
+  return startMove(p, { move: RESTORE, serverId, actor, state, claim }, 'restore');
 }
 
 /** The server counts in its project's quota again; refused when there is no room, or when it is to be deleted for good. */

@@ -10,11 +10,13 @@ import { findServer } from '../control/servers.ts';
 import { invariant } from '../lib/errors.ts';
 import { newId } from '../lib/ids.ts';
 import { invalidState, serverNotFound } from '../model/actions.ts';
+import { conflict } from '../model/refusal.ts';
 import type { Actor, Refusal } from '../model/types.ts';
 import { applyOutcome } from '../saga/decide.ts';
 import type { Row, State } from '../saga/types.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
 import { insertSaga, newSaga, nextFence, sagaOf, sqlSagaStore } from '../store/sagas.ts';
+import { isInNoState } from './claim.ts';
 import { outcomeOf } from './context.ts';
 import { anyMove, definitionOf, type Move } from './move.ts';
 
@@ -28,12 +30,10 @@ export interface Start<S> {
   readonly serverId: string;
   readonly state: S;
   readonly actor: Actor;
-  /** How many of the first steps the transaction that makes the saga has carried out already; absent: none. */
-  readonly done?: number;
   /** How often it may go back and try another host; absent: never. */
   readonly retries?: number;
   /**
-   * What those steps are, in that transaction: refused, nothing is written. Before the saga's row: whoever waits for a row
+   * The steps that the transaction that makes the saga carries out (`made`): refused, nothing is written. Before the saga's row: whoever waits for a row
    * must not hold the sequence of fences.
    */
   readonly claim?: (trx: Transaction<GlobalTables>) => Promise<Refusal | null>;
@@ -103,7 +103,7 @@ export async function insertLeased<S>(
     },
     now,
   );
-  const cursor = start.done ?? 0;
+  const cursor = start.move.made ?? 0;
   const record = {
     ...saga,
     cursor,
@@ -126,7 +126,9 @@ export async function takeFirstStep<S>(p: Platform, start: Start<S>, saga: Row, 
   }
   p.nudge();
   // A failure that may pass is tried again by a conductor, and fenced means that one already does: both are under way.
-  return outcome.kind === 'failed' && outcome.final ? busy(p, start.serverId, word) : null;
+  if (outcome.kind !== 'failed' || !outcome.final) return null;
+  if (isInNoState(outcome.reason)) return busy(p, start.serverId, word);
+  return conflict(`Cannot '${word}' instance ${start.serverId}: ${outcome.reason}`);
 }
 
 async function busy(p: Platform, serverId: string, word: string): Promise<Refusal> {

@@ -105,6 +105,12 @@ export function stopUnknown(row: Row, now: number): Patch {
   return { ...patchOf(row), status: 'stuck', reason, journal: [...row.journal, entry] };
 }
 
+/** In which phases a step can come to be run by a conductor. */
+export const phasesOf = ({ pivot, made = 0 }: Definition, index: number): Direction[] => [
+  ...(index >= made ? (['do'] as const) : []),
+  ...(index <= pivot ? (['undo'] as const) : []),
+];
+
 /** Why a stuck saga does not go on: the step, and what it was refused with. */
 export function whyStuck(row: Pick<Row, 'journal' | 'reason'>): string | null {
   const last = row.journal.findLast((entry) => entry.outcome === 'failed');

@@ -35,6 +35,8 @@ export interface Definition {
   readonly steps: readonly StepSpec[];
   /** Index of the step after which the saga only goes forward; -1: it only ever goes forward. */
   readonly pivot: number;
+  /** How many of its first steps are carried out by whoever creates it; absent: none. */
+  readonly made?: number;
 }
 
 /** active: somebody has to go on with it. stuck: only an operator can. unwound: back as it was. */

@@ -5,12 +5,14 @@ import { test } from 'node:test';
 import { quotaOf, setQuota } from '../../src/control/quota.ts';
 import { listServers } from '../../src/control/server-lists.ts';
 import { findServer, serverActions } from '../../src/control/servers.ts';
+import { confirmResize } from '../../src/moves/confirm.ts';
 import { createServer } from '../../src/moves/create-server.ts';
 import { deleteServer, startRequestedDeletes } from '../../src/moves/delete.ts';
 import { rebootServer, startServer, stopServer } from '../../src/moves/power.ts';
 import { resizeServer } from '../../src/moves/resize.ts';
 import { revertResize } from '../../src/moves/revert.ts';
 import type { Stores } from '../../src/store/stores.ts';
+import { arm, INJECTED, Strike } from './matrix/faults.ts';
 import {
   accept,
   assertSound,
@@ -234,3 +236,20 @@ inWorld('a server with a long history crosses with all of it', async (world) => 
   // Those, the create and the resize.
   assert.equal((await serverActions(world.p, serverId)).length, 5_002);
 });
+
+inWorld(
+  'a request whose first step is refused is answered with why, not with a state that is the right one',
+  async (world) => {
+    const serverId = await newServer(world);
+    await accept(world, resizeServer(world.p, world.user, serverId, { flavorId: FLAVORS.big }));
+    await settle(world);
+    const fault = { target: { definition: 'confirm', step: 'take hold', direction: 'do' }, fault: 'error' } as const;
+    arm(world, [new Strike(world, fault.target, fault.fault)]);
+    const refusal = await refuse(world, confirmResize(world.p, world.user, serverId));
+    assert.deepEqual(refusal, { code: 409, message: `Cannot 'confirmResize' instance ${serverId}: ${INJECTED}` });
+    await settle(world);
+    await accept(world, confirmResize(world.p, world.user, serverId));
+    await settle(world);
+    await assertSound(world);
+  },
+);

@@ -76,9 +76,21 @@ describe("operators' hands", () => {
     const { sagas } = (await s.admin('GET', `${X}/sagas`)).json;
     const resize = sagas.find((each: { name: string }) => each.name === 'resize');
     assert.equal(resize.pivot, 'switch home');
-    assert.deepEqual(resize.steps[0], { name: 'take hold', attempts: 4, retryFrom: null, where: 'source-cell' });
+    assert.deepEqual(resize.steps[0], {
+      name: 'take hold',
+      attempts: 4,
+      retryFrom: null,
+      where: 'source-cell',
+      phases: ['do', 'undo'],
+    });
     for (const { name, steps } of sagas) {
-      for (const step of steps) await arm({ kind: 'delay', saga: name, step: step.name, phase: 'undo', delay_ms: 1 });
+      for (const step of steps) {
+        for (const phase of ['do', 'undo']) {
+          const fault = { kind: 'delay', saga: name, step: step.name, phase, delay_ms: 1 };
+          if (step.phases.includes(phase)) await arm(fault);
+          else assert.equal((await s.admin('POST', `${X}/faults`, fault)).status, 400);
+        }
+      }
       // There may be only so many at a time.
       await s.admin('DELETE', `${X}/faults`);
     }

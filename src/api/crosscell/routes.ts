@@ -11,7 +11,8 @@ import { orderMove } from '../../moves/orders.ts';
 import { ROLES } from '../../moves/places.ts';
 import { MOVES } from '../../moves/registry.ts';
 import { listMoves, showMove } from '../../moves/view.ts';
-import type { Definition } from '../../saga/types.ts';
+import { phasesOf } from '../../saga/decide.ts';
+import type { Definition, StepSpec } from '../../saga/types.ts';
 import { badRequest, notFound, refuse } from '../http/errors.ts';
 import { type Route, route } from '../http/route.ts';
 
@@ -172,7 +173,17 @@ const Saga = Type.Object(
     version: Type.Integer(),
     pivot: text(),
     steps: Type.Array(
-      Type.Object({ name: text(), attempts: Type.Integer(), retryFrom: orNull(text()), where: text() }, closed),
+      Type.Object(
+        {
+          name: text(),
+          attempts: Type.Integer(),
+          retryFrom: orNull(text()),
+          where: text(),
+          /** In which of them a fault can strike. */
+          phases: Type.Array(Type.Union([Type.Literal('do'), Type.Literal('undo')])),
+        },
+        closed,
+      ),
     ),
   },
   closed,
@@ -377,17 +388,20 @@ async function shownMove(p: Platform, id: string): Promise<object> {
   return { move, failure: await failureOf(p, id) };
 }
 
-const sagaView = ({ name, version, steps, pivot }: Definition): object => ({
-  name,
-  version,
-  pivot: steps[pivot]?.name ?? '',
-  steps: steps.map((step) => ({
+const sagaView = (definition: Definition): object => {
+  const { name, version, steps, pivot } = definition;
+  return { name, version, pivot: steps[pivot]?.name ?? '', steps: steps.map(stepView(definition)) };
+};
+
+const stepView =
+  (definition: Definition) =>
+  (step: StepSpec, index: number): object => ({
     name: step.name,
     attempts: step.attempts,
-    retryFrom: step.retryFrom === undefined ? null : (steps[step.retryFrom]?.name ?? null),
-    where: ROLES[name]?.[step.name] ?? 'global',
-  })),
-});
+    retryFrom: step.retryFrom === undefined ? null : (definition.steps[step.retryFrom]?.name ?? null),
+    where: ROLES[definition.name]?.[step.name] ?? 'global',
+    phases: phasesOf(definition, index),
+  });
 
 const markerUnknown = (given: string) => badRequest(`marker [${given}] not found`);
 

@@ -17,6 +17,7 @@ export const CREATE_VOLUME: Move<VolumeToMake> = {
   version: 1,
   subject: 'volume',
   pivot: 'let go',
+  made: 1,
   parties: () => [],
   steps: [
     {

@@ -24,6 +24,7 @@ export const DELETE_VOLUME: Move<DeleteVolumeState> = {
   version: 1,
   subject: 'volume',
   pivot: 'remove volume',
+  made: 1,
   parties: () => [],
   steps: [
     {

@@ -42,6 +42,7 @@ export const EXTEND_VOLUME: Move<ExtendVolumeState> = {
   version: 1,
   subject: 'volume',
   pivot: 'grow volume',
+  made: 1,
   parties: () => [],
   steps: [
     {

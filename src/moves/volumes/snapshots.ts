@@ -51,6 +51,7 @@ export const CREATE_SNAPSHOT: Move<SnapshotState> = {
   version: 1,
   subject: 'volume',
   pivot: 'let go',
+  made: 1,
   parties: () => [],
   steps: [
     {
@@ -81,6 +82,7 @@ export const DELETE_SNAPSHOT: Move<SnapshotState> = {
   version: 1,
   subject: 'volume',
   pivot: 'remove snapshot',
+  made: 1,
   parties: () => [],
   steps: [
     {

@@ -56,6 +56,7 @@ export const UPLOAD_VOLUME: Move<UploadVolumeState> = {
   version: 1,
   subject: 'volume',
   pivot: 'keep image',
+  made: 1,
   parties: () => [],
   steps: [
     {
