@@ -60,6 +60,8 @@ describe('checkAction', () => {
     assert.deepEqual(allowedActions(server({ vmState: 'resized' }), false), [
       'triggerCrashDump',
       'injectNetworkInfo',
+      'addFixedIp',
+      'removeFixedIp',
       'confirmResize',
       'revertResize',
       'delete',

@@ -22,6 +22,8 @@ export type ServerAction =
   | 'triggerCrashDump'
   | 'changePassword'
   | 'injectNetworkInfo'
+  | 'addFixedIp'
+  | 'removeFixedIp'
   | 'evacuate'
   | 'liveMigrate'
   | 'softReboot'
@@ -63,6 +65,8 @@ export const SERVER_ACTIONS: readonly ServerAction[] = [
   'triggerCrashDump',
   'changePassword',
   'injectNetworkInfo',
+  'addFixedIp',
+  'removeFixedIp',
   'evacuate',
   'liveMigrate',
   'softReboot',
@@ -237,6 +241,8 @@ const RULES: Readonly<Record<ServerAction, ActionRule>> = {
     needsHost: false,
   },
   injectNetworkInfo: { word: 'injectNetworkInfo', ...anyState, respectsLock: true },
+  addFixedIp: { word: 'add_fixed_ip', ...anyState, respectsLock: true },
+  removeFixedIp: { word: 'remove_fixed_ip', ...anyState, respectsLock: true },
   evacuate: {
     word: 'evacuate',
     vmStates: ['active', 'stopped', 'error'],

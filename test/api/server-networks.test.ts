@@ -150,6 +150,29 @@ describe('servers and their networks over the API, on simulated hosts', () => {
     await remove(id);
   });
 
+  it('gives a port another address and takes it back, in old words', async () => {
+    const id = await newServer();
+    const addresses = async (): Promise<string[]> =>
+      Object.values((await show(id)).addresses as Record<string, { addr: string }[]>).flatMap((each) =>
+        each.map(({ addr }) => addr),
+      );
+    const before = await addresses();
+    assert.equal((await act(id, { addFixedIp: { networkId: s.networkId } }, 44)).status, 404);
+    assert.equal((await act(id, { addFixedIp: { networkId: s.networkId } }, 43)).status, 202);
+    const [first, second] = await addresses();
+    assert.deepEqual([first], before);
+    assert.ok(second);
+    assert.equal((await act(id, { removeFixedIp: { address: second } })).status, 202);
+    assert.equal((await act(id, { removeFixedIp: { address: second } })).status, 400);
+    assert.deepEqual(await addresses(), before);
+    assert.equal((await act(id, { addFixedIp: { networkId: 'another' } })).status, 404);
+    const byAdmin = (body: object) => s.admin('POST', `${C}/servers/${id}/action`, body);
+    assert.equal((await byAdmin({ lock: null })).status, 202);
+    assert.equal((await act(id, { addFixedIp: { networkId: s.networkId } }, 43)).status, 409);
+    assert.equal((await byAdmin({ unlock: null })).status, 202);
+    await remove(id);
+  });
+
   it('answers for floating IPs in old words', async () => {
     const id = await newServer();
     const created = await s.alice('POST', `${C}/os-floating-ips`, { pool: 'public' });

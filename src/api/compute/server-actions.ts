@@ -19,6 +19,7 @@ import { checkBody } from '../http/validation.ts';
 import { ADMIN_ACTIONS } from './admin-actions.ts';
 import { BASE, IdParams, nullable, object, serverFor } from './common.ts';
 import { EVACUATE_ACTIONS } from './evacuate-action.ts';
+import { FIXED_IP_ACTIONS } from './fixed-ips.ts';
 import { FLOATING_IP_ACTIONS } from './floating-ips.ts';
 import { LOCK_ACTIONS } from './lock-actions.ts';
 import { REBUILD_ACTIONS } from './rebuild-action.ts';
@@ -114,6 +115,7 @@ const ACTIONS: Actions = {
   ...consoleActions,
   ...SECURITY_GROUP_ACTIONS,
   ...FLOATING_IP_ACTIONS,
+  ...FIXED_IP_ACTIONS,
 };
 
 /** What cannot be shown is left out, carriage returns too, as in Nova (console_output.py). */

@@ -94,6 +94,8 @@ export const COMPUTE_RULES = {
   'os_compute_api:os-migrate-server:migrate:host': 'rule:context_is_admin',
   'os_compute_api:os-migrate-server:migrate_live': 'rule:context_is_admin',
   'os_compute_api:os-migrations:index': 'rule:context_is_admin',
+  'os_compute_api:os-multinic:add': 'rule:project_member_or_admin',
+  'os_compute_api:os-multinic:remove': 'rule:project_member_or_admin',
   'os_compute_api:os-networks:list': 'rule:project_reader_or_admin',
   'os_compute_api:os-networks:show': 'rule:project_reader_or_admin',
   'os_compute_api:os-pause-server:pause': 'rule:project_member_or_admin',

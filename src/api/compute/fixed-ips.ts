@@ -1,0 +1,63 @@
+// The actions addFixedIp and removeFixedIp (until 2.43): another address for a port of the server's, or one less, in Nova's
+// old words. They call the use case that the network API calls.
+import { Type } from 'typebox';
+import { updatePort } from '../../control/network/port-update.ts';
+import { type Port, portsOfServer } from '../../control/network.ts';
+import { checkAction, stateOf } from '../../model/actions.ts';
+import { isAdmin } from '../../model/types.ts';
+import { ApiError, badRequest, notFound, refuse } from '../http/errors.ts';
+import { object } from './common.ts';
+import { type ActionCall, type Actions, action } from './server-action.ts';
+
+const LAST = 43;
+const until =
+  <S>(schema: S) =>
+  (minor: number) =>
+    minor <= LAST ? schema : null;
+
+type Wishes = readonly { readonly subnetId: string; readonly ip?: string }[];
+
+/** @throws ApiError */
+async function readdress({ p, actor }: ActionCall, port: Port, fixedIps: Wishes): Promise<void> {
+  const changed = await updatePort(p.stores.global, actor, port.id, { fixedIps, now: p.clock.now() });
+  if (changed.kind === 'refused') throw new ApiError(changed.refusal.code, changed.refusal.message);
+}
+
+/** The server's ports. @throws ApiError 409 when it is locked, 400 when its addresses are not ours to give */
+async function portsFor({ p, actor, server }: ActionCall, name: 'addFixedIp' | 'removeFixedIp'): Promise<Port[]> {
+  refuse(checkAction(name, stateOf(server), isAdmin(actor)));
+  if (p.network) throw badRequest('Addresses are changed at the network service, which is not the embedded one.');
+  return portsOfServer(p.stores.global, server.id);
+}
+
+const kept = ({ fixedIps }: Port): { subnetId: string; ip: string }[] =>
+  fixedIps.map(({ subnetId, ip }) => ({ subnetId, ip }));
+
+export const FIXED_IP_ACTIONS: Actions = {
+  addFixedIp: action(
+    'os_compute_api:os-multinic:add',
+    until(object({ networkId: Type.Union([Type.String({ minLength: 1, maxLength: 36 }), Type.Number()]) })),
+    async (call, { networkId }) => {
+      const ports = await portsFor(call, 'addFixedIp');
+      const port = ports.find((each) => each.networkId === String(networkId));
+      if (!port) throw notFound(`Network could not be found for instance ${call.server.id}.`);
+      await readdress(call, port, [...kept(port), { subnetId: port.subnetId }]);
+      return { status: 202 };
+    },
+  ),
+  removeFixedIp: action(
+    'os_compute_api:os-multinic:remove',
+    until(object({ address: Type.String({ format: 'ipv4', maxLength: 15 }) })),
+    async (call, { address }) => {
+      const ports = await portsFor(call, 'removeFixedIp');
+      const port = ports.find((each) => each.fixedIps.some(({ ip }) => ip === address));
+      if (!port) throw badRequest(`Instance ${call.server.id} does not have fixed IP '${address}'.`);
+      await readdress(
+        call,
+        port,
+        kept(port).filter(({ ip }) => ip !== address),
+      );
+      return { status: 202 };
+    },
+  ),
+};
