@@ -57,6 +57,8 @@ export interface IdentityTables {
     /** 1: its tokens may make and delete application credentials. */
     unrestricted: number;
     expires_at: number | null;
+    /** Microseconds of the expiry behind its milliseconds: it is shown as it was asked for. */
+    expires_micros: number;
     /** Ids of roles; it is worth nothing once its user has lost one of them. */
     roles_json: string;
     created_at: number;

@@ -168,7 +168,7 @@ export const GLOBAL_MIGRATIONS: readonly SchemaMigration[] = [
       `create index role_assignments_role on role_assignments (role_id)`,
       `create table application_credentials (id text primary key, user_id text not null references users(id) on delete cascade,
         project_id text not null references projects(id) on delete cascade, name text not null, description text,
-        secret_hash text not null, unrestricted integer not null, expires_at bigint, roles_json text not null,
+        secret_hash text not null, unrestricted integer not null, expires_at bigint, expires_micros integer not null, roles_json text not null,
         created_at bigint not null, unique (user_id, name))`,
       `create index application_credentials_project on application_credentials (project_id)`,
       `create table revoked_tokens (audit_id text primary key, expires_at bigint not null)`,

@@ -215,10 +215,10 @@ describe('identity v3', () => {
     const { user, auth } = await tenant('robots', 'manager');
     const as = await enter(auth);
     const path = `${V3}/users/${user.id}/application_credentials`;
-    const wish = { name: 'robot', roles: [{ name: 'manager' }], expires_at: '2999-01-01T00:00:00Z' };
+    const wish = { name: 'robot', roles: [{ name: 'manager' }], expires_at: '2999-01-01T00:00:00.120456Z' };
     const answer = await expect(201, as('POST', path, { application_credential: wish }));
     const { id, secret, expires_at } = answer.json.application_credential;
-    assert.equal(expires_at, '2999-01-01T00:00:00.000000');
+    assert.equal(expires_at, '2999-01-01T00:00:00.120456');
     await expect(409, as('POST', path, { application_credential: { name: 'robot' } }));
     await expect(400, as('POST', path, { application_credential: { name: 'x', roles: [{ name: 'admin' }] } }));
     await expect(400, as('POST', path, { application_credential: { name: 'x', expires_at: '2001-01-01' } }));

@@ -92,8 +92,11 @@ export async function renderCredential(
   const { id, name, description, projectId, userId, unrestricted, expiresAt } = credential;
   return {
     ...{ id, name, description, project_id: projectId, user_id: userId, unrestricted, system: null },
-    expires_at: expiresAt === null ? null : isoMicroseconds(expiresAt),
+    expires_at: expiresAt === null ? null : withMicros(isoMicroseconds(expiresAt), credential.expiresMicros),
     roles: roles.flatMap((role) => (role ? { id: role.id, name: role.name, domain_id: null } : [])),
     links: selfLink(settings, `/users/${userId}/application_credentials/${id}`),
   };
 }
+
+/** @param time ends with six digits of a second, the last three of which are replaced */
+const withMicros = (time: string, micros: number): string => `${time.slice(0, -3)}${String(micros).padStart(3, '0')}`;

@@ -198,7 +198,7 @@ export const credentialRoutes = (identity: Identity): readonly Route[] => {
         const made = await createCredential(directory, {
           ...{ userId: params.id, projectId: actor.projectId, name: wish.name, description: wish.description ?? null },
           ...{ secret: wish.secret ?? null, unrestricted: wish.unrestricted ?? false },
-          expiresAt: expiryOf(wish.expires_at ?? null),
+          ...expiryOf(wish.expires_at ?? null),
           roles: wish.roles === undefined || wish.roles.length === 0 ? null : wish.roles,
         });
         const { credential, secret } = outcome(made);
@@ -235,9 +235,10 @@ export const credentialRoutes = (identity: Identity): readonly Route[] => {
 };
 
 /** @throws ApiError 400 */
-function expiryOf(text: string | null): number | null {
-  if (text === null) return null;
+function expiryOf(text: string | null): { expiresAt: number | null; expiresMicros: number } {
+  if (text === null) return { expiresAt: null, expiresMicros: 0 };
   const time = parseTime(text);
   if (time === null) throw badRequest(`Invalid input for field 'expires_at': '${text}' is not a time.`);
-  return time;
+  const [, micros = ''] = /\.\d{3}(\d{1,3})/.exec(text) ?? [];
+  return { expiresAt: time, expiresMicros: Number(micros.padEnd(3, '0')) };
 }

@@ -33,6 +33,8 @@ export interface ApplicationCredential {
   /** Whether its tokens may make and delete application credentials. */
   readonly unrestricted: boolean;
   readonly expiresAt: number | null;
+  /** Microseconds behind the milliseconds of the expiry, 0 to 999. */
+  readonly expiresMicros: number;
   readonly roleIds: readonly string[];
 }
 
@@ -45,6 +47,8 @@ export interface CredentialRequest {
   readonly secret: string | null;
   readonly unrestricted: boolean;
   readonly expiresAt: number | null;
+  /** Absent: 0. */
+  readonly expiresMicros?: number;
   /** Null: all that the user has in the project. */
   readonly roles: readonly Selector[] | null;
 }
@@ -58,6 +62,7 @@ const credentialOf = (row: Selectable<GlobalTables['application_credentials']>):
   secretHash: row.secret_hash,
   unrestricted: row.unrestricted === 1,
   expiresAt: row.expires_at,
+  expiresMicros: row.expires_micros,
   roleIds: JSON.parse(row.roles_json) as string[],
 });
 
@@ -134,7 +139,8 @@ export async function createCredential(
       .insertInto('application_credentials')
       .values({
         ...{ id: newIdentityId(), user_id: userId, project_id: projectId, name, description: request.description },
-        ...{ secret_hash: hash, unrestricted: request.unrestricted ? 1 : 0, expires_at: expiresAt },
+        ...{ secret_hash: hash, unrestricted: request.unrestricted ? 1 : 0 },
+        ...{ expires_at: expiresAt, expires_micros: request.expiresMicros ?? 0 },
         ...{ roles_json: JSON.stringify(roleIds), created_at: directory.clock.now() },
       })
       .onConflict((on) => on.columns(['user_id', 'name']).doNothing())
