@@ -1,13 +1,14 @@
-// OpenStack's own clients against this system: node test/clients/main.ts [--list core|login|resize|rest|scenario]… [--area NAME]…
-// [--qemu] [--no-tempest] [--no-walk] [--no-sdks] [--no-terraform] [PART...]; without list and area the list `core`. An
-// area is a part of Tempest: tempest.api.identity
+// OpenStack's own clients against this system: node test/clients/main.ts [--list core|login|resize|rest|scenario]…
+// [--area NAME]… [--qemu] [--no-tempest] [--no-walk] [--no-sdks] [--no-terraform] [--no-ansible] [PART...]; without list and
+// area the list `core`. An area is a part of Tempest: tempest.api.identity
 //
 // Installs Debian's clients where apt-get may be run, starts the system, runs Tempest's tests with dynamic credentials and
-// then the walk of commands, the programs over OpenStack's libraries and Terraform's provider, prints a table by class, and
-// last "N passed, N failed, N skipped"; status 1 when one failed.
+// then the walk of commands, the programs over OpenStack's libraries, Terraform's provider and Ansible's collection, prints a
+// table by class, and last "N passed, N failed, N skipped"; status 1 when one failed.
 // --qemu: hosts run real guests, one test at a time; the walk and all that follows are left out.
 // PART narrows the tests down to those whose names contain one of the parts. Without clients everything is skipped.
 import { parseArgs } from 'node:util';
+import { ansible } from './ansible.ts';
 import { whyNoClients } from './install.ts';
 import { countOf, type Outcome, table } from './outcomes.ts';
 import { say } from './say.ts';
@@ -30,6 +31,7 @@ async function main(): Promise<number> {
       'no-walk': { type: 'boolean', default: false },
       'no-sdks': { type: 'boolean', default: false },
       'no-terraform': { type: 'boolean', default: false },
+      'no-ansible': { type: 'boolean', default: false },
     },
   });
   const without = values['no-tempest'] || values.list.length + values.area.length > 0;
@@ -49,6 +51,7 @@ async function main(): Promise<number> {
   if (!values['no-walk'] && !values.qemu) outcomes.push(...(await walk(system)));
   if (!values['no-sdks'] && !values.qemu) outcomes.push(...(await sdks(system)));
   if (!values['no-terraform'] && !values.qemu) outcomes.push(...(await terraform(system)));
+  if (!values['no-ansible'] && !values.qemu) outcomes.push(...(await ansible(system)));
   say(table(outcomes));
   const [passed, failed, skipped] = (['passed', 'failed', 'skipped'] as const).map((each) => countOf(outcomes, each));
   say(`${passed} passed, ${failed} failed, ${skipped} skipped`);
