@@ -116,12 +116,12 @@ async function measure(subject: Subject): Promise<Sample[]> {
   const login = () => openCloud(authUrl, 'admin', password, 'admin');
   const cloud = await patiently(subject, login);
   const setting = await patiently(subject, () => prepare(cloud));
-  const idle = await idleRate(processes);
-  const samples: Sample[] = [];
+  const idleBefore = await idleRate(processes);
+  const samples: (Sample & { readonly watched: number })[] = [];
   const sample = async (what: string, times: number, rest: number, work: Work): Promise<void> => {
     const seconds: number[] = [];
     const failures: string[] = [];
-    let cpu = 0;
+    let [cpu, watched] = [0, 0];
     for (let index = 0; index < times; index += 1) {
       const [before, begun] = [await cpuSeconds(processes), performance.now()];
       const failed = await attempt(subject, () => work(index));
@@ -131,12 +131,12 @@ async function measure(subject: Subject): Promise<Sample[]> {
       }
       seconds.push((performance.now() - begun) / 1000);
       if (rest > 0) await setTimeout(rest);
-      const took = (performance.now() - begun) / 1000;
-      cpu += Math.max(0, (await cpuSeconds(processes)) - before - idle * took);
+      watched += (performance.now() - begun) / 1000;
+      cpu += (await cpuSeconds(processes)) - before;
     }
     const failed = failures.length * 2 >= times ? (failures[0] ?? null) : null;
     const rate = rest > 0 || failed !== null ? null : await rateOf(subject, work);
-    samples.push({ what, seconds, cpu, rate, failed });
+    samples.push({ what, seconds, cpu, watched, rate, failed });
     process.stderr.write(`${authUrl}: ${what}, ${seconds.length} of ${times}\n`);
   };
   const read = (what: string, work: Work): Promise<void> => sample(what, reads, 0, work);
@@ -164,7 +164,9 @@ async function measure(subject: Subject): Promise<Sample[]> {
       await patiently(subject, () => cloud.ask({ service: 'compute', method: 'DELETE', path: `/servers/${id}` }));
     }
   }
-  return samples;
+  // What was still going on, or something else that asks, would be taken for idleness once.
+  const idle = Math.min(idleBefore, await idleRate(processes));
+  return samples.map(({ watched, ...of }) => ({ ...of, cpu: Math.max(0, of.cpu - idle * watched) }));
 }
 
 type Work = (index: number) => Promise<unknown>;
