@@ -275,12 +275,29 @@ describe('application credentials', () => {
     assert.deepEqual(await identity.login(again), { kind: 'denied' });
 
     await revokeRole(identity.directory, { holder: ALICE_HERSELF, scope: IN_DEMO, roleId: READER });
+    assert.ok(await identity.tokenInfo(entered.token), 'a member is a reader');
+    const member = { holder: ALICE_HERSELF, scope: IN_DEMO, roleId: derivedId('role', 'member') };
+    await revokeRole(identity.directory, member);
     assert.equal(await identity.tokenInfo(entered.token), null);
     assert.deepEqual(await identity.login(by(secret)), { kind: 'denied' });
     await grantRole(identity.directory, { holder: ALICE_HERSELF, scope: IN_DEMO, roleId: READER });
     assert.ok(await identity.tokenInfo(entered.token));
     await deleteCredential(identity.directory, credential.id);
     assert.equal(await identity.tokenInfo(entered.token), null);
+  });
+
+  it('may have less than their user: a role that one of its roles implies', async () => {
+    const { identity } = await world();
+    const manager = derivedId('role', 'manager');
+    await grantRole(identity.directory, { holder: ALICE_HERSELF, scope: IN_DEMO, roleId: manager });
+    await revokeRole(identity.directory, { holder: ALICE_HERSELF, scope: IN_DEMO, roleId: READER });
+    const made = await createCredential(identity.directory, request);
+    assert.ok(made.kind === 'ok', JSON.stringify(made));
+    const { credential, secret } = made.value;
+    const by = { kind: 'application_credential', credential: { id: credential.id }, secret } as const;
+    const entered = await identity.login({ by, scope: { kind: 'default' }, address: 'x' });
+    assert.ok(entered.kind === 'ok');
+    assert.deepEqual((await identity.principalOf(entered.token))?.roles, ['reader']);
   });
 
   it('end at their time', async () => {

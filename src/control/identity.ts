@@ -21,6 +21,7 @@ import {
   type Account,
   type Directory,
   type Domain,
+  effectiveRolesIn,
   findAccount,
   openDirectory,
   type Role,
@@ -118,13 +119,13 @@ export function createIdentity({ db, key, clock, tokenLifetimeSeconds }: Identit
     const scope = await scopeInfo(directory, claims.scope);
     const credential = claims.credentialId === null ? null : await findCredential(directory, claims.credentialId);
     if (!scope || (claims.credentialId !== null && !credential)) return null;
-    const held = await rolesIn(directory, claims.userId, claims.scope);
+    const held = await effectiveRolesIn(directory, claims.userId, claims.scope);
     const given = credential ? held.filter((role) => credential.roleIds.includes(role.id)) : held;
     if (claims.scope.kind !== 'unscoped' && given.length === 0) return null;
     if (credential && !(await isCredentialGood(directory, credential))) return null;
     return {
       ...{ user: account.user, userDomain: account.domain, scope, credential, methods: claims.methods },
-      roles: await withImpliedRoles(directory, given),
+      roles: credential ? await withImpliedRoles(directory, given) : given,
       ...{ issuedAt: claims.issuedAt, expiresAt: claims.expiresAt },
       auditIds: [claims.auditId, ...(claims.parentAuditId === null ? [] : [claims.parentAuditId])],
     };

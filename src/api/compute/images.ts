@@ -238,11 +238,13 @@ function filterOf(query: Query): ImageFilter {
   if (server !== undefined) properties.push(['instance_uuid', server.split('/').at(-1) ?? '']);
   if (type !== undefined) properties.push(['image_type', type]);
   return {
-    ...(name === undefined ? {} : { name }),
-    ...(status === undefined ? {} : { status: STATUSES[status.toUpperCase()] ?? status.toLowerCase() }),
+    ...(name === undefined ? {} : { name: [name] }),
+    ...(status === undefined ? {} : { status: [STATUSES[status.toUpperCase()] ?? status.toLowerCase()] }),
     ...(minRam === undefined ? {} : { minRamMb: minRam }),
     ...(minDisk === undefined ? {} : { minDiskGb: minDisk }),
-    ...(since === undefined ? {} : { changedSince: since }),
+    ...(since === undefined
+      ? {}
+      : { times: [{ key: 'updated_at', from: since, before: Number.MAX_SAFE_INTEGER, outside: false }] }),
     properties: Object.fromEntries(properties),
   };
 }

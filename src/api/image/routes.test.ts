@@ -207,3 +207,40 @@ test('schemas say what an image looks like', async () => {
   assert.equal((await call('member', 'GET', 'schemas/image')).body.name, 'image');
   assert.equal((await call('member', 'GET', 'schemas/images')).body.name, 'images');
 });
+
+test('lists are filtered by several values of a field, and by times', async () => {
+  const make = async (name: string): Promise<{ id: string; created_at: string }> => {
+    const { status, body, headers } = await call('member', 'POST', 'images', { name, disk_format: 'raw' });
+    assert.equal(status, 201);
+    assert.match(String(headers['openstack-image-import-methods']), /^glance-direct/);
+    return body;
+  };
+  const one = await make('filtered:1');
+  world.advance(5000);
+  const two = await make('filtered, 2');
+  const namesOf = async (query: string): Promise<string[]> => {
+    const { status, body } = await call('member', 'GET', `images?owner=p1&sort=created_at:asc&${query}`);
+    assert.equal(status, 200, JSON.stringify(body));
+    return body.images.map(({ name }: { name: string }) => name).filter((name: string) => name?.startsWith('filtered'));
+  };
+  const both = ['filtered:1', 'filtered, 2'];
+  for (const [query, expected] of [
+    ['name=filtered:1', ['filtered:1']],
+    ['name=eq:filtered:1', ['filtered:1']],
+    [`name=in:${encodeURIComponent('filtered:1,"filtered, 2"')}`, both],
+    [`id=in:${one.id},${two.id}`, both],
+    ['status=in:queued,active', both],
+    ['status=in:', []],
+    ['disk_format=in:raw,qcow2', both],
+    ['disk_format=in:qcow2', []],
+    [`created_at=gt:${one.created_at}`, ['filtered, 2']],
+    [`created_at=gte:${one.created_at}`, both],
+    [`created_at=lte:${one.created_at}`, ['filtered:1']],
+    [`created_at=lt:${one.created_at}`, []],
+    [`created_at=${one.created_at}`, ['filtered:1']],
+    [`updated_at=neq:${one.created_at}`, ['filtered, 2']],
+  ] as const) {
+    assert.deepEqual(await namesOf(query), expected, query);
+  }
+  assert.equal((await call('member', 'GET', 'images?created_at=foo')).status, 400);
+});

@@ -1,19 +1,15 @@
 // The image API v2 (Glance's), as far as the clients need it: records, properties, tags, data.
 import type { Static } from 'typebox';
 import { addTag, type ImageChange, removeTag, updateImage } from '../../control/images/changes.ts';
-import {
-  type ImageFilter,
-  type ImageOrder,
-  type ImagePage,
-  listImages,
-  SORT_KEYS,
-} from '../../control/images/listing.ts';
+import { type ImageOrder, type ImagePage, listImages, SORT_KEYS } from '../../control/images/listing.ts';
+import { importMethods } from '../../control/images/members.ts';
 import { createImage, deleteImage, type ImageResult, showImage } from '../../control/images/records.ts';
 import { isBaseAttribute } from '../../control/images/rules.ts';
 import type { Visibility } from '../../control/images.ts';
 import { ApiError, badRequest, forbidden, refuse } from '../http/errors.ts';
 import { type Answer, type Route, route } from '../http/route.ts';
 import { dataRoutes } from './data.ts';
+import { filterOf } from './filters.ts';
 import { importRoutes } from './import.ts';
 import { memberRoutes } from './members.ts';
 import { metadefRoutes } from './metadefs.ts';
@@ -38,7 +34,9 @@ export const imageRoutes: readonly Route[] = [
       const result = await createImage(p, actor, newImage(body));
       const answer = shownAs(201, result);
       const location = `${p.settings.publicUrl}${IMAGES}/${result.kind === 'ok' ? result.image.id : ''}`;
-      return { ...answer, headers: { location } };
+      // Clients that are to import the data look here for the ways of it (Glance's response of create).
+      const headers = { location, 'openstack-image-import-methods': importMethods(p).join(',') };
+      return { ...answer, headers };
     },
   }),
   route({
@@ -198,35 +196,6 @@ function changeOf(item: Static<typeof PatchBody>[number]): ImageChange {
   if (op !== 'remove' && value === undefined) throw badRequest(`Operation "${op}" requires a member named "value".`);
   // RFC 6901: ~1 first, so that ~01 becomes ~1 and not a slash.
   return { op, path: name.replaceAll('~1', '/').replaceAll('~0', '~'), value };
-}
-
-const KNOWN = new Set(Object.keys(ListQuery.properties));
-
-/** Whatever else is asked for is a property's value. */
-const propertiesIn = (query: Static<typeof ListQuery>): Record<string, string> =>
-  Object.fromEntries(
-    Object.entries(query).flatMap(([key, value]) => (KNOWN.has(key) ? [] : [[key, String(value)] as const])),
-  );
-
-function filterOf(query: Static<typeof ListQuery>): ImageFilter {
-  const flag = (text: string): boolean => /^([Tt]rue|1)$/.test(text);
-  return {
-    ...(query.id === undefined ? {} : { id: query.id }),
-    ...(query.name === undefined ? {} : { name: query.name }),
-    ...(query.status === undefined ? {} : { status: query.status }),
-    ...(query.visibility === undefined ? {} : { visibility: query.visibility }),
-    ...(query.owner === undefined ? {} : { owner: query.owner }),
-    ...(query.disk_format === undefined ? {} : { diskFormat: query.disk_format }),
-    ...(query.container_format === undefined ? {} : { containerFormat: query.container_format }),
-    ...(query.protected === undefined ? {} : { protected: flag(query.protected) }),
-    ...(query.os_hidden === undefined ? {} : { hidden: flag(query.os_hidden) }),
-    ...(query.tag === undefined ? {} : { tags: query.tag }),
-    ...(query.size === undefined ? {} : { minSize: query.size, maxSize: query.size }),
-    ...(query.size_min === undefined ? {} : { minSize: query.size_min }),
-    ...(query.size_max === undefined ? {} : { maxSize: query.size_max }),
-    ...(query.member_status === undefined ? {} : { memberStatus: query.member_status }),
-    properties: propertiesIn(query),
-  };
 }
 
 function orderOf([key, direction]: readonly [string | undefined, string | undefined]): ImageOrder {

@@ -66,6 +66,8 @@ export const ListQuery = Type.Object(
     size: Type.Optional(Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER })),
     size_min: Type.Optional(Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER })),
     size_max: Type.Optional(Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER })),
+    created_at: Type.Optional(text),
+    updated_at: Type.Optional(text),
     member_status: Type.Optional(oneOf(['accepted', 'pending', 'rejected', 'all'])),
     limit: Type.Optional(Type.Integer({ minimum: 0, maximum: MAX_INTEGER })),
     marker: Type.Optional(text),

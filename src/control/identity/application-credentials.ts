@@ -1,7 +1,8 @@
 // Application credentials: secrets with which a program acts for a user in one project, with some of the user's roles.
 //
-// One is good as long as its user still has every role that it was given, in its project; Keystone deletes it when a role
-// is taken away, here it rests, and is good again if the role comes back. It goes with its user and with its project.
+// One is good as long as its user still has every role that it was given, by itself or implied, in its project; Keystone
+// deletes it when a role is taken away, here it rests, and is good again if the role comes back. It goes with its user and
+// with its project.
 // The secret is shown once, when it is made, and kept as a hash.
 import { randomBytes } from 'node:crypto';
 import type { Selectable } from 'kysely';
@@ -11,6 +12,7 @@ import {
   byId,
   type Changed,
   type Directory,
+  effectiveRolesIn,
   newIdentityId,
   ok,
   type Role,
@@ -105,7 +107,7 @@ export async function listCredentials(
 export async function isCredentialGood(directory: Directory, credential: ApplicationCredential): Promise<boolean> {
   const { userId, projectId, roleIds, expiresAt } = credential;
   if (expiresAt !== null && expiresAt <= directory.clock.now()) return false;
-  const held = await rolesIn(directory, userId, { kind: 'project', id: projectId });
+  const held = await effectiveRolesIn(directory, userId, { kind: 'project', id: projectId });
   return roleIds.every((id) => held.some((role) => role.id === id));
 }
 
@@ -118,8 +120,9 @@ export async function createCredential(
   if (expiresAt !== null && expiresAt <= directory.clock.now()) {
     return refused(badRequest("Invalid input for field 'expires_at': it is not in the future."));
   }
-  const held = await rolesIn(directory, userId, { kind: 'project', id: projectId });
-  const asked = request.roles?.map((each) => roleIn(held, each)) ?? held;
+  const scope = { kind: 'project', id: projectId } as const;
+  const held = await effectiveRolesIn(directory, userId, scope);
+  const asked = request.roles?.map((each) => roleIn(held, each)) ?? (await rolesIn(directory, userId, scope));
   const roles = asked.filter((role) => role !== undefined);
   if (roles.length === 0 || roles.length < asked.length) {
     const message = 'Invalid application credential: Could not find role assignment of the user in the project.';

@@ -299,3 +299,7 @@ export async function withImpliedRoles(directory: Directory, given: readonly Rol
   });
   return [...given, ...ranked.filter((role) => names.has(role.name) && !given.some((each) => each.id === role.id))];
 }
+
+/** Roles that the user has in the scope, with those that they imply. */
+export const effectiveRolesIn = async (directory: Directory, userId: string, scope: Scope): Promise<readonly Role[]> =>
+  withImpliedRoles(directory, await rolesIn(directory, userId, scope));

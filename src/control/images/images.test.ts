@@ -328,7 +328,7 @@ describe('records', () => {
       (await names({}, {})).images.map((each) => each.name),
       [null, 'a', 'a', 'b', 'c'],
     );
-    assert.deepEqual((await names({ name: 'a' }, {})).images.length, 2);
+    assert.deepEqual((await names({ name: ['a'] }, {})).images.length, 2);
     assert.deepEqual(
       (await names({ tags: ['x%y'] }, {})).images.map((each) => each.name),
       ['b'],

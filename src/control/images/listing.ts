@@ -11,16 +11,25 @@ export const SORT_KEYS = [
 ] as const;
 export type SortKey = (typeof SORT_KEYS)[number];
 
-/** Each given field must match. */
+export const TIME_KEYS = ['created_at', 'updated_at'] as const;
+/** From `from` on and before `before`, in milliseconds since the epoch; `outside`: not so. */
+export interface TimeSpan {
+  readonly key: (typeof TIME_KEYS)[number];
+  readonly from: number;
+  readonly before: number;
+  readonly outside: boolean;
+}
+
+/** Each given field must match; a list of values by one of them. */
 export interface ImageFilter {
-  readonly id?: string;
-  readonly name?: string;
-  readonly status?: string;
+  readonly id?: readonly string[];
+  readonly name?: readonly string[];
+  readonly status?: readonly string[];
   /** `all`: community images too. */
   readonly visibility?: Visibility | 'all';
   readonly owner?: string;
-  readonly diskFormat?: string;
-  readonly containerFormat?: string;
+  readonly diskFormat?: readonly string[];
+  readonly containerFormat?: readonly string[];
   readonly protected?: boolean;
   readonly hidden?: boolean;
   readonly tags?: readonly string[];
@@ -28,8 +37,7 @@ export interface ImageFilter {
   readonly maxSize?: number;
   readonly minRamMb?: number;
   readonly minDiskGb?: number;
-  /** Milliseconds since the epoch. */
-  readonly changedSince?: number;
+  readonly times?: readonly TimeSpan[];
   readonly properties?: Readonly<Record<string, string>>;
   /** Of images that are shared with the actor's project: how it took that. Absent: accepted. */
   readonly memberStatus?: string;
@@ -67,20 +75,26 @@ export async function listImages(p: Platform, actor: Actor, filter: ImageFilter,
     );
   }
   query = query.where('hidden', '=', filter.hidden === true ? 1 : 0);
-  if (filter.id !== undefined) query = query.where('id', '=', filter.id);
-  if (filter.name !== undefined) query = query.where('name', '=', filter.name);
-  if (filter.status !== undefined) query = query.where('status', '=', filter.status);
+  if (filter.id !== undefined) query = query.where('id', 'in', filter.id);
+  if (filter.name !== undefined) query = query.where('name', 'in', filter.name);
+  if (filter.status !== undefined) query = query.where('status', 'in', filter.status);
   if (filter.visibility !== undefined && filter.visibility !== 'all')
     query = query.where('visibility', '=', filter.visibility);
   if (filter.owner !== undefined) query = query.where('owner', '=', filter.owner);
-  if (filter.diskFormat !== undefined) query = query.where('disk_format', '=', filter.diskFormat);
-  if (filter.containerFormat !== undefined) query = query.where('container_format', '=', filter.containerFormat);
+  if (filter.diskFormat !== undefined) query = query.where('disk_format', 'in', filter.diskFormat);
+  if (filter.containerFormat !== undefined) query = query.where('container_format', 'in', filter.containerFormat);
   if (filter.protected !== undefined) query = query.where('protected', '=', filter.protected ? 1 : 0);
   if (filter.minSize !== undefined) query = query.where('size_bytes', '>=', filter.minSize);
   if (filter.maxSize !== undefined) query = query.where('size_bytes', '<=', filter.maxSize);
   if (filter.minRamMb !== undefined) query = query.where('min_ram_mb', '>=', wide(filter.minRamMb));
   if (filter.minDiskGb !== undefined) query = query.where('min_disk_gb', '>=', wide(filter.minDiskGb));
-  if (filter.changedSince !== undefined) query = query.where('updated_at', '>=', filter.changedSince);
+  for (const { key, from, before, outside } of filter.times ?? []) {
+    query = query.where((where) =>
+      outside
+        ? where.or([where(key, '<', from), where(key, '>=', before)])
+        : where.and([where(key, '>=', from), where(key, '<', before)]),
+    );
+  }
   for (const tag of filter.tags ?? []) query = query.where(holdsText('tags_json', JSON.stringify(tag)));
   for (const [key, value] of Object.entries(filter.properties ?? {})) {
     query = query.where(holdsText('properties_json', `${JSON.stringify(key)}:${JSON.stringify(value)}`));

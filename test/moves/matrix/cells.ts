@@ -55,12 +55,19 @@ function notApplicable(
 ): string | null {
   if (direction === 'do' && index < fixture.made) return 'the step is the transaction that makes the saga';
   if (direction === 'undo' && index > pivot) return 'behind the pivot there is only forward';
-  if (fault.startsWith('target') && !fixture.crosses) return 'the move works in one cell';
-  if (fault === 'storage-gone' && fixture.storage === 'no part') return 'no volume has a part in it';
-  if (fault.startsWith('source') && fixture.storage === 'alone') return 'no compute host and no cell has a part in it';
+  const apart = hasNoPart(fixture, fault);
+  if (apart !== null) return apart;
   if (direction === 'do' && index === pivot && fault === 'error-after') {
     return 'the pivot is one write: its answer may be lost, but is no definite no when it has landed';
   }
+  return null;
+}
+
+/** Why a move is not touched by that; null: it may be. */
+export function hasNoPart({ crosses, storage }: Fixture, fault: Fault): string | null {
+  if (fault.startsWith('target') && !crosses) return 'the move works in one cell';
+  if (fault === 'storage-gone' && storage === 'no part') return 'no volume has a part in it';
+  if (fault.startsWith('source') && storage === 'alone') return 'no compute host and no cell has a part in it';
   return null;
 }
 

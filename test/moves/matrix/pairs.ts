@@ -2,7 +2,7 @@
 // being undone. Whichever of them come to strike: the move ends, and everything that run() asserts holds.
 import assert from 'node:assert/strict';
 import { diceOf } from '../../../src/simulation/dice.ts';
-import { definitionOfMove } from './cells.ts';
+import { definitionOfMove, hasNoPart } from './cells.ts';
 import { FAULTS, type Fault, isOutage, STEP_FAULTS } from './faults.ts';
 import { fixtureOf } from './fixtures.ts';
 import { type End, type Planned, run } from './run.ts';
@@ -15,11 +15,13 @@ const OFTEN = 1000;
 /** Of a move: first a refusal that turns it round at a step, then a fault in one of the undos. */
 export function pairsInUndoing(move: string, faults: readonly Fault[] = STEP_FAULTS): Pair[] {
   const { steps, pivot } = definitionOfMove(move);
-  const { made } = fixtureOf(move);
+  const fixture = fixtureOf(move);
+  const { made } = fixture;
+  const possible = faults.filter((fault) => hasNoPart(fixture, fault) === null);
   return steps.slice(made, pivot).flatMap((turned, first) =>
     (['error', 'error-after'] as const).flatMap((refusal) =>
       steps.slice(0, made + first + 1).flatMap((undone) =>
-        faults.map(
+        possible.map(
           (fault): Pair => [
             { target: { definition: move, step: turned.name, direction: 'do' }, fault: refusal },
             { target: { definition: move, step: undone.name, direction: 'undo' }, fault, times: OFTEN },
@@ -33,8 +35,9 @@ export function pairsInUndoing(move: string, faults: readonly Fault[] = STEP_FAU
 /** Of a move: first a fault that does not turn it round by itself, then any fault at that step or a later one. */
 export function pairsInDoing(move: string, faults: readonly Fault[] = FAULTS): Pair[] {
   const { steps, pivot } = definitionOfMove(move);
-  const { made, crosses } = fixtureOf(move);
-  const possible = faults.filter((fault) => crosses || !fault.startsWith('target'));
+  const fixture = fixtureOf(move);
+  const { made } = fixture;
+  const possible = faults.filter((fault) => hasNoPart(fixture, fault) === null);
   return steps.slice(made).flatMap((one, first) =>
     possible
       .filter((fault) => !turns(fault))
