@@ -3,6 +3,7 @@
 import { readFileSync } from 'node:fs';
 import { Argument, Command, InvalidArgumentError, Option } from 'commander';
 import type { SimulateFlags } from '../simulation/command.ts';
+import { SAFETIES } from '../simulation/safety.ts';
 import type { AgentOptions } from './agent.ts';
 import type { CellsOptions } from './cells.ts';
 import { ConfigError, type ConfigFile, readConfig } from './config.ts';
@@ -277,13 +278,7 @@ program
   .option('--faults <n>', 'faults per operation (with more than 8 servers: per host and hour)', decimal(100), 0.6)
   .option('--ops <list>', 'of the events that the seed makes only these, such as 0,3-5: replays a shortened failure')
   .addOption(
-    new Option('--without <part>', 'switch a part of the safety off, to see that this is found').choices([
-      'fencing',
-      'lease',
-      'undo',
-      'debts',
-      'revoke',
-    ]),
+    new Option('--without <part>', 'switch a part of the safety off, to see that this is found').choices(SAFETIES),
   )
   .option('--threads <n>', 'threads for --schedules (default: as many as there are processors)', whole(1, 64))
   .option('--trace', 'print everything that happens', false)

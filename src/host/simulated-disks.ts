@@ -1,4 +1,11 @@
-// Simulated disks as files: what a simulation sends where a real host sends a disk's bytes.
+// Simulated disks, and these as files: what a simulation sends where a real host sends a disk's bytes.
+
+/** A root disk as far as a simulation cares: what it was made of, and what was written to it. */
+export interface SimulatedDisk {
+  words: string[];
+  virtualBytes: number;
+}
+
 const SECTOR = 512;
 const CLUSTER_BITS = 16;
 const CLUSTER = 2 ** CLUSTER_BITS;

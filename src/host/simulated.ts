@@ -32,15 +32,10 @@ import {
 } from './hypervisor.ts';
 import type { GuestBody, SavedExport } from './records.ts';
 import { simulatedConsole } from './simulated-console.ts';
-import { rawDisk } from './simulated-disks.ts';
+import { rawDisk, type SimulatedDisk } from './simulated-disks.ts';
+import { SimulatedRuns } from './simulated-runs.ts';
 import { SimulatedVolumes } from './simulated-volumes.ts';
 import { sendBytes } from './upload.ts';
-
-/** A root disk as far as a simulation cares. */
-interface SimulatedDisk {
-  words: string[];
-  virtualBytes: number;
-}
 
 interface SimulatedGuest {
   disk: SimulatedDisk | null;
@@ -67,6 +62,7 @@ interface SimulatedGuest {
  */
 export class SimulatedFabric {
   readonly volumes = new SimulatedVolumes();
+  readonly runs = new SimulatedRuns();
   readonly #exports = new Map<string, SimulatedDisk>();
   readonly #running = new Map<string, Set<string>>();
   readonly #twice: string[] = [];
@@ -157,8 +153,8 @@ export class SimulatedHypervisor implements Hypervisor {
       if (this.#guests.has(serverId)) continue;
       const guest = this.#guest(serverId);
       guest.spec = body.spec;
-      if (body.disk === 'ready') guest.disk = newDisk(serverId, body.spec);
-      if (body.spare?.ready) guest.spare = newDisk(serverId, body.spare.spec);
+      if (body.disk === 'ready') guest.disk = this.#newDisk(serverId, body.spec);
+      if (body.spare?.ready) guest.spare = this.#newDisk(serverId, body.spare.spec);
       if (body.memory === 'saved') guest.memory = { words: guest.disk?.words.length ?? 0 };
       if (body.power !== 'on' || body.startedAt === null) continue;
       guest.startedAt = body.startedAt;
@@ -171,7 +167,7 @@ export class SimulatedHypervisor implements Hypervisor {
   async prepare(serverId: string, spec: GuestSpec, disk: DefineRequest['disk'], job: JobControl): Promise<void> {
     const guest = this.#guest(serverId);
     guest.spec = spec;
-    if (disk === 'fresh' && guest.disk === null) guest.disk = newDisk(serverId, spec);
+    if (disk === 'fresh' && guest.disk === null) guest.disk = this.#newDisk(serverId, spec);
     if (spec.root.kind === 'image') job.progress(spec.root.image.sizeBytes, spec.root.image.sizeBytes);
   }
 
@@ -195,7 +191,10 @@ export class SimulatedHypervisor implements Hypervisor {
     guest.ports = spec.ports;
     this.#options.fabric.started(serverId, this.#options.host);
     if (fromMemory) return;
-    booted?.words.push(`run ${booted.words.length} on ${this.#options.host}`);
+    if (booted !== null) {
+      if (!rescue) this.#options.fabric.runs.ran(serverId, booted);
+      this.#writeOwn(booted, 'run');
+    }
     for (const volume of volumes) this.#write(volume, 'run');
     guest.output += 'simulated guest\nno kernel, no clock\n';
     guest.output += `GUEST UP cpus=${spec.vcpus} mem_kb=${spec.memoryMb * 1024}\n`;
@@ -217,7 +216,7 @@ export class SimulatedHypervisor implements Hypervisor {
   }
 
   async makeSpare(serverId: string, spec: GuestSpec): Promise<void> {
-    this.#guest(serverId).spare = newDisk(serverId, spec);
+    this.#guest(serverId).spare = this.#newDisk(serverId, spec);
   }
 
   async adoptSpare(serverId: string): Promise<void> {
@@ -290,7 +289,7 @@ export class SimulatedHypervisor implements Hypervisor {
     const guest = this.#guests.get(serverId);
     if (!guest || guest.startedAt === null) return;
     // What goes on writes: a memory that is kept, and loaded after this, would be found out.
-    if (guest.paused && !paused) guest.disk?.words.push(`on ${guest.disk.words.length} on ${this.#options.host}`);
+    if (guest.paused && !paused && guest.disk !== null) this.#writeOwn(guest.disk, 'on');
     guest.paused = paused;
   }
 
@@ -347,6 +346,7 @@ export class SimulatedHypervisor implements Hypervisor {
     const from = this.#reach(source);
     const guest = this.#guest(serverId);
     guest.disk = { words: [...from.words], virtualBytes: from.virtualBytes };
+    this.#options.fabric.runs.copied(from, guest.disk);
     return digestOf(guest.disk);
   }
 
@@ -362,7 +362,9 @@ export class SimulatedHypervisor implements Hypervisor {
   async takeSnapshot(serverId: string, _image: BaseImage, snapshotId: string, job: JobControl): Promise<void> {
     const guest = this.#guest(serverId);
     if (guest.snapshot?.id === snapshotId) return;
-    guest.snapshot = { id: snapshotId, words: [...this.#disk(guest).words] };
+    const disk = this.#disk(guest);
+    this.#options.fabric.runs.kept(disk);
+    guest.snapshot = { id: snapshotId, words: [...disk.words] };
     await this.#moveBytes(this.#options.overlayBytes ?? DEFAULT_OVERLAY_BYTES, job);
   }
 
@@ -435,7 +437,12 @@ export class SimulatedHypervisor implements Hypervisor {
 
   /** What is on the disk, for the invariants of a simulation; null when there is none. */
   diskWords(serverId: string): readonly string[] | null {
-    return this.#guests.get(serverId)?.disk?.words ?? null;
+    return this.diskOf(serverId)?.words ?? null;
+  }
+
+  /** The disk itself; null when there is none. */
+  diskOf(serverId: string): SimulatedDisk | null {
+    return this.#guests.get(serverId)?.disk ?? null;
   }
 
   /** Ids of the ports for which the running guest has network cards. */
@@ -470,6 +477,10 @@ export class SimulatedHypervisor implements Hypervisor {
       if (startedAt === null || paused || !volumes.some((each) => each.volumeId === volumeId)) continue;
       for (const { connection } of volumes) this.#options.fabric.volumes.work(connection);
     }
+  }
+
+  #writeOwn(disk: SimulatedDisk, what: string): void {
+    this.#options.fabric.runs.write(disk, `${what} ${disk.words.length} on ${this.#options.host}`);
   }
 
   #write({ attachmentId, connection }: GuestVolume, what: string): void {
@@ -518,6 +529,14 @@ export class SimulatedHypervisor implements Hypervisor {
     return guest;
   }
 
+  #newDisk(serverId: string, { root }: GuestSpec): SimulatedDisk | null {
+    if (root.kind === 'volume') return null;
+    const { sha256 } = root.image;
+    const disk = { words: [`disk of ${serverId} on ${sha256}`], virtualBytes: root.bytes };
+    this.#options.fabric.runs.madeOf(sha256, disk);
+    return disk;
+  }
+
   #disk(guest: SimulatedGuest): SimulatedDisk {
     invariant(guest.disk !== null, 'the agent knows that the disk is there');
     return guest.disk;
@@ -533,11 +552,6 @@ export class SimulatedHypervisor implements Hypervisor {
     guest.ports = [];
     for (const resolve of guest.onGone.splice(0)) resolve();
   }
-}
-
-function newDisk(serverId: string, { root }: GuestSpec): SimulatedDisk | null {
-  if (root.kind === 'volume') return null;
-  return { words: [`disk of ${serverId} on ${root.image.sha256}`], virtualBytes: root.bytes };
 }
 
 function digestOf(disk: SimulatedDisk): string {

@@ -1,21 +1,21 @@
 // What must be true of a world that has come to rest, beside the invariants of the audit: what nobody inside can see.
 import { audit } from '../audit/audit.ts';
-import { findServer } from '../control/servers.ts';
 import { apiStatus, isLegalTransition } from '../model/states.ts';
 import type { TaskState, VmState } from '../model/types.ts';
 import type { Databases } from './databases.ts';
+import type { Disks } from './disk-checks.ts';
 import { brokenImages } from './image-checks.ts';
 import { brokenVolumes, overwrittenVolumes, sharedByMistake, unreachedVolumes } from './volume-checks.ts';
 import type { World } from './world.ts';
 
 /** One sentence per thing that is wrong; empty: all is well. */
-export async function violationsAtRest(world: World, databases: Databases): Promise<string[]> {
-  const [audited, disks] = [await auditedBreaches(world), await brokenDisks(world, databases)];
+export async function violationsAtRest(world: World, databases: Databases, disks: Disks): Promise<string[]> {
+  const [audited, wrongDisks] = [await auditedBreaches(world), await disks.atRest()];
   return [
-    ...violationsSoFar(world, databases),
+    ...violationsSoFar(world, databases, disks),
     ...illegalTransitions(databases),
     ...audited,
-    ...disks,
+    ...wrongDisks,
     ...(await brokenVolumes(world)),
     ...(await brokenImages(world, databases)),
     ...(await unreachedVolumes(world, databases)),
@@ -24,8 +24,9 @@ export async function violationsAtRest(world: World, databases: Databases): Prom
 }
 
 /** What must not be true at any instant, and was. */
-export const violationsSoFar = (world: World, databases: Databases): string[] => [
+export const violationsSoFar = (world: World, databases: Databases, disks: Disks): string[] => [
   ...world.fabric.ranTwice,
+  ...disks.violations,
   ...sharedByMistake(world, databases),
   ...overwrittenVolumes(world),
   ...crowdedGroups(databases),
@@ -75,27 +76,6 @@ async function auditedBreaches(world: World): Promise<string[]> {
     ]),
     ...report.owed.map(({ what, reason }) => `owed at the end: ${what} (${reason})`),
   ];
-}
-
-/** A guest writes when it starts, and when it goes on after a pause. */
-const isNext = (word: string, number: number): boolean => /^(run|on) ([0-9]+) on /.exec(word)?.[2] === String(number);
-
-/** Each start of a guest writes one word: a copy that is not of the last run, or a second disk, shows as a gap. */
-async function brokenDisks(world: World, databases: Databases): Promise<string[]> {
-  const wrong: string[] = [];
-  for (const row of databases.rows('select server_id from server_mappings where deleted_at is null')) {
-    const serverId = String(row['server_id']);
-    const found = await findServer(world.p, serverId);
-    if (found.kind !== 'found' || found.server.host === null) continue;
-    // One that boots from a volume has no disk of its own.
-    if (found.server.image.id === null) continue;
-    const words = world.hosts.get(found.server.host)?.hypervisor.diskWords(serverId);
-    if (!words) wrong.push(`server ${serverId} has no disk`);
-    else if (words.slice(1).some((word, index) => !isNext(word, index + 1))) {
-      wrong.push(`the disk of server ${serverId} has a gap: ${words.slice(1).join(', ')}`);
-    }
-  }
-  return wrong;
 }
 
 /** Of every change of a record that was committed, whether its status may follow the one before. */

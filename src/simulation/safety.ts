@@ -2,18 +2,29 @@
 // violations, or it would not find them either if the part were broken.
 //
 // None of it is a switch in the product: it is done to the simulated world from outside, where no deployment can get at.
-// - fencing: hosts take a call of whatever generation for the newest; databases of cells and port bindings forget which
-//   generations they have seen (triggers);
+// - host-fences: hosts take a call of whatever generation for the newest;
+// - port-fences, cell-fences: port bindings, or the databases of cells, forget which generations they have seen (triggers);
 // - lease: a conductor's commit passes although another has taken over the saga;
 // - undo: the undo of one step does nothing, and says that it is done;
 // - debts: what is owed is never written down (a trigger drops it);
-// - revoke: storage hosts say that an access to a volume has ended, and do not end it.
+// - revoke: storage hosts say that an access to a volume has ended, and do not end it;
+// - disk: a disk that is copied to another host lacks what was written last there, and the digests are the same.
 import type { Host } from '../host/contract.ts';
+import type { SimulatedHypervisor } from '../host/simulated.ts';
 import type { SagaStore } from '../saga/types.ts';
 import type { StorageHost } from '../storage/contract.ts';
 import type { Databases } from './databases.ts';
 
-export const SAFETIES = ['fencing', 'lease', 'undo', 'debts', 'revoke'] as const;
+export const SAFETIES = [
+  'host-fences',
+  'port-fences',
+  'cell-fences',
+  'lease',
+  'undo',
+  'debts',
+  'revoke',
+  'disk',
+] as const;
 export type Safety = (typeof SAFETIES)[number];
 
 /** Its undo is the one that is switched off. */
@@ -34,7 +45,8 @@ const NO_LEDGER = `
 
 /** What is switched off in the databases. */
 export function weaken(databases: Databases, without: Safety | null): void {
-  if (without === 'fencing') databases.change(FORGETFUL_PORTS, FORGETFUL_CELL);
+  if (without === 'port-fences') databases.change(FORGETFUL_PORTS, '');
+  if (without === 'cell-fences') databases.change('', FORGETFUL_CELL);
   if (without === 'debts') databases.change(NO_LEDGER, '');
 }
 
@@ -54,6 +66,18 @@ export function unfenced(host: Host): Host {
       };
     },
   });
+}
+
+/** The hypervisor loses what a guest wrote last whenever its disk comes in from another host, and does not notice. */
+export function loseLastWords(hypervisor: SimulatedHypervisor): void {
+  const copy = hypervisor.importDisk.bind(hypervisor);
+  hypervisor.importDisk = async (serverId, ...rest) => {
+    const digest = await copy(serverId, ...rest);
+    const words = hypervisor.diskOf(serverId)?.words ?? [];
+    // The first is not a guest's: it says of what the disk was made.
+    if (words.length > 1) words.pop();
+    return digest;
+  };
 }
 
 /** A storage host that lets everybody stay in. */

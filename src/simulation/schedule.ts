@@ -13,12 +13,13 @@ import { CellDown } from '../store/stores.ts';
 import { violationsAtRest, violationsSoFar } from './checks.ts';
 import type { Databases } from './databases.ts';
 import { type Dice, diceOf, pick } from './dice.ts';
+import { Disks } from './disk-checks.ts';
 import { destroyRemains, evacuate, lostRemains } from './evacuations.ts';
 import { LATE_MS } from './network.ts';
 import { type Answer, answered, create, operate, retryStuck } from './operations.ts';
 import { type Event, type Plan, type StepFault, VOLUME_OPERATIONS } from './plan.ts';
 import { Process } from './process.ts';
-import { hospitable, UNDONE_STEP, unfenced, withoutLease } from './safety.ts';
+import { hospitable, loseLastWords, UNDONE_STEP, unfenced, withoutLease } from './safety.ts';
 import type { StageOptions } from './stage.ts';
 import { Trace } from './trace.ts';
 import { Troubles } from './troubles.ts';
@@ -84,6 +85,7 @@ export class Schedule {
   readonly #world: World;
   readonly #plan: Plan;
   readonly #furniture: Furniture;
+  readonly #disks: Disks;
   readonly #dice: Dice;
   readonly #weather: Dice;
   readonly #trace: Trace;
@@ -108,6 +110,7 @@ export class Schedule {
     this.#furniture = furniture;
     this.#violations = violations;
     this.#start = world.clock.now();
+    this.#disks = new Disks(world, databases);
     this.#dice = diceOf(plan.seed, 'latency');
     this.#weather = diceOf(plan.seed, 'weather');
     this.#trace = new Trace(() => world.clock.now());
@@ -118,7 +121,8 @@ export class Schedule {
       later: (ms, what) => this.#later(ms, what),
       inBackground: (work) => this.#inBackground(work),
     });
-    if (options.without === 'fencing') for (const host of world.hosts.values()) host.wrap(unfenced);
+    if (options.without === 'host-fences') for (const host of world.hosts.values()) host.wrap(unfenced);
+    if (options.without === 'disk') for (const host of world.hosts.values()) loseLastWords(host.hypervisor);
     if (options.without === 'revoke') for (const storage of world.storage.values()) storage.wrap(hospitable);
   }
 
@@ -129,7 +133,7 @@ export class Schedule {
       await clock.pass(Math.max(0, this.#start + event.at - clock.now()));
       this.#happen(event);
       onProgress({ events: index + 1, virtualMs: event.at, steps: this.#steps });
-      if (violationsSoFar(this.#world, this.#databases).length > 0) break;
+      if (violationsSoFar(this.#world, this.#databases, this.#disks).length > 0) break;
     }
     // What was to last for a while lasts that long: a host that is back too soon was never down.
     const over = Math.max(0, ...this.#plan.events.map((event) => event.at + ('forMs' in event ? event.forMs : 0)));
@@ -395,7 +399,7 @@ export class Schedule {
     const until = clock.now() + PATIENCE_MS;
     const beatMs = this.#options.heartbeatSeconds * 1000;
     let mended = 0;
-    while (violationsSoFar(this.#world, this.#databases).length === 0) {
+    while (violationsSoFar(this.#world, this.#databases, this.#disks).length === 0) {
       await clock.pass(LOOK_MS);
       if (this.#databases.count("select count(*) from sagas where status = 'stuck'") > 0)
         await clock.drive(retryStuck(this.#world));
@@ -407,7 +411,7 @@ export class Schedule {
       const lost = lostRemains(this.#world, this.#databases);
       const kept = this.#databases.count('select count(*) from quarantine where ended_at is null');
       if (lost.length === 0 && kept > 0 && (await clock.drive(destroyRemains(this.#world)))) continue;
-      const wrong = [...lost, ...(await clock.drive(violationsAtRest(this.#world, this.#databases)))];
+      const wrong = [...lost, ...(await clock.drive(violationsAtRest(this.#world, this.#databases, this.#disks)))];
       mended ||= clock.now() + MENDING_BEATS * beatMs;
       const isMending = wrong.length > 0 && wrong.every((each) => each.startsWith('guest as recorded'));
       if (isMending && clock.now() < mended) {
@@ -419,7 +423,7 @@ export class Schedule {
       this.#trace.say(wrong.length === 0 ? 'all is well' : wrong.join('; '));
       return;
     }
-    const wrong = violationsSoFar(this.#world, this.#databases);
+    const wrong = violationsSoFar(this.#world, this.#databases, this.#disks);
     this.#violations.push(...wrong);
     this.#trace.say(wrong.join('; '));
   }

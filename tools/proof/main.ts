@@ -27,11 +27,14 @@ const PAGE = join(ROOT, 'docs', 'proof.md');
 
 /** What it means that this is switched off. */
 const MEANS: Readonly<Record<Safety, string>> = {
-  fencing: 'hosts, ports and cells take calls of any generation',
+  'host-fences': 'hosts take calls of any generation',
+  'port-fences': 'port bindings forget which generations they have seen',
+  'cell-fences': 'databases of cells forget which generations they have seen',
   lease: 'a commit passes although another conductor has taken over',
   undo: `the undo of \`${UNDONE_STEP.step}\` does nothing`,
   debts: 'what is owed is not written down',
   revoke: 'storage hosts say that an access to a volume has ended, and do not end it',
+  disk: 'a disk that is copied lacks what was written last, and its digest does not tell',
 };
 /** Schedules at most in which the search has to notice. */
 const SEARCHED = 20_000;
