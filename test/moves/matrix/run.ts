@@ -24,6 +24,7 @@ import {
   work,
 } from '../world.ts';
 import { snapshotOf } from '../world-snapshot.ts';
+import { Contents } from './contents.ts';
 import { arm, type Fault, isOutage, Strike, type Target } from './faults.ts';
 import { type Fixture, fixtureOf } from './fixtures.ts';
 
@@ -58,8 +59,10 @@ export async function run(
 ): Promise<Ran> {
   const world = await (fixture.open ?? openWorld)({ maxAttempts: tries });
   try {
+    const contents = new Contents(world);
     const prepared = await fixture.prepare(world);
     const before = await snapshotOf(world);
+    await contents.before();
     const earlier = new Set((await sagasOf(world)).map((saga) => saga.id));
     const strikes = planned.map(({ target, fault, times }) => new Strike(world, target, fault, times));
     arm(world, strikes);
@@ -70,7 +73,7 @@ export async function run(
     assert(first, `there is no saga ${move}`);
     const stuck = first.status === 'stuck' ? await helped(world, first, strikes) : null;
     const saga = await reread(world, first);
-    await assertStaleChangeNothing(world, strikes);
+    await assertStaleChangeNothing(world, contents, strikes);
     // At once, where nothing has to come back first.
     const atOnce = planned.every(({ fault }) => !isOutage(fault) && fault !== 'hosts-restart');
     if (atOnce && saga.status === 'unwound' && fixture.unwound(saga, turnedAt(saga)) === 'as before') {
@@ -81,6 +84,13 @@ export async function run(
     const restarted = planned.some(({ fault }) => fault === 'hosts-restart');
     await assertEnd(world, fixture, saga, serverId, before, restarted);
     await assertSound(world);
+    const unwound = saga.status === 'unwound';
+    await contents.assertKept({
+      ...{ move, serverId, unwound },
+      asBefore: unwound && fixture.unwound(saga, turnedAt(saga)) === 'as before',
+      host: await hostNow(world, serverId),
+      wasCutOff: move === 'evacuate' && planned.some(({ fault }) => fault === 'source-hosts-gone'),
+    });
     await fixture.atEnd?.();
     const way = saga.status === 'unwound' ? 'unwound' : 'went forward';
     const end = stuck !== null ? (`${way} after retry` as const) : refusal !== null ? 'refused' : way;
@@ -88,6 +98,11 @@ export async function run(
   } finally {
     await world.close();
   }
+}
+
+async function hostNow(world: World, serverId: string): Promise<string | null> {
+  const found = await findServer(world.p, serverId);
+  return found.kind === 'found' ? found.server.host : null;
 }
 
 const sagasOf = async (world: World): Promise<Row[]> =>
@@ -144,11 +159,11 @@ async function helped(world: World, saga: Row, strikes: readonly Strike[]): Prom
   return whyStuck(saga) ?? '';
 }
 
-async function assertStaleChangeNothing(world: World, strikes: readonly Strike[]): Promise<void> {
+async function assertStaleChangeNothing(world: World, contents: Contents, strikes: readonly Strike[]): Promise<void> {
   if (!strikes.some((strike) => strike.fault === 'stale')) return;
-  const before = await snapshotOf(world);
+  const before = [await snapshotOf(world), await contents.now()];
   for (const strike of strikes) await world.clock.drive(strike.wake());
-  assert.deepEqual(await snapshotOf(world), before, 'who woke too late changed something');
+  assert.deepEqual([await snapshotOf(world), await contents.now()], before, 'who woke too late changed something');
 }
 
 /** What the monitor does in its own time: debts paid, guests compared, requested deletes begun. */
