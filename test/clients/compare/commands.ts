@@ -80,7 +80,7 @@ async function runOnce({ words, json }: Command, env: NodeJS.ProcessEnv): Promis
     const options = { env, timeout: COMMAND_LIMIT_MS, killSignal: 'SIGKILL', maxBuffer: MOST_OUTPUT } as const;
     const { stdout } = await run(program, json ? [...args, '-f', 'json'] : args, options);
     // Some that fail end with 0 all the same, and a sentence.
-    if (json && !/^[[{]/.test(stdout)) return { failed: stdout.trim().split('\n')[0] ?? '', output: new Map() };
+    if (json && !/^\s*[[{]/.test(stdout)) return { failed: stdout.trim().split('\n')[0] ?? '', output: new Map() };
     return { failed: null, output: json ? outputOf(JSON.parse(stdout)) : outputOfText(stdout) };
   } catch (error) {
     return { failed: reasonOf(error), output: new Map() };

@@ -91,7 +91,7 @@ export const walk: readonly Command[] = [
   server('ACTIVE', `openstack server reboot --hard ${SERVER}`),
   quiet(`openstack server set --property a=b ${SERVER}`),
   // Not waited for: with Nova's fake driver no image ever gets its data.
-  shown(`openstack server image create --name walk-snapshot ${SERVER}`),
+  { ...shown(`openstack server image create --name walk-snapshot ${SERVER}`), defended: DEFENDED.imageFormats },
   server('ACTIVE', `openstack server rebuild --image cirros ${SERVER}`, true),
   shown(
     'openstack server create --flavor walk-small --boot-from-volume 1 --image cirros --network walk-net --wait walk-root',
@@ -101,7 +101,7 @@ export const walk: readonly Command[] = [
   { ...shown('openstack hypervisor show cell1-compute1'), defended: DEFENDED.hostUptime },
   shown('openstack aggregate list'),
   shown('openstack availability zone list --compute'),
-  shown('openstack quota show'),
+  { ...shown('openstack quota show'), defended: DEFENDED.volumeTypes },
   shown('openstack limits show --absolute'),
   shown('openstack usage show'),
   shown('openstack server group list'),

@@ -29,6 +29,7 @@ export const DEFENDED = {
   zones: 'Zones list the hosts of servers; the services of the control plane belong to none.',
   longValues: 'Values in the sentences of errors are cut at 200 characters, and objects are written as they were sent.',
   destinationHost: "A migration's `dest_host` is the name of the host that it goes to; Nova's is that host's address.",
+  imageFormats: 'An image of a server has its formats from the beginning; that of Nova gets them with its data.',
   hostUptime: "A hypervisor says since when its host has been up, as with Nova's drivers that know it.",
   highestVersion: 'The highest microversion of compute is 2.96.',
   unknownPaths: 'A path that nothing is behind is answered 404 in JSON.',
