@@ -24,7 +24,7 @@ import { messageOf } from '../lib/errors.ts';
 import { newId } from '../lib/ids.ts';
 import { openConsole, openTcp } from './agent/consoles.ts';
 import { define, destroy, startDestroy } from './agent/define.ts';
-import { closeExport, digest, growDisk, importDisk, knownDigest, openExport } from './agent/disks.ts';
+import { digest, endExport, growDisk, importDisk, knownDigest, openExport } from './agent/disks.ts';
 import { Grace } from './agent/grace.ts';
 import {
   ABSENT,
@@ -55,6 +55,7 @@ import type {
   DigestJob,
   DiskExport,
   DropSpareRequest,
+  ExportRequest,
   GenerationRequest,
   GrowRequest,
   GrowVolumeRequest,
@@ -214,16 +215,12 @@ export class Agent implements Host, Consoles {
     return this.#guests.jobCall(serverId, request.generation, (entry) => dropSpare(this.#guests, entry, request));
   }
 
-  async openExport(serverId: string, request: GenerationRequest): Promise<Reply<DiskExport>> {
-    return this.#guests.call(serverId, request.generation, (entry) => openExport(this.#guests, entry));
+  async openExport(serverId: string, request: ExportRequest): Promise<Reply<DiskExport>> {
+    return this.#guests.call(serverId, request.generation, (entry) => openExport(this.#guests, entry, request));
   }
 
-  async closeExport(serverId: string, request: GenerationRequest): Promise<Reply<Record<string, never>>> {
-    return this.#guests.call(serverId, request.generation, async (entry) => {
-      const guest = entry.record.guest;
-      if (guest !== null) await closeExport(this.#guests, entry, guest);
-      return ok(NOTHING);
-    });
+  async closeExport(serverId: string, request: ExportRequest): Promise<Reply<Record<string, never>>> {
+    return this.#guests.call(serverId, request.generation, (entry) => endExport(this.#guests, entry, request));
   }
 
   async importDisk(serverId: string, request: ImportRequest): Promise<Reply<Job>> {

@@ -191,6 +191,18 @@ for (const [way, open] of [
       assert.equal((await host.growDisk(SERVER, { generation, rootBytes: 9 * GIB })).kind, 'refused');
     });
 
+    test('an export that was closed for its reader is not opened for it by a call that comes late', async () => {
+      await begin();
+      await define();
+      const reader = 'target';
+      value(await host.openExport(SERVER, { generation, reader }));
+      value(await host.closeExport(SERVER, { generation, reader }));
+      assert.equal((await host.openExport(SERVER, { generation, reader })).kind, 'refused');
+      value(await host.openExport(SERVER, { generation, reader: 'another' }));
+      value(await host.closeExport(SERVER, { generation, reader: 'another' }));
+      value(await host.openExport(SERVER, { generation: generation + 1, reader }));
+    });
+
     test('an import from nowhere fails, says why, and may be tried again', async () => {
       await begin();
       await define('incoming');

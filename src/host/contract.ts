@@ -145,6 +145,13 @@ export const PauseRequest = Type.Object(
 );
 export type PauseRequest = Static<typeof PauseRequest>;
 
+/** `reader`: the host that is to read the disk; behind its close it is not opened for that host again at this generation. */
+export const ExportRequest = Type.Object(
+  { generation: Generation, reader: Type.Optional(Type.String({ minLength: 1, maxLength: 255 })) },
+  { additionalProperties: false },
+);
+export type ExportRequest = Static<typeof ExportRequest>;
+
 export const GenerationRequest = Type.Object({ generation: Generation }, { additionalProperties: false });
 export type GenerationRequest = Static<typeof GenerationRequest>;
 
@@ -428,8 +435,8 @@ export interface Host {
   setPower(serverId: string, request: PowerRequest): Promise<Reply<Job>>;
   /** A guest that is off is not paused, and `refused` when it is to be. A paused guest is on; one that is started is not paused. */
   setPaused(serverId: string, request: PauseRequest): Promise<Reply<Record<string, never>>>;
-  openExport(serverId: string, request: GenerationRequest): Promise<Reply<DiskExport>>;
-  closeExport(serverId: string, request: GenerationRequest): Promise<Reply<Record<string, never>>>;
+  openExport(serverId: string, request: ExportRequest): Promise<Reply<DiskExport>>;
+  closeExport(serverId: string, request: ExportRequest): Promise<Reply<Record<string, never>>>;
   importDisk(serverId: string, request: ImportRequest): Promise<Reply<Job>>;
   digest(serverId: string, request: GenerationRequest): Promise<Reply<DigestJob>>;
   growDisk(serverId: string, request: GrowRequest): Promise<Reply<Job>>;

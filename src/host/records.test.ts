@@ -7,7 +7,14 @@ import { lockDirectory } from './lock.ts';
 import { DurableRecords, type GuestRecord, MemoryRecords } from './records.ts';
 import { SERVER } from './test-support.ts';
 
-const record: GuestRecord = { version: 1, serverId: SERVER, generation: 3, destroyedGeneration: 2, guest: null };
+const record: GuestRecord = {
+  version: 1,
+  serverId: SERVER,
+  generation: 3,
+  destroyedGeneration: 2,
+  closedTo: [],
+  guest: null,
+};
 
 describe('records', () => {
   let directory: string;

@@ -68,6 +68,8 @@ export const GuestRecord = Type.Object(
     generation: Type.Integer({ minimum: 0 }),
     /** The generation of the last destroy; 0: never destroyed. */
     destroyedGeneration: Type.Integer({ minimum: 0 }),
+    /** Hosts that have read the disk, at this generation: an open for one of them was delayed on its way. */
+    closedTo: Type.Array(Type.String()),
     guest: Nullable(GuestBody),
   },
   { additionalProperties: false },

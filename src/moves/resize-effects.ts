@@ -86,13 +86,15 @@ export const startSourceAgain = async (c: C) =>
 export async function openExport(c: C) {
   if (c.s.imageId === null) return NO_DISK;
   const host = await c.host(c.s.source.host);
-  return settled(await host.openExport(c.serverId, { generation: c.generation }), (disk) => ({ disk }));
+  return settled(await host.openExport(c.serverId, { generation: c.generation, reader: target(c).host }), (disk) => ({
+    disk,
+  }));
 }
 
 export async function closeExport(c: C) {
   if (c.s.imageId === null) return NO_DISK;
   const host = await c.host(c.s.source.host);
-  const reply = await host.closeExport(c.serverId, { generation: c.generation });
+  const reply = await host.closeExport(c.serverId, { generation: c.generation, reader: target(c).host });
   if (reply.kind === 'absent') return done;
   return unlessDoomed(c, c.s.source.host, settled<ResizeState, Record<string, never>>(reply));
 }

@@ -5,7 +5,7 @@
 // of it is there; what lies on the host before is rubbish.
 import { isDeepStrictEqual } from 'node:util';
 import { invariant } from '../../lib/errors.ts';
-import type { BaseImage, DiskExport, GrowRequest, ImportRequest, Job, Reply } from '../contract.ts';
+import type { BaseImage, DiskExport, ExportRequest, GrowRequest, ImportRequest, Job, Reply } from '../contract.ts';
 import type { JobControl } from '../hypervisor.ts';
 import type { GuestBody } from '../records.ts';
 import {
@@ -13,6 +13,7 @@ import {
   type Entry,
   type Guests,
   JOB_DONE,
+  NOTHING,
   ok,
   type Refusal,
   refused,
@@ -35,7 +36,10 @@ function diskAtRest(guests: Guests, entry: Entry): { readonly guest: GuestBody }
 }
 
 /** Inside the mutex, as all that follow. */
-export async function openExport(guests: Guests, entry: Entry): Promise<Reply<DiskExport>> {
+export async function openExport(guests: Guests, entry: Entry, { reader }: ExportRequest): Promise<Reply<DiskExport>> {
+  if (reader !== undefined && entry.record.closedTo.includes(reader)) {
+    return refused(`the export has been closed when ${reader} had read it`);
+  }
   const usable = diskAtRest(guests, entry);
   if ('kind' in usable) return usable;
   const { guest } = usable;
@@ -50,6 +54,20 @@ export async function openExport(guests: Guests, entry: Entry): Promise<Reply<Di
   } catch (error) {
     return guests.refusal(serverId, error);
   }
+}
+
+/** Nobody reads the disk any more; nor does `reader` when an open for it comes late. */
+export async function endExport(
+  guests: Guests,
+  entry: Entry,
+  { reader }: ExportRequest,
+): Promise<Reply<Record<string, never>>> {
+  const { guest, closedTo } = entry.record;
+  if (reader !== undefined && !closedTo.includes(reader)) {
+    await guests.save(entry, { ...entry.record, closedTo: [...closedTo, reader] });
+  }
+  if (guest !== null) await closeExport(guests, entry, guest);
+  return ok(NOTHING);
 }
 
 export async function closeExport(guests: Guests, entry: Entry, guest: GuestBody): Promise<void> {

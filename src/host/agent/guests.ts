@@ -143,7 +143,7 @@ export class Guests {
       if (this.closed) return UNREACHABLE;
       const seen = entry.record.generation;
       if (generation < seen) return { kind: 'fenced', generation: seen };
-      if (generation > seen) await this.save(entry, { ...entry.record, generation });
+      if (generation > seen) await this.save(entry, { ...entry.record, generation, closedTo: [] });
       return act(entry);
     });
   }
@@ -151,7 +151,7 @@ export class Guests {
   #entry(serverId: string): Entry {
     const known = this.#entries.get(serverId);
     if (known) return known;
-    const entry = newEntry({ version: 1, serverId, generation: 0, destroyedGeneration: 0, guest: null });
+    const entry = newEntry({ version: 1, serverId, generation: 0, destroyedGeneration: 0, closedTo: [], guest: null });
     this.#entries.set(serverId, entry);
     return entry;
   }
