@@ -29,7 +29,7 @@ import { globally, inCell, ownsSaga } from './fencing.ts';
 import { destroyOrOwe, jobOutcome } from './hosts.ts';
 import type { Move, Owner, Place, StepContext } from './move.ts';
 import { done, doneBecause, inGlobal, unlessFenced } from './outcomes.ts';
-import { powerOn } from './power-effects.ts';
+import { powerOn, powerOnProbation } from './power-effects.ts';
 import { hasVolumes } from './server-volumes.ts';
 import { driveOf, guestSpec } from './spec.ts';
 import { giveBackLostChoice } from './target.ts';
@@ -81,7 +81,14 @@ export const CREATE: Move<CreateState> = {
       undo: (c) => unplugVolumes(c, c.s.place.host),
     },
     {
-      ...{ step: 'start guest', ...ELSEWHERE, attempts: 2, do: (c) => powerOn(c, c.s.place.host) },
+      // On probation: a host that does not answer may have started it all the same, and it must be off before another
+      // host starts one. It goes with `prepare host`, or is off by the end of its probation.
+      ...{ step: 'start guest', ...ELSEWHERE, attempts: 2, do: (c) => powerOnProbation(c, c.s.place.host) },
+      undo: 'the guest goes with the host: see `prepare host`',
+    },
+    {
+      // From here on no other host is tried. Starts it again if its probation ended meanwhile.
+      ...{ step: 'keep guest', attempts: 3, do: (c) => powerOn(c, c.s.place.host) },
       undo: 'the guest goes with the host: see `prepare host`',
     },
     {

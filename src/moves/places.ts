@@ -27,6 +27,7 @@ export const ROLES: Readonly<Record<string, Readonly<Record<string, Role>>>> = {
     'prepare host': 'host',
     'plug in volumes': 'host',
     'start guest': 'host',
+    'keep guest': 'host',
     'settle volumes': 'global',
     'set generation': 'global',
     'unbind tried hosts': 'global',

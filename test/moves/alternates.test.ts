@@ -180,6 +180,27 @@ test('create: a host that cannot build is left for another one of the cell, as i
     await assertSound(world);
   }));
 
+test('create: a guest that was started by a host that is cut off before it can say so is off before another host starts one', () =>
+  inWorld(async (world) => {
+    const serverId = await requestServer(world, FLAVORS.big);
+    const first = hostOf(world, GOLD[0]);
+    const { agent } = first;
+    const setPower = agent.setPower.bind(agent);
+    agent.setPower = async (...call) => {
+      await setPower(...call);
+      first.down();
+      agent.setPower = setPower;
+      return { kind: 'unreachable', reason: 'no route to host' };
+    };
+    await settle(world);
+    assert.equal((await serverOf(world, serverId)).host, GOLD[1]);
+    assert.deepEqual(runningOn(world, serverId), [GOLD[1]]);
+    assert.deepEqual(world.fabric.ranTwice, []);
+    first.up();
+    await settle(world);
+    await assertSound(world);
+  }));
+
 test('create: when no host of the cell can build it, the server is in ERROR and says of each why', () =>
   inWorld(async (world) => {
     const serverId = await requestServer(world, FLAVORS.big);
