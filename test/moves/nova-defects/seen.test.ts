@@ -5,6 +5,7 @@ import { test } from 'node:test';
 import { createFlavor } from '../../../src/control/flavors.ts';
 import { listMigrations } from '../../../src/control/migrations.ts';
 import { quotaOf, setQuota } from '../../../src/control/quota.ts';
+import { resetState } from '../../../src/control/server-marks.ts';
 import { editServer, findServer, serverActions } from '../../../src/control/servers.ts';
 import { apiStatus } from '../../../src/model/states.ts';
 import { confirmOverdue, confirmResize } from '../../../src/moves/confirm.ts';
@@ -22,6 +23,7 @@ import {
   newServer,
   openWorld,
   refuse,
+  requestServer,
   runningOn,
   serverOf,
   settle,
@@ -132,6 +134,17 @@ inWorld('L-14: a revert to a host that is down is refused, and the server runs o
   await beat(world);
 });
 
+inWorld('L-16: nobody says that a server is active or in error while a resize waits', async (world) => {
+  const id = await resized(world);
+  const before = await snapshotOf(world);
+  for (const state of ['active', 'error'] as const) {
+    const refusal = await refuse(world, resetState(world.p, world.admin, id, state));
+    assert.equal(refusal.code, 409);
+    assert.match(refusal.message, /Cannot 'resetState' .* while it is in vm_state resized/);
+  }
+  assert.deepEqual(await snapshotOf(world), before);
+});
+
 inWorld('L-17: one move is one migration, whatever its status and in whatever cell', async (world) => {
   const id = await resized(world);
   const statuses = async () =>
@@ -210,8 +223,10 @@ inWorld(
     const before = await used();
     assert.equal(before.instances, 1);
     assert.equal(before.cores, 4);
+    await setQuota(world.p, { projectId: world.user.projectId }, { instances: 1 });
     world.cellsDown.add('cell2');
     assert.deepEqual(await used(), before);
+    await assert.rejects(requestServer(world, FLAVORS.plain), /Quota exceeded for instances/);
     world.cellsDown.clear();
   },
 );
