@@ -36,6 +36,43 @@ describe('a body that its schema refuses', () => {
   }
 });
 
+const Rule = Type.Object(
+  { direction: Type.Enum(['in', 'out']), port: Type.Optional(Type.Union([Type.Integer(), Type.Null()])) },
+  { additionalProperties: false },
+);
+const oneOrSeveral = Type.Union([
+  Type.Object({ rule: Rule }, { additionalProperties: false }),
+  Type.Object({ rules: Type.Array(Rule, { minItems: 1 }) }, { additionalProperties: false }),
+]);
+
+describe('a body of one record or several', () => {
+  for (const [given, expected] of [
+    [{ rule: {} }, "Invalid input for field/attribute rule. Value: {}. 'direction' is a required property"],
+    [
+      { rule: { direction: 'up' } },
+      "Invalid input for field/attribute direction. Value: up. 'up' is not one of ['in', 'out']",
+    ],
+    [
+      { rule: { direction: 'in', port: 'x' } },
+      "Invalid input for field/attribute port. Value: x. 'x' is not of type 'integer', 'null'",
+    ],
+    [
+      { rules: [{ direction: 'in', color: 'red' }] },
+      "Invalid input for field/attribute 0. Value: {'direction': 'in', 'color': 'red'}. Additional properties are not allowed ('color' was unexpected)",
+    ],
+    [{ rules: [] }, 'Invalid input for field/attribute rules. Value: []. [] is too short'],
+    [{ rule: { direction: 'in' }, more: 1 }, "Additional properties are not allowed ('more' was unexpected)"],
+    [{ other: {} }, "'rule' is a required property"],
+  ] as const) {
+    test(`is told the field: ${JSON.stringify(given)}`, () => {
+      assert.equal(
+        said(() => checkBody(oneOrSeveral, given)),
+        expected,
+      );
+    });
+  }
+});
+
 test('a number of a query string that is none is text of other than digits', () => {
   assert.equal(
     said(() => checkText(Type.Object({ limit: Type.Integer() }), { limit: 'many' })),

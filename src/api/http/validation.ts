@@ -96,8 +96,9 @@ function worst(errors: readonly ErrorObject[] | null | undefined): Finding {
 }
 
 /**
- * The errors of the branch of a union that is meant: the only one whose type is the value's, or else what is not null of
- * "something or null". They say more than that no branch fits.
+ * The errors of the branch of a union that is meant: the only one whose type is the value's, or whose keys are there
+ * (one record or several: `port` or `ports`), or else what is not null of "something or null". They say more than that no
+ * branch fits. A whole body without the key of any branch is told the first one's.
  */
 function branchMeant(union: ErrorObject, all: readonly ErrorObject[]): readonly ErrorObject[] | null {
   if (union.keyword !== 'anyOf') return null;
@@ -106,9 +107,14 @@ function branchMeant(union: ErrorObject, all: readonly ErrorObject[]): readonly 
   // Of a branch as such: a union within one has types of its own.
   const isType = (each: ErrorObject): boolean =>
     each.keyword === 'type' && /^[0-9]+\/type$/.test(each.schemaPath.slice(start.length));
+  const isKey = (each: ErrorObject): boolean =>
+    each.keyword === 'required' && /^[0-9]+\/required$/.test(each.schemaPath.slice(start.length));
   const branches = [...Map.groupBy(within, (each) => each.schemaPath.slice(start.length).split('/', 1)[0]).values()];
   const ofType = branches.filter((errors) => !errors.some(isType));
   if (ofType.length === 1) return ofType[0] ?? null;
+  const keyed = ofType.filter((errors) => !errors.some(isKey));
+  if (keyed.length === 1) return keyed[0] ?? null;
+  if (keyed.length === 0 && union.instancePath === '') return ofType[0] ?? null;
   const types = within.filter(isType);
   if (types.length !== 1 || types[0]?.params['type'] !== 'null') return null;
   const meant = within.filter((each) => each !== types[0]);

@@ -71,6 +71,25 @@ test('the walk of the openstack client: network, subnet, port, and all of it del
   assert.equal((await call('member', 'GET', `subnets/${subnet.body.subnet.id}`)).status, 404);
 });
 
+test('what is wrong with a new record is told by its field', async () => {
+  for (const [path, body, words] of [
+    ['networks', { network: { color: 'red' } }, 'network. Value: {'],
+    ['subnets', { subnet: { network_id: shared, cidr: '10.5.0.0/24' } }, "'ip_version' is a required property"],
+    ['subnets', { subnets: [{ network_id: shared }] }, "'ip_version' is a required property"],
+    ['ports', { port: { network_id: shared, color: 'red' } }, "('color' was unexpected)"],
+    [
+      'security-group-rules',
+      { security_group_rule: { security_group_id: shared, direction: 'up' } },
+      "direction. Value: up. 'up' is not one of",
+    ],
+    ['routers', { rooter: {} }, "'router' is a required property"],
+  ] as const) {
+    const { status, body: answer } = await call('member', 'POST', path, body);
+    assert.equal(status, 400);
+    assert.ok(answer.NeutronError.message.includes(words), answer.NeutronError.message);
+  }
+});
+
 test("a server's port: active where it is bound, seen with its host by administrators; its user is the moves' to say", async () => {
   const serverId = newId();
   const made = await createPortForServer(world.p.stores.global, {
