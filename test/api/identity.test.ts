@@ -365,6 +365,14 @@ describe('identity v3', () => {
     assert.deepEqual(await names('name=filtered-user&domain_id=other'), []);
     const cut = (await s.admin('GET', `${V3}/users?limit=1`)).json;
     assert.deepEqual([cut.users.length, cut.truncated], [1, true]);
+    assert.deepEqual(await names('name__contains=tered-u'), ['filtered-user']);
+    assert.deepEqual(await names('name__startswith=filtered&name__endswith=user'), ['filtered-user']);
+    assert.deepEqual(await names('name__istartswith=FILTERED'), ['filtered-user']);
+    for (const none of ['contains=TERED', 'startswith=iltered', 'endswith=use', 'endswith=a-name-much-longer-than-any'])
+      assert.deepEqual(await names(`name__${none}`), []);
+    const roles = async (query: string) => (await expect(200, s.admin('GET', `${V3}/roles?${query}`))).json.roles;
+    assert.deepEqual(await roles('domain_id=default'), []);
+    assert.equal((await roles('name__iendswith=EMBER')).length, 1);
     await expect(400, s.admin('GET', `${V3}/users?name=%00`));
     await expect(404, s.admin('GET', `${V3}/users/%00`));
   });
@@ -380,6 +388,12 @@ describe('identity v3', () => {
     for (const method of ['GET', 'DELETE']) await expect(404, s.admin(method, `${url}/a`));
     assert.deepEqual((await expect(200, s.admin('PUT', url, { tags: ['c', 'd'] }))).json.tags, ['c', 'd']);
     assert.deepEqual((await s.admin('GET', `${V3}/projects/${id}`)).json.project.tags, ['c', 'd']);
+    const found = async (query: string) =>
+      (await expect(200, s.admin('GET', `${V3}/projects?name=tagged&${query}`))).json.projects.length;
+    for (const query of ['tags=c,d', 'tags-any=c,x', 'not-tags=c,x', 'not-tags-any=x'])
+      assert.equal(await found(query), 1);
+    for (const query of ['tags=c,x', 'tags-any=x', 'not-tags=c,d', 'not-tags-any=c,x'])
+      assert.equal(await found(query), 0);
     const many = Array.from({ length: 80 }, (_, index) => `t${index}`);
     await expect(200, s.admin('PUT', url, { tags: many }));
     await expect(201, s.admin('PUT', `${url}/t79`));

@@ -20,7 +20,7 @@ import { requireRule } from '../http/auth.ts';
 import { errorOf, refuse } from '../http/errors.ts';
 import { type Route, type RouteSpec, route } from '../http/route.ts';
 import { domainAsked, homeDomain, sameDomain } from './projects.ts';
-import { listed, outcome, renderGroup, renderUser, stateAsked, V3 } from './render.ts';
+import { listed, namesAsked, outcome, renderGroup, renderUser, stateAsked, V3 } from './render.ts';
 import * as schema from './schemas.ts';
 import { userTarget } from './users.ts';
 
@@ -43,10 +43,7 @@ export const groupRoutes = ({ directory }: Identity): readonly Route[] => [
       const domain = domainAsked(actor, query.domain_id);
       const words = domain.domainId === undefined ? {} : { 'target.group.domain_id': domain.domainId };
       requireRule(p, service, actor, 'identity:list_groups', words);
-      const groups = await listGroups(directory, {
-        ...domain,
-        ...(query.name === undefined ? {} : { name: query.name }),
-      });
+      const groups = await listGroups(directory, { ...domain, ...namesAsked(query) });
       const shown = groups.map((each) => renderGroup(p.settings, each));
       return { status: 200, body: listed(p.settings, '/groups', 'groups', shown, query.limit) };
     },
@@ -136,8 +133,7 @@ export function memberRoutes({ directory }: Identity): readonly Route[] {
         const found = await findGroup(directory, params.id);
         requireRule(p, service, actor, 'identity:list_users_in_group', groupTarget(params.id, found));
         if (!found) throw errorOf(groupNotFound(params.id));
-        const name = query.name === undefined ? {} : { name: query.name };
-        const filter = { ...domainAsked(actor, query.domain_id), ...stateAsked(query), ...name };
+        const filter = { ...domainAsked(actor, query.domain_id), ...stateAsked(query), ...namesAsked(query) };
         const shown = (await listMembers(directory, found.id, filter)).map((each) => renderUser(p.settings, each));
         return { status: 200, body: listed(p.settings, `/groups/${found.id}/users`, 'users', shown, query.limit) };
       },
@@ -183,8 +179,7 @@ export function memberRoutes({ directory }: Identity): readonly Route[] {
         const words = { ...userTarget(params.id, account), user_id: params.id };
         requireRule(p, service, actor, 'identity:list_groups_for_user', words);
         if (!account) throw errorOf(userNotFound(params.id));
-        const name = query.name === undefined ? {} : { name: query.name };
-        const groups = await listGroups(directory, { userId: account.user.id, ...name });
+        const groups = await listGroups(directory, { userId: account.user.id, ...namesAsked(query) });
         const shown = groups.map((each) => renderGroup(p.settings, each));
         return { status: 200, body: listed(p.settings, `/users/${params.id}/groups`, 'groups', shown, query.limit) };
       },

@@ -31,7 +31,17 @@ import type { Actor } from '../../model/types.ts';
 import { requireRule } from '../http/auth.ts';
 import { badRequest, errorOf } from '../http/errors.ts';
 import { type Route, route } from '../http/route.ts';
-import { isSet, listed, outcome, renderDomain, renderProject, stateAsked, V3 } from './render.ts';
+import {
+  isSet,
+  listed,
+  namesAsked,
+  outcome,
+  renderDomain,
+  renderProject,
+  stateAsked,
+  tagsAsked,
+  V3,
+} from './render.ts';
 import * as schema from './schemas.ts';
 
 const service = 'identity' as const;
@@ -71,7 +81,8 @@ export const projectRoutes = ({ directory }: Identity): readonly Route[] => [
         : await listProjects(directory, {
             ...domain,
             ...stateAsked(query),
-            ...(query.name === undefined ? {} : { name: query.name }),
+            ...namesAsked(query),
+            tags: tagsAsked(query),
             ...(query.parent_id === undefined ? {} : { parentId: query.parent_id }),
             ...(query.user === undefined ? {} : { userId: query.user }),
           });
@@ -156,7 +167,7 @@ export const projectRoutes = ({ directory }: Identity): readonly Route[] => [
       const projects = await listProjects(directory, {
         userId: account?.user.id ?? '',
         ...stateAsked(query),
-        ...(query.name === undefined ? {} : { name: query.name }),
+        ...namesAsked(query),
         ...(query.domain_id === undefined ? {} : { domainId: query.domain_id }),
       });
       const shown = projects.map((each) => renderProject(p.settings, each));
@@ -183,7 +194,7 @@ export const domainRoutes = ({ directory }: Identity): readonly Route[] => {
       query: schema.query(schema.ByNameAndState),
       answers: { 200: schema.listOf('domains', schema.Domain) },
       handle: async ({ p, query }) => {
-        const filter = { ...stateAsked(query), ...(query.name === undefined ? {} : { name: query.name }) };
+        const filter = { ...stateAsked(query), ...namesAsked(query) };
         const shown = (await listDomains(directory, filter)).map((each) => renderDomain(p.settings, each));
         return { status: 200, body: listed(p.settings, '/domains', 'domains', shown, query.limit) };
       },

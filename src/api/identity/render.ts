@@ -11,9 +11,12 @@ import {
   type Role,
   type User,
 } from '../../control/identity/directory.ts';
+import type { NameFilter, NamePart } from '../../control/identity/names.ts';
+import { MAX_TAGS } from '../../control/identity/project-tags.ts';
 import type { Settings } from '../../control/platform.ts';
 import { isoMicroseconds } from '../../model/time.ts';
-import { errorOf } from '../http/errors.ts';
+import type { TagFilter } from '../../store/tag-filter.ts';
+import { badRequest, errorOf } from '../http/errors.ts';
 
 export const V3 = '/identity/v3';
 
@@ -49,6 +52,36 @@ export const isSet = (flag: string | undefined): boolean => flag !== undefined &
 /** `enabled=` as a filter; absent when it is not asked for. */
 export const stateAsked = ({ enabled }: { readonly enabled?: string }): { readonly enabled?: boolean } =>
   enabled === undefined ? {} : { enabled: isSet(enabled) };
+
+type NamesQuery = { readonly name?: string } & {
+  readonly [key in `name__${'' | 'i'}${NamePart['at']}`]?: string;
+};
+const PARTS = ['contains', 'startswith', 'endswith'] as const;
+
+/** `name=` and its inexact kin (`name__istartswith=`) as a filter. */
+export const namesAsked = (query: NamesQuery): NameFilter => ({
+  ...(query.name === undefined ? {} : { name: query.name }),
+  nameParts: PARTS.flatMap((at) =>
+    [false, true].flatMap((anyCase) => {
+      const text = query[`name__${anyCase ? 'i' : ''}${at}` as const];
+      return text === undefined ? [] : [{ at, text, anyCase }];
+    }),
+  ),
+});
+
+const TAGS = { tags: 'all', 'tags-any': 'any', 'not-tags': 'notAll', 'not-tags-any': 'none' } as const;
+
+/** Lists of tags between commas as a filter. @throws ApiError 400 */
+export const tagsAsked = (query: { readonly [key in keyof typeof TAGS]?: string }): TagFilter =>
+  Object.fromEntries(
+    Object.entries(TAGS).flatMap(([name, key]) => {
+      const wanted = query[name as keyof typeof TAGS];
+      if (wanted === undefined) return [];
+      const some = wanted.split(',');
+      if (some.length > MAX_TAGS) throw badRequest(`Invalid input for ${name}: more than ${MAX_TAGS} tags.`);
+      return [[key, some]];
+    }),
+  );
 
 export const renderProject = (settings: Settings, project: Project): object => ({
   ...{ id: project.id, name: project.name, domain_id: project.domainId },

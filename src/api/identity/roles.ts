@@ -4,7 +4,7 @@ import { createRole, deleteRole, listRoles, roleNotFound, updateRole } from '../
 import type { Identity } from '../../control/identity.ts';
 import { errorOf } from '../http/errors.ts';
 import { type Route, route } from '../http/route.ts';
-import { listed, outcome, renderRole, V3 } from './render.ts';
+import { listed, namesAsked, outcome, renderRole, V3 } from './render.ts';
 import * as schema from './schemas.ts';
 
 const service = 'identity' as const;
@@ -14,10 +14,12 @@ export const roleRoutes = ({ directory }: Identity): readonly Route[] => [
   route({
     ...{ method: 'GET', url: ROLES, service, summary: 'List roles' },
     policy: 'identity:list_roles',
-    query: schema.query(schema.ByName),
+    query: schema.query(schema.ByNameInDomain),
     answers: { 200: schema.listOf('roles', schema.Role) },
     handle: async ({ p, query }) => {
-      const shown = (await listRoles(directory, query.name)).map((each) => renderRole(p.settings, each));
+      // No role is a domain's own.
+      const roles = query.domain_id === undefined ? await listRoles(directory, namesAsked(query)) : [];
+      const shown = roles.map((each) => renderRole(p.settings, each));
       return { status: 200, body: listed(p.settings, '/roles', 'roles', shown, query.limit) };
     },
   }),

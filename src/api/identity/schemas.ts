@@ -270,15 +270,22 @@ export const query = <P extends Record<string, TSchema>>(filters: P) =>
     sort_key: Type.Optional(text()),
     sort_dir: Type.Optional(text()),
   });
-export const ByName = { name: Type.Optional(Asked) };
+export const ByName = {
+  name: Type.Optional(Asked),
+  ...{ name__contains: asked, name__startswith: asked, name__endswith: asked },
+  ...{ name__icontains: asked, name__istartswith: asked, name__iendswith: asked },
+};
 export const ByNameInDomain = { ...ByName, domain_id: Type.Optional(Asked) };
 export const ByNameAndState = { ...ByName, enabled: Flag };
 export const ByDomain = { ...ByNameAndState, domain_id: Type.Optional(Asked) };
+/** Tags between commas. */
+const Tagged = Type.Optional(Type.String({ maxLength: 4000, pattern: NO_NUL }));
 export const ProjectQuery = query({
   ...ByDomain,
   parent_id: Type.Optional(Asked),
   is_domain: Flag,
   user: Type.Optional(Asked),
+  ...{ tags: Tagged, 'tags-any': Tagged, 'not-tags': Tagged, 'not-tags-any': Tagged },
 });
 export const AssignmentQuery = query({
   'user.id': Type.Optional(Asked),

@@ -25,7 +25,7 @@ import { clientAddress } from '../http/client-address.ts';
 import { badRequest, errorOf, forbidden, notFound, unauthorized } from '../http/errors.ts';
 import { type Route, route } from '../http/route.ts';
 import { domainAsked, domainTarget, homeDomain, sameDomain } from './projects.ts';
-import { listed, outcome, renderCredential, renderUser, stateAsked, V3 } from './render.ts';
+import { listed, namesAsked, outcome, renderCredential, renderUser, stateAsked, V3 } from './render.ts';
 import * as schema from './schemas.ts';
 import { slowDown } from './tokens.ts';
 
@@ -50,8 +50,7 @@ export const userRoutes = (identity: Identity): readonly Route[] => {
       handle: async ({ p, actor, query }) => {
         const domain = domainAsked(actor, query.domain_id);
         requireRule(p, service, actor, 'identity:list_users', domainTarget(domain));
-        const name = query.name === undefined ? {} : { name: query.name };
-        const users = await listUsers(directory, { ...domain, ...stateAsked(query), ...name });
+        const users = await listUsers(directory, { ...domain, ...stateAsked(query), ...namesAsked(query) });
         const shown = users.map((each) => renderUser(p.settings, each));
         return { status: 200, body: listed(p.settings, '/users', 'users', shown, query.limit) };
       },
@@ -178,7 +177,7 @@ export const credentialRoutes = (identity: Identity): readonly Route[] => {
       answers: { 200: schema.listOf('application_credentials', schema.ApplicationCredential) },
       handle: async ({ p, params, query }) => {
         const userId = (await findAccount(directory, params.id))?.user.id;
-        const all = userId === undefined ? [] : await listCredentials(directory, userId, query.name);
+        const all = userId === undefined ? [] : await listCredentials(directory, userId, namesAsked(query));
         const shown = await Promise.all(all.map((each) => renderCredential(p.settings, directory, each)));
         const path = `/users/${params.id}/application_credentials`;
         return { status: 200, body: listed(p.settings, path, 'application_credentials', shown, query.limit) };

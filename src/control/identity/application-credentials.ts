@@ -21,6 +21,7 @@ import {
   type Selector,
   selectAccount,
 } from './directory.ts';
+import { isNamed, type NameFilter } from './names.ts';
 import { hashPassword } from './passwords.ts';
 
 const MAX_PER_USER = 100;
@@ -87,7 +88,7 @@ export async function selectCredential(
   const account = await selectAccount(directory, named.user);
   if (!account) return null;
   return directory.cached(`application credential of ${account.user.id} ${named.name}`, async () => {
-    const [credential] = await listCredentials(directory, account.user.id, named.name);
+    const [credential] = await listCredentials(directory, account.user.id, { name: named.name });
     return credential ?? null;
   });
 }
@@ -96,10 +97,15 @@ export async function selectCredential(
 export async function listCredentials(
   { db }: Directory,
   userId: string,
-  name?: string,
+  names: NameFilter = {},
 ): Promise<ApplicationCredential[]> {
-  const all = db.selectFrom('application_credentials').selectAll().where('user_id', '=', userId);
-  const rows = await (name === undefined ? all : all.where('name', '=', name)).orderBy('name').execute();
+  const rows = await db
+    .selectFrom('application_credentials')
+    .selectAll()
+    .where('user_id', '=', userId)
+    .where(isNamed(names))
+    .orderBy('name')
+    .execute();
   return rows.map(credentialOf);
 }
 

@@ -11,18 +11,17 @@ import {
   ok,
   refused,
 } from './directory.ts';
+import { isNamed, type NameFilter } from './names.ts';
 
 export const domainNotFound = (id: string): Refusal => notFound(`Could not find domain: ${id.slice(0, 255)}.`);
 
-export interface DomainFilter {
-  readonly name?: string;
+export interface DomainFilter extends NameFilter {
   readonly enabled?: boolean;
 }
 
 /** By name; one more than MAX_LISTED at most. */
-export async function listDomains({ db }: Directory, { name, enabled }: DomainFilter): Promise<Domain[]> {
-  let query = db.selectFrom('domains').selectAll();
-  if (name !== undefined) query = query.where('name', '=', name);
+export async function listDomains({ db }: Directory, { enabled, ...names }: DomainFilter): Promise<Domain[]> {
+  let query = db.selectFrom('domains').selectAll().where(isNamed(names));
   if (enabled !== undefined) query = query.where('enabled', '=', enabled ? 1 : 0);
   const rows = await query
     .orderBy('name')

@@ -15,21 +15,20 @@ import {
   type User,
   userOf,
 } from './directory.ts';
+import { isNamed, type NameFilter } from './names.ts';
 import { userNotFound } from './users.ts';
 
 export const groupNotFound = (id: string): Refusal => notFound(`Could not find group: ${id.slice(0, 255)}.`);
 
-export interface GroupFilter {
-  readonly name?: string;
+export interface GroupFilter extends NameFilter {
   readonly domainId?: string;
   /** Which this user is in. */
   readonly userId?: string;
 }
 
 /** By name; one more than MAX_LISTED at most. */
-export async function listGroups({ db }: Directory, { name, domainId, userId }: GroupFilter): Promise<Group[]> {
-  let query = db.selectFrom('user_groups').selectAll();
-  if (name !== undefined) query = query.where('name', '=', name);
+export async function listGroups({ db }: Directory, { domainId, userId, ...names }: GroupFilter): Promise<Group[]> {
+  let query = db.selectFrom('user_groups').selectAll().where(isNamed(names));
   if (domainId !== undefined) query = query.where('domain_id', '=', domainId);
   if (userId !== undefined) {
     query = query.where((eb) =>
@@ -99,8 +98,7 @@ export const deleteGroup = ({ change }: Directory, id: string): Promise<Changed<
     return numDeletedRows > 0n ? ok(null) : refused(groupNotFound(id));
   });
 
-export interface MemberFilter {
-  readonly name?: string;
+export interface MemberFilter extends NameFilter {
   readonly domainId?: string;
   readonly enabled?: boolean;
 }
@@ -109,14 +107,14 @@ export interface MemberFilter {
 export async function listMembers(
   { db }: Directory,
   groupId: string,
-  { name, domainId, enabled }: MemberFilter,
+  { domainId, enabled, ...names }: MemberFilter,
 ): Promise<User[]> {
   let query = db
     .selectFrom('group_members as m')
     .innerJoin('users as u', 'u.id', 'm.user_id')
     .selectAll('u')
-    .where('m.group_id', '=', groupId);
-  if (name !== undefined) query = query.where('u.name', '=', name);
+    .where('m.group_id', '=', groupId)
+    .where(isNamed(names, 'u.name'));
   if (domainId !== undefined) query = query.where('u.domain_id', '=', domainId);
   if (enabled !== undefined) query = query.where('u.enabled', '=', enabled ? 1 : 0);
   const rows = await query

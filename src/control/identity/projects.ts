@@ -4,6 +4,7 @@
 import type { Insertable, Updateable } from 'kysely';
 import { badRequest, conflict, forbidden, notFound, type Refusal } from '../../model/refusal.ts';
 import type { GlobalTables } from '../../store/global-schema.ts';
+import { type TagFilter, tagConditions } from '../../store/tag-filter.ts';
 import {
   assignmentsFor,
   type Changed,
@@ -15,24 +16,25 @@ import {
   projectOf,
   refused,
 } from './directory.ts';
+import { isNamed, type NameFilter } from './names.ts';
 
 export const projectNotFound = (id: string): Refusal => notFound(`Could not find project: ${id.slice(0, 255)}.`);
 
-export interface ProjectFilter {
-  readonly name?: string;
+export interface ProjectFilter extends NameFilter {
   readonly domainId?: string;
   /** A domain's id stands for the projects directly under it. */
   readonly parentId?: string;
   readonly enabled?: boolean;
   /** In which this user has a role, by itself or in a group. */
   readonly userId?: string;
+  readonly tags?: TagFilter;
 }
 
 /** By name; one more than MAX_LISTED at most. */
 export async function listProjects({ db }: Directory, filter: ProjectFilter): Promise<Project[]> {
-  const { name, domainId, parentId, enabled, userId } = filter;
-  let query = db.selectFrom('projects').selectAll();
-  if (name !== undefined) query = query.where('name', '=', name);
+  const { domainId, parentId, enabled, userId, tags = {}, ...names } = filter;
+  let query = db.selectFrom('projects').selectAll().where(isNamed(names));
+  for (const condition of tagConditions('tags_json', tags)) query = query.where(condition);
   if (domainId !== undefined) query = query.where('domain_id', '=', domainId);
   if (parentId !== undefined) {
     query = query.where((eb) =>

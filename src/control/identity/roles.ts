@@ -14,6 +14,7 @@ import {
   refused,
   roleOf,
 } from './directory.ts';
+import { isNamed, type NameFilter } from './names.ts';
 import { type Scope, scopeIdOf } from './tokens.ts';
 
 export type GrantScope = Exclude<Scope, { readonly kind: 'unscoped' }>;
@@ -21,9 +22,11 @@ export type GrantScope = Exclude<Scope, { readonly kind: 'unscoped' }>;
 export const roleNotFound = (id: string): Refusal => notFound(`Could not find role: ${id.slice(0, 255)}.`);
 
 /** By name. */
-export async function listRoles({ db }: Directory, name?: string): Promise<Role[]> {
-  const all = db.selectFrom('roles').selectAll();
-  const rows = await (name === undefined ? all : all.where('name', '=', name))
+export async function listRoles({ db }: Directory, names: NameFilter = {}): Promise<Role[]> {
+  const rows = await db
+    .selectFrom('roles')
+    .selectAll()
+    .where(isNamed(names))
     .orderBy('name')
     .limit(MAX_LISTED + 1)
     .execute();

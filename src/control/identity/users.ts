@@ -13,20 +13,19 @@ import {
   type User,
   userOf,
 } from './directory.ts';
+import { isNamed, type NameFilter } from './names.ts';
 import { hashPassword } from './passwords.ts';
 
 export const userNotFound = (id: string): Refusal => notFound(`Could not find user: ${id.slice(0, 255)}.`);
 
-export interface UserFilter {
-  readonly name?: string;
+export interface UserFilter extends NameFilter {
   readonly domainId?: string;
   readonly enabled?: boolean;
 }
 
 /** By name; one more than MAX_LISTED at most. */
-export async function listUsers({ db }: Directory, { name, domainId, enabled }: UserFilter): Promise<User[]> {
-  let query = db.selectFrom('users').selectAll();
-  if (name !== undefined) query = query.where('name', '=', name);
+export async function listUsers({ db }: Directory, { domainId, enabled, ...names }: UserFilter): Promise<User[]> {
+  let query = db.selectFrom('users').selectAll().where(isNamed(names));
   if (domainId !== undefined) query = query.where('domain_id', '=', domainId);
   if (enabled !== undefined) query = query.where('enabled', '=', enabled ? 1 : 0);
   const rows = await query

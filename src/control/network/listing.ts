@@ -6,8 +6,8 @@
 // API looks whether it is there when a page is empty). Sorting and paging are the database's, so
 // a page costs no more than its rows. Columns that can be null are filtered by alone.
 import { type RawBuilder, type SelectQueryBuilder, type SqlBool, sql } from 'kysely';
-import { holdsText } from '../../store/dialect.ts';
 import type { GlobalTables } from '../../store/global-schema.ts';
+import { type TagFilter, tagConditions } from '../../store/tag-filter.ts';
 
 export type Value = string | number;
 export interface SortKey {
@@ -24,14 +24,6 @@ export interface Selection {
   readonly marker?: string;
   /** The page before the marker. It is answered in the wanted order. */
   readonly reverse?: boolean;
-}
-
-/** Each given list of tags: all of them, one of them, not all of them, none of them. */
-export interface TagFilter {
-  readonly all?: readonly string[];
-  readonly any?: readonly string[];
-  readonly notAll?: readonly string[];
-  readonly none?: readonly string[];
 }
 
 export interface Collection {
@@ -59,7 +51,8 @@ export async function page<Row>(query: Query<Row>, collection: Collection, selec
     const ref = sql.ref(`${collection.alias}.${columnOf(collection, name)}`);
     found = found.where(sql<SqlBool>`${ref} in (${sql.join(values)})`);
   }
-  for (const condition of tagConditions(collection, selection.tags ?? {})) found = found.where(condition);
+  for (const condition of tagConditions(`${collection.alias}.tags_json`, selection.tags ?? {}))
+    found = found.where(condition);
   const keys = sortKeys(collection, selection.sort ?? []);
   if (marker !== undefined) found = found.where(behind(collection, keys, marker, reverse));
   for (const { by, descending } of keys) {
@@ -73,21 +66,6 @@ function columnOf(collection: Collection, name: string): string {
   const column = collection.columns[name];
   if (column === undefined) throw new Error(`${collection.table} has no column ${name} to list by`);
   return column;
-}
-
-/**
- * A tag is in the column's JSON when its own JSON is: within another tag its quotes would be escaped.
- */
-function tagConditions({ alias }: Collection, tags: TagFilter): RawBuilder<SqlBool>[] {
-  const has = (tag: string) => holdsText(`${alias}.tags_json`, JSON.stringify(tag));
-  const all = (list: readonly string[]) => sql<SqlBool>`(${sql.join(list.map(has), sql` and `)})`;
-  const any = (list: readonly string[]) => sql<SqlBool>`(${sql.join(list.map(has), sql` or `)})`;
-  return [
-    ...(tags.all ? [all(tags.all)] : []),
-    ...(tags.any ? [any(tags.any)] : []),
-    ...(tags.notAll ? [sql<SqlBool>`not ${all(tags.notAll)}`] : []),
-    ...(tags.none ? [sql<SqlBool>`not ${any(tags.none)}`] : []),
-  ];
 }
 
 /** With the id last, which no two rows share. */
