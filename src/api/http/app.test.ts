@@ -72,7 +72,7 @@ const routes: Route[] = [
     policy: 'delete_network',
     params: Type.Object({ id: Type.String() }),
     answers: { 204: null },
-    handle: () => ({ status: 204 }),
+    handle: ({ params }) => ({ status: 204, ...(params.id === 'lie' ? { body: { id: 1 } } : {}) }),
   }),
   route({
     method: 'GET',
@@ -315,6 +315,12 @@ describe('the HTTP server', () => {
       assert.ok(message.includes(String(response.headers['x-openstack-request-id'])));
       assert.ok(!message.includes('secret'));
     }
+  });
+
+  it('finds a body that no schema is stated for, where answers are checked', async () => {
+    const url = '/network/v2.0/things';
+    assert.equal((await call('DELETE', `${url}/1`, { token: 'admin' })).statusCode, 204);
+    assert.equal((await call('DELETE', `${url}/lie`, { token: 'admin' })).statusCode, 500);
   });
 
   it('describes itself and counts', async () => {

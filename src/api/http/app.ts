@@ -232,7 +232,10 @@ function checkAnswer(route: Route, answer: Answer): void {
   const schema = route.answers[answer.status];
   if (schema === undefined)
     throw new Error(`${route.method} ${route.url} answers ${answer.status}, which it does not state`);
-  if (schema === null) return;
+  if (schema === null) {
+    if (answer.body === undefined || Object.hasOwn(answer.headers ?? {}, 'content-type')) return;
+    throw new Error(`${route.method} ${route.url} answers ${answer.status} with JSON that has no schema`);
+  }
   // What the client will see: undefined is dropped, dates are text; no body counts as null.
   const difference = mismatch(schema, JSON.parse(JSON.stringify(answer.body ?? null)));
   if (difference) throw new Error(`${route.method} ${route.url} answers what its schema does not allow: ${difference}`);

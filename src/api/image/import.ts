@@ -6,7 +6,7 @@ import { importImage, importMethods, setActive, stageImage } from '../../control
 import { refuse } from '../http/errors.ts';
 import { type Route, route } from '../http/route.ts';
 import { declaredLength, drain } from './data.ts';
-import { ImportBody, Member, MemberList, Params } from './schemas.ts';
+import { ImportBody, ImportInfo, Member, MemberList, Params, SchemaAnswer, StoresInfo } from './schemas.ts';
 
 const IMAGE = '/image/v2/images/:id';
 const service = 'image' as const;
@@ -15,7 +15,7 @@ const schema = (name: string, of: Type.TSchema): Route =>
   route({
     ...{ method: 'GET', url: `/image/v2/schemas/${name}`, service, policy: 'anyone' },
     summary: `JSON schema of ${name === 'member' ? 'a member' : 'a list of members'}`,
-    answers: { 200: null },
+    answers: { 200: SchemaAnswer },
     handle: () => ({ status: 200, body: { name, ...of } }),
   });
 
@@ -71,7 +71,7 @@ export const importRoutes: readonly Route[] = [
   activation('reactivate', "Give an image's data back"),
   route({
     ...{ method: 'GET', url: '/image/v2/info/import', service, summary: 'Ways of importing data', policy: 'anyone' },
-    answers: { 200: null },
+    answers: { 200: ImportInfo },
     handle: ({ p }) => {
       const methods = { description: 'Import methods available.', type: 'array', value: importMethods(p) };
       return { status: 200, body: { 'import-methods': methods } };
@@ -79,7 +79,7 @@ export const importRoutes: readonly Route[] = [
   }),
   route({
     ...{ method: 'GET', url: '/image/v2/info/stores', service, summary: 'Stores of images', policy: 'anyone' },
-    answers: { 200: null },
+    answers: { 200: StoresInfo },
     handle: () => ({
       status: 200,
       body: { stores: [{ id: 'local', description: 'Files of the control plane', default: 'true' }] },

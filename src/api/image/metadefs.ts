@@ -29,6 +29,7 @@ import {
   TagList,
   TypeQuery,
 } from './metadef-schemas.ts';
+import { SchemaAnswer } from './schemas.ts';
 
 const NAMESPACES = '/image/v2/metadefs/namespaces';
 const service = 'image' as const;
@@ -62,7 +63,7 @@ const schemaRoutes: readonly Route[] = SCHEMAS.map(([path, name, schema]) =>
   route({
     ...{ method: 'GET', url: `/image/v2/schemas/metadefs/${path}`, service, policy: 'anyone' },
     summary: `JSON schema of definitions of metadata: ${name}`,
-    answers: { 200: null },
+    answers: { 200: SchemaAnswer },
     handle: () => ({ status: 200, body: { name, ...schema } }),
   }),
 );

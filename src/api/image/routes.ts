@@ -14,7 +14,7 @@ import { importRoutes } from './import.ts';
 import { memberRoutes } from './members.ts';
 import { metadefRoutes } from './metadefs.ts';
 import { renderImage } from './render.ts';
-import { CreateBody, Image, ImageList, ListQuery, Params, PatchBody, TagParams } from './schemas.ts';
+import { CreateBody, Image, ImageList, ListQuery, Params, PatchBody, SchemaAnswer, TagParams } from './schemas.ts';
 
 const IMAGES = '/image/v2/images';
 /** Glance's defaults are 25 and 1000 (limit_param_default, api_limit_max). */
@@ -128,7 +128,7 @@ export const imageRoutes: readonly Route[] = [
     service: 'image',
     summary: 'JSON schema of an image',
     policy: 'anyone',
-    answers: { 200: null },
+    answers: { 200: SchemaAnswer },
     handle: () => ({ status: 200, body: { name: 'image', ...Image } }),
   }),
   route({
@@ -137,7 +137,7 @@ export const imageRoutes: readonly Route[] = [
     service: 'image',
     summary: 'JSON schema of a list of images',
     policy: 'anyone',
-    answers: { 200: null },
+    answers: { 200: SchemaAnswer },
     handle: () => ({ status: 200, body: { name: 'images', ...ImageList } }),
   }),
   ...dataRoutes,

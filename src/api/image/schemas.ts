@@ -143,6 +143,39 @@ export const ImportBody = Type.Object(
   { additionalProperties: false },
 );
 
+/** A JSON schema, with a name. */
+export const SchemaAnswer = Type.Object(
+  {
+    name: Type.String(),
+    type: Type.Literal('object'),
+    properties: Type.Record(Type.String(), Type.Unknown()),
+    required: Type.Optional(Type.Array(Type.String())),
+  },
+  { additionalProperties: true },
+);
+
+export const ImportInfo = Type.Object(
+  {
+    'import-methods': Type.Object(
+      { description: Type.String(), type: Type.Literal('array'), value: Type.Array(Type.String()) },
+      { additionalProperties: false },
+    ),
+  },
+  { additionalProperties: false },
+);
+
+export const StoresInfo = Type.Object(
+  {
+    stores: Type.Array(
+      Type.Object(
+        { id: Type.String(), description: Type.String(), default: Type.Literal('true') },
+        { additionalProperties: false },
+      ),
+    ),
+  },
+  { additionalProperties: false },
+);
+
 export const ImageList = Type.Object(
   {
     images: Type.Array(Image),
