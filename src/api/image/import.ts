@@ -2,6 +2,7 @@
 // image_actions.py, discovery.py. Data is imported from what was staged (glance-direct) or from the web (web-download;
 // control/images/download.ts says what keeps that from reaching what only the image service can reach).
 import type { Type } from 'typebox';
+import { STORE_ID } from '../../control/images/download.ts';
 import { importImage, importMethods, setActive, stageImage } from '../../control/images/members.ts';
 import { refuse } from '../http/errors.ts';
 import { type Route, route } from '../http/route.ts';
@@ -82,7 +83,7 @@ export const importRoutes: readonly Route[] = [
     answers: { 200: StoresInfo },
     handle: () => ({
       status: 200,
-      body: { stores: [{ id: 'local', description: 'Files of the control plane', default: 'true' }] },
+      body: { stores: [{ id: STORE_ID, description: 'Files of the control plane', default: 'true' }] },
     }),
   }),
   schema('member', Member),

@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { findImage } from '../images.ts';
 import type { Platform } from '../platform.ts';
-import { checkUri, type WebDownloadSettings } from './download.ts';
+import { checkUri, FAILED_IMPORT, type WebDownloadSettings } from './download.ts';
 import { importImage } from './members.ts';
 import { createImage } from './records.ts';
 import { imageWorld, member, qcow2, stranger } from './testing.ts';
@@ -61,10 +61,11 @@ const fetched = (p: Platform, id: string, uri: string, actor = member) =>
   importImage(p, actor, id, { name: 'web-download', uri });
 
 /** What has become of it when nothing more comes. */
-async function settled(p: Platform, id: string, asked: () => number): Promise<string | undefined> {
+async function settled(p: Platform, id: string): Promise<string | undefined> {
   for (let tries = 0; tries < 500; tries += 1) {
-    const status = (await findImage(p, id))?.status;
-    if (status === 'active' || (asked() > 0 && status === 'queued' && tries > 20)) return status;
+    const image = await findImage(p, id);
+    if (image?.status === 'active') return 'active';
+    if (image?.properties[FAILED_IMPORT] === 'local') return `${image.status}: failed`;
     await sleep(10);
   }
   return 'never settled';
@@ -80,21 +81,69 @@ test('what the web has becomes the image', () =>
       const uri = `http://localhost:${port}/image`;
       assert.equal((await fetched(world.p, id, uri, stranger))?.code, 404);
       assert.equal(await fetched(world.p, id, uri), null);
-      assert.equal(await settled(world.p, id, () => 0), 'active');
+      assert.equal(await settled(world.p, id), 'active');
       assert.equal((await findImage(world.p, id))?.sizeBytes, qcow2().length);
       assert.match((await fetched(world.p, id, uri))?.message ?? '', /needs to be in 'queued' state/);
     },
   ));
 
-test('what cannot be had leaves it queued: errors, redirects, what is no image, what is too large', async () => {
-  const answers: RequestListener[] = [
-    (_request, response) => response.writeHead(404).end(),
-    (_request, response) => response.writeHead(302, { location: '/elsewhere' }).end(),
-    (_request, response) => response.end('no image'),
-    (_request, response) => response.writeHead(200, { 'content-length': String(2 ** 40) }).write('x'),
-    (request) => request.socket.destroy(),
+test('redirects are followed; a second try forgets that the first one failed', () => {
+  let there = false;
+  return served(
+    ({ url }, response) => {
+      if (url === '/image') response.writeHead(307, { location: '/a?b=c' }).end();
+      else if (url === '/a?b=c' && there) response.writeHead(301, { location: 'data' }).end();
+      else if (url === '/data') response.end(qcow2());
+      else response.writeHead(404).end();
+    },
+    async (port) => {
+      const webDownload = { enabled: true, privateAddresses: true, ports: [port] };
+      await using world = await imageWorld({ webDownload });
+      const id = await queued(world.p);
+      const uri = `http://127.0.0.1:${port}/image`;
+      assert.equal(await fetched(world.p, id, uri), null);
+      assert.equal(await settled(world.p, id), 'queued: failed');
+      there = true;
+      assert.equal(await fetched(world.p, id, uri), null);
+      assert.equal(await settled(world.p, id), 'active');
+      assert.deepEqual((await findImage(world.p, id))?.properties, {});
+    },
+  );
+});
+
+test('what may not be asked for is not asked for by a redirect either', () =>
+  served(
+    () => assert.fail('it was asked'),
+    async (inside) =>
+      served(
+        (_request, response) => response.writeHead(302, { location: `http://localhost:${inside}/` }).end(),
+        async (port) => {
+          const webDownload = { enabled: true, privateAddresses: true, ports: [port] };
+          await using world = await imageWorld({ webDownload });
+          const id = await queued(world.p);
+          assert.equal(await fetched(world.p, id, `http://127.0.0.1:${port}/image`), null);
+          assert.equal(await settled(world.p, id), 'queued: failed');
+        },
+      ),
+  ));
+
+test('what cannot be had leaves it queued: errors, redirects without end or to elsewhere, what is no image, what is too large', async () => {
+  const leadsTo =
+    (location: string): RequestListener =>
+    (_request, response) =>
+      response.writeHead(302, { location }).end();
+  const answers: (readonly [RequestListener, number])[] = [
+    [(_request, response) => response.writeHead(404).end(), 1],
+    [(_request, response) => response.writeHead(302).end(), 1],
+    [leadsTo('/round'), 6],
+    ...['http://127.0.0.1:1/', 'file:///etc/passwd', 'http://me:secret@127.0.0.1/', 'http://'].map(
+      (location) => [leadsTo(location), 1] as const,
+    ),
+    [(_request, response) => response.end('no image'), 1],
+    [(_request, response) => response.writeHead(200, { 'content-length': String(2 ** 40) }).write('x'), 1],
+    [(request) => request.socket.destroy(), 1],
   ];
-  for (const answer of answers) {
+  for (const [answer, times] of answers) {
     let asked = 0;
     const counted: RequestListener = (request, response) => {
       asked += 1;
@@ -104,8 +153,8 @@ test('what cannot be had leaves it queued: errors, redirects, what is no image, 
       await using world = await imageWorld({ webDownload: { enabled: true, privateAddresses: true, ports: [port] } });
       const id = await queued(world.p);
       assert.equal(await fetched(world.p, id, `http://127.0.0.1:${port}/image`), null);
-      assert.equal(await settled(world.p, id, () => asked), 'queued');
-      assert.equal(asked, 1);
+      assert.equal(await settled(world.p, id), 'queued: failed');
+      assert.equal(asked, times);
     });
   }
 });
@@ -117,7 +166,7 @@ test('a name that means an address which is not public is not connected to', () 
       await using world = await imageWorld({ webDownload: { enabled: true, privateAddresses: false, ports: [port] } });
       const id = await queued(world.p);
       assert.equal(await fetched(world.p, id, `http://localhost:${port}/image`), null);
-      assert.equal(await settled(world.p, id, () => 1), 'queued');
+      assert.equal(await settled(world.p, id), 'queued: failed');
     },
   ));
 

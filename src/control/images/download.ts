@@ -3,9 +3,10 @@
 // Theory of operation. Whoever can have a server fetch an address has the server's place in the network. So what is asked for
 // is http or https on ports that are allowed, and, unless the operator says otherwise, comes from public addresses alone: the
 // names are resolved here, and the connection goes to an address that was looked at, whatever the name means a moment later.
-// Redirects are not followed. The answer is received as an upload is (upload.ts), with the same limits of size and silence,
-// and within LIMIT_MS; a few at once per process. It ends with its process: the image is queued again then, as after any
-// failure, and the reason is in the log.
+// A redirect leads to another address that is looked at in the same way, and a few are followed. The answer is received as
+// an upload is (upload.ts), with the same limits of size and silence, and within LIMIT_MS; a few at once per process. After a
+// failure the image is queued again and has Glance's property FAILED_IMPORT until it is asked for once more; why is in the
+// log. A download ends with its process: then the image is queued again without the property.
 import { lookup } from 'node:dns';
 import { get as httpGet, type IncomingMessage } from 'node:http';
 import { get as httpsGet } from 'node:https';
@@ -13,9 +14,10 @@ import { isIP, type LookupFunction } from 'node:net';
 import { messageOf } from '../../lib/errors.ts';
 import { isPublicAddress } from '../../lib/public-addresses.ts';
 import { badRequest, conflict } from '../../model/refusal.ts';
-import type { Refusal } from '../../model/types.ts';
+import type { Actor, Refusal } from '../../model/types.ts';
 import type { Image } from '../images.ts';
 import type { Platform } from '../platform.ts';
+import { changeImage } from './changes.ts';
 import { receiveImage } from './upload.ts';
 
 export interface WebDownloadSettings {
@@ -25,11 +27,17 @@ export interface WebDownloadSettings {
   readonly ports: readonly number[];
 }
 
+/** Names the stores that an import did not reach; there is one. */
+export const FAILED_IMPORT = 'os_glance_failed_import';
+export const STORE_ID = 'local';
+
 /** A download ends within this time, ms. */
 const LIMIT_MS = 3_600_000;
 /** The server answers within this time, ms. */
 const ANSWER_MS = 30_000;
 const MOST_AT_ONCE = 4;
+const MOST_REDIRECTS = 5;
+const REDIRECTS: readonly (number | undefined)[] = [301, 302, 303, 307, 308];
 
 /** How many run, by platform. */
 const running = new WeakMap<Platform, number>();
@@ -56,7 +64,7 @@ const hostOf = (url: URL): string => url.hostname.replace(/^\[|\]$/g, '');
  * Begins to fetch the image's data; when this has ended well, the image is active.
  * Refused: 400 by the address, or formats that are not set, 409 for an image that is not queued, 503 too many.
  */
-export async function importFromWeb(p: Platform, image: Image, uri: string): Promise<Refusal | null> {
+export async function importFromWeb(p: Platform, actor: Actor, image: Image, uri: string): Promise<Refusal | null> {
   const { id: imageId } = image;
   const wrong = checkUri(uri, p.settings.webDownload);
   if (wrong) return wrong;
@@ -66,21 +74,44 @@ export async function importFromWeb(p: Platform, image: Image, uri: string): Pro
   const before = running.get(p) ?? 0;
   if (before >= MOST_AT_ONCE)
     return { code: 503, message: `${before} images are being downloaded already: try again later.` };
+  if (Object.hasOwn(image.properties, FAILED_IMPORT)) await setFailed(p, actor, imageId, false);
   running.set(p, before + 1);
   const over = async (): Promise<void> => {
     try {
-      await using answer = await ask(new URL(uri), p.settings.webDownload);
-      const refusal = await receiveImage(p, image, { stream: answer.stream, declaredBytes: answer.declaredBytes });
-      if (refusal) p.log.warn({ imageId, uri, reason: refusal.message }, 'an image was not downloaded');
+      const reason = await fetchImage(p, image, new URL(uri));
+      if (reason === null) return;
+      p.log.warn({ imageId, uri, reason }, 'an image was not downloaded');
+      await setFailed(p, actor, imageId, true);
     } catch (error) {
-      p.log.warn({ imageId, uri, reason: messageOf(error) }, 'an image was not downloaded');
+      p.log.error({ imageId, error: messageOf(error) }, 'that an image was not downloaded could not be written');
     } finally {
       running.set(p, (running.get(p) ?? 1) - 1);
     }
   };
-  // Whoever asked has been answered: what comes of it is in the log, and in the image's status.
+  // Whoever asked has been answered: what comes of it is in the log, and in the image.
   void over();
   return null;
+}
+
+/** Null: the image is active; otherwise why not. */
+async function fetchImage(p: Platform, image: Image, url: URL): Promise<string | null> {
+  try {
+    await using answer = await ask(url, p.settings.webDownload);
+    const refusal = await receiveImage(p, image, { stream: answer.stream, declaredBytes: answer.declaredBytes });
+    return refusal?.message ?? null;
+  } catch (error) {
+    return messageOf(error);
+  }
+}
+
+/** Says in the image that its import failed, or no longer; not when it is gone, or received in another way. */
+async function setFailed(p: Platform, actor: Actor, imageId: string, failed: boolean): Promise<void> {
+  await changeImage(p, actor, imageId, 'modify_image', (image) => {
+    if (image.status !== 'queued') return { kind: 'ok', image };
+    const others = Object.entries(image.properties).filter(([name]) => name !== FAILED_IMPORT);
+    const said: [string, string][] = failed ? [[FAILED_IMPORT, STORE_ID]] : [];
+    return { kind: 'ok', image: { ...image, properties: Object.fromEntries([...others, ...said]) } };
+  });
 }
 
 interface Answer extends AsyncDisposable {
@@ -88,8 +119,30 @@ interface Answer extends AsyncDisposable {
   readonly declaredBytes: number | null;
 }
 
-/** @throws Error when nobody answers, or otherwise than with the data */
-async function ask(url: URL, settings: WebDownloadSettings): Promise<Answer> {
+/** @throws Error when nobody answers, or otherwise than with the data or the way to it */
+async function ask(first: URL, settings: WebDownloadSettings): Promise<Answer> {
+  let url = first;
+  const limit = AbortSignal.timeout(LIMIT_MS);
+  for (let redirects = 0; redirects <= MOST_REDIRECTS; redirects += 1) {
+    const answer = await askOnce(url, settings, limit);
+    if (answer.stream.statusCode === 200) return answer;
+    await answer[Symbol.asyncDispose]();
+    url = redirectOf(answer.stream, url, settings);
+  }
+  throw new Error(`there are more than ${MOST_REDIRECTS} redirects`);
+}
+
+/** Where the answer leads. @throws Error when it is no redirect, or leads to where nobody may send us */
+function redirectOf({ statusCode, headers }: IncomingMessage, from: URL, settings: WebDownloadSettings): URL {
+  const { location } = headers;
+  if (!REDIRECTS.includes(statusCode) || location === undefined) throw new Error(`the server answers ${statusCode}`);
+  const to = URL.canParse(location, from) ? new URL(location, from) : null;
+  const wrong = checkUri(to?.href ?? location, settings);
+  if (to === null || wrong) throw new Error(`redirected: ${wrong?.message}`);
+  return to;
+}
+
+async function askOnce(url: URL, settings: WebDownloadSettings, limit: AbortSignal): Promise<Answer> {
   const ending = new AbortController();
   const stream = await new Promise<IncomingMessage>((resolve, reject) => {
     const get = url.protocol === 'https:' ? httpsGet : httpGet;
@@ -97,7 +150,7 @@ async function ask(url: URL, settings: WebDownloadSettings): Promise<Answer> {
       // One connection, which ends with it.
       agent: false,
       lookup: publicLookup(settings),
-      signal: AbortSignal.any([AbortSignal.timeout(LIMIT_MS), ending.signal]),
+      signal: AbortSignal.any([limit, ending.signal]),
       headers: { 'user-agent': 'crosscell', 'accept-encoding': 'identity' },
     });
     const late = setTimeout(() => request.destroy(new Error('the server does not answer')), ANSWER_MS);
@@ -114,9 +167,7 @@ async function ask(url: URL, settings: WebDownloadSettings): Promise<Answer> {
       ending.abort();
     },
   };
-  if (stream.statusCode === 200) return answer;
-  await answer[Symbol.asyncDispose]();
-  throw new Error(`the server answers ${stream.statusCode}`);
+  return answer;
 }
 
 function lengthOf({ headers }: IncomingMessage): number | null {

@@ -153,7 +153,7 @@ export async function importImage(
   if (method === 'web-download')
     return uri === undefined
       ? badRequest("Import method 'web-download' requires a 'uri' in the 'method' field")
-      : importFromWeb(p, image, uri);
+      : importFromWeb(p, actor, image, uri);
   const imported = await p.stores.global
     .updateTable('images')
     .set({ status: 'active', updated_at: p.clock.now() })
