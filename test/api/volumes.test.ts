@@ -423,6 +423,11 @@ describe('block storage over the API, on a simulated storage host', () => {
   it('storage hosts as services, pools and zones; versions and catalog', async () => {
     const { services } = (await s.admin('GET', `${V}/os-services`)).json;
     assert.deepEqual([services.length, services[0].host, services[0].state], [1, 'storage1', 'up']);
+    const filters = (await s.alice('GET', `${V}/resource_filters?resource=snapshot`, undefined, 33)).json;
+    assert.deepEqual(filters.resource_filters, [
+      { resource: 'snapshot', filters: ['project_id', 'user_id', 'name', 'status', 'volume_id', 'metadata'] },
+    ]);
+    assert.equal((await s.alice('GET', `${V}/resource_filters`, undefined, 32)).status, 404);
     const pools = (await s.admin('GET', `${V}/scheduler-stats/get_pools?detail=True`)).json.pools;
     assert.equal(pools[0].capabilities.volume_backend_name, 'storage1');
     const { storage } = (await s.admin('GET', '/crosscell/v1/storage')).json;

@@ -72,6 +72,8 @@ const NOTHING_OWNED = [
   '/network/v2.0/availability_zones',
   '/network/v2.0/extensions',
   '/network/v2.0/flavors',
+  // Of all networks, for administrators, and by no ids of its own.
+  '/network/v2.0/network-ip-availabilities',
   '/network/v2.0/quotas',
   '/network/v2.0/rbac-policies',
   '/network/v2.0/service-providers',
@@ -80,6 +82,7 @@ const NOTHING_OWNED = [
   '/volume/v3/limits',
   '/volume/v3/os-availability-zone',
   '/volume/v3/os-services',
+  '/volume/v3/resource_filters',
   '/volume/v3/scheduler-stats/get_pools',
   '/volume/v3/types',
   '/volume/v3/types/default',

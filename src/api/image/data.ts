@@ -16,6 +16,7 @@ import { invariant } from '../../lib/errors.ts';
 import { isAdmin } from '../../model/types.ts';
 import { ApiError, forbidden, notFound, refuse } from '../http/errors.ts';
 import { type Answer, type Route, route } from '../http/route.ts';
+import { rangeOf } from './ranges.ts';
 import { Params } from './schemas.ts';
 
 const OCTETS = 'application/octet-stream';
@@ -48,7 +49,7 @@ export const dataRoutes: readonly Route[] = [
     summary: 'Download the data of an image',
     policy: 'download_image',
     params: Params,
-    answers: { 200: null, 204: null },
+    answers: { 200: null, 204: null, 206: null },
     handle: async ({ p, actor, params, request }) => {
       const shown = await showImage(p, actor, params.id);
       if (shown.kind === 'refused') throw new ApiError(shown.refusal.code, shown.refusal.message);
@@ -93,7 +94,7 @@ export const hostImageRoutes = (fleetSecret: string): readonly Route[] => [
     summary: 'Download a base image (hosts, with the fleet secret as bearer token)',
     policy: 'public',
     params: Params,
-    answers: { 200: null },
+    answers: { 200: null, 206: null },
     handle: async ({ p, params, request }) => {
       requireFleet(fleetSecret, request);
       const base = await findBaseImage(p, params.id);
@@ -123,13 +124,27 @@ async function sendFile(
 ): Promise<Answer> {
   // Of an image that only says of which snapshots volumes are made there is no file.
   if (sizeBytes === 0) return { status: 200, headers: { ...headers, 'content-type': OCTETS, 'content-length': '0' } };
+  const range = rangeOf(request.headers.range, sizeBytes);
+  if (range === 'none') {
+    const headers = { 'content-range': `bytes */${sizeBytes}` };
+    throw new ApiError(416, `The image has ${sizeBytes} bytes: none are in the range that was asked for.`, { headers });
+  }
   const file = await open(imageFile(p, imageId), 'r');
   const { size } = await file.stat();
   if (size !== sizeBytes || request.method === 'HEAD') await file.close();
   invariant(size === sizeBytes, `the file of image ${imageId} has ${size} bytes instead of ${sizeBytes}`);
   const described = { ...headers, 'content-type': OCTETS, 'content-length': String(sizeBytes) };
   if (request.method === 'HEAD') return { status: 200, headers: described };
-  return { status: 200, headers: described, body: file.createReadStream() };
+  if (range === 'all') return { status: 200, headers: described, body: file.createReadStream() };
+  // The digest is of all of it.
+  const { 'content-md5': _digest, ...others } = headers;
+  const { first, last } = range;
+  const part = { 'content-range': `bytes ${first}-${last}/${sizeBytes}`, 'content-length': String(last - first + 1) };
+  return {
+    status: 206,
+    headers: { ...others, ...part, 'content-type': OCTETS },
+    body: file.createReadStream({ start: first, end: last }),
+  };
 }
 
 export function declaredLength(request: FastifyRequest): number | null {

@@ -34,9 +34,16 @@ after(async () => {
 });
 
 type Method = NonNullable<InjectOptions['method']>;
-async function call(who: string, method: Method, path: string, payload?: object | Buffer, type = 'application/json') {
+async function call(
+  who: string,
+  method: Method,
+  path: string,
+  payload?: object | Buffer,
+  type = 'application/json',
+  more: Readonly<Record<string, string>> = {},
+) {
   const body = payload === undefined ? {} : { payload: Buffer.isBuffer(payload) ? payload : JSON.stringify(payload) };
-  const headers = { 'x-auth-token': who, ...(payload === undefined ? {} : { 'content-type': type }) };
+  const headers = { 'x-auth-token': who, ...(payload === undefined ? {} : { 'content-type': type }), ...more };
   const answer = await app.inject({ method, url: `/image/v2/${path}`, headers, ...body });
   const isJson = String(answer.headers['content-type']).startsWith('application/json');
   return {
@@ -78,6 +85,16 @@ test('the walk of the openstack client: create, upload, show, list by name, dele
   assert.equal(got.headers['content-md5'], shown.checksum);
   const head = await call('member', 'HEAD', `images/${id}/file`);
   assert.deepEqual([head.status, head.headers['content-length'], head.raw.length], [200, String(data.length), 0]);
+
+  const partOf = (range: string) => call('member', 'GET', `images/${id}/file`, undefined, undefined, { range });
+  const part = await partOf('bytes=0-3');
+  assert.deepEqual(
+    [part.status, part.raw, part.headers['content-length'], part.headers['content-range']],
+    [206, data.subarray(0, 4), '4', `bytes 0-3/${data.length}`],
+  );
+  assert.equal(part.headers['content-md5'], undefined);
+  const beyond = await partOf(`bytes=${data.length}-`);
+  assert.deepEqual([beyond.status, beyond.headers['content-range']], [416, `bytes */${data.length}`]);
 
   const named = await call('member', 'GET', 'images/img1');
   assert.deepEqual(

@@ -19,6 +19,7 @@ export const EXTENSIONS = [
   ['filter-validation', 'Filter parameters validation', 'Unknown filters of lists are refused'],
   ['ip-substring-filtering', 'IP address substring filtering', 'Ports by parts of their addresses'],
   ['net-mtu', 'Network MTU', 'The MTU of a network'],
+  ['network-ip-availability', 'Network IP Availability', 'Addresses of networks that are used'],
   ['network_availability_zone', 'Network Availability Zone', 'The availability zones of networks'],
   ['pagination', 'Pagination support', 'Pages of lists, with links'],
   ['port-security', 'Port Security', 'Ports without security groups'],

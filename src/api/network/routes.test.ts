@@ -71,6 +71,33 @@ test('the walk of the openstack client: network, subnet, port, and all of it del
   assert.equal((await call('member', 'GET', `subnets/${subnet.body.subnet.id}`)).status, 404);
 });
 
+test('administrators see how many addresses a network has, and uses', async () => {
+  const { network } = (await call('member', 'POST', 'networks', { network: { name: 'counted' } })).body;
+  const path = 'network-ip-availabilities';
+  const counted = async (query: string) =>
+    (await call('admin', 'GET', `${path}?network_id=${network.id}&${query}`)).body.network_ip_availabilities;
+  assert.deepEqual(await counted('ip_version=4'), []);
+  const pools = { allocation_pools: [{ start: '10.6.0.10', end: '10.6.0.19' }] };
+  const subnet = { network_id: network.id, ip_version: 4, cidr: '10.6.0.0/24', name: 'of ten', ...pools };
+  const made = (await call('member', 'POST', 'subnets', { subnet })).body.subnet;
+  const port = (await call('member', 'POST', 'ports', { port: { network_id: network.id } })).body.port;
+  const counts = { total_ips: 10, used_ips: 1 };
+  const expected = {
+    ...{ network_id: network.id, network_name: 'counted', project_id: 'p1', tenant_id: 'p1', ...counts },
+    subnet_ip_availability: [
+      { subnet_id: made.id, subnet_name: 'of ten', cidr: '10.6.0.0/24', ip_version: 4, ...counts },
+    ],
+  };
+  assert.deepEqual(await counted('ip_version=4'), [expected]);
+  assert.deepEqual(await counted('ip_version=6'), []);
+  assert.deepEqual(await counted('project_id=p2'), []);
+  assert.deepEqual(await counted('network_name=counted&fields=used_ips'), [{ used_ips: 1 }]);
+  assert.deepEqual((await call('admin', 'GET', `${path}/${network.id}`)).body.network_ip_availability, expected);
+  assert.equal((await call('admin', 'GET', `${path}/none`)).status, 404);
+  assert.equal((await call('member', 'GET', path)).status, 403);
+  for (const url of [`ports/${port.id}`, `networks/${network.id}`]) await call('member', 'DELETE', url);
+});
+
 test('what is wrong with a new record is told by its field', async () => {
   for (const [path, body, words] of [
     ['networks', { network: { color: 'red' } }, 'network. Value: {'],

@@ -3,6 +3,7 @@ import type { Route } from '../http/route.ts';
 import { bindingRoutes } from './bindings.ts';
 import { extensionRoutes } from './extensions.ts';
 import { floatingIpRoutes } from './floating-ips.ts';
+import { ipAvailabilityRoutes } from './ip-availability.ts';
 import { networkRoutes as networks } from './networks.ts';
 import { portRoutes } from './ports.ts';
 import { quotaRoutes } from './quotas.ts';
@@ -19,5 +20,6 @@ export const networkRoutes: readonly Route[] = [
   ...routerRoutes,
   ...floatingIpRoutes,
   ...quotaRoutes,
+  ...ipAvailabilityRoutes,
   ...extensionRoutes,
 ];

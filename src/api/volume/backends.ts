@@ -11,8 +11,17 @@ import { badRequest, notFound, refuse } from '../http/errors.ts';
 import { type Route, route } from '../http/route.ts';
 import { V3 } from './common.ts';
 import { hostOf } from './render.ts';
+import { SnapshotQuery, VolumeQuery } from './schemas.ts';
 
 const service = 'volume' as const;
+
+/** Parameters of lists that are no filters. */
+const PAGING = ['limit', 'offset', 'marker', 'sort', 'sort_key', 'sort_dir', 'all_tenants', 'with_count', 'name~'];
+const filtersOf = (resource: string, { properties }: { readonly properties: object }) => ({
+  resource,
+  filters: Object.keys(properties).filter((name) => !PAGING.includes(name)),
+});
+const FILTERS = [filtersOf('volume', VolumeQuery), filtersOf('snapshot', SnapshotQuery)];
 const BINARY = 'cinder-volume';
 
 const Service = object({
@@ -135,6 +144,19 @@ export const backendRoutes: readonly Route[] = [
       const available = (await listStorageHosts(p)).some((each) => each.up && !each.disabled);
       const zone = { zoneName: p.settings.defaultZone, zoneState: { available } };
       return { status: 200, body: { availabilityZoneInfo: [zone] } };
+    },
+  }),
+  route({
+    ...{ method: 'GET', url: `${V3}/resource_filters`, service, summary: 'List what lists can be filtered by' },
+    policy: 'anyone',
+    since: 33,
+    query: object({ resource: Type.Optional(text()) }),
+    answers: {
+      200: object({ resource_filters: Type.Array(object({ resource: text(), filters: Type.Array(text()) })) }),
+    },
+    handle: ({ query }) => {
+      const asked = FILTERS.filter(({ resource }) => query.resource === undefined || query.resource === resource);
+      return { status: 200, body: { resource_filters: asked } };
     },
   }),
   route({

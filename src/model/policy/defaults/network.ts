@@ -70,6 +70,7 @@ export const NETWORK_RULES = {
   get_floatingip: 'rule:admin_only or role:reader and project_id:%(project_id)s',
   get_network:
     'rule:admin_only or role:reader and project_id:%(project_id)s or rule:shared or rule:external or rule:context_is_advsvc',
+  get_network_ip_availability: 'rule:admin_only',
   get_port: 'rule:admin_only or rule:context_is_advsvc or role:reader and project_id:%(project_id)s',
   'get_port:binding:host_id': 'rule:admin_only',
   'get_port:binding:profile': 'rule:admin_only',
