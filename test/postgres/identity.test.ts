@@ -53,10 +53,19 @@ function tests(postgres: TestPostgres): void {
     ...{ name, domainId: 'default', parentId: null, description: '', enabled: true, tags: [] },
   });
 
+  const isSame = ({ name }: { readonly name: string }): boolean => name === 'same';
+
   two('a name is given once, however many ask', async (a, b) => {
     const results = await Promise.all([a, b, a, b].map((each) => createUser(each.directory, user('same'))));
     assert.deepEqual(results.map((each) => each.kind).toSorted(), ['ok', 'refused', 'refused', 'refused']);
     assert.equal((await listUsers(a.directory, { name: 'same' })).length, 1);
+    for (const [at, text, anyCase, count] of [
+      ...([['contains', 'am', false, 1] as const, ['contains', 'AM', false, 0] as const] as const),
+      ...([['startswith', 'SA', true, 1] as const, ['endswith', 'me', false, 1] as const] as const),
+      ['endswith', 'm', false, 0] as const,
+    ])
+      assert.equal((await listUsers(a.directory, { nameParts: [{ at, text, anyCase }] })).filter(isSame).length, count);
+    assert.equal((await listProjects(a.directory, { tags: { any: ['x', 'y'] } })).length, 0);
   });
 
   two('what one process changes counts in the other', async (a, b, later) => {

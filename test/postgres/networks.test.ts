@@ -5,6 +5,7 @@ import { after, test } from 'node:test';
 import { type Kysely, type RawBuilder, sql } from 'kysely';
 import { createFloatingIp, listFloatingIps, updateFloatingIp } from '../../src/control/network/floating-ips.ts';
 import { claimPort } from '../../src/control/network/interfaces.ts';
+import { listIpAvailability } from '../../src/control/network/ip-availability.ts';
 import { createNetwork, deleteNetwork, listNetworks } from '../../src/control/network/networks.ts';
 import { createPort } from '../../src/control/network/port-create.ts';
 import { updatePort } from '../../src/control/network/port-update.ts';
@@ -114,6 +115,11 @@ function networks(server: TestPostgres): void {
       const changed = await updatePort(a.global, actor, mine?.id ?? '', { fixedIps: two, now });
       assert.equal(changed.kind === 'ok' && changed.value.fixedIps.length, 2);
       assert.equal((await networkUsage(a.global, 'p')).port, 5);
+      const [left] = await listIpAvailability(a.global, { ids: [network.id] });
+      assert.deepEqual(left?.subnets.map((each) => [each.name, each.total, each.used].join()).toSorted(), [
+        's2,253,5',
+        'shared-subnet,13,2',
+      ]);
       assert.equal((await deleteNetwork(a.global, administrator, outside.id)).kind, 'refused');
     } finally {
       await a.close();
