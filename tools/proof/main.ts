@@ -111,7 +111,7 @@ const pairs = await jsonOf<PairsOfMove[]>(`${print} --pairs ${values.pairs} --se
 const simulation = await jsonOf<Simulated>(`${simulate} --seed ${values.seed} --schedules ${values.schedules} --json`);
 const without: Proof['without'][number][] = [];
 for (const part of SAFETIES) {
-  const command = `${simulate} --seed ${values.seed} --schedules ${SEARCHED} --without ${part} --json`;
+  const command = `${simulate} --seed ${values.seed} --schedules ${SEARCHED} --faults 3 --without ${part} --json`;
   without.push({ part, means: MEANS[part], ...(await jsonOf<Simulated>(command, [1])) });
 }
 const reports = values['fire-report'];
