@@ -1,12 +1,14 @@
 // The conductor of this process: drives sagas with the effects of the moves.
 //
 // A takeover raises the generation at every party before the first effect: in both cells' databases, at both hosts, at the
-// ports and at the storage hosts of the server's volumes. The home's database must be reached for that, or the saga is left for later. Another cell or a host that
-// cannot be reached is fenced by the first effect that does reach it, for the step at the cursor is the only one that
-// the conductor before can still be at.
+// ports and at the storage hosts of the server's volumes; for what is done to a volume itself, at its storage host. The
+// home's database must be reached for that, or the saga is left for later. Another cell or a host that cannot be reached
+// is fenced by the first effect that does reach it, for the step at the cursor is the only one that the conductor before
+// can still be at.
 import { fencePorts } from '../control/network.ts';
 import type { Platform } from '../control/platform.ts';
 import { storageHostsOf } from '../control/volumes/attachments.ts';
+import { findVolume } from '../control/volumes/records.ts';
 import { messageOf } from '../lib/errors.ts';
 import { type Effects, type RunningDriver, startDriver } from '../saga/driver.ts';
 import type { Row } from '../saga/types.ts';
@@ -58,7 +60,12 @@ export function moveEffects(p: Platform, { findMove }: Registry = REGISTRY): Eff
       return outcome;
     },
 
-    raise: (row) => raiseEverywhere(p, row, findMove(row.definition, row.version)),
+    raise: async (row) => {
+      const move = findMove(row.definition, row.version);
+      if (move.definition.subject === 'volume') await raiseAtVolume(p, row);
+      else await raiseAroundServer(p, row, move);
+      p.log.info({ sagaId: row.id, move: row.definition, generation: row.fence }, 'saga taken over');
+    },
 
     async ended(row) {
       p.log.info(
@@ -87,7 +94,17 @@ export function moveEffects(p: Platform, { findMove }: Registry = REGISTRY): Eff
   };
 }
 
-async function raiseEverywhere(p: Platform, row: Row, move: AnyMove): Promise<void> {
+/** One that is not on record any more is at the last step of its saga, which changes records alone. */
+async function raiseAtVolume(p: Platform, row: Row): Promise<void> {
+  const c = contextOf(p, row);
+  const volume = await findVolume(p.stores.global, row.key);
+  if (volume === null) return;
+  const storage = await c.storage(volume.storageHost);
+  const reply = await storage.fenceVolume(volume.id, { generation: row.fence });
+  if (reply.kind !== 'ok') c.log.warn({ storageHost: volume.storageHost, reply }, 'not fenced at takeover');
+}
+
+async function raiseAroundServer(p: Platform, row: Row, move: AnyMove): Promise<void> {
   const c = contextOf(p, row);
   const hosts = [...new Set(move.parties(row.state))];
   const { home, others } = await cellsOf(p, row.key, hosts);
@@ -113,7 +130,6 @@ async function raiseEverywhere(p: Platform, row: Row, move: AnyMove): Promise<vo
       if (reply.kind !== 'ok') c.log.warn({ storageHost: name, reply }, 'a storage host was not fenced at takeover');
     }),
   );
-  c.log.info({ move: row.definition, generation: row.fence }, 'saga taken over');
 }
 
 /** The server's home, null when it has none any more, and the other cells of the hosts. */

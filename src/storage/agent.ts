@@ -95,6 +95,10 @@ export class StorageAgent implements StorageHost {
     return this.#volumes.access(serverId, generation, async () => ok(NOTHING));
   }
 
+  async fenceVolume(volumeId: string, { generation }: GenerationRequest): Promise<Reply<Record<string, never>>> {
+    return this.#volumes.fence(volumeId, generation);
+  }
+
   async create(volumeId: string, request: CreateVolumeRequest): Promise<Reply<Job>> {
     return this.#change(volumeId, request, (entry) => create(this.#volumes, entry, request));
   }

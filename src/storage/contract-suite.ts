@@ -267,6 +267,22 @@ export function storageContract(way: string, open: () => Promise<ReachableStorag
       });
     }
 
+    test('a volume is fenced before it is here, and by that alone', async () => {
+      await begin();
+      value(await host().fenceVolume(VOLUME_ID, { generation }));
+      const late = await host().create(VOLUME_ID, {
+        generation: generation - 1,
+        sizeBytes: GIB,
+        source: { kind: 'blank' },
+      });
+      assert.deepEqual(late, { kind: 'fenced', generation });
+      await create();
+      value(await host().fenceVolume(VOLUME_ID, { generation: generation + 1 }));
+      const grown = await host().extend(VOLUME_ID, { generation, sizeBytes: 2 * GIB });
+      assert.deepEqual(grown, { kind: 'fenced', generation: generation + 1 });
+      assert.equal((await stored()).sizeBytes, GIB);
+    });
+
     for (const [name, call] of Object.entries(SERVER_CALLS)) {
       test(`${name} at an older generation of the server is fenced, on every volume`, async () => {
         await begin();

@@ -125,6 +125,8 @@ export interface StorageHost {
   volume(volumeId: string): Promise<Reply<StoredVolume>>;
   /** Remember this generation for the server, on all volumes: from now on refuse older grants and revokes of it. */
   fence(serverId: string, request: Static<typeof GenerationRequest>): Promise<Reply<Record<string, never>>>;
+  /** The same of the volume itself, which need not be here: from now on refuse older changes of it. */
+  fenceVolume(volumeId: string, request: Static<typeof GenerationRequest>): Promise<Reply<Record<string, never>>>;
   create(volumeId: string, request: CreateVolumeRequest): Promise<Reply<Job>>;
   /** Be gone with its snapshots; refused while somebody has access. `done` if never here; the generation is remembered. */
   delete(volumeId: string, request: Static<typeof GenerationRequest>): Promise<Reply<Job>>;

@@ -19,6 +19,7 @@ export const STORAGE_ROUTES = {
   heartbeat: get('/v1/heartbeat', StorageHeartbeat),
   volume: get('/v1/volumes/:volumeId', StoredVolume),
   fence: put('/v1/servers/:serverId/fence', GenerationRequest, Nothing),
+  fenceVolume: put('/v1/volumes/:volumeId/fence', GenerationRequest, Nothing),
   create: put('/v1/volumes/:volumeId/definition', CreateVolumeRequest, Job),
   delete: put('/v1/volumes/:volumeId/absence', GenerationRequest, Job),
   extend: put('/v1/volumes/:volumeId/size', ExtendVolumeRequest, Job),

@@ -17,6 +17,7 @@ const URL = 'http://127.0.0.1:9/image';
 
 /** Every call that carries a volume's generation. */
 export const VOLUME_CALLS: Record<string, (host: StorageHost, generation: number) => Promise<Reply<unknown>>> = {
+  fenceVolume: (host, generation) => host.fenceVolume(VOLUME_ID, { generation }),
   create: (host, generation) => host.create(VOLUME_ID, { generation, sizeBytes: GIB, source: { kind: 'blank' } }),
   extend: (host, generation) => host.extend(VOLUME_ID, { generation, sizeBytes: 2 * GIB }),
   snapshot: (host, generation) => host.snapshot(VOLUME_ID, SNAPSHOT_ID, { generation }),

@@ -51,6 +51,7 @@ export function cinderStorage(p: Platform, cinder: Cinder): StorageHost {
         return { kind: 'ok', value: known ?? bare };
       }),
     fence: (serverId, { generation }) => fenced(p, serverId, generation, async () => ({ kind: 'ok', value: NOTHING })),
+    fenceVolume: elsewhere,
     create: elsewhere,
     extend: elsewhere,
     snapshot: elsewhere,

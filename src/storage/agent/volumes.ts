@@ -121,13 +121,7 @@ export class Volumes {
     invariant(isUuid(volumeId) && Number.isSafeInteger(generation) && generation > 0, 'checked at the edge');
     if (this.#closed) return UNREACHABLE;
     const entry = this.#entry(volumeId);
-    const step = await entry.mutex.run(async (): Promise<Step> => {
-      if (this.#closed) return UNREACHABLE;
-      const seen = entry.record.generation;
-      if (generation < seen) return { kind: 'fenced', generation: seen };
-      if (generation > seen) await this.save(entry, { ...entry.record, generation, deletedSnapshots: [] });
-      return act(entry);
-    });
+    const step = await entry.mutex.run(async (): Promise<Step> => (await this.#raise(entry, generation)) ?? act(entry));
     if (step.kind === 'wait') {
       await this.clock.sleep(this.#patienceMs);
       return ok(PENDING);
@@ -139,6 +133,22 @@ export class Volumes {
     // A failure is told once; the next call tries again.
     if (report.state === 'failed' && entry.job === job) entry.job = null;
     return ok(report);
+  }
+
+  /** Remembers this generation of the volume. */
+  async fence(volumeId: string, generation: number): Promise<Reply<Record<string, never>>> {
+    invariant(isUuid(volumeId) && Number.isSafeInteger(generation) && generation > 0, 'checked at the edge');
+    const entry = this.#entry(volumeId);
+    return entry.mutex.run(async () => (await this.#raise(entry, generation)) ?? ok(NOTHING));
+  }
+
+  /** Inside the volume's mutex. @returns why a call at this generation is not let in */
+  async #raise(entry: VolumeEntry, generation: number): Promise<Refusal | null> {
+    if (this.#closed) return UNREACHABLE;
+    const seen = entry.record.generation;
+    if (generation < seen) return { kind: 'fenced', generation: seen };
+    if (generation > seen) await this.save(entry, { ...entry.record, generation, deletedSnapshots: [] });
+    return null;
   }
 
   /** Runs `act` under the server's mutex at this generation. */
