@@ -66,6 +66,21 @@ test('a file that dies after its tests fails', async () => {
   assert.equal(status, 1);
 });
 
+test('an error that nobody catches fails the file, and is told', async () => {
+  const { status, lines } = await runOn('uncaught', {
+    'a.test.ts': `test('one', () => { Promise.reject(new Error('of a promise')); });`,
+    'b.test.ts': `test('two', async () => {
+      setTimeout(() => { throw new Error('of a timer'); }, 1);
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    });`,
+  });
+  const text = lines.join('\n');
+  assert.equal(lines.at(-1), '2 passed, 2 failed, 0 skipped');
+  assert.match(text, /nobody caught: Error: of a promise\n.*a\.test\.ts:2/);
+  assert.match(text, /nobody caught: Error: of a timer\n.*b\.test\.ts:3/);
+  assert.equal(status, 1);
+});
+
 test('a file that cannot be read and a file without tests fail', async () => {
   const { status, lines } = await runOn('unreadable', { 'a.test.ts': 'const x: = 3;', 'b.test.ts': '' });
   assert.equal(lines.at(-1), '0 passed, 2 failed, 0 skipped');

@@ -18,6 +18,7 @@ import { parseArgs } from 'node:util';
 import type { Outcome } from './test-reporter.ts';
 
 const REPORTER = join(import.meta.dirname, 'test-reporter.ts');
+const PROCESS = join(import.meta.dirname, 'test-process.ts');
 const PARTS = ['src', 'test', 'guest', 'tools', 'bench'];
 const CHECK_LIMIT_MS = 180_000;
 const MAX_LIMIT_MS = 24 * 3_600_000;
@@ -73,7 +74,7 @@ function killGroup(pid: number, signal: NodeJS.Signals): void {
 
 /** Runs one test file to its end or its limit. `how` says what was bad about the end, if anything. */
 function runFile(root: string, file: string, events: string, limitMs: number): Promise<Ended> {
-  const args = ['--disable-warning=ExperimentalWarning', '--test-reporter', REPORTER];
+  const args = ['--disable-warning=ExperimentalWarning', '--import', PROCESS, '--test-reporter', REPORTER];
   const child = spawn(process.execPath, [...args, '--test-reporter-destination', events, file], {
     cwd: root,
     // Files of one run share what Node.js makes of the modules that they load.
