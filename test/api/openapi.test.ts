@@ -2,8 +2,10 @@
 import assert from 'node:assert/strict';
 import { before, describe, it } from 'node:test';
 import { Validator } from '@seriousme/openapi-schema-validator';
+import { ApiError } from '../../src/api/http/errors.ts';
 import { openApiDocument, pathOf } from '../../src/api/http/openapi.ts';
-import { isVersioned, type Route } from '../../src/api/http/route.ts';
+import { bodySchemas, isVersioned, type Route } from '../../src/api/http/route.ts';
+import { checkText, mismatch } from '../../src/api/http/validation.ts';
 import { versionsOf } from '../../src/api/http/versions.ts';
 import { allRoutes } from '../../src/api/routes.ts';
 import type { Identity } from '../../src/control/identity.ts';
@@ -77,6 +79,26 @@ describe('the OpenAPI document', () => {
       '/crosscell/v1/images/:id/data',
       '/image/v2/images/:id/file',
     ]);
+  });
+
+  it('has only schemas that something can be checked against', () => {
+    const compiles = (what: string, check: () => unknown): void => {
+      try {
+        check();
+      } catch (error) {
+        // What is checked need not be right.
+        if (!(error instanceof ApiError)) throw new Error(what, { cause: error });
+      }
+    };
+    for (const route of routes) {
+      const what = `${route.method} ${route.url}`;
+      for (const schema of [route.params, route.query]) if (schema) compiles(what, () => checkText(schema, {}));
+      const variants = (route.variants ?? []).map(({ schema }) => schema);
+      const answers = Object.values(route.answers).filter((schema) => schema !== null);
+      for (const schema of [...bodySchemas(route), ...variants, ...answers]) {
+        compiles(what, () => mismatch(schema, null));
+      }
+    }
   });
 
   it('says of every body, and of each of its schemas, at which microversions it counts', () => {

@@ -25,9 +25,9 @@ import { apiMetrics } from './metrics.ts';
 import { openApiDocument } from './openapi.ts';
 import { checkProject, withoutProject } from './project-paths.ts';
 import { refuseNothing, sendError, unknownPath } from './refusals.ts';
-import { type Answer, bodySchemas, type Route, schemaAt } from './route.ts';
+import { type Answer, type Route, schemaAt } from './route.ts';
 import { authoriseTarget } from './targets.ts';
-import { checkBody, checkText, mismatch, prepareSchema } from './validation.ts';
+import { checkBody, checkText, mismatch } from './validation.ts';
 import { lowestMinor, requestedMinor, versionHeaders, versionsOf } from './versions.ts';
 
 /** Nova's old name of the very same servers (nova/api/openstack/compute/routes.py, os-volumes_boot). */
@@ -122,8 +122,6 @@ export async function buildApp(options: ApiOptions): Promise<FastifyInstance> {
 }
 
 function mount(app: FastifyInstance, route: Route, options: ApiOptions, held: WeakMap<FastifyRequest, Held>): void {
-  // In tests a mistake in a schema shows at once; in production a schema costs something when it is first needed.
-  if (options.checkAnswers) prepareSchemas(route);
   app.route({
     method: route.method,
     url: route.url,
@@ -193,13 +191,6 @@ function onceEach({ lastOfRepeated, query: schema }: Route, query: unknown): unk
 }
 
 const NO_QUERY = Type.Object({}, { additionalProperties: false });
-
-function prepareSchemas(route: Route): void {
-  if (route.params) prepareSchema('text', route.params);
-  if (route.query) prepareSchema('text', route.query);
-  for (const schema of [...bodySchemas(route), ...(route.variants ?? []).map(({ schema }) => schema)])
-    prepareSchema('body', schema);
-}
 
 function takeVersion(route: Route, request: FastifyRequest, reply: FastifyReply): number {
   const range = versionsOf(route.service);

@@ -66,12 +66,7 @@ export function mismatch(schema: TSchema, body: unknown): string | null {
   return validate(body) ? null : bodySentence(body, worst(validate.errors));
 }
 
-/** Compiles the schema now, so that a mistake in it shows at start and not at the first request. */
-export function prepareSchema(kind: 'body' | 'text', schema: TSchema): void {
-  if (kind === 'body') compiled(forBodies, compiledBodies, schema);
-  else compiled(forText, compiledText, schema);
-}
-
+/** Compiled when it is first needed; test/api/openapi.test.ts compiles every schema that there is. */
 function compiled(ajv: Ajv, cache: WeakMap<TSchema, ValidateFunction>, schema: TSchema): ValidateFunction {
   let validate = cache.get(schema);
   if (!validate) {
