@@ -297,6 +297,20 @@ describe('jobs', () => {
     assert.equal(value(await bench.agent.importDisk(SERVER, { generation: 2, source })).state, 'done');
   });
 
+  test('a disk that has grown since it came is read anew, also by another agent', async () => {
+    const { bench, source } = await slowImport();
+    const copy = finish(() => bench.agent.importDisk(SERVER, { generation: 2, source }));
+    await bench.clock.advance(10_000);
+    await copy;
+    const came = (await finish(() => bench.agent.digest(SERVER, { generation: 2 }))).sha256;
+    await finish(() => bench.agent.growDisk(SERVER, { generation: 2, rootBytes: 3 * GIB }));
+    const grown = (await finish(() => bench.agent.digest(SERVER, { generation: 2 }))).sha256;
+    assert.equal(grown, await bench.hypervisor.digest(SERVER));
+    assert.notEqual(grown, came);
+    const next = await openAgent(bench.clock, bench.hypervisor, bench.records);
+    assert.equal((await finish(() => next.digest(SERVER, { generation: 2 }))).sha256, grown);
+  });
+
   test('a destroy cancels a copy and leaves nothing', async () => {
     const { bench, source } = await slowImport();
     const copy = bench.agent.importDisk(SERVER, { generation: 2, source });

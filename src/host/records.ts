@@ -26,7 +26,7 @@ export const GuestBody = Type.Object(
     disk: Type.Union([Type.Literal('missing'), Type.Literal('ready')]),
     /** With their keys, which is one reason why nobody else may read records. Sorted by device. */
     volumes: Type.Array(GuestVolume, { maxItems: 26 }),
-    /** SHA-256 of the imported bytes, until the guest's first start. */
+    /** SHA-256 of the imported bytes, until something is done that changes them: a start, a growth, another disk. */
     importDigest: Nullable(Type.String()),
     /** What was asked for last; what is true, only the hypervisor knows. */
     power: Type.Union([Type.Literal('on'), Type.Literal('off')]),

@@ -1,8 +1,8 @@
 // A hypervisor that keeps its guests in memory, so that the same agent serves simulated hosts: hundreds of them in one
 // process, without files, processes or real time.
 //
-// Theory of operation. A simulated disk is a list of words; its digest is the SHA-256 of that list. Every start of a
-// guest writes one word, so a copy that missed a run, or took one too many, shows in the digest. Exports are reached
+// Theory of operation. A simulated disk is a size and a list of words; its digest is the SHA-256 of both. Every start of a
+// guest writes one word, so a copy that missed a run, or took one too many, shows in the digest; so does growth. Exports are reached
 // through a fabric that the hosts of one simulation share, as real exports are reached through the network; so are
 // volumes, in which starts and plugs leave a word too.
 // Nothing reads the wall clock; a copy takes bytes / copyBytesPerSecond on the injected clock, or no time at all.
@@ -555,7 +555,9 @@ export class SimulatedHypervisor implements Hypervisor {
 }
 
 function digestOf(disk: SimulatedDisk): string {
-  return createHash('sha256').update(disk.words.join('\n')).digest('hex');
+  return createHash('sha256')
+    .update(`${disk.virtualBytes}\n${disk.words.join('\n')}`)
+    .digest('hex');
 }
 
 const addressOf = (connection: VolumeConnection): string =>

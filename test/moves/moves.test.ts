@@ -216,6 +216,22 @@ inWorld('a stopped server that is resized never runs on any host', async (world)
   assert.deepEqual(runningOn(world, serverId), [(await serverOf(world, serverId)).host]);
 });
 
+inWorld('a server that was resized while it was off can be moved again before it runs', async (world) => {
+  const serverId = await newServer(world);
+  await accept(world, stopServer(world.p, world.user, serverId));
+  await settle(world);
+  await accept(world, resizeServer(world.p, world.user, serverId, { flavorId: FLAVORS.medium }));
+  await settle(world);
+  await accept(world, confirmResize(world.p, world.user, serverId));
+  await settle(world);
+  const { host } = await serverOf(world, serverId);
+  await accept(world, migrateServer(world.p, world.admin, serverId, { host: null }));
+  await settle(world);
+  assert.equal(await statusOf(world, serverId), 'VERIFY_RESIZE');
+  assert.notEqual((await serverOf(world, serverId)).host, host);
+  await assertSound(world);
+});
+
 inWorld('a stopped server that is reverted stays off', async (world) => {
   const serverId = await newServer(world);
   await accept(world, stopServer(world.p, world.user, serverId));

@@ -112,7 +112,7 @@ async function copyHere(
   });
 }
 
-/** A target that has not run yet answers with what it received; a source with what it has read from its disk. */
+/** As long as nothing has changed a disk that came here, it is what was received; of any other it is what was read. */
 export function knownDigest(entry: Entry): string | null {
   return entry.record.guest?.importDigest ?? entry.digest;
 }
@@ -145,9 +145,11 @@ export async function growDisk(guests: Guests, entry: Entry, request: GrowReques
   if (guest.memory === 'saved') return SUSPENDED;
   const busy = busyWith(entry, []);
   if (busy !== null) return refused(`the guest is busy: ${busy}`);
+  // Before the disk becomes another one: what is told of it from now on has to be read from it.
+  entry.digest = null;
+  if (guest.importDigest !== null) await guests.saveGuest(entry, { ...guest, importDigest: null });
   return startJob(guests, entry, 'grow', key, async (control) => {
     await guests.hypervisor.grow(entry.record.serverId, request.rootBytes, control);
-    entry.digest = null;
     await entry.mutex.run(async () => {
       const now = entry.record.guest;
       const root = now?.spec.root;
