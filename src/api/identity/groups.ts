@@ -7,12 +7,11 @@ import {
   deleteGroup,
   groupNotFound,
   listGroups,
-  listMembers,
   type Membership,
   removeMember,
   updateGroup,
 } from '../../control/identity/groups.ts';
-import { userNotFound } from '../../control/identity/users.ts';
+import { listUsers, userNotFound } from '../../control/identity/users.ts';
 import type { Identity } from '../../control/identity.ts';
 import type { Target } from '../../model/policy/judge.ts';
 import type { RuleName } from '../../model/policy/rules.ts';
@@ -133,8 +132,9 @@ export function memberRoutes({ directory }: Identity): readonly Route[] {
         const found = await findGroup(directory, params.id);
         requireRule(p, service, actor, 'identity:list_users_in_group', groupTarget(params.id, found));
         if (!found) throw errorOf(groupNotFound(params.id));
-        const filter = { ...domainAsked(actor, query.domain_id), ...stateAsked(query), ...namesAsked(query) };
-        const shown = (await listMembers(directory, found.id, filter)).map((each) => renderUser(p.settings, each));
+        const asked = { ...domainAsked(actor, query.domain_id), ...stateAsked(query), ...namesAsked(query) };
+        const members = await listUsers(directory, { ...asked, groupId: found.id });
+        const shown = members.map((each) => renderUser(p.settings, each));
         return { status: 200, body: listed(p.settings, `/groups/${found.id}/users`, 'users', shown, query.limit) };
       },
     }),

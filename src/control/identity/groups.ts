@@ -12,8 +12,6 @@ import {
   newIdentityId,
   ok,
   refused,
-  type User,
-  userOf,
 } from './directory.ts';
 import { isNamed, type NameFilter } from './names.ts';
 import { userNotFound } from './users.ts';
@@ -97,33 +95,6 @@ export const deleteGroup = ({ change }: Directory, id: string): Promise<Changed<
     const { numDeletedRows } = await trx.deleteFrom('user_groups').where('id', '=', id).executeTakeFirst();
     return numDeletedRows > 0n ? ok(null) : refused(groupNotFound(id));
   });
-
-export interface MemberFilter extends NameFilter {
-  readonly domainId?: string;
-  readonly enabled?: boolean;
-}
-
-/** The users in a group by name; one more than MAX_LISTED at most. */
-export async function listMembers(
-  { db }: Directory,
-  groupId: string,
-  { domainId, enabled, ...names }: MemberFilter,
-): Promise<User[]> {
-  let query = db
-    .selectFrom('group_members as m')
-    .innerJoin('users as u', 'u.id', 'm.user_id')
-    .selectAll('u')
-    .where('m.group_id', '=', groupId)
-    .where(isNamed(names, 'u.name'));
-  if (domainId !== undefined) query = query.where('u.domain_id', '=', domainId);
-  if (enabled !== undefined) query = query.where('u.enabled', '=', enabled ? 1 : 0);
-  const rows = await query
-    .orderBy('u.name')
-    .orderBy('u.id')
-    .limit(MAX_LISTED + 1)
-    .execute();
-  return rows.map(userOf);
-}
 
 export interface Membership {
   readonly groupId: string;

@@ -14,15 +14,15 @@ export interface NameFilter {
   readonly nameParts?: readonly NamePart[];
 }
 
-/** Whether the column `name` (or that of a table, `u.name`) is what is asked for; yes when nothing is. */
-export function isNamed({ name, nameParts = [] }: NameFilter, column = 'name'): RawBuilder<SqlBool> {
-  const whole = name === undefined ? [] : [sql<SqlBool>`${sql.ref(column)} = ${name}`];
-  const all = [...whole, ...nameParts.flatMap((part) => (part.text === '' ? [] : [hasPart(column, part)]))];
+/** Whether the row's `name` is what is asked for; yes when nothing is. */
+export function isNamed({ name, nameParts = [] }: NameFilter): RawBuilder<SqlBool> {
+  const whole = name === undefined ? [] : [sql<SqlBool>`name = ${name}`];
+  const all = [...whole, ...nameParts.flatMap((part) => (part.text === '' ? [] : [hasPart(part)]))];
   return all.length === 0 ? sql`1 = 1` : sql`(${sql.join(all, sql` and `)})`;
 }
 
-function hasPart(column: string, { at, text, anyCase }: NamePart): RawBuilder<SqlBool> {
-  const name = anyCase ? sql<string>`lower(${sql.ref(column)})` : sql<string>`${sql.ref(column)}`;
+function hasPart({ at, text, anyCase }: NamePart): RawBuilder<SqlBool> {
+  const name = anyCase ? sql<string>`lower(name)` : sql<string>`name`;
   const part = anyCase ? sql<string>`lower(${text})` : sql<string>`${text}`;
   const length = [...text].length;
   switch (at) {

@@ -21,13 +21,23 @@ export const userNotFound = (id: string): Refusal => notFound(`Could not find us
 export interface UserFilter extends NameFilter {
   readonly domainId?: string;
   readonly enabled?: boolean;
+  /** Which has them as its members. */
+  readonly groupId?: string;
 }
 
 /** By name; one more than MAX_LISTED at most. */
-export async function listUsers({ db }: Directory, { domainId, enabled, ...names }: UserFilter): Promise<User[]> {
+export async function listUsers(
+  { db }: Directory,
+  { domainId, enabled, groupId, ...names }: UserFilter,
+): Promise<User[]> {
   let query = db.selectFrom('users').selectAll().where(isNamed(names));
   if (domainId !== undefined) query = query.where('domain_id', '=', domainId);
   if (enabled !== undefined) query = query.where('enabled', '=', enabled ? 1 : 0);
+  if (groupId !== undefined) {
+    query = query.where((eb) =>
+      eb('id', 'in', eb.selectFrom('group_members').select('user_id').where('group_id', '=', groupId)),
+    );
+  }
   const rows = await query
     .orderBy('name')
     .orderBy('id')
