@@ -255,12 +255,11 @@ export class QemuHypervisor implements Hypervisor {
   }
 
   running(serverId: string): boolean {
-    return this.#processes.get(serverId)?.isGone === false;
+    return this.#runningGuest(serverId) !== null;
   }
 
   startedAt(serverId: string): number | null {
-    const guest = this.#processes.get(serverId);
-    return guest && !guest.isGone ? guest.startedAt : null;
+    return this.#runningGuest(serverId)?.startedAt ?? null;
   }
 
   async gone(serverId: string): Promise<void> {
@@ -274,8 +273,8 @@ export class QemuHypervisor implements Hypervisor {
   }
 
   async unplug(serverId: string, volume: GuestVolume, job: JobControl): Promise<void> {
-    const guest = this.#processes.get(serverId);
-    if (guest && !guest.isGone) await unplugVolume(guest, volume, this.#options.clock, job);
+    const guest = this.#runningGuest(serverId);
+    if (guest !== null) await unplugVolume(guest, volume, this.#options.clock, job);
     await removeKeys(this.#layout.keys(serverId, volume.volumeId));
   }
 
@@ -285,14 +284,12 @@ export class QemuHypervisor implements Hypervisor {
   }
 
   async plugPort(serverId: string, port: GuestPort): Promise<void> {
-    const guest = this.#processes.get(serverId);
-    if (!guest || guest.isGone) throw new HypervisorError('the guest does not run');
-    await plugPort(guest, port);
+    await plugPort(this.#running(serverId), port);
   }
 
   async unplugPort(serverId: string, portId: string, job: JobControl): Promise<void> {
-    const guest = this.#processes.get(serverId);
-    if (!guest || guest.isGone) return;
+    const guest = this.#runningGuest(serverId);
+    if (guest === null) return;
     this.#forwards.forget(guest, portId);
     await unplugPort(guest, portId, this.#options.clock, job);
     // One that was made meanwhile.
@@ -361,9 +358,8 @@ export class QemuHypervisor implements Hypervisor {
   }
 
   async remove(serverId: string): Promise<void> {
-    const guest = this.#processes.get(serverId);
-    if (guest && !guest.isGone) throw new HypervisorError('the guest still runs');
-    await guest?.detach();
+    if (this.running(serverId)) throw new HypervisorError('the guest still runs');
+    await this.#processes.get(serverId)?.detach();
     this.#processes.delete(serverId);
     await rm(this.#layout.guestDir(serverId), { recursive: true, force: true });
     await rm(this.#layout.log(serverId), { force: true });
