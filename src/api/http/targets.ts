@@ -114,8 +114,6 @@ const RECORDS: readonly { readonly path: string; readonly find: Find }[] = [
       return rule && { ...ofProject(rule.projectId), 'security_group:tenant_id': rule.projectId };
     },
   },
-  { path: '/volume/v3/volumes/:id', find: ofVolumes('volumes') },
-  { path: '/volume/v3/snapshots/:id', find: ofVolumes('volume_snapshots') },
   {
     path: '/volume/v3/volumes/:id',
     find: async (p, actor, id) => {
@@ -131,19 +129,6 @@ const RECORDS: readonly { readonly path: string; readonly find: Find }[] = [
     },
   },
 ];
-
-/** Volumes and what hangs on them know their project alone. */
-function ofVolumes(table: 'volumes' | 'volume_snapshots'): Find {
-  return async (p, actor, id) => {
-    const row = await p.stores.global
-      .selectFrom(table)
-      .select(['project_id', 'user_id'])
-      .where('id', '=', id)
-      .executeTakeFirst();
-    if (!row || (row.project_id !== actor.projectId && !isAdmin(actor))) return null;
-    return { ...ofProject(row.project_id), user_id: row.user_id };
-  };
-}
 
 /** Asks the route's rule about what the path names. @throws ApiError 403 */
 export async function authoriseTarget(
