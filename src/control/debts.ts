@@ -9,17 +9,16 @@
 // say which it is. A record's debt only takes the record that its own saga left: whatever a later saga brought there is
 // not touched.
 import type { Selectable } from 'kysely';
-import type { Job, Reply } from '../host/contract.ts';
 import { assertNever, invariant } from '../lib/errors.ts';
 import { fixed } from '../store/fixed.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
 import { CellDown } from '../store/stores.ts';
-import { type Answer, matchDevices } from './guest-devices.ts';
+import { type Answer, answerOf, jobAnswer, matchDevices } from './guest-devices.ts';
 import { hostAnswers } from './hosts.ts';
 import { DEBT_KINDS, type DebtKind, type Owed, oweWithin, RETRY_MS } from './owing.ts';
 import { ownership } from './ownership.ts';
 import type { Platform } from './platform.ts';
-import { payDelete, payDropKept, payRestore, payRevoke } from './volumes/owed.ts';
+import { payDelete, payDropKept, payRestore, payRevoke, type VolumeDebt } from './volumes/owed.ts';
 import { storageHostIsUp } from './volumes/storage-hosts.ts';
 
 export interface Debt {
@@ -183,7 +182,6 @@ async function mayAnswer(p: Platform, debt: Debt): Promise<boolean> {
 }
 
 async function pay(p: Platform, debt: Debt): Promise<Answer> {
-  const { volumeId } = debt;
   switch (debt.kind) {
     case 'destroy-guest':
       return destroyOwed(p, debt);
@@ -194,20 +192,21 @@ async function pay(p: Platform, debt: Debt): Promise<Answer> {
     case 'match-devices':
       return matchOwed(p, debt);
     case 'revoke-volume':
-      invariant(volumeId !== null, 'the debt concerns a volume');
-      return payRevoke(p, { ...debt, volumeId });
+      return payRevoke(p, ofVolume(debt));
     case 'delete-volume':
-      invariant(volumeId !== null, 'the debt concerns a volume');
-      return payDelete(p, { ...debt, volumeId });
+      return payDelete(p, ofVolume(debt));
     case 'drop-kept-content':
-      invariant(volumeId !== null, 'the debt concerns a volume');
-      return payDropKept(p, { ...debt, volumeId });
+      return payDropKept(p, ofVolume(debt));
     case 'restore-volume':
-      invariant(volumeId !== null, 'the debt concerns a volume');
-      return payRestore(p, { ...debt, volumeId });
+      return payRestore(p, ofVolume(debt));
     default:
       return assertNever(debt.kind);
   }
+}
+
+function ofVolume({ volumeId, ...debt }: Debt): VolumeDebt {
+  invariant(volumeId !== null, 'the debt concerns a volume');
+  return { ...debt, volumeId };
 }
 
 async function matchOwed(p: Platform, debt: Debt): Promise<Answer> {
@@ -222,7 +221,7 @@ async function matchOwed(p: Platform, debt: Debt): Promise<Answer> {
 async function destroyOwed(p: Platform, debt: Debt): Promise<Answer> {
   const host = await p.host(debt.host);
   const reply = await host.destroy(debt.serverId, { generation: debt.generation });
-  if (reply.kind !== 'fenced') return answerOf(reply);
+  if (reply.kind !== 'fenced') return jobAnswer(reply);
   switch (await ownership(p, debt.host, debt.serverId)) {
     case 'owned':
       return 'settled';
@@ -230,49 +229,18 @@ async function destroyOwed(p: Platform, debt: Debt): Promise<Answer> {
       return 'not yet';
     case 'stray': {
       // At the generation that the host has seen: whatever saga begins now has a newer one, and fences this call off.
-      const again = await host.destroy(debt.serverId, { generation: reply.generation });
-      return again.kind === 'fenced' ? 'not yet' : answerOf(again);
+      return jobAnswer(await host.destroy(debt.serverId, { generation: reply.generation }));
     }
-  }
-}
-
-function answerOf(reply: Exclude<Reply<Job>, { kind: 'fenced' }>): Answer {
-  switch (reply.kind) {
-    case 'ok':
-      return reply.value.state === 'done' ? 'settled' : 'not yet';
-    case 'absent':
-      return 'settled';
-    case 'refused':
-      return 'not yet';
-    case 'unreachable':
-      return 'silent';
-    default:
-      return assertNever(reply);
   }
 }
 
 async function dropSnapshotOwed(p: Platform, debt: Debt): Promise<Answer> {
   const host = await p.host(debt.host);
   const reply = await host.dropSnapshot(debt.serverId, { generation: debt.generation });
-  if (reply.kind !== 'fenced') return toldOff(reply);
+  if (reply.kind !== 'fenced') return answerOf(reply);
   // Somebody newer was there. One who still is may have a snapshot of its own.
   if ((await ownership(p, debt.host, debt.serverId)) === 'perhaps') return 'not yet';
-  const again = await host.dropSnapshot(debt.serverId, { generation: reply.generation });
-  return again.kind === 'fenced' ? 'not yet' : toldOff(again);
-}
-
-function toldOff(reply: Exclude<Reply<unknown>, { kind: 'fenced' }>): Answer {
-  switch (reply.kind) {
-    case 'ok':
-    case 'absent':
-      return 'settled';
-    case 'refused':
-      return 'not yet';
-    case 'unreachable':
-      return 'silent';
-    default:
-      return assertNever(reply);
-  }
+  return answerOf(await host.dropSnapshot(debt.serverId, { generation: reply.generation }));
 }
 
 async function dropOwed(p: Platform, debt: Debt): Promise<Answer> {
