@@ -2,19 +2,14 @@
 //
 // Who acts on the answer takes a new generation before asking, and acts under it: a saga that begins behind the look has
 // a newer one, and one that began before it is seen.
+import { openSaga } from '../store/sagas.ts';
 import { openMigration } from './migrations.ts';
 import type { Platform } from './platform.ts';
 import { findServer } from './servers.ts';
 
 /** `perhaps`: a saga is at the server, or its cell cannot be asked. `stray`: nobody owns the guest. */
 export async function ownership(p: Platform, host: string, serverId: string): Promise<'owned' | 'stray' | 'perhaps'> {
-  const saga = await p.stores.global
-    .selectFrom('sagas')
-    .select('id')
-    .where('key', '=', serverId)
-    .where('status', 'in', ['active', 'stuck'])
-    .executeTakeFirst();
-  if (saga) return 'perhaps';
+  if (await openSaga(p.stores.global, serverId)) return 'perhaps';
   const found = await findServer(p, serverId);
   switch (found.kind) {
     case 'absent':

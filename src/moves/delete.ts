@@ -18,7 +18,7 @@ import { checkAction, serverNotFound, stateOf } from '../model/actions.ts';
 import { type Actor, isAdmin, POWER_STATE, type Refusal } from '../model/types.ts';
 import { fixed } from '../store/fixed.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
-import { sqlSagaStore } from '../store/sagas.ts';
+import { OPEN_STATUSES, openSaga, sqlSagaStore } from '../store/sagas.ts';
 import { letGo, takeHoldWithVolumes } from './claim.ts';
 import { ownsSaga } from './fencing.ts';
 import { destroyOrOwe } from './hosts.ts';
@@ -132,7 +132,7 @@ export async function deleteServer(p: Platform, actor: Actor, serverId: string):
   if (found.kind === 'down') return cellDownRefusal(serverId);
   const refusal = checkAction('delete', stateOf(found.server), isAdmin(actor));
   if (refusal) return refusal;
-  if (!(await sagaIsActive(p.stores.global, serverId))) {
+  if (!(await openSaga(p.stores.global, serverId))) {
     const late = await startDelete(p, actor, serverId);
     // Refused because something else has just begun: that is no reason to refuse a delete.
     if (late === null || late.code !== 409) return late;
@@ -178,16 +178,6 @@ async function startDelete(p: Platform, actor: Actor, serverId: string): Promise
   );
 }
 
-export async function sagaIsActive(db: Kysely<GlobalTables>, key: string): Promise<boolean> {
-  const row = await db
-    .selectFrom('sagas')
-    .select('id')
-    .where('key', '=', key)
-    .where('status', 'in', ['active', 'stuck'])
-    .executeTakeFirst();
-  return row !== undefined;
-}
-
 /** How many wishes one round starts. */
 const BATCH = 50;
 
@@ -205,7 +195,7 @@ const wished = (db: Kysely<GlobalTables>, wish: Wish) =>
           selectFrom('sagas')
             .select('id')
             .whereRef('sagas.key', '=', 'server_mappings.server_id')
-            .where('sagas.status', 'in', ['active', 'stuck']),
+            .where('sagas.status', 'in', OPEN_STATUSES),
         ),
       ),
     )

@@ -23,7 +23,7 @@ import type { Heartbeat } from '../host/contract.ts';
 import { POWER_STATE, type PowerState, type Server, type VmState } from '../model/types.ts';
 import type { CellTables } from '../store/cell-schema.ts';
 import { fixed } from '../store/fixed.ts';
-import { nextFence } from '../store/sagas.ts';
+import { nextFence, openSaga } from '../store/sagas.ts';
 import { CellDown } from '../store/stores.ts';
 import { resumeServer } from './power.ts';
 
@@ -111,7 +111,8 @@ async function judge(p: Platform, hostName: string, suspect: Seen): Promise<bool
   const { serverId } = suspect;
   const generation = await nextFence(p.stores.global);
   const owner = await ownership(p, hostName, serverId);
-  if (owner === 'perhaps') return isBusy(p, serverId);
+  // A saga there sees to the guest: that is no reason to look at the whole host again.
+  if (owner === 'perhaps') return (await openSaga(p.stores.global, serverId)) !== undefined;
   const host = await p.host(hostName);
   const now = await host.guest(serverId);
   if (now.kind === 'absent') {
@@ -137,17 +138,6 @@ async function judge(p: Platform, hostName: string, suspect: Seen): Promise<bool
         : 'its server is elsewhere';
   await quarantine(p, { host: hostName, serverId, generation: suspect.generation, wasRunning: runs, reason });
   return !runs || turnOff(p, hostName, serverId, generation, 0);
-}
-
-/** A saga is at the server: it sees to the guest, and this is no reason to look at the whole host again. */
-async function isBusy(p: Platform, serverId: string): Promise<boolean> {
-  const saga = await p.stores.global
-    .selectFrom('sagas')
-    .select('id')
-    .where('key', '=', serverId)
-    .where('status', 'in', ['active', 'stuck'])
-    .executeTakeFirst();
-  return saga !== undefined;
 }
 
 /** The guest runs: that is right where the record puts it, and wrong where only a way back is kept. */

@@ -21,10 +21,10 @@ import { checkOneMore } from '../model/quota.ts';
 import { type Actor, isAdmin, POWER_STATE, type Refusal, type Server } from '../model/types.ts';
 import { exclusively } from '../store/dialect.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
-import { sqlSagaStore } from '../store/sagas.ts';
+import { openSaga, sqlSagaStore } from '../store/sagas.ts';
 import { letGo, takeHold } from './claim.ts';
 import { startConfirm } from './confirm.ts';
-import { deleteServer, dueWishes, sagaIsActive } from './delete.ts';
+import { deleteServer, dueWishes } from './delete.ts';
 import { unlessDoomed } from './hosts.ts';
 import type { Move, Owner, StepContext, StepOutcome } from './move.ts';
 import { done, doneBecause, inGlobal } from './outcomes.ts';
@@ -161,7 +161,7 @@ export async function softDeleteServer(p: Platform, actor: Actor, serverId: stri
   if (isKept(found.server) || checkAction('softDelete', state, isAdmin(actor))) {
     return deleteServer(p, actor, serverId);
   }
-  if (found.server.vmState !== 'resized' && !(await sagaIsActive(p.stores.global, serverId))) {
+  if (found.server.vmState !== 'resized' && !(await openSaga(p.stores.global, serverId))) {
     const late = await startSoftDelete(p, actor, found);
     // Refused because something else has just begun: that is no reason to refuse a delete.
     if (late === null || late.code !== 409) return late;

@@ -31,6 +31,7 @@ import { revertResize } from '../moves/revert.ts';
 import { offloadServer, shelveServer } from '../moves/shelve.ts';
 import { restoreServer, softDeleteServer } from '../moves/soft-delete.ts';
 import { unshelveServer } from '../moves/unshelve.ts';
+import { openSaga } from '../store/sagas.ts';
 import { destroyKept } from './evacuations.ts';
 import { deleteOwnImage, ownImage } from './image-operations.ts';
 import { type Operation, VOLUME_OPERATIONS, type VolumeOperation } from './plan.ts';
@@ -168,12 +169,7 @@ async function operateOnServer(
       return unlockServer(p, admin, serverId);
     case 'cancel':
     case 'retry': {
-      const saga = await p.stores.global
-        .selectFrom('sagas')
-        .select('id')
-        .where('key', '=', serverId)
-        .where('status', 'in', ['active', 'stuck'])
-        .executeTakeFirst();
+      const saga = await openSaga(p.stores.global, serverId);
       return saga ? orderMove(p, admin, saga.id, { kind: operation }) : { code: 404, message: 'nothing is under way' };
     }
     case 'pause':

@@ -289,6 +289,19 @@ export function sqlSagaStore(db: Kysely<GlobalTables>, clock: Clock): SagaStore 
   };
 }
 
+/** Of a saga that is not over: nobody begins another with its key. */
+export const OPEN_STATUSES = ['active', 'stuck'] as const satisfies readonly Status[];
+
+/** The saga that works on what the key names (a server, a volume), or is stuck there. */
+export const openSaga = (db: Kysely<GlobalTables>, key: string): Promise<OpenSaga | undefined> =>
+  db
+    .selectFrom('sagas')
+    .select(['id', 'definition'])
+    .where('key', '=', key)
+    .where('status', 'in', OPEN_STATUSES)
+    .executeTakeFirst();
+export type OpenSaga = Pick<SagaRecord, 'id' | 'definition'>;
+
 const NEXT_FENCE = fixed<GlobalTables, Record<string, never>, { value: number }>((db) =>
   db
     .updateTable('fences')

@@ -4,18 +4,17 @@ import { CLOSED_MIGRATIONS } from '../../control/migrations.ts';
 import { providerStates } from '../../control/placement.ts';
 import type { Resources } from '../../model/types.ts';
 import type { GlobalTables } from '../../store/global-schema.ts';
+import { OPEN_STATUSES } from '../../store/sagas.ts';
 import type { ConsumerView, HomeView, MigrationView, PortView, ProviderView, SagaView, Snapshot } from '../snapshot.ts';
-import { inSlice, type Slice } from './slice.ts';
+import { inPieces, inSlice, type Slice } from './slice.ts';
 
 type Db = Kysely<GlobalTables>;
-/** Values of one `in (…)`. */
-const AT_A_TIME = 500;
 
 export async function readSagas(db: Db, slice: Slice): Promise<SagaView[]> {
   const open = db
     .selectFrom('sagas')
     .select(['id', 'definition', 'subject', 'key', 'status', 'reason', 'wake_at', 'lease_until', 'created_at'])
-    .where('status', 'in', ['active', 'stuck']);
+    .where('status', 'in', OPEN_STATUSES);
   const rows = await inSlice(open, 'key', slice).execute();
   return rows.map((row) => ({
     id: row.id,
@@ -141,15 +140,9 @@ export async function readImages(db: Db, slice: Slice): Promise<Snapshot['images
 
 /** Status by id of the images that servers stand on. */
 export async function readImagesInUse(db: Db, ids: ReadonlySet<string>): Promise<Map<string, string>> {
-  const wanted = [...ids];
-  const found = new Map<string, string>();
-  for (let first = 0; first < wanted.length; first += AT_A_TIME) {
-    const some = wanted.slice(first, first + AT_A_TIME);
-    for (const row of await db.selectFrom('images').select(['id', 'status']).where('id', 'in', some).execute()) {
-      found.set(row.id, row.status);
-    }
-  }
-  return found;
+  const images = db.selectFrom('images').select(['id', 'status']);
+  const rows = await inPieces(ids, (some) => images.where('id', 'in', some).execute());
+  return new Map(rows.map(({ id, status }) => [id, status]));
 }
 
 export async function readDebts(db: Db, slice: Slice): Promise<Snapshot['debts']> {

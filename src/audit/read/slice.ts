@@ -38,6 +38,22 @@ export async function nextSlice(db: Kysely<GlobalTables>, after: string, rows = 
   return { after, upTo: ends.sort()[0] ?? null };
 }
 
+/** Values of one `in (…)`. */
+const AT_A_TIME = 500;
+
+/** What `read` finds of the values, asked for in as many statements as it takes. */
+export async function inPieces<Row>(
+  values: Iterable<string>,
+  read: (some: readonly string[]) => Promise<readonly Row[]>,
+): Promise<Row[]> {
+  const all = [...values];
+  const found: Row[] = [];
+  for (let first = 0; first < all.length; first += AT_A_TIME) {
+    found.push(...(await read(all.slice(first, first + AT_A_TIME))));
+  }
+  return found;
+}
+
 /** The query, for rows alone whose `column` (of text) is in the slice. One shape of paged reading for all tables. */
 export function inSlice<Q extends { where(column: never, op: never, value: never): Q }>(
   query: Q,

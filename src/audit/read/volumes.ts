@@ -3,8 +3,9 @@ import type { Kysely } from 'kysely';
 import { type DebtKind, KEPT_CONTENT } from '../../control/owing.ts';
 import type { Platform } from '../../control/platform.ts';
 import type { GlobalTables } from '../../store/global-schema.ts';
+import { OPEN_STATUSES } from '../../store/sagas.ts';
 import type { AttachmentView, StorageView, VolumeView } from '../snapshot.ts';
-import { inSlice, type Slice, within } from './slice.ts';
+import { inPieces, inSlice, type Slice, within } from './slice.ts';
 
 type Db = Kysely<GlobalTables>;
 
@@ -54,7 +55,7 @@ export async function readBusyVolumes(
   const elsewhere = volumes.flatMap(({ attachments }) =>
     attachments.map(({ serverId }) => serverId).filter((id) => !within(slice, id)),
   );
-  const far = await busyAmong(db, [...new Set(elsewhere)], since);
+  const far = await busyAmong(db, new Set(elsewhere), since);
   const isBusy = (id: string): boolean => busy.has(id) || far.has(id);
   return volumes.map((volume) => ({
     ...volume,
@@ -62,21 +63,13 @@ export async function readBusyVolumes(
   }));
 }
 
-/** Values of one `in (…)`. */
-const AT_A_TIME = 500;
-
-async function busyAmong(db: Db, keys: readonly string[], since: number): Promise<Set<string>> {
-  const found = new Set<string>();
-  for (let first = 0; first < keys.length; first += AT_A_TIME) {
-    const rows = await db
-      .selectFrom('sagas')
-      .select('key')
-      .where('key', 'in', keys.slice(first, first + AT_A_TIME))
-      .where((where) => where.or([where('ended_at', 'is', null), where('ended_at', '>=', since)]))
-      .execute();
-    for (const { key } of rows) found.add(key);
-  }
-  return found;
+async function busyAmong(db: Db, keys: ReadonlySet<string>, since: number): Promise<Set<string>> {
+  const recent = db
+    .selectFrom('sagas')
+    .select('key')
+    .where((where) => where.or([where('ended_at', 'is', null), where('ended_at', '>=', since)]));
+  const rows = await inPieces(keys, (some) => recent.where('key', 'in', some).execute());
+  return new Set(rows.map(({ key }) => key));
 }
 
 /** Volumes of the slice of which something of these kinds is owed. */
@@ -131,7 +124,7 @@ async function snapshotsOfSagas(db: Db): Promise<Set<string>> {
     .selectFrom('sagas')
     .select('id')
     .where('definition', '=', 'rebuild root volume')
-    .where('status', 'in', ['active', 'stuck'])
+    .where('status', 'in', OPEN_STATUSES)
     .execute();
   return new Set([...rows.map((row) => row.id), ...owed.map((row) => row.saga_id)]);
 }

@@ -9,6 +9,7 @@ import type { Kysely } from 'kysely';
 import type { Platform } from '../../control/platform.ts';
 import { findServer } from '../../control/servers.ts';
 import type { GlobalTables } from '../../store/global-schema.ts';
+import { openSaga } from '../../store/sagas.ts';
 import { CellDown } from '../../store/stores.ts';
 
 export type Repaired =
@@ -39,12 +40,7 @@ export async function proven(work: () => Promise<Repaired>): Promise<Repaired> {
 
 /** @throws Unproven when a saga works on the server, or is stuck there */
 export async function provenIdle(db: Db, serverId: string): Promise<void> {
-  const saga = await db
-    .selectFrom('sagas')
-    .select(['definition', 'id'])
-    .where('key', '=', serverId)
-    .where('status', 'in', ['active', 'stuck'])
-    .executeTakeFirst();
+  const saga = await openSaga(db, serverId);
   if (saga) throw new Unproven(`${saga.definition} ${saga.id} works on the server`);
 }
 

@@ -5,6 +5,7 @@ import { type Actor, isAdmin, type Refusal } from '../../model/types.ts';
 import { type Snapshot, type SnapshotStatus, snapshotNotFound } from '../../model/volumes.ts';
 import { forUpdate } from '../../store/dialect.ts';
 import type { GlobalTables } from '../../store/global-schema.ts';
+import { openSaga } from '../../store/sagas.ts';
 
 type Db = Kysely<GlobalTables>;
 
@@ -77,14 +78,7 @@ export async function changeSnapshotStatus(
  * takes. For whoever holds the volume's row (lockVolume), as all who begin such things do.
  */
 export async function isBusy(trx: Db, volumeId: string): Promise<boolean> {
-  const saga = await trx
-    .selectFrom('sagas')
-    .select('id')
-    .where('key', '=', volumeId)
-    .where('status', 'in', ['active', 'stuck'])
-    .limit(1)
-    .executeTakeFirst();
-  return saga !== undefined || (await isBeingTaken(trx, volumeId));
+  return (await openSaga(trx, volumeId)) !== undefined || (await isBeingTaken(trx, volumeId));
 }
 
 /** Whether a snapshot of the volume is being taken. */
