@@ -314,7 +314,7 @@ describe('records', () => {
     await using world = await imageWorld();
     const { p } = world;
     for (const name of ['c', 'a', 'b', 'a', null])
-      await created(p, member, { name, tags: name === 'b' ? ['x%y'] : ['xzy'] });
+      await created(p, member, { name, tags: name === 'b' ? ['x%y'] : ['xzy', 'says "x"'] });
     const names = async (filter: object, page: object) => {
       const list = await listImages(p, member, filter, {
         sort: [{ key: 'name', descending: false }],
@@ -334,6 +334,9 @@ describe('records', () => {
       ['b'],
     );
     assert.deepEqual((await names({ tags: ['X%y'] }, {})).images, []);
+    assert.deepEqual((await names({ tags: ['xzy', 'says "x"'] }, {})).images.length, 4);
+    // The end of a tag is no tag, quoted or not.
+    assert.deepEqual((await names({ tags: ['x"'] }, {})).images, []);
     for (const descending of [false, true]) {
       const walked: string[] = [];
       for (let marker: string | undefined, more = true; more; ) {

@@ -2,6 +2,7 @@
 import { type RawBuilder, sql } from 'kysely';
 import { type Actor, isAdmin, type Refusal } from '../../model/types.ts';
 import { holdsText } from '../../store/dialect.ts';
+import { tagConditions } from '../../store/tag-filter.ts';
 import { type Image, imageOf, type Visibility } from '../images.ts';
 import type { Platform } from '../platform.ts';
 import { showImage } from './records.ts';
@@ -95,7 +96,9 @@ export async function listImages(p: Platform, actor: Actor, filter: ImageFilter,
         : where.and([where(key, '>=', from), where(key, '<', before)]),
     );
   }
-  for (const tag of filter.tags ?? []) query = query.where(holdsText('tags_json', JSON.stringify(tag)));
+  if (filter.tags?.length) {
+    for (const condition of tagConditions('tags_json', { all: filter.tags })) query = query.where(condition);
+  }
   for (const [key, value] of Object.entries(filter.properties ?? {})) {
     query = query.where(holdsText('properties_json', `${JSON.stringify(key)}:${JSON.stringify(value)}`));
   }
