@@ -5,7 +5,7 @@ import { promisify } from 'node:util';
 import type { Selectable } from 'kysely';
 import { checkKeypairName } from '../model/names.ts';
 import { checkKeypairQuota } from '../model/quota.ts';
-import { badRequest, conflict, notFound, type Refusal } from '../model/refusal.ts';
+import { badRequest, conflict, notFound, type Refusal, refused } from '../model/refusal.ts';
 import { exclusively } from '../store/dialect.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
 import { certificateFingerprint, generateCertificate } from './certificates.ts';
@@ -76,9 +76,8 @@ export async function createKeypair(
   request: { readonly name: string; readonly publicKey: string | null; readonly type?: KeyType },
   minor: number,
 ): Promise<KeypairResult> {
-  const refuse = (refusal: Refusal): KeypairResult => ({ kind: 'refused', refusal });
   const refusal = checkKeypairName(request.name, minor);
-  if (refusal) return refuse(refusal);
+  if (refusal) return refused(refusal);
   const { type = 'ssh' } = request;
   const make = type === 'ssh' ? () => generate(request.name) : () => generateCertificate(owner.userId, p.clock.now());
   const generated = request.publicKey === null ? await make() : null;
@@ -86,7 +85,7 @@ export async function createKeypair(
   const fingerprint = type === 'ssh' ? fingerprintOf(publicKey) : certificateFingerprint(publicKey);
   if (fingerprint === null) {
     const what = type === 'ssh' ? 'fingerprint' : 'X509 fingerprint.';
-    return refuse(badRequest(`Keypair data is invalid: failed to generate ${what}`));
+    return refused(badRequest(`Keypair data is invalid: failed to generate ${what}`));
   }
   const limits = await userLimitsOf(p, owner.projectId, owner.userId);
   return p.stores.global.transaction().execute(async (trx): Promise<KeypairResult> => {
@@ -97,7 +96,7 @@ export async function createKeypair(
       .where('user_id', '=', owner.userId)
       .executeTakeFirstOrThrow();
     const over = checkKeypairQuota(limits, Number(existing));
-    if (over) return refuse(over);
+    if (over) return refused(over);
     const row = await trx
       .insertInto('keypairs')
       .values({
@@ -111,7 +110,7 @@ export async function createKeypair(
       .onConflict((on) => on.columns(['user_id', 'name']).doNothing())
       .returningAll()
       .executeTakeFirst();
-    if (!row) return refuse(conflict(`Key pair '${request.name}' already exists.`));
+    if (!row) return refused(conflict(`Key pair '${request.name}' already exists.`));
     return { kind: 'ok', keypair: keypairOf(row), privateKey: generated?.privateKey ?? null };
   });
 }

@@ -5,6 +5,7 @@
 // while a move carries the record over (`frozen`).
 import type { Selectable, Updateable } from 'kysely';
 import { serverNotFound } from '../model/actions.ts';
+import { refused } from '../model/refusal.ts';
 import { POWER_STATE, type Refusal, type Server } from '../model/types.ts';
 import type { Entry } from '../saga/types.ts';
 import type { CellTables } from '../store/cell-schema.ts';
@@ -151,20 +152,19 @@ export async function consoleOutput(
   serverId: string,
   lines?: number,
 ): Promise<{ kind: 'ok'; output: string } | { kind: 'refused'; refusal: Refusal }> {
-  const refuse = (refusal: Refusal) => ({ kind: 'refused', refusal }) as const;
   const found = await serverOrRefusal(p, serverId);
-  if ('code' in found) return refuse(found);
-  if (found.server.host === null) return refuse({ code: 409, message: `Instance ${serverId} is not ready` });
+  if ('code' in found) return refused(found);
+  if (found.server.host === null) return refused({ code: 409, message: `Instance ${serverId} is not ready` });
   const reply = await (await p.host(found.server.host)).console(serverId, lines);
   switch (reply.kind) {
     case 'ok':
       return { kind: 'ok', output: reply.value.output };
     case 'absent':
-      return refuse({ code: 409, message: `Instance ${serverId} is not ready` });
+      return refused({ code: 409, message: `Instance ${serverId} is not ready` });
     case 'fenced':
     case 'refused':
     case 'unreachable':
-      return refuse({ code: 503, message: 'Service is unavailable at this time.' });
+      return refused({ code: 503, message: 'Service is unavailable at this time.' });
   }
 }
 

@@ -13,6 +13,13 @@ export const forbidden = (message: string): Refusal => refuse(403, message);
 export const notFound = (message: string): Refusal => refuse(404, message);
 export const conflict = (message: string): Refusal => refuse(409, message);
 
+/** A refusal as one kind of a use case's results. */
+export interface Refused {
+  readonly kind: 'refused';
+  readonly refusal: Refusal;
+}
+export const refused = (refusal: Refusal): Refused => ({ kind: 'refused', refusal });
+
 /**
  * The first refusal of a list of checks, in their order; null when all pass. A check may be a thunk, so that later,
  * dearer checks run only when the earlier ones passed.

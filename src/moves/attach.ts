@@ -28,6 +28,7 @@ import { invariant } from '../lib/errors.ts';
 import { newId } from '../lib/ids.ts';
 import { checkAction, stateOf } from '../model/actions.ts';
 import { chooseDevice } from '../model/attachments.ts';
+import { refused } from '../model/refusal.ts';
 import { type Actor, isAdmin, type Refusal } from '../model/types.ts';
 import { letGo, takeHold } from './claim.ts';
 import { asFound, type GuestState, guestState, hostOf, orOweBack, orOweDevices, serverWithHost } from './devices.ts';
@@ -210,15 +211,14 @@ export async function attachVolume(
   serverId: string,
   request: AttachRequest,
 ): Promise<Attached> {
-  const no = (refusal: Refusal): Attached => ({ kind: 'refused', refusal });
   const found = await serverWithHost(p, actor, serverId, 'attachVolume');
-  if ('code' in found) return no(found);
+  if ('code' in found) return refused(found);
   const { server, host, cellId } = found;
   const { volumeId, tag, deleteOnTermination } = request;
   const cell = await p.stores.cell(cellId);
   const taken = (await mappingsOfServer(cell, serverId)).map((each) => each.device);
   const chosen = chooseDevice(request.device, taken);
-  if ('refusal' in chosen) return no(chosen.refusal);
+  if ('refusal' in chosen) return refused(chosen.refusal);
   const { device } = chosen;
   const now = p.clock.now();
   const mapping: Mapping = {
@@ -226,7 +226,7 @@ export async function attachVolume(
   };
   const waiting = server.vmState === 'resized' ? await openMigration(p.stores.global, serverId) : null;
   const notThere = (await p.volumes?.take(p, { serverId, projectId: server.projectId, volumeId })) ?? null;
-  if (notThere) return no(notThere);
+  if (notThere) return refused(notThere);
   const refusal = await startMove(
     p,
     {
@@ -242,7 +242,7 @@ export async function attachVolume(
   );
   if (refusal) {
     await p.volumes?.giveUp(p, serverId);
-    return no(refusal);
+    return refused(refusal);
   }
   const written = (await mappingsOfServer(cell, serverId)).find((each) => each.volumeId === volumeId);
   const attachment = (await attachmentsOfServer(p.stores.global, serverId)).find(

@@ -24,7 +24,7 @@ import type { Job } from '../host/contract.ts';
 import { newId } from '../lib/ids.ts';
 import { checkAction, checkHasHost, stateOf } from '../model/actions.ts';
 import { checkMetadataQuota } from '../model/quota.ts';
-import { badRequest } from '../model/refusal.ts';
+import { badRequest, refused } from '../model/refusal.ts';
 import { type Actor, isAdmin, type Refusal, type Server, type TaskState, type VmState } from '../model/types.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
 import { letGo, takeHold } from './claim.ts';
@@ -249,7 +249,7 @@ export async function createServerImage(
   });
   if (planned.kind === 'of volumes') {
     const made = await imageOfVolumes(p, actor, planned, request);
-    return typeof made === 'string' ? { kind: 'made', imageId: made } : { kind: 'refused', refusal: made };
+    return typeof made === 'string' ? { kind: 'made', imageId: made } : refused(made);
   }
   if (planned.kind === 'refused') return planned;
   const { state, image } = planned;
@@ -277,7 +277,7 @@ export async function createServerBackup(
   const { backupType, rotation } = request;
   const metadata = { ...request.metadata, backup_type: backupType };
   const planned = await plan(p, actor, serverId, 'createBackup', request, { type: 'backup', metadata });
-  if (planned.kind === 'of volumes') return { kind: 'refused', refusal: NO_BACKUP };
+  if (planned.kind === 'of volumes') return refused(NO_BACKUP);
   if (planned.kind === 'refused') return planned;
   const { image } = planned;
   const state = { ...planned.state, backupType, rotation };
@@ -295,7 +295,7 @@ const common = (p: Platform, image: Image) => ({
 async function begun(p: Platform, image: Image, refusal: Refusal | null): Promise<ImageMade> {
   if (!refusal) return { kind: 'made', imageId: image.id };
   await giveUpAnnounced(p, image.id);
-  return { kind: 'refused', refusal };
+  return refused(refusal);
 }
 
 type Planned =
@@ -311,7 +311,6 @@ async function plan(
   request: ImageRequest,
   wish: { readonly type: 'snapshot' | 'backup'; readonly metadata: Readonly<Record<string, string>> },
 ): Promise<Planned> {
-  const refused = (refusal: Refusal): Planned => ({ kind: 'refused', refusal });
   const found = await serverOrRefusal(p, serverId);
   if ('code' in found) return refused(found);
   const { server, cellId } = found;

@@ -23,6 +23,7 @@ import { shownImageOf } from '../model/disk-image.ts';
 import { rememberedMinDiskGb } from '../model/disk-rules.ts';
 import { hostnameOf } from '../model/names.ts';
 import { checkMetadataQuota, checkOneMore } from '../model/quota.ts';
+import { refused } from '../model/refusal.ts';
 import { flavorOnHost } from '../model/resources.ts';
 import { groupHintNotFound } from '../model/server-groups.ts';
 import { type Actor, type Flavor, type ImageSnapshot, POWER_STATE, type Refusal, type Server } from '../model/types.ts';
@@ -82,16 +83,15 @@ export type Created =
   | { readonly kind: 'refused'; readonly refusal: Refusal };
 
 export async function createServer(p: Platform, actor: Actor, request: CreateRequest): Promise<Created> {
-  const refuse = (refusal: Refusal): Created => ({ kind: 'refused', refusal });
   const id = newId();
   const namedImageId = request.imageId ?? request.namedImageId ?? null;
   const devices = await planDevices(p, actor, id, request.blockDevices ?? [], {
     imageNamed: namedImageId !== null,
     multiattach: request.multiattach ?? true,
   });
-  if ('code' in devices) return refuse(devices);
+  if ('code' in devices) return refused(devices);
   const bootVolume = devices.find(({ mapping }) => mapping.bootIndex === 0)?.volume ?? null;
-  if ((bootVolume === null) === (request.imageId === null)) return refuse(invalidBootSequence());
+  if ((bootVolume === null) === (request.imageId === null)) return refused(invalidBootSequence());
   const flavor = await findFlavor(p, request.flavorId);
   const image = namedImageId === null ? null : await findImage(p, namedImageId);
   const keypair = request.keyName === null ? null : await findKeypair(p, actor.userId, request.keyName);
@@ -116,17 +116,17 @@ export async function createServer(p: Platform, actor: Actor, request: CreateReq
     keyName: request.keyName,
     keyFound: keypair !== null,
   });
-  if (refusal) return refuse(refusal);
+  if (refusal) return refused(refusal);
   invariant(flavor, 'checkCreate refuses without a flavor');
   const quotas = await quotasFor(p, actor);
   const over = overQuota(quotas, flavor);
-  if (over) return refuse(over);
+  if (over) return refused(over);
   const overMetadata = checkMetadataQuota(quotas[0].limits, Object.keys(request.metadata).length);
-  if (overMetadata) return refuse(overMetadata);
+  if (overMetadata) return refused(overMetadata);
 
   if (request.groupId !== undefined) {
     const group = await findServerGroup(p, request.groupId);
-    if (group?.projectId !== actor.projectId) return refuse(groupHintNotFound(request.groupId));
+    if (group?.projectId !== actor.projectId) return refused(groupHintNotFound(request.groupId));
   }
 
   const now = p.clock.now();
@@ -171,9 +171,9 @@ export async function createServer(p: Platform, actor: Actor, request: CreateReq
   };
   try {
     const notFree = await takeDevices(p, { serverId: id, projectId: actor.projectId }, devices);
-    return notFree ? refuse(notFree) : await place(p, actor, request, server, devices, keypair);
+    return notFree ? refused(notFree) : await place(p, actor, request, server, devices, keypair);
   } catch (error) {
-    if (error instanceof Refused) return refuse(error.refusal);
+    if (error instanceof Refused) return refused(error.refusal);
     throw error;
   } finally {
     await p.volumes?.giveUp(p, id);
@@ -377,7 +377,7 @@ async function writeInError(
   reason: string,
 ): Promise<Created> {
   const cell = await firstCell(p);
-  if (!cell) return { kind: 'refused', refusal: { code: 503, message: 'There is no cell to hold servers.' } };
+  if (!cell) return refused({ code: 503, message: 'There is no cell to hold servers.' });
   const fault = { code: 500, message: 'No valid host was found. ', details: reason, createdAt: server.createdAt };
   const broken: Server = { ...server, vmState: 'error', taskState: null, fault };
   // The record before the home: if this stops half-way, what is left is invisible and counts for nobody.

@@ -6,7 +6,7 @@
 // The secret is shown once, when it is made, and kept as a hash.
 import { randomBytes } from 'node:crypto';
 import type { Selectable } from 'kysely';
-import { badRequest, conflict, forbidden } from '../../model/refusal.ts';
+import { badRequest, conflict, forbidden, refused } from '../../model/refusal.ts';
 import type { GlobalTables } from '../../store/global-schema.ts';
 import {
   byId,
@@ -16,7 +16,6 @@ import {
   newIdentityId,
   ok,
   type Role,
-  refused,
   rolesIn,
   type Selector,
   selectAccount,

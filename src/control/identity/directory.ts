@@ -7,7 +7,7 @@ import type { Kysely, Selectable } from 'kysely';
 import type { Clock } from '../../lib/clock.ts';
 import { newId } from '../../lib/ids.ts';
 import { RANKED_ROLES, withImplied } from '../../model/policy/roles.ts';
-import type { Refusal } from '../../model/refusal.ts';
+import type { Refused } from '../../model/refusal.ts';
 import { exclusively } from '../../store/dialect.ts';
 import type { GlobalTables } from '../../store/global-schema.ts';
 import { revisionCache } from './cache.ts';
@@ -67,14 +67,8 @@ export interface ProjectIn {
   readonly domain: Domain;
 }
 
-export type Changed<T> =
-  | { readonly kind: 'ok'; readonly value: T }
-  | { readonly kind: 'refused'; readonly refusal: Refusal };
+export type Changed<T> = { readonly kind: 'ok'; readonly value: T } | Refused;
 export const ok = <T>(value: T): Changed<T> => ({ kind: 'ok', value });
-export const refused = (refusal: Refusal): { readonly kind: 'refused'; readonly refusal: Refusal } => ({
-  kind: 'refused',
-  refusal,
-});
 
 /** A record by its id, or by its name within a domain. */
 export interface Selector {

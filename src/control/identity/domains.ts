@@ -1,5 +1,5 @@
 // Domains: what projects and users are in. The one called Default is always there.
-import { conflict, forbidden, notFound, type Refusal } from '../../model/refusal.ts';
+import { conflict, forbidden, notFound, type Refusal, refused } from '../../model/refusal.ts';
 import {
   type Changed,
   DEFAULT_DOMAIN,
@@ -9,7 +9,6 @@ import {
   MAX_LISTED,
   newIdentityId,
   ok,
-  refused,
 } from './directory.ts';
 import { isNamed, type NameFilter } from './names.ts';
 

@@ -1,18 +1,9 @@
 // Groups of users. What a group may do, each of its members may do, from the moment it is one: tokens look it up
 // (directory.ts). A group that is deleted takes its memberships and its role assignments along; its users stay.
 import type { Kysely } from 'kysely';
-import { conflict, notFound, type Refusal } from '../../model/refusal.ts';
+import { conflict, notFound, type Refusal, refused } from '../../model/refusal.ts';
 import type { GlobalTables } from '../../store/global-schema.ts';
-import {
-  type Changed,
-  type Directory,
-  type Group,
-  groupOf,
-  MAX_LISTED,
-  newIdentityId,
-  ok,
-  refused,
-} from './directory.ts';
+import { type Changed, type Directory, type Group, groupOf, MAX_LISTED, newIdentityId, ok } from './directory.ts';
 import { isNamed, type NameFilter } from './names.ts';
 import { userNotFound } from './users.ts';
 

@@ -1,6 +1,6 @@
 // The tags of a project, one by one or all at once.
-import { badRequest, notFound, type Refusal } from '../../model/refusal.ts';
-import { type Changed, type Directory, ok, refused } from './directory.ts';
+import { badRequest, notFound, type Refusal, refused } from '../../model/refusal.ts';
+import { type Changed, type Directory, ok } from './directory.ts';
 import { projectNotFound } from './projects.ts';
 
 export const MAX_TAGS = 80;

@@ -2,7 +2,7 @@
 // services hold for it stays where it is and belongs to its id, as in OpenStack: its servers run on, an administrator
 // sees and deletes them. Nobody gets a token for it any more, and tokens for it end.
 import type { Insertable, Updateable } from 'kysely';
-import { badRequest, conflict, forbidden, notFound, type Refusal } from '../../model/refusal.ts';
+import { badRequest, conflict, forbidden, notFound, type Refusal, refused } from '../../model/refusal.ts';
 import type { GlobalTables } from '../../store/global-schema.ts';
 import { type TagFilter, tagConditions } from '../../store/tag-filter.ts';
 import {
@@ -14,7 +14,6 @@ import {
   ok,
   type Project,
   projectOf,
-  refused,
 } from './directory.ts';
 import { isNamed, type NameFilter } from './names.ts';
 

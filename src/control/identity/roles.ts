@@ -3,17 +3,8 @@
 // An assignment gives a user, or all users of a group, a role in a project, a domain or the whole system. Nothing is
 // inherited: a role in a domain counts for tokens of that domain, not in its projects. What a role implies is not
 // assigned but worked out (model/policy/roles.ts).
-import { conflict, forbidden, notFound, type Refusal } from '../../model/refusal.ts';
-import {
-  type Changed,
-  type Directory,
-  MAX_LISTED,
-  newIdentityId,
-  ok,
-  type Role,
-  refused,
-  roleOf,
-} from './directory.ts';
+import { conflict, forbidden, notFound, type Refusal, refused } from '../../model/refusal.ts';
+import { type Changed, type Directory, MAX_LISTED, newIdentityId, ok, type Role, roleOf } from './directory.ts';
 import { isNamed, type NameFilter } from './names.ts';
 import { type Scope, scopeIdOf } from './tokens.ts';
 

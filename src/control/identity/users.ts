@@ -1,18 +1,9 @@
 // Users. Whatever ends a user's tokens (a new password, being disabled) raises the token epoch in the same write; a user
 // that is deleted takes role assignments, memberships of groups and application credentials along.
 import type { Updateable } from 'kysely';
-import { conflict, forbidden, notFound, type Refusal } from '../../model/refusal.ts';
+import { conflict, forbidden, notFound, type Refusal, refused } from '../../model/refusal.ts';
 import type { GlobalTables } from '../../store/global-schema.ts';
-import {
-  type Changed,
-  type Directory,
-  MAX_LISTED,
-  newIdentityId,
-  ok,
-  refused,
-  type User,
-  userOf,
-} from './directory.ts';
+import { type Changed, type Directory, MAX_LISTED, newIdentityId, ok, type User, userOf } from './directory.ts';
 import { isNamed, type NameFilter } from './names.ts';
 import { hashPassword } from './passwords.ts';
 

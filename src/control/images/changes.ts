@@ -4,6 +4,7 @@
 // are fixed once data is being received.
 import type { Kysely } from 'kysely';
 import { assertNever } from '../../lib/errors.ts';
+import { refused } from '../../model/refusal.ts';
 import { type Actor, isAdmin } from '../../model/types.ts';
 import { forUpdate } from '../../store/dialect.ts';
 import type { GlobalTables } from '../../store/global-schema.ts';
@@ -71,7 +72,7 @@ export async function changeImage(
     const changed = change(image);
     if (changed.kind === 'refused') return changed;
     const wrong = checkImage(changed.image);
-    if (wrong) return { kind: 'refused', refusal: wrong };
+    if (wrong) return refused(wrong);
     const updatedAt = isBeingReceived(image) ? image.updatedAt : p.clock.now();
     const { id, status: _status, created_at: _created, ...row } = rowOf({ ...changed.image, updatedAt });
     await trx.updateTable('images').set(row).where('id', '=', id).execute();

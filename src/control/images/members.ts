@@ -10,7 +10,7 @@ import { findImage, type Image, type Member, maySee } from '../images.ts';
 import type { Platform } from '../platform.ts';
 import { changeImage } from './changes.ts';
 import { importFromWeb } from './download.ts';
-import { type ImageResult, showImage } from './records.ts';
+import { type ImageResult, no, showImage } from './records.ts';
 import { receiveImage, type Upload } from './upload.ts';
 
 /** Most members of one image (Glance's image_member_quota). */
@@ -20,7 +20,6 @@ export type MemberResult =
   | { readonly kind: 'ok'; readonly imageId: string; readonly id: string; readonly member: Member }
   | { readonly kind: 'refused'; readonly refusal: Refusal };
 
-const no = (code: Refusal['code'], message: string) => ({ kind: 'refused', refusal: { code, message } }) as const;
 const noMember = (id: string, image: Image) =>
   no(404, `${id.slice(0, 255)} not found in the member list of the image ${image.id}.`);
 

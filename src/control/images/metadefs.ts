@@ -6,6 +6,7 @@
 // its owner's project and for administrators alone; who may write is for the rules to say, and then whoever owns it, or an
 // administrator. What is protected is changed but not deleted. Source: glance/api/v2/metadef_*.py, glance/common/exception.py.
 import type { Selectable, Transaction } from 'kysely';
+import { type Refused, refuse, refused } from '../../model/refusal.ts';
 import { type Actor, isAdmin, type Refusal } from '../../model/types.ts';
 import { exclusively, forUpdate } from '../../store/dialect.ts';
 import type { GlobalTables } from '../../store/global-schema.ts';
@@ -45,12 +46,10 @@ const MAX_NAMESPACES = 1000;
 const MAX_ENTRIES = 1000;
 const MAX_CONTENT = 4 * 1024 * 1024;
 
-export type MetadefResult<T> =
-  | { readonly kind: 'ok'; readonly value: T }
-  | { readonly kind: 'refused'; readonly refusal: Refusal };
+export type MetadefResult<T> = { readonly kind: 'ok'; readonly value: T } | Refused;
 
+const no = (code: Refusal['code'], message: string) => refused(refuse(code, message));
 const ok = <T>(value: T): MetadefResult<T> => ({ kind: 'ok', value });
-const no = (code: Refusal['code'], message: string) => ({ kind: 'refused', refusal: { code, message } }) as const;
 const cut = (name: string): string => name.slice(0, 100);
 const notFound = (name: string) => no(404, `Metadata definition namespace=${cut(name)} was not found.`);
 const duplicate = (name: string) => no(409, `The metadata definition namespace=${cut(name)} already exists.`);

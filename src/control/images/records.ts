@@ -5,6 +5,7 @@
 import { createHash } from 'node:crypto';
 import type { Insertable, Kysely, Transaction } from 'kysely';
 import { newId } from '../../lib/ids.ts';
+import { forbidden, type Refused, refuse, refused } from '../../model/refusal.ts';
 import { type Actor, isAdmin, type Refusal } from '../../model/types.ts';
 import { exclusively } from '../../store/dialect.ts';
 import type { GlobalTables } from '../../store/global-schema.ts';
@@ -24,13 +25,8 @@ import { checkImage, checkText } from './rules.ts';
 /** Most images of one project. */
 export const MAX_IMAGES = 1000;
 
-export type ImageResult =
-  | { readonly kind: 'ok'; readonly image: Image }
-  | { readonly kind: 'refused'; readonly refusal: Refusal };
-export const no = (code: Refusal['code'], message: string): ImageResult => ({
-  kind: 'refused',
-  refusal: { code, message },
-});
+export type ImageResult = { readonly kind: 'ok'; readonly image: Image } | Refused;
+export const no = (code: Refusal['code'], message: string): Refused => refused(refuse(code, message));
 
 export const notFound = (id: string) => no(404, `No image found with ID ${id.slice(0, 255)}`);
 export const notAuthorized = (what: string) => no(403, `You are not authorized to complete ${what} action.`);
@@ -55,7 +51,7 @@ export interface NewImage {
 /** Creates a queued image without data. Refused: 400 by rules.ts, 403, 409 for a taken id, 413 for too many images. */
 export async function createImage(p: Platform, actor: Actor, request: NewImage): Promise<ImageResult> {
   const wrong = checkImage(request);
-  if (wrong) return { kind: 'refused', refusal: wrong };
+  if (wrong) return refused(wrong);
   if (request.visibility === 'public' && !p.policies.allows('image', 'publicize_image', actor)) {
     return notAuthorized('publicize_image');
   }
@@ -112,9 +108,8 @@ export async function showImage(p: Platform, actor: Actor, imageId: string): Pro
 export async function deleteImage(p: Platform, actor: Actor, imageId: string): Promise<Refusal | null> {
   const shown = await showImage(p, actor, imageId);
   if (shown.kind === 'refused') return shown.refusal;
-  const refusal = (code: Refusal['code'], message: string): Refusal => ({ code, message });
-  if (!mayChange(actor, shown.image)) return refusal(403, 'You are not authorized to complete delete_image action.');
-  if (shown.image.protected) return refusal(403, `Image ${imageId} is protected and cannot be deleted.`);
+  if (!mayChange(actor, shown.image)) return notAuthorized('delete_image').refusal;
+  if (shown.image.protected) return forbidden(`Image ${imageId} is protected and cannot be deleted.`);
   await p.stores.global.transaction().execute((trx) => discardImages(trx, [imageId], p.clock.now()));
   return null;
 }

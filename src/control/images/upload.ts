@@ -16,6 +16,7 @@ import type { Readable } from 'node:stream';
 import { messageOf } from '../../lib/errors.ts';
 import { detectFormat, HEAD_BYTES } from '../../model/image-format.ts';
 import { judgeImage } from '../../model/qcow2.ts';
+import { refused } from '../../model/refusal.ts';
 import type { Actor, Refusal } from '../../model/types.ts';
 import { type DiskFormat, findImage, guestFormatOf, type Image, imageFile, mayChange, maySee } from '../images.ts';
 import type { Platform } from '../platform.ts';
@@ -122,7 +123,6 @@ interface Received {
 }
 type Reception = Received | { readonly kind: 'refused'; readonly refusal: Refusal };
 
-const refused = (refusal: Refusal): Reception => ({ kind: 'refused', refusal });
 const badContent = (reason: string): Refusal => ({ code: 400, message: `The image data is not accepted. ${reason}` });
 const tooLarge = (p: Platform): Refusal => ({
   code: 413,

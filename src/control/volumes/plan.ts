@@ -2,7 +2,7 @@
 // Used by the volume API and for volumes that are made with a server. Nothing is written here but by `recordPlan`.
 import type { Kysely } from 'kysely';
 import { newId } from '../../lib/ids.ts';
-import { badRequest } from '../../model/refusal.ts';
+import { badRequest, refused } from '../../model/refusal.ts';
 import type { Actor, Refusal } from '../../model/types.ts';
 import { checkVolumeSize } from '../../model/volume-quota.ts';
 import { COPYABLE, gibOf, snapshotNotFound, typeNotFound, type Volume, type VolumeImage } from '../../model/volumes.ts';
@@ -68,24 +68,23 @@ interface Origin {
 
 /** Checks everything but the quota's counts, which hold only in the transaction that records the volume. */
 export async function planVolume(p: Platform, actor: Actor, wish: VolumeWish): Promise<PlannedVolume> {
-  const no = (refusal: Refusal): PlannedVolume => ({ kind: 'refused', refusal });
-  if (p.volumes) return no(IN_CINDER);
+  if (p.volumes) return refused(IN_CINDER);
   if (wish.zone !== null && wish.zone !== p.settings.defaultZone) {
-    return no(badRequest(`Availability zone '${wish.zone}' is invalid.`));
+    return refused(badRequest(`Availability zone '${wish.zone}' is invalid.`));
   }
   const origin = await originOf(p, actor, wish);
-  if ('code' in origin) return no(origin);
+  if ('code' in origin) return refused(origin);
   const type = await typeFor(p, actor, wish, origin);
-  if (type === null) return no(typeNotFound((wish.type ?? '').slice(0, 255)));
+  if (type === null) return refused(typeNotFound((wish.type ?? '').slice(0, 255)));
   const sizeGb = wish.sizeGb ?? origin.sizeGb;
   if (sizeGb === null) {
-    return no(badRequest("Invalid input received: Volume size 'None' must be an integer and greater than 0"));
+    return refused(badRequest("Invalid input received: Volume size 'None' must be an integer and greater than 0"));
   }
-  if (sizeGb < origin.leastGb) return no(badRequest(`Invalid input received: ${origin.tooSmall(sizeGb)}`));
+  if (sizeGb < origin.leastGb) return refused(badRequest(`Invalid input received: ${origin.tooSmall(sizeGb)}`));
   const tooLarge = checkVolumeSize((await volumeQuotaOf(p, actor.projectId)).limits, sizeGb);
-  if (tooLarge) return no(tooLarge);
+  if (tooLarge) return refused(tooLarge);
   const storage = await storageFor(p, origin, sizeGb, type);
-  if (typeof storage !== 'string') return no(storage);
+  if (typeof storage !== 'string') return refused(storage);
   const now = p.clock.now();
   const volume: Volume = {
     ...{ id: newId(), name: wish.name, description: wish.description, metadata: wish.metadata, sizeGb },

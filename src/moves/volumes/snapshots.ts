@@ -14,7 +14,7 @@ import {
 } from '../../control/volumes/snapshots.ts';
 import type { Job } from '../../host/contract.ts';
 import { newId } from '../../lib/ids.ts';
-import { badRequest } from '../../model/refusal.ts';
+import { badRequest, refused } from '../../model/refusal.ts';
 import type { Actor, Refusal } from '../../model/types.ts';
 import {
   checkSnapshot,
@@ -119,19 +119,18 @@ export type CreatedSnapshot =
 
 export async function createSnapshot(p: Platform, actor: Actor, wish: SnapshotWish): Promise<CreatedSnapshot> {
   const { volumeId } = wish;
-  if (p.volumes) return { kind: 'refused', refusal: IN_CINDER };
+  if (p.volumes) return refused(IN_CINDER);
   const made: { snapshot?: Snapshot } = {};
   const refusal = await startOnVolume(p, {
     ...{ move: CREATE_SNAPSHOT, volumeId, actor },
     take: async (trx) => {
-      const no = (refused: Refusal) => ({ kind: 'refused', refusal: refused }) as const;
       const volume = await lockVolume(trx, volumeId);
-      if (!volume) return no(volumeNotFound(volumeId));
+      if (!volume) return refused(volumeNotFound(volumeId));
       const { projectId, sizeGb, storageHost } = volume;
-      const refused =
+      const notNow =
         checkSnapshot(volume, wish.force) ??
         (await claimVolumeQuota(p, trx, projectId, { volumes: 0, snapshots: 1, gigabytes: sizeGb }));
-      if (refused) return no(refused);
+      if (notNow) return refused(notNow);
       const now = p.clock.now();
       made.snapshot = {
         ...{ id: newId(), volumeId, name: wish.name, description: wish.description, metadata: wish.metadata },
@@ -141,7 +140,7 @@ export async function createSnapshot(p: Platform, actor: Actor, wish: SnapshotWi
       return { kind: 'ok', state: { volumeId, storageHost, snapshotId: made.snapshot.id } };
     },
   });
-  if (refusal) return { kind: 'refused', refusal };
+  if (refusal) return refused(refusal);
   if (!made.snapshot) throw new Error('a saga that began has recorded its snapshot');
   return { kind: 'created', snapshot: made.snapshot };
 }
@@ -152,9 +151,8 @@ export async function deleteSnapshot(p: Platform, actor: Actor, snapshot: Snapsh
   return startOnVolume(p, {
     ...{ move: DELETE_SNAPSHOT, volumeId, actor },
     take: async (trx) => {
-      const no = (refused: Refusal) => ({ kind: 'refused', refusal: refused }) as const;
       const volume = await lockVolume(trx, volumeId);
-      if (!volume || !(await findSnapshot(trx, snapshotId))) return no(snapshotNotFound(snapshotId));
+      if (!volume || !(await findSnapshot(trx, snapshotId))) return refused(snapshotNotFound(snapshotId));
       const copy = await trx
         .selectFrom('volumes')
         .select('id')
@@ -164,7 +162,7 @@ export async function deleteSnapshot(p: Platform, actor: Actor, snapshot: Snapsh
         .executeTakeFirst();
       const change = { status: 'deleting', updated_at: p.clock.now() };
       if (copy || !(await changeSnapshotStatus(trx, snapshotId, SNAPSHOT_DELETABLE, change))) {
-        return no(badRequest('Invalid snapshot: Snapshot status must be available or error.'));
+        return refused(badRequest('Invalid snapshot: Snapshot status must be available or error.'));
       }
       return { kind: 'ok', state: { volumeId, storageHost: volume.storageHost, snapshotId } };
     },

@@ -18,6 +18,7 @@ import { settleStatus } from '../../control/volumes/attachments.ts';
 import { changeStatus, findVolume, lockVolume } from '../../control/volumes/records.ts';
 import { storageHostIsUp } from '../../control/volumes/storage-hosts.ts';
 import { newId } from '../../lib/ids.ts';
+import { refused } from '../../model/refusal.ts';
 import type { Actor, Refusal } from '../../model/types.ts';
 import { checkUpload, type Volume, type VolumeStatus, volumeNotFound } from '../../model/volumes.ts';
 import type { GlobalTables } from '../../store/global-schema.ts';
@@ -135,21 +136,20 @@ export async function uploadVolume(
   wish: UploadWish,
 ): Promise<UploadedVolume> {
   const known = await findVolume(p.stores.global, volumeId);
-  if (!known) return { kind: 'refused', refusal: volumeNotFound(volumeId) };
+  if (!known) return refused(volumeNotFound(volumeId));
   const image = imageOf(known, actor, wish, p.clock.now());
-  const refused = checkImage(image) ?? (await announce(p, known, image, wish, actor));
-  if (refused) return { kind: 'refused', refusal: refused };
+  const wrong = checkImage(image) ?? (await announce(p, known, image, wish, actor));
+  if (wrong) return refused(wrong);
   const made: { volume?: Volume } = {};
   const refusal = await startOnVolume(p, {
     ...{ move: UPLOAD_VOLUME, volumeId, actor },
     take: async (trx) => {
-      const no = (refused: Refusal) => ({ kind: 'refused', refusal: refused }) as const;
       const volume = await lockVolume(trx, volumeId);
-      if (!volume) return no(volumeNotFound(volumeId));
-      const refused = checkUpload(volume, wish.force);
-      if (refused) return no(refused);
+      if (!volume) return refused(volumeNotFound(volumeId));
+      const notNow = checkUpload(volume, wish.force);
+      if (notNow) return refused(notNow);
       const unrecorded = await recordSnapshot(p, trx, image);
-      if (unrecorded) return no(unrecorded);
+      if (unrecorded) return refused(unrecorded);
       await changeStatus(trx, volumeId, [volume.status], { status: 'uploading', updated_at: p.clock.now() });
       Object.assign(made, { volume });
       const { storageHost, status: oldStatus } = volume;
@@ -166,7 +166,7 @@ export async function uploadVolume(
   });
   if (refusal) {
     await giveUpAnnounced(p, image.id);
-    return { kind: 'refused', refusal };
+    return refused(refusal);
   }
   const { volume } = made;
   if (!volume) throw new Error('a saga that began has found its volume');
