@@ -157,3 +157,25 @@ test('closing ends a download that is under way', async () => {
   await imageMirror.close();
   await close(world);
 });
+
+test('closing ends a download that is being asked for, and one that nobody reads yet', async () => {
+  const { world, p, id, imageMirror } = await mirrored();
+  for (const when of ['asked for', 'unread']) {
+    const endless = new Readable({ read: () => undefined });
+    const never = new FakeGlance();
+    never.put(id, DATA);
+    const stuck = createImageMirror(never);
+    const closed = new Promise<void>((resolve) => {
+      never.data = async () => {
+        if (when === 'asked for') resolve(stuck.close());
+        else queueMicrotask(() => queueMicrotask(() => resolve(stuck.close())));
+        return endless;
+      };
+    });
+    await assert.rejects(findBaseImage({ ...p, imageMirror: stuck }, id), ImageOnItsWay);
+    await closed;
+    assert.equal(endless.errored?.message, 'the process stops', when);
+  }
+  await imageMirror.close();
+  await close(world);
+});

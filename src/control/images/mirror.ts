@@ -68,8 +68,11 @@ export function createImageMirror(glance: Glance): ImageMirror {
     if (!said || !digest) throw new Error('Glance has no such image, or no digest of it');
     const stream = await glance.data(image.id);
     if (stream === null) throw new Error('Glance does not give its data');
+    // Whoever reads it finds out why it ends, and nobody may be reading yet.
+    stream.on('error', () => undefined);
     const stop = (): void => void stream.destroy(new Error('the process stops'));
     closing.signal.addEventListener('abort', stop, { once: true });
+    if (closing.signal.aborted) stop();
     try {
       const refusal = await receiveImage(p, image, { stream, declaredBytes: said.size ?? null, digest });
       // Another process was faster, and is at it.
