@@ -22,6 +22,7 @@ import { storageHostIsUp } from '../control/volumes/storage-hosts.ts';
 import type { Job, Reply } from '../host/contract.ts';
 import { invariant } from '../lib/errors.ts';
 import type { CellTables } from '../store/cell-schema.ts';
+import { nextFence } from '../store/sagas.ts';
 import { doomedOr, jobOutcome, settled, unlessDoomed } from './hosts.ts';
 import type { StepContext, StepOutcome } from './move.ts';
 import { doneBecause, inGlobal } from './outcomes.ts';
@@ -123,8 +124,12 @@ export async function handBackOrOwe<S extends HasVolumes>(
 ): Promise<StepOutcome<S>> {
   const outcome = await handBackVolumes(c, from, to);
   if (outcome.kind !== 'failed' || outcome.final || (await hostAnswers(c.p, to))) return outcome;
+  // At a generation of its own: access that this one gave, and that is still on its way, comes too late then. It would be
+  // by an attachment that is on no record any more, and nobody could ever end it. Looked at behind it: see guest-devices.ts.
+  const newest = await nextFence(c.p.stores.global);
+  await inGlobal(c, async () => undefined);
   for (const attachment of await ownAttachments(c)) {
-    const revoked = await revoke(c, attachment);
+    const revoked = await revoke(c, attachment, newest);
     if (revoked.kind !== 'done') return unlessDoomedVolumes(c, to, revoked);
   }
   const { serverId, generation } = c;
@@ -173,10 +178,14 @@ export async function plugIn<S>(
 }
 
 /** Nobody reaches the volume by this attachment. */
-export async function revoke<S>(c: StepContext<S>, attachment: Attachment): Promise<StepOutcome<S>> {
+export async function revoke<S>(
+  c: StepContext<S>,
+  attachment: Attachment,
+  generation = c.generation,
+): Promise<StepOutcome<S>> {
   const { volumeId, id, storageHost } = attachment;
   const storage = await c.storage(storageHost);
-  const reply = await storage.revoke(volumeId, id, { serverId: c.serverId, generation: c.generation });
+  const reply = await storage.revoke(volumeId, id, { serverId: c.serverId, generation });
   return reply.kind === 'absent' ? { kind: 'done' } : storageOutcome(storageHost, reply);
 }
 

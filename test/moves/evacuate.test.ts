@@ -205,6 +205,38 @@ test('one that cannot be started elsewhere is where it was, and has its volumes 
     await assertSound(world);
   }));
 
+test('access that was given on the way back, and arrives when nobody waits for it any more, opens nothing', () =>
+  within(async (world) => {
+    const { serverId, volumes } = await volumeBackedServer(world, FLAVORS.plain);
+    const old = await placeOf(world, serverId);
+    await lose(world, old);
+    for (const host of world.hosts.values()) if (host.name !== old) host.startFault = 'no accelerator';
+    // The first is the new host's.
+    const given = new Set<string>();
+    let late = 0;
+    for (const storage of world.storage.values()) {
+      storage.trouble = (method, id = '') => {
+        if (method !== 'grant') return 'none';
+        if (!given.has(id)) {
+          given.add(id);
+          return 'none';
+        }
+        late += 1;
+        return { kind: 'late', afterMs: 30_000 };
+      };
+    }
+    await accept(world, evacuate(world, serverId));
+    await settle(world);
+    await world.clock.pass(60_000);
+    assert.ok(late > 0);
+    assert.deepEqual([await placeOf(world, serverId), await accessOf(world, serverId)], [old, []]);
+    for (const storage of world.storage.values()) storage.up();
+    for (const host of world.hosts.values()) host.startFault = null;
+    await comeBack(world, old);
+    assert.deepEqual(hostOf(world, old).hypervisor.writableVolumes(serverId).toSorted(), volumes.toSorted());
+    await assertSound(world);
+  }));
+
 test('a guest that went on running on a host that was cut off gets its volumes back, when it stays there', () =>
   within(async (world) => {
     const { serverId, volumes } = await serverWithVolumes(world, FLAVORS.plain);

@@ -9,6 +9,7 @@
 // Nobody gives access and takes it away again at one generation, but a rebuild takes it away and gives it back: a revoke
 // that comes a second time at a generation is one that was delayed, and ends nothing.
 // Not handled: a grant that arrives after the revoke of the same generation opens a door to which nobody got the key.
+// Whoever ends what may be on its way still does so at a newer one (handBackOrOwe in moves/server-volumes.ts).
 import type { Reply, VolumeOverNbd } from '../../host/contract.ts';
 import { newId } from '../../lib/ids.ts';
 import type { GrantRequest, RevokeRequest } from '../contract.ts';
