@@ -1,9 +1,13 @@
 // The agent's own rules: races, restarts, the grace of a stop. On simulated guests and a clock that is moved by hand.
 import assert from 'node:assert/strict';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { Agent, lastLines } from './agent.ts';
 import type { DiskExport } from './contract.ts';
-import { MemoryRecords, type Records } from './records.ts';
+import { writeFileAtomically } from './record-files.ts';
+import { DurableRecords, MemoryRecords, type Records } from './records.ts';
 import { SimulatedFabric, SimulatedHypervisor, type SimulatedOptions } from './simulated.ts';
 import { finish, GIB, ManualClock, SERVER, SPEC, settle, silent, value } from './test-support.ts';
 
@@ -26,12 +30,12 @@ function openAgent(clock: ManualClock, hypervisor: SimulatedHypervisor, records:
   return Agent.open({ name: 'h', clock, hypervisor, records, resources, log: silent });
 }
 
-async function running(bench: Bench, generation = 1): Promise<void> {
+async function running(bench: Pick<Bench, 'agent'>, generation = 1): Promise<void> {
   await finish(() => bench.agent.define(SERVER, { generation, spec: SPEC, disk: 'fresh' }));
   await finish(() => bench.agent.setPower(SERVER, { generation, power: 'on', graceSeconds: 0 }));
 }
 
-const off = (bench: Bench, generation: number, graceSeconds: number) =>
+const off = (bench: Pick<Bench, 'agent'>, generation: number, graceSeconds: number) =>
   bench.agent.setPower(SERVER, { generation, power: 'off', graceSeconds });
 const on = (bench: Bench, generation: number) =>
   bench.agent.setPower(SERVER, { generation, power: 'on', graceSeconds: 0 });
@@ -225,6 +229,32 @@ describe('fencing', () => {
 });
 
 describe('restarts', () => {
+  test('where no record finds room a guest can be turned off and destroyed all the same', async () => {
+    const directory = await mkdtemp(join(tmpdir(), 'crosscell-full-'));
+    try {
+      let isFull = false;
+      const records = new DurableRecords(directory, async (...it) => {
+        if (isFull) throw Object.assign(new Error('no space left on device'), { code: 'ENOSPC' });
+        await writeFileAtomically(...it);
+      });
+      const clock = new ManualClock();
+      const hypervisor = new SimulatedHypervisor({ clock, fabric: new SimulatedFabric(), host: 'h' });
+      const bench = { clock, hypervisor, agent: await openAgent(clock, hypervisor, records) };
+      await running(bench);
+      isFull = true;
+      await finish(() => off(bench, 2, 0));
+      assert.equal(value(await bench.agent.guest(SERVER)).power, 'off');
+      await finish(() => bench.agent.destroy(SERVER, { generation: 3 }));
+      assert.deepEqual(await bench.agent.guest(SERVER), { kind: 'absent' });
+      assert.deepEqual(
+        (await records.load()).map(({ generation, guest }) => [generation, guest]),
+        [[3, null]],
+      );
+    } finally {
+      await rm(directory, { recursive: true });
+    }
+  });
+
   test('a running guest is found again and can be stopped', async () => {
     const bench = await openBench();
     await running(bench);
@@ -499,6 +529,32 @@ describe('probation', () => {
     const next = await openAgent(bench.clock, bench.hypervisor, bench.records);
     await bench.clock.advance(3_600_000);
     assert.equal(await isRunning(next), false);
+  });
+
+  test('one whose end cannot be recorded ends as soon as it can be; the next is watched like it', async () => {
+    const bench = await started(10);
+    const save = bench.records.save.bind(bench.records);
+    bench.records.save = async () => {
+      throw new Error('the disk is broken');
+    };
+    await bench.clock.advance(20_000);
+    assert.equal(await isRunning(bench.agent), false);
+    bench.records.save = save;
+    await bench.clock.advance(10_000);
+    assert.deepEqual(
+      (await bench.records.load()).map(({ guest }) => guest?.power),
+      ['off'],
+    );
+    await finish(() => onProbation(bench, 2, 10));
+    await bench.clock.advance(10_000);
+    assert.equal(await isRunning(bench.agent), false);
+  });
+
+  test('a shorter one that follows a longer one ends in its own time', async () => {
+    const bench = await started(100);
+    await finish(() => onProbation(bench, 2, 10));
+    await bench.clock.advance(10_000);
+    assert.equal(await isRunning(bench.agent), false);
   });
 
   test('a start that waits for a stop is called off when its probation is over', async () => {

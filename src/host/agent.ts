@@ -296,7 +296,7 @@ async function recoverGuest(guests: Guests, entry: Entry, guest: GuestBody): Pro
     startDestroy(guests, entry);
     return;
   }
-  if (guest.probationUntil !== null) watchProbation(guests, entry);
+  watchProbation(guests, entry);
   const startedAt = hypervisor.startedAt(serverId);
   if (startedAt !== null) {
     log.info({ serverId }, 'guest found running');

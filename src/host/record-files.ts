@@ -2,15 +2,19 @@
 //
 // Theory of operation. A record is replaced as a whole: written aside, fsynced, renamed, directory fsynced. One that
 // cannot be read stops its owner from starting: guessing would break fencing, so an operator must decide.
+// One that finds no room gets it from a reserve (record-reserve.ts).
 import { mkdir, open, readdir, readFile, rename, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Static, TSchema } from 'typebox';
 import { Compile } from 'typebox/compile';
 import { messageOf } from '../lib/errors.ts';
 import { isUuid } from '../lib/ids.ts';
+import { isFull, RecordReserve } from './record-reserve.ts';
 
 /** A record is a few KiB; anything larger is not ours. */
 const RECORD_LIMIT = 1024 * 1024;
+/** Beside the records; see record-reserve.ts. */
+const RESERVE = 'reserve';
 
 /** `save` resolves when the record would survive a power cut (as far as the store promises that at all). */
 export interface Records<T> {
@@ -42,19 +46,25 @@ export class RecordFiles<S extends TSchema> implements Records<Static<S>> {
   readonly #directory: string;
   readonly #check: { Check(value: unknown): boolean };
   readonly #idOf: (record: Static<S>) => string;
+  readonly #reserve: RecordReserve;
+  readonly #write: typeof writeFileAtomically;
 
-  /** `idOf` gives the UUID that names a record's file. */
-  constructor(directory: string, schema: S, idOf: (record: Static<S>) => string) {
+  /** `idOf` gives the UUID that names a record's file. `write`: how it is written where there is room. */
+  constructor(directory: string, schema: S, idOf: (record: Static<S>) => string, write = writeFileAtomically) {
     this.#directory = directory;
     this.#check = Compile(schema);
     this.#idOf = idOf;
+    this.#reserve = new RecordReserve(join(directory, RESERVE));
+    this.#write = write;
   }
 
   async load(): Promise<Array<Static<S>>> {
     await mkdir(this.#directory, { recursive: true, mode: 0o700 });
+    await this.#reserve.fill();
     const records: Array<Static<S>> = [];
     for (const file of await readdir(this.#directory)) {
       const path = join(this.#directory, file);
+      if (file === RESERVE) continue;
       if (file.endsWith('.new')) {
         // Left by a save that was cut short; the record it would have replaced is still the valid one.
         await unlink(path);
@@ -69,7 +79,14 @@ export class RecordFiles<S extends TSchema> implements Records<Static<S>> {
 
   async save(record: Static<S>): Promise<void> {
     const path = join(this.#directory, `${this.#idOf(record)}.json`);
-    await writeFileAtomically(path, `${JSON.stringify(record)}\n`, 0o600);
+    const text = `${JSON.stringify(record)}\n`;
+    await this.#reserve.fill();
+    try {
+      await this.#write(path, text, 0o600);
+    } catch (error) {
+      if (!isFull(error) || !(await this.#reserve.replace(path, text))) throw error;
+      await syncDirectory(this.#directory);
+    }
   }
 
   async #read(path: string, id: string): Promise<Static<S>> {

@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { lockDirectory } from './lock.ts';
+import type { writeFileAtomically } from './record-files.ts';
+import { RecordReserve } from './record-reserve.ts';
 import { DurableRecords, type GuestRecord, MemoryRecords } from './records.ts';
 import { SERVER } from './test-support.ts';
 
@@ -30,7 +32,7 @@ describe('records', () => {
       await store.save({ ...record, generation: 4 });
       assert.deepEqual(await store.load(), [{ ...record, generation: 4 }]);
     }
-    assert.deepEqual(await readdir(join(directory, 'a')), [`${SERVER}.json`]);
+    assert.deepEqual((await readdir(join(directory, 'a'))).toSorted(), [`${SERVER}.json`, 'reserve']);
     assert.equal((await stat(join(directory, 'a', `${SERVER}.json`))).mode & 0o777, 0o600);
   });
 
@@ -40,7 +42,32 @@ describe('records', () => {
     await store.save(record);
     await writeFile(join(directory, 'b', `${SERVER}.json.new`), '{"version":1,');
     assert.deepEqual(await store.load(), [record]);
-    assert.deepEqual(await readdir(join(directory, 'b')), [`${SERVER}.json`]);
+    assert.deepEqual((await readdir(join(directory, 'b'))).toSorted(), [`${SERVER}.json`, 'reserve']);
+  });
+
+  test('where there is no room, records get it from a reserve', async () => {
+    const full: typeof writeFileAtomically = async () => {
+      throw Object.assign(new Error('no space left on device'), { code: 'ENOSPC' });
+    };
+    const store = new DurableRecords(join(directory, 'd'), full);
+    await store.load();
+    await Promise.all([1, 2].map((generation) => store.save({ ...record, generation })));
+    await store.save(record);
+    assert.deepEqual(await store.load(), [record]);
+  });
+
+  test('a reserve has room for eight records, and for eight more when it is filled again', async () => {
+    const path = join(directory, 'record');
+    const reserve = new RecordReserve(join(directory, 'e'));
+    for (const round of ['first', 'second']) {
+      await reserve.fill();
+      for (let count = 1; count <= 8; count += 1) {
+        assert.equal(await reserve.replace(path, `${round} ${count}`), true);
+        assert.equal(await readFile(path, 'utf8'), `${round} ${count}`);
+      }
+      assert.equal(await reserve.replace(path, 'one too many'), false);
+    }
+    assert.equal(await readFile(path, 'utf8'), 'second 8');
   });
 
   const damaged = {

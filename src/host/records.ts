@@ -6,7 +6,7 @@
 // On disk each record is one JSON file (record-files.ts).
 import { type Static, Type } from 'typebox';
 import { GuestSpec, GuestVolume, ServerId } from './contract.ts';
-import { RecordFiles, type Records as RecordStore, VolatileRecords } from './record-files.ts';
+import { RecordFiles, type Records as RecordStore, VolatileRecords, type writeFileAtomically } from './record-files.ts';
 
 const Nullable = <T extends Type.TSchema>(schema: T) => Type.Union([schema, Type.Null()]);
 
@@ -89,7 +89,7 @@ export class MemoryRecords extends VolatileRecords<GuestRecord> {
 
 /** Records as files under `directory`. */
 export class DurableRecords extends RecordFiles<typeof GuestRecord> {
-  constructor(directory: string) {
-    super(directory, GuestRecord, idOf);
+  constructor(directory: string, write?: typeof writeFileAtomically) {
+    super(directory, GuestRecord, idOf, write);
   }
 }

@@ -41,6 +41,8 @@ export interface Entry {
   job: HostJob | null;
   /** Of the stop that is under way, or was last. */
   grace: Grace | null;
+  /** Ends the watch of the guest's last probation. */
+  probation: AbortController | null;
   /** SHA-256 of the root disk while it is known not to have changed. */
   digest: string | null;
   /** See the contract: found off at the agent's start although it was to run, and not started since. */
@@ -214,7 +216,7 @@ export class Guests {
 }
 
 function newEntry(record: GuestRecord): Entry {
-  return { mutex: new Mutex(), record, job: null, grace: null, digest: null, interrupted: false };
+  return { mutex: new Mutex(), record, job: null, grace: null, probation: null, digest: null, interrupted: false };
 }
 
 export function newGuest(spec: GuestSpec, origin: GuestBody['origin']): GuestBody {
