@@ -25,8 +25,8 @@ import type { Refusal } from '../model/types.ts';
 import { atomically, exclusively, isListed, isPostgres, type Listed, listed } from '../store/dialect.ts';
 import { fixed } from '../store/fixed.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
-import { type FixedIp, insertPort, portIdFor } from './network/addresses.ts';
-import { refusable } from './network/results.ts';
+import { type FixedIp, givenElsewhere, insertPort, portIdFor } from './network/addresses.ts';
+import { refusable, refusalIn } from './network/results.ts';
 import { addGroupsToPort, checkGroups, defaultGroupOf } from './network/security-groups.ts';
 import type { TakenPort } from './network/service.ts';
 
@@ -60,7 +60,7 @@ export interface PortRequest {
   /** Security groups; absent: the project's default one, where the network's ports have any. */
   readonly groupIds?: readonly string[];
   readonly tag?: string | null;
-  /** The port as another service has made it; absent: it is made here. */
+  /** The port as another service has made it, on a network that the project may use; absent: it is made here. */
   readonly taken?: TakenPort;
   /** Host that gets the active binding. */
   readonly host: string;
@@ -100,7 +100,15 @@ export async function insertServersPort(
   portId: string,
   request: Omit<PortRequest, 'host' | 'generation' | 'nth'>,
 ): Promise<Refusal | null> {
-  const { serverId, projectId, networkId, now } = request;
+  const { serverId, projectId, networkId, now, taken } = request;
+  const common = {
+    ...{ id: portId, projectId, networkId, now, tag: request.tag ?? null },
+    ...{ deviceId: serverId, deviceOwner: 'compute:nova' },
+  };
+  if (taken) {
+    const port = { ...common, name: taken.name, mac: taken.mac, portSecurity: false };
+    return refusalIn(await insertPort(db, port, taken.fixedIps.map(givenElsewhere)));
+  }
   const rows = await db
     .selectFrom('networks as n')
     .leftJoin('subnets as s', 's.network_id', 'n.id')
@@ -130,25 +138,16 @@ export async function insertServersPort(
     const needs = 'port_security_enabled and subnet associated in order to apply security groups.';
     return badRequest(`Network requires ${needs}`);
   }
-  const port = {
-    ...{ id: portId, name: '', projectId, networkId, portSecurity, now, tag: request.tag ?? null },
-    ...{ deviceId: serverId, deviceOwner: 'compute:nova' },
-  };
-  const inserted = request.taken
-    ? await insertPort(db, { ...port, mac: request.taken.mac }, request.taken.fixedIps.map(fixedSource))
-    : await insertPort(db, port, [{ subnetId, poolsJson, ...(ip === undefined ? {} : { ip }) }]);
-  if (inserted.kind === 'refused') return { code: inserted.refusal.code, message: inserted.refusal.message };
-  if (!inserted.value.isNew || !portSecurity) return null;
+  const address = { subnetId, poolsJson, ...(ip === undefined ? {} : { ip }) };
+  const inserted = await insertPort(db, { ...common, name: '', portSecurity }, [address]);
+  if (inserted.kind === 'refused' || !inserted.value.isNew || !portSecurity) return refusalIn(inserted);
   const secured = await refusable(async () => {
     await checkGroups(db, projectId, request.groupIds ?? []);
     const group = async () => row.defaultGroup ?? (await defaultGroupOf(db, projectId, now));
     await addGroupsToPort(db, portId, request.groupIds ?? [await group()]);
   });
-  return secured.kind === 'ok' ? null : { code: secured.refusal.code, message: secured.refusal.message };
+  return refusalIn(secured);
 }
-
-/** An address that another service has given needs no pool here. */
-const fixedSource = (fixedIp: FixedIp) => ({ ...fixedIp, poolsJson: '[]' });
 
 function canHold(cidr: string, ip: string): boolean {
   const [parsed, address] = [parseCidr(cidr), parseIpv4(ip)];

@@ -7,7 +7,7 @@ import { findImage, type Image, isForGuests, snapshotOf } from '../control/image
 import { findKeypair, type Keypair } from '../control/keypairs.ts';
 import { claimPort } from '../control/network/interfaces.ts';
 import { NETWORKS } from '../control/network/quotas.ts';
-import { networkService, type TakenPort } from '../control/network/service.ts';
+import { networkService, type TakenPort, type Taking } from '../control/network/service.ts';
 import { activateBindings, createPortForServer, type Port, portsOfServer } from '../control/network.ts';
 import type { Platform } from '../control/platform.ts';
 import { firstOver, type ProjectQuota, quotasFor } from '../control/quota.ts';
@@ -23,7 +23,7 @@ import { shownImageOf } from '../model/disk-image.ts';
 import { rememberedMinDiskGb } from '../model/disk-rules.ts';
 import { hostnameOf } from '../model/names.ts';
 import { checkMetadataQuota, checkOneMore } from '../model/quota.ts';
-import { refused } from '../model/refusal.ts';
+import { badRequest, refused } from '../model/refusal.ts';
 import { flavorOnHost } from '../model/resources.ts';
 import { groupHintNotFound } from '../model/server-groups.ts';
 import { type Actor, type Flavor, type ImageSnapshot, POWER_STATE, type Refusal, type Server } from '../model/types.ts';
@@ -169,16 +169,26 @@ export async function createServer(p: Platform, actor: Actor, request: CreateReq
     launchedAt: null,
     deletedAt: null,
   };
-  try {
+  const created = await orRefused(async () => {
     const notFree = await takeDevices(p, { serverId: id, projectId: actor.projectId }, devices);
-    return notFree ? refused(notFree) : await place(p, actor, request, server, devices, keypair);
+    return notFree ? refused(notFree) : place(p, actor, request, server, devices, keypair);
+  }).finally(() => p.volumes?.giveUp(p, id));
+  // Where an answer was lost nothing is given back yet: what was asked for may still come about.
+  await networkService(p).giveUp(p, takingFor(server));
+  return created;
+}
+
+async function orRefused(work: () => Promise<Created>): Promise<Created> {
+  try {
+    return await work();
   } catch (error) {
     if (error instanceof Refused) return refused(error.refusal);
     throw error;
-  } finally {
-    await p.volumes?.giveUp(p, id);
   }
 }
+
+/** Of ports in another network service: a new server takes them once. */
+const takingFor = ({ id, projectId }: Server): Taking => ({ takeId: id, serverId: id, projectId });
 
 /** What a volume knows of the image it was made from, which the flavor has to suit. */
 const rememberedBy = ({ id, image }: Volume) => ({
@@ -206,10 +216,17 @@ async function place(
 ): Promise<Created> {
   const owner: Owner = { userId: actor.userId, projectId: actor.projectId };
   const taken = await networkService(p).take(p, {
-    ...{ serverId: server.id, projectId: actor.projectId, requestId: actor.requestId },
-    networks: request.networkIds.map((id, index) => ({ id, ip: request.networkIps?.[index] ?? null })),
+    ...{ ...takingFor(server), actor },
+    ports: request.networkIds.map((networkId, index) => {
+      const portId = request.networkPorts?.[index] ?? null;
+      if (portId !== null) return { kind: 'port', portId };
+      const ip = request.networkIps?.[index] ?? null;
+      return { kind: 'network', networkId, ip, groupIds: request.securityGroupIds ?? null };
+    }),
   });
-  if (taken.kind === 'refused') return taken;
+  // What a request names and is not there is wrong with the request.
+  if (taken.kind === 'refused')
+    throw new Refused(taken.refusal.code === 404 ? badRequest(taken.refusal.message) : taken.refusal);
   const started: { start?: Start<CreateState>; saga?: Row } = {};
   const chosen = await chooseHost(
     p,
@@ -234,6 +251,7 @@ async function place(
         await insertHome(trx, actor, server, room.cellId);
         await joinGroup(p, trx, actor, request, server);
         const ports = await createPorts(trx, actor, request, server, room.host, taken.ports);
+        await networkService(p).claimed(trx, takingFor(server));
         const claimed = await claimDevices(p, trx, { serverId: server.id, ...owner, host: room.host }, devices);
         if (claimed) throw new Refused(claimed);
         const { cellId, host, zone } = room;
@@ -323,7 +341,8 @@ async function createPorts(
     };
     const portId = request.networkPorts?.[index] ?? null;
     if (portId !== null) {
-      const claimed = await claimPort(trx, actor, { kind: 'port', portId }, { ...common, newPortId: portId });
+      const claim = { ...common, newPortId: portId, taken: taken[index] ?? null };
+      const claimed = await claimPort(trx, actor, { kind: 'port', portId }, claim);
       if ('code' in claimed) throw new Refused(claimed);
       continue;
     }

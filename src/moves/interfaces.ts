@@ -6,10 +6,11 @@
 // free, as before. Detaching: a guest that does not let go of the card keeps it and its port.
 
 import { claimPort, releasePort, type WantedPort } from '../control/network/interfaces.ts';
+import { networkService, type Taken, type Taking } from '../control/network/service.ts';
 import { activateBindings, bindPorts, guestPortOf, portsOfServer } from '../control/network.ts';
 import type { Platform } from '../control/platform.ts';
 import { newId } from '../lib/ids.ts';
-import { badRequest, notFound } from '../model/refusal.ts';
+import { notFound } from '../model/refusal.ts';
 import type { Actor, Refusal } from '../model/types.ts';
 import { letGo, takeHold } from './claim.ts';
 import { asFound, type GuestState, guestState, orOweBack, orOweDevices, serverWithHost } from './devices.ts';
@@ -119,8 +120,6 @@ export type AttachedPort =
   | { readonly kind: 'attached'; readonly portId: string }
   | { readonly kind: 'refused'; readonly refusal: Refusal };
 
-const ELSEWHERE = badRequest('Interfaces cannot be attached: the network service is not the embedded one.');
-
 /** Gives the server the port. Answers when it is promised; it is ACTIVE when the guest has it. `tag`: null for none. */
 export async function attachInterface(
   p: Platform,
@@ -129,25 +128,43 @@ export async function attachInterface(
   wanted: WantedPort,
   tag: string | null,
 ): Promise<AttachedPort> {
-  if (p.network) return { kind: 'refused', refusal: ELSEWHERE };
   const found = await serverWithHost(p, actor, serverId, 'attachInterface');
   if ('code' in found) return { kind: 'refused', refusal: found };
   const { server, host, cellId } = found;
-  const portId = wanted.kind === 'port' ? wanted.portId : newId();
-  const claim = { serverId, projectId: server.projectId, newPortId: portId, tag, now: p.clock.now() };
+  const service = networkService(p);
+  const taking = { takeId: newId(), serverId, projectId: server.projectId };
+  const taken = await takeOne(p, actor, taking, wanted);
+  if (taken.kind === 'refused') {
+    await service.giveUp(p, taking);
+    return taken;
+  }
+  const [port = null] = taken.ports;
+  const portId = port?.id ?? (wanted.kind === 'port' ? wanted.portId : newId());
+  const claim = { serverId, projectId: server.projectId, newPortId: portId, tag, now: p.clock.now(), taken: port };
   const refusal = await startMove(
     p,
     {
       ...{ move: ATTACH_INTERFACE, serverId, actor },
       claim: async (trx) => {
         const claimed = await claimPort(trx, actor, wanted, claim);
-        return 'code' in claimed ? claimed : null;
+        if ('code' in claimed) return claimed;
+        await service.claimed(trx, taking);
+        return null;
       },
       state: { ...guestState(actor, server, cellId, host), portId },
     },
     'attach_interface',
   );
+  await service.giveUp(p, taking);
   return refusal ? { kind: 'refused', refusal } : { kind: 'attached', portId };
+}
+
+/** The port as another network service has it, if there is one. */
+async function takeOne(p: Platform, actor: Actor, taking: Taking, wanted: WantedPort): Promise<Taken> {
+  const service = networkService(p);
+  await service.refresh(p);
+  const wish = wanted.kind === 'port' ? wanted : { ...wanted, groupIds: null };
+  return service.take(p, { ...taking, actor, ports: [wish] });
 }
 
 /** Takes the port from the server. 404 when it does not have it. */

@@ -1,7 +1,9 @@
 // Networks, subnets and ports of a Neutron, API v2.0 with extended port bindings; with the service user's rights.
 //
 // Theory of operation. Reads answer what is there; writes say what must be so and may be repeated: what is there already
-// (409 of a binding) or gone already (404) is as wanted. Only creating a port is not: who creates looks first.
+// (409 of a binding) or gone already (404) is as wanted. Only creating a port is not: who creates looks first. A user's
+// port is lent to a server on the condition that nobody has changed it since it was looked at (If-Match), so of two who
+// want it one gets it.
 import { type Static, Type } from 'typebox';
 import type { Said, Session } from './session.ts';
 
@@ -37,12 +39,25 @@ const Subnets = Type.Object({
 });
 export type NeutronSubnet = Static<typeof Subnets>['subnets'][number];
 
+/** Which network is shared with which project; '*': with all. */
+const NetworkPolicies = Type.Object({
+  rbac_policies: Type.Array(Type.Object({ object_id: Text, action: Text, target_tenant: Text }), { maxItems: 100_000 }),
+});
+export interface NeutronShare {
+  readonly networkId: string;
+  /** '*': all projects. */
+  readonly projectId: string;
+}
+
 const Port = Type.Object({
   id: Text,
+  name: Text,
+  project_id: Text,
   network_id: Text,
   mac_address: Text,
+  device_id: Text,
   fixed_ips: Type.Array(Type.Object({ subnet_id: Text, ip_address: Text })),
-  'binding:host_id': Type.Optional(Text),
+  revision_number: Type.Integer(),
 });
 const OnePort = Type.Object({ port: Port });
 const Ports = Type.Object({ ports: Type.Array(Port, { maxItems: 10_000 }) });
@@ -58,17 +73,27 @@ export interface PortWish {
   readonly serverId: string;
   readonly projectId: string;
   readonly networkId: string;
-  /** The address to have; null: any. */
-  readonly ip: string | null;
+  /** The addresses to have, and subnets to have any of; null: as Neutron likes. */
+  readonly fixedIps: readonly ({ readonly ip_address: string } | { readonly subnet_id: string })[] | null;
+  /** Null: the project's default one, if the network's ports have any. */
+  readonly groupIds: readonly string[] | null;
   readonly requestId: string;
 }
 
 export interface Neutron {
   networks(): Promise<readonly NeutronNetwork[]>;
   subnets(): Promise<readonly NeutronSubnet[]>;
+  /** With whom networks are shared. */
+  shares(): Promise<readonly NeutronShare[]>;
   /** A new port without a binding; refused for want of addresses or quota. */
   createPort(wish: PortWish): Promise<Said<NeutronPort>>;
   portsOf(serverId: string): Promise<readonly NeutronPort[]>;
+  /** Null: there is none of that id. */
+  port(portId: string): Promise<NeutronPort | null>;
+  /** The server has the port as it was seen. False: it is not like that any more. */
+  lend(port: NeutronPort, serverId: string): Promise<boolean>;
+  /** Nobody has the port, and it is bound nowhere. */
+  free(portId: string): Promise<void>;
   deletePort(portId: string): Promise<void>;
   bindings(portId: string): Promise<readonly NeutronBinding[]>;
   /** The port, which has no binding, is bound on the host, actively. */
@@ -102,12 +127,19 @@ export function neutronOf(session: Session): Neutron {
   return {
     networks: async () =>
       (await answered(session.ask(Networks, { service, method: 'GET', path: '/networks' }))).networks,
-    subnets: async () =>
-      (await answered(session.ask(Subnets, { service, method: 'GET', path: '/subnets?ip_version=4' }))).subnets,
-    async createPort({ serverId, projectId, networkId, ip, requestId }) {
+    subnets: async () => (await answered(session.ask(Subnets, { service, method: 'GET', path: '/subnets' }))).subnets,
+    async shares() {
+      const ask = { service, method: 'GET', path: '/rbac-policies?object_type=network' } as const;
+      const { rbac_policies } = await answered(session.ask(NetworkPolicies, ask));
+      return rbac_policies
+        .filter(({ action }) => action === 'access_as_shared')
+        .map(({ object_id, target_tenant }) => ({ networkId: object_id, projectId: target_tenant }));
+    },
+    async createPort({ serverId, projectId, networkId, fixedIps, groupIds, requestId }) {
       const port = {
         ...{ network_id: networkId, project_id: projectId, device_id: serverId, device_owner: DEVICE_OWNER },
-        ...(ip === null ? {} : { fixed_ips: [{ ip_address: ip }] }),
+        ...(fixedIps === null ? {} : { fixed_ips: fixedIps }),
+        ...(groupIds === null ? {} : { security_groups: groupIds }),
       };
       const said = await session.ask(OnePort, { service, method: 'POST', path: '/ports', requestId, body: { port } });
       return said.kind === 'ok' ? { ...said, body: said.body.port } : said;
@@ -115,6 +147,25 @@ export function neutronOf(session: Session): Neutron {
     portsOf: async (serverId) => {
       const path = `/ports?device_id=${encodeURIComponent(serverId)}&device_owner=${encodeURIComponent(DEVICE_OWNER)}`;
       return (await answered(session.ask(Ports, { service, method: 'GET', path }))).ports;
+    },
+    async port(portId) {
+      const said = await session.ask(OnePort, { service, method: 'GET', path: at(portId) });
+      if (said.kind === 'ok') return said.body.port;
+      if (said.status === 404) return null;
+      throw new NeutronRefused(`Neutron refuses a look: ${said.status} ${said.message}`);
+    },
+    async lend({ id, revision_number: seen }, serverId) {
+      const said = await session.ask(null, {
+        ...{ service, method: 'PUT', path: at(id), headers: { 'if-match': `revision_number=${seen}` } },
+        body: { port: { device_id: serverId, device_owner: DEVICE_OWNER } },
+      });
+      if (said.kind === 'ok') return true;
+      if (said.status === 404 || said.status === 412) return false;
+      throw new NeutronRefused(`Neutron refuses to lend port ${id}: ${said.status} ${said.message}`);
+    },
+    free: (portId) => {
+      const nobodys = { device_id: '', device_owner: '', 'binding:host_id': null };
+      return write('PUT', at(portId), [404], { port: nobodys });
     },
     deletePort: (portId) => write('DELETE', at(portId), [404]),
     bindings: async (portId) =>

@@ -106,21 +106,63 @@ test('Glance: members of an image, and backups of a server', async () => {
   );
 });
 
+const portAt = (device_id: string) => ({
+  ...{ id: ID, name: 'mine', project_id: 'p', network_id: 'n', mac_address: 'm', device_id, revision_number: 7 },
+  fixed_ips: [{ subnet_id: 's', ip_address: '10.0.0.5' }],
+});
+
+test('Neutron: a port is lent as it was seen, or not, and set free', async () => {
+  await using fake = await fakeOpenstack(new VirtualClock());
+  const neutron = neutronOf(fake.session);
+  const at = `/network/v2.0/ports/${ID}`;
+  let status = 200;
+  fake.on(at, () => ({ status, body: { port: portAt('') } }));
+  const port = await neutron.port(ID);
+  assert.ok(port);
+  assert.equal(await neutron.lend(port, 'v'), true);
+  const { headers, body } = fake.asked.at(-1) ?? {};
+  assert.deepEqual(
+    [headers?.['if-match'], body],
+    ['revision_number=7', { port: { device_id: 'v', device_owner: 'compute:crosscell' } }],
+  );
+  await neutron.free(ID);
+  const nobodys = { device_id: '', device_owner: '', 'binding:host_id': null };
+  assert.deepEqual(fake.asked.at(-1)?.body, { port: nobodys });
+  status = 412;
+  assert.equal(await neutron.lend(port, 'v'), false);
+  status = 404;
+  assert.deepEqual([await neutron.port(ID), await neutron.lend(port, 'v')], [null, false]);
+  await neutron.free(ID);
+  status = 403;
+  await assert.rejects(neutron.lend(port, 'v'), NeutronRefused);
+  await assert.rejects(neutron.port(ID), NeutronRefused);
+});
+
+test('Neutron: with whom networks are shared', async () => {
+  await using fake = await fakeOpenstack(new VirtualClock());
+  const entry = { object_id: 'n', action: 'access_as_shared', target_tenant: 'p', object_type: 'network' };
+  const rbac_policies = [entry, { ...entry, action: 'access_as_external', target_tenant: '*' }];
+  fake.on('/network/v2.0/rbac-policies', () => ({ status: 200, body: { rbac_policies } }));
+  assert.deepEqual(await neutronOf(fake.session).shares(), [{ networkId: 'n', projectId: 'p' }]);
+  assert.deepEqual(asked(fake).at(-1), 'GET /rbac-policies?object_type=network');
+});
+
 test('Neutron: a port is made as the project’s, with the address that is wished for', async () => {
   await using fake = await fakeOpenstack(new VirtualClock());
   const neutron = neutronOf(fake.session);
-  const port = { id: ID, network_id: 'n', mac_address: 'm', fixed_ips: [{ subnet_id: 's', ip_address: '10.0.0.5' }] };
+  const port = portAt('');
   fake.on('/network/v2.0/ports', () => ({ status: 201, body: { port } }));
-  const wish = { serverId: 'v', projectId: 'p', networkId: 'n', ip: '10.0.0.5', requestId: 'req-1' };
+  const fixedIps = [{ ip_address: '10.0.0.5' }];
+  const wish = { serverId: 'v', projectId: 'p', networkId: 'n', fixedIps, groupIds: ['g'], requestId: 'req-1' };
   const said = await neutron.createPort(wish);
   assert.deepEqual(said.kind === 'ok' && said.body, port);
   assert.deepEqual(fake.asked.at(-1)?.body.port, {
     ...{ network_id: 'n', project_id: 'p', device_id: 'v', device_owner: 'compute:crosscell' },
-    fixed_ips: [{ ip_address: '10.0.0.5' }],
+    ...{ fixed_ips: fixedIps, security_groups: ['g'] },
   });
   const message = 'No more IP addresses available.';
   fake.on('/network/v2.0/ports', () => ({ status: 409, body: { NeutronError: { type: 'X', message, detail: '' } } }));
-  assert.deepEqual(await neutron.createPort(wish), { kind: 'refused', status: 409, message });
+  assert.deepEqual(await neutron.createPort(wish), { kind: 'refused', status: 409, message, code: 'X' });
   fake.on('/network/v2.0/ports', () => ({ status: 503 }));
   const before = fake.asked.length;
   await assert.rejects(neutron.createPort(wish), ServiceDown);

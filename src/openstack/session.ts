@@ -162,9 +162,10 @@ function errorIn(text: string): Readonly<Record<string, unknown>> | null {
   return (Array.isArray(errors) ? errors : Object.values(body)).find(isObject) ?? body;
 }
 
-/** The name of an error, in Placement's body. */
+/** The name of an error, in the bodies of Placement and Neutron. */
 function codeIn(text: string): { readonly code?: string } {
-  const code = errorIn(text)?.['code'];
+  const error = errorIn(text);
+  const code = error?.['type'] ?? error?.['code'];
   return typeof code === 'string' ? { code } : {};
 }
 

@@ -25,6 +25,8 @@ export interface NetworkTables {
     port_security: Generated<number>;
     mtu: number;
   };
+  /** Projects that a network is shared with, one by one, by a network service elsewhere. */
+  network_shares: { network_id: string; project_id: string };
   subnets: Standard & {
     network_id: string;
     cidr: string;

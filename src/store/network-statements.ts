@@ -7,6 +7,8 @@ export const NETWORK_STATEMENTS: readonly string[] = [
   `create table networks (id text primary key, name text not null, ${standard}, shared integer not null,
     external integer not null default 0, admin_state_up integer not null default 1,
     port_security integer not null default 1, mtu integer not null)`,
+  `create table network_shares (network_id text not null references networks(id) on delete cascade, project_id text not null,
+    primary key (project_id, network_id))`,
   `create table subnets (id text primary key, name text not null, ${standard},
     network_id text not null references networks(id), cidr text not null, gateway_ip text, pools_json text not null,
     dns_json text not null default '[]', routes_json text not null default '[]', enable_dhcp integer not null default 1)`,

@@ -3,15 +3,14 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { neutronNetworks } from '../../src/control/network/neutron.ts';
-import { newId } from '../../src/lib/ids.ts';
 import { confirmResize } from '../../src/moves/confirm.ts';
 import { createServer } from '../../src/moves/create-server.ts';
 import { deleteServer } from '../../src/moves/delete.ts';
-import { attachInterface } from '../../src/moves/interfaces.ts';
+import { attachInterface, detachInterface } from '../../src/moves/interfaces.ts';
 import { resizeServer } from '../../src/moves/resize.ts';
 import { revertResize } from '../../src/moves/revert.ts';
-import { type Neutron, type NeutronPort, NeutronRefused } from '../../src/openstack/neutron.ts';
 import { ServiceDown } from '../../src/openstack/transport.ts';
+import { FakeNeutron, type FakePort } from './fake-neutron.ts';
 import {
   accept,
   assertSound,
@@ -28,97 +27,6 @@ import {
 } from './world.ts';
 
 const HOUR_MS = 3_600_000;
-
-interface FakePort extends NeutronPort {
-  readonly serverId: string;
-  /** Status by host. */
-  readonly bindings: Map<string, string>;
-}
-
-class FakeNeutron implements Neutron {
-  readonly ports = new Map<string, FakePort>();
-  readonly calls: string[] = [];
-  isDown = false;
-  /** Called after each write; may change the world. */
-  afterWrite: (what: string) => Promise<void> = async () => undefined;
-  #count = 0;
-  #subnetId = '';
-
-  async networks() {
-    return [];
-  }
-  async subnets() {
-    return [];
-  }
-  over(subnetId: string): this {
-    this.#subnetId = subnetId;
-    return this;
-  }
-  async createPort({ serverId, networkId }: { serverId: string; networkId: string }) {
-    await this.#asked('create');
-    this.#count += 1;
-    const port: FakePort = {
-      ...{ id: newId(), network_id: networkId, mac_address: `fa:16:3e:00:00:0${this.#count}`, serverId },
-      ...{ fixed_ips: [{ subnet_id: this.#subnetId, ip_address: `10.42.9.${this.#count}` }], bindings: new Map() },
-    };
-    this.ports.set(port.id, port);
-    return { kind: 'ok' as const, status: 201, body: port, headers: new Headers() };
-  }
-  async portsOf(serverId: string) {
-    await this.#asked('look');
-    return [...this.ports.values()].filter((port) => port.serverId === serverId);
-  }
-  async deletePort(portId: string) {
-    await this.#write('delete', () => this.ports.delete(portId));
-  }
-  async bindings(portId: string) {
-    await this.#asked('look');
-    const { bindings } = this.#port(portId);
-    // As Neutron lists a port that is bound nowhere.
-    if (bindings.size === 0) return [{ host: '', status: 'ACTIVE' }];
-    return [...bindings].map(([host, status]) => ({ host, status }));
-  }
-  async bindFirst(portId: string, host: string) {
-    await this.#write('bind first', () => this.#port(portId).bindings.set(host, 'ACTIVE'));
-  }
-  async bind(portId: string, host: string) {
-    await this.#write('bind', () => this.#port(portId).bindings.set(host, 'INACTIVE'));
-  }
-  async activate(portId: string, host: string) {
-    await this.#write('activate', () => {
-      const { bindings } = this.#port(portId);
-      if (!bindings.has(host)) throw new NeutronRefused('no such binding');
-      for (const each of bindings.keys()) bindings.set(each, each === host ? 'ACTIVE' : 'INACTIVE');
-    });
-  }
-  async unbind(portId: string, host: string) {
-    await this.#write('unbind', () => this.#port(portId).bindings.delete(host));
-  }
-
-  /** Hosts of the bindings of the server's ports, the active one with a star. */
-  bound(serverId: string): string[][] {
-    return [...this.ports.values()]
-      .filter((port) => port.serverId === serverId)
-      .map(({ bindings }) =>
-        [...bindings].map(([host, status]) => (status === 'ACTIVE' ? `${host}*` : host)).toSorted(),
-      );
-  }
-
-  #port(portId: string): FakePort {
-    const port = this.ports.get(portId);
-    if (!port) throw new NeutronRefused(`no port ${portId}`);
-    return port;
-  }
-  async #asked(what: string): Promise<void> {
-    if (this.isDown) throw new ServiceDown('Neutron is down');
-    this.calls.push(what);
-  }
-  async #write(what: string, change: () => unknown): Promise<void> {
-    await this.#asked(what);
-    change();
-    await this.afterWrite(what);
-  }
-}
 
 /** What the ledger says, in the words of `bound`. */
 async function ledger(world: World, serverId: string): Promise<string[][]> {
@@ -150,6 +58,11 @@ const inWorld = (name: string, body: (world: World, neutron: FakeNeutron) => Pro
 const owed = async (world: World): Promise<number> =>
   (await world.p.stores.global.selectFrom('neutron_servers').select('server_id').execute()).length;
 
+const portsOnRecord = async (world: World): Promise<number> =>
+  (await world.p.stores.global.selectFrom('ports').select('id').execute()).length;
+
+const NEW = { kind: 'network', networkId: null, ip: null } as const;
+
 inWorld(
   'forth and back: at every rest Neutron has what the ledger says, and at the end nothing',
   async (world, neutron) => {
@@ -180,10 +93,6 @@ inWorld(
     await accept(world, confirmResize(world.p, world.user, serverId));
     await settle(world);
     await agree(1);
-    const refused = await world.clock.drive(
-      attachInterface(world.p, world.user, serverId, { kind: 'network', networkId: world.networkId, ip: null }, null),
-    );
-    assert.equal(refused.kind, 'refused');
     await accept(world, deleteServer(world.p, world.user, serverId));
     await settle(world);
     assert.equal(neutron.ports.size, 0);
@@ -234,20 +143,163 @@ inWorld('a delete does not wait for Neutron; its ports go when it is back', asyn
   assert.equal(await owed(world), 0);
 });
 
-inWorld('a server that cannot be made leaves no port', async (world, neutron) => {
-  await world.clock.drive(
+/** Asks for a server on these ports, made beforehand, or on the network for null. */
+const create = (world: World, ports: readonly (string | null)[], zone: string | null = null) =>
+  world.clock.drive(
     createServer(world.p, world.user, {
-      ...{ name: 'one', imageId: world.imageId, flavorId: FLAVORS.small, zone: 'nowhere', keyName: null, tags: [] },
-      ...{ networkIds: [world.networkId], metadata: {}, description: null, diskConfig: 'AUTO' },
+      ...{ name: 'one', imageId: world.imageId, flavorId: FLAVORS.small, zone, keyName: null, tags: [] },
+      ...{ networkIds: ports.map(() => world.networkId), networkPorts: ports, metadata: {} },
+      ...{ description: null, diskConfig: 'AUTO' },
     }),
   );
-  assert.equal(neutron.ports.size, 1);
+
+async function created(world: World, ports: readonly (string | null)[]): Promise<string> {
+  const result = await create(world, ports);
+  assert(result.kind === 'created', JSON.stringify(result));
+  await settle(world);
+  return result.serverId;
+}
+
+const refusedBy = async (world: World, ports: readonly (string | null)[]): Promise<[number, string] | null> => {
+  const result = await create(world, ports);
+  return result.kind === 'refused' ? [result.refusal.code, result.refusal.message] : null;
+};
+
+const isFree = ({ device_id, bindings }: FakePort): boolean => device_id === '' && bindings.size === 0;
+
+inWorld(
+  'a server that cannot be made leaves no port, and gives back those that were lent to it',
+  async (world, neutron) => {
+    const mine = neutron.make(world.networkId, world.user.projectId, 'mine');
+    await create(world, [mine.id, null], 'nowhere');
+    assert.deepEqual([[...neutron.ports.values()], isFree(mine)], [[mine], true]);
+    assert.equal(await owed(world), 0);
+  },
+);
+
+inWorld(
+  'a create that died with ports in Neutron: they go, but not before it could have recorded them',
+  async (world, neutron) => {
+    const mine = neutron.make(world.networkId, world.user.projectId, 'mine');
+    let left = 2;
+    neutron.afterWrite = async () => {
+      left -= 1;
+      if (left === 0) throw new ServiceDown('the answer is lost');
+    };
+    await assert.rejects(create(world, [mine.id, null]), ServiceDown);
+    await beat(world, 6);
+    assert.deepEqual([neutron.ports.size, isFree(mine)], [2, false]);
+    assert.deepEqual(await refusedBy(world, [mine.id]), [409, `Port ${mine.id} is still in use.`]);
+    await world.clock.pass(601_000);
+    await beat(world, 6);
+    assert.deepEqual([[...neutron.ports.values()], isFree(mine)], [[mine], true]);
+    assert.equal(await owed(world), 0);
+  },
+);
+
+inWorld("a port made beforehand crosses with its server and is its user's again afterwards", async (world, neutron) => {
+  const mine = neutron.make(world.networkId, world.user.projectId, 'mine');
+  const { mac_address: mac } = mine;
+  const serverId = await created(world, [mine.id, null]);
+  assert.equal(neutron.portsAt(serverId).length, 2);
+  assert.deepEqual(neutron.bound(serverId), await ledger(world, serverId));
+  await accept(world, resizeServer(world.p, world.user, serverId, { flavorId: FLAVORS.big }));
+  await settle(world);
+  assert.equal(mine.bindings.size, 2);
+  await accept(world, revertResize(world.p, world.user, serverId));
+  await settle(world);
+  assert.deepEqual(neutron.bound(serverId), await ledger(world, serverId));
+  assert.deepEqual(await refusedBy(world, [mine.id]), [409, `Port ${mine.id} is still in use.`]);
+  neutron.isDown = true;
+  await accept(world, deleteServer(world.p, world.user, serverId));
+  await work(world, HOUR_MS);
+  neutron.isDown = false;
   await beat(world, 6);
-  assert.equal(neutron.ports.size, 1, 'not before a create that is under way would have recorded it');
-  await world.clock.pass(600_000);
-  await beat(world, 6);
-  assert.equal(neutron.ports.size, 0);
-  assert.equal(await owed(world), 0);
+  assert.deepEqual([...neutron.ports.values()], [mine]);
+  assert.deepEqual([isFree(mine), mine.mac_address, mine.name], [true, mac, 'mine']);
+  assert.deepEqual([await owed(world), await portsOnRecord(world)], [0, 0]);
+  await assertSound(world);
+  await created(world, [mine.id]);
+});
+
+inWorld('ports that cannot be had are refused, and nothing is left', async (world, neutron) => {
+  const theirs = neutron.make(world.networkId, 'b'.repeat(32));
+  const routers = neutron.make(world.networkId, world.user.projectId);
+  neutron.change(routers, { device_id: 'a router' });
+  const gone = '3f6d0e2a-0000-4000-8000-000000000000';
+  assert.deepEqual(await refusedBy(world, [gone]), [400, `Port id ${gone} could not be found.`]);
+  assert.match((await refusedBy(world, [null, theirs.id]))?.join(' ') ?? '', /^400 Port .* not usable for instance/);
+  assert.deepEqual(await refusedBy(world, [routers.id]), [409, `Port ${routers.id} is still in use.`]);
+  assert.deepEqual([[...neutron.ports.values()], await owed(world)], [[theirs, routers], 0]);
+  // Somebody else has it between the look and the order.
+  const mine = neutron.make(world.networkId, world.user.projectId);
+  const look = neutron.port.bind(neutron);
+  neutron.port = async (id) => {
+    const seen = await look(id);
+    if (mine.device_id === '') neutron.change(mine, { device_id: 'another' });
+    return seen;
+  };
+  assert.deepEqual(await refusedBy(world, [mine.id]), [409, `Port ${mine.id} is still in use.`]);
+  assert.deepEqual([mine.device_id, await owed(world)], ['another', 0]);
+});
+
+inWorld("interfaces are attached and detached: new ones and users' own", async (world, neutron) => {
+  const serverId = await newServer(world);
+  const [first] = neutron.portsAt(serverId);
+  const mine = neutron.make(world.networkId, world.user.projectId, 'mine');
+  const attach = async (wanted: Parameters<typeof attachInterface>[3]) => {
+    const result = await world.clock.drive(attachInterface(world.p, world.user, serverId, wanted, null));
+    assert(result.kind === 'attached', JSON.stringify(result));
+    await settle(world);
+    assert.deepEqual(neutron.bound(serverId), await ledger(world, serverId));
+    return result.portId;
+  };
+  const made = await attach({ kind: 'network', networkId: world.networkId, ip: null });
+  assert.equal(await attach({ kind: 'port', portId: mine.id }), mine.id);
+  assert.deepEqual(new Set(neutron.ports.keys()), new Set([first?.id, made, mine.id]));
+  await accept(world, resizeServer(world.p, world.user, serverId, { flavorId: FLAVORS.big }));
+  await settle(world);
+  await accept(world, confirmResize(world.p, world.user, serverId));
+  await settle(world);
+  assert.deepEqual(neutron.bound(serverId), await ledger(world, serverId));
+  for (const portId of [made, mine.id]) {
+    await accept(world, detachInterface(world.p, world.user, serverId, portId));
+    await settle(world);
+  }
+  assert.deepEqual([new Set(neutron.ports.keys()), isFree(mine)], [new Set([first?.id, mine.id]), true]);
+  assert.equal(await portsOnRecord(world), 1);
+  await assertSound(world);
+});
+
+inWorld('an interface that cannot be attached leaves Neutron as it was', async (world, neutron) => {
+  const serverId = await newServer(world);
+  const mine = neutron.make(world.networkId, world.user.projectId, 'mine');
+  const attach = (wanted: Parameters<typeof attachInterface>[3]) =>
+    world.clock.drive(attachInterface(world.p, world.user, serverId, wanted, null));
+  const theirs = neutron.make(world.networkId, 'b'.repeat(32));
+  const refused = await attach({ kind: 'port', portId: theirs.id });
+  assert.equal(refused.kind === 'refused' && refused.refusal.code, 400);
+  // Neutron goes away while the guest gets its card.
+  neutron.afterWrite = async (what) => {
+    if (what !== 'bind first') return;
+    neutron.isDown = true;
+    throw new ServiceDown('the answer is lost');
+  };
+  for (const wanted of [{ kind: 'port', portId: mine.id } as const, NEW]) {
+    assert.equal((await attach(wanted)).kind, 'attached');
+    await work(world, HOUR_MS);
+    neutron.isDown = false;
+    await beat(world, 6);
+    assert.deepEqual([neutron.ports.size, isFree(mine)], [3, true]);
+  }
+  assert.deepEqual(neutron.bound(serverId), await ledger(world, serverId));
+  // Refused by the ledger, when Neutron has made it already.
+  await accept(world, resizeServer(world.p, world.user, serverId, { flavorId: FLAVORS.big }));
+  assert.equal((await attach(NEW)).kind, 'refused');
+  neutron.afterWrite = async () => undefined;
+  await settle(world);
+  assert.equal(neutron.ports.size, 3);
+  await assertSound(world);
 });
 
 inWorld('a port that somebody deletes in Neutron stops a move, and not the delete', async (world, neutron) => {

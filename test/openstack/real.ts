@@ -36,6 +36,8 @@ export interface RealSystem extends AsyncDisposable {
   /** Waits until the server is in that status. */
   reach(serverId: string, status: string): Promise<Record<string, unknown>>;
   gone(serverId: string): Promise<void>;
+  /** Waits until nothing is done to the server. */
+  idle(serverId: string): Promise<void>;
 }
 
 /** Two cells of one simulated host each, so that every move crosses. */
@@ -86,6 +88,11 @@ export async function realSystem(services: readonly RealService[], tokenCacheSec
       }),
     gone: async (id) => {
       await eventually(async () => (await send('GET', `/compute/v2.1/servers/${id}`)).status === 404 || null);
+    },
+    idle: async (id) => {
+      const active = () =>
+        system.stores.global.selectFrom('sagas').select('id').where('key', '=', id).where('status', '=', 'active');
+      await eventually(async () => ((await active().execute()).length === 0 ? true : null));
     },
     async [Symbol.asyncDispose]() {
       const providers = await system.stores.global.selectFrom('placement_providers').select('provider_id').execute();

@@ -1,7 +1,7 @@
 // os-networks and os-tenant-networks: the network service's networks as Nova showed them when it had its own, until 2.35.
 // Nova itself fills in no more than ids and names.
 import { Type } from 'typebox';
-import { findNetwork, listNetworks, type NetworkRecord } from '../../control/network/networks.ts';
+import { findNetwork, isUsableBy, listNetworks, type NetworkRecord } from '../../control/network/networks.ts';
 import type { Db } from '../../control/network/standard.ts';
 import { isUuid } from '../../lib/ids.ts';
 import type { RuleName } from '../../model/policy/rules.ts';
@@ -35,7 +35,7 @@ const renderTenantNetwork = (network: NetworkRecord): object => ({ id: network.i
 /** What servers of the project can be put on. */
 async function usable(db: Db, actor: Actor): Promise<NetworkRecord[]> {
   const seen = await listNetworks(db, actor, { limit: MAX_PAGE });
-  return seen.filter((each) => each.shared || each.projectId === actor.projectId);
+  return seen.filter((each) => isUsableBy(each, actor.projectId));
 }
 
 const proxies = (

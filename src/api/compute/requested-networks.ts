@@ -1,8 +1,7 @@
 // Which networks, ports, addresses and security groups a new server asks for: the part of the body of POST /servers that
 // the network service answers for. In the order in which they were asked for, which is the order of the guest's cards.
 import { networkOutside, portOutside } from '../../control/network/interfaces.ts';
-import { findNetwork, listNetworks } from '../../control/network/networks.ts';
-import { findPort } from '../../control/network/ports.ts';
+import { findNetwork, isUsableBy, listNetworks } from '../../control/network/networks.ts';
 import { groupsForServer } from '../../control/network/server-networks.ts';
 import { networkService } from '../../control/network/service.ts';
 import type { Platform } from '../../control/platform.ts';
@@ -62,8 +61,6 @@ function refuseWhatIsElsewhere(wish: CreateWish): void {
   const group = wish.security_groups?.find((each) => each.name !== 'default');
   if (group)
     throw badRequest(`Security group ${group.name} cannot be given: the network service gives its default one.`);
-  const asked = wish.networks === undefined || typeof wish.networks === 'string' ? [] : wish.networks;
-  if (asked.some((each) => each.port)) throw badRequest('Ports cannot be given: the network service makes new ones.');
 }
 
 /** Ids of the networks that may be used; null: all that are on record. */
@@ -71,7 +68,8 @@ type Usable = ReadonlySet<string> | null;
 
 async function networkOf(p: Platform, actor: Actor, { uuid, fixed_ip }: Asked, usable: Usable): Promise<string> {
   if (uuid === undefined) throw badRequest("Bad network format: missing 'uuid'");
-  if (fixed_ip?.includes(':')) throw badRequest(`Fixed IP address (${fixed_ip}) is not an IPv4 address.`);
+  if (usable === null && fixed_ip?.includes(':'))
+    throw badRequest(`Fixed IP address (${fixed_ip}) is not an IPv4 address.`);
   const network = await findNetwork(p.stores.global, actor, uuid.toLowerCase());
   if (!network || usable?.has(network.id) === false)
     throw badRequest(`Network ${uuid.toLowerCase()} could not be found.`);
@@ -81,7 +79,7 @@ async function networkOf(p: Platform, actor: Actor, { uuid, fixed_ip }: Asked, u
 }
 
 async function networkOfPort(p: Platform, actor: Actor, portId: string): Promise<string> {
-  const port = await findPort(p.stores.global, actor, portId);
+  const port = await networkService(p).port(p, actor, portId);
   if (!port) throw badRequest(`Port id ${portId} could not be found.`);
   if (port.deviceId !== '') throw conflict(`Port ${portId} is still in use.`);
   const outside = await portOutside(p.stores.global, actor, port);
@@ -94,8 +92,7 @@ async function networkOfPort(p: Platform, actor: Actor, portId: string): Promise
 async function automaticNetwork(p: Platform, actor: Actor, mustBe: boolean, there: Usable): Promise<string[]> {
   const seen = await listNetworks(p.stores.global, actor, { limit: isAdmin(actor) ? 1000 : MAX_NETWORKS });
   const usable = seen.filter(
-    (each) =>
-      there?.has(each.id) !== false && each.subnetIds.length > 0 && (each.shared || each.projectId === actor.projectId),
+    (each) => there?.has(each.id) !== false && each.subnetIds.length > 0 && isUsableBy(each, actor.projectId),
   );
   if (usable.length > 1) throw conflict('Multiple possible networks found, use a Network ID to be more specific.');
   if (usable.length === 0 && mustBe) {

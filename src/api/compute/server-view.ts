@@ -143,7 +143,7 @@ export function renderAddresses(
     addresses[port.networkName] = list;
     const add = (addr: string, type: 'fixed' | 'floating') =>
       list.push({
-        ...{ version: 4, addr },
+        ...{ version: addr.includes(':') ? 6 : 4, addr },
         ...(withMacs ? { 'OS-EXT-IPS:type': type, 'OS-EXT-IPS-MAC:mac_addr': port.mac } : {}),
       });
     for (const { ip } of port.fixedIps) {

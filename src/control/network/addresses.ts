@@ -55,6 +55,9 @@ export interface FixedIp {
   readonly ip: string;
 }
 
+/** An address that another service has given needs no pool here. */
+export const givenElsewhere = (fixedIp: FixedIp): AddressSource => ({ ...fixedIp, poolsJson: '[]' });
+
 /** The id of a server's port on a network: always the same, so that creating it twice makes one. */
 export const portIdFor = (serverId: string, networkId: string, nth = 0): string =>
   nth === 0 ? uuidOf('port', serverId, networkId) : uuidOf('port', serverId, networkId, String(nth));

@@ -12,9 +12,12 @@ import type { Actor, Refusal } from '../../model/types.ts';
 import { exclusively } from '../../store/dialect.ts';
 import type { GlobalTables } from '../../store/global-schema.ts';
 import { freePorts, insertServersPort } from '../network.ts';
-import { findNetwork, listNetworks, type NetworkRecord } from './networks.ts';
+import { givenElsewhere, insertPort } from './addresses.ts';
+import { findNetwork, isUsableBy, listNetworks, type NetworkRecord } from './networks.ts';
 import { findPort, type PortRecord } from './ports.ts';
 import { NETWORKS } from './quotas.ts';
+import { refusalIn } from './results.ts';
+import type { TakenPort } from './service.ts';
 
 type Db = Kysely<GlobalTables>;
 
@@ -34,6 +37,8 @@ export interface PortClaim {
   readonly newPortId: string;
   readonly tag: string | null;
   readonly now: number;
+  /** The port as it was taken in another network service; absent or null: it is here, or made here. */
+  readonly taken?: TakenPort | null;
 }
 
 /** The server has the port afterwards; `portId` tells which. @param trx a transaction that has locked no rows yet */
@@ -65,13 +70,17 @@ export async function releasePort(trx: Db, serverId: string, portId: string): Pr
 }
 
 /** Nova's ExternalNetworkAttachForbidden; null: servers of the project may be on the network. */
-export const networkOutside = ({ id, external, shared, projectId: owner }: NetworkRecord, projectId: string) =>
-  external && !shared && owner !== projectId
-    ? forbidden(`It is not allowed to create an interface on external network ${id}`)
+export const networkOutside = (network: NetworkRecord, projectId: string) =>
+  network.external && !isUsableBy(network, projectId)
+    ? forbidden(`It is not allowed to create an interface on external network ${network.id}`)
     : null;
 
 /** The same for servers of the port's project. */
-export async function portOutside(db: Db, actor: Actor, port: PortRecord): Promise<Refusal | null> {
+export async function portOutside(
+  db: Db,
+  actor: Actor,
+  port: Pick<PortRecord, 'networkId' | 'projectId'>,
+): Promise<Refusal | null> {
   const network = await findNetwork(db, actor, port.networkId);
   return network && networkOutside(network, port.projectId);
 }
@@ -80,8 +89,12 @@ async function claimExisting(
   trx: Db,
   actor: Actor,
   portId: string,
-  { serverId, projectId, tag, now }: PortClaim,
+  { serverId, projectId, tag, now, taken }: PortClaim,
 ): Promise<{ readonly portId: string } | Refusal> {
+  if (taken) {
+    const refusal = await recordLent(trx, taken, projectId, now);
+    if (refusal) return refusal;
+  }
   const port = await findPort(trx, actor, portId);
   if (!port) return notFound(`Port id ${portId} could not be found.`);
   if (port.projectId !== projectId) return badRequest(`Port ${portId} not usable for instance ${serverId}.`);
@@ -98,22 +111,31 @@ async function claimExisting(
   return claimed ? { portId } : conflict(`Port ${portId} is still in use.`);
 }
 
+/** A user's port that another service has lent is on record until it is given back there. */
+async function recordLent(
+  trx: Db,
+  { id, name, networkId, mac, fixedIps }: TakenPort,
+  projectId: string,
+  now: number,
+): Promise<Refusal | null> {
+  const port = { id, name, projectId, networkId, mac, deviceId: '', deviceOwner: '', portSecurity: false, now };
+  return refusalIn(await insertPort(trx, { ...port, byUser: true }, fixedIps.map(givenElsewhere)));
+}
+
 async function makeNew(
   trx: Db,
   actor: Actor,
   wanted: Extract<WantedPort, { kind: 'network' }>,
   claim: PortClaim,
 ): Promise<{ readonly portId: string } | Refusal> {
-  const { serverId, projectId, tag, now, newPortId: portId } = claim;
-  const networkId = wanted.networkId ?? (await onlyNetwork(trx, actor, projectId));
+  const { serverId, projectId, tag, now, taken } = claim;
+  const portId = taken?.id ?? claim.newPortId;
+  const networkId = await networkForPort(trx, actor, projectId, taken?.networkId ?? wanted.networkId);
   if (typeof networkId !== 'string') return networkId;
-  const network = await findNetwork(trx, ofProject(actor, projectId), networkId);
-  if (!network) return notFound(`Network ${networkId} could not be found.`);
-  const outside = networkOutside(network, projectId);
-  if (outside) return outside;
   const refusal = await insertServersPort(trx, portId, {
     ...{ serverId, projectId, networkId, tag, now },
     ...(wanted.ip === null ? {} : { ip: wanted.ip }),
+    ...(taken ? { taken } : {}),
   });
   if (refusal?.code !== 409) return refusal ?? { portId };
   return wanted.ip === null
@@ -121,10 +143,24 @@ async function makeNew(
     : conflict(`Fixed IP address ${wanted.ip} is already in use on instance ${serverId}.`);
 }
 
+/** The network that a new port of a server of the project may be on; null: the only one that there is. */
+export async function networkForPort(
+  db: Db,
+  actor: Actor,
+  projectId: string,
+  wanted: string | null,
+): Promise<string | Refusal> {
+  const networkId = wanted ?? (await onlyNetwork(db, actor, projectId));
+  if (typeof networkId !== 'string') return networkId;
+  const network = await findNetwork(db, ofProject(actor, projectId), networkId);
+  if (!network) return notFound(`Network ${networkId} could not be found.`);
+  return networkOutside(network, projectId) ?? networkId;
+}
+
 /** The network to take when none is named. */
 async function onlyNetwork(trx: Db, actor: Actor, projectId: string): Promise<string | Refusal> {
   const seen = await listNetworks(trx, ofProject(actor, projectId), { limit: LOOKED_AT });
-  const usable = seen.filter((each) => each.subnetIds.length > 0 && (each.shared || each.projectId === projectId));
+  const usable = seen.filter((each) => each.subnetIds.length > 0 && isUsableBy(each, projectId));
   const [only] = usable;
   if (!only) {
     return badRequest(`No specific network was requested and none are available for project '${projectId}'.`);

@@ -2,7 +2,8 @@
 //
 // Theory of operation. A network is a name, flags and subnets; ports take their addresses from those. Guests use
 // user-mode networking, so networks keep addresses apart but need nothing on the hosts. Users see their project's own
-// networks, the shared and the external ones; administrators see all. Who may set which attribute is the policy's to say
+// networks, those shared with it (which only a network service elsewhere does) or with all, and the external ones;
+// administrators see all. Who may set which attribute is the policy's to say
 // (api/network). Checks that read before they write run in one transaction, alone among those of the service.
 // Not handled: provider attributes, segments, IPv6.
 import { newId } from '../../lib/ids.ts';
@@ -24,6 +25,8 @@ export interface NetworkRecord extends Standard {
   readonly portSecurity: boolean;
   readonly mtu: number;
   readonly subnetIds: readonly string[];
+  /** Projects that it is shared with, besides what `shared` says. */
+  readonly sharedWith: readonly string[];
 }
 
 export interface NetworkChange {
@@ -51,21 +54,22 @@ export async function listNetworks(db: Db, actor: Actor, selection: Selection): 
   let query = db.selectFrom('networks as n').selectAll('n');
   if (!isAdmin(actor)) {
     query = query.where((where) =>
-      where.or([where('n.shared', '=', 1), where('n.external', '=', 1), where('n.project_id', '=', actor.projectId)]),
+      where.or([
+        ...[where('n.shared', '=', 1), where('n.external', '=', 1), where('n.project_id', '=', actor.projectId)],
+        where('n.id', 'in', sharesWith(db, actor.projectId)),
+      ]),
     );
   }
   const rows = await page(query, NETWORK_COLUMNS, selection);
   if (rows.length === 0) return [];
+  const ids = rows.map((row) => row.id);
   const subnets = await db
     .selectFrom('subnets')
     .select(['id', 'network_id'])
-    .where(
-      'network_id',
-      'in',
-      rows.map((row) => row.id),
-    )
+    .where('network_id', 'in', ids)
     .orderBy('id')
     .execute();
+  const shares = await db.selectFrom('network_shares').selectAll().where('network_id', 'in', ids).execute();
   return rows.map((row) => ({
     ...standardOf(row),
     name: row.name,
@@ -75,8 +79,18 @@ export async function listNetworks(db: Db, actor: Actor, selection: Selection): 
     portSecurity: row.port_security === 1,
     mtu: row.mtu,
     subnetIds: subnets.filter((each) => each.network_id === row.id).map((each) => each.id),
+    sharedWith: shares.filter((each) => each.network_id === row.id).map((each) => each.project_id),
   }));
 }
+
+const sharesWith = (db: Db, projectId: string) =>
+  db.selectFrom('network_shares').select('network_id').where('project_id', '=', projectId);
+
+/** Whether servers of the project may be on the network. */
+export const isUsableBy = (
+  { shared, sharedWith, projectId: owner }: Pick<NetworkRecord, 'shared' | 'sharedWith' | 'projectId'>,
+  projectId: string,
+): boolean => shared || owner === projectId || sharedWith.includes(projectId);
 
 /** The network, when the actor sees it. */
 export const findNetwork = async (db: Db, actor: Actor, id: string): Promise<NetworkRecord | null> =>

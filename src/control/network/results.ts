@@ -70,6 +70,10 @@ export async function refusable<T>(work: () => Promise<T>): Promise<NetworkResul
   }
 }
 
+/** As other services pass it on; null: it was not refused. */
+export const refusalIn = (result: NetworkResult<unknown>): Refusal | null =>
+  result.kind === 'ok' ? null : { code: result.refusal.code, message: result.refusal.message };
+
 /** Whether the actor may change the record, as far as it is a matter of whose it is. */
 export const owns = (actor: Actor, record: { readonly projectId: string }): boolean =>
   isAdmin(actor) || record.projectId === actor.projectId;

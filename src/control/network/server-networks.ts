@@ -8,7 +8,7 @@ import { badRequest, conflict, notFound } from '../../model/refusal.ts';
 import type { Actor, Refusal } from '../../model/types.ts';
 import { exclusively, isAmong } from '../../store/dialect.ts';
 import { NETWORKS } from './quotas.ts';
-import { no, refusable, refuseWith } from './results.ts';
+import { no, refusable, refusalIn, refuseWith } from './results.ts';
 import { addGroupsToPort, checkGroups, defaultGroupOf, setGroupsOfPort } from './security-groups.ts';
 import type { Db } from './standard.ts';
 
@@ -151,7 +151,7 @@ async function withGroup(
       if (refusal) refuse(refusal);
     }),
   );
-  return result.kind === 'ok' ? null : { code: result.refusal.code, message: result.refusal.message };
+  return refusalIn(result);
 }
 
 const refuse = ({ code, message }: Refusal): never => refuseWith(no(code, '', message));
