@@ -4,10 +4,11 @@
 // disk to read: then there is no journal, and what stands in its place is the digest that both hosts computed.
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { readdir, readFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Journal, longestGapMs, verifyChain } from '../../../guest/journal.ts';
 import { readJournal } from '../../../guest/journal-reader.ts';
+import { namesIn } from '../../host/qemu/disk-files.ts';
 import { isCode } from '../../host/qemu/proc.ts';
 
 export interface JournalState {
@@ -110,12 +111,3 @@ interface RecordFile {
 /** How long the guest stood still after these entries, ms: the longest gap in its journal from there on. */
 export const downtimeMs = (after: JournalState, entriesBefore: number): number | null =>
   longestGapMs(after.journal.entries, entriesBefore)?.gapMs ?? null;
-
-async function namesIn(directory: string): Promise<string[]> {
-  try {
-    return await readdir(directory);
-  } catch (error) {
-    if (isCode(error, 'ENOENT')) return [];
-    throw error;
-  }
-}

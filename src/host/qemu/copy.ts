@@ -6,18 +6,17 @@
 // from elsewhere), base renamed to this host's, fsync, rename to disk.qcow2. Whatever fails on the way leaves nothing.
 // Not handled: resuming a copy after this agent's own restart; it starts over.
 import { constants } from 'node:fs';
-import { rename, rm, stat, statfs } from 'node:fs/promises';
+import { rename, rm } from 'node:fs/promises';
 import type { Clock } from '../../lib/clock.ts';
 import type { BaseImage, DiskExport } from '../contract.ts';
 import { HypervisorError, type JobControl } from '../hypervisor.ts';
 import { syncDirectory } from '../record-files.ts';
+import { runConvert } from './convert.ts';
 import { sha256File } from './digest.ts';
 import { type DiskTools, readHeader, rebaseOverlay } from './disk.ts';
+import { checkRoom, syncFile } from './disk-files.ts';
 import type { Layout } from './layout.ts';
 import { openUntrusted } from './privileges.ts';
-import { isCode } from './proc.ts';
-import { run } from './tools.ts';
-import { withWatchdog } from './watchdog.ts';
 
 export interface CopyOptions {
   readonly layout: Layout;
@@ -33,8 +32,6 @@ export interface CopyOptions {
 const RECONNECT_SECONDS = 20;
 /** How long the first connection is tried, s. */
 const OPEN_SECONDS = 5;
-/** Disk space that a copy leaves free. */
-const SPARE_BYTES = 64 * 1024 * 1024;
 
 /** The overlay is in place as the guest's disk; returns the SHA-256 of the bytes as they came. */
 export async function importOverlay(
@@ -46,7 +43,7 @@ export async function importOverlay(
 ): Promise<string> {
   const { layout } = options;
   const partial = layout.partialDisk(serverId);
-  await checkRoom(layout.guestDir(serverId), source);
+  await checkRoom(layout.guestDir(serverId), source.allocatedBytes, `${source.allocatedBytes} bytes of disk`);
   await rm(partial, { force: true });
   try {
     await copy(options, source, partial, job);
@@ -55,7 +52,7 @@ export async function importOverlay(
     await judge(partial, image);
     const base = { name: layout.imageFromGuest(image), format: image.format };
     await rebaseOverlay(options.tools, partial, base);
-    await sync(partial);
+    await syncFile(partial, 'the copied disk');
     job.signal.throwIfAborted();
     await rename(partial, layout.disk(serverId));
     await syncDirectory(layout.guestDir(serverId));
@@ -69,23 +66,11 @@ export async function importOverlay(
 async function copy(options: CopyOptions, source: DiskExport, partial: string, job: JobControl): Promise<void> {
   const { tools, clock, stallMs, bytesPerSecond } = options;
   const total = source.allocatedBytes;
-  let percent = '';
   job.progress(0, total);
-  const measure = async () => {
-    const written = await allocatedBytes(partial);
-    job.progress(Math.min(written, total), total);
-    // Long runs of zeros move the percentage alone.
-    return `${written} ${percent}`;
-  };
-  await withWatchdog(clock, stallMs, job.signal, measure, async (signal) => {
-    await run(tools.qemuImg, convertArguments(source, partial, bytesPerSecond), {
-      identity: tools.identity,
-      signal,
-      onOutput: (text) => {
-        percent = text.slice(-32);
-      },
-    });
-  });
+  const args = convertArguments(source, partial, bytesPerSecond);
+  await runConvert({ ...tools, clock, stallMs }, args, partial, job.signal, (written) =>
+    job.progress(Math.min(written, total), total),
+  );
   job.progress(total, total);
 }
 
@@ -103,21 +88,6 @@ export function convertArguments(source: DiskExport, target: string, bytesPerSec
   ].join(',');
   const limit = bytesPerSecond === null ? [] : ['-r', String(bytesPerSecond)];
   return ['convert', '-p', '-S', '4k', '-m', '8', '-W', ...limit, '--image-opts', '-O', 'raw', image, target];
-}
-
-async function allocatedBytes(path: string): Promise<number> {
-  try {
-    return (await stat(path)).blocks * 512;
-  } catch (error) {
-    if (isCode(error, 'ENOENT')) return 0;
-    throw error;
-  }
-}
-
-async function checkRoom(directory: string, source: DiskExport): Promise<void> {
-  const { bavail, bsize } = await statfs(directory);
-  if (bavail * bsize < source.allocatedBytes + SPARE_BYTES)
-    throw new HypervisorError(`no room for ${source.allocatedBytes} bytes of disk`);
 }
 
 /** NBD rounds up to sectors; the rest of the last one is not part of the disk. */
@@ -138,14 +108,4 @@ async function judge(path: string, image: BaseImage): Promise<void> {
   if (!header.hasBackingFile) throw new HypervisorError('the copied disk has no base image');
   if (header.virtualBytes < image.virtualBytes)
     throw new HypervisorError('the copied disk is smaller than its base image');
-}
-
-async function sync(path: string): Promise<void> {
-  const file = await openUntrusted(path, constants.O_RDWR);
-  if (file === null) throw new HypervisorError('the copied disk is not there');
-  try {
-    await file.sync();
-  } finally {
-    await file.close();
-  }
 }

@@ -5,14 +5,12 @@
 // Programs are named in the options and looked up at each use, so a broken one fails that use alone.
 // Heavy work (copies, digests) is limited to a few at a time; the rest waits its turn.
 // Not handled: two agents on one state directory (the caller holds a lock).
-import { constants } from 'node:fs';
-import { chmod, chown, mkdir, open, readdir, rename, rm, statfs } from 'node:fs/promises';
+import { chmod, mkdir, open, readdir, rename, rm, statfs } from 'node:fs/promises';
 import { loadavg, uptime } from 'node:os';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import type { Logger } from 'pino';
 import type { Clock } from '../../lib/clock.ts';
-import { messageOf } from '../../lib/errors.ts';
 import { isUuid } from '../../lib/ids.ts';
 import type { ConsoleKind } from '../consoles.ts';
 import type {
@@ -37,21 +35,24 @@ import type { GuestBody, SavedExport } from '../records.ts';
 import { QemuBinary } from './binary.ts';
 import { qemuArguments } from './command.ts';
 import { writeConfigDrive } from './config-drive.ts';
-import { boundConsole, boundLog, readConsole } from './console.ts';
+import { readConsole } from './console.ts';
 import { importOverlay } from './copy.ts';
 import { readDiagnostics } from './diagnostics.ts';
 import { sha256File } from './digest.ts';
-import { createOverlay, type DiskTools, growOverlay } from './disk.ts';
+import { type DiskTools, growOverlay } from './disk.ts';
+import { syncFile } from './disk-files.ts';
 import { Exports } from './export.ts';
 import { Forwards } from './forwards.ts';
 import { showGrown } from './grown-volume.ts';
+import { makeGuestDirectory, makeOverlay } from './guest-files.ts';
+import { keepHouse } from './housekeeping.ts';
 import { ImageCache } from './images.ts';
 import { makeKeysDirectory, removeKeys, writeKeys } from './keys.ts';
 import { Layout, SERIAL_SOCKET, VNC_SOCKET } from './layout.ts';
 import { findGuests } from './leftovers.ts';
 import { dropMemory, makeMemoryDirectory, saveMemory } from './memory.ts';
 import { plugPort, unplugPort } from './nics.ts';
-import { chooseIdentity, type Identity, openUntrusted } from './privileges.ts';
+import { chooseIdentity, type Identity } from './privileges.ts';
 import { isCode } from './proc.ts';
 import { QemuProcess } from './process.ts';
 import { removeSnapshots, takeSnapshot, uploadSnapshot } from './snapshot.ts';
@@ -89,9 +90,6 @@ const START_LIMIT_MS = 30_000;
 /** The same while it reads its memory from the disk, ms. */
 const LOAD_LIMIT_MS = 600_000;
 const HEAVY_JOBS = 4;
-const HOUSEKEEPING_MS = 5000;
-/** Disk space that a new guest leaves free. */
-const SPARE_BYTES = 64 * 1024 * 1024;
 
 export class QemuHypervisor implements Hypervisor {
   readonly #options: QemuOptions;
@@ -168,20 +166,21 @@ export class QemuHypervisor implements Hypervisor {
       if (guest.spare?.ready !== true) await this.removeSpare(serverId);
       if (guest.memory !== 'saved') await dropMemory(this.#layout.memory(serverId));
     }
-    this.#housekeeping = this.#keepHouse();
+    const running = () => [...this.#processes.keys()].filter((serverId) => this.running(serverId));
+    this.#housekeeping = keepHouse({ layout: this.#layout, clock, log }, running, this.#closing.signal);
   }
 
   async prepare(serverId: string, { root }: GuestSpec, disk: DefineRequest['disk'], job: JobControl): Promise<void> {
     if (root.kind === 'image') await this.#images.ensure(root.image, job);
-    await this.#makeDirectory(serverId);
+    await makeGuestDirectory(this.#files(), serverId);
     if (root.kind === 'image' && disk === 'fresh')
-      await this.#makeOverlay(serverId, root, this.#layout.disk(serverId), job.signal);
+      await makeOverlay(this.#files(), serverId, root, this.#layout.disk(serverId), job.signal);
   }
 
   async makeSpare(serverId: string, { root }: GuestSpec, job: JobControl): Promise<void> {
     if (root.kind === 'volume') return;
     await this.#images.ensure(root.image, job);
-    await this.#makeOverlay(serverId, root, this.#layout.spareDisk(serverId), job.signal);
+    await makeOverlay(this.#files(), serverId, root, this.#layout.spareDisk(serverId), job.signal);
   }
 
   async adoptSpare(serverId: string): Promise<void> {
@@ -326,8 +325,8 @@ export class QemuHypervisor implements Hypervisor {
 
   async importDisk(serverId: string, image: BaseImage, source: DiskExport, job: JobControl): Promise<string> {
     const { clock, stallMs, copyBytesPerSecond } = this.#options;
-    const options = { layout: this.#layout, tools: this.#tools, clock, stallMs, bytesPerSecond: copyBytesPerSecond };
-    await this.#makeDirectory(serverId);
+    const options = { ...this.#files(), clock, stallMs, bytesPerSecond: copyBytesPerSecond };
+    await makeGuestDirectory(this.#files(), serverId);
     return this.#heavy.run(job.signal, () => importOverlay(options, serverId, image, source, job));
   }
 
@@ -337,7 +336,7 @@ export class QemuHypervisor implements Hypervisor {
 
   async grow(serverId: string, rootBytes: number): Promise<void> {
     await growOverlay(this.#tools, this.#layout.disk(serverId), rootBytes);
-    await syncFile(this.#layout.disk(serverId));
+    await syncFile(this.#layout.disk(serverId), 'the disk');
   }
 
   async takeSnapshot(serverId: string, image: BaseImage, snapshotId: string, job: JobControl): Promise<void> {
@@ -414,32 +413,19 @@ export class QemuHypervisor implements Hypervisor {
     return guest && !guest.isGone ? guest : null;
   }
 
+  #files() {
+    return { layout: this.#layout, tools: this.#tools };
+  }
+
   #snapshots() {
     const { clock, stallMs } = this.#options;
-    return { layout: this.#layout, tools: this.#tools, clock, stallMs };
+    return { ...this.#files(), clock, stallMs };
   }
 
   #running(serverId: string): QemuProcess {
     const guest = this.#runningGuest(serverId);
     if (guest === null) throw new HypervisorError('the guest does not run');
     return guest;
-  }
-
-  async #makeOverlay(
-    serverId: string,
-    root: Extract<GuestSpec['root'], { kind: 'image' }>,
-    path: string,
-    signal: AbortSignal,
-  ): Promise<void> {
-    const { bavail, bsize } = await statfs(this.#layout.guestsDir);
-    if (bavail * bsize < SPARE_BYTES) throw new HypervisorError('no room for another disk');
-    const partial = this.#layout.partialDisk(serverId);
-    await rm(partial, { force: true });
-    const base = { name: this.#layout.imageFromGuest(root.image), format: root.image.format };
-    await createOverlay(this.#tools, partial, base, root.bytes, signal);
-    await syncFile(partial);
-    await rename(partial, path);
-    await syncDirectory(this.#layout.guestDir(serverId));
   }
 
   #place(serverId: string) {
@@ -459,40 +445,5 @@ export class QemuHypervisor implements Hypervisor {
     if (connection.kind === 'share') return;
     await makeKeysDirectory(this.#layout.guestKeys(serverId), this.#identity);
     await writeKeys(this.#layout.keys(serverId, volumeId), this.#identity, [connection]);
-  }
-
-  async #makeDirectory(serverId: string): Promise<void> {
-    const directory = this.#layout.guestDir(serverId);
-    await mkdir(directory, { recursive: true, mode: 0o700 });
-    if (this.#identity) await chown(directory, this.#identity.uid, this.#identity.gid);
-  }
-
-  async #keepHouse(): Promise<void> {
-    while (!this.#closing.signal.aborted) {
-      await this.#options.clock.sleep(HOUSEKEEPING_MS, this.#closing.signal);
-      for (const [serverId, guest] of this.#processes) {
-        if (!guest.isGone) await this.#keepGuest(serverId);
-      }
-    }
-  }
-
-  async #keepGuest(serverId: string): Promise<void> {
-    try {
-      await boundConsole(this.#layout.guestDir(serverId));
-      await boundLog(this.#layout.log(serverId));
-    } catch (error) {
-      // Tried again in a few seconds; one guest's trouble must not leave the others' files growing.
-      this.#options.log.warn({ serverId, reason: messageOf(error) }, 'housekeeping failed');
-    }
-  }
-}
-
-async function syncFile(path: string): Promise<void> {
-  const file = await openUntrusted(path, constants.O_RDWR);
-  if (file === null) throw new HypervisorError('the disk is not there');
-  try {
-    await file.sync();
-  } finally {
-    await file.close();
   }
 }

@@ -1,7 +1,10 @@
-// The processes that an agent finds when it starts: guests to adopt, and what nobody waits for any more.
+// The processes that an agent finds when it starts: guests (or daemons of volumes) to adopt, and what nobody waits for any
+// more.
 //
-// Theory of operation. All command lines under /proc are read once. A QEMU whose pid file lies in one of our directories is
-// a guest: adopted, or killed when no record knows it. A qemu-img or qemu-nbd working there was a job of the agent before.
+// Theory of operation. All command lines under /proc are read once. A process belongs to a guest or volume when it names a
+// file in the directory that has its id. A QEMU whose pid file lies there is the guest: adopted, or killed when no record
+// knows it. A qemu-img or qemu-nbd working there was a job of the agent before. Anything else that names one of our files
+// is somebody's editor or pager.
 import { basename } from 'node:path';
 import type { Logger } from 'pino';
 import type { Clock } from '../../lib/clock.ts';
@@ -9,7 +12,51 @@ import { isUuid } from '../../lib/ids.ts';
 import type { Layout } from './layout.ts';
 import { isAlive, listProcesses, type ProcessEntry, signal } from './proc.ts';
 
-const ORPHAN_LIMIT_MS = 10_000;
+const END_LIMIT_MS = 10_000;
+const POLL_MS = 20;
+
+export interface Leftover extends ProcessEntry {
+  /** Of the guest or volume. */
+  readonly owner: string;
+  /** The program's name, without its path. */
+  readonly program: string;
+}
+
+/** The processes that work in the directories which `parent` has for guests or volumes. */
+export async function findLeftovers(parent: string): Promise<Leftover[]> {
+  return (await listProcesses()).flatMap((found) => {
+    const owner = ownerOf(parent, found.argv);
+    return owner === null ? [] : [{ ...found, owner, program: basename(found.argv[0] ?? '') }];
+  });
+}
+
+/** The id whose directory a command line names; null when none. */
+function ownerOf(parent: string, argv: readonly string[]): string | null {
+  const prefix = `${parent}/`;
+  for (const argument of argv) {
+    if (!argument.startsWith(prefix)) continue;
+    const name = argument.slice(prefix.length).split('/')[0] ?? '';
+    if (isUuid(name)) return name;
+  }
+  return null;
+}
+
+/** Whether it runs one of these programs, which are named with their paths or without. */
+export const isOneOf = ({ program }: Leftover, programs: readonly string[]): boolean =>
+  programs.some((path) => basename(path) === program);
+
+/** The process has ended: by the signal, or killed when it did not heed that. Rejects when it does not end at all. */
+export async function endProcess(clock: Clock, process: ProcessEntry, how: 'SIGTERM' | 'SIGKILL'): Promise<void> {
+  for (const name of how === 'SIGKILL' ? [how] : [how, 'SIGKILL' as const]) {
+    signal(process, name);
+    const deadline = clock.now() + END_LIMIT_MS;
+    while (clock.now() <= deadline) {
+      if (!isAlive(process)) return;
+      await clock.sleep(POLL_MS);
+    }
+  }
+  throw new Error(`process ${process.pid} does not end`);
+}
 
 interface Search {
   readonly layout: Layout;
@@ -24,43 +71,18 @@ interface Search {
  * have ended when this resolves. Rejects when one does not end.
  */
 export async function findGuests(
-  search: Search,
+  { layout, helpers, clock, log }: Search,
   known: { has(serverId: string): boolean },
 ): Promise<Map<string, ProcessEntry>> {
-  const { layout, clock, log } = search;
-  const helpers = search.helpers.map((path) => basename(path));
   const guests = new Map<string, ProcessEntry>();
-  for (const found of await listProcesses()) {
-    const serverId = serverOf(layout, found.argv);
-    if (serverId === null) continue;
+  for (const found of await findLeftovers(layout.guestsDir)) {
+    const { owner: serverId, program } = found;
     const isGuest = found.argv.includes(layout.pidFile(serverId)) && found.argv.includes('-uuid');
-    const program = basename(found.argv[0] ?? '');
     if (isGuest && known.has(serverId)) guests.set(serverId, found);
-    // Anything else that names one of our files is somebody's editor or pager.
-    else if (isGuest || helpers.includes(program)) {
+    else if (isGuest || isOneOf(found, helpers)) {
       log.warn({ serverId, foundPid: found.pid, program }, 'a process without an owner is killed');
-      signal(found, 'SIGKILL');
-      await awaitEnd(clock, found);
+      await endProcess(clock, found, 'SIGKILL');
     }
   }
   return guests;
-}
-
-/** The server whose directory a command line names; null when none. */
-function serverOf(layout: Layout, argv: readonly string[]): string | null {
-  const prefix = `${layout.guestsDir}/`;
-  for (const argument of argv) {
-    if (!argument.startsWith(prefix)) continue;
-    const name = argument.slice(prefix.length).split('/')[0] ?? '';
-    if (isUuid(name)) return name;
-  }
-  return null;
-}
-
-async function awaitEnd(clock: Clock, process: ProcessEntry): Promise<void> {
-  const deadline = clock.now() + ORPHAN_LIMIT_MS;
-  while (isAlive(process)) {
-    if (clock.now() > deadline) throw new Error(`process ${process.pid} does not end`);
-    await clock.sleep(20);
-  }
 }

@@ -9,7 +9,7 @@
 // so it does for an instant.
 // Not handled: compression; the zero pages of a guest are not in the stream.
 import { createWriteStream } from 'node:fs';
-import { chmod, chown, type FileHandle, mkdir, open, rename, rm, statfs } from 'node:fs/promises';
+import { chmod, chown, type FileHandle, mkdir, open, rename, rm } from 'node:fs/promises';
 import { createServer, type Server, type Socket } from 'node:net';
 import { dirname } from 'node:path';
 import { pipeline } from 'node:stream/promises';
@@ -18,6 +18,7 @@ import { Compile } from 'typebox/compile';
 import type { Clock } from '../../lib/clock.ts';
 import { HypervisorError, type JobControl } from '../hypervisor.ts';
 import { syncDirectory } from '../record-files.ts';
+import { checkRoom, syncFile } from './disk-files.ts';
 import { MEMORY_SOCKET } from './layout.ts';
 import type { Identity } from './privileges.ts';
 import type { QemuProcess } from './process.ts';
@@ -41,8 +42,6 @@ const Progress = Compile(
 const POLL_MS = 50;
 /** QEMU holds itself back by default. */
 const BYTES_PER_SECOND = 64 * 1024 ** 3;
-/** Disk space that is left free. */
-const SPARE_BYTES = 64 * 1024 * 1024;
 const MIB = 1024 * 1024;
 /** So much may have come and not be written yet: it is written at once. */
 const WRITE_BYTES = 8 * MIB;
@@ -59,29 +58,19 @@ export async function saveMemory(
   place: MemoryPlace,
   job: JobControl,
 ): Promise<void> {
-  const { bavail, bsize } = await statfs(dirname(place.file));
-  if (bavail * bsize < memoryMb * MIB + SPARE_BYTES) throw new HypervisorError("no room for the guest's memory");
+  await checkRoom(dirname(place.file), memoryMb * MIB, "the guest's memory");
   const part = `${place.file}.part`;
   try {
     if (await hasBeenTaken(guest)) await guest.setPaused(false);
     await guest.setPaused(true);
     await take(guest, part, place, job);
-    await syncFile(part);
+    await syncFile(part, 'the memory');
     await rename(part, place.file);
     await syncDirectory(dirname(place.file));
   } catch (error) {
     await rm(part, { force: true });
     if (!guest.isGone) await guest.setPaused(false);
     throw error;
-  }
-}
-
-async function syncFile(path: string): Promise<void> {
-  const file = await open(path, 'r+');
-  try {
-    await file.sync();
-  } finally {
-    await file.close();
   }
 }
 

@@ -5,17 +5,16 @@
 // overlay and base. Either way into snapshot.part, which is synced and renamed to snapshot-<id>.qcow2 when it is whole.
 // The base is named here, as on QEMU's command line: nothing in the overlay's bytes decides which file is opened.
 // A job of QEMU's outlives the agent; whoever takes the next snapshot, or drops this one, ends it first.
-import { constants } from 'node:fs';
-import { readdir, rename, rm, stat, statfs } from 'node:fs/promises';
+import { rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock } from '../../lib/clock.ts';
 import type { BaseImage } from '../contract.ts';
 import { HypervisorError, type JobControl } from '../hypervisor.ts';
 import { syncDirectory } from '../record-files.ts';
+import { runConvert } from './convert.ts';
 import { type DiskTools, readHeader } from './disk.ts';
+import { allocatedBytes, checkRoom, namesIn, syncFile } from './disk-files.ts';
 import type { Layout } from './layout.ts';
-import { openUntrusted } from './privileges.ts';
-import { isCode } from './proc.ts';
 import type { QemuProcess } from './process.ts';
 import { sendFile } from './send-file.ts';
 import { run } from './tools.ts';
@@ -38,8 +37,6 @@ const POLL_MS = 100;
 /** QEMU lets go of a cancelled job and of its node within this time, ms. */
 const END_LIMIT_MS = 10_000;
 const TOOL_LIMIT_MS = 30_000;
-/** Disk space that a snapshot leaves free. */
-const SPARE_BYTES = 64 * 1024 * 1024;
 
 /** The snapshot is there. `qemu`: the guest's; null when it is off. */
 export async function takeSnapshot(
@@ -51,17 +48,17 @@ export async function takeSnapshot(
   const { layout, clock } = options;
   const { serverId, snapshotId, image } = place;
   const whole = layout.snapshot(serverId, snapshotId);
-  if ((await sizeOf(whole)) !== null) return;
+  if ((await allocatedBytes(whole)) !== null) return;
   await removeSnapshots(layout, clock, serverId, qemu);
   const partial = layout.partialSnapshot(serverId);
-  const { blocks } = await stat(layout.disk(serverId));
-  const { bavail, bsize } = await statfs(layout.guestDir(serverId));
-  const most = blocks * 512 + image.sizeBytes;
-  if (bavail * bsize < most + SPARE_BYTES) throw new HypervisorError(`no room for a snapshot of ${most} bytes`);
+  const own = await allocatedBytes(layout.disk(serverId));
+  if (own === null) throw new HypervisorError('the disk is not there');
+  const most = own + image.sizeBytes;
+  await checkRoom(layout.guestDir(serverId), most, `a snapshot of ${most} bytes`);
   try {
     if (qemu === null) await convert(options, serverId, image, partial, job);
     else await backUp(options, serverId, partial, qemu, job);
-    await sync(partial);
+    await syncFile(partial, 'the snapshot');
     job.signal.throwIfAborted();
     await rename(partial, whole);
     await syncDirectory(layout.guestDir(serverId));
@@ -110,18 +107,8 @@ async function convert(
     file: { driver: 'file', filename: layout.disk(serverId) },
     backing: image.format === 'qcow2' ? { ...base, backing: null } : base,
   };
-  let percent = '';
-  const measure = async () => `${await sizeOf(partial)} ${percent}`;
-  await withWatchdog(clock, stallMs, job.signal, measure, async (signal) => {
-    const args = ['convert', '-p', '-O', 'qcow2', `json:${JSON.stringify(source)}`, partial];
-    await run(tools.qemuImg, args, {
-      identity: tools.identity,
-      signal,
-      onOutput: (text) => {
-        percent = text.slice(-32);
-      },
-    });
-  });
+  const args = ['convert', '-p', '-O', 'qcow2', `json:${JSON.stringify(source)}`, partial];
+  await runConvert({ ...tools, clock, stallMs }, args, partial, job.signal);
 }
 
 async function backUp(
@@ -205,32 +192,4 @@ async function endJob(qemu: Monitor, clock: Clock): Promise<void> {
     Record<string, unknown>
   >;
   if (nodes.some((node) => node['node-name'] === NODE)) await qemu.execute('blockdev-del', { 'node-name': NODE });
-}
-
-async function sizeOf(path: string): Promise<number | null> {
-  try {
-    return (await stat(path)).blocks * 512;
-  } catch (error) {
-    if (isCode(error, 'ENOENT')) return null;
-    throw error;
-  }
-}
-
-async function namesIn(directory: string): Promise<string[]> {
-  try {
-    return await readdir(directory);
-  } catch (error) {
-    if (isCode(error, 'ENOENT')) return [];
-    throw error;
-  }
-}
-
-async function sync(path: string): Promise<void> {
-  const file = await openUntrusted(path, constants.O_RDWR);
-  if (file === null) throw new HypervisorError('the snapshot is not there');
-  try {
-    await file.sync();
-  } finally {
-    await file.close();
-  }
 }

@@ -3,15 +3,11 @@
 // Theory of operation. A volume is one qcow2 file without a base: it is whole by itself, so that an image, a source or a
 // snapshot can go without a look at who was made from it. Snapshots are inside of the file. Formats are always stated and
 // never guessed; what comes from elsewhere has been judged by the image cache.
-import { constants } from 'node:fs';
-import { rm, stat } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { HypervisorError, type JobControl } from '../../host/hypervisor.ts';
+import { type CopyTools, runConvert } from '../../host/qemu/convert.ts';
 import { type DiskTools, readHeader } from '../../host/qemu/disk.ts';
-import { openUntrusted } from '../../host/qemu/privileges.ts';
-import { isCode } from '../../host/qemu/proc.ts';
 import { run } from '../../host/qemu/tools.ts';
-import { withWatchdog } from '../../host/qemu/watchdog.ts';
-import type { Clock } from '../../lib/clock.ts';
 
 const TOOL_LIMIT_MS = 30_000;
 
@@ -25,9 +21,6 @@ export interface CopySource {
 export async function makeBlank(tools: DiskTools, path: string, bytes: number): Promise<void> {
   await qemuImg(tools, ['create', '-q', '-f', 'qcow2', path, String(bytes)]);
 }
-
-/** What a copy needs: work without progress is given up after `stallMs`. */
-type CopyTools = DiskTools & { readonly clock: Clock; readonly stallMs: number };
 
 /** A full copy of `bytes`. HypervisorError when the source is longer, or when nothing moves for `stallMs`. */
 export async function makeCopy(
@@ -56,31 +49,6 @@ export async function convert(
   const from = source.snapshot === null ? [] : ['-U', '-l', `snapshot.name=${source.snapshot}`];
   const args = ['convert', '-p', '-m', '8', '-W', ...from, '-f', source.format, '-O', format, source.path, path];
   await runConvert(tools, args, path, job.signal, (written) => job.progress(Math.min(written, bytes), bytes));
-}
-
-/** Runs qemu-img, for as long as it gets on: by its own word, or by what `path` has grown to. */
-async function runConvert(
-  tools: CopyTools,
-  args: readonly string[],
-  path: string,
-  stop: AbortSignal,
-  written: (bytes: number) => void = () => undefined,
-): Promise<void> {
-  let percent = '';
-  const measure = async () => {
-    const bytes = await allocatedBytes(path);
-    written(bytes);
-    return `${bytes} ${percent}`;
-  };
-  await withWatchdog(tools.clock, tools.stallMs, stop, measure, async (signal) => {
-    await run(tools.qemuImg, args, {
-      identity: tools.identity,
-      signal,
-      onOutput: (text) => {
-        percent = text.slice(-32);
-      },
-    });
-  });
 }
 
 /** The volume holds what the image does, and zeros behind it; its snapshots stay. `template`: a file for the while. */
@@ -138,25 +106,5 @@ async function snapshotsIn(tools: DiskTools, path: string): Promise<string[]> {
   return (info.snapshots ?? []).map(({ name }) => name);
 }
 
-/** What has been written survives a power cut afterwards. */
-export async function syncFile(path: string): Promise<void> {
-  const file = await openUntrusted(path, constants.O_RDWR);
-  if (file === null) throw new HypervisorError('the volume is not there');
-  try {
-    await file.sync();
-  } finally {
-    await file.close();
-  }
-}
-
 const qemuImg = (tools: DiskTools, args: readonly string[]): Promise<string> =>
   run(tools.qemuImg, args, { identity: tools.identity, timeoutMs: TOOL_LIMIT_MS });
-
-async function allocatedBytes(path: string): Promise<number> {
-  try {
-    return (await stat(path)).blocks * 512;
-  } catch (error) {
-    if (isCode(error, 'ENOENT')) return 0;
-    throw error;
-  }
-}
