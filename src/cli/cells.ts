@@ -1,5 +1,5 @@
 // `crosscell cells`: an operator's hands on cells, through the API and with its rights. Exit statuses as in moves.ts.
-import type { CellRecord } from '../control/hosts.ts';
+import type { CellRecord } from '../control/cells.ts';
 import { ApiClient, sentenceOf } from './client.ts';
 import { credentialsOf } from './clouds.ts';
 

@@ -11,7 +11,8 @@ import {
   setAggregateMetadata,
   updateAggregate,
 } from './aggregates.ts';
-import { ensureCell, registerHost } from './hosts.ts';
+import { ensureCell } from './cells.ts';
+import { registerHost } from './host-registration.ts';
 import { type ImageWorld, imageWorld } from './images/testing.ts';
 
 const INVENTORY = {

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { ensureCell, hostIsUp, isUp, listCells, listHosts, registerHost, updateService, zones } from './hosts.ts';
+import { ensureCell, listCells } from './cells.ts';
+import { registerHost } from './host-registration.ts';
+import { hostIsUp, isUp, listHosts, updateService, zones } from './hosts.ts';
 import { claim } from './placement.ts';
 import { addHost, addServer, withPlatform } from './test-support.ts';
 

@@ -4,7 +4,7 @@ import { fc } from '../lib/property-testing.ts';
 import type { Server } from '../model/types.ts';
 import type { Stores } from '../store/stores.ts';
 import { CellDown } from '../store/stores.ts';
-import { ensureCell } from './hosts.ts';
+import { ensureCell } from './cells.ts';
 import { rowOf } from './records.ts';
 import { listServers, newestServers, unreachableCells } from './server-lists.ts';
 import { addServer, type TestPlatform, withPlatform } from './test-support.ts';

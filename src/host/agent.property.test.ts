@@ -8,7 +8,8 @@ import { fc } from '../lib/property-testing.ts';
 import { Agent } from './agent.ts';
 import type { DiskExport, Reply } from './contract.ts';
 import { MemoryRecords } from './records.ts';
-import { SimulatedFabric, SimulatedHypervisor } from './simulated.ts';
+import { SimulatedHypervisor } from './simulated.ts';
+import { SimulatedFabric } from './simulated-fabric.ts';
 import { finish, ManualClock, MUTATIONS, SERVER, SPEC, settle, silent, value } from './test-support.ts';
 
 type Action =

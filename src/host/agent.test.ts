@@ -8,7 +8,8 @@ import { Agent, lastLines } from './agent.ts';
 import type { DiskExport } from './contract.ts';
 import { writeFileAtomically } from './record-files.ts';
 import { DurableRecords, MemoryRecords, type Records } from './records.ts';
-import { SimulatedFabric, SimulatedHypervisor, type SimulatedOptions } from './simulated.ts';
+import { SimulatedHypervisor, type SimulatedOptions } from './simulated.ts';
+import { SimulatedFabric } from './simulated-fabric.ts';
 import { finish, GIB, ManualClock, SERVER, SPEC, settle, silent, value } from './test-support.ts';
 
 interface Bench {

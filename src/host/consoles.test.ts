@@ -10,7 +10,8 @@ import { connectConsole, connectTcp } from './console-client.ts';
 import { type ConsoleRequest, consoleOfPath, consolePath, tcpOfPath, tcpPath } from './consoles.ts';
 import { MemoryRecords } from './records.ts';
 import { createHostServer } from './server.ts';
-import { SimulatedFabric, SimulatedHypervisor } from './simulated.ts';
+import { SimulatedHypervisor } from './simulated.ts';
+import { SimulatedFabric } from './simulated-fabric.ts';
 import { SERVER, SPEC, silent } from './test-support.ts';
 
 const SECRET = 'secret-of-the-fleet';

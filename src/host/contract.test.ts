@@ -8,7 +8,8 @@ import { connectHost } from './client.ts';
 import type { Guest, Host, Reply } from './contract.ts';
 import { MemoryRecords } from './records.ts';
 import { createHostServer } from './server.ts';
-import { SimulatedFabric, SimulatedHypervisor } from './simulated.ts';
+import { SimulatedHypervisor } from './simulated.ts';
+import { SimulatedFabric } from './simulated-fabric.ts';
 import { finish, GIB, MUTATIONS, OTHER_SERVER, ROOT, SERVER, SPEC, silent, value } from './test-support.ts';
 
 const SECRET = 'a-secret-of-the-fleet';

@@ -18,7 +18,8 @@ import { QemuHypervisor } from './qemu/driver.ts';
 import { DurableRecords } from './records.ts';
 import { type RunningAgent, serveAgent } from './serve-agent.ts';
 import { createHostServer } from './server.ts';
-import { SimulatedFabric, SimulatedHypervisor } from './simulated.ts';
+import { SimulatedHypervisor } from './simulated.ts';
+import { SimulatedFabric } from './simulated-fabric.ts';
 
 export interface AgentConfig {
   readonly name: string;

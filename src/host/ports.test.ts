@@ -5,7 +5,8 @@ import { systemClock } from '../lib/clock.ts';
 import { Agent } from './agent.ts';
 import { type GuestPort, MAX_PORTS } from './contract.ts';
 import { MemoryRecords } from './records.ts';
-import { SimulatedFabric, SimulatedHypervisor } from './simulated.ts';
+import { SimulatedHypervisor } from './simulated.ts';
+import { SimulatedFabric } from './simulated-fabric.ts';
 import { finish, SECOND_PORT, SERVER, SPEC, silent, value } from './test-support.ts';
 
 const FIRST = SPEC.ports[0]?.id ?? '';

@@ -21,6 +21,19 @@ export function simulatedConsole(
   return { near, far };
 }
 
+/** The near end of a stream that ends with its guest. @param onGone what is called when that is gone */
+export function untilGone(
+  onGone: Array<() => void>,
+  { near, far }: { readonly near: Duplex; readonly far: Duplex },
+): Duplex {
+  const end = (): void => void far.destroy();
+  onGone.push(end);
+  far.once('close', () => {
+    if (onGone.includes(end)) onGone.splice(onGone.indexOf(end), 1);
+  });
+  return near;
+}
+
 const WIDTH = 64;
 const HEIGHT = 48;
 const GREETING = 'RFB 003.008\n';

@@ -31,10 +31,9 @@ import {
   type JobControl,
 } from './hypervisor.ts';
 import type { GuestBody, SavedExport } from './records.ts';
-import { simulatedConsole } from './simulated-console.ts';
+import { simulatedConsole, untilGone } from './simulated-console.ts';
 import { rawDisk, type SimulatedDisk } from './simulated-disks.ts';
-import { SimulatedRuns } from './simulated-runs.ts';
-import { SimulatedVolumes } from './simulated-volumes.ts';
+import type { SimulatedFabric } from './simulated-fabric.ts';
 import { sendBytes } from './upload.ts';
 
 interface SimulatedGuest {
@@ -54,52 +53,6 @@ interface SimulatedGuest {
   ports: readonly GuestPort[];
   output: string;
   readonly onGone: Array<() => void>;
-}
-
-/**
- * Where simulated hosts find each other's exports, and volumes; one per simulation. It also sees every guest start and end on all of
- * them, as nobody in a real network can, and so knows whether two of one server ever ran at once.
- */
-export class SimulatedFabric {
-  readonly volumes = new SimulatedVolumes();
-  readonly runs = new SimulatedRuns();
-  readonly #exports = new Map<string, SimulatedDisk>();
-  readonly #running = new Map<string, Set<string>>();
-  readonly #twice: string[] = [];
-  #nextPort = 1024;
-  #nextName = 1;
-
-  /** A guest of the server runs on the host. */
-  started(serverId: string, host: string): void {
-    const hosts = this.#running.get(serverId) ?? new Set<string>();
-    this.#running.set(serverId, hosts.add(host));
-    if (hosts.size > 1) this.#twice.push(`server ${serverId} ran at once on ${[...hosts].sort().join(' and ')}`);
-  }
-
-  ended(serverId: string, host: string): void {
-    this.#running.get(serverId)?.delete(host);
-  }
-
-  /** Each time that a guest was started while another of its server ran, in order. */
-  get ranTwice(): readonly string[] {
-    return this.#twice;
-  }
-
-  open(disk: SimulatedDisk, saved: SavedExport | null): SavedExport {
-    // Names count up instead of being random, so that a run can be repeated exactly.
-    const name = saved?.name ?? (this.#nextName++).toString(16).padStart(32, '0');
-    const port = saved?.port ?? 1024 + (this.#nextPort++ % 60000);
-    this.#exports.set(name, disk);
-    return { name, port };
-  }
-
-  close(name: string): void {
-    this.#exports.delete(name);
-  }
-
-  find(name: string): SimulatedDisk | undefined {
-    return this.#exports.get(name);
-  }
 }
 
 export interface SimulatedOptions {
@@ -407,24 +360,14 @@ export class SimulatedHypervisor implements Hypervisor {
   async openConsole(serverId: string, kind: ConsoleKind): Promise<Duplex> {
     const guest = this.#guest(serverId);
     if (guest.startedAt === null) throw new HypervisorError('the guest does not run');
-    return this.#until(guest, simulatedConsole(kind, serverId, guest.output));
+    return untilGone(guest.onGone, simulatedConsole(kind, serverId, guest.output));
   }
 
   async openTcp(serverId: string): Promise<Duplex> {
     const guest = this.#guest(serverId);
     if (guest.startedAt === null) throw new HypervisorError('the guest does not run');
     // Whichever port that is: it greets, and echoes.
-    return this.#until(guest, simulatedConsole('serial', serverId, `SSH-2.0-simulated-${serverId}\r\n`));
-  }
-
-  /** The near end of a stream that ends with the guest. */
-  #until(guest: SimulatedGuest, { near, far }: { readonly near: Duplex; readonly far: Duplex }): Duplex {
-    const end = (): void => void far.destroy();
-    guest.onGone.push(end);
-    far.once('close', () => {
-      if (guest.onGone.includes(end)) guest.onGone.splice(guest.onGone.indexOf(end), 1);
-    });
-    return near;
+    return untilGone(guest.onGone, simulatedConsole('serial', serverId, `SSH-2.0-simulated-${serverId}\r\n`));
   }
 
   async diskBytes(): Promise<number> {

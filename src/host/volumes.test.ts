@@ -5,7 +5,8 @@ import { systemClock } from '../lib/clock.ts';
 import { Agent } from './agent.ts';
 import type { GuestVolume } from './contract.ts';
 import { MemoryRecords } from './records.ts';
-import { SimulatedFabric, SimulatedHypervisor } from './simulated.ts';
+import { SimulatedHypervisor } from './simulated.ts';
+import { SimulatedFabric } from './simulated-fabric.ts';
 import { finish, GIB, SERVER, SPEC, silent, VOLUME, value } from './test-support.ts';
 
 const ROOT_VOLUME: typeof VOLUME = {

@@ -4,12 +4,13 @@
 // restarts, or is off. Its clock is its own: it may be wrong, and jump, without anybody else's noticing. What befalls a call
 // to it is asked at every call (`trouble`; network.ts).
 import type { Logger } from 'pino';
-import type { HostFacts } from '../control/hosts.ts';
+import type { HostFacts } from '../control/host-registration.ts';
 import { Agent } from '../host/agent.ts';
 import type { Host, Reply } from '../host/contract.ts';
 import { MemoryRecords } from '../host/records.ts';
 import { METHODS } from '../host/routes.ts';
-import { type SimulatedFabric, SimulatedHypervisor } from '../host/simulated.ts';
+import { SimulatedHypervisor } from '../host/simulated.ts';
+import type { SimulatedFabric } from '../host/simulated-fabric.ts';
 import type { Clock } from '../lib/clock.ts';
 import { invariant } from '../lib/errors.ts';
 import { carry, type Trouble } from './network.ts';

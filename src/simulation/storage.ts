@@ -2,7 +2,7 @@
 // the control plane. As hosts.ts, for volumes: records and volumes outlive the agent.
 import type { Logger } from 'pino';
 import type { Reply } from '../host/contract.ts';
-import type { SimulatedFabric } from '../host/simulated.ts';
+import type { SimulatedFabric } from '../host/simulated-fabric.ts';
 import type { Clock } from '../lib/clock.ts';
 import { invariant } from '../lib/errors.ts';
 import { StorageAgent } from '../storage/agent.ts';

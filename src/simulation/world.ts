@@ -10,14 +10,15 @@
 import { createHash } from 'node:crypto';
 import type { Logger } from 'pino';
 import { addAggregateHost, createAggregate, setAggregateMetadata } from '../control/aggregates.ts';
+import { ensureCell } from '../control/cells.ts';
 import { createFlavor } from '../control/flavors.ts';
-import { ensureCell, registerHost } from '../control/hosts.ts';
+import { registerHost } from '../control/host-registration.ts';
 import { ensureSharedNetwork } from '../control/network/seed.ts';
 import type { Platform, Settings } from '../control/platform.ts';
 import { DEFAULT_POLICIES } from '../control/policies.ts';
 import { registerStorageHost } from '../control/volumes/storage-hosts.ts';
 import { HypervisorError } from '../host/hypervisor.ts';
-import { SimulatedFabric } from '../host/simulated.ts';
+import { SimulatedFabric } from '../host/simulated-fabric.ts';
 import type { Clock } from '../lib/clock.ts';
 import { invariant } from '../lib/errors.ts';
 import { newId } from '../lib/ids.ts';

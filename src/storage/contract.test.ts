@@ -1,6 +1,6 @@
 // The storage contract, held by the agent in the same process and behind HTTP, over the simulated driver; test/qemu runs
 // the same suite over qemu-storage-daemon.
-import { SimulatedFabric } from '../host/simulated.ts';
+import { SimulatedFabric } from '../host/simulated-fabric.ts';
 import { silent } from '../host/test-support.ts';
 import { systemClock } from '../lib/clock.ts';
 import { StorageAgent } from './agent.ts';

@@ -12,7 +12,7 @@ import type { Logger } from 'pino';
 import { type Lock, lockDirectory } from '../host/lock.ts';
 import { RecordFiles } from '../host/record-files.ts';
 import { serveAgent } from '../host/serve-agent.ts';
-import type { SimulatedFabric } from '../host/simulated.ts';
+import type { SimulatedFabric } from '../host/simulated-fabric.ts';
 import { systemClock } from '../lib/clock.ts';
 import { StorageAgent } from './agent.ts';
 import type { StorageDriver } from './driver.ts';

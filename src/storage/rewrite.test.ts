@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { JobControl } from '../host/hypervisor.ts';
-import { SimulatedFabric } from '../host/simulated.ts';
+import { SimulatedFabric } from '../host/simulated-fabric.ts';
 import { finish, GIB, IMAGE, silent, value } from '../host/test-support.ts';
 import { systemClock } from '../lib/clock.ts';
 import { StorageAgent } from './agent.ts';

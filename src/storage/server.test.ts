@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import type { FastifyInstance } from 'fastify';
-import { SimulatedFabric } from '../host/simulated.ts';
+import { SimulatedFabric } from '../host/simulated-fabric.ts';
 import { GIB, IMAGE, silent, value } from '../host/test-support.ts';
 import { HOST_HEADER } from '../host/wire.ts';
 import { systemClock } from '../lib/clock.ts';

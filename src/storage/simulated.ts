@@ -10,8 +10,8 @@ import type { VolumeOverNbd } from '../host/contract.ts';
 
 import type { JobControl } from '../host/hypervisor.ts';
 import { HypervisorError } from '../host/hypervisor.ts';
-import type { SimulatedFabric } from '../host/simulated.ts';
 import { qcow2Disk, rawDisk } from '../host/simulated-disks.ts';
+import type { SimulatedFabric } from '../host/simulated-fabric.ts';
 import { sendBytes } from '../host/upload.ts';
 import { assertNever, invariant } from '../lib/errors.ts';
 import type { CreateVolumeRequest, RewriteVolumeRequest, UploadVolumeRequest, VolumeSource } from './contract.ts';

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setCellDisabled } from '../../src/control/cell-health.ts';
-import { listCells } from '../../src/control/hosts.ts';
+import { listCells } from '../../src/control/cells.ts';
 import { migrateServer, resizeServer } from '../../src/moves/resize.ts';
 import { revertResize } from '../../src/moves/revert.ts';
 import {

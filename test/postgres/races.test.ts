@@ -3,8 +3,9 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { pino } from 'pino';
+import { ensureCell } from '../../src/control/cells.ts';
 import { createFlavor } from '../../src/control/flavors.ts';
-import { ensureCell, registerHost } from '../../src/control/hosts.ts';
+import { registerHost } from '../../src/control/host-registration.ts';
 import { bindPorts, fencePorts } from '../../src/control/network.ts';
 import { claim } from '../../src/control/placement.ts';
 import type { Platform } from '../../src/control/platform.ts';

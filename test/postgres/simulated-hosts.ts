@@ -4,7 +4,7 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import pino from 'pino';
 import { runAgent } from '../../src/host/main.ts';
-import { SimulatedFabric } from '../../src/host/simulated.ts';
+import { SimulatedFabric } from '../../src/host/simulated-fabric.ts';
 
 const { directory, names, secret } = JSON.parse(process.argv[2] ?? '{}') as {
   directory: string;

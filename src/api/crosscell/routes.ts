@@ -2,8 +2,9 @@
 // to do. Administrators only.
 import { Type } from 'typebox';
 import { setCellDisabled } from '../../control/cell-health.ts';
+import { listCells } from '../../control/cells.ts';
 import { openDebts } from '../../control/debts.ts';
-import { isHost, listCells, listHosts } from '../../control/hosts.ts';
+import { isHost, listHosts } from '../../control/hosts.ts';
 import type { Platform } from '../../control/platform.ts';
 import { listStorageHosts } from '../../control/volumes/storage-hosts.ts';
 import { failureOf } from '../../moves/failure.ts';
