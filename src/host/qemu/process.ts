@@ -2,7 +2,8 @@
 //
 // Theory of operation. QEMU is its own session leader and shares nothing with the agent but its log file, so it lives
 // on when the agent ends. A process is pid plus start time; it is gone when /proc says so (for an own child: when it has
-// been reaped). Found ones are looked at five times a second. QMP is connected when first needed and again when it was
+// been reaped). All are looked at five times a second, and where that fails (no descriptor is free) nothing is known and it
+// is looked again: `gone` never rejects. QMP is connected when first needed and again when it was
 // lost; QEMU takes a new client as soon as the old one is gone.
 import { spawn } from 'node:child_process';
 import { closeSync, constants, openSync } from 'node:fs';
@@ -173,9 +174,18 @@ export class QemuProcess {
     over.abort();
   }
 
+  #isKnownGone(): boolean {
+    try {
+      return !isAlive(this.ref);
+    } catch {
+      // That it cannot be told now says nothing of the process.
+      return false;
+    }
+  }
+
   async #watch(): Promise<void> {
     const { signal: detached } = this.#detached;
-    while (isAlive(this.ref)) {
+    while (!this.#isKnownGone()) {
       await this.#place.clock.sleep(WATCH_MS, detached);
       // Nobody looks any more: this promise then never resolves, because nothing is known.
       if (detached.aborted) return new Promise(() => undefined);
