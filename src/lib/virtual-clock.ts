@@ -19,12 +19,15 @@ export class VirtualClock implements Clock {
   #now: number;
   #timers: Timer[] = [];
 
-  readonly #isBusy: () => boolean;
+  readonly #underWay: () => Promise<unknown> | null;
 
-  /** `isBusy`: whether real I/O is under way; time stands still meanwhile, for it takes none of this clock's. */
-  constructor(start = 1_800_000_000_000, isBusy: () => boolean = () => false) {
+  /**
+   * `underWay`: the end of some real I/O that is under way, or null; time stands still meanwhile, for it takes none of
+   * this clock's.
+   */
+  constructor(start = 1_800_000_000_000, underWay: () => Promise<unknown> | null = () => null) {
     this.#now = start;
-    this.#isBusy = isBusy;
+    this.#underWay = underWay;
   }
 
   now(): number {
@@ -52,7 +55,10 @@ export class VirtualClock implements Clock {
     const until = this.#now + ms;
     for (;;) {
       await setImmediate();
-      while (this.#isBusy()) await setImmediate();
+      for (let io = this.#underWay(); io !== null; io = this.#underWay()) {
+        await io;
+        await setImmediate();
+      }
       const next = this.#timers[0];
       if (!next || next.at > until) break;
       this.#wakeFirst();
@@ -71,11 +77,15 @@ export class VirtualClock implements Clock {
     for (let idle = 0; idle < PATIENCE && wakes < MOST_WAKES; ) {
       await (idle < BUSY_TURNS ? setImmediate() : setTimeout(1));
       if (settled) return work;
-      if (this.#timers.length > 0 && !this.#isBusy()) {
+      const io = this.#underWay();
+      if (io === null && this.#timers.length > 0) {
         this.#wakeFirst();
         wakes += 1;
         idle = 0;
-      } else idle += 1;
+        continue;
+      }
+      idle += 1;
+      await io;
     }
     throw new Error('the work waits for something that does not come');
   }

@@ -52,7 +52,7 @@ export async function openSqlite<Tables>(
   // Made before SQLite does, for the owner alone; SQLite gives its other files the mode of this one.
   if (path !== ':memory:') closeSync(openSync(path, 'a', 0o600));
   const connection = new SqliteConnection(openMigrated(path, migrations));
-  const db = new Kysely<Tables>({ dialect: sqliteDialect(driverOn(connection)) });
+  const db = overConnection<Tables>(connection);
   return {
     db,
     statements: () => connection.executed,
@@ -62,6 +62,10 @@ export async function openSqlite<Tables>(
     },
   };
 }
+
+/** Kysely over the connection, which outlives it. */
+export const overConnection = <Tables>(connection: SqliteConnection): Kysely<Tables> =>
+  new Kysely<Tables>({ dialect: sqliteDialect(driverOn(connection)) });
 
 /** The bare database behind `openSqlite`: opened, and migrated to the newest schema. */
 export function openMigrated(path: string, migrations: readonly SchemaMigration[]): DatabaseSync {

@@ -21,7 +21,7 @@ export interface TestPostgres {
   url(database: string): string;
   create(database: string): Promise<void>;
   /** Makes a global database and one for each of the cells, by name. */
-  stores(cells: readonly string[]): Promise<StoresAt>;
+  stores(cells: readonly string[]): Promise<Extract<StoresAt, { kind: 'postgres' }>>;
   /** SIGKILL: as if the machine of the server had lost its power. */
   kill(): Promise<void>;
   /** Starts it again after `kill`. */

@@ -22,7 +22,7 @@ import type { SimHost } from '../../src/simulation/hosts.ts';
 import { SimImages } from '../../src/simulation/images.ts';
 import { FLAVORS, furnish, inhabit, LEASE_MS, SETTINGS, SMALL, type World } from '../../src/simulation/world.ts';
 import { sagaOf, sqlSagaStore } from '../../src/store/sagas.ts';
-import { openStores, type StoresAt } from '../../src/store/stores.ts';
+import { openMemory } from './memory-databases.ts';
 
 export { FLAVORS, LEASE_MS, type World };
 
@@ -32,16 +32,16 @@ const PATIENCE_MS = 3_600_000;
 
 const silent = pino({ level: process.env['WORLD_LOG'] ?? 'silent' });
 
-/** The empty databases of the next world, and whether they are being asked; test/postgres has others than in memory. */
+/** Empty databases for the next world, and what they are being asked; test/postgres has others than in memory. */
 export const worldDatabases = {
-  next: async (): Promise<StoresAt | string> => ':memory:',
-  isBusy: (): boolean => false,
+  open: openMemory,
+  underWay: (): Promise<void> | null => null,
 };
 
 export async function openWorld(settings: Partial<Settings> = {}): Promise<World> {
   const parts = {
-    stores: await openStores(await worldDatabases.next()),
-    clock: new VirtualClock(undefined, worldDatabases.isBusy),
+    stores: await worldDatabases.open(),
+    clock: new VirtualClock(undefined, worldDatabases.underWay),
     log: silent,
     settings: { ...SETTINGS, ...settings },
     shape: SMALL,
