@@ -30,12 +30,12 @@ import { checkAction, stateOf } from '../model/actions.ts';
 import { chooseDevice } from '../model/attachments.ts';
 import { refused } from '../model/refusal.ts';
 import { type Actor, isAdmin, type Refusal } from '../model/types.ts';
-import { letGo, takeHold } from './claim.ts';
+import { letGo, takeHold, unlessLetGo } from './claim.ts';
 import { asFound, type GuestState, guestState, hostOf, orOweBack, orOweDevices, serverWithHost } from './devices.ts';
 import { inCell } from './fencing.ts';
 import { jobOutcome } from './hosts.ts';
 import type { Move, StepContext, StepOutcome } from './move.ts';
-import { done, doneBecause, inGlobal } from './outcomes.ts';
+import { done, doneBecause, inGlobal, LANDED } from './outcomes.ts';
 import { plugIn, revokeOrOwe } from './server-volumes.ts';
 import { startMove } from './start.ts';
 
@@ -113,7 +113,7 @@ export const ATTACH_VOLUME: Move<AttachState> = {
     {
       step: 'let go',
       do: (c) => letGo(c, c.s.cellId, {}, null),
-      undo: 'the last step: nothing can fail behind it',
+      undo: (c) => unlessLetGo(c, c.s.cellId),
     },
   ],
 };
@@ -154,7 +154,12 @@ export const DETACH_VOLUME: Move<DetachState> = {
         await inCell(cell, c, (trx) => dropMappings(trx, c.serverId, c.s.volumeId));
         return done;
       },
-      undo: 'the pivot: turning back from here means that the mapping is still there',
+      // One that is gone stays gone.
+      undo: async (c) => {
+        const cell = await c.p.stores.cell(c.s.cellId);
+        const mappings = await inCell(cell, c, (trx) => mappingsOfServer(trx, c.serverId));
+        return mappings.some((each) => each.volumeId === c.s.volumeId) ? done : LANDED;
+      },
     },
     {
       step: 'revoke access',

@@ -107,7 +107,10 @@ async function mappingsOf<S extends HasVolumes>(c: StepContext<S>, cell: Kysely<
     .execute();
 }
 
-/** The pivot: one row says where the server lives. Refused definitely only when a newer generation has written it. */
+/**
+ * The pivot: one row says where the server lives. Refused definitely only when a newer generation has written it. The same
+ * the other way round undoes it, whether it has happened or not: the copy is frozen, so nobody has changed it meanwhile.
+ */
 export async function switchHome<S>(c: StepContext<S>, to: string, flavor: Flavor): Promise<StepOutcome<S>> {
   const { global } = c.p.stores;
   const { numUpdatedRows } = await global

@@ -9,6 +9,7 @@ import type { CellTables } from '../store/cell-schema.ts';
 import { fixed } from '../store/fixed.ts';
 import { inCell } from './fencing.ts';
 import type { Owner, StepContext, StepOutcome } from './move.ts';
+import { doneBecause, LANDED } from './outcomes.ts';
 import { type HasVolumes, volumesHeld } from './server-volumes.ts';
 
 export interface ActionState {
@@ -122,6 +123,20 @@ export const takeHoldWithVolumes = <S extends ActionState & HasVolumes>(
     const found: HasVolumes = { volumes: await volumesHeld(trx, c.serverId, count) };
     return { kind: 'done', output: found as Partial<S> };
   });
+
+/** Undoes a pivot that lets go of the server: who has let go does not take hold again, but is done. */
+export async function unlessLetGo<S>(c: StepContext<S>, cellId: string): Promise<StepOutcome<S>> {
+  const cell = await c.p.stores.cell(cellId);
+  return inCell(cell, c, async (trx): Promise<StepOutcome<S>> => {
+    const held = await trx
+      .selectFrom('servers')
+      .select('id')
+      .where('id', '=', c.serverId)
+      .where('saga_id', '=', c.saga.id)
+      .executeTakeFirst();
+    return held ? doneBecause('it still holds the server') : LANDED;
+  });
+}
 
 /**
  * Changes the record, clears task and saga, and closes the instance action. `message`: null when all went well.

@@ -6,6 +6,7 @@ import { messageOf } from '../lib/errors.ts';
 import { NeutronRefused } from '../openstack/neutron.ts';
 import { PlacementRefused } from '../openstack/placement.ts';
 import { ServiceDown } from '../openstack/transport.ts';
+import { hasHappened } from '../saga/decide.ts';
 import type { Direction, Outcome, Row, State } from '../saga/types.ts';
 import { CellDown } from '../store/stores.ts';
 import { Fenced, isOvertaken } from './fencing.ts';
@@ -31,7 +32,7 @@ export const contextOf = (p: Platform, row: Row): StepContext<State> => ({
  * So is a volume that is kept elsewhere and was released here.
  */
 async function settled(p: Platform, row: Row, move: AnyMove, direction: Direction, outcome: Outcome): Promise<Outcome> {
-  if (outcome.kind !== 'done') return outcome;
+  if (!hasHappened(outcome)) return outcome;
   await p.volumes?.settle(p, row.key);
   for (const [what, service] of [['ports', p.network] as const, ['allocations', p.placement] as const]) {
     try {

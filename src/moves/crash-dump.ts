@@ -6,7 +6,7 @@ import type { Platform } from '../control/platform.ts';
 import { serverOrRefusal } from '../control/servers.ts';
 import { checkAction, stateOf } from '../model/actions.ts';
 import { type Actor, isAdmin, type Refusal, type VmState } from '../model/types.ts';
-import { letGo, takeHold } from './claim.ts';
+import { letGo, takeHold, unlessLetGo } from './claim.ts';
 import { settled } from './hosts.ts';
 import type { Move, Owner } from './move.ts';
 import { startMove } from './start.ts';
@@ -37,7 +37,7 @@ export const CRASH_DUMP: Move<CrashDumpState> = {
     {
       step: 'let go',
       do: (c) => letGo(c, c.s.cellId, {}, null),
-      undo: 'the last step: nothing can fail behind it',
+      undo: (c) => unlessLetGo(c, c.s.cellId),
     },
   ],
 };

@@ -33,7 +33,7 @@ import { jobOutcome, settled, unlessDoomed } from './hosts.ts';
 import { imageOfVolumes } from './image-of-volumes.ts';
 import type { Move, MoveStep, Owner, StepContext, StepOutcome } from './move.ts';
 import { done, doneBecause, inGlobal } from './outcomes.ts';
-import { publishImage } from './publish.ts';
+import { publishImage, unlessKept } from './publish.ts';
 import { startMove } from './start.ts';
 
 /** The part of a state that the steps of a snapshot look at. */
@@ -158,7 +158,7 @@ const keepImage: MoveStep<SnapshotState> = {
     (await globally(c.p.stores.global, c, (trx) => hasData(trx, c.s.imageId)))
       ? done
       : { kind: 'failed', reason: 'the image has been deleted', final: true },
-  undo: 'the pivot: turning back from here means that the image is gone already',
+  undo: (c) => unlessKept(c.p, c.s.imageId),
 };
 
 /** A step over a part of the state is one over all of it. */

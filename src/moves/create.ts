@@ -15,7 +15,7 @@ import { newId } from '../lib/ids.ts';
 import { flavorOnHost } from '../model/resources.ts';
 import { type Flavor, POWER_STATE, type Server } from '../model/types.ts';
 import { givenUp, noHost, type Tried, triedHosts } from './alternates.ts';
-import { letGo } from './claim.ts';
+import { letGo, unlessLetGo } from './claim.ts';
 import {
   type CreatedVolumes,
   giveUpVolumes,
@@ -98,7 +98,7 @@ export const CREATE: Move<CreateState> = {
     },
     { step: 'set generation', do: setGeneration, undo: 'a generation only grows' },
     { step: 'unbind tried hosts', do: unbindTried, undo: 'nothing uses them' },
-    { step: 'let go', do: letGoActive, undo: 'the last step: nothing can fail behind it' },
+    { step: 'let go', do: letGoActive, undo: (c) => unlessLetGo(c, c.s.place.cellId) },
   ],
 };
 

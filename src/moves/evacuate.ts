@@ -121,7 +121,7 @@ export const EVACUATE: Move<EvacuateState> = {
     {
       step: 'switch home',
       do: (c) => switchHome(c, target(c).cellId, c.s.flavor),
-      undo: 'the pivot: turning back from here means that the home was not switched',
+      undo: (c) => switchHome(c, c.s.source.cellId, c.s.flavor),
     },
     { step: 'keep target', do: keepTarget, undo: FORWARD },
     DROP_OLD_RECORDS,

@@ -20,7 +20,7 @@ import { assertNever } from '../lib/errors.ts';
 import { newId } from '../lib/ids.ts';
 import { badRequest, conflict } from '../model/refusal.ts';
 import type { Actor, Refusal } from '../model/types.ts';
-import { phasesOf } from '../saga/decide.ts';
+import { hasHappened, phasesOf } from '../saga/decide.ts';
 import type { Direction, Outcome, Row } from '../saga/types.ts';
 import type { StorageHost } from '../storage/contract.ts';
 import { CellDown, type Stores } from '../store/stores.ts';
@@ -179,7 +179,7 @@ export function createFaults({ stores, clock, log, die }: FaultParts): Faults {
         case 'lost-reply':
         case 'crash-after': {
           const outcome = await effect();
-          if (outcome.kind !== 'done') return outcome;
+          if (!hasHappened(outcome)) return outcome;
           hit();
           return fault.kind === 'crash-after' ? dead(die) : failed(fault, fault.kind === 'error-after');
         }

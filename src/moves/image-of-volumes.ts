@@ -40,7 +40,7 @@ import { globally } from './fencing.ts';
 import { definitionOf, type Move, type Owner, type StepContext, type StepOutcome } from './move.ts';
 import { done, doneBecause, inGlobal } from './outcomes.ts';
 import { pause, pauseAgain } from './power-effects.ts';
-import { publishImage } from './publish.ts';
+import { publishImage, unlessKept } from './publish.ts';
 import { storageJobOutcome } from './volumes/effects.ts';
 import { DELETE_SNAPSHOT, type SnapshotState } from './volumes/snapshots.ts';
 import { BUSY, startWhenFree } from './volumes/when-free.ts';
@@ -111,7 +111,7 @@ export const IMAGE_OF_VOLUMES: Move<VolumesImageState> = {
     {
       step: 'make image',
       do: makeImage,
-      undo: 'the pivot: one write, which has not come about',
+      undo: (c) => unlessKept(c.p, c.s.imageId),
     },
     {
       step: 'let go',

@@ -12,11 +12,11 @@ import type { Platform } from '../control/platform.ts';
 import { newId } from '../lib/ids.ts';
 import { notFound } from '../model/refusal.ts';
 import type { Actor, Refusal } from '../model/types.ts';
-import { letGo, takeHold } from './claim.ts';
+import { letGo, takeHold, unlessLetGo } from './claim.ts';
 import { asFound, type GuestState, guestState, orOweBack, orOweDevices, serverWithHost } from './devices.ts';
 import { jobOutcome } from './hosts.ts';
 import type { Move, StepContext, StepOutcome } from './move.ts';
-import { done, inGlobal, unlessFenced } from './outcomes.ts';
+import { done, inGlobal, LANDED, unlessFenced } from './outcomes.ts';
 import { startMove } from './start.ts';
 
 export interface InterfaceState extends GuestState {
@@ -63,7 +63,7 @@ export const ATTACH_INTERFACE: Move<InterfaceState> = {
     {
       step: 'let go',
       do: (c) => letGo(c, c.s.cellId, {}, null),
-      undo: 'the last step: nothing can fail behind it',
+      undo: (c) => unlessLetGo(c, c.s.cellId),
     },
   ],
 };
@@ -89,7 +89,7 @@ export const DETACH_INTERFACE: Move<InterfaceState> = {
     {
       step: 'release port',
       do: (c) => inGlobal(c, (trx) => releasePort(trx, c.serverId, c.s.portId)),
-      undo: 'the pivot: turning back from here means that the port is still there',
+      undo: async (c) => ((await isThere(c)) ? done : LANDED),
     },
     {
       step: 'let go',

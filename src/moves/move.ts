@@ -2,7 +2,8 @@
 //
 // The table is both the definition that the saga core works with and the effects that its steps have. A `do` may find
 // that it already did, an `undo` that there is nothing to undo: both are repeated after crashes. A step makes one
-// external effect. `undo` is a sentence instead of a function where nothing needs undoing: it says why.
+// external effect. `undo` is a sentence instead of a function where nothing needs undoing: it says why. The pivot's undo is
+// never one: whatever the pivot reported, its undo looks, and takes it back or says that it has `landed`.
 import type { Logger } from 'pino';
 import type { Platform } from '../control/platform.ts';
 import type { Host } from '../host/contract.ts';
@@ -79,6 +80,7 @@ const ATTEMPTS = 4;
 export const definitionOf = <S>(move: Move<S>): Definition => {
   const pivot = move.steps.findIndex((each) => each.step === move.pivot);
   invariant(pivot >= 0, `${move.name}: no step '${move.pivot}' to be the pivot`);
+  invariant(typeof move.steps[pivot]?.undo === 'function', `${move.name}: the pivot's undo must make sure`);
   return {
     name: move.name,
     version: move.version,

@@ -6,6 +6,8 @@ import type { StepContext } from './move.ts';
 
 export const done = { kind: 'done' } as const;
 export const doneBecause = (note: string) => ({ kind: 'done', note }) as const;
+/** Of the undo of a pivot that has happened and cannot, or need not, be taken back. */
+export const LANDED = { kind: 'landed' } as const;
 /** What a fenced call of the network service comes to. */
 export const unlessFenced = (result: 'ok' | 'fenced') => (result === 'ok' ? done : ({ kind: 'fenced' } as const));
 

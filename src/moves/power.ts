@@ -18,7 +18,7 @@ import {
   type VmState,
 } from '../model/types.ts';
 import type { CellTables } from '../store/cell-schema.ts';
-import { letGo, takeHold } from './claim.ts';
+import { letGo, takeHold, unlessLetGo } from './claim.ts';
 import type { Move, MoveStep, Owner } from './move.ts';
 import { doneBecause } from './outcomes.ts';
 import {
@@ -70,7 +70,7 @@ const OFF = { vm_state: 'stopped', power_state: POWER_STATE.SHUTDOWN } as const;
 const settle = (change: Updateable<CellTables['servers']>): MoveStep<PowerState> => ({
   step: 'let go',
   do: (c) => letGo(c, c.s.cellId, change, null),
-  undo: 'the last step: nothing can fail behind it',
+  undo: (c) => unlessLetGo(c, c.s.cellId),
 });
 
 const power = (name: string, steps: readonly MoveStep<PowerState>[]): Move<PowerState> => ({

@@ -27,7 +27,7 @@ import { checkAttached, type Volume, volumeNotFound } from '../model/volumes.ts'
 import type { GlobalTables } from '../store/global-schema.ts';
 import type { Move, MoveStep, StepContext, StepOutcome } from './move.ts';
 import { done, doneBecause, inGlobal } from './outcomes.ts';
-import { REBUILD, type RebuildState } from './rebuild.ts';
+import { REBUILD, type RebuildState, type Words } from './rebuild.ts';
 import { type HasVolumes, plugIn, revoke, type ServerVolume, unlessDoomedVolumes } from './server-volumes.ts';
 import { storageJobOutcome } from './volumes/effects.ts';
 import { BUSY, startWhenFree } from './volumes/when-free.ts';
@@ -35,6 +35,8 @@ import { BUSY, startWhenFree } from './volumes/when-free.ts';
 export interface RebuildVolumeState extends RebuildState, HasVolumes {
   readonly volumeId: string;
   readonly storageHost: string;
+  /** What is remembered of the volume's content until it is written anew. */
+  readonly volumeBefore: Pick<Volume, 'image' | 'bootable'>;
   readonly imageId: string;
   /** The root volume alone. */
   readonly volumes: readonly ServerVolume[];
@@ -99,7 +101,14 @@ export const REBUILD_VOLUME: Move<RebuildVolumeState> = {
     {
       step: 'note image',
       do: noteImage,
-      undo: 'the pivot: one write, which the next rebuild overwrites',
+      undo: (c) =>
+        inGlobal(c, async (trx) => {
+          await noteShown(c, trx, c.s.before);
+          const { image, bootable } = c.s.volumeBefore;
+          await changeStatus(trx, c.s.volumeId, ['downloading'], {
+            ...{ image_json: image === null ? null : JSON.stringify(image), bootable: bootable ? 1 : 0 },
+          });
+        }),
     },
     asIn('drop old disk'),
     {
@@ -212,14 +221,17 @@ async function noteImage(c: C): Promise<Outcome> {
   const image = await findImage(c.p, c.s.imageId);
   const remembered = image === null ? {} : { image_json: JSON.stringify(rememberedImage(image)) };
   return inGlobal(c, async (trx) => {
-    await trx
-      .updateTable('server_mappings')
-      .set({ image_id: shownImageOf(JSON.parse(c.s.after.image_json) as ImageSnapshot) })
-      .where('server_id', '=', c.serverId)
-      .execute();
+    await noteShown(c, trx, c.s.after);
     await changeStatus(trx, c.s.volumeId, ['downloading'], { ...remembered, bootable: 1 });
   });
 }
+
+const noteShown = (c: C, trx: Transaction<GlobalTables>, { image_json }: Words) =>
+  trx
+    .updateTable('server_mappings')
+    .set({ image_id: shownImageOf(JSON.parse(image_json) as ImageSnapshot) })
+    .where('server_id', '=', c.serverId)
+    .execute();
 
 /** Begins it. @param state of the rebuild, whose rules have been checked */
 export function rebuildVolume(
@@ -230,8 +242,9 @@ export function rebuildVolume(
   image: Image,
   root: { readonly volume: Volume; readonly mapped: ServerVolume },
 ): Promise<Refusal | null> {
-  const { id: volumeId, storageHost } = root.volume;
-  const full = { ...state, volumeId, storageHost, imageId: image.id, volumes: [root.mapped] };
+  const { id: volumeId, storageHost, image: oldImage, bootable } = root.volume;
+  const volumeBefore = { image: oldImage, bootable };
+  const full = { ...state, volumeId, storageHost, volumeBefore, imageId: image.id, volumes: [root.mapped] };
   return startWhenFree(
     p,
     {

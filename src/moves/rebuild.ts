@@ -82,8 +82,8 @@ export const REBUILD: Move<RebuildState> = {
     },
     {
       step: 'note image',
-      do: noteImage,
-      undo: 'the pivot: one write, which the next rebuild overwrites',
+      do: (c) => noteImage(c, c.s.after),
+      undo: (c) => noteImage(c, c.s.before),
     },
     {
       step: 'drop old disk',
@@ -141,9 +141,9 @@ async function makeDisk(c: C): Promise<StepOutcome<RebuildState>> {
 }
 
 /** What is known of the server where its cell is not asked. */
-async function noteImage(c: C): Promise<StepOutcome<RebuildState>> {
+async function noteImage(c: C, { image_json }: Words): Promise<StepOutcome<RebuildState>> {
   const { global } = c.p.stores;
-  const image = JSON.parse(c.s.after.image_json) as ImageSnapshot;
+  const image = JSON.parse(image_json) as ImageSnapshot;
   await global
     .updateTable('server_mappings')
     .set({ image_id: shownImageOf(image) })

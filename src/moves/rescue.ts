@@ -20,7 +20,7 @@ import {
   type Server,
   type VmState,
 } from '../model/types.ts';
-import { letGo, takeHold } from './claim.ts';
+import { letGo, takeHold, unlessLetGo } from './claim.ts';
 import type { Move, Owner, StepContext, StepOutcome } from './move.ts';
 import { doneBecause } from './outcomes.ts';
 import { powerOff, powerOffAgain, powerOn, powerOnAgain } from './power-effects.ts';
@@ -81,7 +81,7 @@ export const RESCUE: Move<RescueState> = {
     {
       step: 'let go',
       do: (c) => letGo(c, c.s.cellId, { vm_state: 'rescued', ...RUNS }, null),
-      undo: 'the last step: nothing can fail behind it',
+      undo: (c) => unlessLetGo(c, c.s.cellId),
     },
   ],
 };

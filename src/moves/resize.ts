@@ -135,7 +135,7 @@ export const RESIZE: Move<ResizeState> = {
     {
       step: 'switch home',
       do: (c) => switchHome(c, target(c).cellId, c.s.newFlavor),
-      undo: 'the pivot: turning back from here means that the home was not switched',
+      undo: (c) => switchHome(c, c.s.source.cellId, c.s.oldFlavor),
     },
     // Starts it again if its probation ended meanwhile.
     { step: 'keep target', do: keepTarget, undo: FORWARD },

@@ -34,6 +34,7 @@ export interface RevertState extends HasVolumes {
   /** Where it is now. */
   readonly target: Place;
   readonly oldFlavor: Flavor;
+  readonly newFlavor: Flavor;
   readonly returnTo: 'active' | 'stopped';
 }
 
@@ -82,7 +83,7 @@ export const REVERT: Move<RevertState> = {
     {
       step: 'switch home',
       do: (c) => switchHome(c, c.s.source.cellId, c.s.oldFlavor),
-      undo: 'the pivot: turning back from here means that the home was not switched',
+      undo: (c) => switchHome(c, c.s.target.cellId, c.s.newFlavor),
     },
     {
       step: 'keep source',
@@ -176,6 +177,7 @@ export async function revertResize(p: Platform, actor: Actor, serverId: string):
         source: { cellId: migration.sourceCellId, host: migration.sourceHost, zone: sourceZone },
         target: { cellId, host: server.host, zone: server.zone ?? '' },
         oldFlavor: migration.oldFlavor,
+        newFlavor: migration.newFlavor,
         returnTo: server.oldVmState ?? 'active',
       },
     },

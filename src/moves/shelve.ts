@@ -22,7 +22,7 @@ import { checkAction, checkHasHost, stateOf } from '../model/actions.ts';
 import { type Actor, isAdmin, POWER_STATE, type Refusal, type Server, type VmState } from '../model/types.ts';
 import { fixed } from '../store/fixed.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
-import { letGo, takeHold, takeHoldWithVolumes } from './claim.ts';
+import { letGo, takeHold, takeHoldWithVolumes, unlessLetGo } from './claim.ts';
 import {
   forgetSnapshot,
   imageOf,
@@ -112,7 +112,7 @@ export const SHELVE: Move<ShelveState> = {
           { vm_state: 'shelved', power_state: POWER_STATE.SHUTDOWN, shelved_image_id: c.s.imageId },
           null,
         ),
-      undo: 'the last step: nothing can fail behind it',
+      undo: (c) => unlessLetGo(c, c.s.cellId),
     },
   ],
 };

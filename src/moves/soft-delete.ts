@@ -22,7 +22,7 @@ import { type Actor, isAdmin, POWER_STATE, type Refusal, type Server } from '../
 import { exclusively } from '../store/dialect.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
 import { openSaga, sqlSagaStore } from '../store/sagas.ts';
-import { letGo, takeHold } from './claim.ts';
+import { letGo, takeHold, unlessLetGo } from './claim.ts';
 import { startConfirm } from './confirm.ts';
 import { deleteServer, dueWishes } from './delete.ts';
 import { unlessDoomed } from './hosts.ts';
@@ -146,7 +146,7 @@ export const RESTORE: Move<RestoreState> = {
             : { vm_state: 'stopped', power_state: POWER_STATE.SHUTDOWN, old_vm_state: null },
           null,
         ),
-      undo: 'the last step: nothing can fail behind it',
+      undo: (c) => unlessLetGo(c, c.s.cellId),
     },
   ],
 };

@@ -7,7 +7,7 @@
 // the image of its shelving from then on, which users see no more.
 
 import { listHosts } from '../control/hosts.ts';
-import { discardImages } from '../control/images/records.ts';
+import { discardImages, hasData } from '../control/images/records.ts';
 import type { Platform } from '../control/platform.ts';
 import { hostsWithRemains } from '../control/quarantine.ts';
 import { firstOver, quotasFor } from '../control/quota.ts';
@@ -34,7 +34,7 @@ import { letGo, takeHold, takeHoldWithVolumes } from './claim.ts';
 import { globally } from './fencing.ts';
 import { destroyOrOwe } from './hosts.ts';
 import type { Move, Owner, Place, StepContext } from './move.ts';
-import { inGlobal } from './outcomes.ts';
+import { done, inGlobal, LANDED } from './outcomes.ts';
 import { powerOffAgain, powerOn, powerOnAgain, powerOnProbation } from './power-effects.ts';
 import { dropVolumes, type HasVolumes, handBackVolumes, handOverVolumes } from './server-volumes.ts';
 import { startMove } from './start.ts';
@@ -72,6 +72,17 @@ const dropImage = (c: StepContext<{ readonly imageId: string | null }>) =>
     await trx.updateTable('server_mappings').set({ offload_at: null }).where('server_id', '=', c.serverId).execute();
   });
 
+async function isImageDropped({ p, s, serverId }: StepContext<UnshelveState>): Promise<boolean> {
+  const { global } = p.stores;
+  if (s.imageId !== null) return !(await hasData(global, s.imageId));
+  const { offload_at: at } = await global
+    .selectFrom('server_mappings')
+    .select('offload_at')
+    .where('server_id', '=', serverId)
+    .executeTakeFirstOrThrow();
+  return at === null;
+}
+
 export const UNSHELVE: Move<UnshelveState> = {
   name: 'unshelve',
   version: 1,
@@ -91,7 +102,7 @@ export const UNSHELVE: Move<UnshelveState> = {
     {
       step: 'drop image',
       do: dropImage,
-      undo: 'the pivot: turning back from here means that the image is still there',
+      undo: async (c) => ((await isImageDropped(c)) ? LANDED : done),
     },
     {
       step: 'let go',
@@ -149,7 +160,7 @@ export const UNSHELVE_OFFLOADED: Move<UnshelveOffloadedState> = {
     {
       step: 'switch home',
       do: (c) => switchHome(c, target(c).cellId, c.s.flavor),
-      undo: 'the pivot: turning back from here means that the home was not switched',
+      undo: (c) => switchHome(c, c.s.source.cellId, c.s.flavor),
     },
     { step: 'keep target', do: (c) => powerOnAgain(c, target(c).host), undo: FORWARD },
     DROP_OLD_RECORDS,

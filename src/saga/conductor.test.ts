@@ -70,7 +70,14 @@ async function simulate({ of, sagas, choices, fencing }: Plan): Promise<string[]
   const effect = (op: Op & { op: 'effect' }, dice: number): Outcome => {
     if (dice % 11 === 1) return { kind: 'failed', reason: 'refused', final: dice % 2 === 0 && op.direction === 'do' };
     if (dice % 11 === 2) return { kind: 'pending', afterMs: dice % 5000 };
-    if (!partyOf(op.row).act(op.row, op.step.name, op.direction)) return { kind: 'fenced' };
+    const party = partyOf(op.row);
+    const undoesPivot = op.direction === 'undo' && op.row.cursor === of.pivot;
+    // A pivot that has happened is taken back or not.
+    if (undoesPivot && party.applied.has(op.step.name) && dice % 2 === 0) {
+      return party.act(op.row, op.step.name, 'do') ? { kind: 'landed' } : { kind: 'fenced' };
+    }
+    if (!party.act(op.row, op.step.name, op.direction)) return { kind: 'fenced' };
+    if (dice % 11 === 4) return { kind: 'failed', reason: 'no, although it did', final: op.direction === 'do' };
     if (dice % 11 === 3) return { kind: 'failed', reason: 'the reply was lost', final: false };
     return { kind: 'done' };
   };

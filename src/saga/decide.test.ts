@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { fc } from '../lib/property-testing.ts';
-import { applyOrder, applyOutcome, CANCELLED, decide, UNDO_REFUSALS, whyStuck } from './decide.ts';
+import { applyOrder, applyOutcome, CANCELLED, decide, LANDED, UNDO_REFUSALS, whyStuck } from './decide.ts';
 import { definition, rowOf } from './test-support.ts';
 import type { Definition, Direction, Outcome, Row } from './types.ts';
 
@@ -71,7 +71,9 @@ function play(of: Definition, script: readonly Reported[], cancelAt: number | nu
         row = { ...row, ...decision.patch };
         break;
       case 'run': {
-        const outcome = script[ran.length] ?? { kind: 'done' };
+        const undoesPivot = decision.direction === 'undo' && row.cursor === of.pivot;
+        const next = script[ran.length] ?? { kind: 'done' };
+        const outcome: Reported = next.kind === 'landed' && !undoesPivot ? { kind: 'done' } : next;
         ran.push({ step: decision.step.name, direction: decision.direction, outcome, cancelled: row.cancelRequested });
         row = { ...row, ...applyOutcome(of, row, outcome, now) };
         break;
@@ -254,6 +256,34 @@ test('at the pivot a failure that may pass is tried again for ever: its write ma
   assert.deepEqual([passing.direction, passing.status], ['do', 'active']);
   const definite = applyOutcome(of, at, { kind: 'failed', reason: 'no', final: true }, 5);
   assert.deepEqual([definite.direction, definite.reason], ['undo', 'p: no']);
+});
+
+test('a pivot that is found to have landed is not taken back: from there on there is only forward', () => {
+  let landed = 0;
+  fc.assert(
+    fc.property(
+      retrying,
+      fc.array(fc.oneof(outcomes, fc.constant<Reported>({ kind: 'landed' })), { maxLength: 60 }),
+      (of, script) => {
+        const { row, ran } = play(of, script, null, 2);
+        assert.notEqual(row.status, 'active');
+        const at = ran.findIndex(({ outcome }) => outcome.kind === 'landed');
+        if (at < 0) return;
+        landed += 1;
+        assert.ok(ran.slice(at + 1).every(({ direction }) => direction === 'do'));
+        assert.ok(row.status === 'done' || (row.status === 'stuck' && row.cursor > of.pivot), row.status);
+        assert.deepEqual([row.direction, row.status === 'done' ? row.reason : null], ['do', null]);
+        const told = row.journal.findLast(({ step }) => step === of.steps[of.pivot]?.name);
+        assert.deepEqual([told?.direction, told?.outcome, told?.note], ['do', 'done', LANDED]);
+      },
+    ),
+    { numRuns: 2000 },
+  );
+  assert.ok(landed > 10, `${landed} have landed`);
+  const D = definition(['a', 'b'], 1);
+  const outcome = { kind: 'landed' } as const;
+  assert.throws(() => applyOutcome(D, rowOf(D, { direction: 'undo' }), outcome, 5), /only the undo of a pivot/);
+  assert.throws(() => applyOutcome(D, rowOf(D, { cursor: 1 }), outcome, 5), /only the undo of a pivot/);
 });
 
 const D4 = definition(['a', 'b', 'p', 'c', 'z'], 2, 2);

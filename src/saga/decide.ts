@@ -24,6 +24,12 @@ const REASON_LENGTH = 2000;
 
 export const CANCELLED = 'cancelled on request';
 
+/** What the journal says of a pivot that was refused and is found to have happened. */
+export const LANDED = 'it had happened all the same';
+
+/** Whether the step has had its effect, or has found it had. */
+export const hasHappened = ({ kind }: Outcome): boolean => kind === 'done' || kind === 'landed';
+
 /** What to do next with this row at this time. */
 export function decide(definition: Definition, row: Row, now: number): Decision {
   if (row.status !== 'active') return { kind: 'ended' };
@@ -82,10 +88,14 @@ export function applyOutcome(
       // The reason stays the one why it turned round, which is what the move's history tells; whyStuck() has this one.
       if (row.direction === 'undo') return refusals >= UNDO_REFUSALS ? { ...failed, status: 'stuck' } : retry;
       if (row.cursor < definition.pivot) return spent ? { ...failed, ...goBack(row, step, reason) } : retry;
-      // The pivot's write may have landed although it reported failure, so only a definite no turns the saga round.
+      // The pivot's write may have landed although it reported failure, so only a definite no turns the saga round, and
+      // its undo, which comes next, makes sure.
       if (row.cursor === definition.pivot) return outcome.final ? { ...failed, ...turnRound(reason) } : retry;
       return outcome.final && refusals >= step.attempts ? { ...failed, status: 'stuck', reason } : retry;
     }
+    case 'landed':
+      invariant(row.direction === 'undo' && row.cursor === definition.pivot, 'only the undo of a pivot finds that out');
+      return applyOutcome(definition, { ...row, direction: 'do', reason: null }, { kind: 'done', note: LANDED }, now);
     default:
       return assertNever(outcome);
   }

@@ -7,6 +7,8 @@
 // runs whether or not its do has landed, so every undo accepts "it never happened" and every do "it already did".
 // Up to the pivot a failing do turns the saga round; behind it the saga only goes forward. What may pass is then tried for
 // ever, also in undoing; what is refused time after time makes the saga stuck, in either direction.
+// A pivot that failed may have landed all the same, however definite its no was. So it is undone before all else, and that
+// undo never takes the no for granted: it takes back what it finds, or says that it has `landed`, and the saga goes forward.
 // A step may name an earlier one to retry from: then its failure undoes only what lies between, that step included, and
 // the saga goes forward again from there, as often as the row's budget of retries allows. So a move tries another host.
 // What can race: two conductors after a stall. The older one's commits update nothing, and its effects carry an older
@@ -33,7 +35,7 @@ export interface Definition {
   /** What its key is the id of. Rows remember it, for those who know sagas by their rows alone. */
   readonly subject: string;
   readonly steps: readonly StepSpec[];
-  /** Index of the step after which the saga only goes forward; -1: it only ever goes forward. */
+  /** Index of the step after which the saga only goes forward; -1: it only ever goes forward. Its undo makes sure. */
   readonly pivot: number;
   /** How many of its first steps are carried out by whoever creates it; absent: none. */
   readonly made?: number;
@@ -106,6 +108,8 @@ export type Outcome =
   | { readonly kind: 'pending'; readonly afterMs: number; readonly progress?: Progress }
   /** `final`: trying again would not help. */
   | { readonly kind: 'failed'; readonly reason: string; readonly final: boolean }
+  /** Of the pivot's undo alone: it has happened, and is not taken back. The saga goes forward from there. */
+  | { readonly kind: 'landed' }
   /** Some party has seen a newer fence: stop at once and touch nothing. */
   | { readonly kind: 'fenced' };
 

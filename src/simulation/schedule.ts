@@ -7,7 +7,7 @@
 // there is none. So a plan has one trace.
 import type { Around, Platform } from '../control/platform.ts';
 import { assertNever, messageOf } from '../lib/errors.ts';
-import { findDefinition } from '../moves/registry.ts';
+import { hasHappened } from '../saga/decide.ts';
 import type { Direction, Outcome, Row } from '../saga/types.ts';
 import { CellDown } from '../store/stores.ts';
 import { violationsAtRest, violationsSoFar } from './checks.ts';
@@ -59,8 +59,6 @@ export interface Counts {
   readonly virtualMs: number;
 }
 
-const isPivot = (row: Row): boolean => findDefinition(row.definition, row.version)?.pivot === row.cursor;
-
 interface ArmedFault {
   readonly fault: StepFault;
   readonly forMs: number;
@@ -92,8 +90,6 @@ export class Schedule {
   readonly #violations: string[];
   readonly #servers: string[] = [];
   readonly #armed: ArmedFault[] = [];
-  /** Sagas whose pivot has happened, or may have, whether they know or not. */
-  readonly #pastPivot = new Set<string>();
   #processes: Process[] = [];
   #births = 0;
   #calm = false;
@@ -207,10 +203,7 @@ export class Schedule {
     async (row, step, direction, effect) => {
       const outcome = await this.#struck(process, row, step, direction, async () => {
         this.#steps += 1;
-        const came = this.#skipsUndo(row, step, direction) ? { kind: 'done' as const } : await effect();
-        // Unless it was refused for good: what is under way, or whose answer was lost, may have landed, too.
-        if (isPivot(row) && !(came.kind === 'failed' && came.final)) this.#pastPivot.add(row.id);
-        return came;
+        return this.#skipsUndo(row, step, direction) ? { kind: 'done' as const } : effect();
       });
       if (outcome.kind !== 'pending') {
         const reason = outcome.kind === 'failed' ? ` (${outcome.reason})` : '';
@@ -253,8 +246,7 @@ export class Schedule {
       case 'error':
       case 'passing':
         strike();
-        // What has happened may be asked for again, but is not refused for good then.
-        return failed(armed.fault === 'error' && !this.#pastPivot.has(row.id));
+        return failed(armed.fault === 'error');
       case 'crash-before':
         strike();
         this.#kill(process, armed.forMs);
@@ -269,11 +261,10 @@ export class Schedule {
       case 'crash-after': {
         const outcome = await act();
         // One that is pending has not happened yet; another fault may have struck meanwhile.
-        if (outcome.kind !== 'done' || this.#armed[0] !== armed) return outcome;
+        if (!hasHappened(outcome) || this.#armed[0] !== armed) return outcome;
         strike();
         if (armed.fault === 'twice') return act();
-        // That the home was switched is one write: it may be in doubt, but nobody denies it.
-        if (armed.fault !== 'crash-after') return failed(armed.fault === 'error-after' && !isPivot(row));
+        if (armed.fault !== 'crash-after') return failed(armed.fault === 'error-after');
         this.#kill(process, armed.forMs);
         return new Promise(() => undefined);
       }

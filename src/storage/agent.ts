@@ -81,14 +81,14 @@ export class StorageAgent implements StorageHost {
     if (this.#volumes.closed) return UNREACHABLE;
     const { freeBytes } = await this.#volumes.driver.space();
     const volumes: StoredVolume[] = [];
-    for (const { record } of this.#volumes.all()) if (record.volume) volumes.push(shown(record, record.volume));
+    for (const entry of this.#volumes.all()) if (entry.record.volume) volumes.push(shown(entry, entry.record.volume));
     return ok({ agentId: this.#agentId, now: this.#volumes.clock.now(), freeBytes, volumes });
   }
 
   async volume(volumeId: string): Promise<Reply<StoredVolume>> {
     if (this.#volumes.closed) return UNREACHABLE;
-    const record = this.#volumes.find(volumeId)?.record;
-    return record?.volume ? ok(shown(record, record.volume)) : ABSENT;
+    const entry = this.#volumes.find(volumeId);
+    return entry?.record.volume ? ok(shown(entry, entry.record.volume)) : ABSENT;
   }
 
   async fence(serverId: string, { generation }: GenerationRequest): Promise<Reply<Record<string, never>>> {

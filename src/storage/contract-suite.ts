@@ -88,7 +88,7 @@ export function storageContract(way: string, open: () => Promise<ReachableStorag
       await begin();
       assert.equal((await host().volume(VOLUME_ID)).kind, 'absent');
       for (const _ of [1, 2]) await create();
-      const made = { volumeId: VOLUME_ID, generation, sizeBytes: GIB, snapshots: [], grants: [] };
+      const made = { volumeId: VOLUME_ID, generation, sizeBytes: GIB, snapshots: [], busy: false, grants: [] };
       assert.deepEqual(await stored(), made);
       assert.deepEqual(value(await host().heartbeat()).volumes, [made]);
       for (const _ of [1, 2]) await finish(() => host().extend(VOLUME_ID, { generation, sizeBytes: 2 * GIB }));
@@ -237,7 +237,8 @@ export function storageContract(way: string, open: () => Promise<ReachableStorag
       assert.equal(value(pending).state, 'pending');
       const waits = await host().extend(VOLUME_ID, { generation, sizeBytes: 2 * GIB });
       assert.equal(value(waits).state, 'pending', 'one thing after the other');
-      assert.equal((await stored()).sizeBytes, GIB);
+      const { sizeBytes, busy } = await stored();
+      assert.deepEqual([sizeBytes, busy], [GIB, true]);
       await finish(() => host().endUpload(VOLUME_ID, { generation }));
       await finish(() => host().extend(VOLUME_ID, { generation, sizeBytes: 2 * GIB }));
       assert.deepEqual((await stored()).snapshots, []);

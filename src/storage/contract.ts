@@ -93,6 +93,8 @@ export const StoredVolume = Type.Object(
     generation: Generation,
     sizeBytes: Bytes,
     snapshots: Type.Array(SnapshotId),
+    /** Something is being done to it: what is said here may be about to change. */
+    busy: Type.Boolean(),
     /** Who has access now. */
     grants: Type.Array(
       Type.Object(

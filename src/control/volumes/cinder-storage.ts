@@ -47,7 +47,7 @@ export function cinderStorage(p: Platform, cinder: Cinder): StorageHost {
         const found = await cinder.volume(volumeId);
         if (!found) return { kind: 'absent' };
         const known = (await stored(p)).find((each) => each.volumeId === volumeId);
-        const bare = { volumeId, generation: 1, sizeBytes: found.size * GIB, snapshots: [], grants: [] };
+        const bare = { volumeId, generation: 1, sizeBytes: found.size * GIB, snapshots: [], busy: false, grants: [] };
         return { kind: 'ok', value: known ?? bare };
       }),
     fence: (serverId, { generation }) => fenced(p, serverId, generation, async () => ({ kind: 'ok', value: NOTHING })),
@@ -203,7 +203,7 @@ async function stored(p: Platform): Promise<StoredVolume[]> {
     .execute();
   const grants = Map.groupBy(open, (row) => row.volume_id);
   return volumes.map(({ id, generation, size_gb }) => ({
-    ...{ volumeId: id, generation: Math.max(1, generation), sizeBytes: size_gb * GIB, snapshots: [] },
+    ...{ volumeId: id, generation: Math.max(1, generation), sizeBytes: size_gb * GIB, snapshots: [], busy: false },
     grants: (grants.get(id) ?? []).map((row) => ({
       ...{ attachmentId: row.attachment_id, serverId: row.server_id, generation: Math.max(1, row.generation) },
       mode: row.mode === 'ro' ? ('ro' as const) : ('rw' as const),

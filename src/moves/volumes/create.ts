@@ -4,11 +4,11 @@
 // that cannot be made stays recorded in error, as Cinder's users expect, and holds nothing at its storage host.
 import type { Platform } from '../../control/platform.ts';
 import { planVolume, recordPlan, type VolumeWish } from '../../control/volumes/plan.ts';
-import { changeStatus } from '../../control/volumes/records.ts';
+import { changeStatus, findVolume } from '../../control/volumes/records.ts';
 import type { Actor, Refusal } from '../../model/types.ts';
 import type { Volume } from '../../model/volumes.ts';
 import type { Move } from '../move.ts';
-import { done, inGlobal } from '../outcomes.ts';
+import { done, inGlobal, LANDED } from '../outcomes.ts';
 import { makeVolume, removeVolume, type VolumeToMake } from './effects.ts';
 import { startOnVolume } from './start.ts';
 
@@ -45,7 +45,7 @@ export const CREATE_VOLUME: Move<VolumeToMake> = {
             ...{ status: 'available', generation: c.generation, updated_at: c.p.clock.now() },
           }),
         ),
-      undo: 'the last step: nothing can fail behind it',
+      undo: async (c) => ((await findVolume(c.p.stores.global, c.s.volumeId))?.status === 'creating' ? done : LANDED),
     },
   ],
 };

@@ -11,7 +11,7 @@ import { DELETABLE, notDeletable, VOLUME_STATUSES, volumeNotFound } from '../../
 import type { GlobalTables } from '../../store/global-schema.ts';
 import type { Move } from '../move.ts';
 import { done, inGlobal } from '../outcomes.ts';
-import { removeVolume } from './effects.ts';
+import { removeVolume, unlessLanded } from './effects.ts';
 import { startOnVolume } from './start.ts';
 
 export interface DeleteVolumeState {
@@ -41,7 +41,7 @@ export const DELETE_VOLUME: Move<DeleteVolumeState> = {
     {
       step: 'remove volume',
       do: (c) => removeVolume(c, c.s, 'deleted volume'),
-      undo: 'a volume is not half deleted: only a storage host that has not begun refuses',
+      undo: (c) => unlessLanded(c, c.s, (volume) => volume === null),
     },
     {
       step: 'drop record',

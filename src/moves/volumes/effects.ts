@@ -6,9 +6,10 @@ import { storageHostIsUp } from '../../control/volumes/storage-hosts.ts';
 import type { Job, Reply } from '../../host/contract.ts';
 import { assertNever } from '../../lib/errors.ts';
 import { GIB } from '../../model/volumes.ts';
-import type { VolumeSource } from '../../storage/contract.ts';
-import { jobOutcome } from '../hosts.ts';
+import type { StoredVolume, VolumeSource } from '../../storage/contract.ts';
+import { jobOutcome, settled } from '../hosts.ts';
 import type { StepContext, StepOutcome } from '../move.ts';
+import { done, LANDED } from '../outcomes.ts';
 
 /** What a storage host says of a job on a volume that must be there. */
 export const storageJobOutcome = <S>(storageHost: string, reply: Reply<Job>): StepOutcome<S> =>
@@ -46,6 +47,28 @@ async function sourceOf<S>(c: StepContext<S>, source: NewVolumeSource): Promise<
     default:
       return assertNever(source);
   }
+}
+
+const POLL_MS = 150;
+
+/**
+ * Undoes a pivot that changes the volume itself at its storage host: looks what came of it when nothing older can change it
+ * any more, and takes nothing back.
+ * @param landed whether this is what was to come of it; null: the storage host has no such volume
+ */
+export async function unlessLanded<S>(
+  c: StepContext<S>,
+  { volumeId, storageHost }: { readonly volumeId: string; readonly storageHost: string },
+  landed: (volume: StoredVolume | null) => boolean,
+): Promise<StepOutcome<S>> {
+  const storage = await c.storage(storageHost);
+  const fenced = await storage.fenceVolume(volumeId, { generation: c.generation });
+  if (fenced.kind !== 'ok') return settled(fenced);
+  const reply = await storage.volume(volumeId);
+  if (reply.kind !== 'ok' && reply.kind !== 'absent') return settled(reply);
+  const volume = reply.kind === 'ok' ? reply.value : null;
+  if (volume?.busy) return { kind: 'pending', afterMs: POLL_MS };
+  return landed(volume) ? LANDED : done;
 }
 
 /** The volume and its snapshots are gone from the storage host, or owed. Harmless when they were never there. */

@@ -14,6 +14,7 @@ import { checkExtend, GIB, type VolumeStatus, volumeNotFound } from '../../model
 import { jobOutcome } from '../hosts.ts';
 import type { Move, StepContext, StepOutcome } from '../move.ts';
 import { done, inGlobal } from '../outcomes.ts';
+import { unlessLanded } from './effects.ts';
 import { tellGrown } from './grown.ts';
 import { startOnVolume } from './start.ts';
 
@@ -58,7 +59,7 @@ export const EXTEND_VOLUME: Move<ExtendVolumeState> = {
         const request = { generation: c.generation, sizeBytes: c.s.newSizeGb * GIB };
         return jobOutcome<ExtendVolumeState, Job>(await storage.extend(c.s.volumeId, request));
       },
-      undo: 'a volume that was refused to grow has not grown',
+      undo: (c) => unlessLanded(c, c.s, (volume) => (volume?.sizeBytes ?? 0) >= c.s.newSizeGb * GIB),
     },
     {
       step: 'tell guests',

@@ -26,7 +26,8 @@ import {
 } from '../../model/volumes.ts';
 import { jobOutcome } from '../hosts.ts';
 import type { Move, StepContext, StepOutcome } from '../move.ts';
-import { done, inGlobal } from '../outcomes.ts';
+import { done, inGlobal, LANDED } from '../outcomes.ts';
+import { unlessLanded } from './effects.ts';
 import { startOnVolume } from './start.ts';
 
 export interface SnapshotState {
@@ -72,7 +73,8 @@ export const CREATE_SNAPSHOT: Move<SnapshotState> = {
     {
       step: 'let go',
       do: (c) => become(c, 'creating', 'available'),
-      undo: 'the last step: nothing can fail behind it',
+      undo: async (c) =>
+        (await findSnapshot(c.p.stores.global, c.s.snapshotId))?.status === 'creating' ? done : LANDED,
     },
   ],
 };
@@ -94,7 +96,7 @@ export const DELETE_SNAPSHOT: Move<SnapshotState> = {
     {
       step: 'remove snapshot',
       do: removeSnapshot,
-      undo: 'a snapshot is not half deleted: only a storage host that has not begun refuses',
+      undo: (c) => unlessLanded(c, c.s, (volume) => volume?.snapshots.includes(c.s.snapshotId) !== true),
     },
     {
       step: 'drop record',

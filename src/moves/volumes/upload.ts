@@ -25,7 +25,7 @@ import type { GlobalTables } from '../../store/global-schema.ts';
 import { globally } from '../fencing.ts';
 import type { Move, StepContext, StepOutcome } from '../move.ts';
 import { done, doneBecause, inGlobal } from '../outcomes.ts';
-import { publishImage } from '../publish.ts';
+import { publishImage, unlessKept } from '../publish.ts';
 import { storageJobOutcome } from './effects.ts';
 import { startOnVolume } from './start.ts';
 
@@ -78,7 +78,7 @@ export const UPLOAD_VOLUME: Move<UploadVolumeState> = {
     {
       step: 'keep image',
       do: async (c) => ((await globally(c.p.stores.global, c, (trx) => hasData(trx, c.s.imageId))) ? done : IMAGE_GONE),
-      undo: 'the pivot: turning back from here means that the image is gone already',
+      undo: (c) => unlessKept(c.p, c.s.imageId),
     },
     {
       step: 'let go',

@@ -263,9 +263,10 @@ function newEntry(record: VolumeRecord): VolumeEntry {
 }
 
 /** As callers see it: without keys. */
-export function shown({ id, generation }: VolumeRecord, volume: VolumeBody): StoredVolume {
+export function shown({ record: { id, generation }, job }: VolumeEntry, volume: VolumeBody): StoredVolume {
   const grants = volume.grants.map(({ attachmentId, serverId, generation: at, mode }) => ({
     ...{ attachmentId, serverId, generation: at, mode },
   }));
-  return { volumeId: id, generation, sizeBytes: volume.sizeBytes, snapshots: [...volume.snapshots], grants };
+  const busy = job !== null && job.outcome === null;
+  return { volumeId: id, generation, sizeBytes: volume.sizeBytes, snapshots: [...volume.snapshots], busy, grants };
 }

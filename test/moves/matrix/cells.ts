@@ -55,12 +55,7 @@ function notApplicable(
 ): string | null {
   if (direction === 'do' && index < fixture.made) return 'the step is the transaction that makes the saga';
   if (direction === 'undo' && index > pivot) return 'behind the pivot there is only forward';
-  const apart = hasNoPart(fixture, fault);
-  if (apart !== null) return apart;
-  if (direction === 'do' && index === pivot && fault === 'error-after') {
-    return 'the pivot is one write: its answer may be lost, but is no definite no when it has landed';
-  }
-  return null;
+  return hasNoPart(fixture, fault);
 }
 
 /** Why a move is not touched by that; null: it may be. */
@@ -74,7 +69,12 @@ export function hasNoPart({ crosses, storage }: Fixture, fault: Fault): string |
 function ends({ pivot }: Definition, index: number, direction: Direction, fault: Fault): readonly End[] {
   const error = fault === 'error' || fault === 'error-after';
   // An outage outlasts the attempts of most steps, and some it does not touch; which, is the steps' business.
-  if (isOutage(fault)) return direction === 'undo' ? ['unwound', 'refused'] : ['unwound', 'went forward', 'refused'];
+  if (isOutage(fault))
+    return direction === 'undo' && index < pivot ? ['unwound', 'refused'] : ['unwound', 'went forward', 'refused'];
+  // A pivot that was refused may have had its effect, or find that there is none to be had: then there is only forward.
+  if (index === pivot && direction === 'do' && error) return ['unwound', 'went forward', 'refused'];
+  if (index === pivot && direction === 'undo' && error) return ['unwound after retry', 'went forward after retry'];
+  if (index === pivot && direction === 'undo') return ['unwound', 'went forward', 'refused'];
   if (direction === 'undo') return error ? ['unwound after retry'] : ['unwound', 'refused'];
   if (error) return index > pivot ? ['went forward after retry'] : ['unwound', 'refused'];
   // What a host does when it restarts under a step may be a definite no.

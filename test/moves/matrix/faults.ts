@@ -6,6 +6,7 @@
 import assert from 'node:assert/strict';
 import type { Around } from '../../../src/control/platform.ts';
 import { assertNever } from '../../../src/lib/errors.ts';
+import { hasHappened } from '../../../src/saga/decide.ts';
 import type { Direction, Outcome } from '../../../src/saga/types.ts';
 import type { World } from '../world.ts';
 
@@ -148,7 +149,7 @@ export class Strike {
     outcome: Outcome,
     effect: () => Promise<Outcome>,
   ): Outcome | Promise<Outcome> {
-    if (outcome.kind !== 'done') return outcome;
+    if (!hasHappened(outcome)) return outcome;
     this.#hit();
     switch (fault) {
       case 'error-after':

@@ -18,7 +18,7 @@ export function pairsInUndoing(move: string, faults: readonly Fault[] = STEP_FAU
   const fixture = fixtureOf(move);
   const { made } = fixture;
   const possible = faults.filter((fault) => hasNoPart(fixture, fault) === null);
-  return steps.slice(made, pivot).flatMap((turned, first) =>
+  return steps.slice(made, pivot + 1).flatMap((turned, first) =>
     (['error', 'error-after'] as const).flatMap((refusal) =>
       steps.slice(0, made + first + 1).flatMap((undone) =>
         possible.map(
@@ -43,19 +43,16 @@ export function pairsInDoing(move: string, faults: readonly Fault[] = FAULTS): P
       .filter((fault) => !turns(fault))
       .flatMap((fault) =>
         steps.slice(made + first).flatMap((other, later) =>
-          possible
-            // The pivot is one write: see cells.ts.
-            .filter((second) => !(second === 'error-after' && made + first + later === pivot))
-            .map(
-              (second): Pair => [
-                { target: { definition: move, step: one.name, direction: 'do' }, fault },
-                {
-                  target: { definition: move, step: other.name, direction: 'do' },
-                  fault: second,
-                  ...(made + first + later > pivot ? { times: OFTEN } : {}),
-                },
-              ],
-            ),
+          possible.map(
+            (second): Pair => [
+              { target: { definition: move, step: one.name, direction: 'do' }, fault },
+              {
+                target: { definition: move, step: other.name, direction: 'do' },
+                fault: second,
+                ...(made + first + later > pivot ? { times: OFTEN } : {}),
+              },
+            ],
+          ),
         ),
       ),
   );
