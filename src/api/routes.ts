@@ -6,6 +6,7 @@ import { computeRoutes } from './compute/routes.ts';
 import { consolePageRoutes } from './console/pages.ts';
 import { auditRoutes } from './crosscell/audit.ts';
 import { faultRoutes } from './crosscell/faults.ts';
+import { moveRoutes } from './crosscell/moves.ts';
 import { quarantineRoutes } from './crosscell/quarantine.ts';
 import { crosscellRoutes } from './crosscell/routes.ts';
 import { discoveryRoutes } from './discovery.ts';
@@ -37,6 +38,7 @@ export const allRoutes = ({ identity, fleetSecret, faults, elsewhere = [] }: Rou
   ...(elsewhere.includes('volume') ? [] : blockStorageRoutes),
   ...consolePageRoutes,
   ...crosscellRoutes,
+  ...moveRoutes,
   ...auditRoutes(),
   ...quarantineRoutes,
   ...faultRoutes(faults ?? null),

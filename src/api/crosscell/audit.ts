@@ -2,15 +2,12 @@
 import { Type } from 'typebox';
 import { findingsOf, summaryOf } from '../../audit/findings.ts';
 import { AuditRuns, type EndedRun } from '../../audit/runs.ts';
-import { badRequest, conflict } from '../http/errors.ts';
+import { conflict } from '../http/errors.ts';
 import { type Route, route } from '../http/route.ts';
+import { BASE, closed, markerUnknown, orNull, pageQuery, text, time } from './pages.ts';
 
-const URL = '/crosscell/v1/audit';
-const MAX_PAGE = 1000;
-const closed = { additionalProperties: false } as const;
-const text = () => Type.String();
-const time = () => Type.Integer({ description: 'Milliseconds since the Unix epoch' });
-const orNull = <S extends Parameters<typeof Type.Array>[0]>(schema: S) => Type.Union([schema, Type.Null()]);
+const URL = `${BASE}/audit`;
+const MAX_FINDINGS = 1000;
 
 const UnderWay = Type.Object({ id: text(), repair: Type.Boolean(), startedAt: time() }, closed);
 const Counts = Type.Object(
@@ -67,13 +64,7 @@ export function auditRoutes(runs = new AuditRuns()): readonly Route[] {
       service: 'crosscell',
       summary: 'Show the newest audit that this process has made, its findings in pages',
       policy: 'crosscell:audit',
-      query: Type.Object(
-        {
-          limit: Type.Optional(Type.Integer({ minimum: 1, maximum: MAX_PAGE })),
-          marker: Type.Optional(Type.String({ maxLength: 255 })),
-        },
-        closed,
-      ),
+      query: Type.Object(pageQuery(MAX_FINDINGS), closed),
       answers: {
         200: Type.Object(
           {
@@ -87,7 +78,7 @@ export function auditRoutes(runs = new AuditRuns()): readonly Route[] {
       },
       handle: ({ query }) => ({
         status: 200,
-        body: { running: runs.running, ...pageOf(runs.ended, query.limit ?? MAX_PAGE, query.marker) },
+        body: { running: runs.running, ...findingsPage(runs.ended, query.limit ?? MAX_FINDINGS, query.marker) },
       }),
     }),
     route({
@@ -108,10 +99,10 @@ export function auditRoutes(runs = new AuditRuns()): readonly Route[] {
 }
 
 /** A marker names the run and the last finding of the page before: the next run has other findings. */
-function pageOf(ended: EndedRun | null, limit: number, marker: string | undefined): object {
+function findingsPage(ended: EndedRun | null, limit: number, marker: string | undefined): object {
   const [run, last] = marker?.split(':') ?? [];
   if (marker !== undefined && (run !== ended?.id || !/^[0-9]{1,9}$/.test(last ?? ''))) {
-    throw badRequest(`marker [${marker}] not found`);
+    throw markerUnknown(marker);
   }
   if (!ended) return { audit: null, findings: [], next: null };
   const { report, ...rest } = ended;

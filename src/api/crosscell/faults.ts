@@ -4,9 +4,9 @@ import { Type } from 'typebox';
 import { FAULT_KINDS, type Faults, MAX_DELAY_MS, MAX_TIMES } from '../../moves/faults.ts';
 import { errorOf, notFound } from '../http/errors.ts';
 import { type Route, route } from '../http/route.ts';
+import { BASE, closed } from './pages.ts';
 
-const URL = '/crosscell/v1/faults';
-const closed = { additionalProperties: false } as const;
+const URL = `${BASE}/faults`;
 const name = () => Type.Optional(Type.String({ minLength: 1, maxLength: 255 }));
 
 const request = {

@@ -3,20 +3,18 @@ import { Type } from 'typebox';
 import { destroy, listQuarantine, release } from '../../control/quarantine.ts';
 import { refuse } from '../http/errors.ts';
 import { type Route, route } from '../http/route.ts';
+import { BASE, closed, IdParams, Page, page, pageOf, reading, text, time } from './pages.ts';
 
-const URL = '/crosscell/v1/quarantine';
-const MAX_PAGE = 200;
-const closed = { additionalProperties: false } as const;
-const Id = Type.Object({ id: Type.String({ maxLength: 255 }) }, closed);
+const URL = `${BASE}/quarantine`;
 const Quarantined = Type.Object(
   {
-    id: Type.String(),
-    host: Type.String(),
-    serverId: Type.String(),
+    id: text(),
+    host: text(),
+    serverId: text(),
     generation: Type.Integer(),
     wasRunning: Type.Boolean(),
-    reason: Type.String(),
-    foundAt: Type.Integer({ description: 'Milliseconds since the Unix epoch' }),
+    reason: text(),
+    foundAt: time(),
   },
   closed,
 );
@@ -28,25 +26,11 @@ export const quarantineRoutes: readonly Route[] = [
     service: 'crosscell',
     summary: 'List guests that nobody owns: found on a host, turned off and kept',
     policy: 'crosscell:quarantine',
-    query: Type.Object(
-      {
-        limit: Type.Optional(Type.Integer({ minimum: 1, maximum: MAX_PAGE })),
-        marker: Type.Optional(Type.String({ maxLength: 255 })),
-      },
-      closed,
-    ),
-    answers: {
-      200: Type.Object({ quarantine: Type.Array(Quarantined), next: Type.Union([Type.String(), Type.Null()]) }, closed),
-    },
+    query: Page,
+    answers: { 200: page('quarantine', Quarantined) },
     handle: async ({ p, query }) => {
-      const limit = query.limit ?? MAX_PAGE;
-      const marker = query.marker === undefined ? {} : { marker: query.marker };
-      const found = await listQuarantine(p, { limit: limit + 1, ...marker });
-      const shown = found.slice(0, limit);
-      return {
-        status: 200,
-        body: { quarantine: shown, next: found.length > limit ? (shown.at(-1)?.id ?? null) : null },
-      };
+      const found = await listQuarantine(p, reading(query));
+      return { status: 200, body: pageOf('quarantine', found, (each) => each.id, query) };
     },
   }),
   route({
@@ -55,7 +39,7 @@ export const quarantineRoutes: readonly Route[] = [
     service: 'crosscell',
     summary: 'Let a guest out of quarantine: it stays as it is, and is left alone from then on',
     policy: 'crosscell:quarantine:release',
-    params: Id,
+    params: IdParams,
     answers: { 204: null },
     handle: async ({ p, actor, params }) => {
       refuse(await release(p, actor, params.id));
@@ -68,7 +52,7 @@ export const quarantineRoutes: readonly Route[] = [
     service: 'crosscell',
     summary: 'Have a guest in quarantine destroyed with its disks; 409 when it may be somebody’s again',
     policy: 'crosscell:quarantine:destroy',
-    params: Id,
+    params: IdParams,
     answers: { 202: null },
     handle: async ({ p, actor, params }) => {
       refuse(await destroy(p, actor, params.id));
