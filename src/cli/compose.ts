@@ -14,6 +14,7 @@ import { startGateway } from '../api/gateway/gateway.ts';
 import { buildApp, type SeenAnswer } from '../api/http/app.ts';
 import type { TokenChecker } from '../api/http/auth.ts';
 import { allRoutes } from '../api/routes.ts';
+import { askCell } from '../control/ask-cell.ts';
 import { ensureCell } from '../control/cells.ts';
 import { registerHost } from '../control/host-registration.ts';
 import { derivedId, type IdentityConfig, seedIdentity } from '../control/identity/seeds.ts';
@@ -36,7 +37,7 @@ import type { RunningDriver } from '../saga/driver.ts';
 import type { StorageHost } from '../storage/contract.ts';
 import { DatabaseClock } from '../store/database-clock.ts';
 import { voidLeases } from '../store/sagas.ts';
-import { openStores, type Stores } from '../store/stores.ts';
+import { CellDown, openStores, type Stores } from '../store/stores.ts';
 import type { Deployment, HostPlan, StoragePlan } from './deployment.ts';
 import { type Fleet, startFleet } from './fleet.ts';
 import { type SystemMetrics, systemMetrics } from './metrics.ts';
@@ -276,7 +277,9 @@ async function registerHosts(
   const ids = new Map<string, string>();
   for (const cell of cells) {
     const id = await ensureCell(p, cell);
-    await p.stores.cell(id);
+    // Its tables are made now. One that is down keeps nobody from starting, nor its hosts from being known.
+    const opened = await askCell(p, id, async () => null);
+    if (opened instanceof CellDown) p.log.error({ cell }, opened.message);
     ids.set(cell, id);
   }
   for (const plan of hosts) {

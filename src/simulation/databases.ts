@@ -11,9 +11,10 @@
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import type { Kysely } from 'kysely';
 import type { CellTables } from '../store/cell-schema.ts';
-import { openMigrated, SqliteConnection } from '../store/database.ts';
+import { SqliteConnection } from '../store/database.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
 import { CELL_MIGRATIONS, GLOBAL_MIGRATIONS, type SchemaMigration } from '../store/migrations.ts';
+import { openInMemory } from '../store/sqlite-file.ts';
 import { CellDown, type Stores } from '../store/stores.ts';
 import { connected, type Gate, Turns } from './connections.ts';
 
@@ -24,7 +25,7 @@ class Database {
   #turns: Turns = new Turns();
 
   constructor(migrations: readonly SchemaMigration[]) {
-    this.sqlite = openMigrated(':memory:', migrations);
+    this.sqlite = openInMemory(migrations);
     this.#connection = new SqliteConnection(this.sqlite);
   }
 

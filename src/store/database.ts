@@ -1,10 +1,11 @@
-// Opening a database: node:sqlite behind Kysely, WAL, synchronous=FULL, migrated to the newest schema.
+// Opening a database: node:sqlite behind Kysely, WAL, synchronous=FULL.
 //
 // One connection per database and process. Kysely serialises everything on it, so a transaction excludes every other
 // statement of this process; other processes are kept out by BEGIN IMMEDIATE and wait at most BUSY_TIMEOUT_MS.
+// A database that is lost (sqlite-file.ts says when) is DatabaseDown, or what the opener calls it, for whoever meets that;
+// the next one that needs it tries to open it anew. Whoever holds a Kysely may go on using it.
 // Every statement that a connection executes is counted (`statements`), BEGIN and COMMIT included.
-import { closeSync, openSync } from 'node:fs';
-import { DatabaseSync, type StatementSync } from 'node:sqlite';
+import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import {
   CompiledQuery,
   type DatabaseConnection,
@@ -16,10 +17,12 @@ import {
   SqliteAdapter,
   SqliteIntrospector,
   SqliteQueryCompiler,
+  sql,
   ValueNode,
 } from 'kysely';
 import { messageOf } from '../lib/errors.ts';
 import type { SchemaMigration } from './migrations.ts';
+import { isLoss, SqliteFile } from './sqlite-file.ts';
 
 const BUSY_TIMEOUT_MS = 10_000;
 const CACHED_STATEMENTS = 500;
@@ -28,18 +31,29 @@ export interface OpenDatabase<Tables> {
   readonly db: Kysely<Tables>;
   /** Statements executed since opening. */
   statements(): number;
-  /** True while the last that was heard of its server is that it cannot be reached. Absent: there is no server. */
-  readonly wasLost?: () => boolean;
+  /** True from a loss until the database has been proven to work again. */
+  wasLost(): boolean;
+  /** Whether it works again: a write to it lands. @throws when it does not */
+  prove(): Promise<void>;
   close(): Promise<void>;
 }
 
-/** A server's database cannot be reached, or the connection to it broke. */
+/** A database cannot be used: its server cannot be reached, the connection to it broke, or it does not read and write. */
 export class DatabaseDown extends Error {
   override readonly name = 'DatabaseDown';
   constructor(cause: unknown) {
     super(`the database cannot be reached: ${messageOf(cause)}`, { cause });
   }
 }
+
+export interface SqliteOptions {
+  /** How long a statement waits for another process, ms; this process stands still meanwhile. */
+  readonly busyTimeoutMs?: number;
+  /** Makes the error that is thrown when the database cannot be used. */
+  readonly down?: (cause: unknown) => Error;
+}
+
+const databaseDown = (cause: unknown): Error => new DatabaseDown(cause);
 
 /**
  * Opens (creates, migrates) a SQLite database.
@@ -48,14 +62,17 @@ export class DatabaseDown extends Error {
 export async function openSqlite<Tables>(
   path: string,
   migrations: readonly SchemaMigration[],
+  { busyTimeoutMs = BUSY_TIMEOUT_MS, down = databaseDown }: SqliteOptions = {},
 ): Promise<OpenDatabase<Tables>> {
-  // Made before SQLite does, for the owner alone; SQLite gives its other files the mode of this one.
-  if (path !== ':memory:') closeSync(openSync(path, 'a', 0o600));
-  const connection = new SqliteConnection(openMigrated(path, migrations));
+  const file = new SqliteFile(path, migrations, busyTimeoutMs);
+  const connection = new SqliteConnection(file.open(), (lost, loss) => file.reopen(lost, loss), down);
   const db = overConnection<Tables>(connection);
   return {
     db,
     statements: () => connection.executed,
+    wasLost: () => connection.loss !== null,
+    // Any statement would do: the first behind a loss opens the database anew.
+    prove: async () => void (await sql`select 1`.execute(db)),
     close: async () => {
       await db.destroy();
       connection.close();
@@ -67,43 +84,6 @@ export async function openSqlite<Tables>(
 export const overConnection = <Tables>(connection: SqliteConnection): Kysely<Tables> =>
   new Kysely<Tables>({ dialect: sqliteDialect(driverOn(connection)) });
 
-/** The bare database behind `openSqlite`: opened, and migrated to the newest schema. */
-export function openMigrated(path: string, migrations: readonly SchemaMigration[]): DatabaseSync {
-  const sqlite = new DatabaseSync(path, { timeout: BUSY_TIMEOUT_MS });
-  // In memory, for tests and simulations, copying the pages that change is most of the work: small ones are faster.
-  if (path === ':memory:') sqlite.exec('pragma page_size = 512');
-  sqlite.exec('pragma journal_mode = wal; pragma synchronous = full; pragma foreign_keys = on;');
-  migrate(sqlite, migrations);
-  return sqlite;
-}
-
-function migrate(sqlite: DatabaseSync, migrations: readonly SchemaMigration[]): void {
-  sqlite.exec('begin immediate');
-  try {
-    sqlite.exec(
-      'create table if not exists schema_migrations (number integer primary key, title text not null, applied_at bigint not null)',
-    );
-    const newest = Number(
-      sqlite.prepare('select coalesce(max(number), 0) as newest from schema_migrations').get()?.['newest'],
-    );
-    const known = migrations.at(-1)?.number ?? 0;
-    if (newest > known)
-      throw new Error(`the database has schema ${newest}, this program knows ${known}: use a newer crosscell`);
-    for (const migration of migrations.filter((each) => each.number > newest)) {
-      for (const statement of migration.statements) {
-        sqlite.exec(statement.replace('{{serial}}', 'integer primary key autoincrement'));
-      }
-      sqlite
-        .prepare('insert into schema_migrations (number, title, applied_at) values (?, ?, ?)')
-        .run(migration.number, migration.title, Date.now());
-    }
-    sqlite.exec('commit');
-  } catch (error) {
-    sqlite.exec('rollback');
-    throw error;
-  }
-}
-
 interface Prepared {
   readonly statement: StatementSync;
   /** Whether it answers with rows. */
@@ -112,13 +92,22 @@ interface Prepared {
 
 export class SqliteConnection implements DatabaseConnection {
   executed = 0;
-  private readonly sqlite: DatabaseSync;
+  /** What was said when the database was lost; null: it works, as far as is known. */
+  loss: { readonly error: unknown } | null = null;
+  /** The holder has not executed anything yet. */
+  private begins = false;
+  private sqlite: DatabaseSync;
+  private readonly reopen: (lost: DatabaseSync, loss: unknown) => DatabaseSync;
+  private readonly down: (cause: unknown) => Error;
   private readonly prepared = new Map<string, Prepared>();
   private waiting: Promise<void> = Promise.resolve();
   private free: () => void = () => undefined;
 
-  constructor(sqlite: DatabaseSync) {
+  /** @param reopen makes the connection anew behind a loss, or throws; by default it goes on with the one that it has */
+  constructor(sqlite: DatabaseSync, reopen = (lost: DatabaseSync, _loss: unknown) => lost, down = databaseDown) {
     this.sqlite = sqlite;
+    this.reopen = reopen;
+    this.down = down;
   }
 
   /** Waits for its turn; whoever holds the connection runs a transaction or one statement. */
@@ -128,30 +117,67 @@ export class SqliteConnection implements DatabaseConnection {
     this.waiting = before.then(() => promise);
     await before;
     this.free = resolve;
+    this.begins = true;
   }
 
   release(): void {
     this.free();
   }
 
+  /**
+   * Behind a loss the database is opened anew for the first statement of a holder, and only there: no transaction begins on
+   * one connection and ends on another, or, where SQLite has rolled back by itself, goes on without one.
+   */
   executeQuery<R>(query: CompiledQuery): Promise<QueryResult<R>> {
-    this.executed += 1;
-    const { statement, answers } = this.prepare(query.sql);
-    const parameters = query.parameters as (string | number | bigint | null | Uint8Array)[];
-    if (answers) {
-      return Promise.resolve({ rows: statement.all(...parameters) as R[] });
-    }
-    const { changes, lastInsertRowid } = statement.run(...parameters);
-    return Promise.resolve({ rows: [], numAffectedRows: BigInt(changes), insertId: BigInt(lastInsertRowid) });
+    const result = this.watched(() => {
+      if (this.loss !== null) this.recover(this.loss.error);
+      this.begins = false;
+      return this.execute<R>(query);
+    });
+    return Promise.resolve(result);
+  }
+
+  rollback(): void {
+    if (this.sqlite.isTransaction) this.watched(() => this.sqlite.exec('rollback'));
   }
 
   close(): void {
-    this.sqlite.close();
+    if (this.sqlite.isOpen) this.sqlite.close();
   }
 
   // biome-ignore lint/correctness/useYield: the interface asks for a generator; no query here is streamed
   async *streamQuery<R>(): AsyncIterableIterator<QueryResult<R>> {
     throw new Error('streaming is not supported');
+  }
+
+  private recover(loss: unknown): void {
+    if (!this.begins) throw this.down(loss);
+    this.prepared.clear();
+    try {
+      this.sqlite = this.reopen(this.sqlite, loss);
+    } catch (error) {
+      throw this.down(error);
+    }
+    this.loss = null;
+  }
+
+  private watched<T>(work: () => T): T {
+    this.executed += 1;
+    try {
+      return work();
+    } catch (error) {
+      if (!isLoss(error)) throw error;
+      this.loss = { error };
+      throw this.down(error);
+    }
+  }
+
+  private execute<R>(query: CompiledQuery): QueryResult<R> {
+    const { statement, answers } = this.prepare(query.sql);
+    const parameters = query.parameters as (string | number | bigint | null | Uint8Array)[];
+    if (answers) return { rows: statement.all(...parameters) as R[] };
+    const { changes, lastInsertRowid } = statement.run(...parameters);
+    return { rows: [], numAffectedRows: BigInt(changes), insertId: BigInt(lastInsertRowid) };
   }
 
   private prepare(sql: string): Prepared {
@@ -175,7 +201,7 @@ function driverOn(connection: SqliteConnection): Driver {
     releaseConnection: async () => connection.release(),
     beginTransaction: async () => void (await connection.executeQuery(CompiledQuery.raw('begin immediate'))),
     commitTransaction: async () => void (await connection.executeQuery(CompiledQuery.raw('commit'))),
-    rollbackTransaction: async () => void (await connection.executeQuery(CompiledQuery.raw('rollback'))),
+    rollbackTransaction: async () => connection.rollback(),
     destroy: async () => undefined,
   };
 }

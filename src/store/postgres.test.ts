@@ -298,6 +298,33 @@ function testsOn(server: TestPostgres): void {
     }
   });
 
+  opening('a cell that can only be read is down until it can be written', async (open) => {
+    const stores = await open();
+    const cell = await stores.cell('c1');
+    const isDown = (error: unknown) => error instanceof CellDown && /read-only/.test(error.message);
+    const setReadOnly = async (value: 'on' | 'off') => {
+      const { rows } = await sql<{ name: string }>`select current_database() as name`.execute(cell);
+      await sql`begin read write; alter database ${sql.id(rows[0]?.name ?? '')}
+        set default_transaction_read_only = ${sql.raw(value)}; commit`.execute(cell);
+    };
+    const write = () => sql`insert into server_fences (server_id, generation) values ('s', 1)`.execute(cell);
+    await setReadOnly('on');
+    // As when another server takes over: whoever is connected is so no more.
+    const ended = sql`select pg_terminate_backend(pg_backend_pid())`.execute(cell);
+    await assert.rejects(ended, CellDown);
+    await assert.rejects(write(), isDown);
+    await assert.rejects(stores.cell('c1'), isDown);
+    // Reading is not enough.
+    assert.deepEqual(await cell.selectFrom('server_fences').selectAll().execute(), []);
+    await assert.rejects(stores.cell('c1'), isDown);
+    await setReadOnly('off');
+    await assert.rejects(stores.cell('c1'), isDown);
+    assert.equal(await stores.cell('c1'), cell);
+    await write();
+    // A statement that is wrong is no such thing.
+    await assert.rejects(write(), (error) => !(error instanceof CellDown));
+  });
+
   test('a lost global database says so, and is found again', async () => {
     const other = await startPostgres(true);
     assert(other.kind === 'running');

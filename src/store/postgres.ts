@@ -1,7 +1,7 @@
 // Opening a PostgreSQL database: a pool of node-postgres connections behind Kysely, migrated to the newest schema.
 //
-// Whatever shows that the server or the connection is gone is thrown as DatabaseDown, so that callers can tell it from a
-// defect; the pool connects anew by itself. A transaction whose process stalls must not hold its locks: the server ends
+// Whatever shows that the server or the connection is gone, or that the database does not read and write, is thrown as
+// DatabaseDown, so that callers can tell it from a defect; the pool connects anew by itself. A transaction whose process stalls must not hold its locks: the server ends
 // a session that does nothing inside a transaction for STALLED_TRANSACTION_MS. A transaction that the server gave up
 // because two waited for each other counts as that too: nothing of it happened, and trying again will do. A reply lost at commit is an error
 // although the commit may have landed, as with every other lost reply.
@@ -65,7 +65,17 @@ export async function openPostgres<Tables>(
     await db.destroy();
     throw error;
   }
-  return { db, statements: () => seen.statements, wasLost: () => seen.lost, close: () => db.destroy() };
+  return {
+    db,
+    statements: () => seen.statements,
+    wasLost: () => seen.lost,
+    async prove() {
+      const { numAffectedRows } = await sql`update schema_migrations set applied_at = applied_at`.execute(db);
+      if (numAffectedRows === 0n) throw down(new Error('the database has no schema'));
+      seen.lost = false;
+    },
+    close: () => db.destroy(),
+  };
 }
 
 const INT8 = 20;
@@ -77,7 +87,7 @@ const getTypeParser = ((oid: number, format?: 'text') =>
 
 interface Seen {
   statements: number;
-  /** The last that was heard of the server is that it cannot be reached. */
+  /** The server could not be reached, or the database not be used, and has not been proven to work since. */
   lost: boolean;
 }
 
@@ -87,24 +97,25 @@ function watched(pool: pg.Pool, seen: Seen, down: (cause: unknown) => Error): Po
   const wrap = (client: pg.PoolClient): PostgresPoolClient => {
     // An answer may still be owed to it: nobody else may have this connection.
     let silent = false;
+    // Nor one on which the database was lost: the next is made to what is there by then.
+    let spoilt = false;
     const query = async (text: string, parameters: readonly unknown[]): Promise<unknown> => {
       if (silent) throw down(new Error('the server has not answered on this connection'));
       seen.statements += 1;
       try {
-        const result = await client.query(text, [...parameters]);
-        seen.lost = false;
-        return result;
+        return await client.query(text, [...parameters]);
       } catch (error) {
         if (isDeadlock(error)) throw down(error);
-        if (!isConnectionError(error)) throw error;
+        if (!isLoss(error)) throw error;
         seen.lost = true;
+        spoilt = true;
         silent ||= isSilence(error);
         throw down(error);
       }
     };
     return {
       query: query as PostgresPoolClient['query'],
-      release: (destroy) => client.release(destroy === true || silent),
+      release: (destroy) => client.release(destroy === true || spoilt),
     };
   };
   return {
@@ -133,14 +144,18 @@ function watched(pool: pg.Pool, seen: Seen, down: (cause: unknown) => Error): Po
 /** What node-postgres says when `query_timeout` has passed. */
 const isSilence = (error: unknown): boolean => error instanceof Error && /read timeout/i.test(error.message);
 
-/** SQLSTATE classes 08 (connection) and 57P (shutting down, starting up), 25P03 and 25P04 (session ended by a limit). */
-const LOST = /^(08...|57P..|25P03|25P04)$/;
+/**
+ * SQLSTATEs that tell of the server and of no statement: classes 08 (connection), 53 (no room, no memory), 57P (shutting
+ * down, starting up), 58 (disk errors), XX (damaged data) and 25006 (read-only), 25P03 and 25P04 (session ended by a
+ * limit), 57014 (it took longer than STATEMENT_TIMEOUT_MS).
+ */
+const LOST = /^(08...|53...|57P..|58...|XX...|25006|25P03|25P04|57014)$/;
 
 /** SQLSTATE 40001 (serialization failure) and 40P01 (deadlock detected). */
 const isDeadlock = (error: unknown): boolean =>
   error instanceof pg.DatabaseError && (error.code === '40001' || error.code === '40P01');
 
-function isConnectionError(error: unknown): boolean {
+function isLoss(error: unknown): boolean {
   if (!(error instanceof Error)) return false;
   const code = 'code' in error && typeof error.code === 'string' ? error.code : '';
   if (error instanceof pg.DatabaseError) return LOST.test(code);

@@ -3,7 +3,7 @@
 // on with the others.
 import { existsSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { type Kysely, sql } from 'kysely';
+import type { Kysely } from 'kysely';
 import { messageOf } from '../lib/errors.ts';
 import type { CellTables } from './cell-schema.ts';
 import { DatabaseDown, type OpenDatabase, openSqlite } from './database.ts';
@@ -13,8 +13,13 @@ import { CELL_MIGRATIONS, GLOBAL_MIGRATIONS } from './migrations.ts';
 /** Connections of one process, at most. */
 const GLOBAL_CONNECTIONS = 10;
 const CELL_CONNECTIONS = 5;
+/** A cell's file that somebody locks must not hold up the others for long: only tools are beside this process there. */
+const CELL_BUSY_TIMEOUT_MS = 2_000;
 
-/** A cell's database cannot be reached. Its servers are out of reach until it can; nothing else is. */
+/**
+ * A cell's database cannot be reached, or does not read and write. Its servers are out of reach until it does; nothing
+ * else is. A statement that is wrong is no such thing, wherever it was executed.
+ */
 export class CellDown extends Error {
   override readonly name = 'CellDown';
   readonly cellId: string;
@@ -35,7 +40,7 @@ export interface Stores {
   readonly global: Kysely<GlobalTables>;
   /**
    * The cell's database. @throws CellDown
-   * On PostgreSQL its statements throw CellDown too, when it is lost later on.
+   * Its statements throw CellDown too, when it is lost later on; when it is back they work again.
    */
   cell(cellId: string): Promise<Kysely<CellTables>>;
   /** Statements executed in all databases since opening. */
@@ -53,7 +58,10 @@ async function openFiles(directory: string): Promise<Stores> {
   if (!inMemory) mkdirSync(join(directory, 'cells'), { recursive: true, mode: 0o700 });
   const file = (...names: string[]): string => (inMemory ? ':memory:' : join(directory, ...names));
   return storesOf(await openSqlite<GlobalTables>(file('global.sqlite'), GLOBAL_MIGRATIONS), (cellId) =>
-    openSqlite<CellTables>(file('cells', `${cellId}.sqlite`), CELL_MIGRATIONS),
+    openSqlite<CellTables>(file('cells', `${cellId}.sqlite`), CELL_MIGRATIONS, {
+      busyTimeoutMs: CELL_BUSY_TIMEOUT_MS,
+      down: (cause) => new CellDown(cellId, cause),
+    }),
   );
 }
 
@@ -91,9 +99,9 @@ function storesOf(
         cells.set(cellId, database);
       }
       try {
-        const { db, wasLost } = await database;
-        // Asked before the caller relies on it: most callers expect to learn here that a cell is down, and only here.
-        if (wasLost?.() === true) await sql`select 1`.execute(db);
+        const { db, wasLost, prove } = await database;
+        // Asked before the caller relies on it: whoever learns here that a cell is down has done nothing yet.
+        if (wasLost()) await prove();
         return db;
       } catch (error) {
         if (cells.get(cellId) === database && !(await isOpen(database))) cells.delete(cellId);

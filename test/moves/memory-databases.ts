@@ -7,9 +7,10 @@ import type { DatabaseSync } from 'node:sqlite';
 import { setImmediate } from 'node:timers/promises';
 import type { Kysely } from 'kysely';
 import type { CellTables } from '../../src/store/cell-schema.ts';
-import { openMigrated, overConnection, SqliteConnection } from '../../src/store/database.ts';
+import { overConnection, SqliteConnection } from '../../src/store/database.ts';
 import type { GlobalTables } from '../../src/store/global-schema.ts';
 import { CELL_MIGRATIONS, GLOBAL_MIGRATIONS, type SchemaMigration } from '../../src/store/migrations.ts';
+import { openInMemory } from '../../src/store/sqlite-file.ts';
 import type { Stores } from '../../src/store/stores.ts';
 
 /** Statements that put in what a new database holds. */
@@ -60,7 +61,7 @@ class Kind<Tables> {
   }
 
   #make() {
-    const sqlite = openMigrated(':memory:', this.#migrations);
+    const sqlite = openInMemory(this.#migrations);
     // The youngest first, which refer to older ones: a pragma against foreign keys has all statements prepared anew.
     const tables = sqlite
       .prepare(
