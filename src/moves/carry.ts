@@ -6,11 +6,11 @@
 
 import type { Kysely, Transaction } from 'kysely';
 import { owe } from '../control/debts.ts';
+import { messageOf } from '../lib/errors.ts';
 import type { Flavor } from '../model/types.ts';
 import type { CellTables } from '../store/cell-schema.ts';
-import { CellDown } from '../store/stores.ts';
 import { TRAVEL } from '../store/travel.ts';
-import { inCell, ownsSaga } from './fencing.ts';
+import { Fenced, inCell, ownsSaga } from './fencing.ts';
 import type { StepContext, StepOutcome } from './move.ts';
 import { type HasVolumes, hasVolumes } from './server-volumes.ts';
 
@@ -79,17 +79,17 @@ export async function dropRecords<S extends HasVolumes>(
   home: string,
 ): Promise<StepOutcome<S>> {
   if (cellId === home) return { kind: 'done', note: 'same cell' };
-  let cell: Kysely<CellTables>;
   try {
-    cell = await c.p.stores.cell(cellId);
+    const cell = await c.p.stores.cell(cellId);
+    await inCell(cell, c, (trx) => deleteRecords(trx, c));
+    return { kind: 'done' };
   } catch (error) {
-    if (!(error instanceof CellDown) || c.saga.attempt < TRIES) throw error;
+    // Whatever it is: the debt tells it, and the server does not wait for it.
+    if (error instanceof Fenced || c.saga.attempt < TRIES) throw error;
     const debt = { host: cellId, serverId: c.serverId, generation: c.generation, sagaId: c.saga.id };
     await owe(c.p, { kind: 'drop-records', ...debt, reason: 'records that a move left in a cell that was down' });
-    return { kind: 'done', note: `owed: ${error.message}` };
+    return { kind: 'done', note: `owed: ${messageOf(error)}` };
   }
-  await inCell(cell, c, (trx) => deleteRecords(trx, c));
-  return { kind: 'done' };
 }
 
 async function deleteRecords<S extends HasVolumes>(trx: Transaction<CellTables>, c: StepContext<S>): Promise<void> {

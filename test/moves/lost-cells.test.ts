@@ -5,6 +5,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { sql } from 'kysely';
 import { buildApp } from '../../src/api/http/app.ts';
 import { allRoutes } from '../../src/api/routes.ts';
 import { listCells } from '../../src/control/cells.ts';
@@ -26,6 +27,7 @@ import {
   openWorld,
   runningOn,
   serverOf,
+  settle,
   Worker,
   type World,
   worldDatabases,
@@ -161,3 +163,28 @@ onFiles(
     await assertSound(world);
   },
 );
+
+test('whatever keeps the records of a move in the target cell, it is owed, and the server is back', async () => {
+  const world = await openWorld({ maxAttempts: 1 });
+  try {
+    const serverId = await newServer(world, FLAVORS.small);
+    const cell2 = (await listCells(world.p)).find((cell) => cell.name === 'cell2');
+    const db = await world.p.stores.cell(cell2?.id ?? '');
+    const before = await snapshotOf(world);
+    await accept(world, resizeServer(world.p, world.user, serverId, { flavorId: FLAVORS.big }));
+    await sql`create trigger broken before insert on server_fences begin select raise(abort, 'broken'); end`.execute(
+      db,
+    );
+    await settle(world);
+    assert.equal((await serverOf(world, serverId)).vmState, 'active');
+    assert.deepEqual(runningOn(world, serverId), [(await serverOf(world, serverId)).host]);
+    assert.equal((await openDebts(world.p))?.length, 1);
+    await sql`drop trigger broken`.execute(db);
+    await world.clock.pass(11_000);
+    await beat(world);
+    assert.deepEqual(await openDebts(world.p), []);
+    assert.deepEqual(await snapshotOf(world), before);
+  } finally {
+    await world.close();
+  }
+});
