@@ -2,6 +2,7 @@
 // cross-cell resizes, and after the defects that are known of it.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { serverActions } from '../../src/control/servers.ts';
 import { attachVolume, detachVolume, updateAttachment } from '../../src/moves/attach.ts';
 import { confirmResize } from '../../src/moves/confirm.ts';
 import { deleteServer } from '../../src/moves/delete.ts';
@@ -129,6 +130,21 @@ test('test_resize_revert: a volume attached while VERIFY_RESIZE is the server’
     assert.deepEqual(runningOn(world, serverId), [source]);
     await assertHas(world, serverId, [...volumes, late]);
     assert.equal((await attachmentsOf(world, serverId)).length, 3);
+  }));
+
+test('T4: what was attached and detached while VERIFY_RESIZE is told after the revert', () =>
+  within(async (world) => {
+    const { serverId, volumes } = await serverWithVolumes(world);
+    const before = new Set((await serverActions(world.p, serverId)).map((each) => each.startedAt));
+    await world.clock.pass(1);
+    await resize(world, serverId);
+    await attach(world, serverId, await newVolume(world));
+    await detach(world, serverId, volumes[0]);
+    await revert(world, serverId);
+    const since = (await serverActions(world.p, serverId)).filter((each) => !before.has(each.startedAt));
+    const names = since.map((each) => each.action).toSorted();
+    assert.deepEqual(names, ['attach_volume', 'detach_volume', 'resize', 'revertResize']);
+    for (const { events } of since) assert.ok(events.length > 0 && events.every((event) => event.finishedAt !== null));
   }));
 
 test('test_resize_revert_detach_volume_while_resized, L-10: it is free at once, and not the server’s after the revert', () =>

@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { connectHost } from '../../src/host/client.ts';
+import type { Seen } from './simulated-hosts.ts';
 
 const PASSWORD = 'storm-password';
 const SECRET = 'a fleet secret for the storm';
@@ -20,6 +21,8 @@ export interface Installation {
   readonly file: string;
   readonly text: string;
   connect(host: string): ReturnType<typeof connectHost>;
+  /** What the hosts have seen until now. */
+  seen(): Promise<Seen>;
 }
 
 /**
@@ -33,7 +36,8 @@ export async function install(
   options: string,
   children: ChildProcess[],
 ): Promise<Installation> {
-  const urls = await startHosts(directory, children);
+  const hosts = await startHosts(directory, children);
+  const { urls } = hosts;
   const data = join(directory, 'data');
   await mkdir(join(data, 'secrets'), { recursive: true });
   await writeFile(join(data, 'secrets', 'fleet'), SECRET, { mode: 0o600 });
@@ -41,15 +45,29 @@ export async function install(
   const text = configuration(data, database, options, urls);
   const file = join(directory, 'crosscell.yaml');
   await writeFile(file, text);
-  return { file, text, connect: (name) => connectHost({ url: urls[name] ?? '', secret: SECRET, name }) };
+  return {
+    file,
+    text,
+    connect: (name) => connectHost({ url: urls[name] ?? '', secret: SECRET, name }),
+    async seen() {
+      const answer = once(hosts.child, 'message');
+      hosts.child.send('seen');
+      return ((await answer) as [Seen])[0];
+    },
+  };
 }
 
-async function startHosts(directory: string, children: ChildProcess[]): Promise<Record<string, string>> {
+interface Hosts {
+  readonly child: ChildProcess;
+  readonly urls: Readonly<Record<string, string>>;
+}
+
+async function startHosts(directory: string, children: ChildProcess[]): Promise<Hosts> {
   const argument = JSON.stringify({ directory: join(directory, 'hosts'), names: HOSTS, secret: SECRET });
   const child = fork(fileURLToPath(new URL('./simulated-hosts.ts', import.meta.url)), [argument]);
   children.push(child);
   const [message] = (await once(child, 'message')) as [{ urls: Record<string, string> }];
-  return message.urls;
+  return { child, urls: message.urls };
 }
 
 const configuration = (data: string, database: string, options: string, urls: Record<string, string>): string => `

@@ -1,6 +1,6 @@
 // Three conductors, an API and simulated hosts, as processes of their own on PostgreSQL. Hundreds of moves go on while one
 // conductor is killed, one is stopped past its lease and continued, and PostgreSQL is killed and started again: every
-// move ends, every step is recorded as done once, and every invariant holds.
+// move ends, every step is recorded as done once, its guest was started once for it at its host, and every invariant holds.
 
 import assert from 'node:assert/strict';
 import type { ChildProcess } from 'node:child_process';
@@ -82,14 +82,20 @@ async function storm(t: TestContext, server: TestPostgres, directory: string, ch
 
     await ended(stores, 2 * SERVERS, 'resizes');
 
+    const isReverted = (index: number): boolean => index % 4 === 0;
     await Promise.all(
-      servers.map((id, n) => cloud.action(id, n % 4 === 0 ? { revertResize: null } : { confirmResize: null })),
+      servers.map((id, n) => cloud.action(id, isReverted(n) ? { revertResize: null } : { confirmResize: null })),
     );
     await ended(stores, 3 * SERVERS, 'confirmations and reverts');
     assert.equal(second.child.exitCode, null, 'the conductor that was stopped has ended');
     assert.equal(third.child.exitCode, null, 'a conductor has ended');
 
     await assertStepsOnce(stores);
+    const { starts, ranTwice, broken } = await installation.seen();
+    // Created, resized, and when it was reverted once more where it was.
+    const expected = servers.map((id, n) => [id, isReverted(n) ? 3 : 2]);
+    assert.deepEqual(starts, Object.fromEntries(expected), 'each start of a guest happened once at its host');
+    assert.deepEqual([ranTwice, broken], [[], []]);
     const statuses = await cloud.statuses();
     assert.deepEqual([...new Set(statuses)], ['ACTIVE']);
     assert.equal(statuses.length, SERVERS);

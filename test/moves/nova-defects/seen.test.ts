@@ -2,10 +2,12 @@
 // docs/nova-defects.md): shown not to be ours.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { migrationRoutes } from '../../../src/api/compute/migrations.ts';
+import { buildApp } from '../../../src/api/http/app.ts';
+import type { Principal } from '../../../src/api/http/auth.ts';
 import { createFlavor } from '../../../src/control/flavors.ts';
-import { listMigrations } from '../../../src/control/migrations.ts';
 import { quotaOf, setQuota } from '../../../src/control/quota.ts';
-import { resetState } from '../../../src/control/server-marks.ts';
+import { lockServer, resetState } from '../../../src/control/server-marks.ts';
 import { editServer, findServer, serverActions } from '../../../src/control/servers.ts';
 import { apiStatus } from '../../../src/model/states.ts';
 import { confirmOverdue, confirmResize } from '../../../src/moves/confirm.ts';
@@ -145,18 +147,60 @@ inWorld('L-16: nobody says that a server is active or in error while a resize wa
   assert.deepEqual(await snapshotOf(world), before);
 });
 
-inWorld('L-17: one move is one migration, whatever its status and in whatever cell', async (world) => {
+inWorld('L-11: what users change in VERIFY_RESIZE survives the revert', async (world) => {
   const id = await resized(world);
-  const statuses = async () =>
-    ((await listMigrations(world.p, { serverId: id, limit: 10 })) ?? []).map((m) => m.status);
-  assert.deepEqual(await statuses(), ['finished']);
-  await accept(world, confirmResize(world.p, world.user, id));
+  const change = { name: 'renamed', description: 'seen', tags: ['late'], metadata: { late: 'yes' } };
+  assert.equal(await editServer(world.p, id, change), null);
+  assert.equal(await lockServer(world.p, world.user, id, 'mine'), null);
+  await accept(world, revertResize(world.p, world.admin, id));
   await settle(world);
-  assert.deepEqual(await statuses(), ['confirmed']);
+  const { name, description, tags, metadata, lockedBy, lockedReason } = await serverOf(world, id);
+  assert.deepEqual({ name, description, tags, metadata }, change);
+  assert.deepEqual([lockedBy, lockedReason], ['owner', 'mine']);
+});
+
+inWorld('L-17: one move is one migration, whatever its status and in whatever cell, in full pages', async (world) => {
+  const waiting = [await resized(world), await resized(world)];
+  const confirmed = await resized(world);
+  await accept(world, confirmResize(world.p, world.user, confirmed));
+  await settle(world);
+  const operator: Principal = { userId: 'operator', projectId: 'operators', roles: ['admin'] };
+  const tokens = { principalOf: async () => operator };
+  const app = await buildApp({ platform: world.p, tokens, routes: migrationRoutes, checkAnswers: true });
+  const get = async (path: string, microversion: string) => {
+    const headers = { 'x-auth-token': 'any', 'openstack-api-version': `compute ${microversion}` };
+    const answer = await app.inject({ method: 'GET', url: `/compute/v2.1/os-migrations${path}`, headers });
+    return answer.json() as { migrations: { instance_uuid: string }[]; migrations_links?: { href: string }[] };
+  };
+  const servers = async (path: string, microversion: string) =>
+    (await get(path, microversion)).migrations.map((each) => each.instance_uuid);
+  try {
+    const newestFirst = [confirmed, ...waiting.toReversed()];
+    for (const microversion of ['2.1', '2.23', '2.59', '2.80'])
+      assert.deepEqual(await servers('', microversion), newestFirst);
+    assert.deepEqual(await servers('?status=finished', '2.1'), waiting.toReversed());
+    assert.deepEqual(await servers('?status=confirmed', '2.1'), [confirmed]);
+    for (const status of ['post-migrating', 'reverted'])
+      assert.deepEqual(await servers(`?status=${status}`, '2.1'), []);
+    const page = await get('?limit=2', '2.59');
+    assert.deepEqual(
+      page.migrations.map((each) => each.instance_uuid),
+      newestFirst.slice(0, 2),
+    );
+    const { search } = new URL(page.migrations_links?.[0]?.href ?? '');
+    const last = await get(search, '2.59');
+    assert.deepEqual(
+      last.migrations.map((each) => each.instance_uuid),
+      newestFirst.slice(2),
+    );
+    assert.equal(last.migrations_links, undefined);
+  } finally {
+    await app.close();
+  }
 });
 
 inWorld(
-  'L-18: T4: every action and event is complete, wherever the server has been, also after a revert',
+  'L-18: every action and event is complete, wherever the server has been, also after a revert',
   async (world) => {
     const id = await resized(world);
     await editServer(world.p, id, { name: 'renamed' });
