@@ -34,7 +34,7 @@ export interface StepContext<S> {
   readonly saga: Row;
   /** What the move has found out so far. */
   readonly s: S;
-  /** The fence of this claim of the saga: every effect carries it. */
+  /** The saga's fence, newer with every claim, every turn and every try: every effect carries it. */
   readonly generation: number;
   readonly serverId: string;
   readonly log: Logger;

@@ -91,7 +91,7 @@ async function simulate({ of, sagas, choices, fencing }: Plan): Promise<string[]
       }
       case 'raise':
         partyOf(op.row).fence = Math.max(partyOf(op.row).fence, op.row.fence);
-        return undefined;
+        return true;
       case 'effect':
         return effect(op, dice);
       case 'commit': {
@@ -194,7 +194,7 @@ test('a conductor that took over tells the parties before it does anything else'
     ...{ journal: [], reason: null, requestId: 'r', createdAt: 0, endedAt: null },
   };
   assert.equal(run.next({ row, takenOver: true }).value.op, 'raise');
-  assert.equal(run.next().value.op, 'now');
+  assert.equal(run.next(true).value.op, 'now');
   assert.equal(run.next(1).value.op, 'effect');
   // Fenced: it writes nothing and looks for other work.
   assert.equal(run.next({ kind: 'fenced' }).value.op, 'claim');

@@ -6,7 +6,7 @@ import type { Claim, Definition, Direction, Outcome, Patch, Row, StepSpec } from
 
 export type Op =
   | { readonly op: 'claim' }
-  /** Tell every party of this saga the new fence, before the first effect after a takeover. */
+  /** Tell every party of this saga the new fence, before the first effect after a takeover. Answered with whether it is. */
   | { readonly op: 'raise'; readonly row: Row }
   | { readonly op: 'effect'; readonly row: Row; readonly step: StepSpec; readonly direction: Direction }
   | { readonly op: 'commit'; readonly row: Row; readonly patch: Patch; readonly release: boolean }
@@ -19,6 +19,8 @@ export type Op =
 
 /** Waits up to this long keep the lease and the conductor; longer ones release the saga until it is due. */
 const SHORT_WAIT_MS = 2000;
+/** A fence that cannot be raised, for the home's database is down, is tried again so much later: others need the lanes. */
+const RAISE_AGAIN_MS = 30_000;
 
 export type Definitions = (name: string, version: number) => Definition | undefined;
 
@@ -48,7 +50,15 @@ function* workOn(definitions: Definitions, claim: Claim): Generator<Op, void, an
     if (stopped) yield { op: 'ended', row: stopped };
     return;
   }
-  if (claim.takenOver) yield { op: 'raise', row };
+  if (claim.takenOver) {
+    const raised: boolean = yield { op: 'raise', row };
+    if (!raised) {
+      const now: number = yield { op: 'now' };
+      // The lease is kept: it runs out, and whoever comes next raises the fence.
+      yield { op: 'commit', row, patch: { ...row, wakeAt: now + RAISE_AGAIN_MS }, release: false };
+      return;
+    }
+  }
   for (;;) {
     const now: number = yield { op: 'now' };
     const decision = decide(definition, row, now);

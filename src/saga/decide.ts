@@ -102,6 +102,13 @@ export function applyOutcome(
 }
 
 /**
+ * Whether the row goes on under a new fence. A call of the former direction, or of a try that came to nothing, may still be
+ * under way, and must not land behind what takes it back: its own undo, or a later step.
+ */
+export const overtakesItself = (row: Row, patch: Patch): boolean =>
+  patch.direction !== row.direction || patch.attempt > row.attempt;
+
+/**
  * What becomes of a saga whose definition this program does not know, because another version began it: nobody here can
  * tell what its cursor means, so it is touched no further. A program that knows the definition goes on with it on `retry`.
  */

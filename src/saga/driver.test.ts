@@ -117,6 +117,28 @@ test('a takeover that takes longer than a lease is made once, and then goes on',
   for (const driver of drivers) await clock.drive(driver.stop());
 });
 
+test('a takeover that cannot raise the fence does nothing, lets others have the lane, and is made later', async () => {
+  const { start, create, until, log, ended, clock, store } = setUp();
+  await create('s1');
+  await store.claim('dead', LEASE_MS);
+  await clock.pass(LEASE_MS);
+  let down = true;
+  let asked = 0;
+  const raise = async () => {
+    asked += 1;
+    if (down) throw new Error('the database cannot be reached');
+  };
+  const driver = start({ raise });
+  await until('it was asked', () => asked > 0);
+  await clock.pass(29_000);
+  assert.deepEqual([asked, log], [1, []]);
+  down = false;
+  await until('it ends', ended);
+  assert.equal(asked, 2);
+  assert.deepEqual(log, ['s1 do a', 's1 do b', 's1 do c', 's1 done']);
+  await clock.drive(driver.stop());
+});
+
 test('an effect that throws has failed for now, and is tried again', async () => {
   const { start, create, until, log, ended, clock, unexpected } = setUp();
   await create('s1');

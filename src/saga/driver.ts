@@ -121,7 +121,7 @@ async function carryOut(
     case 'raise':
       // Hosts that do not answer take their time: without the lease the next conductor would take over before this one
       // has begun, and so on for ever.
-      return withLease(options, op.row, () => effects.raise(op.row));
+      return withLease(options, op.row, () => raiseOrNot(effects, op.row));
     case 'effect':
       return withLease(options, op.row, () => runEffect(effects, op.row, op.step, op.direction));
     case 'commit':
@@ -145,6 +145,16 @@ async function runEffect(effects: Effects, row: Row, step: StepSpec, direction: 
   } catch (error) {
     effects.unexpected(row, `${direction} ${step.name}`, error);
     return { kind: 'failed', reason: messageOf(error), final: false };
+  }
+}
+
+async function raiseOrNot(effects: Effects, row: Row): Promise<boolean> {
+  try {
+    await effects.raise(row);
+    return true;
+  } catch (error) {
+    effects.unexpected(row, 'fencing at a takeover', error);
+    return false;
   }
 }
 

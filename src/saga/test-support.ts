@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Clock } from '../lib/clock.ts';
 import { VirtualClock } from '../lib/virtual-clock.ts';
+import { overtakesItself } from './decide.ts';
 import type { Definition, Patch, Row, SagaStore } from './types.ts';
 
 export const definition = (
@@ -85,9 +86,11 @@ export class MemorySagaStore implements SagaStore {
     if (!now || now.owner !== row.owner || now.fence !== row.fence || now.status !== 'active') return null;
     const leaseUntil = leaseMs === 0 ? 0 : this.#clock.now() + leaseMs;
     const { cancelRequested } = now;
-    if (patch.direction !== row.direction) this.#fence += 1;
-    const fence = patch.direction === row.direction ? row.fence : this.#fence;
-    const next = { ...now, ...patchOf({ ...row, ...patch }), fence, leaseUntil, cancelRequested };
+    const overtakes = overtakesItself(row, patch);
+    if (overtakes) this.#fence += 1;
+    const fence = overtakes ? this.#fence : row.fence;
+    const wakeAt = cancelRequested && !row.cancelRequested ? 0 : patch.wakeAt;
+    const next = { ...now, ...patchOf({ ...row, ...patch, wakeAt }), fence, leaseUntil, cancelRequested };
     this.rows.set(row.id, next);
     return next;
   }
@@ -247,6 +250,32 @@ export function testSagaStore(kind: string, open: (clock: Clock) => Promise<Open
     assert.equal(await store.commit(row, patchOf(row), LEASE_MS), null);
     const kept = await store.commit(back, patchOf(back), LEASE_MS);
     assert.equal(kept?.fence, back.fence);
+  });
+
+  contract('a step that is tried again is tried under a new fence; one that is polled is not', async (store) => {
+    await create(store, 's1');
+    const row = await claimed(store, 'x');
+    const polled = await store.commit(row, { ...patchOf(row), wakeAt: 1 }, LEASE_MS);
+    assert.equal(polled?.fence, row.fence);
+    const again = await store.commit(row, { ...patchOf(row), attempt: 1 }, LEASE_MS);
+    assert(again);
+    assert.ok(again.fence > row.fence);
+    const done = await store.commit(again, { ...patchOf(again), attempt: 0 }, LEASE_MS);
+    assert.equal(done?.fence, again.fence);
+  });
+
+  contract('a wish to turn back is not put off by a commit that does not know of it', async (store, clock) => {
+    await create(store, 's1');
+    const row = await claimed(store, 'x');
+    assert.ok(await store.requestCancel(row.key));
+    const later = clock.now() + 60_000;
+    const waiting = await store.commit(row, { ...patchOf(row), wakeAt: later }, 0);
+    assert.ok(waiting?.cancelRequested);
+    const due = await claimed(store, 'x');
+    assert.ok(due.cancelRequested);
+    // It is known now, and must not make a saga that cannot turn back try again and again.
+    await store.commit(due, { ...patchOf(due), wakeAt: later }, 0);
+    assert.equal(await store.claim('x', LEASE_MS), null);
   });
 
   contract('a loser’s commit changes nothing', async (store, clock) => {

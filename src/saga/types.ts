@@ -147,8 +147,8 @@ export interface SagaStore {
   /** The due saga that has waited longest, leased to `owner` under a new fence; null when none is due. */
   claim(owner: string, leaseMs: number): Promise<Claim | null>;
   /**
-   * Null when the lease was lost. `leaseMs` 0 releases it. Where the patch changes the direction, the row goes on under a
-   * new fence: a call of the former direction that arrives late, behind its own undo, is then refused like a stranger's.
+   * Null when the lease was lost. `leaseMs` 0 releases it. Where the patch overtakes what the row may have under way
+   * (decide.ts), the row goes on under a new fence: what arrives late is then refused like a stranger's.
    */
   commit(row: Row, patch: Patch, leaseMs: number): Promise<Row | null>;
   /** Asks the active saga with this key to turn back if it still can. False when there is none. */

@@ -5,6 +5,7 @@
 import { type Expression, type InsertResult, type Kysely, type Selectable, sql } from 'kysely';
 import type { Clock } from '../lib/clock.ts';
 import { invariant } from '../lib/errors.ts';
+import { overtakesItself } from '../saga/decide.ts';
 import type { Direction, Entry, NewSaga, Progress, Row, SagaStore, State, Status } from '../saga/types.ts';
 import { DatabaseClock } from './database-clock.ts';
 import { DATABASE_NOW, forUpdate } from './dialect.ts';
@@ -107,6 +108,8 @@ interface Commit extends Time {
   readonly owner: string;
   readonly fence: number;
   readonly newFence: number;
+  /** 1: whoever writes knew of a wish to turn back. */
+  readonly knewOfCancel: 0 | 1;
   readonly status: Status;
   readonly direction: Direction;
   readonly cursor: number;
@@ -152,7 +155,8 @@ function hotStatements(kind: ClockKind) {
         attempt: c.attempt,
         back_to: c.backTo,
         retries: c.retries,
-        wake_at: c.wakeAt,
+        // A wish that has come meanwhile is looked at at once.
+        wake_at: sql<number>`case when cancel_requested > ${c.knewOfCancel} then 0 else cast(${c.wakeAt} as bigint) end`,
         state_json: c.state,
         progress_json: c.progress,
         journal_json: c.journal,
@@ -218,6 +222,7 @@ export function sqlSagaStore(db: Kysely<GlobalTables>, clock: Clock): SagaStore 
         const { status, direction, cursor, attempt, backTo, retries, wakeAt, reason, endedAt } = patch;
         const commit = {
           ...{ id: row.id, owner: row.owner, fence: row.fence, newFence, ...after(leaseMs) },
+          knewOfCancel: row.cancelRequested ? (1 as const) : (0 as const),
           ...{ status, direction, cursor, attempt, backTo, retries, wakeAt, reason, endedAt },
           state: JSON.stringify(patch.state),
           progress: patch.progress === null ? null : JSON.stringify(patch.progress),
@@ -226,10 +231,9 @@ export function sqlSagaStore(db: Kysely<GlobalTables>, clock: Clock): SagaStore 
         const { rows } = await (leaseMs === 0 ? hot.letGo : hot.hold)(on, commit);
         return rows[0];
       };
-      const record =
-        patch.direction === row.direction
-          ? await write(db, row.fence)
-          : await db.transaction().execute(async (trx) => write(trx, await nextFence(trx)));
+      const record = overtakesItself(row, patch)
+        ? await db.transaction().execute(async (trx) => write(trx, await nextFence(trx)))
+        : await write(db, row.fence);
       return record ? { ...row, ...patch, fence: record.fence, cancelRequested: record.cancel_requested === 1 } : null;
     },
 

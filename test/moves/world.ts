@@ -95,7 +95,7 @@ export class Worker {
       case 'claim':
         return store.claim(this.owner, LEASE_MS);
       case 'raise':
-        return this.#effects.raise(op.row);
+        return this.#effects.raise(op.row).then(() => true);
       case 'effect':
         return this.#effects.run(op.row, op.step, op.direction);
       case 'commit':
