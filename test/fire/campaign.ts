@@ -170,10 +170,7 @@ export class Campaign {
   async #kill(victim: Victim, at: { readonly source: string; readonly target: string }): Promise<boolean> {
     const { directory } = this.#system;
     const sight = this.#system.look();
-    const slay = (pids: readonly number[]): boolean => {
-      for (const pid of pids) process.kill(pid, 'SIGKILL');
-      return pids.length > 0;
-    };
+    const slay = (pids: readonly number[]): boolean => pids.filter(isSlain).length > 0;
     const agents = (command: 'agent' | 'storage', name: string) =>
       sight.all
         .filter(({ words }) => words.includes(`main.ts ${command} `) && words.includes(`${directory}/`))
@@ -277,3 +274,13 @@ export class Campaign {
 }
 
 const other = (host: string | null): string => (host === 'cell1-host1' ? 'cell2-host1' : 'cell1-host1');
+
+/** Whether the process was there to be killed: it may have ended since it was seen. */
+function isSlain(pid: number): boolean {
+  try {
+    return process.kill(pid, 'SIGKILL');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ESRCH') return false;
+    throw error;
+  }
+}

@@ -2,6 +2,7 @@
 //
 // A sample by seed; FIRE_SEED repeats one, FIRE_CASES says how many cases, `all` for every one. FIRE_PART=2/3 plays the
 // second third of them, so that three may run beside each other; FIRE_BACKING=volume|image those of one kind of root disk.
+// FIRE_FROM=50 leaves out the first fifty: what a run before has played.
 // FIRE_ONLY='conductor/before/copy records' plays one case, and keeps the directory with its logs.
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
@@ -27,6 +28,7 @@ const FEWEST = 4;
 /** As many of the sample, in its order, as fit; FIRE_MINUTES has another limit. */
 const BUDGET_MS = Number(process.env['FIRE_MINUTES'] ?? (CASES === undefined ? 2.5 : 240)) * 60_000;
 const [PART = 1, PARTS = 1] = (process.env['FIRE_PART'] ?? '1/1').split('/').map(Number);
+const FROM = Number(process.env['FIRE_FROM'] ?? 0);
 const ONLY = process.env['FIRE_ONLY'];
 /** File that the results are written to, for docs/proof.md. */
 const REPORT = process.env['FIRE_REPORT'];
@@ -69,7 +71,7 @@ describe(`real parts under fire, seed ${SEED}`, { skip }, () => {
         ({ victim, moment, step }) => ONLY === undefined || ONLY === `${victim}/${moment}/${step}`,
       );
       const chosen = CASES === 'all' ? all : sample(all, Number(CASES ?? SAMPLE), dice);
-      const cases = chosen.filter((_, index) => index % PARTS === PART - 1);
+      const cases = chosen.filter((_, index) => index % PARTS === PART - 1).slice(FROM);
       const serverId = await create(system, imageId, backing);
       const campaign = new Campaign(system, serverId, [FLAVORS[0].id, FLAVORS[1].id]);
       await campaign.settle();
