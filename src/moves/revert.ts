@@ -36,6 +36,8 @@ export interface RevertState extends HasVolumes {
   readonly oldFlavor: Flavor;
   readonly newFlavor: Flavor;
   readonly returnTo: 'active' | 'stopped';
+  /** Whether its guest runs now: it may have turned itself off while the resize waited. */
+  readonly targetRan: boolean;
 }
 
 type C = StepContext<RevertState>;
@@ -59,7 +61,8 @@ export const REVERT: Move<RevertState> = {
     {
       step: 'stop target',
       do: (c) => powerOff(c, c.s.target.host, c.p.settings.shutdownTimeoutSeconds),
-      undo: async (c) => (wasOn(c) ? powerOnAgain(c, c.s.target.host) : WAS_OFF),
+      // As it was before the revert, whatever it was before the resize.
+      undo: async (c) => (c.s.targetRan ? powerOnAgain(c, c.s.target.host) : WAS_OFF),
     },
     { step: 'hand back ports', do: (c) => portsTo(c, c.s.source.host), undo: (c) => portsTo(c, c.s.target.host) },
     { step: 'hand back volumes', do: volumesBack, undo: (c) => handBackVolumes(c, c.s.source.host, c.s.target.host) },
@@ -179,6 +182,7 @@ export async function revertResize(p: Platform, actor: Actor, serverId: string):
         oldFlavor: migration.oldFlavor,
         newFlavor: migration.newFlavor,
         returnTo: server.oldVmState ?? 'active',
+        targetRan: server.powerState !== POWER_STATE.SHUTDOWN,
       },
     },
     'revertResize',

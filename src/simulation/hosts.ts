@@ -98,7 +98,7 @@ export class SimHost {
   /** The whole machine restarts: no guest runs afterwards. Nothing happens to one that is off. */
   async reboot(): Promise<void> {
     if (this.#off) return;
-    await this.#endGuests();
+    await this.endGuests();
     await this.restartAgent();
   }
 
@@ -106,7 +106,7 @@ export class SimHost {
   async turnOff(): Promise<void> {
     this.#off = true;
     await this.agent.close();
-    await this.#endGuests();
+    await this.endGuests();
   }
 
   /** It is on again; false: it was on. */
@@ -117,7 +117,8 @@ export class SimHost {
     return true;
   }
 
-  async #endGuests(): Promise<void> {
+  /** Every guest that runs turns itself off. */
+  async endGuests(): Promise<void> {
     for (const { serverId } of await this.records.load()) this.hypervisor.crash(serverId);
   }
 

@@ -92,7 +92,8 @@ export type Happening =
   /** Unreachable; or every n-th call (`oneIn`) is lost, late or comes twice; or guests fail to start. */
   | { readonly what: 'cut' | 'start fault'; readonly host: number; readonly forMs: number }
   | { readonly what: 'bad network'; readonly host: number; readonly oneIn: number; readonly forMs: number }
-  | { readonly what: 'agent restart' | 'reboot'; readonly host: number }
+  /** `guests end`: those that run there turn themselves off. */
+  | { readonly what: 'agent restart' | 'reboot' | 'guests end'; readonly host: number }
   /**
    * A storage host: it cannot be reached (its guests go on); its machine is off, and so are its volumes; it makes no
    * volumes; every n-th call to it is lost, late, slow or comes twice; its agent restarts.
@@ -249,7 +250,8 @@ function faultOf(dice: Dice, silenceMs: number): Happening {
   if (roll < 66) return { what: 'cut', host, forMs };
   if (roll < 74) return { what: 'bad network', host, oneIn: 2 + dice(8), forMs };
   if (roll < 77) return { what: 'agent restart', host };
-  if (roll < 80) return { what: 'reboot', host };
+  if (roll < 79) return { what: 'reboot', host };
+  if (roll < 80) return { what: 'guests end', host };
   if (roll < 83) return { what: 'cell down', cell: dice(1000), forMs };
   if (roll < 85) return { what: 'start fault', host, forMs: 1000 + dice(5000) };
   if (roll < 94) return storageFaultOf(dice, forMs);

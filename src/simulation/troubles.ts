@@ -109,6 +109,10 @@ export class Troubles {
         fault(`${host.name} reboots`);
         inBackground(host.reboot());
         return;
+      case 'guests end':
+        fault(`guests of ${host.name} turn themselves off`);
+        inBackground(host.endGuests());
+        return;
       default:
         assertNever(event);
     }

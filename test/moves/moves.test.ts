@@ -7,6 +7,7 @@ import { quotaOf } from '../../src/control/quota.ts';
 import { lockServer } from '../../src/control/server-marks.ts';
 import { editServer, findServer, serverActions } from '../../src/control/servers.ts';
 import { apiStatus } from '../../src/model/states.ts';
+import { POWER_STATE } from '../../src/model/types.ts';
 import { confirmOverdue, confirmResize } from '../../src/moves/confirm.ts';
 import { deleteServer } from '../../src/moves/delete.ts';
 import { rebootServer, startServer, stopServer } from '../../src/moves/power.ts';
@@ -325,6 +326,21 @@ inWorld('a source that refuses to start: the revert is undone and the resize wai
   await settle(world);
   assert.equal(await statusOf(world, serverId), 'VERIFY_RESIZE');
   assert.deepEqual(await snapshotOf(world), before);
+  await assertSound(world);
+});
+
+inWorld('a revert that turns back leaves a guest off that had turned itself off', async (world) => {
+  const serverId = await resized(world);
+  const { host } = await serverOf(world, serverId);
+  hostOf(world, host).hypervisor.crash(serverId);
+  await beat(world, 6);
+  const before = await snapshotOf(world);
+  assert.equal((await serverOf(world, serverId)).powerState, POWER_STATE.SHUTDOWN);
+  for (const each of world.hosts.values()) if (each.cell === 'cell1') each.startFault = 'the hypervisor is broken';
+  await accept(world, revertResize(world.p, world.user, serverId));
+  await settle(world);
+  assert.equal(await statusOf(world, serverId), 'VERIFY_RESIZE');
+  assert.deepEqual([await snapshotOf(world), runningOn(world, serverId)], [before, []]);
   await assertSound(world);
 });
 
