@@ -61,6 +61,7 @@ export interface SagaView {
   /** The id of that, of a volume too. */
   readonly serverId: string;
   readonly status: 'active' | 'stuck';
+  /** Of one that is stuck: what keeps it, which need not be why it turned back. */
   readonly reason: string | null;
   /** When somebody should have gone on with it, ms since epoch: the later of its wake-up and the end of its lease. */
   readonly dueAt: number;

@@ -590,6 +590,23 @@ test('every invariant is broken by one of these plants', () => {
   );
 });
 
+test('of a saga that is stuck in an undo the cause is what that was refused with, not why it turned back', () =>
+  healthy(async (h) => {
+    const failed = { outcome: 'failed', firstAt: 1, at: 2, attempts: 1 };
+    const journal = [
+      { ...failed, step: 'start target', direction: 'do', note: 'no memory' },
+      { ...failed, step: 'stop source', direction: 'undo', note: 'the disk is gone' },
+    ];
+    const turned = { status: 'stuck', direction: 'undo', reason: 'start target: no memory' };
+    await plantSaga(h, h.active, { ...turned, journal_json: JSON.stringify(journal) });
+    const { invariants } = await auditWorld(h.world);
+    const breaches = invariants.find(({ name }) => name === 'sagas have servers')?.breaches;
+    assert.deepEqual(
+      breaches?.map(({ cause }) => cause),
+      ['undo stop source: the disk is gone'],
+    );
+  }));
+
 test('what an open debt accounts for is owed and breaks nothing', () =>
   healthy(async (h) => {
     await plantGuest(h, 'cell2-b', h.active);

@@ -3,6 +3,8 @@ import type { Kysely } from 'kysely';
 import { CLOSED_MIGRATIONS } from '../../control/migrations.ts';
 import { providerStates } from '../../control/placement.ts';
 import type { Resources } from '../../model/types.ts';
+import { whyStuck } from '../../saga/decide.ts';
+import type { Entry } from '../../saga/types.ts';
 import type { GlobalTables } from '../../store/global-schema.ts';
 import { OPEN_STATUSES } from '../../store/sagas.ts';
 import type { ConsumerView, HomeView, MigrationView, PortView, ProviderView, SagaView, Snapshot } from '../snapshot.ts';
@@ -14,6 +16,8 @@ export async function readSagas(db: Db, slice: Slice): Promise<SagaView[]> {
   const open = db
     .selectFrom('sagas')
     .select(['id', 'definition', 'subject', 'key', 'status', 'reason', 'wake_at', 'lease_until', 'created_at'])
+    // Of one that goes on it is of no interest, and long.
+    .select((eb) => eb.case().when('status', '=', 'stuck').then(eb.ref('journal_json')).else('[]').end().as('journal'))
     .where('status', 'in', OPEN_STATUSES);
   const rows = await inSlice(open, 'key', slice).execute();
   return rows.map((row) => ({
@@ -22,7 +26,7 @@ export async function readSagas(db: Db, slice: Slice): Promise<SagaView[]> {
     subject: row.subject,
     serverId: row.key,
     status: row.status === 'stuck' ? 'stuck' : 'active',
-    reason: row.reason,
+    reason: whyStuck({ journal: JSON.parse(row.journal) as Entry[], reason: row.reason }),
     dueAt: Math.max(row.wake_at, row.lease_until, row.created_at),
   }));
 }
