@@ -49,7 +49,7 @@ export interface AuditReport {
 }
 
 /** Items of one list in a report. */
-export const LISTED = 1000;
+const LISTED = 1000;
 
 export function reportOf(
   { name, sentence }: { readonly name: string; readonly sentence: string },

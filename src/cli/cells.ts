@@ -46,7 +46,7 @@ async function setDisabled(api: ApiClient, name: string, disabled: boolean): Pro
 }
 
 /** One line per cell: name, state, hosts, servers. */
-export function cellsText(cells: readonly CellRecord[]): string {
+function cellsText(cells: readonly CellRecord[]): string {
   const lines = cells.map((cell) => {
     const down = cell.unreachableSince === null ? '' : `, down since ${new Date(cell.unreachableSince).toISOString()}`;
     return `${cell.name}  ${cell.disabled ? 'disabled' : 'enabled'}${down}, ${cell.hosts} hosts, ${cell.servers} servers`;

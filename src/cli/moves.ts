@@ -99,7 +99,7 @@ export function listText(moves: readonly MoveView[]): string {
 }
 
 /** The move, its steps, and its failure card. */
-export function moveText({ move, failure }: Shown): string {
+function moveText({ move, failure }: Shown): string {
   const places = move.source && move.target ? ` from ${move.source.host} to ${move.target.host}` : '';
   const lines = [
     `${move.move} of server ${move.serverId}${places}: ${statusOf(move)}`,

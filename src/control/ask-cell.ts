@@ -9,7 +9,7 @@ import { CellDown, type Stores } from '../store/stores.ts';
 import type { Platform } from './platform.ts';
 
 /** Nova waits for 60 s (nova/context.py:CELL_TIMEOUT). */
-export const ANSWER_LIMIT_MS = 5_000;
+const ANSWER_LIMIT_MS = 5_000;
 const SILENT_LIMIT_MS = 500;
 /** Why the wait ends. Without a reason each abort would make an error, with its stack. */
 const ANSWERED = 'the cell has answered';

@@ -20,7 +20,7 @@ import { fixed } from '../store/fixed.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
 import type { Platform } from './platform.ts';
 
-export const IMAGE_STATUSES = ['queued', 'uploading', 'saving', 'active', 'deactivated', 'deleted'] as const;
+const IMAGE_STATUSES = ['queued', 'uploading', 'saving', 'active', 'deactivated', 'deleted'] as const;
 export type ImageStatus = (typeof IMAGE_STATUSES)[number];
 export const VISIBILITIES = ['public', 'private', 'shared', 'community'] as const;
 export type Visibility = (typeof VISIBILITIES)[number];

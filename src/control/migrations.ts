@@ -103,7 +103,7 @@ export async function openMigration(db: Kysely<GlobalTables>, serverId: string):
 }
 
 /** Moves that are answered at a time. */
-export const MOST_DUE = 20;
+const MOST_DUE = 20;
 
 const DUE_CONFIRMATIONS = fixed<GlobalTables, { readonly now: number }, Selectable<GlobalTables['migrations']>>(
   (db, { now }) =>

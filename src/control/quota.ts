@@ -160,8 +160,13 @@ export async function setQuota(
   limits: Readonly<Record<string, number>>,
 ): Promise<void> {
   const rows = Object.entries(limits).map(([resource, hard_limit]) => ({ ...keyOf(of), resource, hard_limit }));
+  await writeLimits(p.stores.global, rows);
+}
+
+/** These limits count from now on, whatever there was of the same names. */
+export async function writeLimits(db: Db, rows: readonly LimitRow[]): Promise<void> {
   if (rows.length === 0) return;
-  await p.stores.global
+  await db
     .insertInto('quotas')
     .values(rows)
     .onConflict((conflict) =>

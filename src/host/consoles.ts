@@ -10,7 +10,7 @@
 import type { Duplex } from 'node:stream';
 import type { Reply } from './contract.ts';
 
-export const CONSOLE_KINDS = ['vnc', 'serial'] as const;
+const CONSOLE_KINDS = ['vnc', 'serial'] as const;
 export type ConsoleKind = (typeof CONSOLE_KINDS)[number];
 
 export interface ConsoleRequest {

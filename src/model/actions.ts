@@ -410,7 +410,7 @@ export function invalidState(
 export const serverNotFound = (id: string): Refusal => notFound(`Instance ${id} could not be found.`);
 
 /** V7: a locked server refuses everyone but administrators (check_instance_lock). */
-export function checkLock(server: ServerState, admin: boolean): Refusal | null {
+function checkLock(server: ServerState, admin: boolean): Refusal | null {
   return server.locked && !admin ? conflict(`Instance ${server.id} is locked`) : null;
 }
 

@@ -7,7 +7,7 @@
 // Left out: random_seed, which Nova puts in for guests without a source of entropy; guests here have virtio-rng.
 import { isoImage } from './iso9660.ts';
 
-export const CONFIG_DRIVE_LABEL = 'config-2';
+const CONFIG_DRIVE_LABEL = 'config-2';
 /** Most characters of user data, in base64 (nova/api/validation: user_data). */
 export const MAX_USER_DATA = 65_535;
 

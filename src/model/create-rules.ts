@@ -41,7 +41,7 @@ export function mayUseImage(image: OfferedImage, actor: Actor): boolean {
 }
 
 /** The image must be there and visible (400 at create, as in Nova) and active. */
-export function checkImageUsable(image: OfferedImage | null, actor: Actor): Refusal | null {
+function checkImageUsable(image: OfferedImage | null, actor: Actor): Refusal | null {
   if (image === null || image.status === 'deleted' || !mayUseImage(image, actor)) {
     return badRequest('Can not find requested image');
   }

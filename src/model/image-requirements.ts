@@ -17,7 +17,7 @@ const propertyOf = (image: Properties, ...names: readonly string[]): string | nu
 };
 
 /** Nova's canonical architecture names (fields.Architecture.canonicalize). */
-export function canonicalArchitecture(name: string): string {
+function canonicalArchitecture(name: string): string {
   const lower = name.toLowerCase();
   if (lower === 'amd64') return 'x86_64';
   return ['i386', 'i486', 'i586', 'x86_32', 'x86_32p'].includes(lower) ? 'i686' : lower;

@@ -10,7 +10,7 @@ import { invariant } from '../lib/errors.ts';
 const SECTOR = 2048;
 const FIRST = 16;
 const NAME = /^[a-z0-9_]{1,20}(\.[a-z0-9]{1,8})?$/;
-export const MAX_LABEL = 16;
+const MAX_LABEL = 16;
 
 /** Paths with '/' between their names, and what the files hold. */
 export type Files = ReadonlyMap<string, Uint8Array>;

@@ -47,7 +47,7 @@ function versionIn(entries: readonly string[], isWanted: (service: string) => bo
 const VERSION = /^([1-9]\d*)\.([1-9]\d*|0)$/;
 
 /** The version that a header's text asks for; see `negotiate`. */
-export function parseMicroversion(text: string, range: VersionRange = COMPUTE_VERSIONS): Negotiated {
+function parseMicroversion(text: string, range: VersionRange = COMPUTE_VERSIONS): Negotiated {
   if (text === 'latest') return { kind: 'ok', minor: range.max };
   const match = VERSION.exec(text);
   if (match === null) {

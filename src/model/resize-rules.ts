@@ -142,6 +142,19 @@ export function checkMigrate(facts: MigrateFacts): Refusal | null {
 
 const notResized = badRequest('Instance has not been resized.');
 
+const checkEnd = (
+  action: 'confirmResize' | 'revertResize',
+  server: ServerState,
+  admin: boolean,
+  migration: MigrationStatus | null,
+  sourceUp: boolean,
+): Refusal | null =>
+  firstRefusal(
+    () => checkAction(action, server, admin),
+    () => (migration === 'finished' ? null : notResized),
+    () => checkServiceUp(sourceUp),
+  );
+
 /**
  * V32: confirm needs a resized, idle server, its migration `finished`, and the source's service up.
  * @param migration status of the server's last migration; null: it has none
@@ -152,11 +165,7 @@ export function checkConfirm(
   migration: MigrationStatus | null,
   sourceUp: boolean,
 ): Refusal | null {
-  return firstRefusal(
-    () => checkAction('confirmResize', server, admin),
-    () => (migration === 'finished' ? null : notResized),
-    () => checkServiceUp(sourceUp),
-  );
+  return checkEnd('confirmResize', server, admin, migration, sourceUp);
 }
 
 /**
@@ -169,9 +178,5 @@ export function checkRevert(
   migration: MigrationStatus | null,
   sourceUp: boolean,
 ): Refusal | null {
-  return firstRefusal(
-    () => checkAction('revertResize', server, admin),
-    () => (migration === 'finished' ? null : notResized),
-    () => checkServiceUp(sourceUp),
-  );
+  return checkEnd('revertResize', server, admin, migration, sourceUp);
 }

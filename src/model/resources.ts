@@ -9,7 +9,7 @@ import { RESOURCE_CLASSES } from './types.ts';
 type Mutable = { -readonly [K in ResourceClass]?: number };
 
 /** A record of the non-zero amounts that `amount` gives for each class. */
-export function resourcesBy(amount: (resourceClass: ResourceClass) => number): Resources {
+function resourcesBy(amount: (resourceClass: ResourceClass) => number): Resources {
   const result: Mutable = {};
   for (const resourceClass of RESOURCE_CLASSES) {
     const value = amount(resourceClass);

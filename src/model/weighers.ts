@@ -44,7 +44,7 @@ export interface Weigher {
   readonly raw: (host: HostState, request: ScheduleRequest) => number;
 }
 
-export const WEIGHERS: readonly Weigher[] = [
+const WEIGHERS: readonly Weigher[] = [
   {
     name: 'CrossCellWeigher',
     option: 'cross_cell_move_weight_multiplier',

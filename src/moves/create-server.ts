@@ -1,7 +1,7 @@
 // Asking for a server: what is asked is checked, and room, ports, volumes and its record's contents are reserved in the
 // transaction that makes the saga of create.ts. Refusals are Nova's; what is refused leaves nothing behind. Where no host
 // has room the server is written in ERROR, as in Nova.
-import type { Kysely, Transaction } from 'kysely';
+import type { Transaction } from 'kysely';
 import { findFlavor } from '../control/flavors.ts';
 import { findImage, type Image, isForGuests, snapshotOf } from '../control/images.ts';
 import { findKeypair, type Keypair } from '../control/keypairs.ts';
@@ -11,15 +11,14 @@ import { networkService, type TakenPort, type Taking } from '../control/network/
 import { activateBindings, createPortForServer, type Port, portsOfServer } from '../control/network.ts';
 import type { Platform } from '../control/platform.ts';
 import { firstOver, type ProjectQuota, quotasFor } from '../control/quota.ts';
-import { plainFlavor, rowOf } from '../control/records.ts';
+import { plainFlavor } from '../control/records.ts';
 import { chooseHost } from '../control/scheduling.ts';
-import { findServerGroup, joinServerGroup } from '../control/server-groups.ts';
+import { findServerGroup } from '../control/server-groups.ts';
 import { invariant } from '../lib/errors.ts';
 import { newId } from '../lib/ids.ts';
 import { type BlockDevice, invalidBootSequence } from '../model/block-devices.ts';
 import { configDriveOf } from '../model/config-drive.ts';
 import { checkCreate } from '../model/create-rules.ts';
-import { shownImageOf } from '../model/disk-image.ts';
 import { rememberedMinDiskGb } from '../model/disk-rules.ts';
 import { hostnameOf } from '../model/names.ts';
 import { checkMetadataQuota, checkOneMore } from '../model/quota.ts';
@@ -29,11 +28,10 @@ import { groupHintNotFound } from '../model/server-groups.ts';
 import { type Actor, type Flavor, type ImageSnapshot, POWER_STATE, type Refusal, type Server } from '../model/types.ts';
 import type { Volume } from '../model/volumes.ts';
 import type { Row } from '../saga/types.ts';
-import type { CellTables } from '../store/cell-schema.ts';
 import { exclusively } from '../store/dialect.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
-import { CellDown } from '../store/stores.ts';
-import { CREATE, type CreateState, createAction, type Whereabouts, whereTo } from './create.ts';
+import { CREATE, type CreateState, type Whereabouts, whereTo } from './create.ts';
+import { insertHome, joinGroup, writeInError } from './create-home.ts';
 import { claimDevices, type PlannedDevice, planDevices, stateOfDevices, takeDevices } from './create-volumes.ts';
 import type { Owner } from './move.ts';
 import { insertLeased, Refused, type Start, takeFirstStep } from './start.ts';
@@ -249,7 +247,7 @@ async function place(
         const room = await claimRoom(trx);
         if (room.kind === 'none') return room;
         await insertHome(trx, actor, server, room.cellId);
-        await joinGroup(p, trx, actor, request, server);
+        await joinGroup(p, trx, actor, request.groupId, server.id);
         const ports = await createPorts(trx, actor, request, server, room.host, taken.ports);
         await networkService(p).claimed(trx, takingFor(server));
         const claimed = await claimDevices(p, trx, { serverId: server.id, ...owner, host: room.host }, devices);
@@ -286,13 +284,17 @@ async function place(
         return room;
       }),
   );
-  if (chosen.kind === 'none') return writeInError(p, actor, request, server, chosen.reason);
+  const made = { kind: 'created', serverId: server.id, reservationId: server.reservationId } as const;
+  if (chosen.kind === 'none') {
+    const nowhere = await writeInError(p, actor, server, request.groupId, chosen.reason);
+    return nowhere ? refused(nowhere) : made;
+  }
   const { start, saga } = started;
   invariant(start && saga, 'a chosen host comes with a saga');
   const refusal = await takeFirstStep(p, start, saga, 'create');
   // A record that could not be written now is written, or given up, by a conductor: the server exists either way.
   if (refusal) p.log.warn({ serverId: server.id, refusal }, 'the record of a new server is not written yet');
-  return { kind: 'created', serverId: server.id, reservationId: server.reservationId };
+  return made;
 }
 
 async function checkQuotaAgain(
@@ -309,18 +311,6 @@ async function checkQuotaAgain(
 
 const overQuota = (quotas: readonly ProjectQuota[], flavor: Flavor): Refusal | null =>
   firstOver(quotas, (limits, used) => checkOneMore(limits, used, flavor));
-
-async function joinGroup(
-  p: Platform,
-  trx: Transaction<GlobalTables>,
-  actor: Actor,
-  request: CreateRequest,
-  server: Server,
-): Promise<void> {
-  const refusal =
-    request.groupId === undefined ? null : await joinServerGroup(p, trx, actor, request.groupId, server.id);
-  if (refusal) throw new Refused(refusal);
-}
 
 async function createPorts(
   trx: Transaction<GlobalTables>,
@@ -364,73 +354,3 @@ async function createPorts(
 
 const wantsConfigDrive = (p: Platform, { configDrive }: CreateRequest, { image }: Server): boolean =>
   configDrive === true || p.settings.forceConfigDrive || image.properties['img_config_drive'] === 'mandatory';
-
-async function insertHome(trx: Transaction<GlobalTables>, actor: Actor, server: Server, cellId: string): Promise<void> {
-  await trx
-    .insertInto('server_mappings')
-    .values({
-      server_id: server.id,
-      cell_id: cellId,
-      project_id: actor.projectId,
-      user_id: actor.userId,
-      generation: 0,
-      delete_requested_at: null,
-      soft_delete_requested_at: null,
-      soft_deleted_at: null,
-      offload_at: null,
-      flavor_json: JSON.stringify(server.flavor),
-      image_id: shownImageOf(server.image),
-      requested_zone: server.requestedZone,
-      deleted_at: null,
-      created_at: server.createdAt,
-    })
-    .execute();
-}
-
-/** No host would do: the server exists all the same, in ERROR, in the first enabled cell that can be reached. */
-async function writeInError(
-  p: Platform,
-  actor: Actor,
-  request: CreateRequest,
-  server: Server,
-  reason: string,
-): Promise<Created> {
-  const cell = await firstCell(p);
-  if (!cell) return refused({ code: 503, message: 'There is no cell to hold servers.' });
-  const fault = { code: 500, message: 'No valid host was found. ', details: reason, createdAt: server.createdAt };
-  const broken: Server = { ...server, vmState: 'error', taskState: null, fault };
-  // The record before the home: if this stops half-way, what is left is invisible and counts for nobody.
-  await cell.db.transaction().execute(async (trx) => {
-    await trx.insertInto('servers').values(rowOf(broken)).execute();
-    const action = createAction(
-      broken,
-      { userId: actor.userId, projectId: actor.projectId },
-      actor.requestId,
-      null,
-      server.createdAt,
-    );
-    await trx
-      .insertInto('server_actions')
-      .values({ ...action, message: 'Error', finished_at: server.createdAt })
-      .execute();
-  });
-  await p.stores.global.transaction().execute(async (trx) => {
-    await insertHome(trx, actor, server, cell.id);
-    await joinGroup(p, trx, actor, request, server);
-  });
-  p.log.info({ serverId: server.id, requestId: actor.requestId, zone: request.zone }, reason);
-  return { kind: 'created', serverId: server.id, reservationId: server.reservationId };
-}
-
-async function firstCell(p: Platform): Promise<{ id: string; db: Kysely<CellTables> } | null> {
-  const cells = await p.stores.global.selectFrom('cells').select('id').orderBy('disabled').orderBy('name').execute();
-  for (const { id } of cells) {
-    try {
-      return { id, db: await p.stores.cell(id) };
-    } catch (error) {
-      if (!(error instanceof CellDown)) throw error;
-      p.log.warn({ cell: id }, error.message);
-    }
-  }
-  return null;
-}

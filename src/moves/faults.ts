@@ -27,7 +27,6 @@ import { CellDown, type Stores } from '../store/stores.ts';
 import { MOVES } from './registry.ts';
 
 export const STEP_FAULTS = ['error', 'error-after', 'crash-before', 'crash-after', 'lost-reply', 'delay'] as const;
-export type StepFaultKind = (typeof STEP_FAULTS)[number];
 export const FAULT_KINDS = [...STEP_FAULTS, 'cell-down', 'host-down'] as const;
 export type FaultKind = (typeof FAULT_KINDS)[number];
 

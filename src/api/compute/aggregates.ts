@@ -1,5 +1,5 @@
 // Host aggregates and, made from them, availability zones.
-import { Type } from 'typebox';
+import { type Static, Type } from 'typebox';
 import {
   type AggregateRecord,
   type AggregateResult,
@@ -13,7 +13,8 @@ import {
   setAggregateMetadata,
   updateAggregate,
 } from '../../control/aggregates.ts';
-import { listHosts } from '../../control/hosts.ts';
+import { type HostRecord, listHosts } from '../../control/hosts.ts';
+import type { Platform } from '../../control/platform.ts';
 import { isoMicroseconds } from '../../model/time.ts';
 import { errorOf, refuse } from '../http/errors.ts';
 import { type Answer, byBody, type Route, route } from '../http/route.ts';
@@ -162,6 +163,32 @@ const Zone = object({
 });
 const Zones = object({ availabilityZoneInfo: Type.Array(Zone) });
 
+async function zonesWith(
+  p: Platform,
+  hostsOf: (hosts: readonly HostRecord[]) => Static<typeof Zone>['hosts'],
+): Promise<Static<typeof Zone>[]> {
+  const zones = Map.groupBy(await listHosts(p), (host) => host.zone);
+  return [...zones].map(([zoneName, hosts]) => ({
+    zoneName,
+    zoneState: { available: hosts.some((host) => !host.disabled) },
+    hosts: hostsOf(hosts),
+  }));
+}
+
+const servicesOf = (hosts: readonly HostRecord[]) =>
+  Object.fromEntries(
+    hosts.map((host) => [
+      host.name,
+      {
+        'nova-compute': {
+          available: host.up,
+          active: !host.disabled,
+          updated_at: host.lastSeenAt === null ? null : isoMicroseconds(host.lastSeenAt),
+        },
+      },
+    ]),
+  );
+
 export const zoneRoutes: readonly Route[] = [
   route({
     method: 'GET',
@@ -171,13 +198,7 @@ export const zoneRoutes: readonly Route[] = [
     policy: 'os_compute_api:os-availability-zone:list',
     answers: { 200: Zones },
     handle: async ({ p }) => {
-      const zones = Map.groupBy(await listHosts(p), (host) => host.zone);
-      const availabilityZoneInfo = [...zones].map(([zoneName, hosts]) => ({
-        zoneName,
-        zoneState: { available: hosts.some((host) => !host.disabled) },
-        hosts: null,
-      }));
-      return { status: 200, body: { availabilityZoneInfo } };
+      return { status: 200, body: { availabilityZoneInfo: await zonesWith(p, () => null) } };
     },
   }),
   route({
@@ -188,24 +209,7 @@ export const zoneRoutes: readonly Route[] = [
     policy: 'os_compute_api:os-availability-zone:detail',
     answers: { 200: Zones },
     handle: async ({ p }) => {
-      const zones = Map.groupBy(await listHosts(p), (host) => host.zone);
-      const availabilityZoneInfo = [...zones].map(([zoneName, hosts]) => ({
-        zoneName,
-        zoneState: { available: hosts.some((host) => !host.disabled) },
-        hosts: Object.fromEntries(
-          hosts.map((host) => [
-            host.name,
-            {
-              'nova-compute': {
-                available: host.up,
-                active: !host.disabled,
-                updated_at: host.lastSeenAt === null ? null : isoMicroseconds(host.lastSeenAt),
-              },
-            },
-          ]),
-        ),
-      }));
-      return { status: 200, body: { availabilityZoneInfo } };
+      return { status: 200, body: { availabilityZoneInfo: await zonesWith(p, servicesOf) } };
     },
   }),
 ];

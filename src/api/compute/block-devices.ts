@@ -3,13 +3,13 @@
 import { type Static, type TProperties, Type } from 'typebox';
 import { Value } from 'typebox/value';
 import { arrangeDisks, type DeviceWish, type Disks } from '../../model/block-devices.ts';
+import { MAX_VOLUME_GB } from '../../model/volumes.ts';
 import { badRequest, errorOf } from '../http/errors.ts';
 import { booleanOf, nullable, object, text } from './common.ts';
 
-const MOST_GB = 8_388_607;
 const Flag = Type.Union([Type.Boolean(), Type.String({ maxLength: 5 })]);
 const Size = Type.Union([
-  Type.Integer({ minimum: 0, maximum: MOST_GB }),
+  Type.Integer({ minimum: 0, maximum: MAX_VOLUME_GB }),
   Type.String({ pattern: '^([0-9]{1,7})?$' }),
   Type.Null(),
 ]);

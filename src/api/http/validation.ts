@@ -214,7 +214,7 @@ function typesOf(union: ErrorObject, all: readonly ErrorObject[]): string | null
 const plain = (value: unknown): string => (typeof value === 'string' ? shorten(value) : represent(value));
 
 /** A JSON value as Python's repr() writes it, shortened. */
-export function represent(value: unknown): string {
+function represent(value: unknown): string {
   return shorten(pythonText(value, 0));
 }
 

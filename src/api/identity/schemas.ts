@@ -58,7 +58,7 @@ export const LoginBody = object({
 
 const Named = object({ id: text(), name: text() });
 const InDomain = object({ id: text(), name: text(), domain: Named });
-export const EndpointInCatalog = object({
+const EndpointInCatalog = object({
   ...{ id: text(), interface: text(), region: text(), region_id: text(), url: text(2048) },
 });
 export const Catalog = Type.Array(
@@ -83,7 +83,7 @@ export const TokenAnswer = object({
 });
 
 export const Links = object({ self: text(2048) });
-export const ListLinks = object({ self: text(2048), next: Type.Null(), previous: Type.Null() });
+const ListLinks = object({ self: text(2048), next: Type.Null(), previous: Type.Null() });
 const NoOptions = object({});
 
 export const Project = object({

@@ -1,5 +1,6 @@
 // Bodies and answers of the block storage API (cinder/api/schemas/*.py).
 import { type TSchema, Type } from 'typebox';
+import { MAX_VOLUME_GB } from '../../model/volumes.ts';
 import { Links, nullable, object, StringMap, text } from '../compute/common.ts';
 import { ListParameters, Metadata } from './common.ts';
 
@@ -9,7 +10,7 @@ const time = () => text(40);
 const Name = nullable(text());
 /** A number of GiB, as a number or as text. */
 const Size = Type.Union([
-  Type.Integer({ minimum: 1, maximum: 8_388_607 }),
+  Type.Integer({ minimum: 1, maximum: MAX_VOLUME_GB }),
   Type.String({ pattern: '^0*[1-9][0-9]{0,6}$' }),
 ]);
 

@@ -4,7 +4,7 @@ import { Type } from 'typebox';
 import { changeStatus, editVolume, volumeFor } from '../../control/volumes/records.ts';
 import { retypeVolume } from '../../control/volumes/retype.ts';
 import { findVolumeType, isMultiattach } from '../../control/volumes/types.ts';
-import { VOLUME_STATUSES, type VolumeStatus } from '../../model/volumes.ts';
+import { MAX_VOLUME_GB, VOLUME_STATUSES, type VolumeStatus } from '../../model/volumes.ts';
 import { deleteVolume } from '../../moves/volumes/delete.ts';
 import { extendVolume } from '../../moves/volumes/extend.ts';
 import { IdParams, nullable, object, StringMap, text } from '../compute/common.ts';
@@ -41,7 +41,7 @@ const ACTIONS: Readonly<Record<string, Action>> = {
     'volume:extend',
     object({
       new_size: Type.Union([
-        Type.Integer({ minimum: 1, maximum: 8_388_607 }),
+        Type.Integer({ minimum: 1, maximum: MAX_VOLUME_GB }),
         Type.String({ pattern: '^[1-9][0-9]{0,6}$' }),
       ]),
     }),

@@ -47,7 +47,7 @@ export const AGGREGATES = [
 
 /** A guest's disk of about 70 MiB takes two seconds: long enough to be seen, and to be interrupted. */
 const COPY_BYTES_PER_SECOND = 36 * 2 ** 20;
-export const SHUTDOWN_SECONDS = 10;
+const SHUTDOWN_SECONDS = 10;
 
 /** The program that a host runs as its hypervisor: a link of the demo's own, which scene 4 breaks. */
 export const hypervisorPath = (directory: string, host: string): string => join(directory, 'bin', `${host}-qemu`);

@@ -12,7 +12,7 @@ import { invariant } from '../../lib/errors.ts';
 import type { GlobalTables } from '../../store/global-schema.ts';
 import type { Platform } from '../platform.ts';
 
-export const FATES = ['making', 'unfinished', 'unwanted'] as const;
+const FATES = ['making', 'unfinished', 'unwanted'] as const;
 export type Fate = (typeof FATES)[number];
 
 export interface GlanceWrite {

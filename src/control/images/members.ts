@@ -14,7 +14,7 @@ import { type ImageResult, no, showImage } from './records.ts';
 import { receiveImage, type Upload } from './upload.ts';
 
 /** Most members of one image (Glance's image_member_quota). */
-export const MAX_MEMBERS = 128;
+const MAX_MEMBERS = 128;
 
 export type MemberResult =
   | { readonly kind: 'ok'; readonly imageId: string; readonly id: string; readonly member: Member }

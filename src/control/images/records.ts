@@ -23,7 +23,7 @@ import { giveUpInGlance } from './glance-writes.ts';
 import { checkImage, checkText } from './rules.ts';
 
 /** Most images of one project. */
-export const MAX_IMAGES = 1000;
+const MAX_IMAGES = 1000;
 
 export type ImageResult = { readonly kind: 'ok'; readonly image: Image } | Refused;
 export const no = (code: Refusal['code'], message: string): Refused => refused(refuse(code, message));

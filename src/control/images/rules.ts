@@ -9,12 +9,12 @@ export const MAX_TEXT = 255;
 /** Of the one property that is no word but a list: what disks a server gets that is made from the image. */
 export const MAX_MAPPING_TEXT = 16_384;
 const MAPPING = 'block_device_mapping';
-export const MAX_PROPERTIES = 128;
+const MAX_PROPERTIES = 128;
 export const MAX_TAGS = 128;
 const MAX_INTEGER = 2 ** 31 - 1;
 
 /** Attributes that are not properties: what the API shows of its own accord, and names Glance reserves. */
-export const BASE_ATTRIBUTES = [
+const BASE_ATTRIBUTES = [
   ...['id', 'name', 'status', 'visibility', 'owner', 'disk_format', 'container_format', 'size', 'virtual_size'],
   ...['checksum', 'os_hash_algo', 'os_hash_value', 'min_disk', 'min_ram', 'protected', 'os_hidden', 'tags'],
   ...['created_at', 'updated_at', 'self', 'file', 'schema', 'direct_url', 'locations', 'stores'],
@@ -35,7 +35,7 @@ export function checkText(field: string, value: string, most = MAX_TEXT): string
 }
 
 /** An image name becomes a file name in the hands of clients that save it: none may step out of its directory. */
-export function checkImageName(name: string | null): string | null {
+function checkImageName(name: string | null): string | null {
   if (name === null) return null;
   const wrong = checkText('name', name);
   if (wrong !== null) return wrong;
@@ -44,7 +44,7 @@ export function checkImageName(name: string | null): string | null {
     : null;
 }
 
-export function checkProperties(properties: Readonly<Record<string, string>>): string | null {
+function checkProperties(properties: Readonly<Record<string, string>>): string | null {
   const entries = Object.entries(properties);
   if (entries.length > MAX_PROPERTIES)
     return `Limit exceeded: an image has at most ${MAX_PROPERTIES} properties, not ${entries.length}.`;
@@ -59,7 +59,7 @@ export function checkProperties(properties: Readonly<Record<string, string>>): s
   return null;
 }
 
-export function checkTags(tags: readonly string[]): string | null {
+function checkTags(tags: readonly string[]): string | null {
   if (tags.length > MAX_TAGS) return `Limit exceeded: an image has at most ${MAX_TAGS} tags, not ${tags.length}.`;
   for (const tag of tags) {
     if (tag === '') return 'Invalid value for tags: a tag is empty.';

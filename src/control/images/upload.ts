@@ -13,6 +13,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { type FileHandle, mkdir, open, rename, rm } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
+import { syncDirectory } from '../../host/record-files.ts';
 import { messageOf } from '../../lib/errors.ts';
 import { detectFormat, HEAD_BYTES } from '../../model/image-format.ts';
 import { judgeImage } from '../../model/qcow2.ts';
@@ -325,9 +326,4 @@ async function store(p: Platform, claim: Claim, part: string, data: Received): P
   if (await claim.activate(data)) return null;
   await rm(file, { force: true });
   return lost;
-}
-
-async function syncDirectory(directory: string): Promise<void> {
-  await using handle = await open(directory, 'r');
-  await handle.sync();
 }

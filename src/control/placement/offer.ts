@@ -22,7 +22,7 @@ export async function offerOf(p: Platform, placement: Placement, wish: OfferWish
 }
 
 /** Pure. */
-export const candidatesWish = (wish: OfferWish, only: string | null): CandidatesWish => ({
+const candidatesWish = (wish: OfferWish, only: string | null): CandidatesWish => ({
   ...{ resources: wish.resources, only, limit: LIMIT },
   traits: [...new Set([OURS, `!${DISABLED}`, ...traitsIn(wish.extraSpecs), ...traitsIn(wish.imageProperties)])],
 });

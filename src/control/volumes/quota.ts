@@ -13,6 +13,7 @@ import { exclusively } from '../../store/dialect.ts';
 import { fixed } from '../../store/fixed.ts';
 import type { GlobalTables } from '../../store/global-schema.ts';
 import type { Platform } from '../platform.ts';
+import { writeLimits } from '../quota.ts';
 
 type Db = Kysely<GlobalTables>;
 
@@ -88,16 +89,7 @@ export async function setVolumeQuota(p: Platform, projectId: string, limits: Par
   const rows = Object.entries(limits).map(([name, hard_limit]) => ({
     ...{ project_id: projectId, user_id: '', resource: `${PREFIX}${name}`, hard_limit },
   }));
-  if (rows.length === 0) return;
-  await p.stores.global
-    .insertInto('quotas')
-    .values(rows)
-    .onConflict((conflict) =>
-      conflict
-        .columns(['project_id', 'user_id', 'resource'])
-        .doUpdateSet((eb) => ({ hard_limit: eb.ref('excluded.hard_limit') })),
-    )
-    .execute();
+  await writeLimits(p.stores.global, rows);
 }
 
 /** The project's own limits go; the defaults count again. */

@@ -13,7 +13,7 @@ import type { GlobalTables } from '../../store/global-schema.ts';
 type Db = Kysely<GlobalTables>;
 export type VolumeRow = Selectable<GlobalTables['volumes']>;
 
-export const volumeOf = (row: VolumeRow): Volume => ({
+const volumeOf = (row: VolumeRow): Volume => ({
   id: row.id,
   name: row.name,
   description: row.description,

@@ -21,7 +21,7 @@ export interface VolumeType {
   readonly createdAt: number;
 }
 
-export const DEFAULT_TYPE = '__DEFAULT__';
+const DEFAULT_TYPE = '__DEFAULT__';
 const MOST_TYPES = 1000;
 
 const typeOf = (row: Selectable<GlobalTables['volume_types']>): VolumeType => ({

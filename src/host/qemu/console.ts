@@ -10,7 +10,7 @@ import { CONSOLE_LOG, CONSOLE_OLD } from './layout.ts';
 import { openUntrusted } from './privileges.ts';
 
 /** Each of the two files; what is kept in all is up to twice this. */
-export const CONSOLE_BYTES = 2 * 1024 * 1024;
+const CONSOLE_BYTES = 2 * 1024 * 1024;
 
 /** What QEMU itself says. */
 const LOG_BYTES = 1024 * 1024;

@@ -42,7 +42,7 @@ const RESET_JUMP = Buffer.from('ea000000f0', 'hex');
 const ROM_BYTES = 64 * 1024;
 const RESET_VECTOR = 0xfff0;
 /** isa-debug-exit ends QEMU with (value << 1) | 1; the ROM writes 0x2a. */
-export const ROM_EXIT_STATUS = 85;
+const ROM_EXIT_STATUS = 85;
 const PROBE_LIMIT_MS = 3000;
 const WARM_UP_LIMIT_MS = 30_000;
 

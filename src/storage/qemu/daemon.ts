@@ -15,7 +15,7 @@ import { assertNever } from '../../lib/errors.ts';
 import type { Grant } from '../records.ts';
 import { listenFor } from './listener.ts';
 
-export const DAEMON_SOCKET = 'qmp.sock';
+const DAEMON_SOCKET = 'qmp.sock';
 const NODE = 'disk';
 const START_LIMIT_MS = 10_000;
 const START_POLL_MS = 10;
@@ -182,7 +182,7 @@ export class Daemon {
 }
 
 /** Pure. Nothing that came from outside is in it but the volume's id, inside the agent's own paths. */
-export function daemonArguments(facts: Pick<DaemonFacts, 'volumePath' | 'keysDir' | 'pidFile'>): string[] {
+function daemonArguments(facts: Pick<DaemonFacts, 'volumePath' | 'keysDir' | 'pidFile'>): string[] {
   const disk = {
     driver: 'qcow2',
     'node-name': NODE,
