@@ -107,6 +107,9 @@ export async function copyDisk(c: C) {
   return jobOutcome(reply, (job) => ({ copiedBytes: job.doneBytes }));
 }
 
+/** How it is told that a copy is not what was copied: disks are off and fenced meanwhile, so that it never happens. */
+export const COPY_DIFFERS = 'the copy differs';
+
 /** Both hosts hash the overlay: it must be the same, byte for byte. */
 export async function compareDigests(c: C) {
   if (c.s.imageId === null) return NO_DISK;
@@ -127,7 +130,7 @@ export async function compareDigests(c: C) {
   if (original === undefined || original !== copied) {
     return {
       kind: 'failed',
-      reason: `the copy differs: ${original} on the source, ${copied} on the target`,
+      reason: `${COPY_DIFFERS}: ${original} on the source, ${copied} on the target`,
       final: true,
     } as const;
   }

@@ -2,6 +2,7 @@
 import { audit } from '../audit/audit.ts';
 import { apiStatus, isLegalTransition } from '../model/states.ts';
 import type { TaskState, VmState } from '../model/types.ts';
+import { COPY_DIFFERS } from '../moves/resize-effects.ts';
 import type { Databases } from './databases.ts';
 import type { Disks } from './disk-checks.ts';
 import { brokenImages } from './image-checks.ts';
@@ -16,6 +17,7 @@ export async function violationsAtRest(world: World, databases: Databases, disks
     ...illegalTransitions(databases),
     ...audited,
     ...wrongDisks,
+    ...differentCopies(databases),
     ...(await brokenVolumes(world)),
     ...(await brokenImages(world, databases)),
     ...(await unreachedVolumes(world, databases)),
@@ -96,6 +98,12 @@ function illegalTransitions(databases: Databases): string[] {
   }
   return wrong;
 }
+
+/** Nobody damages a disk on its way here: where a copy is not what was copied, a host has told what is not so. */
+const differentCopies = (databases: Databases): string[] =>
+  databases
+    .rows('select key, definition from sagas where instr(journal_json, ?) > 0', COPY_DIFFERS)
+    .map((row) => `a copy of the disk of server ${row['key']} was found to be another one (${row['definition']})`);
 
 /** Only a server that could not be built may be in ERROR: no move that fails leaves one there. */
 function strayErrors(databases: Databases): string[] {

@@ -36,3 +36,23 @@ test('a write whose answer was lost is not refused for good: it may have landed'
     stage.close();
   }
 });
+
+/** Each has the time that it needs. */
+const MOVED_TWICE_WHILE_OFF: readonly Event[] = [
+  { at: 0, what: 'create', flavor: 0, disks: 2, group: 1 },
+  ...(['stop', 'resize', 'confirm', 'migrate'] as const).map(
+    (operation, index) => ({ at: 20_000 * (index + 1), what: 'operate', operation, server: 0, choice: 1 }) as const,
+  ),
+];
+
+test('a server that has a larger disk and has not run since is moved again, and the copy is as it should be', async () => {
+  const stage = await openStage(DEFAULT_SCENARIO);
+  try {
+    const plan = { seed: 1, confirmWindowSeconds: 0, reclaimSeconds: 0, offloadSeconds: -1 };
+    const { violations, lines } = await stage.run({ ...plan, events: MOVED_TWICE_WHILE_OFF });
+    assert.deepEqual(violations, []);
+    assert.equal(lines.filter((line) => line.includes('do compare digests: done')).length, 2, lines.join('\n'));
+  } finally {
+    stage.close();
+  }
+});
