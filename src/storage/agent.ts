@@ -165,7 +165,7 @@ async function recoverVolume(volumes: Volumes, entry: VolumeEntry): Promise<void
     await serve(volumes, entry, volume.grants);
   } catch (error) {
     if (!(error instanceof HypervisorError)) throw error;
-    // Its guests wait; a repeated grant tries again, and so does the driver's own watch.
+    // Its guests wait: the driver goes on trying.
     volumes.log.error({ volumeId: id, reason: error.message }, 'the volume could not be served again');
   }
 }

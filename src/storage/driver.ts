@@ -28,7 +28,8 @@ export interface StorageDriver {
   upload(volumeId: string, upload: Omit<UploadVolumeRequest, 'generation'>, job: JobControl): Promise<void>;
   /**
    * Lets in exactly these, and resolves when everybody else is out: connections closed, keys worth nothing. `port`: the
-   * one the volume had before. Returns where it is served; the port stays the same as long as somebody has a grant.
+   * one the volume had before. Returns where it is served; the port stays the same as long as somebody has a grant. Where
+   * that fails for a volume that had a port, it is tried again until it succeeds, or nobody has a grant.
    */
   serve(volumeId: string, grants: readonly Grant[], port: number | null): Promise<Place | null>;
   space(): Promise<{ readonly totalBytes: number; readonly freeBytes: number }>;

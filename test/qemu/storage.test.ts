@@ -2,7 +2,9 @@
 // can show: that they end and come back, outlive their agent, and leave nothing behind.
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
+import { once } from 'node:events';
 import { readdir, readFile, stat } from 'node:fs/promises';
+import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { whyNoGuests } from '../../guest/run.ts';
@@ -121,8 +123,13 @@ describe('daemons', { skip }, () => {
     assert.deepEqual(await grant(volumeId), connection);
     await agent.kill();
     process.kill(daemon.pid, 'SIGKILL');
+    await until(async () => !isAlive(daemon), 'the daemon to end');
+    const squatter = createServer().listen(connection.port, connection.host);
+    await once(squatter, 'listening');
     agent = await lab.storage('storage');
-    assert.equal(await holds(connection, 9), true, 'a daemon that ended meanwhile is started again');
+    assert.equal(await daemonOf(lab, volumeId), null, 'somebody else has its place');
+    squatter.close();
+    await until(() => holds(connection, 9), 'a daemon that ended meanwhile to be started as soon as it can be');
     await revoke(volumeId);
     assert.equal(await reaches(lab, connection), false);
     await remove(volumeId);

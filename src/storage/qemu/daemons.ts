@@ -2,12 +2,14 @@
 //
 // Theory of operation. A daemon runs while its volume has a grant: it is started by the first, and ended after the last
 // is gone. Whoever is shut out is out when `serve` resolves: first the keys are replaced, so that nobody comes (back)
-// in, then the exports go, with their connections. A daemon that ends by itself is started again at the same port with
-// the same keys; its guests reconnect. At a restart daemons are found by their command lines and go on, as they are.
+// in, then the exports go, with their connections. A daemon that ends by itself, or does not come up where guests know the
+// volume already, is started again at the same port with the same keys, time after time, for as long as anybody has a
+// grant; its guests reconnect. At a restart daemons are found by their command lines and go on, as they are; those
+// of a machine that was off start a few at a time, for each has a limit.
 // Each volume has a mutex: daemon and qemu-img never have one file open at once, save for copies from a snapshot.
 import type { Logger } from 'pino';
 import { HypervisorError } from '../../host/hypervisor.ts';
-import { Mutex } from '../../host/mutex.ts';
+import { Mutex, Semaphore } from '../../host/mutex.ts';
 import { removeKeys, writeKeys } from '../../host/qemu/keys.ts';
 import type { Identity } from '../../host/qemu/privileges.ts';
 import type { ProcessEntry } from '../../host/qemu/proc.ts';
@@ -35,14 +37,19 @@ interface Served {
   grants: readonly Grant[];
   /** Resolves when the daemon before has let go of the file. Nobody reaches it any more. */
   ended: Promise<void>;
+  /** Somebody is at it to bring the daemon back. */
+  comesBack: boolean;
 }
 
 /** Pauses between attempts to bring a daemon back, ms. */
 const RESTART_PAUSES_MS = [0, 200, 1000, 5000];
+/** Daemons that are being started at once. */
+const STARTS = 8;
 
 export class Daemons {
   readonly #options: DaemonsOptions;
   readonly #served = new Map<string, Served>();
+  readonly #starts = new Semaphore(STARTS);
   readonly #closing = new AbortController();
 
   constructor(options: DaemonsOptions) {
@@ -55,7 +62,7 @@ export class Daemons {
     return served.mutex.run(async () => {
       served.grants = grants;
       if (grants.length === 0) await this.#shut(volumeId, served);
-      else await this.#open(volumeId, served, port);
+      else await this.#openOrWatch(volumeId, served, port);
       return served.daemon && { host: this.#options.dataAddress, port: served.daemon.port };
     });
   }
@@ -85,13 +92,23 @@ export class Daemons {
   /** Lets go of the daemons, which go on. */
   async close(): Promise<void> {
     this.#closing.abort();
-    for (const { mutex, daemon, ended } of this.#served.values()) {
-      await ended;
-      await mutex.run(async () => daemon?.detach());
+    for (const served of this.#served.values()) {
+      await served.ended;
+      await served.mutex.run(async () => served.daemon?.detach());
     }
   }
 
   // ---- inside the volume's mutex --------------------------------------------------------------------------------
+
+  /** Nobody waits for a volume that had no port yet: whoever wants it asks again. */
+  async #openOrWatch(volumeId: string, served: Served, port: number | null): Promise<void> {
+    try {
+      await this.#open(volumeId, served, port);
+    } catch (error) {
+      if (port !== null) this.#bringBack(volumeId, served, port);
+      throw error;
+    }
+  }
 
   async #open(volumeId: string, served: Served, port: number | null): Promise<void> {
     if (served.daemon?.isGone) served.daemon = null;
@@ -99,7 +116,9 @@ export class Daemons {
     if (served.daemon && (await this.#adjust(volumeId, served, served.daemon))) return;
     await served.ended;
     const { dataAddress } = this.#options;
-    const daemon = await Daemon.start(this.#facts(volumeId), dataAddress, port);
+    const daemon = await this.#starts.run(this.#closing.signal, () =>
+      Daemon.start(this.#facts(volumeId), dataAddress, port),
+    );
     this.#watch(volumeId, served, daemon);
     await daemon.setExports(served.grants);
   }
@@ -142,27 +161,43 @@ export class Daemons {
   #watch(volumeId: string, served: Served, daemon: Daemon): void {
     served.daemon = daemon;
     this.#options.log.info({ volumeId, daemonPid: daemon.pid, port: daemon.port }, 'volume served');
-    void daemon.gone.then(() => this.#bringBack(volumeId, served, daemon));
+    void daemon.gone.then(() => {
+      // Nobody has told it to.
+      if (served.daemon === daemon) this.#bringBack(volumeId, served, daemon.port);
+    });
   }
 
-  /** A daemon has ended. If it was not told to, another takes its place, for as long as anybody has a grant. */
-  async #bringBack(volumeId: string, served: Served, ended: Daemon): Promise<void> {
-    const { log, clock } = this.#options;
+  /** Somebody has a grant, and is not served: tries again until everybody is, or nobody has one. */
+  #bringBack(volumeId: string, served: Served, port: number): void {
+    if (served.comesBack) return;
+    served.comesBack = true;
+    // What goes wrong in it is in the log, and tried again.
+    void this.#untilServed(volumeId, served, port);
+  }
+
+  async #untilServed(volumeId: string, served: Served, port: number): Promise<void> {
+    const { clock } = this.#options;
     for (let attempt = 0; ; attempt += 1) {
       await clock.sleep(RESTART_PAUSES_MS[attempt] ?? RESTART_PAUSES_MS.at(-1) ?? 0, this.#closing.signal);
       const over = await served.mutex.run(async () => {
-        if (this.#closing.signal.aborted || served.daemon !== ended || served.grants.length === 0) return true;
-        log.warn({ volumeId, daemonPid: ended.pid }, 'the daemon of a volume has ended: another is started');
-        try {
-          await this.#open(volumeId, served, ended.port);
-          return true;
-        } catch (error) {
-          log.error({ volumeId, reason: messageOf(error) }, 'the volume cannot be served');
-          served.daemon ??= ended;
-          return false;
-        }
+        const wanted = !this.#closing.signal.aborted && served.grants.length > 0;
+        served.comesBack = wanted && !(await this.#isServed(volumeId, served, port));
+        return !served.comesBack;
       });
       if (over) return;
+    }
+  }
+
+  async #isServed(volumeId: string, served: Served, port: number): Promise<boolean> {
+    const { log } = this.#options;
+    if (served.daemon === null || served.daemon.isGone)
+      log.warn({ volumeId, daemonPid: served.daemon?.pid }, 'a volume is not served: its daemon is started again');
+    try {
+      await this.#open(volumeId, served, port);
+      return true;
+    } catch (error) {
+      log.error({ volumeId, reason: messageOf(error) }, 'the volume cannot be served');
+      return false;
     }
   }
 
@@ -171,7 +206,7 @@ export class Daemons {
   #of(volumeId: string): Served {
     const known = this.#served.get(volumeId);
     if (known) return known;
-    const served: Served = { mutex: new Mutex(), daemon: null, grants: [], ended: Promise.resolve() };
+    const served: Served = { mutex: new Mutex(), daemon: null, grants: [], ended: Promise.resolve(), comesBack: false };
     this.#served.set(volumeId, served);
     return served;
   }

@@ -1,0 +1,44 @@
+import assert from 'node:assert/strict';
+import { chmod, mkdir, mkdtemp, readFile, realpath, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { ManualClock, silent } from '../../host/test-support.ts';
+import type { Grant } from '../records.ts';
+import { ATTACHMENT, SERVER_ID, VOLUME_ID } from '../test-support.ts';
+import { Daemons } from './daemons.ts';
+import { StorageLayout } from './layout.ts';
+
+const GRANT: Grant = {
+  ...{ attachmentId: ATTACHMENT, serverId: SERVER_ID, generation: 1, mode: 'rw' },
+  ...{ exportName: 'vol-1', user: 'guest-1', key: 'ab'.repeat(32) },
+};
+/** Where guests know the volume. */
+const PORT = 45_671;
+
+test('a daemon that does not come up is started again and again, until nobody has a grant', async () => {
+  const directory = await realpath(await mkdtemp(join(tmpdir(), 'crosscell-daemons-')));
+  const layout = new StorageLayout(directory);
+  const [binary, calls] = [join(directory, 'daemon'), join(directory, 'calls')];
+  await writeFile(binary, `#!/bin/sh\necho started >> ${calls}\nexit 1\n`);
+  await chmod(binary, 0o755);
+  for (const made of [layout.volumeDir(VOLUME_ID), layout.logsDir]) await mkdir(made, { recursive: true });
+  const starts = async () => (await readFile(calls, 'utf8')).split('\n').length - 1;
+  const clock = new ManualClock();
+  const options = { daemonBinary: binary, dataAddress: '127.0.0.1', layout, identity: null, clock, log: silent };
+  const daemons = new Daemons(options);
+  try {
+    await assert.rejects(daemons.serve(VOLUME_ID, [GRANT], PORT), /qemu-storage-daemon ended/);
+    const giveUp = Date.now() + 20_000;
+    while ((await starts()) < 5 && Date.now() < giveUp) await clock.advance(100);
+    assert.ok((await starts()) >= 5);
+    // Behind the attempt that is under way.
+    await daemons.serve(VOLUME_ID, [], null);
+    const last = await starts();
+    await clock.advance(60_000);
+    assert.equal(await starts(), last);
+  } finally {
+    await daemons.close();
+    await rm(directory, { recursive: true });
+  }
+});
