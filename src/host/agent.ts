@@ -286,7 +286,7 @@ async function recover(guests: Guests): Promise<void> {
   for (const { record } of guests.all()) if (record.guest) bodies.set(record.serverId, record.guest);
   await guests.hypervisor.recover(bodies);
   for (const entry of guests.all()) if (entry.record.guest) await recoverGuest(guests, entry, entry.record.guest);
-  await guests.hypervisor.sweepImages(guests.imagesInUse());
+  await guests.hypervisor.sweepImages(() => guests.imagesInUse());
 }
 
 async function recoverGuest(guests: Guests, entry: Entry, guest: GuestBody): Promise<void> {

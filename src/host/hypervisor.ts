@@ -125,8 +125,11 @@ export interface Hypervisor {
   dropSnapshot(serverId: string): Promise<void>;
   /** Deletes everything of this guest. Its process is gone and its export closed. */
   remove(serverId: string): Promise<void>;
-  /** Drops cached base images that are not in `inUse` (SHA-256 values), as far as the cache's limit asks for it. */
-  sweepImages(inUse: ReadonlySet<string>): Promise<void>;
+  /**
+   * Drops cached base images that are not in `inUse` (SHA-256 values), as far as the cache's limit asks for it. What is in use
+   * is asked again before each: guests are defined meanwhile.
+   */
+  sweepImages(inUse: () => ReadonlySet<string>): Promise<void>;
 
   /** All that is kept of the serial console. */
   console(serverId: string): Promise<string>;

@@ -122,6 +122,6 @@ export function startDestroy(guests: Guests, entry: Entry): Step<Job> {
     await hypervisor.remove(serverId);
     await entry.mutex.run(() => guests.save(entry, { ...entry.record, guest: null }));
     entry.digest = null;
-    await hypervisor.sweepImages(guests.imagesInUse());
+    await hypervisor.sweepImages(() => guests.imagesInUse());
   });
 }

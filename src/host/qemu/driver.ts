@@ -367,7 +367,7 @@ export class QemuHypervisor implements Hypervisor {
     await syncDirectory(this.#layout.guestsDir);
   }
 
-  async sweepImages(inUse: ReadonlySet<string>): Promise<void> {
+  async sweepImages(inUse: () => ReadonlySet<string>): Promise<void> {
     await this.#images.sweep(inUse);
   }
 

@@ -4,10 +4,11 @@
 // rename after size, digest and header were checked. Guests that want the same image at once share one download, which
 // goes on when one of them is cancelled. A failed or truncated download leaves nothing.
 // Images that no guest on record uses are kept as long as they fit under a limit in total; beyond it the ones used
-// longest ago go. Whoever defines a guest has recorded it before asking for its image, which protects it here.
+// longest ago go. Whoever defines a guest has recorded it before asking for its image: a sweep looks at the records again
+// right before each image that it drops, and who asks for one from then on waits until it is gone, and fetches it.
 import { createHash, randomBytes } from 'node:crypto';
 import { chmod, chown, mkdir, open, readdir, rename, rm, stat, utimes } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import type { Logger } from 'pino';
 import type { Clock } from '../../lib/clock.ts';
 import { messageOf } from '../../lib/errors.ts';
@@ -44,6 +45,8 @@ const PROGRESS_MS = 250;
 export class ImageCache {
   readonly #options: ImageCacheOptions;
   readonly #downloads = new Map<string, Download>();
+  /** By path: images that are being deleted. */
+  readonly #dropping = new Map<string, Promise<void>>();
   readonly #closing = new AbortController();
 
   constructor(options: ImageCacheOptions) {
@@ -63,6 +66,8 @@ export class ImageCache {
   /** Resolves when the image is there. Its progress is the job's. */
   async ensure(image: BaseImage, job: JobControl): Promise<void> {
     const path = this.#options.layout.image(image);
+    // How that ends is the sweep's concern.
+    await Promise.allSettled([this.#dropping.get(path)]);
     if (await this.#isThere(path)) {
       job.progress(image.sizeBytes, image.sizeBytes);
       return;
@@ -75,11 +80,13 @@ export class ImageCache {
     await this.#follow(download, image, job);
   }
 
-  async sweep(inUse: ReadonlySet<string>): Promise<void> {
+  /** Drops what is not in use (SHA-256 values) and does not fit under the limit. `inUse` is asked more than once. */
+  async sweep(inUse: () => ReadonlySet<string>): Promise<void> {
     const { imagesDir } = this.#options.layout;
+    const used = inUse();
     const unused: Array<{ path: string; size: number; usedAt: number }> = [];
     for (const file of await readdir(imagesDir)) {
-      if (file.includes(PARTIAL) || inUse.has(file.slice(0, 64))) continue;
+      if (file.includes(PARTIAL) || used.has(digestIn(file))) continue;
       const path = join(imagesDir, file);
       const { size, mtimeMs } = await stat(path);
       unused.push({ path, size, usedAt: mtimeMs });
@@ -88,9 +95,22 @@ export class ImageCache {
     let kept = 0;
     for (const { path, size } of unused) {
       kept += size;
-      if (kept <= this.#options.unusedLimitBytes) continue;
+      // Another sweep may be at it.
+      if (kept <= this.#options.unusedLimitBytes || this.#dropping.has(path)) continue;
+      if (inUse().has(digestIn(basename(path)))) continue;
       this.#options.log.info({ path, size }, 'unused base image dropped');
-      await rm(path, { force: true });
+      await this.#drop(path);
+    }
+  }
+
+  /** Nothing may be awaited between the look at what is in use and this. */
+  async #drop(path: string): Promise<void> {
+    const dropping = rm(path, { force: true });
+    this.#dropping.set(path, dropping);
+    try {
+      await dropping;
+    } finally {
+      this.#dropping.delete(path);
     }
   }
 
@@ -178,6 +198,9 @@ export class ImageCache {
     await syncDirectory(layout.imagesDir);
   }
 }
+
+/** Of an image's file: its name begins with it. */
+const digestIn = (file: string): string => file.slice(0, 64);
 
 async function receive(
   body: ReadableStream<Uint8Array>,

@@ -100,7 +100,7 @@ export class QemuStorage implements StorageDriver {
       if (state === 'making' && source.kind === 'volume' && volumes.get(source.volumeId)?.state === 'ready')
         await this.deleteSnapshot(source.volumeId, copyName(volumeId));
     }
-    await this.#images.sweep(new Set());
+    await this.#images.sweep(() => new Set());
   }
 
   async make(volumeId: string, request: Omit<CreateVolumeRequest, 'generation'>, job: JobControl): Promise<void> {
