@@ -27,7 +27,7 @@ test('every operation, every fault of a step and every other event has its turn'
   const faults = new Set(events.flatMap((event) => (event.what === 'step fault' ? [event.fault] : [])));
   assert.deepEqual([...operations].sort(), OPERATIONS.toSorted());
   assert.deepEqual([...faults].sort(), STEP_FAULTS.toSorted());
-  assert.equal(new Set(events.map((event) => event.what)).size, 20);
+  assert.equal(new Set(events.map((event) => event.what)).size, 21);
 });
 
 test('ids from dice are UUIDs, and all different', () => {
