@@ -58,10 +58,38 @@ const Port = Type.Object({
   device_id: Text,
   fixed_ips: Type.Array(Type.Object({ subnet_id: Text, ip_address: Text })),
   revision_number: Type.Integer(),
+  /** Absent where the extension for it is. */
+  port_security_enabled: Type.Optional(Type.Boolean()),
+  security_groups: Type.Optional(Type.Array(Text)),
 });
 const OnePort = Type.Object({ port: Port });
 const Ports = Type.Object({ ports: Type.Array(Port, { maxItems: 10_000 }) });
 export type NeutronPort = Static<typeof Port>;
+
+const MaybeText = Type.Union([Text, Type.Null()]);
+const MaybePort = Type.Union([Type.Integer(), Type.Null()]);
+const Groups = Type.Object({
+  security_groups: Type.Array(
+    Type.Object({
+      id: Text,
+      name: Text,
+      description: MaybeText,
+      project_id: Text,
+      security_group_rules: Type.Array(
+        Type.Object({
+          ...{ id: Text, security_group_id: Text, direction: Text, protocol: MaybeText },
+          ...{ port_range_min: MaybePort, port_range_max: MaybePort },
+          ...{ remote_group_id: MaybeText, remote_ip_prefix: MaybeText },
+        }),
+      ),
+    }),
+    { maxItems: 100_000 },
+  ),
+});
+export type NeutronGroup = Static<typeof Groups>['security_groups'][number];
+
+/** Most ids in one request: a URL must not grow too long. */
+const MOST_IDS = 100;
 
 const Bindings = Type.Object({ bindings: Type.Array(Type.Object({ host: Text, status: Text })) });
 export type NeutronBinding = Static<typeof Bindings>['bindings'][number];
@@ -88,12 +116,21 @@ export interface Neutron {
   /** A new port without a binding; refused for want of addresses or quota. */
   createPort(wish: PortWish): Promise<Said<NeutronPort>>;
   portsOf(serverId: string): Promise<readonly NeutronPort[]>;
+  portsOfServers(serverIds: readonly string[]): Promise<readonly NeutronPort[]>;
   /** Null: there is none of that id. */
   port(portId: string): Promise<NeutronPort | null>;
   /** The server has the port as it was seen. False: it is not like that any more. */
   lend(port: NeutronPort, serverId: string): Promise<boolean>;
   /** Nobody has the port, and it is bound nowhere. */
   free(portId: string): Promise<void>;
+  /** The port has these security groups, which are the caller's to check, and no others. */
+  setGroups(portId: string, groupIds: readonly string[]): Promise<Said<null>>;
+  /** The port has these addresses, and one of each subnet that comes without. */
+  setAddresses(portId: string, fixedIps: PortWish['fixedIps'] & object): Promise<Said<NeutronPort>>;
+  /** The security groups of the project. */
+  groupsOf(projectId: string): Promise<readonly NeutronGroup[]>;
+  /** Those of these ids that there are. */
+  groups(ids: readonly string[]): Promise<readonly NeutronGroup[]>;
   deletePort(portId: string): Promise<void>;
   bindings(portId: string): Promise<readonly NeutronBinding[]>;
   /** The port, which has no binding, is bound on the host, actively. */
@@ -124,6 +161,25 @@ export function neutronOf(session: Session): Neutron {
     }
   }
 
+  /** Of how many ids there are, so many requests. */
+  async function byIds<T>(ids: readonly string[], look: (query: string) => Promise<readonly T[]>, key: string) {
+    const found: T[] = [];
+    for (let first = 0; first < ids.length; first += MOST_IDS) {
+      const some = ids.slice(first, first + MOST_IDS);
+      found.push(...(await look(some.map((id) => `&${key}=${encodeURIComponent(id)}`).join(''))));
+    }
+    return found;
+  }
+  const ports = async (query: string): Promise<readonly NeutronPort[]> => {
+    const path = `/ports?device_owner=${encodeURIComponent(DEVICE_OWNER)}${query}`;
+    return (await answered(session.ask(Ports, { service, method: 'GET', path }))).ports;
+  };
+  const groups = async (query: string): Promise<readonly NeutronGroup[]> => {
+    const path = `/security-groups?${query.slice(1)}`;
+    return (await answered(session.ask(Groups, { service, method: 'GET', path }))).security_groups;
+  };
+  const put = (portId: string, port: object) => ({ service, method: 'PUT', path: at(portId), body: { port } }) as const;
+
   return {
     networks: async () =>
       (await answered(session.ask(Networks, { service, method: 'GET', path: '/networks' }))).networks,
@@ -144,10 +200,15 @@ export function neutronOf(session: Session): Neutron {
       const said = await session.ask(OnePort, { service, method: 'POST', path: '/ports', requestId, body: { port } });
       return said.kind === 'ok' ? { ...said, body: said.body.port } : said;
     },
-    portsOf: async (serverId) => {
-      const path = `/ports?device_id=${encodeURIComponent(serverId)}&device_owner=${encodeURIComponent(DEVICE_OWNER)}`;
-      return (await answered(session.ask(Ports, { service, method: 'GET', path }))).ports;
+    portsOf: (serverId) => ports(`&device_id=${encodeURIComponent(serverId)}`),
+    portsOfServers: (serverIds) => byIds(serverIds, ports, 'device_id'),
+    setGroups: (portId, security_groups) => session.ask(null, put(portId, { security_groups })),
+    async setAddresses(portId, fixed_ips) {
+      const said = await session.ask(OnePort, put(portId, { fixed_ips }));
+      return said.kind === 'ok' ? { ...said, body: said.body.port } : said;
     },
+    groupsOf: (projectId) => groups(`&project_id=${encodeURIComponent(projectId)}`),
+    groups: (ids) => byIds(ids, groups, 'id'),
     async port(portId) {
       const said = await session.ask(OnePort, { service, method: 'GET', path: at(portId) });
       if (said.kind === 'ok') return said.body.port;

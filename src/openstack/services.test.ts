@@ -138,6 +138,25 @@ test('Neutron: a port is lent as it was seen, or not, and set free', async () =>
   await assert.rejects(neutron.port(ID), NeutronRefused);
 });
 
+test('Neutron: security groups and addresses of ports', async () => {
+  await using fake = await fakeOpenstack(new VirtualClock());
+  const neutron = neutronOf(fake.session);
+  fake.on('/network/v2.0/security-groups', () => ({ status: 200, body: { security_groups: [] } }));
+  fake.on('/network/v2.0/ports', () => ({ status: 200, body: { ports: [portAt('v')], port: portAt('v') } }));
+  await neutron.groupsOf('p&q');
+  assert.deepEqual(await neutron.groups([]), []);
+  await neutron.groups(['a', 'b']);
+  const many = Array.from({ length: 101 }, (_, index) => `s${index}`);
+  assert.equal((await neutron.portsOfServers(many)).length, 2, 'asked for in two parts');
+  assert.equal((await neutron.setGroups(ID, ['a'])).kind, 'ok');
+  assert.deepEqual(fake.asked.at(-1)?.body, { port: { security_groups: ['a'] } });
+  const said = await neutron.setAddresses(ID, [{ subnet_id: 's' }]);
+  assert.deepEqual([said.kind, fake.asked.at(-1)?.body], ['ok', { port: { fixed_ips: [{ subnet_id: 's' }] } }]);
+  const [first, second, third] = asked(fake);
+  assert.deepEqual([first, second], ['GET /security-groups?project_id=p%26q', 'GET /security-groups?id=a&id=b']);
+  assert.match(third ?? '', /device_id=s0&device_id=s1&/);
+});
+
 test('Neutron: with whom networks are shared', async () => {
   await using fake = await fakeOpenstack(new VirtualClock());
   const entry = { object_id: 'n', action: 'access_as_shared', target_tenant: 'p', object_type: 'network' };
@@ -184,7 +203,7 @@ test('Neutron: bindings', async () => {
   await neutron.unbind(ID, 'h');
   await neutron.deletePort(ID);
   assert.deepEqual(asked(fake), [
-    'GET /ports?device_id=v&device_owner=compute%3Acrosscell',
+    'GET /ports?device_owner=compute%3Acrosscell&device_id=v',
     ...[`GET /ports/${ID}/bindings`, `PUT /ports/${ID}`, `POST /ports/${ID}/bindings`],
     ...[`PUT /ports/${ID}/bindings/a%2Fb/activate`, `DELETE /ports/${ID}/bindings/h`, `DELETE /ports/${ID}`],
   ]);

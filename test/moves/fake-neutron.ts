@@ -2,6 +2,7 @@
 import { newId } from '../../src/lib/ids.ts';
 import {
   type Neutron,
+  type NeutronGroup,
   type NeutronNetwork,
   type NeutronPort,
   NeutronRefused,
@@ -18,14 +19,18 @@ export type FakePort = { -readonly [Key in keyof NeutronPort]: NeutronPort[Key] 
 };
 
 type Address = NeutronPort['fixed_ips'][number];
+const UNKNOWN: Address = { subnet_id: '', ip_address: '' };
 
 export class FakeNeutron implements Neutron {
   readonly ports = new Map<string, FakePort>();
   readonly calls: string[] = [];
   /** What there is besides the networks that are on record. */
-  readonly extra: { networks: NeutronNetwork[]; subnets: NeutronSubnet[]; shares: NeutronShare[] } = {
-    ...{ networks: [], subnets: [], shares: [] },
-  };
+  readonly extra: {
+    networks: NeutronNetwork[];
+    subnets: NeutronSubnet[];
+    shares: NeutronShare[];
+    groups: NeutronGroup[];
+  } = { networks: [], subnets: [], shares: [], groups: [] };
   isDown = false;
   /** Called after each write; may change the world. */
   afterWrite: (what: string) => Promise<void> = async () => undefined;
@@ -60,16 +65,51 @@ export class FakeNeutron implements Neutron {
     return port;
   }
 
-  async createPort({ serverId, networkId, projectId }: PortWish): Promise<Said<NeutronPort>> {
+  async createPort({ serverId, networkId, projectId, groupIds }: PortWish): Promise<Said<NeutronPort>> {
     await this.#asked('create');
     const port = this.make(networkId, projectId);
-    port.device_id = serverId;
+    this.change(port, { device_id: serverId, security_groups: [...(groupIds ?? [])] });
     await this.afterWrite('create');
     return { kind: 'ok', status: 201, body: port, headers: new Headers() };
   }
   async portsOf(serverId: string) {
     await this.#asked('look');
     return this.portsAt(serverId);
+  }
+  async portsOfServers(serverIds: readonly string[]) {
+    await this.#asked('look');
+    return serverIds.flatMap((id) => this.portsAt(id));
+  }
+  async setGroups(portId: string, security_groups: readonly string[]): Promise<Said<null>> {
+    await this.#write('groups', () => this.change(this.#port(portId), { security_groups: [...security_groups] }));
+    return { kind: 'ok', status: 200, body: null, headers: new Headers() };
+  }
+  async setAddresses(portId: string, wishes: PortWish['fixedIps'] & object): Promise<Said<NeutronPort>> {
+    const port = this.#port(portId);
+    const fixed_ips = wishes.map((wish): Address => {
+      if ('ip_address' in wish) return port.fixed_ips.find((each) => each.ip_address === wish.ip_address) ?? UNKNOWN;
+      return { subnet_id: wish.subnet_id, ip_address: '10.42.9.200' };
+    });
+    await this.#write('addresses', () => this.change(port, { fixed_ips }));
+    return { kind: 'ok', status: 200, body: port, headers: new Headers() };
+  }
+  async groupsOf(projectId: string) {
+    await this.#asked('look');
+    return this.extra.groups.filter((group) => group.project_id === projectId);
+  }
+  async groups(ids: readonly string[]) {
+    await this.#asked('look');
+    return this.extra.groups.filter((group) => ids.includes(group.id));
+  }
+  /** As its users do. */
+  makeGroup(name: string, projectId: string, remoteGroupId: string | null = null): string {
+    const id = newId();
+    const rule = {
+      ...{ id: newId(), security_group_id: id, direction: 'ingress', protocol: 'tcp', port_range_min: 22 },
+      ...{ port_range_max: 22, remote_group_id: remoteGroupId, remote_ip_prefix: null },
+    };
+    this.extra.groups.push({ id, name, description: '', project_id: projectId, security_group_rules: [rule] });
+    return id;
   }
   async port(portId: string) {
     await this.#asked('look');

@@ -123,3 +123,59 @@ test("a user's port goes with a server and comes back; interfaces come and go", 
   assert.deepEqual([back?.mac_address, back?.name], [own.mac_address, 'mine']);
   assert.deepEqual(await neutron.portsOf(server.id), []);
 });
+
+test('a network that RBAC shares, with both kinds of addresses, and security groups', { skip }, async () => {
+  await using real = await realSystem(SERVICES);
+  const { call, reach, gone } = real;
+  const neutron = neutronOf(real.session);
+  await using made = madeIn(real);
+  const owner = { project_id: 'b'.repeat(32) };
+  const network = await made.make('networks', { ...owner, name: 'crosscell-rbac' });
+  const subnet = { ...owner, network_id: network };
+  await made.make('subnets', { ...subnet, ip_version: 4, cidr: '10.78.0.0/24' });
+  await made.make('subnets', { ...subnet, ip_version: 6, cidr: 'fd00:78::/64' });
+  const wish = await wished(real, [{ uuid: network, fixed_ip: 'fd00:78::77' }]);
+  const refusal = await call('POST', '/compute/v2.1/servers', wish, 400);
+  assert.equal(refusal.badRequest.message, `Network ${network} could not be found.`);
+
+  const web = await made.make('security-groups', { name: 'crosscell-web' });
+  await made.make('security-groups', { ...owner, name: 'crosscell-theirs' });
+  const { security_group: own } = await made.ask('GET', `/security-groups/${web}`);
+  const share = { object_type: 'network', object_id: network, action: 'access_as_shared' };
+  await made.make('rbac-policies', { ...share, target_tenant: own.project_id });
+  const secured = (name: string) => ({ server: { ...wish.server, security_groups: [{ name }] } });
+  const foreign = await call('POST', '/compute/v2.1/servers', secured('crosscell-theirs'), 400);
+  assert.match(foreign.badRequest.message, /^Security group crosscell-theirs not found for project/);
+  const { server } = await call('POST', '/compute/v2.1/servers', secured('crosscell-web'));
+  const at = `/compute/v2.1/servers/${server.id}`;
+  const seen = await reach(server.id, 'ACTIVE');
+  const addresses = (seen['addresses'] as Record<string, { addr: string; version: number }[]>)['crosscell-rbac'] ?? [];
+  assert.deepEqual(
+    addresses.map(({ version }) => version),
+    [4, 6],
+  );
+  assert.equal(addresses[1]?.addr, 'fd00:78::77');
+  const groups = async (): Promise<string[]> => {
+    const { security_groups } = await call('GET', `${at}/os-security-groups`);
+    return security_groups.map(({ name }: { name: string }) => name);
+  };
+  assert.deepEqual([seen['security_groups'], await groups()], [[{ name: 'crosscell-web' }], ['crosscell-web']]);
+  await call('POST', `${at}/action`, { addSecurityGroup: { name: 'default' } });
+  assert.deepEqual((await groups()).toSorted(), ['crosscell-web', 'default']);
+  await call('POST', `${at}/action`, { addSecurityGroup: { name: 'crosscell-theirs' } }, 404);
+  await call('POST', `${at}/action`, { removeSecurityGroup: { name: 'crosscell-web' } });
+  assert.deepEqual(await groups(), ['default']);
+  await call('POST', `${at}/action`, { removeSecurityGroup: { name: 'crosscell-web' } }, 404);
+  // Whoever changes addresses in Neutron finds them here.
+  const [port] = await neutron.portsOf(server.id);
+  assert.ok(port);
+  await neutron.setAddresses(port.id, [{ ip_address: '10.78.0.78' }]);
+  const { interfaceAttachments } = await call('GET', `${at}/os-interface`);
+  assert.deepEqual(
+    interfaceAttachments[0].fixed_ips.map(({ ip_address }: { ip_address: string }) => ip_address),
+    ['10.78.0.78'],
+  );
+  await call('DELETE', at);
+  await gone(server.id);
+  assert.deepEqual(await neutron.portsOf(server.id), []);
+});

@@ -1,11 +1,12 @@
 // The actions addFixedIp and removeFixedIp (until 2.43): another address for a port of the server's, or one less, in Nova's
 // old words. They call the use case that the network API calls.
 import { Type } from 'typebox';
-import { updatePort } from '../../control/network/port-update.ts';
+import { networkService } from '../../control/network/service.ts';
 import { type Port, portsOfServer } from '../../control/network.ts';
 import { checkAction, stateOf } from '../../model/actions.ts';
+import { canonicalIpv6 } from '../../model/network.ts';
 import { isAdmin } from '../../model/types.ts';
-import { ApiError, badRequest, notFound, refuse } from '../http/errors.ts';
+import { badRequest, notFound, refuse } from '../http/errors.ts';
 import { object } from './common.ts';
 import { type ActionCall, type Actions, action } from './server-action.ts';
 
@@ -19,14 +20,13 @@ type Wishes = readonly { readonly subnetId: string; readonly ip?: string }[];
 
 /** @throws ApiError */
 async function readdress({ p, actor }: ActionCall, port: Port, fixedIps: Wishes): Promise<void> {
-  const changed = await updatePort(p.stores.global, actor, port.id, { fixedIps, now: p.clock.now() });
-  if (changed.kind === 'refused') throw new ApiError(changed.refusal.code, changed.refusal.message);
+  refuse(await networkService(p).readdress(p, actor, port.id, fixedIps));
 }
 
-/** The server's ports. @throws ApiError 409 when it is locked, 400 when its addresses are not ours to give */
+/** The server's ports. @throws ApiError 409 when it is locked */
 async function portsFor({ p, actor, server }: ActionCall, name: 'addFixedIp' | 'removeFixedIp'): Promise<Port[]> {
   refuse(checkAction(name, stateOf(server), isAdmin(actor)));
-  if (p.network) throw badRequest('Addresses are changed at the network service, which is not the embedded one.');
+  await networkService(p).look(p, server.id);
   return portsOfServer(p.stores.global, server.id);
 }
 
@@ -47,15 +47,16 @@ export const FIXED_IP_ACTIONS: Actions = {
   ),
   removeFixedIp: action(
     'os_compute_api:os-multinic:remove',
-    until(object({ address: Type.String({ format: 'ipv4', maxLength: 15 }) })),
+    until(object({ address: Type.Union([Type.String({ format: 'ipv4' }), Type.String({ format: 'ipv6' })]) })),
     async (call, { address }) => {
       const ports = await portsFor(call, 'removeFixedIp');
-      const port = ports.find((each) => each.fixedIps.some(({ ip }) => ip === address));
+      const wanted = canonicalIpv6(address);
+      const port = ports.find((each) => each.fixedIps.some(({ ip }) => ip === wanted));
       if (!port) throw badRequest(`Instance ${call.server.id} does not have fixed IP '${address}'.`);
       await readdress(
         call,
         port,
-        kept(port).filter(({ ip }) => ip !== address),
+        kept(port).filter(({ ip }) => ip !== wanted),
       );
       return { status: 202 };
     },

@@ -2,7 +2,6 @@
 // the network service answers for. In the order in which they were asked for, which is the order of the guest's cards.
 import { networkOutside, portOutside } from '../../control/network/interfaces.ts';
 import { findNetwork, isUsableBy, listNetworks } from '../../control/network/networks.ts';
-import { groupsForServer } from '../../control/network/server-networks.ts';
 import { networkService } from '../../control/network/service.ts';
 import type { Platform } from '../../control/platform.ts';
 import { type Actor, isAdmin } from '../../model/types.ts';
@@ -24,7 +23,6 @@ export interface RequestedNetworks {
 /** @throws ApiError for what is not there, not the project's, or asked for twice */
 export async function requestedNetworks(p: Platform, actor: Actor, wish: CreateWish): Promise<RequestedNetworks> {
   const usable = await networkService(p).refresh(p);
-  if (usable !== null) refuseWhatIsElsewhere(wish);
   const names = (wish.security_groups ?? []).map((each) => each.name);
   const groups = names.length === 0 || names.every((name) => name === 'default') ? {} : await groupsOf(p, actor, names);
   const asked = wish.networks === undefined || typeof wish.networks === 'string' ? [] : wish.networks;
@@ -49,19 +47,12 @@ export async function requestedNetworks(p: Platform, actor: Actor, wish: CreateW
 }
 
 async function groupsOf(p: Platform, actor: Actor, names: readonly string[]) {
-  const ids = await groupsForServer(p.stores.global, actor.projectId, names, p.clock.now());
+  const ids = await networkService(p).groupsNamed(p, actor, names);
   if ('code' in ids) throw errorOf(ids);
   return { securityGroupIds: ids };
 }
 
 type Asked = Exclude<CreateWish['networks'], undefined | string>[number];
-
-/** What only the embedded network service does. */
-function refuseWhatIsElsewhere(wish: CreateWish): void {
-  const group = wish.security_groups?.find((each) => each.name !== 'default');
-  if (group)
-    throw badRequest(`Security group ${group.name} cannot be given: the network service gives its default one.`);
-}
 
 /** Ids of the networks that may be used; null: all that are on record. */
 type Usable = ReadonlySet<string> | null;

@@ -4,20 +4,18 @@
 import { isIPv6 } from 'node:net';
 import { type Static, Type } from 'typebox';
 import type { NetworkResult } from '../../control/network/results.ts';
-import { createRules, deleteRule, findRule, type RuleRecord } from '../../control/network/security-group-rules.ts';
+import { createRules, deleteRule, findRule } from '../../control/network/security-group-rules.ts';
 import {
   createGroup,
   defaultGroupOf,
   deleteGroup,
   findGroup,
   type GroupRecord,
-  groupsOfPorts,
   listGroups,
   updateGroup,
 } from '../../control/network/security-groups.ts';
-import { addGroupToServer, removeGroupFromServer } from '../../control/network/server-networks.ts';
+import { networkService, type ShownGroup, type ShownRule } from '../../control/network/service.ts';
 import type { Db } from '../../control/network/standard.ts';
-import { portsOfServer } from '../../control/network.ts';
 import { isUuid } from '../../lib/ids.ts';
 import { type Actor, isAdmin } from '../../model/types.ts';
 import { ApiError, badRequest, notFound } from '../http/errors.ts';
@@ -68,13 +66,13 @@ async function groupOf(db: Db, actor: Actor, id: string): Promise<GroupRecord> {
   return group;
 }
 
-function portsIn({ protocol, portMin, portMax }: RuleRecord): { from_port: number | null; to_port: number | null } {
+function portsIn({ protocol, portMin, portMax }: ShownRule): { from_port: number | null; to_port: number | null } {
   if (protocol === null || portMin !== null || portMax !== null) return { from_port: portMin, to_port: portMax };
   return protocol === 'tcp' || protocol === 'udp' ? { from_port: 1, to_port: 65_535 } : { from_port: -1, to_port: -1 };
 }
 
 /** Null: the group that it names is not there any more. */
-async function renderRule(db: Db, actor: Actor, rule: RuleRecord, known: readonly GroupRecord[]) {
+async function renderRule(db: Db, actor: Actor, rule: ShownRule, known: readonly ShownGroup[]) {
   const source =
     rule.remoteGroupId === null
       ? null
@@ -87,12 +85,18 @@ async function renderRule(db: Db, actor: Actor, rule: RuleRecord, known: readonl
   };
 }
 
-async function renderGroups(db: Db, actor: Actor, groups: readonly GroupRecord[]): Promise<Static<typeof Group>[]> {
+/** @param named groups that rules name, as far as they are known */
+async function renderGroups(
+  db: Db,
+  actor: Actor,
+  groups: readonly ShownGroup[],
+  named: readonly ShownGroup[] = [],
+): Promise<Static<typeof Group>[]> {
   const rendered: Static<typeof Group>[] = [];
   for (const group of groups) {
     const rules: Static<typeof Rule>[] = [];
     for (const rule of group.rules.filter((each) => each.direction === 'ingress')) {
-      const shown = await renderRule(db, actor, rule, groups);
+      const shown = await renderRule(db, actor, rule, [...groups, ...named]);
       if (shown) rules.push(shown);
     }
     const { id, name, description, projectId } = group;
@@ -274,16 +278,8 @@ export const securityGroupRoutes: readonly Route[] = [
     handle: async ({ p, actor, params }) => {
       const { global } = p.stores;
       const { server } = await serverFor(p, actor, params.id);
-      const ports = await portsOfServer(global, server.id);
-      const byPort = await groupsOfPorts(
-        global,
-        ports.map((port) => port.id),
-      );
-      const ids = ports.flatMap((port) => byPort.get(port.id) ?? []);
-      const found = await listGroups(global, actor, { where: { id: [...new Set(ids)] }, limit: MANY });
-      // Once for each port that has it, as in Nova.
-      const each = ids.flatMap((id) => found.filter((group) => group.id === id));
-      return { status: 200, body: { security_groups: await renderGroups(global, actor, each) } };
+      const { groups, named } = await networkService(p).groupsOf(p, actor, server.id);
+      return { status: 200, body: { security_groups: await renderGroups(global, actor, groups, named) } };
     },
   }),
 ];
@@ -297,9 +293,9 @@ function checkedName({ name }: Static<typeof Named>): string {
 
 export const SECURITY_GROUP_ACTIONS: Actions = {
   addSecurityGroup: action('os_compute_api:os-security-groups:add', Named, ({ p, actor, server }, value) =>
-    accepted(addGroupToServer(p.stores.global, actor, server.id, checkedName(value), p.clock.now())),
+    accepted(networkService(p).addGroup(p, actor, server.id, checkedName(value))),
   ),
   removeSecurityGroup: action('os_compute_api:os-security-groups:remove', Named, ({ p, actor, server }, value) =>
-    accepted(removeGroupFromServer(p.stores.global, actor, server.id, checkedName(value), p.clock.now())),
+    accepted(networkService(p).removeGroup(p, actor, server.id, checkedName(value))),
   ),
 };

@@ -1,9 +1,10 @@
 // What other services tell compute of a server: its network or a volume has changed.
 //
-// Network and volumes are looked at whenever a guest is started or moved, so nothing has to be done now; the answer says of
-// each event, as Nova's, whether there is a server with a host that it could concern. A volume that was extended is written
-// into the server's history.
+// Network and volumes are looked at whenever a guest is started or moved, so little has to be done now; the answer says of
+// each event, as Nova's, whether there is a server with a host that it could concern. Addresses that a network service
+// elsewhere has changed are put on record. A volume that was extended is written into the server's history.
 import { type TSchema, Type } from 'typebox';
+import { networkService } from '../../control/network/service.ts';
 import type { Platform } from '../../control/platform.ts';
 import { noteAction } from '../../control/server-marks.ts';
 import { findServer } from '../../control/servers.ts';
@@ -75,6 +76,7 @@ async function take(p: Platform, actor: Actor, event: Event): Promise<200 | 400 
   if (found.kind !== 'found') return 404;
   if (NEED_TAG.includes(event.name) && event.tag === undefined) return 400;
   if (found.server.host === null) return 422;
+  if (event.name === 'network-changed') await networkService(p).look(p, found.server.id);
   if (event.name === 'volume-extended') {
     const cell = await p.stores.cell(found.cellId);
     await cell.transaction().execute((trx) => noteAction(trx, actor, found.server.id, 'extend_volume', p.clock.now()));

@@ -2,6 +2,7 @@
 import { Type } from 'typebox';
 import type { WantedPort } from '../../control/network/interfaces.ts';
 import { listPorts } from '../../control/network/ports.ts';
+import { networkService } from '../../control/network/service.ts';
 import { type Port, portsOfServer } from '../../control/network.ts';
 import type { Platform } from '../../control/platform.ts';
 import type { Actor } from '../../model/types.ts';
@@ -29,7 +30,9 @@ const wish = {
   net_id: Type.Optional(Type.String({ format: 'uuid' })),
   port_id: Type.Optional(Type.String({ format: 'uuid' })),
   fixed_ips: Type.Optional(
-    Type.Array(object({ ip_address: Type.String({ format: 'ipv4', maxLength: 15 }) }), { minItems: 1, maxItems: 1 }),
+    Type.Array(object({ ip_address: Type.Union([Type.String({ format: 'ipv4' }), Type.String({ format: 'ipv6' })]) }), {
+      ...{ minItems: 1, maxItems: 1 },
+    }),
   ),
 };
 const Tag = Type.Optional(Type.String({ minLength: 1, maxLength: 60, pattern: '^[^,/]*$' }));
@@ -59,6 +62,7 @@ const render = ({ port, active }: Seen, minor: number) => ({
 
 async function seenOf(p: Platform, actor: Actor, serverId: string): Promise<Seen[]> {
   const { global } = p.stores;
+  await networkService(p).look(p, serverId);
   const bound = await listPorts(global, actor, { limit: MANY }, { deviceIds: [serverId], active: true });
   const active = new Set(bound.map(({ id }) => id));
   return (await portsOfServer(global, serverId)).map((port) => ({ port, active: active.has(port.id) }));

@@ -2,7 +2,8 @@
 import { randomBytes } from 'node:crypto';
 import { Type } from 'typebox';
 import { hostHealth } from '../../control/hosts.ts';
-import { floatingIpsOfServers, groupNamesOfServers } from '../../control/network/server-networks.ts';
+import { floatingIpsOfServers } from '../../control/network/server-networks.ts';
+import { networkService } from '../../control/network/service.ts';
 import { portsOfServer, portsOfServers } from '../../control/network.ts';
 import type { Platform } from '../../control/platform.ts';
 import { groupIdOf } from '../../control/server-groups.ts';
@@ -90,7 +91,7 @@ export const serverRoutes: readonly Route[] = [
       const ids = page.map((each) => each.id);
       const volumes = await mappingsInHomes(p, ids);
       const floating = await floatingIpsOfServers(p.stores.global, ids);
-      const groups = await groupNamesOfServers(p.stores.global, ids);
+      const groups = await networkService(p).groupNames(p, actor, ids);
       const servers = page.map((each) => {
         const had = {
           ...{ ports: around.get(each.id) ?? [], volumes: volumes.get(each.id) ?? [] },
@@ -125,7 +126,7 @@ export const serverRoutes: readonly Route[] = [
         return { status: 200, body: { server } };
       }
       const view = await viewOf(p, actor, minor);
-      const networks = await networksOf(p, found.server.id);
+      const networks = await networksOf(p, actor, found.server.id);
       const groupId = await groupIdOf(p.stores.global, found.server.id);
       const volumes = (await mappingsInHomes(p, [found.server.id])).get(found.server.id) ?? [];
       const { deleteRequested, softDeleteRequested } = found;
@@ -188,12 +189,12 @@ export const serverRoutes: readonly Route[] = [
 ];
 
 /** A server's ports and what hangs on them. */
-async function networksOf(p: Platform, serverId: string) {
+async function networksOf(p: Platform, actor: Actor, serverId: string) {
   const { global } = p.stores;
   return {
     ports: await portsOfServer(global, serverId),
     floatingIps: (await floatingIpsOfServers(global, [serverId])).get(serverId) ?? [],
-    securityGroups: (await groupNamesOfServers(global, [serverId])).get(serverId) ?? [],
+    securityGroups: (await networkService(p).groupNames(p, actor, [serverId])).get(serverId) ?? [],
   };
 }
 
@@ -205,7 +206,7 @@ export async function changedServer(
   serverId: string,
 ): Promise<{ readonly server: Server; readonly view: object }> {
   const { server, deleteRequested, softDeleteRequested } = await serverFor(p, actor, serverId);
-  const networks = await networksOf(p, server.id);
+  const networks = await networksOf(p, actor, server.id);
   const view = await viewOf(p, actor, minor);
   const groupId = await groupIdOf(p.stores.global, server.id);
   const volumes = (await mappingsInHomes(p, [server.id])).get(server.id) ?? [];

@@ -14,6 +14,7 @@ import type { GlobalTables } from '../../store/global-schema.ts';
 import type { Platform } from '../platform.ts';
 import type { FixedIp } from './addresses.ts';
 import { networkForPort } from './interfaces.ts';
+import { CANNOT_APPLY } from './server-networks.ts';
 import type { NamedPort, PortsWish, PortWish, Taken, TakenPort } from './service.ts';
 
 /** How long a request may be at it. */
@@ -105,6 +106,8 @@ function refusalOf(
     case 'InvalidIpForNetwork':
     case 'InvalidIpForSubnet':
       return badRequest(`Fixed IP address ${ip} is not a valid IP address for network ${networkId}.`);
+    case 'PortSecurityAndIPRequiredForSecurityGroups':
+      return CANNOT_APPLY;
     case 'NetworkNotFound':
       return notFound(`Network ${networkId} could not be found.`);
     default:

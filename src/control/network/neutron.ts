@@ -21,6 +21,8 @@ import { type Neutron, NeutronRefused } from '../../openstack/neutron.ts';
 import { ServiceDown } from '../../openstack/transport.ts';
 import { exclusively } from '../../store/dialect.ts';
 import type { Platform } from '../platform.ts';
+import { readdressAt, recordAddresses } from './neutron-addresses.ts';
+import { addGroupAt, groupIdsNamed, groupNamesAt, groupsAt, removeGroupAt } from './neutron-groups.ts';
 import { mirrorNetworks } from './neutron-networks.ts';
 import { isTaking, ledgerPort, takePorts, takesLock } from './neutron-ports.ts';
 import type { NetworkService } from './service.ts';
@@ -63,6 +65,20 @@ export function neutronNetworks(neutron: Neutron): NetworkService {
       const port = await neutron.port(portId);
       return port && (admin === true || port.project_id === projectId) ? ledgerPort(p, port) : null;
     },
+    async look(p, serverId) {
+      await unlessAway(p, serverId, 'addresses are shown as they were last seen', undefined, async () => {
+        for (const port of await neutron.portsOf(serverId)) await recordAddresses(p, port);
+      });
+    },
+    readdress: (p, _, portId, wishes) => readdressAt(p, neutron, portId, wishes),
+    groupsNamed: (_, { projectId }, names) => groupIdsNamed(neutron, projectId, names),
+    groupNames: (p, actor, serverIds) =>
+      unlessAway(p, serverIds[0] ?? '', 'security groups are not shown', new Map<string, string[]>(), () =>
+        groupNamesAt(neutron, actor, serverIds),
+      ),
+    groupsOf: (_, actor, serverId) => groupsAt(neutron, actor, serverId),
+    addGroup: (_, actor, serverId, name) => addGroupAt(neutron, actor, serverId, name),
+    removeGroup: (_, actor, serverId, name) => removeGroupAt(neutron, actor, serverId, name),
     take: (p, wish) => takePorts(p, neutron, wish),
     async claimed(trx, { takeId }) {
       await trx.deleteFrom('neutron_takes').where('id', '=', takeId).execute();
@@ -74,12 +90,7 @@ export function neutronNetworks(neutron: Neutron): NetworkService {
         .returning('id')
         .executeTakeFirst();
       if (!gone) return;
-      try {
-        await settle(p, serverId);
-      } catch (error) {
-        if (!(error instanceof NeutronRefused || error instanceof ServiceDown)) throw error;
-        p.log.warn({ err: error, serverId }, 'ports that were taken in vain are not given back yet; they are owed');
-      }
+      await unlessAway(p, serverId, 'ports that were taken in vain are owed', undefined, () => settle(p, serverId));
     },
     async payOwed(p) {
       await p.stores.global.deleteFrom('neutron_takes').where('until', '<', p.clock.now()).execute();
@@ -101,6 +112,23 @@ export function neutronNetworks(neutron: Neutron): NetworkService {
       }
     },
   };
+}
+
+/** What `work` answers, or `instead` when Neutron does not let it; the log says what is done without. */
+async function unlessAway<T>(
+  p: Platform,
+  serverId: string,
+  so: string,
+  instead: T,
+  work: () => Promise<T>,
+): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!(error instanceof NeutronRefused || error instanceof ServiceDown)) throw error;
+    p.log.warn({ err: error, serverId }, so);
+    return instead;
+  }
 }
 
 async function settledOf(p: Platform, serverId: string): Promise<string | null> {
@@ -165,9 +193,11 @@ async function bringAbout(
     await forgetLent(p, serverId, returned);
   }
   for (const { id, bindings } of wanted) {
-    if (!there.some((port) => port.id === id)) {
+    const port = there.find((each) => each.id === id);
+    if (!port) {
       throw new NeutronRefused(`port ${id} of server ${serverId} is not in Neutron any more`);
     }
+    await recordAddresses(p, port);
     const old = (await neutron.bindings(id)).filter(({ host }) => host !== '');
     // The first binding is active in Neutron: there is no other way to have one.
     const active = bindings.find((each) => each.active) ?? (old.length === 0 ? bindings[0] : undefined);

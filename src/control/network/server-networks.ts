@@ -9,8 +9,19 @@ import type { Actor, Refusal } from '../../model/types.ts';
 import { exclusively, isAmong } from '../../store/dialect.ts';
 import { NETWORKS } from './quotas.ts';
 import { no, refusable, refusalIn, refuseWith } from './results.ts';
-import { addGroupsToPort, checkGroups, defaultGroupOf, setGroupsOfPort } from './security-groups.ts';
+import {
+  addGroupsToPort,
+  checkGroups,
+  defaultGroupOf,
+  type GroupRecord,
+  groupsOfPorts,
+  listGroups,
+  setGroupsOfPort,
+} from './security-groups.ts';
 import type { Db } from './standard.ts';
+
+/** More groups than are shown at once. */
+const MANY = 1000;
 
 export interface ServersFloatingIp {
   readonly portId: string;
@@ -38,6 +49,29 @@ export async function groupNamesOfServers(db: Db, serverIds: readonly string[]):
     names.push(name === '' ? id : name);
   }
   return byServer;
+}
+
+/** The groups of the server's ports, once per port that has it, with their rules. */
+export async function groupsOfServer(
+  db: Db,
+  actor: Actor,
+  serverId: string,
+): Promise<{ readonly groups: readonly GroupRecord[]; readonly named: readonly GroupRecord[] }> {
+  const ports = await db
+    .selectFrom('ports')
+    .select('id')
+    .where('device_id', '=', serverId)
+    .orderBy('created_at')
+    .execute();
+  const byPort = await groupsOfPorts(
+    db,
+    ports.map((port) => port.id),
+  );
+  const ids = ports.flatMap((port) => byPort.get(port.id) ?? []);
+  const groups = await listGroups(db, actor, { where: { id: [...new Set(ids)] }, limit: MANY });
+  const remote = groups.flatMap(({ rules }) => rules.flatMap(({ remoteGroupId }) => remoteGroupId ?? []));
+  const named = await listGroups(db, actor, { where: { id: [...new Set(remote)] }, limit: MANY });
+  return { groups: ids.flatMap((id) => groups.filter((group) => group.id === id)), named };
 }
 
 /** The floating IPs that lead to each server. */
@@ -72,12 +106,25 @@ export async function groupsForServer(
 ): Promise<readonly string[] | Refusal> {
   const ids: string[] = [];
   for (const name of new Set(names)) {
-    const found = await groupNamed(db, projectId, name, now);
-    if (found === 'several') return conflict(several(name));
-    if (found === null) return badRequest(`Security group ${name} not found for project ${projectId}.`);
+    const found = groupForServer(await groupsNamed(db, projectId, name, now), projectId, name);
+    if (typeof found !== 'string') return found;
     ids.push(found);
   }
   return ids;
+}
+
+/** Among these groups of the project, the one of this name or id, for a new server. */
+export function groupForServer(groups: readonly Named[], projectId: string, name: string): string | Refusal {
+  const found = groupAmong(groups, name);
+  if (found === 'several') return conflict(several(name));
+  return found ?? badRequest(`Security group ${name} not found for project ${projectId}.`);
+}
+
+/** The same for a server that is there. */
+export function groupToChange(groups: readonly Named[], projectId: string, name: string): string | Refusal {
+  const found = groupAmong(groups, name);
+  if (found === 'several') return conflict(several(name));
+  return found ?? notFound(`Security group ${name} is not found for project ${projectId}`);
 }
 
 /** Every port of the server has the group, too. */
@@ -112,11 +159,14 @@ export const removeGroupFromServer = (
       const left = port.groups.filter((each) => each !== groupId);
       await setGroupsOfPort(trx, port.id, left);
     }
-    if (having.length > 0) return null;
-    return notFound(`Security group ${name} not associated with the instance ${serverId}`);
+    return having.length > 0 ? null : notAssociated(name, serverId);
   });
 
-const CANNOT_APPLY = badRequest(
+export const notAssociated = (name: string, serverId: string): Refusal =>
+  notFound(`Security group ${name} not associated with the instance ${serverId}`);
+export const hasNoPorts = (serverId: string): Refusal =>
+  notFound(`instance_id ${serverId} could not be found as device id on any ports`);
+export const CANNOT_APPLY = badRequest(
   'Network requires port_security_enabled and subnet associated in order to apply security groups.',
 );
 const several = (name: string): string =>
@@ -138,14 +188,13 @@ async function withGroup(
   now: number,
   work: (trx: Db, groupId: string, ports: readonly ServersPort[]) => Promise<Refusal | null>,
 ): Promise<Refusal | null> {
-  const groupId = await groupNamed(db, projectId, name, now);
-  if (groupId === 'several') return conflict(several(name));
-  if (groupId === null) return notFound(`Security group ${name} is not found for project ${projectId}`);
+  const groupId = groupToChange(await groupsNamed(db, projectId, name, now), projectId, name);
+  if (typeof groupId !== 'string') return groupId;
   const result = await refusable(() =>
     db.transaction().execute(async (trx) => {
       await exclusively(trx, NETWORKS);
       const ports = await portsWithGroups(trx, serverId);
-      if (ports.length === 0) refuse(notFound(`instance_id ${serverId} could not be found as device id on any ports`));
+      if (ports.length === 0) refuse(hasNoPorts(serverId));
       const refusal = await work(trx, groupId, ports);
       // What was written before the refusal is taken back with the transaction.
       if (refusal) refuse(refusal);
@@ -182,18 +231,27 @@ async function portsWithGroups(trx: Db, serverId: string): Promise<ServersPort[]
   }));
 }
 
-/** The group of the project that has this id, else the one of this name. Null: none; `several`: more than one. */
-async function groupNamed(db: Db, projectId: string, name: string, now: number): Promise<string | 'several' | null> {
+interface Named {
+  readonly id: string;
+  readonly name: string;
+}
+
+/** The group that has this id, else the one of this name. Null: none; `several`: more than one. */
+function groupAmong(groups: readonly Named[], name: string): string | 'several' | null {
+  const byId = groups.find((group) => group.id === name);
+  if (byId) return byId.id;
+  const [first, second] = groups.filter((group) => group.name === name);
+  return second ? 'several' : (first?.id ?? null);
+}
+
+/** The project's groups of this id or name, as many as it takes to choose. */
+async function groupsNamed(db: Db, projectId: string, name: string, now: number): Promise<Named[]> {
   if (name === 'default') await defaultGroupOf(db, projectId, now);
-  const rows = await db
+  return db
     .selectFrom('security_groups')
-    .select(['id'])
+    .select(['id', 'name'])
     .where('project_id', '=', projectId)
     .where((where) => where.or([where('id', '=', name), where('name', '=', name)]))
     .limit(3)
     .execute();
-  const [first, second] = rows;
-  const byId = rows.find((row) => row.id === name);
-  if (byId) return byId.id;
-  return second ? 'several' : (first?.id ?? null);
 }

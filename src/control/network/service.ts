@@ -11,7 +11,18 @@
 import type { Actor, Refusal } from '../../model/types.ts';
 import type { Platform } from '../platform.ts';
 import type { FixedIp } from './addresses.ts';
+import { updatePort } from './port-update.ts';
 import { findPort } from './ports.ts';
+import { refusalIn } from './results.ts';
+import type { RuleRecord } from './security-group-rules.ts';
+import type { GroupRecord } from './security-groups.ts';
+import {
+  addGroupToServer,
+  groupNamesOfServers,
+  groupsForServer,
+  groupsOfServer,
+  removeGroupFromServer,
+} from './server-networks.ts';
 import type { Db } from './standard.ts';
 
 /** A port of another service that is a server's there, for the ledger to take in. */
@@ -67,6 +78,27 @@ export interface NamedPort {
   readonly fixedIps: readonly FixedIp[];
 }
 
+/** A security group as compute shows it. */
+export type ShownGroup = Pick<GroupRecord, 'id' | 'name' | 'description' | 'projectId'> & {
+  readonly rules: readonly ShownRule[];
+};
+export type ShownRule = Pick<
+  RuleRecord,
+  'id' | 'groupId' | 'direction' | 'protocol' | 'portMin' | 'portMax' | 'remoteGroupId' | 'remotePrefix'
+>;
+
+/** The security groups of a server, once for each port that has it, and those that their rules name besides. */
+export interface ServersGroups {
+  readonly groups: readonly ShownGroup[];
+  readonly named: readonly ShownGroup[];
+}
+
+/** An address to have, or any of the subnet. */
+export interface AddressWish {
+  readonly subnetId: string;
+  readonly ip?: string;
+}
+
 export interface NetworkService {
   /** Networks and subnets are recorded as they are now. Answers the ids of those that may be used; null: all. */
   refresh(p: Platform): Promise<ReadonlySet<string> | null>;
@@ -78,6 +110,18 @@ export interface NetworkService {
   claimed(trx: Db, taking: Taking): Promise<void>;
   /** What was taken and is not on record is given back, now or when it can be. */
   giveUp(p: Platform, taking: Taking): Promise<void>;
+  /** The server's ports are on record with the addresses that they have now, if that can be told. */
+  look(p: Platform, serverId: string): Promise<void>;
+  /** The port of a server has these addresses and no others. */
+  readdress(p: Platform, actor: Actor, portId: string, wishes: readonly AddressWish[]): Promise<Refusal | null>;
+  /** Ids of security groups of the actor's project, by names or ids, for a new server. */
+  groupsNamed(p: Platform, actor: Actor, names: readonly string[]): Promise<readonly string[] | Refusal>;
+  /** Names of the groups of each server's ports, once per port that has it; of nameless ones the id. */
+  groupNames(p: Platform, actor: Actor, serverIds: readonly string[]): Promise<ReadonlyMap<string, readonly string[]>>;
+  groupsOf(p: Platform, actor: Actor, serverId: string): Promise<ServersGroups>;
+  /** Every port of the server has the group of the actor's project, or none has it any more. */
+  addGroup(p: Platform, actor: Actor, serverId: string, name: string): Promise<Refusal | null>;
+  removeGroup(p: Platform, actor: Actor, serverId: string, name: string): Promise<Refusal | null>;
   /** The server's ports are bound as the ledger says. @throws ServiceDown, and NeutronRefused */
   settle(p: Platform, serverId: string): Promise<void>;
   /** What could not be settled before is settled now, as far as it can be. */
@@ -90,6 +134,14 @@ const RECORDS_ALONE: NetworkService = {
   take: async (_, { ports }) => ({ kind: 'ok', ports: ports.map(() => null) }),
   claimed: async () => undefined,
   giveUp: async () => undefined,
+  look: async () => undefined,
+  readdress: async (p, actor, portId, fixedIps) =>
+    refusalIn(await updatePort(p.stores.global, actor, portId, { fixedIps, now: p.clock.now() })),
+  groupsNamed: (p, { projectId }, names) => groupsForServer(p.stores.global, projectId, names, p.clock.now()),
+  groupNames: (p, _, serverIds) => groupNamesOfServers(p.stores.global, serverIds),
+  groupsOf: (p, actor, serverId) => groupsOfServer(p.stores.global, actor, serverId),
+  addGroup: (p, actor, id, name) => addGroupToServer(p.stores.global, actor, id, name, p.clock.now()),
+  removeGroup: (p, actor, id, name) => removeGroupFromServer(p.stores.global, actor, id, name, p.clock.now()),
   settle: async () => undefined,
   payOwed: async () => undefined,
 };
