@@ -19,7 +19,7 @@ export function renderReport(report: AuditReport): string {
     `servers: ${counts.servers} (busy: ${counts.busy}), guests: ${counts.guests}, hosts: ${counts.hosts}, cells: ${counts.cells}`,
     '',
     ...invariants.flatMap((each) => linesOf(each, width)),
-    ...(owed.length > 0 ? ['', 'owed, until it can be reached again:'] : []),
+    ...(owed.length > 0 ? ['', 'owed, until it can be done:'] : []),
     ...owed.map((debt) => `  ${debt.what}: ${debt.reason}, since ${new Date(debt.since).toISOString()}`),
     ...(owedCount > owed.length ? [`  and ${owedCount - owed.length} more`] : []),
     ...(done.length > 0 ? ['', 'repaired:'] : []),

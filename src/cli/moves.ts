@@ -117,6 +117,9 @@ function moveText({ move, failure }: Shown): string {
   return `${[...lines, ...(failure === null ? [] : cardLines(failure))].join('\n')}\n`;
 }
 
+const owedText = ({ reason, where, since, lastError }: FailureCard['owed'][number]): string =>
+  `${reason}, at ${where}, since ${when(since)}${lastError === null ? '' : `; refused: ${lastError}`}`;
+
 function cardLines(card: FailureCard): string[] {
   const { failed } = card;
   const where = [failed?.host, failed?.cell].filter((each) => each !== null && each !== undefined).join(', cell ');
@@ -135,7 +138,7 @@ function cardLines(card: FailureCard): string[] {
     ...line('undone', card.undone),
     ...line('to undo', card.toUndo),
     ...line('skipped', card.skipped),
-    ...card.owed.flatMap((debt) => line('owed', [`${debt.reason}, at ${debt.where}, since ${when(debt.since)}`])),
+    ...card.owed.flatMap((debt) => line('owed', [owedText(debt)])),
     ...line('what to do', [card.advice]),
   ];
 }

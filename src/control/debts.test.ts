@@ -58,11 +58,11 @@ for (const [what, reply] of [
     }));
 }
 
-for (const [what, reply] of [
-  ['is still at it', { kind: 'ok', value: { ...DONE, state: 'pending' } }],
-  ['failed', { kind: 'ok', value: { ...DONE, state: 'failed', reason: 'busy' } }],
-  ['refuses', { kind: 'refused', reason: 'no' }],
-  ['does not answer', { kind: 'unreachable', reason: 'no' }],
+for (const [what, reply, lastError] of [
+  ['is still at it', { kind: 'ok', value: { ...DONE, state: 'pending' } }, null],
+  ['failed', { kind: 'ok', value: { ...DONE, state: 'failed', reason: 'busy' } }, 'busy'],
+  ['refuses', { kind: 'refused', reason: 'the disk is read-only' }, 'the disk is read-only'],
+  ['does not answer', { kind: 'unreachable', reason: 'no' }, null],
 ] as const) {
   test(`a debt stays open and is tried again when the host ${what}`, () =>
     withPlatform(async (p, { c1 }) => {
@@ -74,13 +74,31 @@ for (const [what, reply] of [
       assert.equal(await payDebts(p), 0);
       assert.equal(await payDebts(p), 0, 'not again at once');
       const [open] = (await openDebts(p)) ?? [];
-      assert.equal(open?.attempts, 1);
+      assert.deepEqual([open?.attempts, open?.lastError], [1, lastError]);
       await later(p);
       now = { kind: 'ok', value: DONE };
       assert.equal(await payDebts(p), 1);
       assert.equal(calls.length, 2);
     }));
 }
+
+test('a debt that cannot be paid for a defect says so, and keeps no other from its turn', () =>
+  withPlatform(async (p, { c1 }) => {
+    await addHost(p, c1, 'h1');
+    await addHost(p, c1, 'h2');
+    answering(p, 'h1', () => {
+      throw new Error('a defect');
+    });
+    answering(p, 'h2', () => ({ kind: 'ok', value: DONE }));
+    await owe(p, debt('h1'));
+    await owe(p, debt('h2'));
+    await later(p);
+    assert.equal(await payDebts(p), 1);
+    assert.deepEqual(
+      ((await openDebts(p)) ?? []).map((each) => [each.host, each.lastError]),
+      [['h1', 'a defect']],
+    );
+  }));
 
 /** When the host was last heard of. */
 const heardOf = (p: Platform, name: string, at: number | null) =>

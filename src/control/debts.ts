@@ -9,7 +9,8 @@
 // say which it is. A record's debt only takes the record that its own saga left: whatever a later saga brought there is
 // not touched.
 import type { Selectable } from 'kysely';
-import { assertNever, invariant } from '../lib/errors.ts';
+import { assertNever, invariant, messageOf } from '../lib/errors.ts';
+import { DatabaseDown } from '../store/database.ts';
 import { fixed } from '../store/fixed.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
 import { CellDown } from '../store/stores.ts';
@@ -33,6 +34,8 @@ export interface Debt {
   readonly sagaId: string;
   readonly reason: string;
   readonly attempts: number;
+  /** Why it was refused last, by whoever answered; null: nobody has answered and refused. */
+  readonly lastError: string | null;
   readonly createdAt: number;
   readonly dueAt: number;
 }
@@ -102,6 +105,7 @@ const debtOf = (row: Selectable<GlobalTables['debts']>): Debt => ({
   sagaId: row.saga_id,
   reason: row.reason,
   attempts: row.attempts,
+  lastError: row.last_error,
   createdAt: row.created_at,
   dueAt: row.due_at,
 });
@@ -128,7 +132,7 @@ export async function payDebts(p: Platform): Promise<number> {
   for (const debt of due.map(debtOf)) {
     if (!silent.has(debt.host) && !(await mayAnswer(p, debt))) silent.add(debt.host);
     const asked = !silent.has(debt.host);
-    const answer = asked ? await pay(p, debt) : 'silent';
+    const answer = asked ? await attempt(p, debt) : 'silent';
     if (answer === 'silent') silent.add(debt.host);
     if (answer === 'settled') paid += 1;
     await record(p, debt, answer, asked ? 1 : 0);
@@ -146,12 +150,28 @@ export async function payMatches(p: Platform, host: string): Promise<void> {
     .where('paid_at', 'is', null)
     .limit(PAGE)
     .execute();
-  for (const debt of rows.map(debtOf)) await record(p, debt, await pay(p, debt), 1);
+  for (const debt of rows.map(debtOf)) await record(p, debt, await attempt(p, debt), 1);
+}
+
+/** A defect in the paying of one is written down like a refusal, and keeps no other debt from its turn. */
+async function attempt(p: Platform, debt: Debt): Promise<Answer> {
+  try {
+    return await pay(p, debt);
+  } catch (error) {
+    if (error instanceof DatabaseDown) throw error;
+    p.log.error({ err: error, debt: debt.id }, `debt ${debt.kind}: ${messageOf(error)}`);
+    return { refused: messageOf(error) };
+  }
 }
 
 async function record(p: Platform, debt: Debt, answer: Answer, attempts: number): Promise<void> {
   const settled = answer === 'settled';
-  const later = { attempts: debt.attempts + attempts, due_at: p.clock.now() + RETRY_MS };
+  const refused = typeof answer === 'object' ? answer.refused : null;
+  const later = {
+    attempts: debt.attempts + attempts,
+    due_at: p.clock.now() + RETRY_MS,
+    ...(refused === null ? {} : { last_error: refused }),
+  };
   await p.stores.global
     .updateTable('debts')
     .set(settled ? { paid_at: p.clock.now() } : later)
@@ -160,6 +180,9 @@ async function record(p: Platform, debt: Debt, answer: Answer, attempts: number)
     .where('generation', '=', debt.generation)
     .execute();
   if (settled) p.log.info({ host: debt.host, serverId: debt.serverId }, 'debt paid');
+  if (refused !== null && refused !== debt.lastError) {
+    p.log.warn({ host: debt.host, serverId: debt.serverId, debt: debt.id }, `debt refused: ${refused}`);
+  }
 }
 
 /** Whether it makes sense to ask; of a cell's database the attempt tells. */

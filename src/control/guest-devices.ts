@@ -17,8 +17,8 @@ import { findServer } from './servers.ts';
 import { attachmentsOfServer } from './volumes/attachments.ts';
 import { mappingsOfServer } from './volumes/mappings.ts';
 
-/** What trying to pay a debt comes to; `silent`: whoever was asked did not answer. */
-export type Answer = 'settled' | 'not yet' | 'silent';
+/** What trying to pay a debt comes to; `silent`: whoever was asked did not answer; an object: it refused, or failed. */
+export type Answer = 'settled' | 'not yet' | 'silent' | { readonly refused: string };
 
 /** One step towards a guest that is as recorded. */
 type Order = (host: Host) => Promise<Answer>;
@@ -85,6 +85,8 @@ async function volumeOrders(
           const { volumeId, device, bootIndex } = mapping;
           const storage = await p.storage(attachment.storageHost);
           const granted = await storage.grant(volumeId, attachment.id, { serverId, generation, mode: attachment.mode });
+          if (granted.kind === 'refused')
+            return { refused: `storage host ${attachment.storageHost}: ${granted.reason}` };
           if (granted.kind !== 'ok') return 'not yet';
           const volume = { volumeId, attachmentId: attachment.id, device, bootIndex, connection: granted.value };
           return jobAnswer(await host.attachVolume(serverId, { generation, volume }));
@@ -114,8 +116,10 @@ async function portOrders(p: Platform, serverId: string, generation: number, gue
 }
 
 /** What a job's reply says of what was owed. */
-export const jobAnswer = (reply: Reply<Job>): Answer =>
-  reply.kind === 'ok' && reply.value.state !== 'done' ? 'not yet' : answerOf(reply);
+export function jobAnswer(reply: Reply<Job>): Answer {
+  if (reply.kind !== 'ok' || reply.value.state === 'done') return answerOf(reply);
+  return reply.value.state === 'failed' ? { refused: reply.value.reason ?? 'it failed' } : 'not yet';
+}
 
 export function answerOf(reply: Reply<unknown>): Answer {
   switch (reply.kind) {
@@ -123,6 +127,7 @@ export function answerOf(reply: Reply<unknown>): Answer {
     case 'absent':
       return 'settled';
     case 'refused':
+      return { refused: reply.reason };
     // A newer generation came in between: look again.
     case 'fenced':
       return 'not yet';

@@ -61,7 +61,7 @@ export async function oweWithin(trx: Kysely<GlobalTables>, debt: Owed, now: numb
     .insertInto('debts')
     .values({
       ...{ id: newId(), kind: debt.kind, host: debt.host, server_id: debt.serverId, volume_id: volumeId },
-      ...{ generation: debt.generation, saga_id: debt.sagaId, reason: debt.reason, attempts: 0 },
+      ...{ generation: debt.generation, saga_id: debt.sagaId, reason: debt.reason, attempts: 0, last_error: null },
       ...{ due_at: now + RETRY_MS, created_at: now, paid_at: null },
     })
     .execute();

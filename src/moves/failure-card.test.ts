@@ -12,7 +12,15 @@ const entry = (step: string, outcome: Entry['outcome'], more: Partial<Entry> = {
 });
 const failed = (step: string, note: string, more: Partial<Entry> = {}) => entry(step, 'failed', { note, ...more });
 const undone = (step: string) => entry(step, 'done', { direction: 'undo' });
-const DEBT: Owed = { id: 'd', kind: 'destroy-guest', where: 'h2', reason: 'left over', attempts: 3, since: 5 };
+const DEBT: Owed = {
+  id: 'd',
+  kind: 'destroy-guest',
+  where: 'h2',
+  reason: 'left over',
+  attempts: 3,
+  lastError: null,
+  since: 5,
+};
 
 const cardOf = (change: Partial<Row>, owed: readonly Owed[] = []): FailureCard | null =>
   failureCard({
@@ -133,6 +141,11 @@ test('passed: it went on all the same, and what was skipped or is owed is not fo
   const owing = card({ status: 'done', cursor: 4, endedAt: 9, journal: [entry('a', 'done')] }, [DEBT]);
   assert.deepEqual([owing.failed, owing.owed], [null, [DEBT]]);
   assert.equal(owing.advice, 'What is owed is paid by itself when h2 can be reached again.');
+  const refused = { ...DEBT, where: 'h3', lastError: 'the disk is read-only' };
+  assert.equal(
+    card({ status: 'done', cursor: 4, endedAt: 9, journal: [entry('a', 'done')] }, [DEBT, refused]).advice,
+    'What is owed is paid by itself when h2 can be reached again. What is owed is refused at h3: remove the cause there, and it is paid by itself.',
+  );
 });
 
 test('undone: each step once, however many hosts were tried, and none that was done again', () => {

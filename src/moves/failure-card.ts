@@ -29,6 +29,8 @@ export interface Owed {
   readonly where: string;
   readonly reason: string;
   readonly attempts: number;
+  /** Why it was refused last; null: nobody has answered and refused. */
+  readonly lastError: string | null;
   readonly since: number;
 }
 
@@ -229,7 +231,13 @@ const adviceOnSkipped = (skipped: readonly string[]): string =>
   skipped.length === 0 ? '' : `Skipped by hand: ${skipped.join(', ')}. 'crosscell audit' tells what that left behind.`;
 
 function adviceOnOwed(owed: readonly Owed[]): string {
-  if (owed.length === 0) return '';
-  const places = [...new Set(owed.map((each) => each.where))].join(', ');
-  return `What is owed is paid by itself when ${places} can be reached again.`;
+  const refused = owed.filter((each) => each.lastError !== null);
+  const waiting = owed.filter((each) => each.lastError === null);
+  const placesOf = (some: readonly Owed[]): string => [...new Set(some.map((each) => each.where))].join(', ');
+  return [
+    ...(waiting.length === 0 ? [] : [`What is owed is paid by itself when ${placesOf(waiting)} can be reached again.`]),
+    ...(refused.length === 0
+      ? []
+      : [`What is owed is refused at ${placesOf(refused)}: remove the cause there, and it is paid by itself.`]),
+  ].join(' ');
 }

@@ -65,6 +65,7 @@ async function owedBy(p: Platform, row: Row, cells: ReadonlyMap<string, string>)
     where: debt.kind === 'drop-records' ? (cells.get(debt.host) ?? debt.host) : debt.host,
     reason: debt.reason,
     attempts: debt.attempts,
+    lastError: debt.last_error,
     since: debt.created_at,
   }));
 }

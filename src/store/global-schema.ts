@@ -374,6 +374,8 @@ export interface GlobalTables extends IdentityTables, MetadefTables, NetworkTabl
     saga_id: string;
     reason: string;
     attempts: number;
+    /** Why it was refused last, by whoever answered; null: nobody has answered and refused. */
+    last_error: string | null;
     due_at: number;
     created_at: number;
     paid_at: number | null;

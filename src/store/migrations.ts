@@ -140,7 +140,7 @@ export const GLOBAL_MIGRATIONS: readonly SchemaMigration[] = [
       `insert into fences (name, value) values ('saga', 0)`,
       `create table debts (id text primary key, kind text not null, host text not null, server_id text not null,
         volume_id text, generation bigint not null, saga_id text not null, reason text not null, attempts integer not null,
-        due_at bigint not null, created_at bigint not null, paid_at bigint)`,
+        last_error text, due_at bigint not null, created_at bigint not null, paid_at bigint)`,
       `create index debts_due on debts (due_at) where paid_at is null`,
       `create table console_tokens (hash text primary key, server_id text not null, host text not null, kind text not null,
         guest_started_at bigint not null, created_at bigint not null, expires_at bigint not null)`,

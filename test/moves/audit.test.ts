@@ -618,7 +618,7 @@ test('what an open debt accounts for is owed and breaks nothing', () =>
       report.owed.map(({ what, reason }) => [what, reason]),
       [[`guest of server ${h.active} on cell2-b`, 'target of a move']],
     );
-    assert.match(renderReport(report), /owed, until it can be reached again:\n +guest of server/);
+    assert.match(renderReport(report), /owed, until it can be done:\n +guest of server/);
   }));
 
 test('a host that does not answer makes invariants unknown, never held', () =>

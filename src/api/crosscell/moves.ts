@@ -75,7 +75,15 @@ const Failed = Type.Object(
   closed,
 );
 const Owed = Type.Object(
-  { id: text(), kind: text(), where: text(), reason: text(), attempts: Type.Integer(), since: time() },
+  {
+    id: text(),
+    kind: text(),
+    where: text(),
+    reason: text(),
+    attempts: Type.Integer(),
+    lastError: orNull(text()),
+    since: time(),
+  },
   closed,
 );
 const FailureCard = Type.Object(

@@ -78,6 +78,7 @@ const Debt = Type.Object(
     sagaId: text(),
     reason: text(),
     attempts: Type.Integer(),
+    lastError: orNull(text()),
     createdAt: time(),
     dueAt: time(),
   },

@@ -152,7 +152,7 @@ export async function readImagesInUse(db: Db, ids: ReadonlySet<string>): Promise
 export async function readDebts(db: Db, slice: Slice): Promise<Snapshot['debts']> {
   const open = db
     .selectFrom('debts')
-    .select(['kind', 'host', 'server_id', 'volume_id', 'reason', 'created_at'])
+    .select(['kind', 'host', 'server_id', 'volume_id', 'reason', 'last_error', 'created_at'])
     .where('paid_at', 'is', null);
   const rows = await inSlice(open, 'server_id', slice).execute();
   return rows.map((row) => ({
@@ -160,7 +160,7 @@ export async function readDebts(db: Db, slice: Slice): Promise<Snapshot['debts']
     host: row.host,
     serverId: row.server_id,
     volumeId: row.volume_id,
-    reason: row.reason,
+    reason: row.last_error === null ? row.reason : `${row.reason}; refused: ${row.last_error}`,
     createdAt: row.created_at,
   }));
 }
