@@ -48,6 +48,16 @@ export const isListed = (db: AnyDb, column: string, list: Listed): RawBuilder<Sq
 export const holdsText = (column: string, text: string): RawBuilder<boolean> =>
   sql<boolean>`replace(${sql.ref(column)}, ${text}, '') <> ${sql.ref(column)}`;
 
+/**
+ * Whether a column that has a list or an object as JSON.stringify writes it has this entry, or one that begins so. `entry`
+ * is JSON from its first quote on: within a string, that quote would be escaped.
+ */
+export const holdsEntry = (column: string, entry: string): RawBuilder<boolean> =>
+  sql<boolean>`(${sql.join(
+    ['[', '{', ','].map((before) => holdsText(column, `${before}${entry}`)),
+    sql` or `,
+  )})`;
+
 /** For the end of a raw select: nobody changes its rows before the transaction (or the statement) ends. */
 export const forShare = (db: AnyDb): RawBuilder<unknown> => (isPostgres(db) ? sql`for share` : sql``);
 

@@ -310,6 +310,20 @@ describe('records', () => {
     }
   });
 
+  test('lists by properties take whole names, with quotes in them or not', async () => {
+    await using world = await imageWorld();
+    const { p } = world;
+    await created(p, member, { properties: { 'os"distro': 'x', about: '"distro":"x"' } });
+    const found = async (properties: Record<string, string>) => {
+      const list = await listImages(p, member, { properties }, { sort: [], limit: 10 });
+      assert.equal(list.kind, 'ok');
+      return list.images.length;
+    };
+    assert.equal(await found({ distro: 'x' }), 0);
+    assert.equal(await found({ 'os"distro': 'x' }), 1);
+    assert.equal(await found({ about: '"distro":"x"' }), 1);
+  });
+
   test('lists: filters, order, pages that meet', async () => {
     await using world = await imageWorld();
     const { p } = world;

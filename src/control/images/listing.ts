@@ -1,7 +1,7 @@
 // Lists of images: filtered, ordered, in pages.
 import { type RawBuilder, sql } from 'kysely';
 import { type Actor, isAdmin, type Refusal } from '../../model/types.ts';
-import { holdsText } from '../../store/dialect.ts';
+import { holdsEntry } from '../../store/dialect.ts';
 import { tagConditions } from '../../store/tag-filter.ts';
 import { type Image, imageOf, type Visibility } from '../images.ts';
 import type { Platform } from '../platform.ts';
@@ -100,7 +100,7 @@ export async function listImages(p: Platform, actor: Actor, filter: ImageFilter,
     for (const condition of tagConditions('tags_json', { all: filter.tags })) query = query.where(condition);
   }
   for (const [key, value] of Object.entries(filter.properties ?? {})) {
-    query = query.where(holdsText('properties_json', `${JSON.stringify(key)}:${JSON.stringify(value)}`));
+    query = query.where(holdsEntry('properties_json', `${JSON.stringify(key)}:${JSON.stringify(value)}`));
   }
   const last = page.sort.at(-1) ?? { key: 'created_at', descending: true };
   const order: readonly ImageOrder[] = [...page.sort, { key: 'id', descending: last.descending }];
@@ -125,7 +125,7 @@ const refusedMarker = (marker: string): ImageList => ({
 /** Whether the image is shared with the project, which took that so (or `all`: in whatever way). */
 function sharedWith({ id, status }: { readonly id: string; readonly status: string }) {
   const taken = status === 'all' ? '' : `"${status}"`;
-  return sql<boolean>`(visibility = 'shared' and ${holdsText('members_json', `${JSON.stringify(id)}:{"status":${taken}`)})`;
+  return sql<boolean>`(visibility = 'shared' and ${holdsEntry('members_json', `${JSON.stringify(id)}:{"status":${taken}`)})`;
 }
 
 /** Whether a row comes behind this image in that order. */
