@@ -47,7 +47,7 @@ interface Place {
   readonly url: string;
   readonly where: string;
   readonly rules: Readonly<Record<Holder['kind'], Rules>>;
-  /** The scope that the path names, and its words for rules. @throws nothing: null when it is not there */
+  /** The scope that the path names (null: it is not there), and its words for rules. */
   readonly find: (id: string) => Promise<{ readonly scope: GrantScope | null; readonly target: Target }>;
   readonly absent: (id: string) => Error;
 }

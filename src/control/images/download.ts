@@ -13,7 +13,7 @@ import { get as httpsGet } from 'node:https';
 import { isIP, type LookupFunction } from 'node:net';
 import { messageOf } from '../../lib/errors.ts';
 import { isPublicAddress } from '../../lib/public-addresses.ts';
-import { badRequest, conflict } from '../../model/refusal.ts';
+import { badRequest, conflict, refuse } from '../../model/refusal.ts';
 import type { Actor, Refusal } from '../../model/types.ts';
 import type { Image } from '../images.ts';
 import type { Platform } from '../platform.ts';
@@ -44,17 +44,17 @@ const running = new WeakMap<Platform, number>();
 
 /** Why the address cannot be asked for; null: it can. */
 export function checkUri(uri: string, settings: WebDownloadSettings): Refusal | null {
-  const refused = (why: string) =>
+  const filtered = (why: string) =>
     badRequest(`URI for web-download does not pass filtering: ${uri.slice(0, 200)} (${why})`);
-  if (!URL.canParse(uri)) return refused('it is no URL');
+  if (!URL.canParse(uri)) return filtered('it is no URL');
   const url = new URL(uri);
-  if (url.protocol !== 'http:' && url.protocol !== 'https:') return refused('only http and https are allowed');
-  if (url.username !== '' || url.password !== '') return refused('it has a password');
+  if (url.protocol !== 'http:' && url.protocol !== 'https:') return filtered('only http and https are allowed');
+  if (url.username !== '' || url.password !== '') return filtered('it has a password');
   const port = url.port === '' ? (url.protocol === 'https:' ? 443 : 80) : Number(url.port);
-  if (!settings.ports.includes(port)) return refused(`port ${port} is not allowed`);
+  if (!settings.ports.includes(port)) return filtered(`port ${port} is not allowed`);
   const literal = hostOf(url);
   const reserved = isIP(literal) !== 0 && !isPublicAddress(literal) && !settings.privateAddresses;
-  return reserved ? refused('its address is not public') : null;
+  return reserved ? filtered('its address is not public') : null;
 }
 
 /** Without the brackets of an IPv6 address. */
@@ -72,8 +72,7 @@ export async function importFromWeb(p: Platform, actor: Actor, image: Image, uri
   if (image.diskFormat === null) return badRequest("'disk_format' needs to be set before import");
   if (image.containerFormat === null) return badRequest("'container_format' needs to be set before import");
   const before = running.get(p) ?? 0;
-  if (before >= MOST_AT_ONCE)
-    return { code: 503, message: `${before} images are being downloaded already: try again later.` };
+  if (before >= MOST_AT_ONCE) return refuse(503, `${before} images are being downloaded already: try again later.`);
   if (Object.hasOwn(image.properties, FAILED_IMPORT)) await setFailed(p, actor, imageId, false);
   running.set(p, before + 1);
   const over = async (): Promise<void> => {

@@ -1,8 +1,10 @@
 // Which projects may use a volume type that is not public. A type that is made public keeps its list, which means nothing
 // until it is private again.
+import type { Kysely } from 'kysely';
 import { badRequest, conflict, notFound, type Refusal } from '../../model/refusal.ts';
 import { typeNotFound } from '../../model/volumes.ts';
 import { exclusively } from '../../store/dialect.ts';
+import type { GlobalTables } from '../../store/global-schema.ts';
 import type { Platform } from '../platform.ts';
 
 /** Most projects that one type is open to. */
@@ -24,7 +26,7 @@ export async function projectsOfType(p: Platform, typeId: string): Promise<strin
   return rows.map((row) => row.project_id);
 }
 
-/** Ids of the types that are open to the project by name. */
+/** Ids of the private types whose lists name the project. */
 export async function typesOfProject(p: Platform, projectId: string): Promise<ReadonlySet<string>> {
   const rows = await p.stores.global
     .selectFrom('volume_type_projects')
@@ -34,13 +36,19 @@ export async function typesOfProject(p: Platform, projectId: string): Promise<Re
   return new Set(rows.map((row) => row.type_id));
 }
 
+/** Nobody else changes a type before the transaction ends. Null: this one has a list that counts. */
+async function lockList(trx: Kysely<GlobalTables>, typeId: string): Promise<Refusal | null> {
+  await exclusively(trx, 'volume types');
+  const type = await trx.selectFrom('volume_types').select('is_public').where('id', '=', typeId).executeTakeFirst();
+  if (!type) return typeNotFound(typeId);
+  return type.is_public === 1 ? PUBLIC : null;
+}
+
 /** 400 for a public type, 409 for a project that has it already. */
 export const addTypeAccess = (p: Platform, { typeId, projectId }: TypeAccess): Promise<Refusal | null> =>
   p.stores.global.transaction().execute(async (trx) => {
-    await exclusively(trx, 'volume types');
-    const type = await trx.selectFrom('volume_types').select('is_public').where('id', '=', typeId).executeTakeFirst();
-    if (!type) return typeNotFound(typeId);
-    if (type.is_public === 1) return PUBLIC;
+    const noList = await lockList(trx, typeId);
+    if (noList) return noList;
     const { count } = await trx
       .selectFrom('volume_type_projects')
       .select((eb) => eb.fn.countAll<number>().as('count'))
@@ -60,10 +68,8 @@ export const addTypeAccess = (p: Platform, { typeId, projectId }: TypeAccess): P
 /** 400 for a public type, 404 for a project that does not have it. Volumes of the type stay. */
 export const removeTypeAccess = (p: Platform, { typeId, projectId }: TypeAccess): Promise<Refusal | null> =>
   p.stores.global.transaction().execute(async (trx) => {
-    await exclusively(trx, 'volume types');
-    const type = await trx.selectFrom('volume_types').select('is_public').where('id', '=', typeId).executeTakeFirst();
-    if (!type) return typeNotFound(typeId);
-    if (type.is_public === 1) return PUBLIC;
+    const noList = await lockList(trx, typeId);
+    if (noList) return noList;
     const { numDeletedRows } = await trx
       .deleteFrom('volume_type_projects')
       .where('type_id', '=', typeId)
