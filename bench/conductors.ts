@@ -1,8 +1,8 @@
 // Moves per second with one conductor and with three, on PostgreSQL with fsync: API, conductors and hosts are processes of
 // their own, hosts are simulated, and every server is migrated and confirmed through the API, all at once.
 //
-// Everything shares this machine's cores: three conductors are faster than one only as far as there are cores for them. So the
-// CPU that conductors and database take per move stands beside, which says what more cores would give.
+// Everything shares this machine's cores: three conductors are faster than one only as far as there are cores for them.
+// So the CPU that conductors and database take per move stands beside, which says what more cores would give.
 import type { ChildProcess } from 'node:child_process';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { availableParallelism, tmpdir } from 'node:os';

@@ -1,5 +1,5 @@
-// The measurements: node bench/main.ts [moves] [conductors] [copy] [startup] [identity] [placement] [restart] [revoke] [simulation]
-// [clients] [cells] [--json]
+// The measurements: node bench/main.ts [moves] [conductors] [copy] [startup] [identity] [placement] [restart] [revoke]
+// [simulation] [clients] [cells] [--json]
 //
 // Counts come first: statements and calls do not depend on what else the machine does. Times stand beside a peer or a
 // physical limit measured in the same run, as ratios. Nova's figures are those of its own functional harness (its

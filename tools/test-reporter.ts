@@ -1,5 +1,4 @@
 // The reporter that tools/test.ts gives to each test file: one JSON object per outcome, one per line.
-
 import type { TestEvent } from 'node:test/reporters';
 
 /** One outcome of one test, as tools/test.ts reads it. */

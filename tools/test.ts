@@ -9,7 +9,6 @@
 // file that takes longer than its limit is killed with all that it started (its process group), and fails; so does
 // a file that ends badly after its last test, or has no test in it. --root takes another directory than the
 // project's, so that this program can be tested itself.
-
 import { execFile, spawn } from 'node:child_process';
 import { glob, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { availableParallelism, tmpdir } from 'node:os';

@@ -122,8 +122,8 @@ const DUE = fixed<GlobalTables, { readonly now: number }, Selectable<GlobalTable
 
 /**
  * Tries to pay what is due, at most a page in one call; what cannot be paid goes to the end of the queue. Hosts that
- * have been silent for long are not asked: waiting for their silence would hold up everybody else's debts, and whoever calls this.
- * Returns how many were paid.
+ * have been silent for long are not asked: waiting for their silence would hold up everybody else's debts, and whoever
+ * calls this. Returns how many were paid.
  */
 export async function payDebts(p: Platform): Promise<number> {
   const due = (await DUE(p.stores.global, { now: p.clock.now() })).rows;

@@ -4,11 +4,12 @@
 // closed quarantine, and what is left of deleted servers. Each in pages, a page is one small transaction, and whoever has
 // the turn (one row, taken by compare-and-set for TURN_MS) does so many pages at most. Two at once would do no harm: every
 // statement is harmless when repeated.
-// What a fence needs stays. In the global database a stalled conductor is refused because its saga's row does not carry its
-// fence, and a row that is gone carries none. In a cell the server's row in server_fences refuses it: before that row may
-// go, the cell's floor must be above its generation, and have been when the turn began, so that no statement that looked at the
-// floor before can meet the row missing (see store/cell-fences.ts). So a deleted server goes in two turns. Hosts and storage
-// hosts keep their own records. Guests that an operator released from quarantine are explained by that for ever.
+// What a fence needs stays. In the global database a stalled conductor is refused because its saga's row does not carry
+// its fence, and a row that is gone carries none. In a cell the server's row in server_fences refuses it: before that
+// row may go, the cell's floor must be above its generation, and have been when the turn began, so that no statement
+// that looked at the floor before can meet the row missing (see store/cell-fences.ts). So a deleted server goes in two
+// turns. Hosts and storage hosts keep their own records. Guests that an operator released from quarantine are explained
+// by that for ever.
 // A cell that is down keeps all deleted servers where they are, for it may be one of those where they have been.
 import { type Kysely, sql } from 'kysely';
 import { floorOf, raiseFloor } from '../store/cell-fences.ts';

@@ -1,11 +1,12 @@
 // Guests that nobody owns: kept, turned off and on record, until an operator says what becomes of them.
 //
-// Theory of operation. absent → kept → released | destroyed | returned. Whoever finds such a guest (moves/reconcile.ts),
-// or leaves one behind (moves/evacuate.ts), writes the record first and turns it off then, under a new generation from the sequence of sagas: whatever saga begins
-// later has a newer one and is obeyed, so nothing that becomes somebody's again is held back. Nothing is deleted here: an
-// operator releases the guest (it stays as it is, and is left alone from then on) or has it destroyed, which is a debt
-// like any other and refused by the host when the server has lawfully come back. A guest that belongs where it is again,
-// or is gone, is `returned` by whoever sees that.
+// Theory of operation. absent → kept → released | destroyed | returned. Whoever finds such a guest
+// (moves/reconcile.ts), or leaves one behind (moves/evacuate.ts), writes the record first and turns it off then, under
+// a new generation from the sequence of sagas: whatever saga begins later has a newer one and is obeyed, so nothing
+// that becomes somebody's again is held back. Nothing is deleted here: an operator releases the guest (it stays as it
+// is, and is left alone from then on) or has it destroyed, which is a debt like any other and refused by the host when
+// the server has lawfully come back. A guest that belongs where it is again, or is gone, is `returned` by whoever sees
+// that.
 // Its room is not counted in placement: off, it takes disk alone.
 import type { Kysely, Selectable } from 'kysely';
 import { newId } from '../lib/ids.ts';

@@ -1,9 +1,9 @@
 // Serves an agent's consoles, and TCP ports of its guests, to holders of the fleet secret: HTTP upgrades, then bytes as
 // they are.
 //
-// Theory of operation. One connection per console or TCP connection. A screen or a connection waits for a reader that is slow: QEMU sends what has
-// changed when there is room. A serial line must not wait, because a guest that prints would stand still: what a reader
-// does not take is kept up to a limit, then that reader is cut off.
+// Theory of operation. One connection per console or TCP connection. A screen or a connection waits for a reader that
+// is slow: QEMU sends what has changed when there is room. A serial line must not wait, because a guest that prints
+// would stand still: what a reader does not take is kept up to a limit, then that reader is cut off.
 // Consoles end with the server, before it waits for its connections.
 import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';

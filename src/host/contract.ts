@@ -181,9 +181,9 @@ export const GrowRequest = Type.Object({ generation: Generation, rootBytes: Byte
 export type GrowRequest = Static<typeof GrowRequest>;
 
 /**
- * Have a second root disk beside the own one, new and empty on the image of `spec`. `rebuild`: to take the own one's place,
- * with `spec` as the guest's specification; `rescue`: to be booted from, with the own one as second disk; `stable-rescue`: the same, but
- * as the last of all disks, so that the others stay where they were. `spareId` names it.
+ * Have a second root disk beside the own one, new and empty on the image of `spec`. `rebuild`: to take the own one's
+ * place, with `spec` as the guest's specification; `rescue`: to be booted from, with the own one as second disk;
+ * `stable-rescue`: the same, but as the last of all disks, so that the others stay where they were. `spareId` names it.
  */
 export const SpareRequest = Type.Object(
   {
@@ -433,7 +433,10 @@ export interface Host {
   fence(serverId: string, request: GenerationRequest): Promise<Reply<Record<string, never>>>;
   define(serverId: string, request: DefineRequest): Promise<Reply<Job>>;
   setPower(serverId: string, request: PowerRequest): Promise<Reply<Job>>;
-  /** A guest that is off is not paused, and `refused` when it is to be. A paused guest is on; one that is started is not paused. */
+  /**
+   * A guest that is off is not paused, and `refused` when it is to be. A paused guest is on; one that is started is not
+   * paused.
+   */
   setPaused(serverId: string, request: PauseRequest): Promise<Reply<Record<string, never>>>;
   openExport(serverId: string, request: ExportRequest): Promise<Reply<DiskExport>>;
   closeExport(serverId: string, request: ExportRequest): Promise<Reply<Record<string, never>>>;

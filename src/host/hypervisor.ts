@@ -91,7 +91,10 @@ export interface Hypervisor {
   plug(serverId: string, volume: GuestVolume): Promise<void>;
   /** The running guest no longer has it, nor what an unfinished `plug` left. Rejects when the guest does not let go. */
   unplug(serverId: string, volume: GuestVolume, job: JobControl): Promise<void>;
-  /** The running guest, which has this volume, sees that it has grown. Rejects, and harms nothing, when it cannot be told now. */
+  /**
+   * The running guest, which has this volume, sees that it has grown. Rejects, and harms nothing, when it cannot be
+   * told now.
+   */
   showGrown(serverId: string, volume: GuestVolume): Promise<void>;
   /** The running guest has a network card for this port afterwards; leaves nothing of it when that fails. */
   plugPort(serverId: string, port: GuestPort): Promise<void>;
@@ -126,8 +129,8 @@ export interface Hypervisor {
   /** Deletes everything of this guest. Its process is gone and its export closed. */
   remove(serverId: string): Promise<void>;
   /**
-   * Drops cached base images that are not in `inUse` (SHA-256 values), as far as the cache's limit asks for it. What is in use
-   * is asked again before each: guests are defined meanwhile.
+   * Drops cached base images that are not in `inUse` (SHA-256 values), as far as the cache's limit asks for it. What is
+   * in use is asked again before each: guests are defined meanwhile.
    */
   sweepImages(inUse: () => ReadonlySet<string>): Promise<void>;
 

@@ -1,8 +1,8 @@
 // Long work on a host, started by one call and polled by the next.
 //
-// Theory of operation. A guest (on a storage host: a volume) has at most one job. A job runs until it settles, with nobody waiting for it; its
-// outcome stays with it until a caller has been told, or another job takes its place. Cancelling is asking: whoever
-// needs the work to have stopped awaits `settled`.
+// Theory of operation. A guest (on a storage host: a volume) has at most one job. A job runs until it settles, with
+// nobody waiting for it; its outcome stays with it until a caller has been told, or another job takes its place.
+// Cancelling is asking: whoever needs the work to have stopped awaits `settled`.
 import type { Logger } from 'pino';
 import type { Clock } from '../lib/clock.ts';
 import { assertNever, InvariantError, messageOf } from '../lib/errors.ts';

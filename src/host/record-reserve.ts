@@ -1,9 +1,10 @@
 // Room for records on a file system that is full.
 //
-// Theory of operation. A guest is turned off, or destroyed, when that is on record: where no record could be written any more,
-// just what makes room again could not be done. So some files are kept filled beside the records. A record that finds no room is
-// written over one of them, which takes no more room than there is, and gets to its place by a rename as ever; the file is made
-// anew when there is room again. One that was cut short, by a crash, is too short, and made anew.
+// Theory of operation. A guest is turned off, or destroyed, when that is on record: where no record could be written
+// any more, just what makes room again could not be done. So some files are kept filled beside the records. A record
+// that finds no room is written over one of them, which takes no more room than there is, and gets to its place by a
+// rename as ever; the file is made anew when there is room again. One that was cut short, by a crash, is too short, and
+// made anew.
 // Not handled: more records in a row than there are files, longer ones than a file; file systems that write what is
 // overwritten to another place (btrfs, ZFS), which promise nothing.
 import { mkdir, open, rename, rm, stat, writeFile } from 'node:fs/promises';

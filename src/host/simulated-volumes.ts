@@ -120,7 +120,10 @@ export class SimulatedVolumes {
     return volumeIds.find((id) => this.#workedAt.get(id)?.some(isBetween)) ?? null;
   }
 
-  /** The volume was written anew: as it was when it was kept, or (null) from an image, which only what is kept may give way to. */
+  /**
+   * The volume was written anew: as it was when it was kept, or (null) from an image, which only what is kept may give
+   * way to.
+   */
   rewritten(volumeId: string, snapshotId: string | null): void {
     const [written, snapshots] = [this.writtenTo(volumeId), this.#kept.get(volumeId)];
     const last = [...(snapshots?.values() ?? [])].at(-1);

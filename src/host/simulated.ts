@@ -1,10 +1,10 @@
 // A hypervisor that keeps its guests in memory, so that the same agent serves simulated hosts: hundreds of them in one
 // process, without files, processes or real time.
 //
-// Theory of operation. A simulated disk is a size and a list of words; its digest is the SHA-256 of both. Every start of a
-// guest writes one word, so a copy that missed a run, or took one too many, shows in the digest; so does growth. Exports are reached
-// through a fabric that the hosts of one simulation share, as real exports are reached through the network; so are
-// volumes, in which starts and plugs leave a word too.
+// Theory of operation. A simulated disk is a size and a list of words; its digest is the SHA-256 of both. Every start
+// of a guest writes one word, so a copy that missed a run, or took one too many, shows in the digest; so does growth.
+// Exports are reached through a fabric that the hosts of one simulation share, as real exports are reached through the
+// network; so are volumes, in which starts and plugs leave a word too.
 // Nothing reads the wall clock; a copy takes bytes / copyBytesPerSecond on the injected clock, or no time at all.
 // An agent that restarts over the same hypervisor finds its guests as they are. Over a new one it finds them as its
 // records describe them: those that were on are on, and a ready disk is there, its history cut down to the server's name.

@@ -2,7 +2,6 @@
 //
 // Theory of operation. One PUT with the fleet's secret. The control plane may answer before it has all of it (it was
 // told to forget the image, or does not like what it sees): then the rest is not sent. Nothing is retried here.
-
 import { reasonOf } from '../lib/reasons.ts';
 import { HypervisorError } from './hypervisor.ts';
 

@@ -4,7 +4,6 @@
 // state them (nova/compute/api.py: check_instance_lock, check_instance_host, check_instance_state). The check is made
 // once by the use case for a good message, and again by the compare-and-set that claims the server: only the latter
 // decides a race. Differences from Nova: none in what is allowed; a deleted server is simply not found.
-
 import type { Refusal } from './refusal.ts';
 import { conflict, notFound } from './refusal.ts';
 import type { Server, TaskState, VmState } from './types.ts';

@@ -4,7 +4,6 @@
 // size in bytes and may ask for a minimum in GiB. Disks only ever grow: a smaller disk cannot hold what is on it, so a
 // flavor with less than the server has now is refused before anything is touched. (Nova compares with the disk at
 // create only, and finds out too late after an earlier growth.)
-
 import type { Refusal } from './refusal.ts';
 import { badRequest, forbidden } from './refusal.ts';
 import type { Flavor, ImageSnapshot } from './types.ts';

@@ -5,7 +5,6 @@
 // text of Nova's exception; all are 400 for the user (servers.py:INVALID_FLAVOR_IMAGE_EXCEPTIONS). Both sides are text.
 // Not here, because nothing in this product can honour them: PCI aliases, memory encryption, vTPM, vPMEM, real-time
 // masks, mixed CPU policy's masks.
-
 import type { Refusal } from './refusal.ts';
 import { badRequest, firstRefusal } from './refusal.ts';
 import type { Flavor } from './types.ts';

@@ -3,7 +3,6 @@
 // Theory of operation. A snapshot, read once per request from all cells. Hosts of cells that could not be read are not in
 // it. `aggregates` arrays and their members are shared between hosts, which the filters use: work on an aggregate is
 // done once, not once per host.
-
 import type { Inventories } from './placement.ts';
 import { capacity } from './placement.ts';
 import { amountOf } from './resources.ts';

@@ -4,7 +4,6 @@
 // minor number alone. The standard header may name several services, and the last entry for compute counts, of block
 // storage the first; compute's legacy header is looked at only when the standard one says nothing of it. Source:
 // microversion_parse.get_version, nova/api/openstack/wsgi.py and cinder/api/openstack/wsgi.py:set_api_version_request.
-
 import type { Refusal } from './refusal.ts';
 import { badRequest, refuse } from './refusal.ts';
 

@@ -3,7 +3,6 @@
 // Theory of operation. Each function looks at one string and answers null or a sentence that names the field, in the
 // form of Nova's schema validator ("Invalid input for field/attribute name. Value: …"). Patterns and lengths are those of
 // nova/api/validation/parameter_types.py. Lengths count code points, as Python does. Long values are cut in messages.
-
 import type { Refusal } from './refusal.ts';
 import { badRequest } from './refusal.ts';
 

@@ -6,7 +6,6 @@
 // judgement reads the header and its extensions only; it does not follow the tables, so a file can still be broken
 // inside (qemu-img check says) but it can no longer reach beyond itself. Never throws, whatever the bytes.
 // Source of the layout: QEMU's docs/interop/qcow2. Limits on tables: QEMU's block/qcow2.h.
-
 import type { ImageFormat } from './image-format.ts';
 import { detectFormat } from './image-format.ts';
 

@@ -5,7 +5,6 @@
 // moment its target is chosen, and a revert can only lower the usage: it is never refused (Nova re-checks and may
 // answer 500 there). Two requests at the same time can both pass a check: whoever claims room checks once more, in the
 // transaction of the claim. Texts: nova/exception.py:TooManyInstances, nova/compute/utils.py.
-
 import type { Refusal } from './refusal.ts';
 import { badRequest, forbidden } from './refusal.ts';
 import { amountOf, maxResources } from './resources.ts';

@@ -5,7 +5,6 @@
 // tests. V22 (quota) stands in quota.ts, V36 (bodies) in bodies.ts, V19 in flavor-image.ts, V26, V28, V29 in targeting.ts
 // and scheduling.ts. Rules of Nova for what this product does not have (shared file systems, accelerators, ports with
 // resource requests, vTPM, volume-backed servers, server groups) have no counterpart.
-
 import type { ServerState } from './actions.ts';
 import { checkAction, checkServiceUp } from './actions.ts';
 import {

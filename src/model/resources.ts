@@ -2,7 +2,6 @@
 //
 // Theory of operation. Resources are plain records of whole, non-negative amounts; a class that is absent counts zero,
 // and no function here ever returns an explicit zero, so that equality of records is equality of amounts.
-
 import type { Flavor, ResourceClass, Resources } from './types.ts';
 import { RESOURCE_CLASSES } from './types.ts';
 

@@ -5,7 +5,6 @@
 // of hosts, not on their order. It is advice: only the claim on the provider, made under its generation, decides whether
 // there was room. When no host passes, the counts per filter say why, in a sentence for the instance action.
 // Not handled: instance counts and I/O load as weights.
-
 import type { FilterName, HostFilter } from './filters.ts';
 import { compileFilters } from './filters.ts';
 import type { HostState, ScheduleRequest } from './hosts.ts';

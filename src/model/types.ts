@@ -1,6 +1,5 @@
 // The words of the product as data. Pure types: what a flavor, a server, an image is, in the units OpenStack uses
 // (vCPUs, MiB of memory, GiB of disk). States are closed unions: match them exhaustively.
-
 import type { ConfigDrive } from './config-drive.ts';
 
 /** An OpenStack flavor as a server remembers it: the snapshot outlives the flavor itself. */

@@ -3,7 +3,8 @@
 // Theory of operation. Each weigher gives every host a raw number; over the hosts at hand these are normalised to 0…1
 // (from the lowest, or from 0 for free resources, to the highest) and multiplied. The multiplier may be set for a host
 // by the metadata of its aggregates, the lowest of several counting. The sum over the weighers decides; ties go by host
-// name. Sources: nova/weights.py, nova/scheduler/weights/{ram,cpu,disk,cross_cell,affinity}.py, utils.py:get_weight_multiplier.
+// name. Sources: nova/weights.py, nova/scheduler/weights/{ram,cpu,disk,cross_cell,affinity}.py,
+// utils.py:get_weight_multiplier.
 import { parseNumber } from './extra-specs-ops.ts';
 import type { Aggregate, HostState, ScheduleRequest } from './hosts.ts';
 import { freeDiskMb, freeRamMb, freeVcpus } from './hosts.ts';

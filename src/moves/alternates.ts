@@ -5,7 +5,6 @@
 // all. Undoing the choice writes down the host and the reason, and the next choice leaves that host out. The choice is
 // made anew each time, not taken from a list made at first: a copy may have lasted for hours, and what the hosts have
 // room for now is known.
-
 import type { StepContext, StepOutcome } from './move.ts';
 
 /** A host that was chosen and did not do. */

@@ -3,7 +3,6 @@
 // The record is frozen (user edits are refused for an instant), copied with its history, and then one row, the mapping,
 // says that the copy counts. What is left in the former home is deleted for good, so that a later move back meets no
 // duplicate. What travels is declared in store/travel.ts. A move inside one cell passes through here without effect.
-
 import type { Kysely, Transaction } from 'kysely';
 import { owe } from '../control/debts.ts';
 import { messageOf } from '../lib/errors.ts';

@@ -2,7 +2,6 @@
 //
 // VERIFY_RESIZE → ACTIVE|SHUTOFF. Nothing here can be undone and nothing needs to be: every step only takes away what
 // the server no longer uses. A source host that is down does not hold it up: its clean-up is owed.
-
 import { hostIsUp } from '../control/hosts.ts';
 import { dueConfirmations, type Migration, openMigration } from '../control/migrations.ts';
 import { unbindPorts } from '../control/network.ts';

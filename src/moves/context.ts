@@ -1,5 +1,4 @@
 // What a step gets to see, and what becomes of what it throws.
-
 import { ImageOnItsWay } from '../control/images.ts';
 import type { Platform } from '../control/platform.ts';
 import { messageOf } from '../lib/errors.ts';

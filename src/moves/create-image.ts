@@ -8,7 +8,6 @@
 // A host that is down is not waited for to drop a snapshot: it is owed.
 // Where images are a Glance's, the image is made there before all else, and the data goes on to it when it is here.
 // A server that boots from a volume has no disk to send: see image-of-volumes.ts.
-
 import type { Transaction } from 'kysely';
 import { owe } from '../control/debts.ts';
 import { hostIsUp } from '../control/hosts.ts';

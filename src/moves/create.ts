@@ -4,7 +4,6 @@
 // the quota and the room hold for what is under way. A server that finds no host is written down too, in ERROR with the
 // reason, as Nova's users expect. A build that fails on its host is tried on another one of the same cell, as in Nova (see
 // alternates.ts); when that does not do either it gives everything back and leaves the record in ERROR.
-
 import { activateBindings, deletePortsOfServer, unbindPorts } from '../control/network.ts';
 import { release } from '../control/placement.ts';
 import { rowOf } from '../control/records.ts';

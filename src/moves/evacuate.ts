@@ -2,8 +2,8 @@
 // and config drive. One that boots from a volume has all its data there; one that boots from an image gets a fresh disk, as
 // in Nova without shared storage, and its old one is kept for an operator.
 //
-// ACTIVE | SHUTOFF | ERROR → REBUILD → ACTIVE | SHUTOFF. A resize whose source says nothing. Until `switch home` everything can
-// be undone, and the server is where it was, on a host that is down; behind it there is only forward.
+// ACTIVE | SHUTOFF | ERROR → REBUILD → ACTIVE | SHUTOFF. A resize whose source says nothing. Until `switch home`
+// everything can be undone, and the server is where it was, on a host that is down; behind it there is only forward.
 // What can race: the old host comes back. While the saga is at the server the comparison with the records leaves its guest
 // alone (reconcile.ts), so the saga turns it off itself, before another has its ports and volumes and once more behind the
 // pivot. If the host counts as up again by then, there is nothing to evacuate. A host that is only cut off may go on running
@@ -13,7 +13,6 @@
 // from a host that an administrator has forced down, and so vouches for.
 // In the end the guest on the old host is nobody's. One with a disk of its own is put in quarantine, for that disk may have
 // what is nowhere else; one without is destroyed, or that is owed.
-
 import type { Transaction } from 'kysely';
 import { hostAnswers, hostIsUp, isHost } from '../control/hosts.ts';
 import { release } from '../control/placement.ts';
@@ -237,7 +236,10 @@ export interface EvacuateRequest {
   readonly staysOff: boolean;
 }
 
-/** Builds the server anew elsewhere. Refused: 409 for its state, 404 for a host that is not there, 400 while its own is up. */
+/**
+ * Builds the server anew elsewhere. Refused: 409 for its state, 404 for a host that is not there, 400 while its own is
+ * up.
+ */
 export async function evacuateServer(
   p: Platform,
   actor: Actor,

@@ -8,7 +8,8 @@
 // being taken waits for that, and this waits for whoever is at a volume (control/volumes/snapshots.ts: isBusy). Turned
 // back, each snapshot that may have been taken is deleted by a saga of its own, which waits for its storage host if it must;
 // the server does not.
-// Where images are a Glance's, the image is made there before all else, and is active there (without data) just before the pivot.
+// Where images are a Glance's, the image is made there before all else, and is active there (without data) just before
+// the pivot.
 // Not handled: volumes in a Cinder, which are refused.
 import type { Transaction } from 'kysely';
 import { giveUpAnnounced } from '../control/images/publisher.ts';

@@ -4,7 +4,6 @@
 // part. As sagas on the server they exclude its moves. The port is the server's from the transaction that makes the saga
 // on; it is DOWN, bound but not active, until the guest has its card. Turned back, a new port is gone and a user's port is
 // free, as before. Detaching: a guest that does not let go of the card keeps it and its port.
-
 import { claimPort, releasePort, type WantedPort } from '../control/network/interfaces.ts';
 import { networkService, type Taken, type Taking } from '../control/network/service.ts';
 import { activateBindings, bindPorts, guestPortOf, portsOfServer } from '../control/network.ts';

@@ -1,8 +1,8 @@
-// Start, stop, reboot, pause, unpause, suspend, wake, and resume (a guest that should run but was found off after its host restarted).
+// Start, stop, reboot, pause, unpause, suspend, wake, and resume (a guest that should run but was found off after its
+// host restarted).
 //
 // Small sagas of one table shape: take hold, turn off and/or on, let go with the new state. A start that fails leaves
 // the server as it was, with the reason in its instance action.
-
 import type { Updateable } from 'kysely';
 import type { Platform } from '../control/platform.ts';
 import { serverOrRefusal } from '../control/servers.ts';

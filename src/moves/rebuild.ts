@@ -1,8 +1,9 @@
 // Rebuild: a server gets a new root disk on its host, from an image, and other words about it if they are given.
 //
-// ACTIVE | SHUTOFF | ERROR → REBUILD → ACTIVE | SHUTOFF. The new disk is made beside the old one while the guest goes on; then
-// the guest is turned off and started from the new one. Until it runs from that, everything can be taken back: the old disk
-// is untouched, and the server is as it was. Only then is the old disk deleted. A server that was off stays off.
+// ACTIVE | SHUTOFF | ERROR → REBUILD → ACTIVE | SHUTOFF. The new disk is made beside the old one while the guest goes
+// on; then the guest is turned off and started from the new one. Until it runs from that, everything can be taken back:
+// the old disk is untouched, and the server is as it was. Only then is the old disk deleted. A server that was off
+// stays off.
 // The record says what is to be from the beginning on, as Nova's does, so the answer shows it; turned back, each field gets
 // its old value unless somebody has changed it meanwhile. The old image is kept as long as the saga may need it
 // (images/collect.ts). A server that boots from a volume keeps it as it is: it gets the new words, and a config drive.

@@ -1,7 +1,6 @@
 // What the steps of a resize do (resize.ts has their order, and what undoes what).
 //
 // Each is repeated after a crash and finds what it did; each change of a record or a host carries the fence of the saga.
-
 import type { Transaction } from 'kysely';
 import { hostsWithRemains } from '../control/quarantine.ts';
 import { firstOver, quotasFor } from '../control/quota.ts';

@@ -5,7 +5,6 @@
 // stays allocated to the migration, so a revert always fits. Records cross last: the server can be edited until then.
 // A target that does not do is given up for another: see alternates.ts.
 // What can race: user edits (the freeze), another move (one active saga per server), a stalled conductor (fences).
-
 import { findFlavor } from '../control/flavors.ts';
 import { hostIsUp } from '../control/hosts.ts';
 import { findBaseImage } from '../control/images.ts';

@@ -4,7 +4,6 @@
 // kept, and so was its room, so it always fits. The record is copied back as it is now: what the user changed while the
 // resize waited survives. What the guest wrote since the resize is lost with the target's disk: that is what reverting
 // means. Until the guest runs again on its source the status is REVERT_RESIZE.
-
 import { hostIsUp } from '../control/hosts.ts';
 import { openMigration } from '../control/migrations.ts';
 import { activateBindings, unbindPorts } from '../control/network.ts';

@@ -82,7 +82,8 @@ export async function dropVolumes<S extends HasVolumes>(c: C<S>, host: string): 
 
 /**
  * The guest on `to` has the server's volumes and no others, and nobody on `from` can reach them: first their access is
- * revoked, then the other's granted. Both guests are off. NOWHERE there is no guest: nobody can reach them. The same the other way round undoes it.
+ * revoked, then the other's granted. Both guests are off. NOWHERE there is no guest: nobody can reach them. The same
+ * the other way round undoes it.
  */
 export async function handOverVolumes<S extends HasVolumes>(
   c: C<S>,

@@ -4,11 +4,10 @@
 // from volumes needs none. It leaves on record (`offload_at` of the mapping) when the host is to be left: after
 // `shelved_offload_time`, never if that is negative, at once where there is no disk to keep. Whoever ends the shelving, and
 // the monitor, start the offloading that is due.
-// Offloading sets ports and volumes aside: their active binding or attachment is at no host (NOWHERE), so that nobody else
-// can have them and nobody can use them. Then the guest and its room go. It can turn back until the ports are set aside, which
-// is one write: the guest may be half destroyed when its host refuses to go on.
+// Offloading sets ports and volumes aside: their active binding or attachment is at no host (NOWHERE), so that nobody
+// else can have them and nobody can use them. Then the guest and its room go. It can turn back until the ports are set
+// aside, which is one write: the guest may be half destroyed when its host refuses to go on.
 // Taking a shelved server up again: see unshelve.ts.
-
 import type { Kysely, Selectable, Transaction } from 'kysely';
 import { giveUpAnnounced } from '../control/images/publisher.ts';
 import { recordSnapshot } from '../control/images/snapshots.ts';

@@ -181,7 +181,10 @@ export async function softDeleteServer(p: Platform, actor: Actor, serverId: stri
 
 type Found = Extract<FoundServer, { readonly kind: 'found' }>;
 
-/** What is next for a server that is to be soft-deleted and that nobody works on; null: that is under way, or there is nothing. */
+/**
+ * What is next for a server that is to be soft-deleted and that nobody works on; null: that is under way, or there is
+ * nothing.
+ */
 async function startSoftDelete(p: Platform, actor: Actor, { server, cellId }: Found): Promise<Refusal | null> {
   const serverId = server.id;
   if (server.vmState === 'soft-delete') {

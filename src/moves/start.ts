@@ -33,8 +33,8 @@ export interface Start<S> {
   /** How often it may go back and try another host; absent: never. */
   readonly retries?: number;
   /**
-   * The steps that the transaction that makes the saga carries out (`made`): refused, nothing is written. Before the saga's row: whoever waits for a row
-   * must not hold the sequence of fences.
+   * The steps that the transaction that makes the saga carries out (`made`): refused, nothing is written. Before the
+   * saga's row: whoever waits for a row must not hold the sequence of fences.
    */
   readonly claim?: (trx: Transaction<GlobalTables>) => Promise<Refusal | null>;
 }

@@ -5,7 +5,6 @@
 // anywhere, crossing into another cell is a matter of its records: they are carried over and the home is switched, as in a
 // resize, and by the same effects. Until then it turns back to where it was, SHELVED_OFFLOADED. Its root disk stands on
 // the image of its shelving from then on, which users see no more.
-
 import { listHosts } from '../control/hosts.ts';
 import { discardImages, hasData } from '../control/images/records.ts';
 import type { Platform } from '../control/platform.ts';

@@ -1,10 +1,11 @@
 // What operators do about a host that is not to be trusted any more: they have its servers built anew elsewhere, and look
 // later at what was left behind.
 //
-// Theory of operation. Whoever evacuates a server answers for it that the guest on its old host is off (moves/evacuate.ts), so
-// the machine is turned off first; it is on again some time later, during the evacuation or long after it. Most hosts are
-// forced down meanwhile, which spares waiting until they count as down by themselves. A disk that was left there is kept in
-// quarantine until an operator has it destroyed; at the latest that happens at the end of the world.
+// Theory of operation. Whoever evacuates a server answers for it that the guest on its old host is off
+// (moves/evacuate.ts), so the machine is turned off first; it is on again some time later, during the evacuation or
+// long after it. Most hosts are forced down meanwhile, which spares waiting until they count as down by themselves. A
+// disk that was left there is kept in quarantine until an operator has it destroyed; at the latest that happens at the
+// end of the world.
 import { updateService } from '../control/hosts.ts';
 import type { Platform } from '../control/platform.ts';
 import { destroy, listQuarantine, type Quarantined } from '../control/quarantine.ts';

@@ -1,4 +1,5 @@
-// What must be true of the images of servers and volumes in a world that has come to rest, beside the invariants of the audit.
+// What must be true of the images of servers and volumes in a world that has come to rest, beside the invariants of the
+// audit.
 import { createHash } from 'node:crypto';
 import type { Databases } from './databases.ts';
 import type { World } from './world.ts';

@@ -1,4 +1,5 @@
-// What a schedule does to the product must be what can happen to it: what nothing real brings about would only look like a defect.
+// What a schedule does to the product must be what can happen to it: what nothing real brings about would only look
+// like a defect.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Event } from './plan.ts';

@@ -1,7 +1,8 @@
 // The shortest list that still fails: delta debugging (Zeller's ddmin) over a list of numbers.
 //
-// It leaves out ever smaller parts and keeps what still fails, until no single one can be left out, or until it has tried
-// enough: a long list takes longer to try than a short one, so that what it may try is counted in numbers. It draws no lots: the same list and the same test give the same answer.
+// It leaves out ever smaller parts and keeps what still fails, until no single one can be left out, or until it has
+// tried enough: a long list takes longer to try than a short one, so that what it may try is counted in numbers. It
+// draws no lots: the same list and the same test give the same answer.
 
 /**
  * @param all a list for which `fails` answers true

@@ -3,7 +3,6 @@
 // Theory of operation. A volume is a list of words: what it was made from, then who wrote, where and by which attachment
 // (host/simulated-volumes.ts). Snapshots and copies take the list as it is. A restarted agent with a new driver object
 // finds the volumes that are on record, with their history cut down to their name.
-
 import { Readable } from 'node:stream';
 
 import type { VolumeOverNbd } from '../host/contract.ts';

@@ -191,7 +191,10 @@ export interface GlobalTables extends IdentityTables, MetadefTables, NetworkTabl
     updated_at: number;
   };
 
-  /** Servers that may have ports in Neutron; settled_json: the bindings last brought about there, see control/network/neutron.ts. */
+  /**
+   * Servers that may have ports in Neutron; settled_json: the bindings last brought about there, see
+   * control/network/neutron.ts.
+   */
   neutron_servers: { server_id: string; settled_json: string; created_at: number };
   /** Requests that are taking ports for a server there; until: when one is given up for dead. */
   neutron_takes: { id: string; server_id: string; until: number };
@@ -199,7 +202,10 @@ export interface GlobalTables extends IdentityTables, MetadefTables, NetworkTabl
   neutron_lent: { port_id: string; server_id: string };
   /** Images that are another service's, mirrored here; used_at: when a request last named it. */
   image_mirrors: { image_id: string; used_at: number };
-  /** Consumers that may hold something in a Placement; settled_json: what was last brought about there, see control/placement/follow.ts. */
+  /**
+   * Consumers that may hold something in a Placement; settled_json: what was last brought about there, see
+   * control/placement/follow.ts.
+   */
   placement_consumers: { consumer_id: string; server_id: string; settled_json: string; created_at: number };
   /** Hosts that may be providers of a Placement; traits: those last brought about there. */
   placement_providers: { provider_id: string; name: string; traits: string };

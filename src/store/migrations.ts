@@ -1,6 +1,5 @@
 // Numbered schema migrations. The text is the same on SQLite and PostgreSQL but for the serial key, written
 // {{serial}}. A migration that has been released is never edited: add the next number.
-
 import { NETWORK_STATEMENTS } from './network-statements.ts';
 
 export interface SchemaMigration {

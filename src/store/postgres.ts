@@ -1,10 +1,11 @@
 // Opening a PostgreSQL database: a pool of node-postgres connections behind Kysely, migrated to the newest schema.
 //
 // Whatever shows that the server or the connection is gone, or that the database does not read and write, is thrown as
-// DatabaseDown, so that callers can tell it from a defect; the pool connects anew by itself. A transaction whose process stalls must not hold its locks: the server ends
-// a session that does nothing inside a transaction for STALLED_TRANSACTION_MS. A transaction that the server gave up
-// because two waited for each other counts as that too: nothing of it happened, and trying again will do. A reply lost at commit is an error
-// although the commit may have landed, as with every other lost reply.
+// DatabaseDown, so that callers can tell it from a defect; the pool connects anew by itself. A transaction whose
+// process stalls must not hold its locks: the server ends a session that does nothing inside a transaction for
+// STALLED_TRANSACTION_MS. A transaction that the server gave up because two waited for each other counts as that too:
+// nothing of it happened, and trying again will do. A reply lost at commit is an error although the commit may have
+// landed, as with every other lost reply.
 import {
   HandleEmptyInListsPlugin,
   Kysely,

@@ -1,4 +1,5 @@
-// A process of its own for sagas.test.ts: claims sagas of a data directory, or of a PostgreSQL database, until none is left, and says which.
+// A process of its own for sagas.test.ts: claims sagas of a data directory, or of a PostgreSQL database, until none is
+// left, and says which.
 import { parentPort, workerData } from 'node:worker_threads';
 import { systemClock } from '../lib/clock.ts';
 import { DatabaseClock } from './database-clock.ts';

@@ -2,7 +2,10 @@
 import { closeSync, copyFileSync, openSync, rmSync, statSync, writeSync } from 'node:fs';
 import { type Kysely, sql } from 'kysely';
 
-/** Byte of the header that says which version may write: above 2 the file is read-only (https://sqlite.org/fileformat.html). */
+/**
+ * Byte of the header that says which version may write: above 2 the file is read-only
+ * (https://sqlite.org/fileformat.html).
+ */
 const WRITE_VERSION = 18;
 /** A page has no more bytes than this, and the first one is the header's and the schema's. */
 const PAGE = 4096;

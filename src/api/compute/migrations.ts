@@ -195,5 +195,8 @@ const renderInProgress = (migration: Migration, minor: number): object => ({
   disk_remaining_bytes: null,
 });
 
-/** Nova shows its database's number of the flavor; flavors here have none that lasts, so a number is shown for ids that are numbers. */
+/**
+ * Nova shows its database's number of the flavor; flavors here have none that lasts, so a number is shown for ids that
+ * are numbers.
+ */
 const flavorNumber = (flavorId: string): number => (/^\d{1,9}$/.test(flavorId) ? Number(flavorId) : 0);

@@ -1,5 +1,4 @@
 // From the body of POST /servers to the use case: which zone, how many; which networks: requested-networks.ts.
-
 import { findFlavor } from '../../control/flavors.ts';
 import { findImage, maySee } from '../../control/images.ts';
 import type { Platform } from '../../control/platform.ts';

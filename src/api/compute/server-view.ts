@@ -131,7 +131,10 @@ function whereabouts(server: Server, around: Around, minor: number, admin: boole
   };
 }
 
-/** By network name; with MAC addresses unless the call leaves them out. Floating IPs stand behind the addresses they lead to. */
+/**
+ * By network name; with MAC addresses unless the call leaves them out. Floating IPs stand behind the addresses they
+ * lead to.
+ */
 export function renderAddresses(
   ports: readonly Port[],
   floatingIps: readonly ServersFloatingIp[],

@@ -1,5 +1,4 @@
 // A server's volumes: list, show, attach, change, detach (os-volume_attachments).
-
 import { type TSchema, Type } from 'typebox';
 import type { Platform } from '../../control/platform.ts';
 import { attachmentsOfServer } from '../../control/volumes/attachments.ts';

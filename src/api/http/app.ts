@@ -1,6 +1,7 @@
 // The HTTP server: Fastify with our routes mounted on it. A request passes, in this order: request id → route →
-// microversion → token and policy → content type → parsing (with its limit) → schema → policy of the record that the path names → handler → answer. Whatever goes
-// wrong anywhere on the way ends in one place, `sendError`, and leaves in its service's shape.
+// microversion → token and policy → content type → parsing (with its limit) → schema → policy of the record that the
+// path names → handler → answer. Whatever goes wrong anywhere on the way ends in one place, `sendError`, and leaves in
+// its service's shape.
 //
 // Token, policy and version are looked at before the body is read, so that nobody uploads anything without a right to.
 // Validation is our own step and not Fastify's, because a body's schema depends on the microversion.

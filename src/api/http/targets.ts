@@ -4,7 +4,6 @@
 // (`'public':%(visibility)s`). So once the path is known to be well-formed, the record is looked up by the beginning of
 // its route's path, and the route's rule is asked about it: a new route under one of these paths needs nothing more. A
 // record that is not there, or that the actor does not see, is left to the handler, which answers 404 for both.
-
 import { showNamespace } from '../../control/images/metadefs.ts';
 import { findImage, maySee } from '../../control/images.ts';
 import { findFloatingIp } from '../../control/network/floating-ips.ts';

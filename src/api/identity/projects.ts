@@ -2,7 +2,6 @@
 //
 // Rules that say something about a record's domain are asked by the handlers, who know it; about a record that is not
 // there they are asked with its id alone, so that who may not see it learns nothing from the answer.
-
 import {
   DEFAULT_DOMAIN,
   type Domain,

@@ -1,4 +1,5 @@
-// Repairs in the global database: room, providers, ports, migrations, members of groups. One transaction each, the row locked first.
+// Repairs in the global database: room, providers, ports, migrations, members of groups. One transaction each, the row
+// locked first.
 import { CLOSED_MIGRATIONS } from '../../control/migrations.ts';
 import { deletePortsOfServer, unbindPorts } from '../../control/network.ts';
 import { release } from '../../control/placement.ts';

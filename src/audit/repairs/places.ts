@@ -1,6 +1,5 @@
 // Repairs in cells and on hosts, which no transaction of the global database spans: they act under a generation of
 // their own, as a saga would (see proof.ts).
-
 import type { Kysely } from 'kysely';
 import { owe } from '../../control/debts.ts';
 import { openMigration } from '../../control/migrations.ts';

@@ -1,5 +1,6 @@
-// The files in which the bytes of images are, as who looks after them sees them: named <image id>, or <image id>.<…>.part
-// while they are uploaded. Uploads and downloads of users and hosts go to the directory themselves; a simulated world has no files at all.
+// The files in which the bytes of images are, as who looks after them sees them: named <image id>, or
+// <image id>.<…>.part while they are uploaded. Uploads and downloads of users and hosts go to the directory themselves;
+// a simulated world has no files at all.
 import { createReadStream } from 'node:fs';
 import { opendir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';

@@ -1,10 +1,11 @@
 // Definitions of metadata: which properties images, flavors and so on may have, what they mean and what values they take.
 // Dashboards and clients read them; nothing here goes by them.
 //
-// Theory of operation. A namespace is a row with all that it holds: associations with resource types, properties, objects
-// (groups of properties) and tags. Each change reads and writes the row in one transaction. A private namespace is there for
-// its owner's project and for administrators alone; who may write is for the rules to say, and then whoever owns it, or an
-// administrator. What is protected is changed but not deleted. Source: glance/api/v2/metadef_*.py, glance/common/exception.py.
+// Theory of operation. A namespace is a row with all that it holds: associations with resource types, properties,
+// objects (groups of properties) and tags. Each change reads and writes the row in one transaction. A private namespace
+// is there for its owner's project and for administrators alone; who may write is for the rules to say, and then
+// whoever owns it, or an administrator. What is protected is changed but not deleted. Source:
+// glance/api/v2/metadef_*.py, glance/common/exception.py.
 import type { Selectable, Transaction } from 'kysely';
 import { type Refused, refuse, refused } from '../../model/refusal.ts';
 import { type Actor, isAdmin, type Refusal } from '../../model/types.ts';

@@ -13,7 +13,6 @@
 // after that tries anew. A process that dies leaves a row in saving, which collect.ts gives back.
 // Images that are made here and sent to Glance are mirrors from their beginning: publisher.ts.
 // Not handled: disk formats other than qcow2 and raw.
-
 import { messageOf } from '../../lib/errors.ts';
 import { isUuid } from '../../lib/ids.ts';
 import type { Glance, GlanceImage, GlanceMember } from '../../openstack/glance.ts';

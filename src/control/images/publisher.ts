@@ -40,11 +40,20 @@ export interface PublishWish {
 }
 
 export interface ImagePublisher {
-  /** Makes the queued image in Glance, not protected yet; refused in its words. Who does not record it then gives it up. @throws ServiceDown */
+  /**
+   * Makes the queued image in Glance, not protected yet; refused in its words. Who does not record it then gives it up.
+   * @throws ServiceDown
+   */
   announce(p: Platform, image: Image, requestId: string): Promise<Refusal | null>;
-  /** Sees to it that Glance has the data of the image, which is here. Asked again until it is not on its way. @throws ServiceDown */
+  /**
+   * Sees to it that Glance has the data of the image, which is here. Asked again until it is not on its way.
+   * @throws ServiceDown
+   */
   publish(p: Platform, imageId: string, wish?: PublishWish): Promise<Published>;
-  /** Ids of the server's backups in Glance but for the `keep` youngest; protected ones stay, and count. @throws ServiceDown */
+  /**
+   * Ids of the server's backups in Glance but for the `keep` youngest; protected ones stay, and count.
+   * @throws ServiceDown
+   */
   oldBackups(of: BackupsOf, keep: number): Promise<readonly string[]>;
   /** What is to go from Glance goes, as far as it can now. */
   settle(p: Platform): Promise<void>;

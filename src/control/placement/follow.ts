@@ -7,12 +7,12 @@
 //   any ── who wrote finds that another has been at it ──> outdated ── settle ──> settled | (no row)
 // So what the ledger says and Placement may not have yet can always be told, and is owed. One that is taken for GRACE_MS
 // (who takes claims it in the ledger, or gives it back, at once) is settled like the others.
-// Who settles looks at Placement first and reads the ledger, which is fenced, after that: Placement turns a write away when
-// another came between the look and it. Who finds a row that another was at writes even what is there already, so that
-// the other is turned away. And whoever has written and finds that the row is not its own any more says so (outdated), as
-// does one that fails. So one that comes late does no harm, or mends it. Whoever finds another at it waits a moment first, and
-// the periodic round leaves it alone. Settling looks at all consumers of a server at once: what passes from one to
-// the other (a move's hold, its revert) passes in one transaction there too.
+// Who settles looks at Placement first and reads the ledger, which is fenced, after that: Placement turns a write away
+// when another came between the look and it. Who finds a row that another was at writes even what is there already, so
+// that the other is turned away. And whoever has written and finds that the row is not its own any more says so
+// (outdated), as does one that fails. So one that comes late does no harm, or mends it. Whoever finds another at it
+// waits a moment first, and the periodic round leaves it alone. Settling looks at all consumers of a server at once:
+// what passes from one to the other (a move's hold, its revert) passes in one transaction there too.
 // Not handled: a settler that stood still while a consumer went from Placement and came anew (its generations begin anew
 // then too), and that dies as it writes: what it wrote stays until the consumer changes next.
 import { sql } from 'kysely';

@@ -23,7 +23,10 @@ export type Offer =
 export interface PlacementService {
   /** Hosts that have room for it. @throws ServiceDown */
   offer(p: Platform, wish: OfferWish): Promise<Offer>;
-  /** Room for a consumer who is about to claim it in the ledger and holds nothing else there. False: there is none. @throws ServiceDown */
+  /**
+   * Room for a consumer who is about to claim it in the ledger and holds nothing else there. False: there is none.
+   * @throws ServiceDown
+   */
   take(p: Platform, consumer: Consumer, providerId: string, resources: Resources): Promise<boolean>;
   /** What was taken and not claimed after all is given back; what cannot be given back now is owed. */
   giveBack(p: Platform, serverId: string): Promise<void>;

@@ -175,7 +175,10 @@ async function announce(db: Db, row: Omit<Row, 'cinderId' | 'connection'>): Prom
   });
 }
 
-/** The attachment is gone from Cinder; what is not known to be stays on record as going. @throws ServiceDown, CinderRefused */
+/**
+ * The attachment is gone from Cinder; what is not known to be stays on record as going. @throws ServiceDown,
+ * CinderRefused
+ */
 export async function close(p: Platform, cinder: Cinder, row: Row): Promise<void> {
   const db = p.stores.global;
   // While Cinder is away nothing begins to go: whoever turns back then finds it as it was.

@@ -50,8 +50,8 @@ async function untilItEnds(guests: Guests, entry: Entry, until: number, over: Ab
 }
 
 /**
- * Inside the mutex; unless it is another probation by now. A start that is still on its way is called off. False: it has to be
- * tried again.
+ * Inside the mutex; unless it is another probation by now. A start that is still on its way is called off. False: it
+ * has to be tried again.
  */
 async function endProbation(guests: Guests, entry: Entry, until: number): Promise<boolean> {
   const { serverId, guest } = entry.record;

@@ -7,7 +7,6 @@
 // way. Only when it has been answered is QEMU told of the size, which takes a moment.
 // A read that is not answered in time is left behind, with its export, until the storage host is back or the guest is off;
 // until then the volume is not asked again. Stopping the server, too, would wait for it.
-
 import type { Clock } from '../../lib/clock.ts';
 import type { GuestVolume } from '../contract.ts';
 import { HypervisorError } from '../hypervisor.ts';

@@ -9,7 +9,6 @@
 // its network; after a day without, the guest is paused (`stop`) rather than told that its disk is broken. A guest whose
 // access was revoked waits too, and its key opens nothing any more: what it has not written stays unwritten.
 // Keys are in files that QEMU reads when the device comes to be; nothing secret is on the command line or in QMP.
-
 import { access, constants } from 'node:fs/promises';
 import { createConnection } from 'node:net';
 import { join } from 'node:path';

@@ -2,10 +2,10 @@
 //
 // Theory of operation. Each service has its own names, as in OpenStack, where each has a policy file; here one file
 // serves all. A name in the file changes the rule in every service that has it; a name that no service has is the
-// operator's own, may be used by the file's other rules, and is warned of when nothing uses it (a misspelt name, or one of
-// a call that is not served here, would otherwise change nothing without a word). A test holds that every default is asked
-// somewhere, is used by one that is, or is in UNASKED. Rules that name a rule that is not there, or go round in a circle, make the
-// whole file invalid.
+// operator's own, may be used by the file's other rules, and is warned of when nothing uses it (a misspelt name, or one
+// of a call that is not served here, would otherwise change nothing without a word). A test holds that every default is
+// asked somewhere, is used by one that is, or is in UNASKED. Rules that name a rule that is not there, or go round in a
+// circle, make the whole file invalid.
 import { COMPUTE_RULES } from './defaults/compute.ts';
 import { CROSSCELL_RULES } from './defaults/crosscell.ts';
 import { IDENTITY_RULES } from './defaults/identity.ts';

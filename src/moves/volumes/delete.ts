@@ -2,7 +2,6 @@
 //
 // A storage host that is down holds nothing up: what it still keeps is owed. One that refuses (somebody has access all
 // the same) leaves the volume in error_deleting, from which it can be deleted again.
-
 import type { Transaction } from 'kysely';
 import type { Platform } from '../../control/platform.ts';
 import { changeStatus, deleteVolumeRecord, lockVolume } from '../../control/volumes/records.ts';

@@ -1,9 +1,9 @@
 // Telling running guests that a volume of theirs has grown: an attempt, no more. Whoever cannot be told now sees it when
 // it is next started.
 //
-// The saga is the volume's, so that anything may be going on with the servers. As in control/guest-devices.ts a new generation
-// is taken before it is looked whether a saga is at the server: one that began before is left alone, and one that begins
-// behind the look has a newer generation and fences this off.
+// The saga is the volume's, so that anything may be going on with the servers. As in control/guest-devices.ts a new
+// generation is taken before it is looked whether a saga is at the server: one that began before is left alone, and one
+// that begins behind the look has a newer generation and fences this off.
 import { hostAnswers } from '../../control/hosts.ts';
 import { ownership } from '../../control/ownership.ts';
 import { attachmentsOfVolume, NOWHERE } from '../../control/volumes/attachments.ts';

@@ -1,5 +1,6 @@
 // Starting a saga on a volume. Everything that a request changes at once is in the global database, so one transaction
-// checks and writes it and makes the saga, whose first step (`made`) that was. The saga's key is the volume's id: one at a time.
+// checks and writes it and makes the saga, whose first step (`made`) that was. The saga's key is the volume's id: one
+// at a time.
 import type { Transaction } from 'kysely';
 import type { Platform } from '../../control/platform.ts';
 import { lockVolume } from '../../control/volumes/records.ts';

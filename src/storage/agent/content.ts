@@ -1,13 +1,11 @@
 // A volume's content: made, grown, kept in snapshots, sent away, deleted.
 //
-// Theory of operation. absent → making → ready → deleting → absent. A volume is on record before its content is made, so
-// that a restart finds what it has to finish or throw away; making goes on only when it is asked for again. Deleting is
-// on record too and goes on after a restart. All but making, writing anew and sending is short and happens inside the volume's mutex, so
-// that nobody is let in or shut out meanwhile. A source stays as it is while a volume is made from it: who wants to change
-// that waits. What is sent is
-// what a volume held at one moment; a delete cancels the sending. Writing an image over a volume is cancelled by writing back
-// what a snapshot of it kept.
-
+// Theory of operation. absent → making → ready → deleting → absent. A volume is on record before its content is made,
+// so that a restart finds what it has to finish or throw away; making goes on only when it is asked for again. Deleting
+// is on record too and goes on after a restart. All but making, writing anew and sending is short and happens inside
+// the volume's mutex, so that nobody is let in or shut out meanwhile. A source stays as it is while a volume is made
+// from it: who wants to change that waits. What is sent is what a volume held at one moment; a delete cancels the
+// sending. Writing an image over a volume is cancelled by writing back what a snapshot of it kept.
 import type { GenerationRequest } from '../../host/contract.ts';
 import { invariant } from '../../lib/errors.ts';
 import type {

@@ -5,7 +5,6 @@
 // id. Deleting an export "hard" closes its connections at once, whatever they are doing (2 ms).
 // One volume, one daemon, one file of keys: a key that is good here opens nothing of any other volume.
 // Not handled: a compute host that turned hostile and holds a good key can list the names of the volume's other exports.
-
 import { HypervisorError } from '../../host/hypervisor.ts';
 import type { Identity } from '../../host/qemu/privileges.ts';
 import type { ProcessRef } from '../../host/qemu/proc.ts';
