@@ -61,10 +61,10 @@ test('at and behind the pivot: only forward, and cancel is not offered', () => {
     [2, 'p'],
     [3, 'c'],
   ] as const) {
-    const made = card({ cursor, attempt: 1, journal: [failed(step, 'host unreachable: ECONNREFUSED')] });
+    const made = card({ cursor, attempt: 1, journal: [failed(step, 'host h1 unreachable: ECONNREFUSED')] });
     assert.equal(made.situation, 'waiting-forward');
     assert.match(made.advice, /only be finished/);
-    assert.match(made.advice, /Bring host host of \w back/);
+    assert.match(made.advice, /Bring host h1 back/);
     assert.doesNotMatch(made.advice, /cancel/);
   }
 });
@@ -80,11 +80,11 @@ test('turning back: what is undone, what is still to be, and what holds it up', 
     [waits.situation, waits.failed?.step, waits.failed?.direction, waits.failed?.attempts],
     ['turning-back-waits', 'a', 'undo', 7],
   );
-  assert.match(waits.advice, /Bring the database of that cell back\. Then 'crosscell moves retry'/);
+  assert.match(waits.advice, /Bring the database of cell c1 back\. Then 'crosscell moves retry'/);
 });
 
 test('turned back: the failure that did it, not one of the way back', () => {
-  const back = failed('a', 'host unreachable: x', { direction: 'undo' });
+  const back = failed('a', 'host h1 unreachable: x', { direction: 'undo' });
   const journal = [entry('a', 'done'), failed('b', 'no room'), undone('b'), back, undone('a')];
   const made = card({ status: 'unwound', direction: 'undo', endedAt: 9, reason: 'b: no room', journal });
   assert.deepEqual([made.situation, made.failed?.step, made.failed?.reason], ['turned-back', 'b', 'no room']);

@@ -218,11 +218,10 @@ function removing(failed: FailureCard['failed']): string {
   if (failed === null) return '';
   const [, storageHost] = /^storage host (\S+) (?:unreachable|is down)/.exec(failed.reason) ?? [];
   if (storageHost !== undefined) return `Bring storage host ${storageHost} back.`;
-  if (failed.reason.startsWith('host unreachable')) {
-    const host = failed.host === null ? 'the host' : `host ${failed.host}`;
-    return `Bring ${host} back, or force it down if it is dead for certain.`;
-  }
-  if (failed.reason.startsWith('the database of cell')) return 'Bring the database of that cell back.';
+  const [, host] = /^host (\S+) unreachable/.exec(failed.reason) ?? [];
+  if (host !== undefined) return `Bring host ${host} back, or force it down if it is dead for certain.`;
+  if (failed.reason.startsWith('the database of cell'))
+    return `Bring the database of cell ${failed.cell ?? '(see the reason)'} back.`;
   if (failed.host !== null) return `Remove the cause on host ${failed.host}.`;
   return failed.cell === null ? 'Remove the cause.' : `Remove the cause in the database of cell ${failed.cell}.`;
 }

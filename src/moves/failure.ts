@@ -3,7 +3,7 @@ import type { Platform } from '../control/platform.ts';
 import type { Row } from '../saga/types.ts';
 import type { Tried } from './alternates.ts';
 import { type FailureCard, failureCard, type Owed } from './failure-card.ts';
-import { placeOf, type StepPlace } from './places.ts';
+import { placeIn, placeOf } from './places.ts';
 import { findDefinition } from './registry.ts';
 import { findSaga } from './view.ts';
 
@@ -23,24 +23,21 @@ export async function failureOf(p: Platform, id: string): Promise<FailureCard | 
     owed: await owedBy(p, row, cells),
     tried: triedOf(row).map(({ host, cellId, reason }) => ({ host, cell: cells.get(cellId) ?? null, reason })),
     where: (step, reason) => {
-      const place = placeOf(row.definition, step, row.state) ?? storageHostIn(reason);
+      const place = placeIn(reason) ?? placeOf(row.definition, step, row.state);
       const cellId = place?.cellId ?? cellOfHost.get(place?.host ?? '') ?? '';
       return { host: place?.host ?? null, cell: cells.get(cellId) ?? null };
     },
   });
 }
 
-/** Volumes of one server may be at several storage hosts: which one it was the reason says (server-volumes.ts). */
-function storageHostIn(reason: string): StepPlace | null {
-  const [, host] = /^storage host (\S+) /.exec(reason) ?? [];
-  return host === undefined ? null : { host, cellId: null };
-}
-
 const triedOf = (row: Row): readonly Tried[] => (row.state as { readonly tried?: readonly Tried[] }).tried ?? [];
 
 async function cellsOfHosts(p: Platform, row: Row): Promise<ReadonlyMap<string, string>> {
-  const steps = [...new Set(row.journal.map((entry) => entry.step))];
-  const names = [...new Set(steps.flatMap((step) => placeOf(row.definition, step, row.state)?.host ?? []))];
+  const places = row.journal.flatMap(({ step, note = '' }) => [
+    placeIn(note),
+    placeOf(row.definition, step, row.state),
+  ]);
+  const names = [...new Set(places.flatMap((place) => place?.host ?? []))];
   if (names.length === 0) return new Map();
   const rows = await p.stores.global
     .selectFrom('hosts')

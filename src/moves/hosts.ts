@@ -1,7 +1,8 @@
 // Effects on hosts: what a host's reply means for a step.
 //
 // A refusal is definite: trying again would not help, so the step fails for good. An unreachable host may have carried
-// out the call all the same; every call may be repeated, so the step is tried again and the host tells what is true.
+// out the call all the same; every call may be repeated, so the step is tried again and the host tells what is true. Its
+// name is in the reason (context.ts), for a step may ask several.
 // Taking things down must not wait for a host that is gone: then the clean-up becomes a debt (control/debts.ts), which
 // is paid when the host answers again. Only a host that counts as down gets that credit; a single lost answer does not.
 import { owe } from '../control/debts.ts';
@@ -25,7 +26,7 @@ export function settled<S, T>(reply: Reply<T>, output?: (value: T) => Partial<S>
     case 'absent':
       return { kind: 'failed', reason: 'the host does not know the guest', final: true };
     case 'unreachable':
-      return { kind: 'failed', reason: `host unreachable: ${reply.reason}`, final: false };
+      return { kind: 'failed', reason: reply.reason, final: false };
     default:
       return assertNever(reply);
   }

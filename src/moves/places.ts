@@ -1,6 +1,7 @@
 // Where each step of each move works: at the move's source, at its target, at the one host of a move that has one, in the
-// database of the cell of one of these, at storage hosts (the reason names which), or in the global database alone. For
-// people who look at a failed step; a test holds this table against the moves.
+// database of the cell of one of these, at storage hosts, or in the global database alone. For people who look at a failed
+// step; a test holds this table against the moves. A step may need others as well: a reason says by itself who did not
+// answer, and that counts more.
 import { assertNever } from '../lib/errors.ts';
 import type { State } from '../saga/types.ts';
 
@@ -319,6 +320,23 @@ export function placeOf(move: string, step: string, state: State): StepPlace | n
     default:
       return assertNever(role);
   }
+}
+
+/** The place that a reason names by itself; null: it names none. Hosts are named by context.ts, cells by `CellDown`. */
+export function placeIn(reason: string): StepPlace | null {
+  const [, cellId] = /^the database of cell (\S+) cannot be reached/.exec(reason) ?? [];
+  if (cellId !== undefined) return { host: null, cellId };
+  const [, host] =
+    /^(?:storage )?host ([^\s:]+)(?:: | unreachable: | is down$| has no such volume$)/.exec(reason) ?? [];
+  return host === undefined ? null : { host, cellId: null };
+}
+
+/** Whether this reason names a place where what the move has chosen has no part: another choice would not help. */
+export function failedElsewhere(reason: string, state: State): boolean {
+  const place = placeIn(reason);
+  const { target, place: chosen = target } = state as unknown as Known;
+  if (place === null || chosen === null || chosen === undefined) return false;
+  return place.host === null ? place.cellId !== chosen.cellId : place.host !== chosen.host;
 }
 
 interface Found {

@@ -123,6 +123,10 @@ export async function compareDigests(c: C) {
     ),
   );
   invariant(source && copy, 'two hosts were asked');
+  // That the source cannot read its disk is nothing that the target, whose step this is, has a part in.
+  if (source.kind === 'failed' && source.final) {
+    return { ...source, reason: `host ${c.s.source.host}: ${source.reason}` };
+  }
   if (source.kind !== 'done') return source;
   if (copy.kind !== 'done') return copy;
   const [original, copied] = [source.output?.sha256, copy.output?.sha256];

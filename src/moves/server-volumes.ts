@@ -243,8 +243,5 @@ function attachmentAt(attachments: readonly Attachment[], volumeId: string, host
 function storageOutcome<S>(name: string, reply: Reply<unknown>): StepOutcome<S> {
   if (reply.kind === 'absent')
     return { kind: 'failed', reason: `storage host ${name} has no such volume`, final: true };
-  if (reply.kind === 'unreachable') {
-    return { kind: 'failed', reason: `storage host ${name} unreachable: ${reply.reason}`, final: false };
-  }
   return settled(reply);
 }

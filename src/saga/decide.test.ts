@@ -227,6 +227,16 @@ test('a wish to turn back, by whomever, is not put off by another round', () => 
   assert.deepEqual([again.direction, again.cursor, again.backTo, again.reason], ['do', 1, null, null]);
 });
 
+test('what no earlier step can help turns it all the way back, whatever the step could be retried from', () => {
+  const of = definition(['a', 'b', 'p'], 2, 2);
+  const D = { ...of, steps: of.steps.map((step, index) => (index === 1 ? { ...step, retryFrom: 0 } : step)) };
+  const failed = { kind: 'failed', reason: 'the source is silent', final: false, retriable: false } as const;
+  const first = applyOutcome(D, rowOf(D, { cursor: 1, retries: 2 }), failed, 5);
+  assert.deepEqual([first.direction, first.attempt], ['do', 1]);
+  const spent = applyOutcome(D, rowOf(D, { cursor: 1, attempt: 1, retries: 2 }), failed, 5);
+  assert.deepEqual([spent.direction, spent.backTo, spent.retries], ['undo', null, 2]);
+});
+
 test('failures wait twice as long each time, up to a minute; a pending step as long as it says', () => {
   const of = definition(['a'], 0, 100);
   const waits = [0, 1, 2, 8, 50].map((attempt) => {

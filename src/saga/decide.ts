@@ -3,6 +3,8 @@
 import { assertNever, invariant } from '../lib/errors.ts';
 import type { Definition, Direction, Entry, Order, Outcome, Patch, Row, StepSpec } from './types.ts';
 
+type Failed = Extract<Outcome, { kind: 'failed' }>;
+
 export type Decision =
   | { readonly kind: 'run'; readonly step: StepSpec; readonly direction: Direction }
   | { readonly kind: 'wait'; readonly until: number }
@@ -87,7 +89,7 @@ export function applyOutcome(
       const refusals = entry.last.refusals ?? 0;
       // The reason stays the one why it turned round, which is what the move's history tells; whyStuck() has this one.
       if (row.direction === 'undo') return refusals >= UNDO_REFUSALS ? { ...failed, status: 'stuck' } : retry;
-      if (row.cursor < definition.pivot) return spent ? { ...failed, ...goBack(row, step, reason) } : retry;
+      if (row.cursor < definition.pivot) return spent ? { ...failed, ...goBack(row, step, outcome, reason) } : retry;
       // The pivot's write may have landed although it reported failure, so only a definite no turns the saga round, and
       // its undo, which comes next, makes sure.
       if (row.cursor === definition.pivot) return outcome.final ? { ...failed, ...turnRound(reason) } : retry;
@@ -251,8 +253,8 @@ const turnRound = (reason: string) =>
   ({ direction: 'undo', attempt: 0, wakeAt: 0, reason, progress: null, backTo: null }) satisfies Partial<Patch>;
 
 /** Back to the step that the failed one names to retry from, while the budget lasts; else all the way. */
-const goBack = (row: Row, step: StepSpec, reason: string) =>
-  step.retryFrom !== undefined && row.retries > 0
+const goBack = (row: Row, step: StepSpec, { retriable }: Failed, reason: string) =>
+  step.retryFrom !== undefined && retriable !== false && row.retries > 0
     ? { ...turnRound(reason), backTo: step.retryFrom, retries: row.retries - 1 }
     : turnRound(reason);
 
@@ -260,7 +262,7 @@ const goBack = (row: Row, step: StepSpec, reason: string) =>
 function failureOf(
   row: Row,
   step: StepSpec,
-  failure: Extract<Outcome, { kind: 'failed' }>,
+  failure: Failed,
   now: number,
 ): { readonly before: readonly Entry[]; readonly last: Entry } {
   const last = row.journal.at(-1);

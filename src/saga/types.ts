@@ -106,8 +106,8 @@ export interface Row {
 export type Outcome =
   | { readonly kind: 'done'; readonly output?: State; readonly note?: string }
   | { readonly kind: 'pending'; readonly afterMs: number; readonly progress?: Progress }
-  /** `final`: trying again would not help. */
-  | { readonly kind: 'failed'; readonly reason: string; readonly final: boolean }
+  /** `final`: trying again would not help; `retriable` false: nor would it from an earlier step, if the step names one. */
+  | { readonly kind: 'failed'; readonly reason: string; readonly final: boolean; readonly retriable?: false }
   /** Of the pivot's undo alone: it has happened, and is not taken back. The saga goes forward from there. */
   | { readonly kind: 'landed' }
   /** Some party has seen a newer fence: stop at once and touch nothing. */

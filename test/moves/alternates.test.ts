@@ -201,6 +201,27 @@ test('create: a guest that was started by a host that is cut off before it can s
     await assertSound(world);
   }));
 
+for (const [how, reply] of [
+  ['is silent', { kind: 'unreachable', reason: 'timeout' }],
+  ['cannot read its disk', { kind: 'refused', reason: 'the file is broken' }],
+] as const) {
+  test(`a source that ${how} while digests are compared is told, and no other target is tried for it`, () =>
+    inWorld(async (world) => {
+      const serverId = await newServer(world);
+      const before = await snapshotOf(world);
+      const source = hostOf(world, (await serverOf(world, serverId)).host);
+      source.agent.digest = async () => reply;
+      await resizeToBig(world, serverId);
+      await settle(world);
+      assert.deepEqual(await snapshotOf(world), before);
+      const { card } = await lastMove(world, serverId);
+      assert.deepEqual(
+        [card?.failed?.step, card?.failed?.host, card?.failed?.cell, card?.tried],
+        ['compare digests', source.name, source.cell, []],
+      );
+    }));
+}
+
 test('create: when no host of the cell can build it, the server is in ERROR and says of each why', () =>
   inWorld(async (world) => {
     const serverId = await requestServer(world, FLAVORS.big);

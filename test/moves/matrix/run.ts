@@ -5,6 +5,7 @@ import assert from 'node:assert/strict';
 import { listMigrations } from '../../../src/control/migrations.ts';
 import { findServer, serverActions } from '../../../src/control/servers.ts';
 import { failureOf } from '../../../src/moves/failure.ts';
+import type { FailureCard } from '../../../src/moves/failure-card.ts';
 import { orderMove } from '../../../src/moves/orders.ts';
 import { findMove } from '../../../src/moves/registry.ts';
 import { showMove } from '../../../src/moves/view.ts';
@@ -80,6 +81,7 @@ export async function run(
       assert.deepEqual(await snapshotBut(world, fixture, saga), before);
     }
     await assertTold(world, fixture, saga, serverId, refusal !== null);
+    if (isOutageAlone(planned)) assertPlaceTold(world, await failureOf(world.p, saga.id), planned);
     await atRest(world);
     const restarted = planned.some(({ fault }) => fault === 'hosts-restart');
     await assertEnd(world, fixture, saga, serverId, before, restarted);
@@ -164,6 +166,26 @@ async function assertStaleChangeNothing(world: World, contents: Contents, strike
   const before = [await snapshotOf(world), await contents.now()];
   for (const strike of strikes) await world.clock.drive(strike.wake());
   assert.deepEqual([await snapshotOf(world), await contents.now()], before, 'who woke too late changed something');
+}
+
+const isOutageAlone = (planned: readonly Planned[]): boolean =>
+  planned.some(({ fault }) => isOutage(fault)) && planned.every(({ fault }) => fault !== 'hosts-restart');
+
+/** Whoever did not answer is one of those that were silenced. */
+function assertPlaceTold(world: World, card: FailureCard | null, planned: readonly Planned[]): void {
+  const { reason, host, cell } = card?.failed ?? {};
+  if (reason === undefined || !/^(?:storage )?host \S+ (?:unreachable|is down)|^the database of cell/.test(reason))
+    return;
+  const silenced = planned.flatMap(({ fault }) => silencedBy(world, fault));
+  assert.ok(silenced.includes(host ?? `cell ${cell}`), `${host ?? `cell ${cell}`} is told for ${reason}`);
+}
+
+function silencedBy(world: World, fault: Fault): string[] {
+  if (fault === 'storage-gone') return [...world.storage.keys()];
+  const cell = fault.startsWith('source') ? 'cell1' : 'cell2';
+  if (fault.endsWith('cell-gone')) return [`cell ${cell}`];
+  if (!fault.endsWith('hosts-gone')) return [];
+  return [...world.hosts.values()].filter((each) => each.cell === cell).map((each) => each.name);
 }
 
 /** What the monitor does in its own time: debts paid, guests compared, requested deletes begun. */
