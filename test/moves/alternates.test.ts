@@ -13,24 +13,15 @@ import {
   homeOf,
   hostOf,
   newServer,
-  openWorld,
   requestServer,
   runningOn,
   serverOf,
   settle,
   Worker,
   type World,
+  withWorld,
 } from './world.ts';
 import { snapshotOf } from './world-snapshot.ts';
-
-async function inWorld(body: (world: World) => Promise<void>, settings: { maxAttempts?: number } = {}): Promise<void> {
-  const world = await openWorld(settings);
-  try {
-    await body(world);
-  } finally {
-    await world.close();
-  }
-}
 
 const lastMove = async (world: World, serverId: string) => {
   const moves = await listMoves(world.p, { serverId, limit: 10 });
@@ -47,7 +38,7 @@ const resizeToBig = (world: World, serverId: string) =>
 
 for (const way of ['does not start the guest', 'is unreachable', 'refuses the guest'] as const) {
   test(`resize: a target that ${way} is given up for the next one`, () =>
-    inWorld(async (world) => {
+    withWorld(async (world) => {
       const serverId = await newServer(world);
       await resizeToBig(world, serverId);
       const first = hostOf(world, GOLD[0]);
@@ -76,7 +67,7 @@ for (const way of ['does not start the guest', 'is unreachable', 'refuses the gu
 }
 
 test('no alternate does: the server is as it was, and the reason names each host and filter', () =>
-  inWorld(async (world) => {
+  withWorld(async (world) => {
     const serverId = await newServer(world);
     const before = await snapshotOf(world);
     for (const name of GOLD) hostOf(world, name).startFault = `${name} is broken`;
@@ -97,7 +88,7 @@ test('no alternate does: the server is as it was, and the reason names each host
   }));
 
 test('the budget is max_attempts: one is one', () =>
-  inWorld(
+  withWorld(
     async (world) => {
       const serverId = await newServer(world);
       const before = await snapshotOf(world);
@@ -112,7 +103,7 @@ test('the budget is max_attempts: one is one', () =>
   ));
 
 test('a host that was asked for has no alternates', () =>
-  inWorld(async (world) => {
+  withWorld(async (world) => {
     const serverId = await newServer(world, FLAVORS.plain);
     const before = await snapshotOf(world);
     const wanted = [...world.hosts.values()].find((host) => host.name !== runningOn(world, serverId)[0]);
@@ -126,7 +117,7 @@ test('a host that was asked for has no alternates', () =>
   }));
 
 test('the other host of the own cell is tried first, then those of other cells, each once', () =>
-  inWorld(async (world) => {
+  withWorld(async (world) => {
     const serverId = await newServer(world, FLAVORS.plain);
     const home = await homeOf(world, serverId);
     const other = home === 'cell1' ? 'cell2' : 'cell1';
@@ -147,7 +138,7 @@ test('the other host of the own cell is tried first, then those of other cells, 
   }));
 
 test('a cancel while it goes back to try another host turns it back for good', () =>
-  inWorld(async (world) => {
+  withWorld(async (world) => {
     const serverId = await newServer(world);
     const before = await snapshotOf(world);
     hostOf(world, GOLD[0]).down();
@@ -170,7 +161,7 @@ test('a cancel while it goes back to try another host turns it back for good', (
   }));
 
 test('create: a host that cannot build is left for another one of the cell, as in Nova', () =>
-  inWorld(async (world) => {
+  withWorld(async (world) => {
     const serverId = await requestServer(world, FLAVORS.big);
     hostOf(world, GOLD[0]).startFault = 'broken';
     await settle(world);
@@ -181,7 +172,7 @@ test('create: a host that cannot build is left for another one of the cell, as i
   }));
 
 test('create: a guest that was started by a host that is cut off before it can say so is off before another host starts one', () =>
-  inWorld(async (world) => {
+  withWorld(async (world) => {
     const serverId = await requestServer(world, FLAVORS.big);
     const first = hostOf(world, GOLD[0]);
     const { agent } = first;
@@ -223,7 +214,7 @@ for (const [how, reply] of [
 }
 
 test('create: when no host of the cell can build it, the server is in ERROR and says of each why', () =>
-  inWorld(async (world) => {
+  withWorld(async (world) => {
     const serverId = await requestServer(world, FLAVORS.big);
     for (const name of GOLD) hostOf(world, name).startFault = `${name} is broken`;
     await settle(world);

@@ -16,10 +16,10 @@ import {
   FLAVORS,
   hostOf,
   newServer,
-  openWorld,
   serverOf,
   settle,
   type World,
+  withWorld,
 } from './world.ts';
 import { snapshotOf } from './world-snapshot.ts';
 
@@ -31,8 +31,7 @@ interface Healthy {
 }
 
 async function healthy(use: (healthy: Healthy) => Promise<void>): Promise<void> {
-  const world = await openWorld();
-  try {
+  await withWorld(async (world) => {
     const waiting = await newServer(world, FLAVORS.small, 'waiting');
     await accept(world, resizeServer(world.p, world.user, waiting, { flavorId: FLAVORS.big }));
     const active = await newServer(world, FLAVORS.small, 'active');
@@ -40,9 +39,7 @@ async function healthy(use: (healthy: Healthy) => Promise<void>): Promise<void> 
     // What has only just ended counts as busy.
     await world.clock.pass(1000);
     await use({ world, active, waiting });
-  } finally {
-    await world.close();
-  }
+  });
 }
 
 const broken = (report: AuditReport) => report.invariants.filter((each) => each.verdict === 'broken');

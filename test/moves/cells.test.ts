@@ -12,22 +12,14 @@ import {
   FLAVORS,
   homeOf,
   newServer,
-  openWorld,
   requestServer,
   serverOf,
   settle,
   type World,
+  withWorld,
 } from './world.ts';
 
-const inWorld = (name: string, body: (world: World) => Promise<void>) =>
-  test(name, async () => {
-    const world = await openWorld();
-    try {
-      await body(world);
-    } finally {
-      await world.close();
-    }
-  });
+const inWorld = (name: string, body: (world: World) => Promise<void>) => test(name, () => withWorld(body));
 
 const downCells = async (world: World) =>
   (await listCells(world.p)).flatMap((cell) => (cell.unreachableSince === null ? [] : [cell.name]));

@@ -17,25 +17,16 @@ import {
   homeOf,
   hostOf,
   newServer,
-  openWorld,
   refuse,
   runningOn,
   serverOf,
   settle,
   type World,
+  withWorld,
 } from './world.ts';
 
 const COMPARE = 6;
 const SILENCE_MS = 120_000;
-
-async function within(use: (world: World) => Promise<void>): Promise<void> {
-  const world = await openWorld();
-  try {
-    await use(world);
-  } finally {
-    await world.close();
-  }
-}
 
 const evacuate = (world: World, serverId: string, host: string | null = null, staysOff = false) =>
   evacuateServer(world.p, world.admin, serverId, { host, staysOff });
@@ -63,8 +54,20 @@ async function placeOf(world: World, serverId: string): Promise<string> {
 const kept = async (world: World) =>
   (await listQuarantine(world.p, { limit: 10 })).map(({ host, serverId, reason }) => ({ host, serverId, reason }));
 
+/** A server that was evacuated, and whose old host is back with its disk. Its flavor has no other hosts than these two. */
+async function evacuated(world: World): Promise<{ serverId: string; first: string; second: string }> {
+  const serverId = await newServer(world);
+  const first = await placeOf(world, serverId);
+  await lose(world, first);
+  await accept(world, evacuate(world, serverId));
+  await settle(world);
+  const second = await placeOf(world, serverId);
+  await comeBack(world, first);
+  return { serverId, first, second };
+}
+
 test('a server of a lost host is built anew on another one, with a fresh disk; the old disk is kept', () =>
-  within(async (world) => {
+  withWorld(async (world) => {
     const serverId = await newServer(world);
     const before = await serverOf(world, serverId);
     const old = before.host ?? '';
@@ -97,7 +100,7 @@ test('a server of a lost host is built anew on another one, with a fresh disk; t
   }));
 
 test('the old guest is turned off when a host comes back that was only cut off', () =>
-  within(async (world) => {
+  withWorld(async (world) => {
     const serverId = await newServer(world);
     const old = await placeOf(world, serverId);
     hostOf(world, old).down();
@@ -112,16 +115,9 @@ test('the old guest is turned off when a host comes back that was only cut off',
   }));
 
 test('it does not go back to a host where its old disk lies, until that is gone', () =>
-  within(async (world) => {
-    const serverId = await newServer(world);
-    const first = await placeOf(world, serverId);
-    await lose(world, first);
-    await accept(world, evacuate(world, serverId));
-    await settle(world);
-    const second = await placeOf(world, serverId);
-    await comeBack(world, first);
+  withWorld(async (world) => {
+    const { serverId, first, second } = await evacuated(world);
     await lose(world, second);
-    // Its flavor has no other hosts than these two.
     await accept(world, evacuate(world, serverId));
     await settle(world);
     assert.equal(await placeOf(world, serverId), second);
@@ -139,14 +135,8 @@ test('it does not go back to a host where its old disk lies, until that is gone'
   }));
 
 test('nor does a migration take it there: undoing that would destroy the disk', () =>
-  within(async (world) => {
-    const serverId = await newServer(world);
-    const first = await placeOf(world, serverId);
-    await lose(world, first);
-    await accept(world, evacuate(world, serverId));
-    await settle(world);
-    const second = await placeOf(world, serverId);
-    await comeBack(world, first);
+  withWorld(async (world) => {
+    const { serverId, first, second } = await evacuated(world);
     const disk = hostOf(world, first).hypervisor.diskWords(serverId);
     assert.ok(disk);
     const before = await kept(world);
@@ -156,7 +146,6 @@ test('nor does a migration take it there: undoing that would destroy the disk', 
     );
     await accept(world, migrateServer(world.p, world.admin, serverId, { host: null }));
     await settle(world);
-    // Its flavor has no other hosts than these two.
     assert.equal(await placeOf(world, serverId), second);
     assert.deepEqual(await kept(world), before);
     assert.deepEqual(hostOf(world, first).hypervisor.diskWords(serverId), disk);
@@ -164,7 +153,7 @@ test('nor does a migration take it there: undoing that would destroy the disk', 
   }));
 
 test('a server that boots from a volume keeps its data in another cell, and the old host loses its access', () =>
-  within(async (world) => {
+  withWorld(async (world) => {
     const { serverId, volumes } = await volumeBackedServer(world, FLAVORS.plain);
     const old = await placeOf(world, serverId);
     const [root = ''] = volumes;
@@ -188,7 +177,7 @@ test('a server that boots from a volume keeps its data in another cell, and the 
   }));
 
 test('one that cannot be started elsewhere is where it was, and has its volumes when its host comes back', () =>
-  within(async (world) => {
+  withWorld(async (world) => {
     const { serverId, volumes } = await volumeBackedServer(world, FLAVORS.plain);
     const old = await placeOf(world, serverId);
     await lose(world, old);
@@ -206,7 +195,7 @@ test('one that cannot be started elsewhere is where it was, and has its volumes 
   }));
 
 test('access that was given on the way back, and arrives when nobody waits for it any more, opens nothing', () =>
-  within(async (world) => {
+  withWorld(async (world) => {
     const { serverId, volumes } = await volumeBackedServer(world, FLAVORS.plain);
     const old = await placeOf(world, serverId);
     await lose(world, old);
@@ -238,7 +227,7 @@ test('access that was given on the way back, and arrives when nobody waits for i
   }));
 
 test('a guest that went on running on a host that was cut off gets its volumes back, when it stays there', () =>
-  within(async (world) => {
+  withWorld(async (world) => {
     const { serverId, volumes } = await serverWithVolumes(world, FLAVORS.plain);
     const old = await placeOf(world, serverId);
     hostOf(world, old).down();
@@ -255,7 +244,7 @@ test('a guest that went on running on a host that was cut off gets its volumes b
   }));
 
 test('a host that is up again by then keeps its servers', () =>
-  within(async (world) => {
+  withWorld(async (world) => {
     const serverId = await newServer(world);
     const old = await placeOf(world, serverId);
     await accept(world, updateService(world.p, old, { forcedDown: true }));
@@ -271,7 +260,7 @@ test('a host that is up again by then keeps its servers', () =>
   }));
 
 test('one that was off stays off, and one that is to stay off does', () =>
-  within(async (world) => {
+  withWorld(async (world) => {
     const [off, on] = [await newServer(world), await newServer(world)];
     await accept(world, stopServer(world.p, world.user, off));
     await settle(world);
@@ -290,7 +279,7 @@ test('one that was off stays off, and one that is to stay off does', () =>
   }));
 
 test('it is refused for a host that is not there, for its own, and while something goes on', () =>
-  within(async (world) => {
+  withWorld(async (world) => {
     const serverId = await newServer(world);
     const old = await placeOf(world, serverId);
     assert.deepEqual(await refuse(world, evacuate(world, serverId, 'nowhere')), {

@@ -7,7 +7,17 @@ import { resizeServer } from '../../src/moves/resize.ts';
 import { revertResize } from '../../src/moves/revert.ts';
 import type { Direction, Outcome, Row } from '../../src/saga/types.ts';
 import { sagaOf, sqlSagaStore } from '../../src/store/sagas.ts';
-import { accept, assertSound, FLAVORS, LEASE_MS, newServer, openWorld, settle, Worker, type World } from './world.ts';
+import {
+  accept,
+  FLAVORS,
+  LEASE_MS,
+  newServer,
+  settle,
+  Worker,
+  type World,
+  withSoundWorld,
+  withWorld,
+} from './world.ts';
 import { snapshotOf } from './world-snapshot.ts';
 
 type Start = (world: World) => Promise<string>;
@@ -65,9 +75,8 @@ for (const [name, start] of [
   const { definition } = findMove(name, 1);
   // The first step is taken by the API's call.
   for (const { name: step } of definition.steps.slice(1)) {
-    test(`${name}: who was overtaken at '${step}' can neither do nor undo it, nor record it`, async () => {
-      const world = await openWorld();
-      try {
+    test(`${name}: who was overtaken at '${step}' can neither do nor undo it, nor record it`, () =>
+      withSoundWorld(async (world) => {
         const serverId = await start(world);
         const old = await upTo(world, serverId, step);
         const now = await takeOver(world);
@@ -86,11 +95,7 @@ for (const [name, start] of [
         assert.ok(now.fence > old.fence);
         await world.clock.pass(LEASE_MS);
         await settle(world);
-        await assertSound(world);
-      } finally {
-        await world.close();
-      }
-    });
+      }));
   }
 }
 
@@ -106,17 +111,13 @@ for (const [party, step, outcome] of [
   ['the cell’s database', 'copy records', 'fenced'],
   ['the cell’s database', 'let go', 'fenced'],
 ] as const) {
-  test(`${party} says fenced at '${step}'`, async () => {
-    const world = await openWorld();
-    try {
+  test(`${party} says fenced at '${step}'`, () =>
+    withWorld(async (world) => {
       const serverId = await resizing(world);
       const old = await upTo(world, serverId, step);
       await takeOver(world);
       const spec = findMove('resize', 1).definition.steps[old.cursor];
       assert(spec);
       assert.equal((await world.clock.drive(moveEffects(world.p).run(old, spec, 'do'))).kind, outcome);
-    } finally {
-      await world.close();
-    }
-  });
+    }));
 }

@@ -11,12 +11,12 @@ import {
   accept,
   assertSound,
   FLAVORS,
-  openWorld,
   requestServer,
   runningOn,
   serverOf,
   settle,
   type World,
+  withWorld,
 } from './world.ts';
 
 const HOSTS = ['cell1-a', 'cell1-b', 'cell2-a', 'cell2-b'];
@@ -27,18 +27,15 @@ const inGroup = (
   body: (world: World, groupId: string) => Promise<void>,
   maxServerPerHost: number | null = null,
 ) =>
-  test(name, async () => {
-    const world = await openWorld();
-    try {
+  test(name, () =>
+    withWorld(async (world) => {
       const made = await world.clock.drive(
         createServerGroup(world.p, world.user, { name: 'g', policy, maxServerPerHost }),
       );
       assert(made.kind === 'created');
       await body(world, made.group.id);
-    } finally {
-      await world.close();
-    }
-  });
+    }),
+  );
 
 const request = (world: World, groupId: string) => requestServer(world, FLAVORS.plain, 'one', { groupId });
 const hostsOf = async (world: World, ids: readonly string[]) =>

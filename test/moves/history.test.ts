@@ -13,19 +13,12 @@ import { revertResize } from '../../src/moves/revert.ts';
 import { floorOf, raiseFloor, raiseInCell } from '../../src/store/cell-fences.ts';
 import { openStores } from '../../src/store/stores.ts';
 import { attach, newVolume } from './volumes.ts';
-import { accept, assertSound, beat, FLAVORS, newServer, openWorld, serverOf, settle, type World } from './world.ts';
+import { accept, beat, FLAVORS, newServer, serverOf, settle, type World, withSoundWorld } from './world.ts';
 
 const DAY_MS = 86_400_000;
 
-const within = async (body: (world: World) => Promise<void>, days = 90): Promise<void> => {
-  const world = await openWorld({ historyRetentionDays: days });
-  try {
-    await body(world);
-    await assertSound(world);
-  } finally {
-    await world.close();
-  }
-};
+const within = (body: (world: World) => Promise<void>, days = 90): Promise<void> =>
+  withSoundWorld(body, { historyRetentionDays: days });
 
 const resize = async (world: World, serverId: string): Promise<void> => {
   await accept(world, resizeServer(world.p, world.user, serverId, { flavorId: FLAVORS.big }));

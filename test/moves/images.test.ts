@@ -5,7 +5,7 @@ import { findImage } from '../../src/control/images.ts';
 import { findServer } from '../../src/control/servers.ts';
 import { createServerBackup, createServerImage, type ImageMade } from '../../src/moves/create-image.ts';
 import { deleteServer } from '../../src/moves/delete.ts';
-import { accept, assertSound, newServer, openWorld, settle, Worker, type World } from './world.ts';
+import { accept, newServer, settle, Worker, type World, withSoundWorld } from './world.ts';
 
 const wish = { name: 'kept', metadata: {} };
 const MAKES: Readonly<Record<string, (world: World, id: string) => Promise<ImageMade>>> = {
@@ -15,9 +15,8 @@ const MAKES: Readonly<Record<string, (world: World, id: string) => Promise<Image
 };
 
 for (const [move, make] of Object.entries(MAKES)) {
-  test(`${move}: who deletes the server as soon as the image is active keeps the image`, async () => {
-    const world = await openWorld();
-    try {
+  test(`${move}: who deletes the server as soon as the image is active keeps the image`, () =>
+    withSoundWorld(async (world) => {
       const id = await newServer(world);
       const made = await world.clock.drive(make(world, id));
       assert(made.kind === 'made');
@@ -33,9 +32,5 @@ for (const [move, make] of Object.entries(MAKES)) {
       assert.equal(await status(), 'active');
       const saga = world.p.stores.global.selectFrom('sagas').select('reason').where('definition', '=', move);
       assert.equal((await saga.executeTakeFirstOrThrow()).reason, 'cancelled on request');
-      await assertSound(world);
-    } finally {
-      await world.close();
-    }
-  });
+    }));
 }

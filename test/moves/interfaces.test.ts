@@ -18,29 +18,18 @@ import { nextFence } from '../../src/store/sagas.ts';
 import { attach, detach as detachVolume, newVolume } from './volumes.ts';
 import {
   accept,
-  assertSound,
   beat,
   FLAVORS,
   hostOf,
   newServer,
-  openWorld,
   refuse,
   serverOf,
   settle,
   Worker,
   type World,
+  withSoundWorld,
 } from './world.ts';
 import { snapshotOf } from './world-snapshot.ts';
-
-const within = async (body: (world: World) => Promise<void>): Promise<void> => {
-  const world = await openWorld();
-  try {
-    await body(world);
-    await assertSound(world);
-  } finally {
-    await world.close();
-  }
-};
 
 const onNetwork = (world: World): WantedPort => ({ kind: 'network', networkId: world.networkId, ip: null });
 
@@ -98,7 +87,7 @@ async function payAll(world: World): Promise<void> {
 }
 
 test('a new port and one of the user’s, in a running, a paused and a stopped server; the user’s is kept', () =>
-  within(async (world) => {
+  withSoundWorld(async (world) => {
     const { global } = world.p.stores;
     for (const change of [null, pauseServer, stopServer]) {
       const serverId = await newServer(world, FLAVORS.small, change?.name);
@@ -118,7 +107,7 @@ test('a new port and one of the user’s, in a running, a paused and a stopped s
   }));
 
 test('refused in Nova’s words; not while a resize waits', () =>
-  within(async (world) => {
+  withSoundWorld(async (world) => {
     const serverId = await newServer(world);
     const other = await newServer(world, FLAVORS.small, 'two');
     const [own] = await portsOfServer(world.p.stores.global, serverId);
@@ -158,7 +147,7 @@ test('refused in Nova’s words; not while a resize waits', () =>
   }));
 
 test('what was attached travels, in its order; a deleted server gives the user’s port back', () =>
-  within(async (world) => {
+  withSoundWorld(async (world) => {
     const mine = await newPort(world);
     await world.clock.pass(5000);
     const serverId = await newServer(world);
@@ -178,7 +167,7 @@ test('what was attached travels, in its order; a deleted server gives the user�
   }));
 
 test('a host that goes down midway is not waited for: what the records say is decided, the guest follows later', () =>
-  within(async (world) => {
+  withSoundWorld(async (world) => {
     const serverId = await newServer(world);
     const volumeId = await newVolume(world);
     await attach(world, serverId, volumeId);
@@ -225,7 +214,7 @@ test('a host that goes down midway is not waited for: what the records say is de
   }));
 
 test('a server’s port that its user deletes, or gives another address, is told to its guest', () =>
-  within(async (world) => {
+  withSoundWorld(async (world) => {
     const { global } = world.p.stores;
     for (const change of [null, stopServer]) {
       const serverId = await newServer(world, FLAVORS.small, change?.name);
@@ -248,7 +237,7 @@ test('a server’s port that its user deletes, or gives another address, is told
   }));
 
 test('a port deleted while a resize waits is gone from the guest on either host', () =>
-  within(async (world) => {
+  withSoundWorld(async (world) => {
     const serverId = await newServer(world);
     const portId = await attachPort(world, serverId);
     const source = hostOf(world, (await serverOf(world, serverId)).host);
@@ -264,7 +253,7 @@ test('a port deleted while a resize waits is gone from the guest on either host'
   }));
 
 test('a storage host that does not grant holds up nothing that has to go', () =>
-  within(async (world) => {
+  withSoundWorld(async (world) => {
     const serverId = await newServer(world);
     const volumeId = await newVolume(world);
     await attach(world, serverId, volumeId);

@@ -11,24 +11,22 @@ import type { Trouble } from '../../src/simulation/network.ts';
 import { volumeBackedServer } from './volumes.ts';
 import {
   accept,
-  assertSound,
   beat,
   FLAVORS,
   hostOf,
   newServer,
-  openWorld,
   runningOn,
   serverOf,
   settle,
   type World,
+  withSoundWorld,
 } from './world.ts';
 
 const LATE: Trouble = { kind: 'late', afterMs: 2000 };
 
 for (const direction of ['resize', 'revert'] as const) {
-  test(`a start that arrives behind its own undo is refused: ${direction}`, async () => {
-    const world = await openWorld();
-    try {
+  test(`a start that arrives behind its own undo is refused: ${direction}`, () =>
+    withSoundWorld(async (world) => {
       const serverId = await newServer(world);
       const home = (await serverOf(world, serverId)).host;
       await accept(world, resizeServer(world.p, world.user, serverId, { flavorId: FLAVORS.medium }));
@@ -52,11 +50,7 @@ for (const direction of ['resize', 'revert'] as const) {
       assert.ok(starts >= 2);
       assert.deepEqual(world.fabric.ranTwice, []);
       assert.equal(runningOn(world, serverId).length, 1);
-      await assertSound(world);
-    } finally {
-      await world.close();
-    }
-  });
+    }));
 }
 
 // The first try of a call is on its way for so long that the second, and what came behind it, are over when it arrives.
@@ -92,9 +86,8 @@ const OVERTAKEN: readonly Overtaken[] = [
 ];
 
 for (const { what, call, begin, at } of OVERTAKEN) {
-  test(`a call of a try that was given up is refused: ${what}`, async () => {
-    const world = await openWorld();
-    try {
+  test(`a call of a try that was given up is refused: ${what}`, () =>
+    withSoundWorld(async (world) => {
       const { serverId } = await volumeBackedServer(world);
       const home = (await serverOf(world, serverId)).host;
       const host = at ? at(world, home) : hostOf(world, home);
@@ -116,9 +109,5 @@ for (const { what, call, begin, at } of OVERTAKEN) {
       assert.equal(vmState, then);
       assert.deepEqual(runningOn(world, serverId), [now]);
       assert.equal(hostOf(world, now).hypervisor.paused(serverId), false);
-      await assertSound(world);
-    } finally {
-      await world.close();
-    }
-  });
+    }));
 }

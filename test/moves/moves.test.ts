@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { updateService } from '../../src/control/hosts.ts';
 import { listMigrations } from '../../src/control/migrations.ts';
+import type { Settings } from '../../src/control/platform.ts';
 import { quotaOf } from '../../src/control/quota.ts';
 import { lockServer } from '../../src/control/server-marks.ts';
 import { editServer, findServer, serverActions } from '../../src/control/servers.ts';
@@ -23,7 +24,6 @@ import {
   hostOf,
   LEASE_MS,
   newServer,
-  openWorld,
   refuse,
   requestServer,
   runningOn,
@@ -32,20 +32,14 @@ import {
   USER_DATA,
   Worker,
   type World,
+  withWorld,
 } from './world.ts';
 import { snapshotOf } from './world-snapshot.ts';
 
 const BIG = { flavorId: FLAVORS.big };
 
-const inWorld = (name: string, body: (world: World) => Promise<void>, settings: Parameters<typeof openWorld>[0] = {}) =>
-  test(name, async () => {
-    const world = await openWorld(settings);
-    try {
-      await body(world);
-    } finally {
-      await world.close();
-    }
-  });
+const inWorld = (name: string, body: (world: World) => Promise<void>, settings: Partial<Settings> = {}) =>
+  test(name, () => withWorld(body, settings));
 
 const statusOf = async (world: World, serverId: string): Promise<string> => {
   const server = await serverOf(world, serverId);

@@ -12,20 +12,19 @@ import {
   beat,
   FLAVORS,
   newServer,
-  openWorld,
   requestServer,
   runningOn,
   serverOf,
   settle,
+  withSoundWorld,
   work,
 } from './world.ts';
 import { snapshotOf } from './world-snapshot.ts';
 
 const OUTAGE_MS = 600_000;
 
-test('a resize that fails while its target cell is down leaves the world as it was', async () => {
-  const world = await openWorld();
-  try {
+test('a resize that fails while its target cell is down leaves the world as it was', () =>
+  withSoundWorld(async (world) => {
     const serverId = await newServer(world);
     const before = await snapshotOf(world);
     world.cellsDown.add('cell2');
@@ -43,15 +42,10 @@ test('a resize that fails while its target cell is down leaves the world as it w
     await world.clock.pass(11_000);
     await beat(world);
     assert.deepEqual(await snapshotOf(world), before);
-    await assertSound(world);
-  } finally {
-    await world.close();
-  }
-});
+  }));
 
-test('a create whose cell goes down at once ends in ERROR when it is back, and can be deleted', async () => {
-  const world = await openWorld();
-  try {
+test('a create whose cell goes down at once ends in ERROR when it is back, and can be deleted', () =>
+  withSoundWorld(async (world) => {
     world.cellsDown.add('cell1');
     const serverId = await requestServer(world, FLAVORS.small);
     assert.equal((await findServer(world.p, serverId)).kind, 'down');
@@ -62,8 +56,4 @@ test('a create whose cell goes down at once ends in ERROR when it is back, and c
     await assertSound(world);
     await accept(world, deleteServer(world.p, world.user, serverId));
     await settle(world);
-    await assertSound(world);
-  } finally {
-    await world.close();
-  }
-});
+  }));

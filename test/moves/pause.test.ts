@@ -7,32 +7,27 @@ import { pauseServer, rebootServer, startServer, stopServer, unpauseServer } fro
 import { migrateServer, resizeServer } from '../../src/moves/resize.ts';
 import {
   accept,
-  assertSound,
   beat,
   FLAVORS,
   hostOf,
   newServer,
-  openWorld,
   refuse,
   runningOn,
   serverOf,
   settle,
   type World,
+  withSoundWorld,
 } from './world.ts';
 
 const inWorld = (name: string, body: (world: World, serverId: string) => Promise<void>) =>
-  test(name, async () => {
-    const world = await openWorld();
-    try {
+  test(name, () =>
+    withSoundWorld(async (world) => {
       const serverId = await newServer(world);
       await accept(world, pauseServer(world.p, world.user, serverId));
       await settle(world);
       await body(world, serverId);
-      await assertSound(world);
-    } finally {
-      await world.close();
-    }
-  });
+    }),
+  );
 
 const standsStill = async (world: World, serverId: string) =>
   hostOf(world, (await serverOf(world, serverId)).host).hypervisor.paused(serverId);

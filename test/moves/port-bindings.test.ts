@@ -19,22 +19,13 @@ import {
   auditWorld,
   FLAVORS,
   newServer,
-  openWorld,
   serverOf,
   settle,
   Worker,
   type World,
+  withWorld,
 } from './world.ts';
 import { snapshotOf } from './world-snapshot.ts';
-
-const within = async (body: (world: World) => Promise<void>): Promise<void> => {
-  const world = await openWorld();
-  try {
-    await body(world);
-  } finally {
-    await world.close();
-  }
-};
 
 const portOf = async (world: World, serverId: string): Promise<string> =>
   (await portsOfServer(world.p.stores.global, serverId))[0]?.id ?? '';
@@ -68,7 +59,7 @@ const changes = (world: World, portId: string, own: string, other: string) => {
 };
 
 test('added inactive, known to the audit, activated, deleted; the active one is not, and a second is refused', () =>
-  within(async (world) => {
+  withWorld(async (world) => {
     const { global } = world.p.stores;
     const serverId = await newServer(world);
     const portId = await portOf(world, serverId);
@@ -99,7 +90,7 @@ test('added inactive, known to the audit, activated, deleted; the active one is 
   }));
 
 test('while a move works, and while a resize waits, every change is refused; afterwards the binding is still there', () =>
-  within(async (world) => {
+  withWorld(async (world) => {
     const { global } = world.p.stores;
     const serverId = await newServer(world);
     const portId = await portOf(world, serverId);
@@ -141,7 +132,7 @@ test('while a move works, and while a resize waits, every change is refused; aft
   }));
 
 test('a change lowers no fence: a conductor that wakes late is refused as before', () =>
-  within(async (world) => {
+  withWorld(async (world) => {
     const { global } = world.p.stores;
     const serverId = await newServer(world);
     const portId = await portOf(world, serverId);

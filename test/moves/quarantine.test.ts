@@ -15,11 +15,11 @@ import {
   FLAVORS,
   hostOf,
   newServer,
-  openWorld,
   runningOn,
   serverOf,
   settle,
   type World,
+  withWorld,
 } from './world.ts';
 
 const COMPARE = 6;
@@ -30,15 +30,6 @@ const ok = <T>(reply: Reply<T>): T => {
   assert(reply.kind === 'ok', JSON.stringify(reply));
   return reply.value;
 };
-
-async function within(use: (world: World) => Promise<void>): Promise<void> {
-  const world = await openWorld();
-  try {
-    await use(world);
-  } finally {
-    await world.close();
-  }
-}
 
 /** A guest that no record puts there, running, at this generation. */
 async function plant(world: World, like: string, serverId: string, host = HOST, generation = 1): Promise<void> {
@@ -57,7 +48,7 @@ const kept = async (world: World) =>
   }));
 
 test('a guest of a server that nobody knows is turned off and kept, disk and all', () =>
-  within(async (world) => {
+  withWorld(async (world) => {
     const server = await newServer(world);
     const stranger = newId();
     await plant(world, server, stranger);
@@ -85,7 +76,7 @@ test('a guest of a server that nobody knows is turned off and kept, disk and all
   }));
 
 test('a server that came to run elsewhere: the older guest stops when its host is back, before anything new comes there', () =>
-  within(async (world) => {
+  withWorld(async (world) => {
     const server = await newServer(world);
     const { host } = await serverOf(world, server);
     assert(host !== null);
@@ -128,7 +119,7 @@ async function newServerOn(world: World, host: string): Promise<string> {
 }
 
 test('a guest that a debt accounts for is destroyed as soon as its host is back, and never kept', () =>
-  within(async (world) => {
+  withWorld(async (world) => {
     const server = await newServer(world);
     const gone = newId();
     await plant(world, server, gone);
@@ -147,7 +138,7 @@ test('a guest that a debt accounts for is destroyed as soon as its host is back,
   }));
 
 test('the way back of a move that waits is no stray; it is turned off when it runs', () =>
-  within(async (world) => {
+  withWorld(async (world) => {
     const server = await newServer(world);
     const source = (await serverOf(world, server)).host;
     await accept(world, resizeServer(world.p, world.user, server, { flavorId: FLAVORS.big }));
@@ -165,7 +156,7 @@ test('the way back of a move that waits is no stray; it is turned off when it ru
   }));
 
 test('a guest that runs although its record says off is turned off, and nothing else is changed', () =>
-  within(async (world) => {
+  withWorld(async (world) => {
     const server = await newServer(world);
     const { host } = await serverOf(world, server);
     const mapping = world.p.stores.global
@@ -182,7 +173,7 @@ test('a guest that runs although its record says off is turned off, and nothing 
   }));
 
 test('a host that is forced down gets nothing new until it was compared after that', () =>
-  within(async (world) => {
+  withWorld(async (world) => {
     await updateService(world.p, HOST, { forcedDown: true });
     await beat(world);
     await updateService(world.p, HOST, { forcedDown: false });
@@ -192,7 +183,7 @@ test('a host that is forced down gets nothing new until it was compared after th
   }));
 
 test('an operator releases a guest, which is left alone then; or has it destroyed', () =>
-  within(async (world) => {
+  withWorld(async (world) => {
     const server = await newServer(world);
     const [one, two] = [newId(), newId()];
     await plant(world, server, one);
@@ -214,7 +205,7 @@ test('an operator releases a guest, which is left alone then; or has it destroye
   }));
 
 test('a guest in quarantine that belongs there again is let out, and cannot be destroyed before', () =>
-  within(async (world) => {
+  withWorld(async (world) => {
     const server = await newServer(world);
     const { host } = await serverOf(world, server);
     const mapping = world.p.stores.global

@@ -21,7 +21,6 @@ import {
   homeOf,
   hostOf,
   newServer,
-  openWorld,
   refuse,
   requestServer,
   runningOn,
@@ -29,18 +28,11 @@ import {
   settle,
   Worker,
   type World,
+  withWorld,
   work,
 } from './world.ts';
 
-const inWorld = (name: string, body: (world: World) => Promise<void>) =>
-  test(name, async () => {
-    const world = await openWorld();
-    try {
-      await body(world);
-    } finally {
-      await world.close();
-    }
-  });
+const inWorld = (name: string, body: (world: World) => Promise<void>) => test(name, () => withWorld(body));
 
 /** Before a cell's database is next used, the server's move is brought to its end: its home changes in between. */
 function moveInBetween(world: World): void {

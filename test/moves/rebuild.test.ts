@@ -23,26 +23,17 @@ import {
   beat,
   hostOf,
   newServer,
-  openWorld,
   refuse,
   runningOn,
   serverOf,
   settle,
   Worker,
   type World,
+  withSoundWorld,
 } from './world.ts';
 import { snapshotOf } from './world-snapshot.ts';
 
-const inWorld = (name: string, body: (world: World) => Promise<void>) =>
-  test(name, async () => {
-    const world = await openWorld();
-    try {
-      await body(world);
-      await assertSound(world);
-    } finally {
-      await world.close();
-    }
-  });
+const inWorld = (name: string, body: (world: World) => Promise<void>) => test(name, () => withSoundWorld(body));
 
 const rebuild = (world: World, id: string, wish: Partial<RebuildRequest> = {}) =>
   rebuildServer(world.p, world.user, id, { imageId: world.imageId, reimages: false, ...wish });

@@ -11,29 +11,19 @@ import { resizeServer } from '../../src/moves/resize.ts';
 import { attach, newVolume, volumeBackedServer } from './volumes.ts';
 import {
   accept,
-  assertSound,
   beat,
   FLAVORS,
   hostOf,
   newServer,
-  openWorld,
   refuse,
   runningOn,
   serverOf,
   settle,
   type World,
+  withSoundWorld,
 } from './world.ts';
 
-const inWorld = (name: string, body: (world: World) => Promise<void>) =>
-  test(name, async () => {
-    const world = await openWorld();
-    try {
-      await body(world);
-      await assertSound(world);
-    } finally {
-      await world.close();
-    }
-  });
+const inWorld = (name: string, body: (world: World) => Promise<void>) => test(name, () => withSoundWorld(body));
 
 const rescue = (world: World, id: string, imageRef: string | null = null, fromVolume = false) =>
   rescueServer(world.p, world.user, id, { imageRef, fromVolume });

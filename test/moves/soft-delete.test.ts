@@ -16,7 +16,6 @@ import {
   FLAVORS,
   hostOf,
   newServer,
-  openWorld,
   refuse,
   requestServer,
   runningOn,
@@ -24,22 +23,22 @@ import {
   settle,
   Worker,
   type World,
+  withSoundWorld,
 } from './world.ts';
 import { snapshotOf } from './world-snapshot.ts';
 
 const INTERVAL_S = 3600;
 
 const inWorld = (name: string, body: (world: World, serverId: string) => Promise<void>, interval = INTERVAL_S) =>
-  test(name, async () => {
-    const world = await openWorld({ reclaimInstanceIntervalSeconds: interval });
-    try {
-      const serverId = await newServer(world);
-      await body(world, serverId);
-      await assertSound(world);
-    } finally {
-      await world.close();
-    }
-  });
+  test(name, () =>
+    withSoundWorld(
+      async (world) => {
+        const serverId = await newServer(world);
+        await body(world, serverId);
+      },
+      { reclaimInstanceIntervalSeconds: interval },
+    ),
+  );
 
 const softDelete = async (world: World, serverId: string): Promise<void> => {
   await accept(world, softDeleteServer(world.p, world.user, serverId));

@@ -10,33 +10,28 @@ import { migrateServer, resizeServer } from '../../src/moves/resize.ts';
 import { newVolume } from './volumes.ts';
 import {
   accept,
-  assertSound,
   auditWorld,
   beat,
   FLAVORS,
   hostOf,
   newServer,
-  openWorld,
   refuse,
   runningOn,
   serverOf,
   settle,
   type World,
+  withSoundWorld,
 } from './world.ts';
 
 const inWorld = (name: string, body: (world: World, serverId: string) => Promise<void>) =>
-  test(name, async () => {
-    const world = await openWorld();
-    try {
+  test(name, () =>
+    withSoundWorld(async (world) => {
       const serverId = await newServer(world);
       await accept(world, suspendServer(world.p, world.user, serverId));
       await settle(world);
       await body(world, serverId);
-      await assertSound(world);
-    } finally {
-      await world.close();
-    }
-  });
+    }),
+  );
 
 const host = async (world: World, serverId: string) => hostOf(world, (await serverOf(world, serverId)).host);
 /** How often the guest has booted. */

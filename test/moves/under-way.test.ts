@@ -10,19 +10,10 @@ import { createVolume } from '../../src/moves/volumes/create.ts';
 import type { StorageDriver } from '../../src/storage/driver.ts';
 import { sqlSagaStore } from '../../src/store/sagas.ts';
 import { mappedTo, statusOf, volumeBackedServer } from './volumes.ts';
-import { accept, activeSagas, assertSound, openWorld, serverOf, settle, Worker, type World, work } from './world.ts';
+import { accept, activeSagas, assertSound, serverOf, settle, Worker, type World, withWorld, work } from './world.ts';
 
 /** Longer than a refused step is tried again. */
 const LONG_MS = 150_000;
-
-async function withWorld(body: (world: World) => Promise<void>): Promise<void> {
-  const world = await openWorld();
-  try {
-    await body(world);
-  } finally {
-    await world.close();
-  }
-}
 
 /** Storage hosts take long to make volumes. */
 function slow(world: World): void {

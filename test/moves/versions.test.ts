@@ -11,14 +11,13 @@ import { showMove } from '../../src/moves/view.ts';
 import {
   accept,
   activeSagas,
-  assertSound,
   newServer,
-  openWorld,
   refuse,
   runningOn,
   serverOf,
   Worker,
   type World,
+  withSoundWorld,
 } from './world.ts';
 import { snapshotOf } from './world-snapshot.ts';
 
@@ -51,23 +50,17 @@ async function runWith(world: World, registry: Registry): Promise<void> {
 const doneSteps = async (world: World, id: string) =>
   (await showMove(world.p, id))?.steps.filter((each) => each.outcome === 'done').map((each) => each.step);
 
-test('a saga is finished by the version of its definition that it was begun with', async () => {
-  const world = await openWorld();
-  try {
+test('a saga is finished by the version of its definition that it was begun with', () =>
+  withSoundWorld(async (world) => {
     const serverId = await newServer(world);
     const id = await begun(world, serverId);
     await runWith(world, registryOf([anyMove(NEXT), anyMove(STOP)]));
     assert.deepEqual(await doneSteps(world, id), STEPS);
     assert.equal((await serverOf(world, serverId)).vmState, 'stopped');
-    await assertSound(world);
-  } finally {
-    await world.close();
-  }
-});
+  }));
 
-test('a saga whose version is not known stops, says so, and goes on where it is', async () => {
-  const world = await openWorld();
-  try {
+test('a saga whose version is not known stops, says so, and goes on where it is', () =>
+  withSoundWorld(async (world) => {
     const serverId = await newServer(world);
     const id = await begun(world, serverId);
     const before = await snapshotOf(world);
@@ -99,11 +92,7 @@ test('a saga whose version is not known stops, says so, and goes on where it is'
     assert.equal(fences.length, 1, 'whoever was at it before is shut out');
     assert.deepEqual(await doneSteps(world, id), STEPS);
     assert.equal((await serverOf(world, serverId)).vmState, 'stopped');
-    await assertSound(world);
-  } finally {
-    await world.close();
-  }
-});
+  }));
 
 test('no version of a definition is registered twice', () => {
   assert.throws(() => registryOf([anyMove(STOP), anyMove(STOP)]), /registered once/);

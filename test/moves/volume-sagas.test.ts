@@ -12,18 +12,9 @@ import { extendVolume } from '../../src/moves/volumes/extend.ts';
 import { createSnapshot, deleteSnapshot } from '../../src/moves/volumes/snapshots.ts';
 import type { SimStorage } from '../../src/simulation/storage.ts';
 import { newVolume, statusOf } from './volumes.ts';
-import { accept, assertSound, beat, openWorld, refuse, settle, type World, work } from './world.ts';
+import { accept, assertSound, beat, refuse, settle, type World, withWorld, work } from './world.ts';
 
 const GIB = 2 ** 30;
-
-async function withWorld(body: (world: World) => Promise<void>): Promise<void> {
-  const world = await openWorld();
-  try {
-    await body(world);
-  } finally {
-    await world.close();
-  }
-}
 
 const storageOf = async (world: World, volumeId: string): Promise<SimStorage> => {
   const volume = await findVolume(world.p.stores.global, volumeId);

@@ -6,7 +6,7 @@ import { attachmentsOfServer } from '../../src/control/volumes/attachments.ts';
 import { newId } from '../../src/lib/ids.ts';
 import { deleteServer } from '../../src/moves/delete.ts';
 import { accessOf, newVolume, serverWithVolumes, statusOf } from './volumes.ts';
-import { accept, assertSound, auditWorld, beat, openWorld, settle, type World } from './world.ts';
+import { accept, assertSound, auditWorld, beat, settle, type World, withSoundWorld, withWorld } from './world.ts';
 
 interface Planted {
   readonly what: string;
@@ -143,9 +143,8 @@ const PLANTED: readonly Planted[] = [
 ];
 
 for (const { what, plant, invariant, says, repaired } of PLANTED) {
-  test(`the auditor finds ${what}`, async () => {
-    const world = await openWorld();
-    try {
+  test(`the auditor finds ${what}`, () =>
+    withWorld(async (world) => {
       const { serverId, volumes } = await serverWithVolumes(world);
       await assertSound(world);
       await plant(world, serverId, volumes);
@@ -159,15 +158,11 @@ for (const { what, plant, invariant, says, repaired } of PLANTED) {
       if (!repaired) return;
       assert.equal((await repairAll(world)).length, 1);
       await assertSound(world);
-    } finally {
-      await world.close();
-    }
-  });
+    }));
 }
 
-test('repaired: attachments of a server that is gone; its volumes are free', async () => {
-  const world = await openWorld();
-  try {
+test('repaired: attachments of a server that is gone; its volumes are free', () =>
+  withWorld(async (world) => {
     const { serverId, volumes } = await serverWithVolumes(world);
     const { global } = world.p.stores;
     const rows = await global.selectFrom('volume_attachments').selectAll().execute();
@@ -180,14 +175,10 @@ test('repaired: attachments of a server that is gone; its volumes are free', asy
     await beat(world);
     await assertSound(world);
     for (const volume of volumes) assert.equal(await statusOf(world, volume), 'available');
-  } finally {
-    await world.close();
-  }
-});
+  }));
 
-test('repaired: an access that no attachment says is shut; the attachment of a server that exists is left alone', async () => {
-  const world = await openWorld();
-  try {
+test('repaired: an access that no attachment says is shut; the attachment of a server that exists is left alone', () =>
+  withSoundWorld(async (world) => {
     const { serverId, volumes } = await serverWithVolumes(world);
     const [volume] = volumes;
     const stranger = newId();
@@ -206,11 +197,7 @@ test('repaired: an access that no attachment says is shut; the attachment of a s
       { kind: 'revoke access', volumeId, serverId, storageHost, attachmentId },
     ] as const;
     for (const fix of fixes) assert.equal((await world.clock.drive(repair(world.p, fix))).kind, 'left');
-    await assertSound(world);
-  } finally {
-    await world.close();
-  }
-});
+  }));
 
 /** Repairs what the auditor finds; answers what it did. */
 async function repairAll(world: World): Promise<string[]> {
@@ -227,9 +214,8 @@ async function repairAll(world: World): Promise<string[]> {
   return did;
 }
 
-test('a storage host that does not answer makes the auditor unsure, not wrong', async () => {
-  const world = await openWorld();
-  try {
+test('a storage host that does not answer makes the auditor unsure, not wrong', () =>
+  withWorld(async (world) => {
     await serverWithVolumes(world);
     world.storage.get('storage1')?.down();
     const report = await auditWorld(world);
@@ -238,7 +224,4 @@ test('a storage host that does not answer makes the auditor unsure, not wrong', 
       const found = report.invariants.find((each) => each.name === name);
       assert.match(found?.unknown[0] ?? '', /^storage host storage1: /);
     }
-  } finally {
-    await world.close();
-  }
-});
+  }));

@@ -27,32 +27,21 @@ import {
 } from './volumes.ts';
 import {
   accept,
-  assertSound,
   beat,
   FLAVORS,
   homeOf,
   hostOf,
   newServer,
-  openWorld,
   refuse,
   runningOn,
   serverOf,
   settle,
   Worker,
   type World,
+  withSoundWorld,
   work,
 } from './world.ts';
 import { snapshotOf } from './world-snapshot.ts';
-
-const within = async (body: (world: World) => Promise<void>): Promise<void> => {
-  const world = await openWorld();
-  try {
-    await body(world);
-    await assertSound(world);
-  } finally {
-    await world.close();
-  }
-};
 
 const resize = async (world: World, serverId: string): Promise<void> => {
   await accept(world, resizeServer(world.p, world.user, serverId, { flavorId: FLAVORS.big }));
@@ -80,7 +69,7 @@ async function assertHas(world: World, serverId: string, volumes: readonly strin
 }
 
 test('attached: available to in-use, seen by the running guest; detached: nothing is left', () =>
-  within(async (world) => {
+  withSoundWorld(async (world) => {
     const serverId = await newServer(world);
     const volume = await newVolume(world);
     const before = await snapshotOf(world);
@@ -95,7 +84,7 @@ test('attached: available to in-use, seen by the running guest; detached: nothin
   }));
 
 test('test_resize_confirm: one attachment, two while VERIFY_RESIZE, one again; a volume attached meanwhile stays', () =>
-  within(async (world) => {
+  withSoundWorld(async (world) => {
     const { serverId, volumes } = await serverWithVolumes(world);
     const { host: source } = await serverOf(world, serverId);
     assert.equal((await attachmentsOf(world, serverId)).length, 2);
@@ -119,7 +108,7 @@ test('test_resize_confirm: one attachment, two while VERIFY_RESIZE, one again; a
   }));
 
 test('test_resize_revert: a volume attached while VERIFY_RESIZE is the server’s after the revert', () =>
-  within(async (world) => {
+  withSoundWorld(async (world) => {
     const { serverId, volumes } = await serverWithVolumes(world);
     const { host: source } = await serverOf(world, serverId);
     await resize(world, serverId);
@@ -133,7 +122,7 @@ test('test_resize_revert: a volume attached while VERIFY_RESIZE is the server’
   }));
 
 test('T4: what was attached and detached while VERIFY_RESIZE is told after the revert', () =>
-  within(async (world) => {
+  withSoundWorld(async (world) => {
     const { serverId, volumes } = await serverWithVolumes(world);
     const before = new Set((await serverActions(world.p, serverId)).map((each) => each.startedAt));
     await world.clock.pass(1);
@@ -148,7 +137,7 @@ test('T4: what was attached and detached while VERIFY_RESIZE is told after the r
   }));
 
 test('test_resize_revert_detach_volume_while_resized, L-10: it is free at once, and not the server’s after the revert', () =>
-  within(async (world) => {
+  withSoundWorld(async (world) => {
     const { serverId, volumes } = await serverWithVolumes(world);
     const [first, second] = volumes;
     const { host: source } = await serverOf(world, serverId);
@@ -165,7 +154,7 @@ test('test_resize_revert_detach_volume_while_resized, L-10: it is free at once, 
   }));
 
 test('another volume takes a detached one’s device while VERIFY_RESIZE, and keeps it through the revert', () =>
-  within(async (world) => {
+  withSoundWorld(async (world) => {
     const { serverId, volumes } = await serverWithVolumes(world);
     const [first, second] = volumes;
     await resize(world, serverId);
@@ -179,7 +168,7 @@ test('another volume takes a detached one’s device while VERIFY_RESIZE, and ke
   }));
 
 test('all volumes detached while VERIFY_RESIZE: the guest that comes back knows of none', () =>
-  within(async (world) => {
+  withSoundWorld(async (world) => {
     const { serverId, volumes } = await serverWithVolumes(world);
     await resize(world, serverId);
     for (const volume of volumes) await detach(world, serverId, volume);
@@ -189,7 +178,7 @@ test('all volumes detached while VERIFY_RESIZE: the guest that comes back knows 
   }));
 
 test('L-11: what is deleted with the server, changed while VERIFY_RESIZE, survives the revert', () =>
-  within(async (world) => {
+  withSoundWorld(async (world) => {
     const { serverId, volumes } = await serverWithVolumes(world);
     const [first, second] = volumes;
     await resize(world, serverId);
@@ -203,7 +192,7 @@ test('L-11: what is deleted with the server, changed while VERIFY_RESIZE, surviv
 
 for (const after of ['confirmed', 'reverted'] as const) {
   test(`from SHUTOFF, ${after}: volumes go along with a server that is off`, () =>
-    within(async (world) => {
+    withSoundWorld(async (world) => {
       const { serverId, volumes } = await serverWithVolumes(world);
       await accept(world, stopServer(world.p, world.user, serverId));
       await settle(world);
@@ -217,7 +206,7 @@ for (const after of ['confirmed', 'reverted'] as const) {
 }
 
 test('test_finish_snapshot_based_resize_at_dest_spawn_fails, L-04: one connected attachment, and the guest runs with it', () =>
-  within(async (world) => {
+  withSoundWorld(async (world) => {
     const { serverId, volumes } = await serverWithVolumes(world);
     const before = await snapshotOf(world);
     for (const host of world.hosts.values()) host.startFault = host.cell === 'cell2' ? 'no such machine' : null;
@@ -232,7 +221,7 @@ test('test_finish_snapshot_based_resize_at_dest_spawn_fails, L-04: one connected
   }));
 
 test('nobody but the guest at home writes: the volumes’ journals have no word from where access was revoked', () =>
-  within(async (world) => {
+  withSoundWorld(async (world) => {
     const { serverId, volumes } = await serverWithVolumes(world);
     const [volume] = volumes;
     await resize(world, serverId);
@@ -246,7 +235,7 @@ test('nobody but the guest at home writes: the volumes’ journals have no word 
   }));
 
 test('V34 and the rules: 409 while something else goes on, 404 and 400 as Nova says', () =>
-  within(async (world) => {
+  withSoundWorld(async (world) => {
     const { serverId, volumes } = await serverWithVolumes(world);
     const [first] = volumes;
     const other = await newServer(world, FLAVORS.small, 'two');
@@ -273,7 +262,7 @@ test('V34 and the rules: 409 while something else goes on, 404 and 400 as Nova s
   }));
 
 test('a guest that does not let go of a disk keeps it', () =>
-  within(async (world) => {
+  withSoundWorld(async (world) => {
     const { serverId, volumes } = await serverWithVolumes(world);
     const before = await snapshotOf(world);
     const { host } = await serverOf(world, serverId);
@@ -285,7 +274,7 @@ test('a guest that does not let go of a disk keeps it', () =>
   }));
 
 test('a volume that has grown under its guest is the same volume: a detach that turns back finds it plugged in', () =>
-  within(async (world) => {
+  withSoundWorld(async (world) => {
     const { serverId, volumes } = await serverWithVolumes(world);
     const [volume] = volumes;
     await grow(world, volume);
@@ -300,7 +289,7 @@ test('a volume that has grown under its guest is the same volume: a detach that 
   }));
 
 test('a guest sees at once that its volume has grown; one that cannot be told, at its next start', () =>
-  within(async (world) => {
+  withSoundWorld(async (world) => {
     const { serverId, volumes } = await serverWithVolumes(world);
     const { host } = await serverOf(world, serverId);
     const { hypervisor } = hostOf(world, host);
@@ -327,7 +316,7 @@ test('a guest sees at once that its volume has grown; one that cannot be told, a
   }));
 
 test('a volume grows under a server that something else is done to, and leaves that alone', () =>
-  within(async (world) => {
+  withSoundWorld(async (world) => {
     const { serverId, volumes } = await serverWithVolumes(world);
     await accept(world, resizeServer(world.p, world.user, serverId, { flavorId: FLAVORS.big }));
     const asked: string[] = [];
@@ -350,7 +339,7 @@ test('a volume grows under a server that something else is done to, and leaves t
   }));
 
 test('a volume that has grown while VERIFY_RESIZE goes back with its server', () =>
-  within(async (world) => {
+  withSoundWorld(async (world) => {
     const { serverId, volumes } = await serverWithVolumes(world);
     await resize(world, serverId);
     await grow(world, volumes[0]);
@@ -366,7 +355,7 @@ const grow = async (world: World, volumeId: string): Promise<void> => {
 };
 
 test('a volume whose server is deleted while it grows is free afterwards', () =>
-  within(async (world) => {
+  withSoundWorld(async (world) => {
     const { serverId, volumes } = await serverWithVolumes(world);
     const [volume] = volumes;
     for (const storage of world.storage.values())
@@ -382,7 +371,7 @@ test('a volume whose server is deleted while it grows is free afterwards', () =>
 
 for (const back of ['can be reached again', 'has restarted'] as const) {
   test(`a failed attach does not wait for a compute host that is down; once it ${back}, its guest forgets the volume`, () =>
-    within(async (world) => {
+    withSoundWorld(async (world) => {
       const serverId = await newServer(world);
       const volume = await newVolume(world);
       const host = hostOf(world, (await serverOf(world, serverId)).host);
@@ -421,7 +410,7 @@ for (const back of ['can be reached again', 'has restarted'] as const) {
 }
 
 test('a volume that cannot be plugged in is free again', () =>
-  within(async (world) => {
+  withSoundWorld(async (world) => {
     const serverId = await newServer(world);
     const volume = await newVolume(world);
     const before = await snapshotOf(world);
@@ -439,7 +428,7 @@ for (const [how, off] of [
 ] as const) {
   for (const after of ['confirmed', 'reverted'] as const) {
     test(`volume-backed, ${how}, ${after}: no disk is copied, no image kept, no DISK_GB claimed`, () =>
-      within(async (world) => {
+      withSoundWorld(async (world) => {
         const { serverId, volumes } = await volumeBackedServer(world);
         const [root] = volumes;
         assert(root);
@@ -475,7 +464,7 @@ for (const [how, off] of [
 }
 
 test('a volume-backed server that cannot be built gives its volumes back and keeps none that was made for it', () =>
-  within(async (world) => {
+  withSoundWorld(async (world) => {
     const data = await newVolume(world);
     const before = await volumesOf(world);
     for (const host of world.hosts.values()) host.startFault = 'no such machine';
@@ -488,7 +477,7 @@ test('a volume-backed server that cannot be built gives its volumes back and kee
   }));
 
 test('a build that succeeds on the second host has its volumes there alone', () =>
-  within(async (world) => {
+  withSoundWorld(async (world) => {
     const data = await newVolume(world);
     hostOf(world, 'cell1-a').startFault = 'no such machine';
     const serverId = await requestVolumeBacked(world, FLAVORS.small, data);
@@ -500,7 +489,7 @@ test('a build that succeeds on the second host has its volumes there alone', () 
   }));
 
 test('a volume that cannot be made: the server is in ERROR, and nothing is left', () =>
-  within(async (world) => {
+  withSoundWorld(async (world) => {
     const data = await newVolume(world);
     const before = await volumesOf(world);
     for (const storage of world.storage.values()) storage.makeFault = 'no room';
@@ -519,7 +508,7 @@ for (const [what, after] of [
   ['detached from', 'available'],
 ] as const) {
   test(`a storage host that is down holds up nobody: a server ${what} while it is, and owed until it is back`, () =>
-    within(async (world) => {
+    withSoundWorld(async (world) => {
       const { serverId, volumes } = await volumeBackedServer(world);
       const [root, data] = volumes;
       assert(root && data);

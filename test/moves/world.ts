@@ -52,6 +52,23 @@ export async function openWorld(settings: Partial<Settings> = {}): Promise<World
   return world;
 }
 
+/** Has a world for as long as the use of it lasts. */
+export async function withWorld(use: (world: World) => Promise<void>, settings: Partial<Settings> = {}): Promise<void> {
+  const world = await openWorld(settings);
+  try {
+    await use(world);
+  } finally {
+    await world.close();
+  }
+}
+
+/** The same, and at its end every invariant holds. */
+export const withSoundWorld = (use: (world: World) => Promise<void>, settings: Partial<Settings> = {}): Promise<void> =>
+  withWorld(async (world) => {
+    await use(world);
+    await assertSound(world);
+  }, settings);
+
 /** One round of the monitor: heartbeats, debts, requested deletes, overdue confirmations. */
 export const beat = (world: World, round = 1): Promise<void> => world.clock.drive(monitorOnce(world.p, round));
 

@@ -11,15 +11,14 @@ import { arm, Strike } from '../moves/matrix/faults.ts';
 import {
   accept,
   activeSagas,
-  assertSound,
   beat,
   FLAVORS,
   newServer,
-  openWorld,
   serverOf,
   settle,
   Worker,
   type World,
+  withSoundWorld,
 } from '../moves/world.ts';
 import { snapshotOf } from '../moves/world-snapshot.ts';
 
@@ -55,8 +54,7 @@ async function untilStruck(world: World, strike: Strike): Promise<void> {
 
 async function cancelAt(name: keyof typeof FIXTURES, step: string, fault: 'stale' | 'crash-after'): Promise<void> {
   const fixture = FIXTURES[name];
-  const world = await openWorld();
-  try {
+  await withSoundWorld(async (world) => {
     const serverId = await fixture.prepare(world);
     const before = await snapshotOf(world);
     await fixture.start(world, serverId);
@@ -75,10 +73,7 @@ async function cancelAt(name: keyof typeof FIXTURES, step: string, fault: 'stale
     await settle(world);
     if (passed) assert.equal((await serverOf(world, serverId)).vmState, fixture.after);
     else assert.deepEqual(await snapshotOf(world), before);
-    await assertSound(world);
-  } finally {
-    await world.close();
-  }
+  });
 }
 
 for (const name of ['resize', 'revert'] as const) {

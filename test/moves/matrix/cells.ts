@@ -48,12 +48,12 @@ export function cellsOf(move: string, fixture = fixtureOf(move)): Cell[] {
 
 function notApplicable(
   fixture: Fixture,
-  { pivot }: Definition,
+  { pivot, made = 0 }: Definition,
   index: number,
   direction: Direction,
   fault: Fault,
 ): string | null {
-  if (direction === 'do' && index < fixture.made) return 'the step is the transaction that makes the saga';
+  if (direction === 'do' && index < made) return 'the step is the transaction that makes the saga';
   if (direction === 'undo' && index > pivot) return 'behind the pivot there is only forward';
   return hasNoPart(fixture, fault);
 }
@@ -93,17 +93,18 @@ export function plan({ move, step, direction, fault }: Omit<Cell, 'expected'>): 
 }
 
 /** What turns the move round as late as it can be, so that it has the most to undo; at the pivot, without its write. */
-function turn({ name, steps, pivot }: Definition, index: number): Planned {
-  const at = index === pivot ? pivot : turnIndex(name, index, pivot);
+function turn(definition: Definition, index: number): Planned {
+  const { name, steps, pivot } = definition;
+  const at = index === pivot ? pivot : turnIndex(definition, index);
   const fault = at === pivot ? 'error' : 'error-after';
   return { target: { definition: name, step: steps[at]?.name ?? '', direction: 'do' }, fault };
 }
 
 /** A reboot is undone differently when turning the guest on again is what failed: that is tried with that step itself. */
-function turnIndex(move: string, index: number, pivot: number): number {
-  if (move === 'reboot') return index;
+function turnIndex({ name, pivot, made = 0 }: Definition, index: number): number {
+  if (name === 'reboot') return index;
   // A step that is done with the request cannot be refused later: then the pivot is.
-  return fixtureOf(move).made === pivot ? pivot : Math.max(index, pivot - 1);
+  return made === pivot ? pivot : Math.max(index, pivot - 1);
 }
 
 /**

@@ -56,8 +56,6 @@ export interface Fixture {
   status?(world: World, volumeId: string): Promise<string | null>;
   /** Whether the other cell, too, has a part in it. */
   readonly crosses: boolean;
-  /** Steps that an API call carries out in the transaction that makes the saga. */
-  readonly made: number;
   /**
    * vm_state where it turned back, when the world is not to be as it was: the server could not be built; a guest that its
    * host cannot turn on stays off; what the control plane itself begins, or has on record as wanted, it begins again.
@@ -171,11 +169,11 @@ async function interrupted(world: World): Promise<string> {
   return serverId;
 }
 
-const common = { crosses: false, made: 0, unwound: asBefore, storage: 'no part' } as const;
+const common = { crosses: false, unwound: asBefore, storage: 'no part' } as const;
 
 export const FIXTURES: readonly Fixture[] = [
   {
-    ...{ ...common, move: 'create', after: 'active', made: 1, action: 'create', unwound: () => 'error' },
+    ...{ ...common, move: 'create', after: 'active', action: 'create', unwound: () => 'error' },
     prepare: async () => '',
     start: async (world) => ({ serverId: await requestServer(world, FLAVORS.small), refusal: null }),
   },
@@ -295,19 +293,19 @@ export const FIXTURES: readonly Fixture[] = [
     start: use((world, id) => softDeleteServer(world.p, world.user, id)),
   },
   {
-    ...{ ...common, move: 'restore', after: 'active', made: 1, action: 'restore' },
+    ...{ ...common, move: 'restore', after: 'active', action: 'restore' },
     prepare: softDeleted,
     start: use((world, id) => restoreServer(world.p, world.user, id)),
   },
   {
-    ...{ ...common, move: 'create image', after: 'active', made: 1, action: 'createImage', imageStays: true },
+    ...{ ...common, move: 'create image', after: 'active', action: 'createImage', imageStays: true },
     prepare: newServer,
     start: use(async (world, id) =>
       refusalOf(await createServerImage(world.p, world.user, id, { name: 'image of one', metadata: {} })),
     ),
   },
   {
-    ...{ ...common, move: 'rebuild root volume', after: 'active', made: 1, action: 'rebuild' },
+    ...{ ...common, move: 'rebuild root volume', after: 'active', action: 'rebuild' },
     storage: 'takes part',
     prepare: async (world) => (await volumeBackedServer(world)).serverId,
     start: use((world, id) =>
@@ -315,7 +313,7 @@ export const FIXTURES: readonly Fixture[] = [
     ),
   },
   {
-    ...{ ...common, move: 'create image of volumes', after: 'active', made: 1, action: 'createImage' },
+    ...{ ...common, move: 'create image of volumes', after: 'active', action: 'createImage' },
     storage: 'takes part',
     prepare: async (world) => (await volumeBackedServer(world)).serverId,
     start: use(async (world, id) =>
@@ -323,12 +321,12 @@ export const FIXTURES: readonly Fixture[] = [
     ),
   },
   {
-    ...{ ...common, move: 'create backup', after: 'active', made: 1, action: 'createBackup', imageStays: true },
+    ...{ ...common, move: 'create backup', after: 'active', action: 'createBackup', imageStays: true },
     prepare: withBackup,
     start: use(async (world, id) => refusalOf(await backUp(world, id))),
   },
   {
-    ...{ ...common, move: 'shelve', after: 'shelved', made: 1, action: 'shelve' },
+    ...{ ...common, move: 'shelve', after: 'shelved', action: 'shelve' },
     prepare: async (world) => {
       stays(world);
       return running(world);
@@ -353,7 +351,7 @@ export const FIXTURES: readonly Fixture[] = [
     start: use((world, id) => unshelveServer(world.p, world.admin, id, { host: 'cell2-a' })),
   },
   {
-    ...{ ...common, move: 'attach volume', after: 'active', made: 1, action: 'attach_volume', storage: 'takes part' },
+    ...{ ...common, move: 'attach volume', after: 'active', action: 'attach_volume', storage: 'takes part' },
     prepare: async (world) => {
       const serverId = await newServer(world);
       await newVolume(world);
@@ -367,12 +365,12 @@ export const FIXTURES: readonly Fixture[] = [
     },
   },
   {
-    ...{ ...common, move: 'detach volume', after: 'active', made: 1, action: 'detach_volume', storage: 'takes part' },
+    ...{ ...common, move: 'detach volume', after: 'active', action: 'detach_volume', storage: 'takes part' },
     prepare: running,
     start: use(async (world, id) => detachVolume(world.p, world.user, id, (await onlyVolume(world)).id)),
   },
   {
-    ...{ ...common, move: 'attach interface', after: 'active', made: 1, action: 'attach_interface' },
+    ...{ ...common, move: 'attach interface', after: 'active', action: 'attach_interface' },
     prepare: newServer,
     start: async (world, serverId) => {
       const wanted = { kind: 'network', networkId: world.networkId, ip: null } as const;

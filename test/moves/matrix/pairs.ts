@@ -14,10 +14,8 @@ const OFTEN = 1000;
 
 /** Of a move: first a refusal that turns it round at a step, then a fault in one of the undos. */
 export function pairsInUndoing(move: string, faults: readonly Fault[] = STEP_FAULTS): Pair[] {
-  const { steps, pivot } = definitionOfMove(move);
-  const fixture = fixtureOf(move);
-  const { made } = fixture;
-  const possible = faults.filter((fault) => hasNoPart(fixture, fault) === null);
+  const { steps, pivot, made = 0 } = definitionOfMove(move);
+  const possible = faults.filter((fault) => hasNoPart(fixtureOf(move), fault) === null);
   return steps.slice(made, pivot + 1).flatMap((turned, first) =>
     (['error', 'error-after'] as const).flatMap((refusal) =>
       steps.slice(0, made + first + 1).flatMap((undone) =>
@@ -34,10 +32,8 @@ export function pairsInUndoing(move: string, faults: readonly Fault[] = STEP_FAU
 
 /** Of a move: first a fault that does not turn it round by itself, then any fault at that step or a later one. */
 export function pairsInDoing(move: string, faults: readonly Fault[] = FAULTS): Pair[] {
-  const { steps, pivot } = definitionOfMove(move);
-  const fixture = fixtureOf(move);
-  const { made } = fixture;
-  const possible = faults.filter((fault) => hasNoPart(fixture, fault) === null);
+  const { steps, pivot, made = 0 } = definitionOfMove(move);
+  const possible = faults.filter((fault) => hasNoPart(fixtureOf(move), fault) === null);
   return steps.slice(made).flatMap((one, first) =>
     possible
       .filter((fault) => !turns(fault))

@@ -265,8 +265,8 @@ async function assertTold(
     (each) => each.action === fixture.action && each.requestId === saga.requestId,
   );
   // Where the first step never came to pass, none was opened.
-  const { steps } = findMove(saga.definition, saga.version).definition;
-  if (action === undefined && turnedAt(saga) === steps[fixture.made]?.name) return;
+  const { steps, made = 0 } = findMove(saga.definition, saga.version).definition;
+  if (action === undefined && turnedAt(saga) === steps[made]?.name) return;
   assert.equal(action?.message, 'Error');
   const told = action?.events.filter((event) => event.result === 'Error').map((event) => event.details);
   assert.ok(told?.includes(card?.failed?.reason ?? ''), `the action tells ${told}`);

@@ -73,7 +73,7 @@ const uploadStatus = async (world: World, volumeId: string): Promise<string | nu
   return `${await volumeStatus(world, volumeId)}, image ${image?.status ?? 'none'}`;
 };
 
-const common = { crosses: false, made: 1, storage: 'alone', action: null } as const;
+const common = { crosses: false, storage: 'alone', action: null } as const;
 
 export const ON_VOLUMES: readonly Fixture[] = [
   {

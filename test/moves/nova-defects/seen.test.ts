@@ -17,13 +17,11 @@ import { migrateServer, resizeServer } from '../../../src/moves/resize.ts';
 import { revertResize } from '../../../src/moves/revert.ts';
 import {
   accept,
-  assertSound,
   beat,
   FLAVORS,
   homeOf,
   hostOf,
   newServer,
-  openWorld,
   refuse,
   requestServer,
   runningOn,
@@ -31,19 +29,12 @@ import {
   settle,
   Worker,
   type World,
+  withSoundWorld,
 } from '../world.ts';
 import { snapshotOf } from '../world-snapshot.ts';
 
 const inWorld = (name: string, body: (world: World) => Promise<void>, settings = {}) =>
-  test(name, async () => {
-    const world = await openWorld(settings);
-    try {
-      await body(world);
-      await assertSound(world);
-    } finally {
-      await world.close();
-    }
-  });
+  test(name, () => withSoundWorld(body, settings));
 
 const resize = (world: World, id: string, flavorId: string = FLAVORS.big) =>
   resizeServer(world.p, world.user, id, { flavorId });
