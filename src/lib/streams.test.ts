@@ -12,7 +12,7 @@ test('what comes out of one goes into the other, and the end of one is the end o
   assert.ok(right.destroyed);
 });
 
-test('one that was closed before takes the other with it', { timeout: 10_000 }, async () => {
+test('a stream that was closed before takes the other with it', { timeout: 10_000 }, async () => {
   for (const goneFirst of [true, false]) {
     const [gone, other] = [new PassThrough(), new PassThrough()];
     gone.destroy();

@@ -114,7 +114,7 @@ test('the old guest is turned off when a host comes back that was only cut off',
     await assertSound(world);
   }));
 
-test('it does not go back to a host where its old disk lies, until that is gone', () =>
+test('a server does not go back to a host where its old disk lies, until that is gone', () =>
   withWorld(async (world) => {
     const { serverId, first, second } = await evacuated(world);
     await lose(world, second);
@@ -134,7 +134,7 @@ test('it does not go back to a host where its old disk lies, until that is gone'
     await assertSound(world);
   }));
 
-test('nor does a migration take it there: undoing that would destroy the disk', () =>
+test('a migration does not take a server to a host where its old disk lies: undoing that would destroy the disk', () =>
   withWorld(async (world) => {
     const { serverId, first, second } = await evacuated(world);
     const disk = hostOf(world, first).hypervisor.diskWords(serverId);
@@ -176,7 +176,7 @@ test('a server that boots from a volume keeps its data in another cell, and the 
     await assertSound(world);
   }));
 
-test('one that cannot be started elsewhere is where it was, and has its volumes when its host comes back', () =>
+test('a server that cannot be started elsewhere is where it was, and has its volumes when its host comes back', () =>
   withWorld(async (world) => {
     const { serverId, volumes } = await volumeBackedServer(world, FLAVORS.plain);
     const old = await placeOf(world, serverId);
@@ -259,7 +259,7 @@ test('a host that is up again by then keeps its servers', () =>
     await assertSound(world);
   }));
 
-test('one that was off stays off, and one that is to stay off does', () =>
+test('a server that was off stays off, and one that is to stay off does', () =>
   withWorld(async (world) => {
     const [off, on] = [await newServer(world), await newServer(world)];
     await accept(world, stopServer(world.p, world.user, off));
@@ -278,7 +278,7 @@ test('one that was off stays off, and one that is to stay off does', () =>
     await assertSound(world);
   }));
 
-test('it is refused for a host that is not there, for its own, and while something goes on', () =>
+test('an evacuation is refused for a host that is not there, for its own, and while something goes on', () =>
   withWorld(async (world) => {
     const serverId = await newServer(world);
     const old = await placeOf(world, serverId);

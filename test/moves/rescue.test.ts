@@ -74,20 +74,23 @@ inWorld('a rescued server runs from the rescue disk, and then again from its own
   assert.equal((await refuse(world, unrescueServer(p, user, id))).code, 409);
 });
 
-inWorld('it is rescued still when its host restarts, and when its guest turns itself off', async (world) => {
-  const { id } = await rescued(world);
-  await (await its(world, id)).reboot();
-  await beat(world);
-  await settle(world);
-  assert.deepEqual([(await serverOf(world, id)).vmState, runningOn(world, id).length], ['rescued', 1]);
-  assert.equal(await boots(world, id), 1, 'not from its own disk');
-  (await its(world, id)).hypervisor.crash(id);
-  await beat(world, 0);
-  assert.equal((await serverOf(world, id)).vmState, 'rescued');
-  await accept(world, unrescueServer(world.p, world.user, id));
-  await settle(world);
-  assert.equal((await serverOf(world, id)).vmState, 'active');
-});
+inWorld(
+  'a rescued server is rescued still when its host restarts, and when its guest turns itself off',
+  async (world) => {
+    const { id } = await rescued(world);
+    await (await its(world, id)).reboot();
+    await beat(world);
+    await settle(world);
+    assert.deepEqual([(await serverOf(world, id)).vmState, runningOn(world, id).length], ['rescued', 1]);
+    assert.equal(await boots(world, id), 1, 'not from its own disk');
+    (await its(world, id)).hypervisor.crash(id);
+    await beat(world, 0);
+    assert.equal((await serverOf(world, id)).vmState, 'rescued');
+    await accept(world, unrescueServer(world.p, world.user, id));
+    await settle(world);
+    assert.equal((await serverOf(world, id)).vmState, 'active');
+  },
+);
 
 inWorld('a stopped server is rescued, too; a rescued one is deleted', async (world) => {
   const id = await newServer(world);

@@ -98,7 +98,7 @@ inWorld('what Nova refuses is refused in its words', async (world, id) => {
   assert.deepEqual(await statesOf(world, id), SOFT_DELETED);
 });
 
-inWorld('it counts in no quota, and a restore asks for it again', async (world, id) => {
+inWorld('a soft-deleted server counts in no quota, and a restore asks for it again', async (world, id) => {
   const { p, user } = world;
   await softDelete(world, id);
   assert.deepEqual((await quotaOf(p, user.projectId)).used, { instances: 0, cores: 0, ram: 0 });
@@ -113,7 +113,7 @@ inWorld('it counts in no quota, and a restore asks for it again', async (world, 
   assert.equal((await quotaOf(p, user.projectId)).used.instances, 1);
 });
 
-inWorld('it is reclaimed when the interval is over, not before', async (world, id) => {
+inWorld('a soft-deleted server is reclaimed when the interval is over, not before', async (world, id) => {
   await softDelete(world, id);
   await world.clock.pass((INTERVAL_S - 60) * 1000);
   await beat(world);
@@ -215,7 +215,7 @@ inWorld('on a host that is down it is soft-deleted all the same, and off when th
   assert.deepEqual(runningOn(world, id), []);
 });
 
-inWorld('one that never ran is deleted for good', async (world) => {
+inWorld('a server that never ran is deleted for good', async (world) => {
   const id = await requestServer(world, FLAVORS.small, 'two');
   await accept(world, softDeleteServer(world.p, world.user, id));
   await settle(world);
