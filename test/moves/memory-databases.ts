@@ -2,7 +2,7 @@
 //
 // Most of what a new one costs is its schema, and that every statement is prepared anew. So a world that is closed leaves
 // its databases to the next one: emptied, and with their prepared statements. It cannot write to them any more (its
-// Kysely is destroyed), and a database on which something still goes on is thrown away instead.
+// Kysely is destroyed). A database on which something still goes on, or whose schema a test has changed, is thrown away.
 import type { DatabaseSync } from 'node:sqlite';
 import { setImmediate } from 'node:timers/promises';
 import type { Kysely } from 'kysely';
@@ -40,10 +40,19 @@ class Database<Tables> {
   }
 }
 
+interface Free {
+  readonly sqlite: DatabaseSync;
+  readonly connection: SqliteConnection;
+  readonly schema: unknown;
+}
+
+/** A number that every change of the schema changes. */
+const schemaOf = (sqlite: DatabaseSync): unknown => sqlite.prepare('pragma schema_version').get()?.['schema_version'];
+
 /** Databases of one schema. */
 class Kind<Tables> {
   readonly #migrations: readonly SchemaMigration[];
-  readonly #free: { readonly sqlite: DatabaseSync; readonly connection: SqliteConnection }[] = [];
+  readonly #free: Free[] = [];
   #empty = '';
 
   constructor(migrations: readonly SchemaMigration[]) {
@@ -51,16 +60,16 @@ class Kind<Tables> {
   }
 
   open(): Database<Tables> {
-    const { sqlite, connection } = this.#free.pop() ?? this.#make();
+    const { sqlite, connection, schema } = this.#free.pop() ?? this.#make();
     return new Database<Tables>(connection, async () => {
-      if (await isFree(connection)) {
+      if (schemaOf(sqlite) === schema && (await isFree(connection))) {
         sqlite.exec(this.#empty);
-        this.#free.push({ sqlite, connection });
+        this.#free.push({ sqlite, connection, schema });
       } else connection.close();
     });
   }
 
-  #make() {
+  #make(): Free {
     const sqlite = openInMemory(this.#migrations);
     // The youngest first, which refer to older ones: a pragma against foreign keys has all statements prepared anew.
     const tables = sqlite
@@ -70,7 +79,7 @@ class Kind<Tables> {
       .all();
     const deletes = tables.map(({ name }) => `delete from "${name}"`);
     this.#empty = ['begin', ...deletes, ...seedsOf(this.#migrations), 'commit'].join('; ');
-    return { sqlite, connection: new SqliteConnection(sqlite) };
+    return { sqlite, connection: new SqliteConnection(sqlite), schema: schemaOf(sqlite) };
   }
 }
 
