@@ -197,7 +197,7 @@ for (const [how, reply] of [
   ['cannot read its disk', { kind: 'refused', reason: 'the file is broken' }],
 ] as const) {
   test(`a source that ${how} while digests are compared is told, and no other target is tried for it`, () =>
-    inWorld(async (world) => {
+    withWorld(async (world) => {
       const serverId = await newServer(world);
       const before = await snapshotOf(world);
       const source = hostOf(world, (await serverOf(world, serverId)).host);
