@@ -1,7 +1,7 @@
 // Hosts: what operators see of them, what they order of them, and health. Made known by host-registration.ts.
 //
 // A host is up while its last heartbeat is younger than hostDownSeconds and nobody has forced it down. The heart of a
-// host is asked for, not sent: monitor.ts in moves/ asks every host in turn and writes last_seen_at. Two control planes
+// host is asked for, not sent: hearts.ts in moves/ asks every host in turn and writes last_seen_at. Two control planes
 // asking the same host do no harm.
 import type { Refusal } from '../model/types.ts';
 import { exclusively, isAmong } from '../store/dialect.ts';

@@ -27,7 +27,7 @@ import {
   UploadRequest,
   UseSpareRequest,
 } from './contract.ts';
-import { get, Nothing, put, type Route } from './wire.ts';
+import { get, HEARTBEAT_LIMIT_MS, Nothing, put, type Route } from './wire.ts';
 
 /** Query values are text on the wire; the server turns them into numbers after this check. */
 const ConsoleQuery = Type.Object(
@@ -37,7 +37,7 @@ const ConsoleQuery = Type.Object(
 
 export const ROUTES = {
   describe: get('/v1/description', HostDescription),
-  heartbeat: get('/v1/heartbeat', Heartbeat),
+  heartbeat: { ...get('/v1/heartbeat', Heartbeat), limitMs: HEARTBEAT_LIMIT_MS },
   guest: get('/v1/guests/:serverId', Guest),
   console: get('/v1/guests/:serverId/console', Type.Object({ output: Type.String() }), ConsoleQuery),
   diagnostics: get('/v1/guests/:serverId/diagnostics', Diagnostics),

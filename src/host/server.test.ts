@@ -174,6 +174,12 @@ describe('client', () => {
     });
   }
 
+  test('a heartbeat is not waited for as long as other calls', async () => {
+    const began = performance.now();
+    assert.equal((await against(() => undefined, 60_000)).kind, 'unreachable');
+    assert.ok(performance.now() - began < 30_000);
+  });
+
   test('nobody there is unreachable', async () => {
     const reply = await connectHost({ url: 'http://127.0.0.1:1', secret: SECRET }).heartbeat();
     assert.equal(reply.kind, 'unreachable');

@@ -66,7 +66,7 @@ async function exchange(
       method: route.verb,
       headers: headersOf(address, route),
       redirect: 'error',
-      signal: AbortSignal.timeout(address.timeoutMs ?? DEFAULT_TIMEOUT_MS),
+      signal: AbortSignal.timeout(limitOf(address, route)),
       ...(route.body ? { body: JSON.stringify(argument) } : {}),
     });
     return understand(method, route, response.status, await readLimited(response));
@@ -74,6 +74,9 @@ async function exchange(
     return unreachable(reasonOf(error));
   }
 }
+
+const limitOf = ({ timeoutMs = DEFAULT_TIMEOUT_MS }: HostAddress, { limitMs = timeoutMs }: Route): number =>
+  Math.min(timeoutMs, limitMs);
 
 function understand(method: string, route: Route, status: number, text: string): Reply<never> {
   if (status !== 200) return replyOfError(status, text);

@@ -17,6 +17,8 @@ export interface Route {
   /** Query of a GET. */
   readonly query: TObject | null;
   readonly reply: TSchema;
+  /** How long a call may take at most, ms, where that is less than any call's limit. */
+  readonly limitMs?: number;
 }
 export type Routes<Method extends string> = Readonly<Record<Method, Route>>;
 
@@ -34,6 +36,8 @@ export const put = (path: string, body: TObject, reply: TSchema): Route => ({
   query: null,
   reply,
 });
+/** A host that needs longer for its heartbeat is silent this time: whoever asks has others to ask, too. */
+export const HEARTBEAT_LIMIT_MS = 2_000;
 export const Nothing = Type.Object({}, { additionalProperties: false });
 
 /** The names of the ids in a route's path, in order. */

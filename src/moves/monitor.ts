@@ -1,27 +1,26 @@
 // The periodic work of a control plane: databases of cells, heartbeats, power states, overdue confirmations, requested
 // deletes, debts.
 //
-// Every round asks every host and storage host for its heartbeat; one that answers is written as seen. When a host is
-// back (its agent is a new one, or it counted as down), or now and then, what it runs is compared with what the records
-// say (reconcile.ts). Until a host that is back has been compared whole, the scheduler leaves it out. Several control
-// planes may do this at once: every effect is a compare-and-set, a saga, or an order under a generation of its own.
-import type { UpdateResult } from 'kysely';
+// Heartbeats have loops of their own (hearts.ts), which write down who answers and who has to be compared. All else is done
+// in rounds, one part behind the other. When a host is back (its agent is a new one, or it counted as down), or now and
+// then, what it runs is compared with what the records say (reconcile.ts). Until a host that is back has been compared
+// whole, the scheduler leaves it out. Several control planes may do this at once: every effect is a compare-and-set, a
+// saga, or an order under a generation of its own.
 import { watchCells } from '../control/cell-health.ts';
-import { hastenDebts, payDebts, payMatches } from '../control/debts.ts';
+import { payDebts, payMatches } from '../control/debts.ts';
 import { hasJumped, pullBack, silentSince } from '../control/heartbeats.ts';
 import { trimHistory } from '../control/history.ts';
-import { isUp } from '../control/hosts.ts';
 import { collectUnusedImages } from '../control/images/collect.ts';
 import { networkService } from '../control/network/service.ts';
 import { placementService } from '../control/placement/service.ts';
 import type { Platform } from '../control/platform.ts';
-import { recordStorageHeartbeat } from '../control/volumes/storage-hosts.ts';
 import { messageOf } from '../lib/errors.ts';
 import { eachAtMost } from '../lib/pool.ts';
 import { fixed } from '../store/fixed.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
 import { confirmOverdue } from './confirm.ts';
 import { startRequestedDeletes } from './delete.ts';
+import { beatOnce, startHearts } from './hearts.ts';
 import { type ComparedHost, reconcile } from './reconcile.ts';
 import { startDueOffloads } from './shelve.ts';
 import { reclaimSoftDeleted, startRequestedSoftDeletes } from './soft-delete.ts';
@@ -37,26 +36,32 @@ export interface RunningMonitor {
 /** @param firstRound what is done only now and then is done in rounds whose number says so */
 export function startMonitor(p: Platform, firstRound = 0): RunningMonitor {
   const stopping = new AbortController();
+  const hearts = startHearts(p);
   const over = (async () => {
     for (let round = firstRound; !stopping.signal.aborted; round += 1) {
-      await monitorOnce(p, round);
+      await doRound(p, round);
       await p.clock.sleep(p.settings.heartbeatSeconds * 1000, stopping.signal);
     }
   })();
   return {
     async stop() {
       stopping.abort();
-      await over;
+      await Promise.all([hearts.stop(), over]);
     },
   };
 }
 
-/** One round. An error in one part is logged and keeps no other part from its turn. */
+/** Every host is asked for its heartbeat once, then one round is made. */
 export async function monitorOnce(p: Platform, round: number): Promise<void> {
+  await beatOnce(p);
+  await doRound(p, round);
+}
+
+/** One round. An error in one part is logged and keeps no other part from its turn. */
+async function doRound(p: Platform, round: number): Promise<void> {
   await part(p, 'databases of cells', () => watchCells(p));
   if (hasJumped(p) || round % COMPARE_EVERY === 0) await part(p, 'times that lie ahead', () => pullBack(p));
-  await part(p, 'heartbeats', () => beat(p, round));
-  await part(p, 'heartbeats of storage hosts', () => beatStorage(p));
+  await part(p, 'what hosts run', () => compareHosts(p, round));
   await part(p, 'providers elsewhere', () => placementService(p).settleProviders(p));
   await part(p, 'debts', () => payDebts(p));
   await part(p, 'soft-deleted servers', () => reclaimSoftDeleted(p));
@@ -81,81 +86,42 @@ async function part(p: Platform, what: string, work: () => Promise<unknown>): Pr
 }
 
 interface KnownHost extends ComparedHost {
-  readonly agent_id: string | null;
-  readonly last_seen_at: number | null;
-  readonly forced_down: number;
   readonly reconciled: number;
 }
 
-const HOSTS = fixed<GlobalTables, object, KnownHost>((db) =>
+/** Those that have been heard of lately, forced down or not, in cells whose records can be read. */
+const COMPARABLE = fixed<GlobalTables, { readonly after: number }, KnownHost>((db, { after }) =>
   db
     .selectFrom('hosts')
-    .select(['name', 'cell_id', 'agent_id', 'last_seen_at', 'forced_down', 'reconciled'])
-    .orderBy('name'),
+    .innerJoin('cells', 'cells.id', 'hosts.cell_id')
+    .select(['hosts.name', 'hosts.cell_id', 'hosts.reconciled'])
+    .where('hosts.last_seen_at', '>', after)
+    .where('cells.unreachable_since', 'is', null)
+    .orderBy('hosts.name'),
 );
-const STORAGE_HOSTS = fixed<GlobalTables, object, { readonly name: string }>((db) =>
-  db.selectFrom('storage_hosts').select('name').orderBy('name'),
-);
 
-async function beat(p: Platform, round: number): Promise<void> {
-  const hosts = (await HOSTS(p.stores.global, {})).rows;
-  await eachAtMost(HOSTS_AT_A_TIME, hosts, (host) => part(p, `host ${host.name}`, () => askHost(p, host, round)));
+async function compareHosts(p: Platform, round: number): Promise<void> {
+  const known = (await COMPARABLE(p.stores.global, { after: silentSince(p) })).rows;
+  const due = round % COMPARE_EVERY === 0 ? known : known.filter((host) => host.reconciled === 0);
+  await eachAtMost(HOSTS_AT_A_TIME, due, (host) => part(p, `host ${host.name}`, () => compareHost(p, host)));
 }
 
-async function beatStorage(p: Platform): Promise<void> {
-  const hosts = (await STORAGE_HOSTS(p.stores.global, {})).rows;
-  for (let first = 0; first < hosts.length; first += HOSTS_AT_A_TIME) {
-    const some = hosts.slice(first, first + HOSTS_AT_A_TIME);
-    await Promise.all(some.map(({ name }) => part(p, `storage host ${name}`, () => askStorageHost(p, name))));
-  }
-}
-
-async function askStorageHost(p: Platform, name: string): Promise<void> {
-  const reply = await (await p.storage(name)).heartbeat();
-  if (reply.kind === 'ok') await recordStorageHeartbeat(p, name, reply.value);
-  else p.log.warn({ storageHost: name, reply }, 'no heartbeat');
-}
-
-async function askHost(p: Platform, known: KnownHost, round: number): Promise<void> {
-  const reply = await (await p.host(known.name)).heartbeat();
-  if (reply.kind !== 'ok') {
-    p.log.warn({ host: known.name, reply }, 'no heartbeat');
-    return;
-  }
-  const heartbeat = reply.value;
-  const isBack = heartbeat.agentId !== known.agent_id || known.reconciled === 0 || !isUp(known, silentSince(p));
-  if (isBack) {
-    await welcome(p, known);
-    await payMatches(p, known.name);
-  }
-  const isDue = isBack || round % COMPARE_EVERY === 0;
-  const compared = !isDue || (await reconcile(p, known, heartbeat));
-  if (!isBack) {
-    await SEEN(p.stores.global, { name: known.name, now: p.clock.now() });
-    return;
-  }
-  // The new agent is written down when the comparison has been made: until then every round makes it again.
+async function compareHost(p: Platform, host: KnownHost): Promise<void> {
+  const began = p.clock.now();
+  const reply = await (await p.host(host.name)).heartbeat();
+  if (reply.kind !== 'ok') return;
+  if (host.reconciled === 0) await payMatches(p, host.name);
+  const isComplete = await reconcile(p, host, reply.value);
+  if (host.reconciled === 1 || !isComplete) return;
+  // It may have gone away and come back during a comparison that took so long: then that says nothing of it.
+  if (p.clock.now() - began >= p.settings.hostDownSeconds * 1000) return;
   await p.stores.global
     .updateTable('hosts')
     .set((eb) => ({
-      last_seen_at: p.clock.now(),
+      agent_id: reply.value.agentId,
       // Not while it is forced down: what is made of it until it is taken back it has to be told then.
-      ...(compared
-        ? { agent_id: heartbeat.agentId, reconciled: eb.case().when('forced_down', '=', 0).then(1).else(0).end() }
-        : {}),
+      reconciled: eb.case().when('forced_down', '=', 0).then(1).else(0).end(),
     }))
-    .where('name', '=', known.name)
+    .where('name', '=', host.name)
     .execute();
-}
-
-/** The same agent as ever has answered. */
-const SEEN = fixed<GlobalTables, { readonly name: string; readonly now: number }, UpdateResult>((db, { name, now }) =>
-  db.updateTable('hosts').set({ last_seen_at: now }).where('name', '=', name),
-);
-
-/** A host is back: it gets nothing new until it has been told what it should run, and pays its debts at once. */
-async function welcome(p: Platform, { name, reconciled }: KnownHost): Promise<void> {
-  if (reconciled === 0) return;
-  await p.stores.global.updateTable('hosts').set({ reconciled: 0 }).where('name', '=', name).execute();
-  await hastenDebts(p, name);
 }

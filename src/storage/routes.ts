@@ -1,6 +1,6 @@
 // Where each method of a storage host's contract is found over HTTP (host/wire.ts).
 import { GenerationRequest, Job, VolumeOverNbd } from '../host/contract.ts';
-import { get, Nothing, put, type Route } from '../host/wire.ts';
+import { get, HEARTBEAT_LIMIT_MS, Nothing, put, type Route } from '../host/wire.ts';
 import {
   CreateVolumeRequest,
   ExtendVolumeRequest,
@@ -16,7 +16,7 @@ import {
 
 export const STORAGE_ROUTES = {
   describe: get('/v1/description', StorageDescription),
-  heartbeat: get('/v1/heartbeat', StorageHeartbeat),
+  heartbeat: { ...get('/v1/heartbeat', StorageHeartbeat), limitMs: HEARTBEAT_LIMIT_MS },
   volume: get('/v1/volumes/:volumeId', StoredVolume),
   fence: put('/v1/servers/:serverId/fence', GenerationRequest, Nothing),
   fenceVolume: put('/v1/volumes/:volumeId/fence', GenerationRequest, Nothing),

@@ -1,7 +1,7 @@
 // Storage hosts: registration, health, and which of them a new volume goes to.
 //
 // They belong to no cell: every compute host of every cell reaches them, so a volume never has to be copied in a move.
-// A storage host is up while its last heartbeat is younger than hostDownSeconds; the monitor asks for it (moves/monitor.ts).
+// A storage host is up while its last heartbeat is younger than hostDownSeconds; moves/hearts.ts asks for it.
 // Volumes are sparse files, so room is not reserved: a host that says it has too little is passed over, and one that
 // runs full all the same refuses what it is asked.
 import type { Selectable, UpdateResult } from 'kysely';

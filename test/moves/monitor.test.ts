@@ -1,0 +1,73 @@
+// The monitor while something is slow or wrong: who answers counts as up, and gets its turn.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { hostIsUp } from '../../src/control/hosts.ts';
+import { newId } from '../../src/lib/ids.ts';
+import { startMonitor } from '../../src/moves/monitor.ts';
+import { CellDown } from '../../src/store/stores.ts';
+import { newServer, openWorld, type World } from './world.ts';
+
+const cellOf = async (world: World, name: string): Promise<string> =>
+  (await world.p.stores.global.selectFrom('cells').select('id').where('name', '=', name).executeTakeFirstOrThrow()).id;
+
+/** The machine of the cell's database stands still: whoever asks it hears nothing for as long as a connection may take. */
+async function freeze(world: World, cellId: string): Promise<void> {
+  const { stores } = world.p;
+  const cell = stores.cell.bind(stores);
+  stores.cell = async (id) => {
+    if (id !== cellId) return cell(id);
+    await world.clock.sleep(5_000);
+    throw new CellDown(id, new Error('connect timeout'));
+  };
+}
+
+/** Wishes to delete servers of the cell, which nobody can grant while its database is silent. */
+async function wishDeletes(world: World, cellId: string, like: string, count: number): Promise<void> {
+  const db = world.p.stores.global;
+  const row = await db.selectFrom('server_mappings').selectAll().where('server_id', '=', like).executeTakeFirstOrThrow();
+  const wish = () => ({ ...row, server_id: newId(), cell_id: cellId, delete_requested_at: 1 });
+  await db.insertInto('server_mappings').values(Array.from({ length: count }, wish)).execute();
+}
+
+/** The monitor runs for so long; tells how old the host's last heartbeat has been at most, at the end of each second, ms. */
+async function agesOfHeartbeat(world: World, host: string, seconds: number): Promise<number[]> {
+  const monitor = startMonitor(world.p);
+  const ages: number[] = [];
+  for (let second = 0; second < seconds; second += 1) {
+    await world.clock.pass(1_000);
+    const known = world.p.stores.global.selectFrom('hosts').select('last_seen_at').where('name', '=', host);
+    ages.push(world.clock.now() - ((await known.executeTakeFirstOrThrow()).last_seen_at ?? 0));
+  }
+  await world.clock.drive(monitor.stop());
+  return ages;
+}
+
+test('a cell whose database is silent makes no host of another count as down', async () => {
+  const world = await openWorld();
+  const silent = await cellOf(world, 'cell2');
+  await wishDeletes(world, silent, await newServer(world), 60);
+  await freeze(world, silent);
+  const { heartbeatSeconds } = world.p.settings;
+  assert.ok(Math.max(...(await agesOfHeartbeat(world, 'cell1-a', 90))) <= heartbeatSeconds * 1000);
+  await world.close();
+});
+
+test('a site that is dead makes no host elsewhere count as down, and holds it up only once', async () => {
+  const world = await openWorld();
+  const db = world.p.stores.global;
+  const like = await db.selectFrom('hosts').selectAll().where('name', '=', 'cell1-a').executeTakeFirstOrThrow();
+  const dead = new Set(Array.from({ length: 150 }, (_, n) => `a${n}`));
+  for (const name of dead) await db.insertInto('hosts').values({ ...like, id: newId(), name }).execute();
+  const { host } = world.p;
+  const heartbeat = async () => {
+    await world.clock.sleep(10_000);
+    return { kind: 'unreachable', reason: 'no answer' };
+  };
+  Object.assign(world.p, { host: async (name: string) => (dead.has(name) ? { heartbeat } : host(name)) });
+  const { heartbeatSeconds, hostDownSeconds } = world.p.settings;
+  const ages = await agesOfHeartbeat(world, 'cell2-a', 90);
+  assert.ok(Math.max(...ages) < hostDownSeconds * 1000, ages.join());
+  assert.ok(Math.max(...ages.slice(40)) <= heartbeatSeconds * 1000, ages.join());
+  assert.equal(await hostIsUp(world.p, 'a1'), false);
+  await world.close();
+});
