@@ -3,7 +3,7 @@
 // Whether a cell's database can be reached is asked once a round and written down, so that no request has to ask each
 // cell. Several monitors may do so; the last one's word counts for a round. A cell that is lost between two rounds is
 // found out by the move that needs it, which then tries a host elsewhere.
-import type { Selectable } from 'kysely';
+import type { ExpressionBuilder, Selectable } from 'kysely';
 import type { Refusal } from '../model/types.ts';
 import type { CellTables } from '../store/cell-schema.ts';
 import { fixed } from '../store/fixed.ts';
@@ -38,6 +38,21 @@ export async function watchCells(p: Platform): Promise<void> {
     }),
   );
 }
+
+/** Whether the cell's database answers now. */
+export const cellAnswers = async (p: Platform, cellId: string): Promise<boolean> =>
+  (await problemOf(p, cellId)) === null;
+
+/** Of a query for servers: those whose cell's database could be reached when it was asked last. */
+export const isInReachableCell = ({ not, exists, selectFrom }: ExpressionBuilder<GlobalTables, 'server_mappings'>) =>
+  not(
+    exists(
+      selectFrom('cells')
+        .select('cells.id')
+        .whereRef('cells.id', '=', 'server_mappings.cell_id')
+        .where('cells.unreachable_since', 'is not', null),
+    ),
+  );
 
 async function problemOf(p: Platform, cellId: string): Promise<string | null> {
   const answer = await askCell(p, cellId, (cell) => ANYTHING(cell, {}));

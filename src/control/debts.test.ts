@@ -132,6 +132,22 @@ test('a host that has been silent for long is not asked, and holds up nobody els
     { hostDownSeconds: 3600 },
   ));
 
+test('an error with one debt is no reason not to pay the others', () =>
+  withPlatform(async (p, { c1 }) => {
+    await addHost(p, c1, 'odd');
+    await addHost(p, c1, 'h1');
+    const asked = answering(p, 'odd', () => assert.fail('nobody expected this'));
+    answering(p, 'h1', () => ({ kind: 'ok', value: DONE }));
+    await owe(p, debt('odd'));
+    await p.clock.pass(1_000);
+    await owe(p, debt('h1'));
+    await later(p);
+    assert.equal(await payDebts(p), 1);
+    assert.equal(await payDebts(p), 0);
+    assert.equal(asked.length, 1, 'it waits its turn like every other');
+    assert.equal((await openDebts(p))?.[0]?.attempts, 1);
+  }));
+
 test('a host that falls silent is asked once in a round', () =>
   withPlatform(async (p, { c1 }) => {
     await addHost(p, c1, 'h1');

@@ -4,6 +4,7 @@ import { type Kysely, type Selectable, sql } from 'kysely';
 import type { Flavor, MigrationStatus, MigrationType } from '../model/types.ts';
 import { fixed } from '../store/fixed.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
+import { isInReachableCell } from './cell-health.ts';
 import type { Platform } from './platform.ts';
 
 export interface Migration {
@@ -114,6 +115,14 @@ const DUE_CONFIRMATIONS = fixed<GlobalTables, { readonly now: number }, Selectab
       .where('status', '=', sql.lit('finished'))
       .where('confirm_at', 'is not', null)
       .where('confirm_at', '<=', now)
+      .where(({ exists, selectFrom }) =>
+        exists(
+          selectFrom('server_mappings')
+            .select('server_mappings.server_id')
+            .whereRef('server_mappings.server_id', '=', 'migrations.server_id')
+            .where(isInReachableCell),
+        ),
+      )
       .orderBy('confirm_at')
       .limit(MOST_DUE),
 );

@@ -5,6 +5,7 @@
 // A server that waits in VERIFY_RESIZE loses both its guests (that is: the resize counts as confirmed). A host that is
 // down holds nothing up: what it still has is owed.
 import type { Kysely, Selectable } from 'kysely';
+import { cellAnswers, isInReachableCell } from '../control/cell-health.ts';
 import { discardImages } from '../control/images/records.ts';
 import { openMigration } from '../control/migrations.ts';
 import { deletePortsOfServer } from '../control/network.ts';
@@ -178,7 +179,7 @@ async function startDelete(p: Platform, actor: Actor, serverId: string): Promise
   );
 }
 
-/** How many wishes one round starts. */
+/** How many wishes one round tries to start. */
 const BATCH = 50;
 
 type Wish = 'delete_requested_at' | 'soft_delete_requested_at';
@@ -186,7 +187,7 @@ type Wish = 'delete_requested_at' | 'soft_delete_requested_at';
 const wished = (db: Kysely<GlobalTables>, wish: Wish) =>
   db
     .selectFrom('server_mappings')
-    .select(['server_id', 'user_id', 'project_id'])
+    .select(['server_id', 'cell_id', 'user_id', 'project_id'])
     .where(wish, 'is not', null)
     .where('deleted_at', 'is', null)
     .where(({ not, exists, selectFrom }) =>
@@ -199,9 +200,11 @@ const wished = (db: Kysely<GlobalTables>, wish: Wish) =>
         ),
       ),
     )
+    .where(isInReachableCell)
+    .orderBy(wish)
     .limit(BATCH);
 
-type Wisher = Pick<Selectable<GlobalTables['server_mappings']>, 'server_id' | 'user_id' | 'project_id'>;
+type Wisher = Pick<Selectable<GlobalTables['server_mappings']>, 'server_id' | 'cell_id' | 'user_id' | 'project_id'>;
 
 /** Asked in every round. */
 const ALL_WISHED = {
@@ -219,24 +222,50 @@ const WISHED_OF_ONE = {
   soft_delete_requested_at: wishedOf('soft_delete_requested_at'),
 } as const;
 
-/** Servers of which something is wished and no saga is active, and in whose name it is done: their owner's. */
-export async function dueWishes(
+/**
+ * Starts what is wished, of one server or of all of which no saga is active, in the name of their owners. What cannot start
+ * yet goes to the end of the queue, so that it keeps nothing else from its turn. No server of a cell that does not answer is
+ * tried: each would be waited for.
+ */
+export async function grantWishes(
   p: Platform,
   wish: Wish,
-  serverId?: string,
-): Promise<{ readonly id: string; readonly actor: Actor }[]> {
+  serverId: string | undefined,
+  start: (actor: Actor, serverId: string) => Promise<Refusal | null>,
+): Promise<void> {
   const db = p.stores.global;
   const { rows } = await (serverId === undefined ? ALL_WISHED[wish](db, {}) : WISHED_OF_ONE[wish](db, { serverId }));
-  return rows.map((row) => ({
-    id: row.server_id,
-    actor: { userId: row.user_id, projectId: row.project_id, roles: ['admin'], requestId: newRequestId() },
-  }));
+  const answering = new Map<string, boolean>();
+  for (const row of rows) {
+    const answers = answering.get(row.cell_id) ?? (await cellAnswers(p, row.cell_id));
+    answering.set(row.cell_id, answers);
+    const actor = { userId: row.user_id, projectId: row.project_id, roles: ['admin'], requestId: newRequestId() };
+    const problem = answers ? await problemOf(() => start(actor, row.server_id)) : cellDownRefusal(row.server_id);
+    if (problem === null) continue;
+    p.log.warn({ serverId: row.server_id, wish, problem }, 'what is wished of a server could not start yet');
+    await putOff(p, wish, row.server_id);
+  }
+}
+
+/** Whatever goes wrong with one is no reason not to try the others. */
+async function problemOf(start: () => Promise<Refusal | null>): Promise<Refusal | { readonly err: unknown } | null> {
+  try {
+    return await start();
+  } catch (err) {
+    return { err };
+  }
+}
+
+async function putOff(p: Platform, wish: Wish, serverId: string): Promise<void> {
+  await p.stores.global
+    .updateTable('server_mappings')
+    .set({ [wish]: p.clock.now() })
+    .where('server_id', '=', serverId)
+    .where(wish, 'is not', null)
+    .execute();
 }
 
 /** Deletes that were asked for while a saga was active and can start now: of one server, or of all. */
-export async function startRequestedDeletes(p: Platform, serverId?: string): Promise<void> {
-  for (const { id, actor } of await dueWishes(p, 'delete_requested_at', serverId)) {
-    const refusal = await startDelete(p, actor, id);
-    if (refusal) p.log.warn({ serverId: id, refusal }, 'a requested delete could not start yet');
-  }
+export function startRequestedDeletes(p: Platform, serverId?: string): Promise<void> {
+  return grantWishes(p, 'delete_requested_at', serverId, (actor, id) => startDelete(p, actor, id));
 }

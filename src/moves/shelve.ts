@@ -9,6 +9,7 @@
 // aside, which is one write: the guest may be half destroyed when its host refuses to go on.
 // Taking a shelved server up again: see unshelve.ts.
 import type { Kysely, Selectable, Transaction } from 'kysely';
+import { isInReachableCell } from '../control/cell-health.ts';
 import { giveUpAnnounced } from '../control/images/publisher.ts';
 import { recordSnapshot } from '../control/images/snapshots.ts';
 import { activateBindings, unbindPorts } from '../control/network.ts';
@@ -255,6 +256,8 @@ const due = (db: Kysely<GlobalTables>, now: number) =>
     .select(['server_id', 'user_id', 'project_id'])
     .where('offload_at', '<=', now)
     .where('deleted_at', 'is', null)
+    .where(isInReachableCell)
+    .orderBy('offload_at')
     .limit(BATCH);
 
 type Due = Pick<Selectable<GlobalTables['server_mappings']>, 'server_id' | 'user_id' | 'project_id'>;

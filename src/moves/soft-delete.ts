@@ -24,7 +24,7 @@ import type { GlobalTables } from '../store/global-schema.ts';
 import { openSaga, sqlSagaStore } from '../store/sagas.ts';
 import { letGo, takeHold, unlessLetGo } from './claim.ts';
 import { startConfirm } from './confirm.ts';
-import { deleteServer, dueWishes } from './delete.ts';
+import { deleteServer, grantWishes } from './delete.ts';
 import { unlessDoomed } from './hosts.ts';
 import type { Move, Owner, StepContext, StepOutcome } from './move.ts';
 import { done, doneBecause, inGlobal } from './outcomes.ts';
@@ -226,12 +226,11 @@ async function forgetWish(p: Platform, serverId: string): Promise<void> {
 }
 
 /** Soft deletes that were asked for while a saga was active and can start now: of one server, or of all. */
-export async function startRequestedSoftDeletes(p: Platform, serverId?: string): Promise<void> {
-  for (const { id, actor } of await dueWishes(p, 'soft_delete_requested_at', serverId)) {
+export function startRequestedSoftDeletes(p: Platform, serverId?: string): Promise<void> {
+  return grantWishes(p, 'soft_delete_requested_at', serverId, async (actor, id) => {
     const found = await serverOrRefusal(p, id);
-    const refusal = 'code' in found ? found : await startSoftDelete(p, actor, found);
-    if (refusal) p.log.warn({ serverId: id, refusal }, 'a requested soft delete could not start yet');
-  }
+    return 'code' in found ? found : startSoftDelete(p, actor, found);
+  });
 }
 
 /** Brings a soft-deleted server back as it was. 403 when the quota has no room for it any more. */

@@ -3,9 +3,10 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { hostIsUp } from '../../src/control/hosts.ts';
 import { newId } from '../../src/lib/ids.ts';
+import { startRequestedDeletes } from '../../src/moves/delete.ts';
 import { startMonitor } from '../../src/moves/monitor.ts';
 import { CellDown } from '../../src/store/stores.ts';
-import { newServer, openWorld, type World } from './world.ts';
+import { newServer, openWorld, serverOf, type World } from './world.ts';
 
 const cellOf = async (world: World, name: string): Promise<string> =>
   (await world.p.stores.global.selectFrom('cells').select('id').where('name', '=', name).executeTakeFirstOrThrow()).id;
@@ -24,9 +25,16 @@ async function freeze(world: World, cellId: string): Promise<void> {
 /** Wishes to delete servers of the cell, which nobody can grant while its database is silent. */
 async function wishDeletes(world: World, cellId: string, like: string, count: number): Promise<void> {
   const db = world.p.stores.global;
-  const row = await db.selectFrom('server_mappings').selectAll().where('server_id', '=', like).executeTakeFirstOrThrow();
+  const row = await db
+    .selectFrom('server_mappings')
+    .selectAll()
+    .where('server_id', '=', like)
+    .executeTakeFirstOrThrow();
   const wish = () => ({ ...row, server_id: newId(), cell_id: cellId, delete_requested_at: 1 });
-  await db.insertInto('server_mappings').values(Array.from({ length: count }, wish)).execute();
+  await db
+    .insertInto('server_mappings')
+    .values(Array.from({ length: count }, wish))
+    .execute();
 }
 
 /** The monitor runs for so long; tells how old the host's last heartbeat has been at most, at the end of each second, ms. */
@@ -57,7 +65,11 @@ test('a site that is dead makes no host elsewhere count as down, and holds it up
   const db = world.p.stores.global;
   const like = await db.selectFrom('hosts').selectAll().where('name', '=', 'cell1-a').executeTakeFirstOrThrow();
   const dead = new Set(Array.from({ length: 150 }, (_, n) => `a${n}`));
-  for (const name of dead) await db.insertInto('hosts').values({ ...like, id: newId(), name }).execute();
+  for (const name of dead)
+    await db
+      .insertInto('hosts')
+      .values({ ...like, id: newId(), name })
+      .execute();
   const { host } = world.p;
   const heartbeat = async () => {
     await world.clock.sleep(10_000);
@@ -69,5 +81,23 @@ test('a site that is dead makes no host elsewhere count as down, and holds it up
   assert.ok(Math.max(...ages) < hostDownSeconds * 1000, ages.join());
   assert.ok(Math.max(...ages.slice(40)) <= heartbeatSeconds * 1000, ages.join());
   assert.equal(await hostIsUp(world.p, 'a1'), false);
+  await world.close();
+});
+
+test('deletes that cannot start keep no other from starting, also where all servers of a cell are waited for', async () => {
+  const world = await openWorld();
+  const serverId = await newServer(world);
+  const db = world.p.stores.global;
+  const home = await cellOf(world, 'cell1');
+  const silent = await cellOf(world, 'cell2');
+  // Nobody finds their records: half of them for they are not there, half for their cell does not answer.
+  await wishDeletes(world, home, serverId, 60);
+  await wishDeletes(world, silent, serverId, 60);
+  await freeze(world, silent);
+  await db.updateTable('server_mappings').set({ delete_requested_at: 2 }).where('server_id', '=', serverId).execute();
+  const began = world.clock.now();
+  for (let round = 0; round < 3; round += 1) await world.clock.drive(startRequestedDeletes(world.p));
+  assert.equal((await serverOf(world, serverId)).taskState, 'deleting');
+  assert.ok(world.clock.now() - began < 60_000, 'a silent cell is not asked once for each of its servers');
   await world.close();
 });
