@@ -2,12 +2,15 @@
 //
 // Who acts on the answer takes a new generation before asking, and acts under it: a saga that begins behind the look has
 // a newer one, and one that began before it is seen.
+// A cell's database may have been restored from before the server's last move. What its record says is then not believed:
+// the move wrote its generation into the mapping, and the home has seen that or a newer one, unless it is older.
+import { fenceOf } from '../store/cell-fences.ts';
 import { openSaga } from '../store/sagas.ts';
 import { openMigration } from './migrations.ts';
 import type { Platform } from './platform.ts';
 import { findServer } from './servers.ts';
 
-/** `perhaps`: a saga is at the server, or its cell cannot be asked. `stray`: nobody owns the guest. */
+/** `perhaps`: a saga is at the server, or its cell cannot be asked, or is older than the mapping. `stray`: nobody owns the guest. */
 export async function ownership(p: Platform, host: string, serverId: string): Promise<'owned' | 'stray' | 'perhaps'> {
   if (await openSaga(p.stores.global, serverId)) return 'perhaps';
   const found = await findServer(p, serverId);
@@ -17,6 +20,10 @@ export async function ownership(p: Platform, host: string, serverId: string): Pr
     case 'down':
       return 'perhaps';
     case 'found': {
+      if ((await fenceOf(await p.stores.cell(found.cellId), serverId)) < found.generation) {
+        p.log.warn({ serverId, host, cell: found.cellId }, 'the cell is older than the last move of the server');
+        return 'perhaps';
+      }
       const migration = await openMigration(p.stores.global, serverId);
       return found.server.host === host || migration?.sourceHost === host ? 'owned' : 'stray';
     }

@@ -54,6 +54,16 @@ export async function floorOf(db: Kysely<CellTables>): Promise<number> {
   return row?.generation ?? 0;
 }
 
+/** The highest generation that this database has seen of the server, as far as it remembers. */
+export async function fenceOf(db: Kysely<CellTables>, serverId: string): Promise<number> {
+  const rows = await db
+    .selectFrom('server_fences')
+    .select('generation')
+    .where('server_id', 'in', [serverId, FLOOR])
+    .execute();
+  return Math.max(0, ...rows.map((row) => row.generation));
+}
+
 /** The floor is at least here. */
 export async function raiseFloor(db: Kysely<CellTables>, generation: number): Promise<void> {
   await RAISE(db, { serverId: FLOOR, generation });

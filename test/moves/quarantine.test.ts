@@ -7,7 +7,9 @@ import { updateService } from '../../src/control/hosts.ts';
 import { destroy, listQuarantine, release } from '../../src/control/quarantine.ts';
 import type { Reply } from '../../src/host/contract.ts';
 import { newId } from '../../src/lib/ids.ts';
-import { resizeServer } from '../../src/moves/resize.ts';
+import { confirmResize } from '../../src/moves/confirm.ts';
+import { stopServer } from '../../src/moves/power.ts';
+import { migrateServer, resizeServer } from '../../src/moves/resize.ts';
 import {
   accept,
   auditWorld,
@@ -38,6 +40,15 @@ async function plant(world: World, like: string, serverId: string, host = HOST, 
   ok(await world.clock.drive(agent.define(serverId, { generation, spec, disk: 'fresh' })));
   ok(await world.clock.drive(agent.setPower(serverId, { generation, power: 'on', graceSeconds: 0 })));
 }
+
+const homeIdOf = async (world: World, serverId: string): Promise<string> =>
+  (
+    await world.p.stores.global
+      .selectFrom('server_mappings')
+      .select('cell_id')
+      .where('server_id', '=', serverId)
+      .executeTakeFirstOrThrow()
+  ).cell_id;
 
 const isOffered = async (world: World, host: string): Promise<boolean> =>
   (await hostStates(world.p)).some((each) => each.hostName === host && each.up);
@@ -221,4 +232,34 @@ test('a guest in quarantine that belongs there again is let out, and cannot be d
     assert.equal((await destroy(world.p, world.admin, id ?? ''))?.code, 409);
     await beat(world, COMPARE);
     assert.deepEqual(await kept(world), []);
+  }));
+
+test('a guest that moved behind the back of a restored cell goes on running, and its host waits for somebody to look', () =>
+  withWorld(async (world) => {
+    const { p } = world;
+    const serverId = await newServer(world);
+    const cell = await p.stores.cell(await homeIdOf(world, serverId));
+    const record = await cell.selectFrom('servers').selectAll().where('id', '=', serverId).executeTakeFirstOrThrow();
+    const fences = await cell.selectFrom('server_fences').selectAll().execute();
+    const other = record.host === 'cell1-a' ? 'cell1-b' : 'cell1-a';
+    await accept(world, migrateServer(p, world.admin, serverId, { host: other }));
+    await settle(world);
+    await accept(world, confirmResize(p, world.user, serverId));
+    await settle(world);
+    assert.deepEqual(runningOn(world, serverId), [other]);
+    // The backup was made before all that.
+    await cell.updateTable('servers').set(record).where('id', '=', serverId).execute();
+    await cell.deleteFrom('server_fences').execute();
+    await cell.insertInto('server_fences').values(fences).execute();
+    await hostOf(world, other).restartAgent();
+    for (let round = 0; round < 3; round += 1) await beat(world, COMPARE);
+    assert.deepEqual(runningOn(world, serverId), [other]);
+    assert.deepEqual(await kept(world), []);
+    assert.equal(await isOffered(world, other), false);
+    // Somebody has looked.
+    await cell.updateTable('servers').set({ host: other }).where('id', '=', serverId).execute();
+    await accept(world, stopServer(p, world.user, serverId));
+    await settle(world);
+    await beat(world, COMPARE);
+    assert.equal(await isOffered(world, other), true);
   }));
