@@ -127,6 +127,15 @@ test('HOST:PORT', () => {
     assert.throws(() => parseListen(bad), ConfigError);
 });
 
+test('consoles are shown in the frames of the dashboards that are named, and no text gets into the header otherwise', () => {
+  const ancestors = (text: string) => planDeployment(parseConfig(text, 'c.yaml'), {}).settings.consoleFrameAncestors;
+  assert.deepEqual(ancestors(''), []);
+  const dashboard = 'https://dashboard.example.org:8443';
+  assert.deepEqual(ancestors(`console_frame_ancestors: ["${dashboard}"]`), [dashboard]);
+  for (const bad of ['*', 'https:', "https://a.example; script-src 'unsafe-inline'", 'https://a.example/path'])
+    assert.throws(() => ancestors(`console_frame_ancestors: ["${bad}"]`), ConfigError, bad);
+});
+
 test('databases: files, one URL and what follows from it, or URLs of their own', () => {
   const databases = (yaml: string, database?: string) =>
     planDeployment(parseConfig(yaml, 'c.yaml'), database === undefined ? {} : { database }).databases;

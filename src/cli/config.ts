@@ -14,6 +14,7 @@ import { INTERFACES, REAL_SERVICES } from '../openstack/settings.ts';
 const Cidr = Type.String({ pattern: '^[0-9.]+/[0-9]+$' });
 /** An address, or a network with its prefix: see lib/networks.ts. */
 const Network = Type.String({ pattern: '^[0-9a-fA-F:.]+(/[0-9]{1,3})?$', maxLength: 64 });
+const Origin = Type.String({ pattern: '^https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?$', maxLength: 255 });
 const closed = { additionalProperties: false } as const;
 const Name = Type.String({ pattern: '^[a-zA-Z0-9]([a-zA-Z0-9.-]{0,61}[a-zA-Z0-9])?$' });
 const Amount = Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER });
@@ -106,6 +107,7 @@ export const ConfigFile = Type.Object(
     public_url: Type.Optional(Type.String({ pattern: '^https?://', maxLength: 2048 })),
     host_facing_url: Type.Optional(Type.String({ pattern: '^https?://', maxLength: 2048 })),
     trusted_proxies: Type.Optional(Type.Array(Network, { maxItems: 100 })),
+    console_frame_ancestors: Type.Optional(Type.Array(Origin, { maxItems: 20 })),
     region: Type.Optional(Name),
     hypervisor: Type.Optional(Type.Union([Type.Literal('qemu'), Type.Literal('simulated')])),
     cells: Type.Optional(

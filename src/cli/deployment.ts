@@ -168,6 +168,7 @@ export function planDeployment(file: ConfigFile, flags: Flags): Deployment {
     hostFacingUrl: file.host_facing_url?.replace(/\/+$/, '') ?? null,
     settings: {
       trustedProxies: networkList(trustedProxiesOf(file)),
+      consoleFrameAncestors: file.console_frame_ancestors ?? [],
       region: file.region ?? DEFAULT_REGION,
       imageDirectory: `${dataDirectory}/images`,
       maxImageBytes: file.images?.max_bytes ?? 64 * 2 ** 30,

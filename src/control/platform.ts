@@ -26,6 +26,8 @@ export interface Settings {
   readonly hostFacingUrl: string;
   /** Proxies that are believed when they say where a request comes from. */
   readonly trustedProxies: NetworkList;
+  /** Origins of the dashboards that may show a console in a frame. */
+  readonly consoleFrameAncestors: readonly string[];
   /** Directory of image files. */
   readonly imageDirectory: string;
   /** Most bytes of one uploaded image. */

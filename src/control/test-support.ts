@@ -23,6 +23,7 @@ export const TEST_SETTINGS: Settings = {
   publicUrl: 'http://api',
   hostFacingUrl: 'http://api',
   trustedProxies: networkList([]),
+  consoleFrameAncestors: [],
   imageDirectory: '/nonexistent',
   maxImageBytes: 2 ** 30,
   webDownload: { enabled: true, privateAddresses: false, ports: [80, 443] },

@@ -56,6 +56,7 @@ export const SETTINGS: Settings = {
   publicUrl: 'http://api',
   hostFacingUrl: 'http://api',
   trustedProxies: networkList([]),
+  consoleFrameAncestors: [],
   imageDirectory: '',
   maxImageBytes: 2 ** 30,
   webDownload: { enabled: false, privateAddresses: false, ports: [] },

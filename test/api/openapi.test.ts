@@ -16,7 +16,7 @@ interface Operation {
   readonly security: readonly Record<string, unknown>[];
   readonly parameters: readonly { readonly in?: string; readonly name?: string; readonly $ref?: string }[];
   readonly requestBody?: { readonly content: Readonly<Record<string, { readonly schema: Stated }>> };
-  readonly responses: Readonly<Record<string, unknown>>;
+  readonly responses: Readonly<Record<string, { readonly headers?: object; readonly content?: object }>>;
   readonly 'x-openstack': Readonly<Record<string, string>>;
 }
 interface Stated {
@@ -26,9 +26,7 @@ interface Stated {
 
 describe('the OpenAPI document', () => {
   // No handler is called: the identity service is not asked.
-  const routes = allRoutes({ identity: {} as Identity, fleetSecret: 'secret' }).filter(
-    ({ method }) => method !== 'HEAD',
-  );
+  const routes = allRoutes({ identity: {} as Identity, fleetSecret: 'secret' });
   let document: Record<string, unknown>;
   let paths: Record<string, Record<string, Operation>>;
   before(() => {
@@ -79,6 +77,14 @@ describe('the OpenAPI document', () => {
       '/crosscell/v1/images/:id/data',
       '/image/v2/images/:id/file',
     ]);
+  });
+
+  it('says in which headers a token is shown and told, and what data is', () => {
+    const [token, data] = [paths['/identity/v3/auth/tokens'], paths['/image/v2/images/{id}/file']];
+    assert.deepEqual(Object.keys(token?.['post']?.responses['201']?.headers ?? {}), ['x-subject-token']);
+    assert.ok(token?.['get']?.parameters.some((each) => each.in === 'header' && each.name === 'x-subject-token'));
+    for (const status of ['200', '206'])
+      assert.deepEqual(Object.keys(data?.['get']?.responses[status]?.content ?? {}), ['application/octet-stream']);
   });
 
   it('has only schemas that something can be checked against', () => {

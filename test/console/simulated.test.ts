@@ -78,11 +78,15 @@ describe('consoles', () => {
     const id = await newServer('page');
     for (const protocol of ['vnc', 'serial'] as const) {
       const url = await urlOf(world.alice, id, protocol);
-      const page = await fetch(url.href.replace(/^ws/, 'http'));
+      // Dashboards add words of noVNC's.
+      const page = await fetch(`${url.href.replace(/^ws/, 'http')}&title=page(${id})&autoconnect=true`);
       assert.equal(page.status, 200);
       const html = await page.text();
       assert.match(html, /<html.*>[\s\S]*<script[\s\S]*<\/html>/);
-      assert.match(page.headers.get('content-security-policy') ?? '', /default-src 'none'; script-src 'self';/);
+      assert.match(
+        page.headers.get('content-security-policy') ?? '',
+        /default-src 'none'; script-src 'self';.* frame-ancestors 'none'$/,
+      );
       assert.equal(page.headers.get('referrer-policy'), 'no-referrer');
       for (const [, file = ''] of html.matchAll(/(?:src|href)="(assets\/[^"]+)"/g)) {
         const asset = await fetch(new URL(file, url.href.replace(/^ws/, 'http')));

@@ -34,6 +34,7 @@ const PATTERNS: Readonly<Record<string, string>> = {
   '^[a-zA-Z0-9]([a-zA-Z0-9.-]{0,61}[a-zA-Z0-9])?$': 'name',
   '^[0-9a-f]{32}$': '32 hex digits',
   '^[0-9.]+/[0-9]+$': 'CIDR',
+  '^https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?$': 'origin',
   '^[0-9a-fA-F:.]+(/[0-9]{1,3})?$': 'address or CIDR',
 };
 
@@ -185,6 +186,7 @@ test('what has no default has none in the program either', () => {
   const plan = planDeployment({}, {});
   assert.equal(plan.databases.kind, 'sqlite');
   assert.equal(plan.openstack, null);
+  assert.deepEqual(plan.settings.consoleFrameAncestors, []);
   assert.equal(plan.publicUrl, null);
   assert.equal(plan.hostFacingUrl, null);
   assert.equal(plan.policyFile, null);

@@ -171,6 +171,7 @@ export const serverActionRoutes: readonly Route[] = [
     body: Type.Object({}, { additionalProperties: true, minProperties: 1 }),
     variants,
     answers: { 200: Type.Union([Type.Null(), ...answers]), 202: Type.Union([Type.Null(), ...answers]), 204: null },
+    tells: ['location'],
     handle: async ({ p, actor, params, body, minor }) => {
       const [name, ...others] = Object.keys(body);
       if (name === undefined || others.length > 0)

@@ -177,6 +177,7 @@ export const serverTagRoutes: readonly Route[] = [
     since: 26,
     params: object({ ...IdParams.properties, key: Tag }),
     answers: { 201: null, 204: null },
+    tells: ['location'],
     handle: async ({ p, actor, params }) => {
       const { server } = await serverFor(p, actor, params.id);
       if (server.tags.includes(params.key)) return { status: 204 };

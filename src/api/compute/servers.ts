@@ -34,6 +34,7 @@ export const serverRoutes: readonly Route[] = [
     policy: 'os_compute_api:servers:create',
     body: schema.CreateBody,
     answers: { 202: schema.CreateAnswer },
+    tells: ['location'],
     handle: async ({ p, actor, body, minor }) => {
       const wish = body.server as unknown as schema.CreateWish;
       const { serverId, reservationId } = await createServers(p, actor, wish, hintsOf(body), minor);

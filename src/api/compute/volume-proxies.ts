@@ -133,6 +133,7 @@ export const volumeProxyRoutes: readonly Route[] = [
     policy: 'os_compute_api:os-volumes:create',
     body: CreateVolume,
     answers: { 200: object({ volume: ProxiedVolume }) },
+    tells: ['location'],
     handle: async ({ p, actor, body: { volume: wish } }) => {
       const result = await createVolume(p, actor, {
         sizeGb: Number(wish.size),

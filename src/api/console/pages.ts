@@ -2,7 +2,7 @@
 //
 // Theory of operation. Public and the same for everybody: what is secret is the token in the page's URL, which the
 // page's script shows to the proxy. A page may load nothing but these files and speak to nobody but its own origin, is
-// in no frame, is kept nowhere, and tells no other site its URL.
+// in no frame but those of the dashboards that the configuration names, is kept nowhere, and tells no other site its URL.
 import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
@@ -16,6 +16,7 @@ const PAGE = join(import.meta.dirname, 'page');
 const XTERM = dirname(createRequire(import.meta.url).resolve('@xterm/xterm/package.json'));
 
 const SCRIPT = 'text/javascript; charset=utf-8';
+const HTML = 'text/html; charset=utf-8';
 const STYLE = 'text/css; charset=utf-8';
 const FILES: Readonly<Record<string, { readonly path: string; readonly type: string }>> = {
   'vnc.js': { path: join(PAGE, 'vnc.js'), type: SCRIPT },
@@ -29,8 +30,8 @@ const FILES: Readonly<Record<string, { readonly path: string; readonly type: str
 };
 
 /** The terminal sets its colours by style elements of its own. */
-const policy = (styles: string): string =>
-  `default-src 'none'; script-src 'self'; style-src 'self'${styles}; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'`;
+const policy = (styles: string, ancestors: readonly string[]): string =>
+  `default-src 'none'; script-src 'self'; style-src 'self'${styles}; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors ${ancestors.length === 0 ? "'none'" : ancestors.join(' ')}`;
 
 const SAFE = {
   'x-content-type-options': 'nosniff',
@@ -64,16 +65,21 @@ const page = (kind: ConsoleKind): Route =>
     policy: 'public',
     query: Type.Object(
       { token: Type.Optional(Type.String({ maxLength: 255 })), path: Type.Optional(Type.String({ maxLength: 1024 })) },
-      { additionalProperties: false },
+      // Dashboards add words for noVNC (title, autoconnect, scale): they are passed over.
+      { additionalProperties: true },
     ),
     answers: { 200: null },
-    handle: () => ({
+    media: [HTML],
+    handle: ({ p }) => ({
       status: 200,
       body: pageOf(kind),
       headers: {
         ...SAFE,
-        'content-type': 'text/html; charset=utf-8',
-        'content-security-policy': policy(kind === 'serial' ? " 'unsafe-inline'" : ''),
+        'content-type': HTML,
+        'content-security-policy': policy(
+          kind === 'serial' ? " 'unsafe-inline'" : '',
+          p.settings.consoleFrameAncestors,
+        ),
         'cache-control': 'no-store',
       },
     }),
@@ -90,6 +96,7 @@ export const consolePageRoutes: readonly Route[] = [
     policy: 'public',
     params: Type.Object({ file: Type.String({ maxLength: 64 }) }, { additionalProperties: false }),
     answers: { 200: null },
+    media: [SCRIPT, STYLE],
     handle: async ({ params }) => {
       const file = Object.hasOwn(FILES, params.file) ? FILES[params.file] : undefined;
       if (!file) throw notFound('There is no such file.');

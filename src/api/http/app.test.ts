@@ -62,7 +62,8 @@ const routes: Route[] = [
       [56, Type.Object({ thing, host: Type.Optional(Type.String()) }, { additionalProperties: false })],
     ),
     answers: { 202: null },
-    handle: ({ body }) => ({ status: 202, headers: { 'x-name': body.thing.name } }),
+    handle: ({ body }) => ({ status: 202, headers: { location: body.thing.name } }),
+    tells: ['location'],
   }),
   route({
     method: 'DELETE',

@@ -26,7 +26,7 @@ import { apiMetrics } from './metrics.ts';
 import { openApiDocument } from './openapi.ts';
 import { checkProject, withoutProject } from './project-paths.ts';
 import { refuseNothing, sendError, unknownPath } from './refusals.ts';
-import { type Answer, type Route, schemaAt } from './route.ts';
+import { type Answer, type HeaderName, type Route, schemaAt } from './route.ts';
 import { authoriseTarget } from './targets.ts';
 import { checkBody, checkText, mismatch } from './validation.ts';
 import { lowestMinor, requestedMinor, versionHeaders, versionsOf } from './versions.ts';
@@ -224,14 +224,25 @@ function checkAnswer(route: Route, answer: Answer): void {
   const schema = route.answers[answer.status];
   if (schema === undefined)
     throw new Error(`${route.method} ${route.url} answers ${answer.status}, which it does not state`);
+  const unstated = headersToState(answer).find((name) => !route.tells?.includes(name as HeaderName));
+  if (unstated !== undefined)
+    throw new Error(`${route.method} ${route.url} answers with ${unstated}, which it does not state`);
   if (schema === null) {
-    if (answer.body === undefined || Object.hasOwn(answer.headers ?? {}, 'content-type')) return;
-    throw new Error(`${route.method} ${route.url} answers ${answer.status} with JSON that has no schema`);
+    const type = answer.headers?.['content-type'];
+    if (type === undefined ? answer.body === undefined : route.media?.includes(type)) return;
+    throw new Error(
+      `${route.method} ${route.url} answers ${answer.status} with ${type ?? 'JSON'} that it does not state`,
+    );
   }
   // What the client will see: undefined is dropped, dates are text; no body counts as null.
   const difference = mismatch(schema, JSON.parse(JSON.stringify(answer.body ?? null)));
   if (difference) throw new Error(`${route.method} ${route.url} answers what its schema does not allow: ${difference}`);
 }
+
+/** What HTTP itself has headers for says nothing of what is answered. */
+const PLAIN =
+  /^(content-(type|length|security-policy)|cache-control|vary|x-content-type-options|referrer-policy|cross-origin-.*)$/;
+const headersToState = ({ headers = {} }: Answer): string[] => Object.keys(headers).filter((name) => !PLAIN.test(name));
 
 function answerWithRequestId(app: FastifyInstance): void {
   app.addHook('onRequest', async (request, reply) => {

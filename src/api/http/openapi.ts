@@ -6,7 +6,7 @@
 import type { TSchema } from 'typebox';
 import { microversionText } from '../../model/microversion.ts';
 import { renderError, type Service } from './errors.ts';
-import { isVersioned, policyText, type Route } from './route.ts';
+import { HEADERS, isVersioned, policyText, type Route } from './route.ts';
 import { versionsOf } from './versions.ts';
 
 type Json = Readonly<Record<string, unknown>>;
@@ -24,10 +24,15 @@ const SERVICES = Object.keys(TAGS) as Service[];
 /** Hosts show the fleet's secret instead of a token. */
 const FOR_HOSTS = /^\/crosscell\/v1\/images\//;
 
+const FORMS = `OpenStack-compatible API of Crosscell.
+
+HEAD is answered wherever GET is. Paths of the volume service are taken with a project's id behind /volume/v3 as well, and
+those of the compute service below /compute/v2, without microversions. Every answer has X-OpenStack-Request-Id; a 429 and
+a 503 may have Retry-After. /healthz and /metrics are no part of the API.`;
+
 export function openApiDocument(routes: readonly Route[]): Json {
   const paths: Record<string, Record<string, Json>> = {};
   for (const route of routes) {
-    if (route.method === 'HEAD') continue;
     const path = pathOf(route.url);
     paths[path] = { ...paths[path], [route.method.toLowerCase()]: operationOf(route) };
   }
@@ -36,7 +41,7 @@ export function openApiDocument(routes: readonly Route[]): Json {
     info: {
       title: 'Crosscell',
       version: '1',
-      description: 'OpenStack-compatible API of Crosscell',
+      description: FORMS,
       license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
     },
     servers: [{ url: '/' }],
@@ -67,7 +72,10 @@ function operationOf(route: Route): Json {
     summary: route.summary,
     tags: [route.service],
     security: securityOf(route),
-    parameters: [...pathParameters(route), ...queryParameters(route), ...versionReference(route.service)],
+    parameters: [
+      ...[...pathParameters(route), ...queryParameters(route), ...headerParameters(route)],
+      ...versionReference(route.service),
+    ],
     ...(body === null ? {} : { requestBody: { required: true, content: body } }),
     responses: { ...answersOf(route), default: { $ref: `#/components/responses/${errorName(route.service)}` } },
     'x-openstack': { ...range, policy: policyText(route) },
@@ -113,6 +121,9 @@ function queryParameters({ query }: Route): Json[] {
   return [...named, { name: 'query', in: 'query', style: 'form', explode: true, schema: { type: 'object' } }];
 }
 
+const headerParameters = ({ asks = [] }: Route): Json[] =>
+  asks.map((name) => ({ name, in: 'header', description: HEADERS[name], schema: { type: 'string' } }));
+
 const versionReference = (service: Service): Json[] =>
   versionsOf(service) === null ? [] : [{ $ref: `#/components/parameters/${service}Version` }];
 
@@ -152,14 +163,20 @@ function bodySchema(route: Route): Json | null {
   return { anyOf, 'x-openstack': { discriminator: 'microversion' } };
 }
 
-function answersOf(route: Route): Json {
+function answersOf({ answers, media = [], tells = [] }: Route): Json {
+  const headers = Object.fromEntries(
+    tells.map((name) => [name, { description: HEADERS[name], schema: { type: 'string' } }]),
+  );
+  const told = tells.length === 0 ? {} : { headers };
+  const data = Object.fromEntries(media.map((type) => [type, { schema: { type: 'string', format: 'binary' } }]));
   return Object.fromEntries(
-    Object.entries(route.answers).map(([status, schema]) => [
-      status,
-      schema === null
-        ? { description: Number(status) < 300 ? 'Done; no JSON body' : 'Refused' }
-        : { description: 'Done', content: { 'application/json': { schema } } },
-    ]),
+    Object.entries(answers).map(([status, schema]) => {
+      if (Number(status) >= 300) return [status, { description: 'Refused' }];
+      if (schema !== null)
+        return [status, { description: 'Done', ...told, content: { 'application/json': { schema } } }];
+      const content = media.length === 0 ? {} : { content: data };
+      return [status, { description: media.length === 0 ? 'Done; no body' : 'Done', ...told, ...content }];
+    }),
   );
 }
 
@@ -170,6 +187,18 @@ function errorResponse(service: Service): Json {
   const example = renderError(service, 404, 'What is wrong, in a sentence');
   return {
     description: 'Refused, or failed: 4xx and 5xx. A 401 has the shape of the identity service everywhere',
-    content: { 'application/json': { schema: { type: 'object' }, example } },
+    content: { 'application/json': { schema: shapeOf(example), example } },
   };
+}
+
+/** The schema of an example: of an object with one object in it, whatever that one's key is. */
+function shapeOf(example: unknown): Json {
+  if (typeof example !== 'object' || example === null)
+    return { type: typeof example === 'number' ? 'integer' : 'string' };
+  const entries = Object.entries(example);
+  const [only] = entries;
+  if (entries.length === 1 && only && typeof only[1] === 'object')
+    return { type: 'object', additionalProperties: shapeOf(only[1]) };
+  const properties = Object.fromEntries(entries.map(([name, value]) => [name, shapeOf(value)]));
+  return { type: 'object', properties, required: Object.keys(properties) };
 }

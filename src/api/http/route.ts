@@ -90,6 +90,18 @@ type TextOf<S> = S extends TSchema ? Static<S> : Record<string, never>;
 export const policyText = ({ policy }: Route): string =>
   typeof policy === 'string' ? policy : [...new Set(Object.values(policy.byBody))].join(', ');
 
+/** The headers that single routes have, and what they say. */
+export const HEADERS = {
+  'content-md5': "The data's MD5 digest, in hexadecimal digits",
+  'content-range': 'Which part of the data this is',
+  location: 'URL of what was made',
+  'openstack-image-import-methods': 'The ways in which its data may come',
+  range: 'Which part of the data is asked for: one range of bytes',
+  'x-image-sha256': "The data's SHA-256 digest, in hexadecimal digits",
+  'x-subject-token': 'The token that this is about',
+} as const;
+export type HeaderName = keyof typeof HEADERS;
+
 export interface RouteSpec<
   P extends TSchema | undefined,
   Q extends TSchema | undefined,
@@ -121,8 +133,14 @@ export interface RouteSpec<
   readonly rawBody?: boolean;
   /** Content types taken for the body; default application/json. */
   readonly contentTypes?: readonly string[];
-  /** Schemas of the answers by status; null: no body (or not JSON). */
+  /** Headers that it reads, besides those that every route does. */
+  readonly asks?: readonly HeaderName[];
+  /** Schemas of the answers by status; null: no body, or one of `media`. */
   readonly answers: Readonly<Record<number, TSchema | null>>;
+  /** Content types of answers that are not JSON. */
+  readonly media?: readonly string[];
+  /** Headers that its answers may have, besides those that every answer has. */
+  readonly tells?: readonly HeaderName[];
   readonly handle: (call: Call<TextOf<P>, TextOf<Q>, BodyOf<B>>) => Promise<Answer> | Answer;
 }
 

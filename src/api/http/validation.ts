@@ -2,10 +2,12 @@
 // Python's jsonschema), so that clients and people who know Nova read what they expect. Pure but for the cache of
 // compiled schemas.
 //
-// Bodies are never changed: no coercion, no defaults, no removal. Query strings arrive as text and are coerced.
+// Bodies are never changed (no coercion, no defaults, no removal), but for values whose schema says that they are read
+// leniently. Query strings arrive as text and are coerced.
 import { Ajv, type ErrorObject, type ValidateFunction } from 'ajv';
+import type { DataValidationCxt } from 'ajv/dist/types/index.js';
 import addFormatsModule from 'ajv-formats';
-import type { Static, TSchema } from 'typebox';
+import { type Static, type TSchema, Type } from 'typebox';
 import { badRequest } from './errors.ts';
 
 const OPTIONS = {
@@ -15,7 +17,42 @@ const OPTIONS = {
   removeAdditional: false,
   useDefaults: false,
 };
-const forBodies = withFormats(new Ajv({ ...OPTIONS, coerceTypes: false }));
+/** The keyword of schemas that take a value in several ways and pass it on in one. */
+const READS = 'x-reads';
+const BOOLEAN = '^([Tt][Rr][Uu][Ee]|[Ff][Aa][Ll][Ss][Ee]|[01])$';
+const INTEGER = '^-?[0-9]{1,9}$';
+/** What a text stands for. */
+const READERS = {
+  boolean: (text: string) => (new RegExp(BOOLEAN).test(text) ? /^(true|1)$/i.test(text) : text),
+  integer: (text: string) => (new RegExp(INTEGER).test(text) ? Number(text) : text),
+};
+
+/** Also as a text, of any case, or '1' and '0' (neutron-lib: convert_to_boolean). */
+export const lenientBoolean = Type.Unsafe<boolean>({
+  ...{ anyOf: [{ type: 'boolean' }, { type: 'string', pattern: BOOLEAN }] },
+  [READS]: 'boolean',
+});
+
+/** A number of that range also as a text (neutron-lib: convert_to_int). */
+export const lenientInteger = (minimum: number, maximum: number) =>
+  Type.Unsafe<number>({
+    ...{
+      anyOf: [
+        { type: 'integer', minimum, maximum },
+        { type: 'string', pattern: INTEGER },
+      ],
+    },
+    [READS]: 'integer',
+  });
+
+const forBodies = withFormats(new Ajv({ ...OPTIONS, coerceTypes: false })).addKeyword({
+  // Before the types are looked at: what is not read is refused by them.
+  ...{ keyword: READS, before: 'anyOf', modifying: true, errors: false },
+  validate(kind: keyof typeof READERS, value: unknown, _: unknown, at?: DataValidationCxt): boolean {
+    if (at && typeof value === 'string') at.parentData[at.parentDataProperty] = READERS[kind](value);
+    return true;
+  },
+});
 const forText = withFormats(new Ajv({ ...OPTIONS, coerceTypes: 'array' }));
 const compiledBodies = new WeakMap<TSchema, ValidateFunction>();
 const compiledText = new WeakMap<TSchema, ValidateFunction>();

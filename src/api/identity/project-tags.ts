@@ -74,6 +74,7 @@ export function tagRoutes({ directory }: Identity): readonly Route[] {
     route({
       ...{ ...one, method: 'PUT', policy: 'identity:create_project_tag', summary: 'Tag a project' },
       answers: { 201: null },
+      tells: ['location'],
       handle: async (call) => {
         const { id } = await about(call, 'identity:create_project_tag');
         outcome(await editTags(directory, id, withTag(call.params.tag)));

@@ -46,6 +46,7 @@ function issuing(identity: Identity): Route[] {
       query: schema.object({ nocatalog: Type.Optional(Type.String()) }),
       body: schema.LoginBody,
       answers: { 201: schema.TokenAnswer },
+      tells: ['x-subject-token'],
       handle: async ({ p, body, query, request }) => {
         const result = await identity.login({ ...loginOf(body.auth), address: clientAddress(p, request) });
         switch (result.kind) {
@@ -68,6 +69,8 @@ function issuing(identity: Identity): Route[] {
       target: 'handler',
       query: schema.object({ nocatalog: Type.Optional(Type.String()), allow_expired: Type.Optional(Type.String()) }),
       answers: { 200: schema.TokenAnswer },
+      asks: ['x-subject-token'],
+      tells: ['x-subject-token'],
       handle: async ({ p, actor, query, request }) => {
         const header = request.headers['x-subject-token'];
         const { token, info } = await subject(p, 'identity:validate_token', header, actor);
@@ -83,6 +86,7 @@ function issuing(identity: Identity): Route[] {
       policy: 'identity:revoke_token',
       target: 'handler',
       answers: { 204: null },
+      asks: ['x-subject-token'],
       handle: async ({ p, actor, request }) => {
         const { token } = await subject(p, 'identity:revoke_token', request.headers['x-subject-token'], actor);
         await identity.revoke(token);

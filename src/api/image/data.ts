@@ -50,6 +50,9 @@ export const dataRoutes: readonly Route[] = [
     policy: 'download_image',
     params: Params,
     answers: { 200: null, 204: null, 206: null },
+    asks: ['range'],
+    media: [OCTETS],
+    tells: ['content-md5', 'content-range'],
     handle: async ({ p, actor, params, request }) => {
       const shown = await showImage(p, actor, params.id);
       if (shown.kind === 'refused') throw new ApiError(shown.refusal.code, shown.refusal.message);
@@ -95,6 +98,9 @@ export const hostImageRoutes = (fleetSecret: string): readonly Route[] => [
     policy: 'public',
     params: Params,
     answers: { 200: null, 206: null },
+    asks: ['range'],
+    media: [OCTETS],
+    tells: ['content-range', 'x-image-sha256'],
     handle: async ({ p, params, request }) => {
       requireFleet(fleetSecret, request);
       const base = await findBaseImage(p, params.id);

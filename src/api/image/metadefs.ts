@@ -108,6 +108,7 @@ export const metadefRoutes: readonly Route[] = [
     policy: 'add_metadef_namespace',
     body: NamespaceBody,
     answers: { 201: NamespaceShown },
+    tells: ['location'],
     handle: async ({ p, actor, body }) => {
       const made = renderNamespace(unrefused(await createNamespace(p, actor, wishOf(body), contentOf(body))), true);
       return { status: 201, body: made, headers: { location: `${p.settings.publicUrl}/image${made.self}` } };

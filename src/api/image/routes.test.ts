@@ -261,3 +261,12 @@ test('lists are filtered by several values of a field, and by times', async () =
   }
   assert.equal((await call('member', 'GET', 'images?created_at=foo')).status, 400);
 });
+
+test('a member answers an image that is shared with it, as the openstack client sends that', async () => {
+  const { id } = (await call('member', 'POST', 'images', { name: 'shared', visibility: 'shared' })).body;
+  assert.equal((await call('member', 'POST', `images/${id}/members`, { member: 'p2' })).status, 200);
+  const answered = await call('stranger', 'PUT', `images/${id}/members/p2`, { status: 'accepted', member: 'p2' });
+  assert.deepEqual([answered.status, answered.body.status], [200, 'accepted']);
+  assert.equal((await call('stranger', 'PUT', `images/${id}/members/p2`, { status: 'perhaps' })).status, 400);
+  assert.equal((await call('member', 'DELETE', `images/${id}`)).status, 204);
+});

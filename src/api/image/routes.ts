@@ -30,6 +30,7 @@ export const imageRoutes: readonly Route[] = [
     policy: 'add_image',
     body: CreateBody,
     answers: { 201: Image },
+    tells: ['location', 'openstack-image-import-methods'],
     handle: async ({ p, actor, body }) => {
       const result = await createImage(p, actor, newImage(body));
       const answer = shownAs(201, result);

@@ -112,7 +112,8 @@ export const MemberBody = Type.Object(
   { member: Type.String({ minLength: 1, maxLength: MAX_TEXT }) },
   { additionalProperties: false },
 );
-export const MemberStatusBody = Type.Object({ status: oneOf(MEMBER_STATUSES) }, { additionalProperties: false });
+/** Glance reads the status and passes over the rest: the `openstack` command sends the member's name along. */
+export const MemberStatusBody = Type.Object({ status: oneOf(MEMBER_STATUSES) });
 export const Member = Type.Object(
   {
     image_id: text,

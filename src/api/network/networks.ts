@@ -12,13 +12,14 @@ import {
 } from '../../control/network/networks.ts';
 import { ApiError } from '../http/errors.ts';
 import type { Route } from '../http/route.ts';
+import { lenientInteger } from '../http/validation.ts';
 import { requireAttributes, resourceRoutes } from './resource.ts';
 import { boolean, named, optional, project, renderStandard, standard, strict, text, texts, values } from './shapes.ts';
 
 const changeable = {
   ...named,
   ...{ admin_state_up: boolean, shared: boolean, 'router:external': boolean, port_security_enabled: boolean },
-  mtu: optional(Type.Integer({ minimum: 0, maximum: 2 ** 31 - 1 })),
+  mtu: optional(lenientInteger(0, 2 ** 31 - 1)),
 };
 const CreateNetwork = Type.Object(
   {

@@ -1,5 +1,5 @@
 // Quotas of the network service, as Neutron's extension quotas.
-import { type Static, Type } from 'typebox';
+import { Type } from 'typebox';
 import {
   isNetworkQuota,
   NETWORK_LIMITS,
@@ -10,20 +10,23 @@ import {
   resetNetworkLimits,
   setNetworkLimits,
 } from '../../control/network/quotas.ts';
+import { overQuota } from '../../control/network/results.ts';
 import { type Route, route } from '../http/route.ts';
-import { Params, ShowQuery, service, strict, V2 } from './shapes.ts';
+import { lenientInteger } from '../http/validation.ts';
+import { orThrow } from './refusals.ts';
+import { boolean, Params, ShowQuery, service, strict, V2 } from './shapes.ts';
 
 const URL = `${V2}/quotas`;
 const Limits = Type.Record(Type.String(), Type.Integer());
 const One = Type.Object({ quota: Limits }, strict);
-const limit = Type.Integer({ minimum: -1, maximum: 2 ** 31 - 1 });
+const limit = lenientInteger(-1, 2 ** 31 - 1);
 const Change = Type.Object(
-  Object.fromEntries(
-    Object.keys(NETWORK_LIMITS).map((name) => [
-      name,
-      Type.Optional(Type.Union([limit, Type.String({ pattern: '^-?[0-9]{1,9}$' })])),
-    ]),
-  ),
+  {
+    ...Object.fromEntries(Object.keys(NETWORK_LIMITS).map((name) => [name, Type.Optional(limit)])),
+    /** Whether a limit below what is used is refused. */
+    check_limit: boolean,
+    force: boolean,
+  },
   strict,
 );
 const Detail = Type.Object({ limit: Type.Integer(), used: Type.Integer(), reserved: Type.Integer() }, strict);
@@ -92,9 +95,14 @@ export const quotaRoutes: readonly Route[] = [
     body: Type.Object({ quota: Change }, strict),
     answers: { 200: One },
     handle: async ({ p, params, body }) => {
-      const limits = Object.entries(body.quota as Static<typeof Change>).flatMap(([name, value]) =>
-        isNetworkQuota(name) && value !== undefined ? [[name, Number(value)] as const] : [],
+      const limits = Object.entries(body.quota).flatMap(([name, value]) =>
+        isNetworkQuota(name) && typeof value === 'number' ? [[name, value] as const] : [],
       );
+      if (body.quota.check_limit) {
+        const used = await networkUsage(p.stores.global, params.id);
+        const below = limits.flatMap(([name, value]) => (value >= 0 && value < used[name] ? [name] : []));
+        if (below.length > 0) orThrow(overQuota(below.join("', '")));
+      }
       await setNetworkLimits(p.stores.global, params.id, Object.fromEntries(limits));
       return { status: 200, body: { quota: await networkLimits(p.stores.global, params.id) } };
     },

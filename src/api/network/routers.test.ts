@@ -214,6 +214,13 @@ test('quotas are counted, set and reset', async () => {
   assert.deepEqual(await errorOf('stranger', 'POST', 'routers', { router: {} }), [409, 'OverQuota']);
   assert.equal((await call('stranger', 'GET', 'quotas/p2/details')).body.quota.floatingip.used, 1);
   assert.equal((await call('stranger', 'PUT', 'quotas/p2', { quota: { router: 1 } })).status, 403);
+  // As the `openstack` command sends it, which asks for the check unless it is told to force.
+  assert.equal((await quota({ check_limit: true, router: '3' })).body.quota.router, 3);
+  const below = await quota({ check_limit: true, router: 4, floatingip: 0 });
+  assert.equal(below.status, 409);
+  assert.equal((await quota({})).body.quota.router, 3);
+  assert.equal((await quota({ force: true, floatingip: '0' })).body.quota.floatingip, 0);
+  assert.equal((await quota({ router: '-2' })).status, 400);
   assert.equal((await call('admin', 'GET', 'quotas')).body.quotas.length, 1);
   assert.equal((await call('admin', 'DELETE', 'quotas/p2')).status, 204);
   assert.equal((await call('stranger', 'GET', 'quotas/p2')).body.quota.router, NETWORK_LIMITS.router);

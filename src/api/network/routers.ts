@@ -15,6 +15,7 @@ import {
 import type { RuleName } from '../../model/policy/rules.ts';
 import { ApiError } from '../http/errors.ts';
 import { type Route, route } from '../http/route.ts';
+import { lenientBoolean } from '../http/validation.ts';
 import { orThrow } from './refusals.ts';
 import { requireAttributes, resourceRoutes } from './resource.ts';
 import {
@@ -45,7 +46,7 @@ const GatewayInfo = Type.Union([
 ]);
 const HostRoute = Type.Object({ destination: Type.String({ maxLength: 50 }), nexthop: ipv4 }, strict);
 const changeable = { ...named, admin_state_up: boolean, external_gateway_info: optional(GatewayInfo) };
-const kind = optional(Type.Union([Type.Boolean(), Type.Null()]));
+const kind = optional(Type.Union([lenientBoolean, Type.Null()]));
 const CreateRouter = Type.Object(
   {
     ...{ ...project, ...changeable, distributed: kind, ha: kind },

@@ -39,6 +39,28 @@ test("a name is no id: 404 in Neutron's shape, then the list by name", async () 
   assert.equal((await call('member', 'GET', 'subnets/x')).body.NeutronError.type, 'SubnetNotFound');
 });
 
+test('numbers and truth values may be texts, as clients send them', async () => {
+  const create = async (attributes: object) => call('admin', 'POST', 'networks', { network: attributes });
+  const texts = { mtu: '1400', admin_state_up: 'False', 'router:external': 'false', port_security_enabled: '1' };
+  const { status, body } = await create(texts);
+  assert.equal(status, 201);
+  const { mtu, admin_state_up, port_security_enabled, 'router:external': external } = body.network;
+  assert.deepEqual([mtu, admin_state_up, external, port_security_enabled], [1400, false, false, true]);
+  for (const wrong of [
+    { mtu: '1400x' },
+    { mtu: '-1' },
+    { mtu: 1.5 },
+    { admin_state_up: 'yes' },
+    { shared: 2 },
+    { shared: null },
+  ])
+    assert.equal((await create(wrong)).status, 400, JSON.stringify(wrong));
+  const of = { network_id: body.network.id, cidr: '10.9.0.0/24', ip_version: '4', enable_dhcp: 'true' };
+  const subnet = await call('admin', 'POST', 'subnets', { subnet: of });
+  assert.deepEqual([subnet.status, subnet.body.subnet.ip_version, subnet.body.subnet.enable_dhcp], [201, 4, true]);
+  assert.equal((await call('admin', 'DELETE', `networks/${body.network.id}`)).status, 204);
+});
+
 test('the walk of the openstack client: network, subnet, port, and all of it deleted', async () => {
   const network = (await call('member', 'POST', 'networks', { network: { admin_state_up: true, name: 'net1' } })).body
     .network;

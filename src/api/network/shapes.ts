@@ -3,6 +3,7 @@
 import { Type } from 'typebox';
 import type { Standard } from '../../control/network/standard.ts';
 import { isoSeconds } from '../../model/time.ts';
+import { lenientBoolean } from '../http/validation.ts';
 
 export const V2 = '/network/v2.0';
 export const service = 'network' as const;
@@ -12,7 +13,7 @@ export const text = Type.String({ maxLength: 255 });
 export const values = Type.Optional(Type.Array(text, { maxItems: 100 }));
 export const ipv4 = Type.String({ format: 'ipv4', maxLength: 15 });
 export const optional = Type.Optional;
-export const boolean = Type.Optional(Type.Boolean());
+export const boolean = Type.Optional(lenientBoolean);
 export const texts = Type.Array(Type.String());
 /** A UUID, or none; Neutron takes an empty text for none too. */
 export const idOrNull = Type.Union([Type.String({ maxLength: 36 }), Type.Null()]);

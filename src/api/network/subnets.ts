@@ -12,6 +12,7 @@ import {
 } from '../../control/network/subnets.ts';
 import { ApiError } from '../http/errors.ts';
 import type { Route } from '../http/route.ts';
+import { lenientInteger } from '../http/validation.ts';
 import { resourceRoutes } from './resource.ts';
 import {
   boolean,
@@ -40,8 +41,8 @@ const changeable = {
 };
 const CreateSubnet = Type.Object(
   {
-    ...{ ...project, ...changeable, network_id: text, ip_version: Type.Integer(), cidr: optional(cidr) },
-    ...{ subnetpool_id: optional(Type.Null()), prefixlen: optional(Type.Integer()) },
+    ...{ ...project, ...changeable, network_id: text, ip_version: lenientInteger(0, 255), cidr: optional(cidr) },
+    ...{ subnetpool_id: optional(Type.Null()), prefixlen: optional(lenientInteger(0, 128)) },
     service_types: optional(Type.Array(text, { maxItems: 0 })),
   },
   strict,

@@ -35,6 +35,7 @@ export async function imageWorld(overrides: Partial<Settings> = {}): Promise<Ima
     publicUrl: 'http://127.0.0.1:8774',
     hostFacingUrl: 'http://127.0.0.1:8774',
     trustedProxies: networkList([]),
+    consoleFrameAncestors: [],
     imageDirectory: directory,
     maxImageBytes: 4 * 1024 * 1024,
     webDownload: { enabled: true, privateAddresses: false, ports: [80, 443] },
