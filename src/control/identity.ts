@@ -10,6 +10,7 @@
 // What can race: a token that is issued while its user is being disabled is refused at its first check.
 import type { Kysely } from 'kysely';
 import type { Clock } from '../lib/clock.ts';
+import type { Principal } from '../model/types.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
 import {
   type ApplicationCredential,
@@ -53,22 +54,12 @@ export interface TokenInfo {
   readonly auditIds: readonly string[];
 }
 
-/** What authorisation needs of a token. */
-export interface TokenPrincipal {
-  readonly userId: string;
-  readonly projectId: string | null;
-  readonly projectDomainId?: string;
-  readonly domainId?: string;
-  readonly systemScope?: boolean;
-  readonly roles: readonly string[];
-}
-
 export interface Identity {
   readonly directory: Directory;
   login(request: LoginRequest): Promise<LoginResult>;
   /** Null: malformed, forged, expired, revoked, or what it claims does not hold any more. */
   tokenInfo(token: string): Promise<TokenInfo | null>;
-  principalOf(token: string): Promise<TokenPrincipal | null>;
+  principalOf(token: string): Promise<Principal | null>;
   revoke(token: string): Promise<void>;
   /** Whether the password is the user's, with failures counted as for logins. */
   isPasswordOf(
@@ -265,7 +256,7 @@ export function createIdentity({ db, key, clock, tokenLifetimeSeconds }: Identit
 const ownerOf = (account: Account | null): string => `user ${account?.user.id ?? ''}`;
 const isEnabled = ({ user, domain }: Account): boolean => user.enabled && domain.enabled;
 
-function principalIn({ user, scope, roles }: TokenInfo): TokenPrincipal {
+function principalIn({ user, scope, roles }: TokenInfo): Principal {
   return {
     userId: user.id,
     projectId: scope.kind === 'project' ? scope.project.id : null,

@@ -108,11 +108,11 @@ export interface Inventory {
   readonly allocationRatio: number;
 }
 
-/** Who asks: taken from the token, passed to every use case. */
-export interface Actor {
+/** What a valid token says of who asks. */
+export interface Principal {
   readonly userId: string;
-  /** Empty for a token that is not a project's. */
-  readonly projectId: string;
+  /** Null for a token that is not a project's. */
+  readonly projectId: string | null;
   /** The domain of the token's project; absent: the default one. */
   readonly projectDomainId?: string;
   /** Of a domain's token. */
@@ -120,6 +120,12 @@ export interface Actor {
   /** The token is one for the whole system. */
   readonly systemScope?: boolean;
   readonly roles: readonly string[];
+}
+
+/** Who asks: taken from the token, passed to every use case. */
+export interface Actor extends Omit<Principal, 'projectId'> {
+  /** Empty for a token that is not a project's. */
+  readonly projectId: string;
   readonly requestId: string;
   /** Whether the policy makes an administrator of them; absent: whoever has the role is one. */
   readonly admin?: boolean;

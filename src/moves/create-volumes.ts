@@ -7,14 +7,12 @@
 import type { Transaction } from 'kysely';
 import { findImage, maySee } from '../control/images.ts';
 import type { Platform } from '../control/platform.ts';
+import { activateAttachments, dropAttachments, reserveAttachments } from '../control/volumes/attachment-hosts.ts';
 import {
-  activateAttachments,
   attachmentsOfServer,
   claimNewVolume,
   claimVolume,
-  dropAttachments,
   releaseVolumes,
-  reserveAttachments,
   settleVolumes,
 } from '../control/volumes/attachments.ts';
 import type { Mapping } from '../control/volumes/mappings.ts';

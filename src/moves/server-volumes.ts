@@ -9,14 +9,8 @@
 import type { Transaction } from 'kysely';
 import { owe } from '../control/debts.ts';
 import { hostAnswers } from '../control/hosts.ts';
-import {
-  type Attachment,
-  activateAttachments,
-  attachmentsOfServer,
-  dropAttachments,
-  NOWHERE,
-  reserveAttachments,
-} from '../control/volumes/attachments.ts';
+import { activateAttachments, dropAttachments, reserveAttachments } from '../control/volumes/attachment-hosts.ts';
+import { type Attachment, attachmentsOfServer, NOWHERE } from '../control/volumes/attachments.ts';
 import { mappingsOfServer } from '../control/volumes/mappings.ts';
 import { storageHostIsUp } from '../control/volumes/storage-hosts.ts';
 import type { Job, Reply } from '../host/contract.ts';

@@ -103,26 +103,16 @@ interface Time {
 type ClockKind = 'database' | 'given';
 
 /** What of a row a commit writes, and whose row it must still be. */
-interface Commit extends Time {
-  readonly id: string;
-  readonly owner: string;
-  readonly fence: number;
-  readonly newFence: number;
-  /** 1: whoever writes knew of a wish to turn back. */
-  readonly knewOfCancel: 0 | 1;
-  readonly status: Status;
-  readonly direction: Direction;
-  readonly cursor: number;
-  readonly attempt: number;
-  readonly backTo: number | null;
-  readonly retries: number;
-  readonly wakeAt: number;
-  readonly state: string;
-  readonly progress: string | null;
-  readonly journal: string;
-  readonly reason: string | null;
-  readonly endedAt: number | null;
-}
+type Commit = Time &
+  Pick<Row, 'id' | 'owner' | 'fence' | 'status' | 'direction' | 'cursor' | 'attempt' | 'backTo' | 'retries'> &
+  Pick<Row, 'wakeAt' | 'reason' | 'endedAt'> & {
+    readonly newFence: number;
+    /** 1: whoever writes knew of a wish to turn back. */
+    readonly knewOfCancel: 0 | 1;
+    readonly state: string;
+    readonly progress: string | null;
+    readonly journal: string;
+  };
 
 /** What a claim writes. */
 interface Taking extends Time {

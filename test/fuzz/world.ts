@@ -8,7 +8,6 @@ import type { FastifyInstance } from 'fastify';
 import { type Kysely, sql } from 'kysely';
 import { pino } from 'pino';
 import { buildApp } from '../../src/api/http/app.ts';
-import type { Principal } from '../../src/api/http/auth.ts';
 import type { Route } from '../../src/api/http/route.ts';
 import { allRoutes } from '../../src/api/routes.ts';
 import { planDeployment } from '../../src/cli/deployment.ts';
@@ -24,6 +23,7 @@ import { registerStorageHost } from '../../src/control/volumes/storage-hosts.ts'
 import type { Host } from '../../src/host/contract.ts';
 import { nobody } from '../../src/host/nobody.ts';
 import { systemClock } from '../../src/lib/clock.ts';
+import type { Principal } from '../../src/model/types.ts';
 import type { StorageHost } from '../../src/storage/contract.ts';
 import { openStores, type Stores } from '../../src/store/stores.ts';
 import { tempestCheck } from '../clients/schemas/check.ts';

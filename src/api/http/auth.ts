@@ -4,19 +4,9 @@
 import type { Platform } from '../../control/platform.ts';
 import type { Target } from '../../model/policy/judge.ts';
 import { ownTarget, type RuleName } from '../../model/policy/rules.ts';
-import type { Actor } from '../../model/types.ts';
+import type { Actor, Principal } from '../../model/types.ts';
 import { ApiError, forbidden, type Service, unauthorized } from './errors.ts';
 import type { Route } from './route.ts';
-
-/** What a valid token says. projectId is null when it is not a project's. */
-export interface Principal {
-  readonly userId: string;
-  readonly projectId: string | null;
-  readonly projectDomainId?: string;
-  readonly domainId?: string;
-  readonly systemScope?: boolean;
-  readonly roles: readonly string[];
-}
 
 export interface TokenChecker {
   /** Null: unknown, malformed, expired or revoked; which of them is nobody's business. */

@@ -5,8 +5,8 @@ import type { FastifyInstance, InjectOptions } from 'fastify';
 import { deleteImage } from '../../control/images/records.ts';
 import { type ImageWorld, imageWorld, member, qcow2 } from '../../control/images/testing.ts';
 import { newId } from '../../lib/ids.ts';
+import type { Principal } from '../../model/types.ts';
 import { buildApp } from '../http/app.ts';
-import type { Principal } from '../http/auth.ts';
 import { hostImageRoutes } from './data.ts';
 import { imageRoutes } from './routes.ts';
 

@@ -2,8 +2,8 @@
 import type { FastifyInstance } from 'fastify';
 import { type ImageWorld, imageWorld } from '../../control/images/testing.ts';
 import { seedNetworks } from '../../control/network/seed.ts';
+import type { Principal } from '../../model/types.ts';
 import { buildApp } from '../http/app.ts';
-import type { Principal } from '../http/auth.ts';
 import { networkRoutes } from './routes.ts';
 
 /** By their tokens. `member` and `reader` are of one project. */

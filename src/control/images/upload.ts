@@ -17,17 +17,15 @@ import { syncDirectory } from '../../host/record-files.ts';
 import { messageOf } from '../../lib/errors.ts';
 import { detectFormat, HEAD_BYTES } from '../../model/image-format.ts';
 import { judgeImage } from '../../model/qcow2.ts';
-import { refused } from '../../model/refusal.ts';
+import { type Refused, refused } from '../../model/refusal.ts';
 import type { Actor, Refusal } from '../../model/types.ts';
 import { type DiskFormat, findImage, guestFormatOf, type Image, imageFile, mayChange, maySee } from '../images.ts';
 import type { Platform } from '../platform.ts';
 import { inspectQcow2 } from './inspect.ts';
+import { type Claim, claimRow, type Purpose, type Received, type Watch, watchOver } from './upload-claim.ts';
 
 /** Largest virtual size of an image: 16 TiB, what an ext4 file system takes as one file. */
 export const MAX_VIRTUAL_BYTES = 16 * 1024 ** 4;
-/** An upload that brings no byte for this long is ended. */
-const IDLE_MS = 60_000;
-const RENEW_MS = 30_000;
 /** A saving row that was not renewed for this long belongs to no living upload. */
 export const STALLED_MS = 10 * 60_000;
 /** Suffix of files that are being received. */
@@ -62,9 +60,6 @@ export async function uploadImage(p: Platform, actor: Actor, imageId: string, up
     return { code: 403, message: 'You are not authorized to complete upload_image action.' };
   return receiveImage(p, image, { ...upload, keepsAnything: true });
 }
-
-/** What becomes of an image when its data is there: it is active, or waits to be imported. */
-type Purpose = 'saving' | 'uploading';
 
 /**
  * The same for whoever may write the image's data.
@@ -113,16 +108,7 @@ export async function receiveImage(
 
 const UNJUDGED = { ok: true, virtualBytes: null } as const;
 
-interface Received {
-  readonly kind: 'received';
-  readonly sizeBytes: number;
-  /** Null: of a disk that no guest can have. */
-  readonly virtualBytes: number | null;
-  readonly md5: string;
-  readonly sha256: string;
-  readonly sha512: string;
-}
-type Reception = Received | { readonly kind: 'refused'; readonly refusal: Refusal };
+type Reception = Received | Refused;
 
 const badContent = (reason: string): Refusal => ({ code: 400, message: `The image data is not accepted. ${reason}` });
 const tooLarge = (p: Platform): Refusal => ({
@@ -225,96 +211,6 @@ async function* bytesOf({ stream, declaredBytes }: Upload, watch: Watch): AsyncG
 
 const isNoRoom = (error: unknown): boolean =>
   error instanceof Error && 'code' in error && ['ENOSPC', 'EDQUOT', 'EFBIG'].includes(String(error.code));
-
-interface Watch {
-  /** Bytes have come. */
-  seen(): void;
-  /** Why the watch ended the stream; null: it did not. */
-  readonly reason: string | null;
-  /** Resolves when the watch touches neither stream nor claim any more. */
-  end(): Promise<void>;
-}
-
-/** Renews the claim while bytes come; ends the stream when none come or the claim is lost. */
-function watchOver(p: Platform, stream: Readable, claim: Claim): Watch {
-  const stop = new AbortController();
-  let lastSeen = p.clock.now();
-  let reason: string | null = null;
-  const loop = async (): Promise<void> => {
-    for (;;) {
-      await p.clock.sleep(RENEW_MS, stop.signal);
-      if (stop.signal.aborted) return;
-      if (p.clock.now() - lastSeen > IDLE_MS) reason = `No data came for ${IDLE_MS / 1000} seconds.`;
-      else if (!(await claim.renew())) reason = 'The image was deleted during the upload.';
-      if (reason !== null) {
-        stream.destroy(new Error(reason));
-        return;
-      }
-    }
-  };
-  const over = loop().catch((error: unknown) => {
-    reason = `The upload could not be watched over: ${messageOf(error)}`;
-    stream.destroy(new Error(reason));
-  });
-  return {
-    seen: () => {
-      lastSeen = p.clock.now();
-    },
-    get reason() {
-      return reason;
-    },
-    end: async () => {
-      stop.abort();
-      await over;
-    },
-  };
-}
-
-/** The row, held by this upload. */
-interface Claim {
-  readonly imageId: string;
-  /** False: the row is not this upload's any more. */
-  renew(): Promise<boolean>;
-  /** saving → active; false: the row is not this upload's any more. */
-  activate(data: Received): Promise<boolean>;
-  /** saving → queued, if the row is still this upload's. */
-  giveBack(): Promise<void>;
-}
-
-async function claimRow(p: Platform, image: Image, purpose: Purpose): Promise<Claim | null> {
-  const imageId = image.id;
-  let fence = p.clock.now();
-  const change = async (from: 'queued' | Purpose, set: object, at: number | null): Promise<boolean> => {
-    let update = p.stores.global.updateTable('images').set(set).where('id', '=', imageId).where('status', '=', from);
-    if (at !== null) update = update.where('updated_at', '=', at);
-    return (await update.returning('id').executeTakeFirst()) !== undefined;
-  };
-  if (!(await change('queued', { status: purpose, updated_at: fence }, null))) return null;
-  return {
-    imageId,
-    async renew() {
-      const next = Math.max(p.clock.now(), fence);
-      const held = await change(purpose, { updated_at: next }, fence);
-      if (held) fence = next;
-      return held;
-    },
-    activate: ({ kind: _, sizeBytes, virtualBytes, ...digests }) =>
-      change(
-        purpose,
-        {
-          status: purpose === 'saving' ? 'active' : purpose,
-          size_bytes: sizeBytes,
-          virtual_bytes: virtualBytes,
-          ...digests,
-          updated_at: p.clock.now(),
-        },
-        fence,
-      ),
-    async giveBack() {
-      await change(purpose, { status: 'queued', updated_at: p.clock.now() }, fence);
-    },
-  };
-}
 
 /** Gives the file its name and the row its data. */
 async function store(p: Platform, claim: Claim, part: string, data: Received): Promise<Refusal | null> {

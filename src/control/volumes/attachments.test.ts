@@ -6,16 +6,14 @@ import type { GlobalTables } from '../../store/global-schema.ts';
 import { owe } from '../debts.ts';
 import type { Platform } from '../platform.ts';
 import { withPlatform } from '../test-support.ts';
+import { activateAttachments, dropAttachments, reserveAttachments } from './attachment-hosts.ts';
 import {
-  activateAttachments,
   attachmentsOfServer,
   attachmentsOfVolume,
   beginDetach,
   claimVolume,
-  dropAttachments,
   forgetAttachments,
   releaseVolumes,
-  reserveAttachments,
   settleVolumes,
 } from './attachments.ts';
 

@@ -3,7 +3,8 @@
 //
 // Theory of operation. A server has at most one attachment of a volume per compute host, and at most one of these is
 // active (a unique partial index): where the volume is, or is about to be, plugged in. A move adds inactive ones on its
-// target (reserve), turns activity over (activate) and takes those of the host that was left away (drop).
+// target (reserve), turns activity over (activate) and takes those of the host that was left away (drop):
+// attachment-hosts.ts.
 //   none ── claim ──> active, attached_at null ── settle ──> active, attached ── release ──> none
 //   active ── set aside: active at NOWHERE ──> active on a host again (a shelved server that was offloaded)
 //   none ── reserve ──> inactive ── activate ──> active ── activate on another host ──> inactive ── drop ──> none
@@ -243,72 +244,6 @@ export async function forgetAttachments(
     .where('volume_id', 'in', volumeIds)
     .execute();
   await settleStatus(trx, volumeIds, now);
-}
-
-/** Each volume that the server has gets an inactive attachment on the host, unless it has one there. */
-export async function reserveAttachments(
-  trx: Trx,
-  serverId: string,
-  host: string,
-  generation: number,
-  now: number,
-): Promise<void> {
-  const active = await trx
-    .selectFrom('volume_attachments')
-    .select(['volume_id', 'mode', 'attached_at'])
-    .where('server_id', '=', serverId)
-    .where('active', '=', 1)
-    .execute();
-  if (active.length === 0) return;
-  const rows = active.map((row) => ({
-    ...{ id: newId(), volume_id: row.volume_id, server_id: serverId, host, active: 0, mode: row.mode, generation },
-    ...{ created_at: now, attached_at: row.attached_at },
-  }));
-  await trx
-    .insertInto('volume_attachments')
-    .values(rows)
-    .onConflict((conflict) => conflict.columns(['volume_id', 'server_id', 'host']).doNothing())
-    .execute();
-}
-
-/** The host's attachments are active and no others of the server. Only for volumes that have one there. */
-export async function activateAttachments(trx: Trx, serverId: string, host: string, generation: number): Promise<void> {
-  const there = trx
-    .selectFrom('volume_attachments')
-    .select('volume_id')
-    .where('server_id', '=', serverId)
-    .where('host', '=', host);
-  await trx
-    .updateTable('volume_attachments')
-    .set({ active: 0, generation })
-    .where('server_id', '=', serverId)
-    .where('host', '<>', host)
-    .where('volume_id', 'in', there)
-    .execute();
-  await trx
-    .updateTable('volume_attachments')
-    .set({ active: 1, generation })
-    .where('server_id', '=', serverId)
-    .where('host', '=', host)
-    .execute();
-}
-
-/** The host has no attachments any more of what the server has on another one. One statement. */
-export async function dropAttachments(trx: Trx, serverId: string, host: string): Promise<void> {
-  await trx
-    .deleteFrom('volume_attachments')
-    .where('server_id', '=', serverId)
-    .where('host', '=', host)
-    .where('active', '=', 0)
-    // One whose end is owed is active nowhere, and what is owed is read from it.
-    .where('volume_id', 'in', (from) =>
-      from
-        .selectFrom('volume_attachments as elsewhere')
-        .select('elsewhere.volume_id')
-        .where('elsewhere.server_id', '=', serverId)
-        .where('elsewhere.active', '=', 1),
-    )
-    .execute();
 }
 
 interface LockedVolume {

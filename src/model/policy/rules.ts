@@ -6,6 +6,7 @@
 // of a call that is not served here, would otherwise change nothing without a word). A test holds that every default is
 // asked somewhere, is used by one that is, or is in UNASKED. Rules that name a rule that is not there, or go round in a
 // circle, make the whole file invalid.
+import type { Actor } from '../types.ts';
 import { COMPUTE_RULES } from './defaults/compute.ts';
 import { CROSSCELL_RULES } from './defaults/crosscell.ts';
 import { IDENTITY_RULES } from './defaults/identity.ts';
@@ -150,18 +151,8 @@ function brokenReference(
   return null;
 }
 
-/** Who asks: what is known of a token. */
-export interface Asking {
-  readonly userId: string;
-  /** Empty for a token without a project. */
-  readonly projectId: string;
-  /** The domain of the project; absent: the default one. */
-  readonly projectDomainId?: string;
-  /** Of a domain's token. */
-  readonly domainId?: string;
-  readonly systemScope?: boolean;
-  readonly roles: readonly string[];
-}
+/** What is asked about whoever asks. */
+export type Asking = Omit<Actor, 'requestId' | 'admin'>;
 
 function credentialsOf(asking: Asking, admin: boolean): Credentials {
   const scoped = asking.projectId !== '';
