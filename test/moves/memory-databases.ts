@@ -3,7 +3,7 @@
 // Most of what a new one costs is its schema, and that every statement is prepared anew. So a world that is closed leaves
 // its databases to the next one: emptied, and with their prepared statements. It cannot write to them any more (its
 // Kysely is destroyed). A database on which something still goes on, or whose schema a test has changed, is thrown away.
-import type { DatabaseSync } from 'node:sqlite';
+import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import { setImmediate } from 'node:timers/promises';
 import type { Kysely } from 'kysely';
 import type { CellTables } from '../../src/store/cell-schema.ts';
@@ -44,6 +44,8 @@ interface Free {
   readonly sqlite: DatabaseSync;
   readonly connection: SqliteConnection;
   readonly schema: unknown;
+  /** Leave in it what it held when it was new. */
+  readonly empty: readonly StatementSync[];
 }
 
 /** A number that every change of the schema changes. */
@@ -53,18 +55,18 @@ const schemaOf = (sqlite: DatabaseSync): unknown => sqlite.prepare('pragma schem
 class Kind<Tables> {
   readonly #migrations: readonly SchemaMigration[];
   readonly #free: Free[] = [];
-  #empty = '';
 
   constructor(migrations: readonly SchemaMigration[]) {
     this.#migrations = migrations;
   }
 
   open(): Database<Tables> {
-    const { sqlite, connection, schema } = this.#free.pop() ?? this.#make();
+    const free = this.#free.pop() ?? this.#make();
+    const { sqlite, connection, schema, empty } = free;
     return new Database<Tables>(connection, async () => {
       if (schemaOf(sqlite) === schema && (await isFree(connection))) {
-        sqlite.exec(this.#empty);
-        this.#free.push({ sqlite, connection, schema });
+        for (const statement of empty) statement.run();
+        this.#free.push(free);
       } else connection.close();
     });
   }
@@ -78,8 +80,8 @@ class Kind<Tables> {
       )
       .all();
     const deletes = tables.map(({ name }) => `delete from "${name}"`);
-    this.#empty = ['begin', ...deletes, ...seedsOf(this.#migrations), 'commit'].join('; ');
-    return { sqlite, connection: new SqliteConnection(sqlite), schema: schemaOf(sqlite) };
+    const empty = ['begin', ...deletes, ...seedsOf(this.#migrations), 'commit'].map((each) => sqlite.prepare(each));
+    return { sqlite, connection: new SqliteConnection(sqlite), schema: schemaOf(sqlite), empty };
   }
 }
 

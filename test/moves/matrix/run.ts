@@ -140,8 +140,9 @@ async function toItsEnd(world: World, strikes: readonly Strike[]): Promise<void>
 
 /** A saga is stuck, and nothing else goes on. */
 async function waitsForHelp(world: World): Promise<boolean> {
-  const { status } = (await sagasOf(world)).find((saga) => saga.status === 'active' || saga.status === 'stuck') ?? {};
-  return status === 'stuck';
+  const sagas = world.p.stores.global.selectFrom('sagas').select('status').orderBy('created_at');
+  const first = await sagas.where('status', 'in', ['active', 'stuck']).limit(1).executeTakeFirst();
+  return first?.status === 'stuck';
 }
 
 /** The saga is stuck: its card says so and what to do; that is done, and it ends. Returns what it was stuck with. */
