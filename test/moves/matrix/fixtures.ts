@@ -50,6 +50,8 @@ export interface Fixture {
   start(world: World, serverId: string): Promise<Started>;
   /** vm_state of the server after success, or of what `status` asks for; null: it is gone. */
   readonly after: string | null;
+  /** Its guest is off when all is over, whatever its state says. */
+  readonly staysOff?: true;
   /** What storage hosts do in it: nothing that another fixture does not try, something, or they are all that it concerns. */
   readonly storage: 'no part' | 'takes part' | 'alone';
   /** Of a saga on a volume: what there is of it when all is over; null: nothing. */
@@ -433,3 +435,17 @@ export function fixtureOf(move: string): Fixture {
   assert(fixture, `no fixture for ${move}`);
   return fixture;
 }
+
+/** A resize of a server that has a larger disk already, and has not run since: what was told of its disk is so no more. */
+export const RESIZED_WHILE_OFF: Fixture = {
+  ...{ ...fixtureOf('resize'), staysOff: true },
+  prepare: async (world) => {
+    const serverId = await stopped(world);
+    const before = { ...world.user, requestId: 'req-before' };
+    await accept(world, resizeServer(world.p, before, serverId, { flavorId: FLAVORS.medium }));
+    await settle(world);
+    await accept(world, confirmResize(world.p, before, serverId));
+    await settle(world);
+    return serverId;
+  },
+};

@@ -2,6 +2,7 @@
 import { test } from 'node:test';
 import { type Cell, cellName, cellsOf, definitionOfMove, runCell } from './cells.ts';
 import { isOutage } from './faults.ts';
+import { type Fixture, fixtureOf } from './fixtures.ts';
 import { LONG, SEED } from './pair-tests.ts';
 import { sample } from './pairs.ts';
 
@@ -17,9 +18,14 @@ export function testCells(move: string, part: 'all' | 'without outages' | 'outag
  * effect; with CROSSCELL_LONG=1 all.
  */
 export function testSomeCells(move: string, count: number): void {
-  const cells = cellsOf(move).filter((cell) => typeof cell.expected !== 'string');
+  testSomeCellsOf('', fixtureOf(move), count);
+}
+
+/** The same with another fixture of its move; `what` says which, in the names of its tests. */
+export function testSomeCellsOf(what: string, fixture: Fixture, count: number): void {
+  const cells = cellsOf(fixture.move, fixture).filter((cell) => typeof cell.expected !== 'string');
   const always = cells.filter((cell) => isAtPivot(cell) && cell.direction === 'do' && cell.fault === 'error-after');
-  for (const cell of LONG ? cells : new Set([...always, ...sample(cells, count, SEED)])) testCell(cell);
+  for (const cell of LONG ? cells : new Set([...always, ...sample(cells, count, SEED)])) testCell(cell, what, fixture);
 }
 
 function isAtPivot({ move, step }: Cell): boolean {
@@ -27,7 +33,7 @@ function isAtPivot({ move, step }: Cell): boolean {
   return steps[pivot]?.name === step;
 }
 
-function testCell(cell: Cell): void {
+function testCell(cell: Cell, what = '', fixture = fixtureOf(cell.move)): void {
   if (typeof cell.expected === 'string') return;
-  test(cellName(cell), () => runCell(cell).then(() => undefined));
+  test(`${what}${cellName(cell)}`, () => runCell(cell, fixture).then(() => undefined));
 }
