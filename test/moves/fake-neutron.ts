@@ -125,8 +125,10 @@ export class FakeNeutron implements Neutron {
   async free(portId: string) {
     await this.#write('free', () => {
       const port = this.ports.get(portId);
-      port?.bindings.clear();
-      if (port) this.change(port, { device_id: '' });
+      if (!port) return;
+      // Inactive bindings stay, as in Neutron.
+      for (const [host, status] of port.bindings) if (status === 'ACTIVE') port.bindings.delete(host);
+      this.change(port, { device_id: '' });
     });
   }
   async deletePort(portId: string) {

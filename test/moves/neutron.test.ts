@@ -210,6 +210,8 @@ inWorld("a port made beforehand crosses with its server and is its user's again 
   await settle(world);
   assert.deepEqual(neutron.bound(serverId), await ledger(world, serverId));
   assert.deepEqual(await refusedBy(world, [mine.id]), [409, `Port ${mine.id} is still in use.`]);
+  await accept(world, resizeServer(world.p, world.user, serverId, { flavorId: FLAVORS.big }));
+  await settle(world);
   neutron.isDown = true;
   await accept(world, deleteServer(world.p, world.user, serverId));
   await work(world, HOUR_MS);

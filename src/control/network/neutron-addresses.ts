@@ -3,13 +3,12 @@
 // The record is what is shown of a server and told to its guest. It is compared with Neutron whenever the server's ports
 // are settled or looked at; a difference is written in one transaction with the debt that the guest follows
 // (owed-cards.ts). A port whose addresses a guest could not be told any of stays on record as it was.
-import { isDeepStrictEqual } from 'node:util';
 import { badRequest, refuse } from '../../model/refusal.ts';
 import type { Refusal } from '../../model/types.ts';
 import type { Neutron, NeutronPort } from '../../openstack/neutron.ts';
 import { exclusively } from '../../store/dialect.ts';
 import type { Platform } from '../platform.ts';
-import { givenElsewhere, takeAddress } from './addresses.ts';
+import { type FixedIp, givenElsewhere, takeAddress } from './addresses.ts';
 import { ledgerPort } from './neutron-ports.ts';
 import { oweCards } from './owed-cards.ts';
 import { NETWORKS } from './quotas.ts';
@@ -46,7 +45,7 @@ export async function recordAddresses(p: Platform, port: NeutronPort): Promise<v
   const { fixedIps } = await ledgerPort(p, port);
   const [first] = fixedIps;
   const before = await addressesOf(p, port.id);
-  if (!first || first.ip.includes(':') || before.length === 0 || isDeepStrictEqual(before, fixedIps)) return;
+  if (!first || first.ip.includes(':') || before.length === 0 || textOf(before) === textOf(fixedIps)) return;
   const written = await refusable(() =>
     p.stores.global.transaction().execute(async (trx) => {
       await exclusively(trx, NETWORKS);
@@ -65,6 +64,8 @@ export async function recordAddresses(p: Platform, port: NeutronPort): Promise<v
     p.log.error({ portId: port.id }, `addresses cannot be put on record: ${written.refusal.message}`);
   }
 }
+
+const textOf = (ips: readonly FixedIp[]): string => ips.map(({ subnetId, ip }) => `${subnetId} ${ip}`).join();
 
 const addressesOf = (p: Platform, portId: string) =>
   p.stores.global

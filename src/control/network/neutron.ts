@@ -189,7 +189,7 @@ async function bringAbout(
   const surplus = there.map(({ id }) => id).filter(unwanted);
   const returned = lent.filter(unwanted);
   if (surplus.length + returned.length > 0 && (await isSurplus(p, serverId, wanted))) {
-    for (const id of surplus) await (lent.includes(id) ? neutron.free(id) : neutron.deletePort(id));
+    for (const id of surplus) await (lent.includes(id) ? setFree(neutron, id) : neutron.deletePort(id));
     await forgetLent(p, serverId, returned);
   }
   for (const { id, bindings } of wanted) {
@@ -229,6 +229,14 @@ async function forgetLent(p: Platform, serverId: string, ids: readonly string[])
     await trx.deleteFrom('ports').where('id', 'in', ids).where('device_id', '=', '').execute();
     await trx.deleteFrom('neutron_lent').where('port_id', 'in', ids).where('server_id', '=', serverId).execute();
   });
+}
+
+/** Setting a port free takes its active binding alone. */
+async function setFree(neutron: Neutron, portId: string): Promise<void> {
+  for (const { host, status } of await neutron.bindings(portId)) {
+    if (status !== 'ACTIVE') await neutron.unbind(portId, host);
+  }
+  await neutron.free(portId);
 }
 
 async function bindActively(
