@@ -8,6 +8,7 @@ import type { AgentOptions } from './agent.ts';
 import type { CellsOptions } from './cells.ts';
 import { ConfigError, type ConfigFile, readConfig } from './config.ts';
 import { DEFAULTS, type Deployment, type Flags, planDeployment } from './deployment.ts';
+import type { HostsOptions } from './hosts.ts';
 import type { MovesOptions } from './moves.ts';
 import type { PolicyOptions } from './policy.ts';
 import type { QuarantineOptions } from './quarantine.ts';
@@ -217,6 +218,22 @@ program
   .action(async (verb: string, name: string | undefined, options: CellsOptions) => {
     const { cellsCommand } = await import('./cells.ts');
     process.exitCode = await cellsCommand(verb, name, options);
+  });
+
+program
+  .command('hosts')
+  .description('forget a host that will never return, with what is owed and kept in quarantine there, through the API')
+  .addArgument(new Argument('<verb>', 'what to do').choices(['forget']))
+  .argument('<name>', 'the host')
+  .option(
+    '--data <dir>',
+    `data directory with a clouds.yaml (default: where OS_CLIENT_CONFIG_FILE is, else ${DEFAULTS.data})`,
+  )
+  .addOption(cloudOption())
+  .option('--json', 'print what the API answers', false)
+  .action(async (_: 'forget', name: string, options: HostsOptions) => {
+    const { forgetCommand } = await import('./hosts.ts');
+    process.exitCode = await forgetCommand(name, options);
   });
 
 program

@@ -7,7 +7,7 @@
 // A host that has seen a newer one refuses it as fenced: then the server has come back, and the debt is void, which is
 // paid; or a conductor that took over the very saga that owes it was there, and the guest still has to go. The records
 // say which it is. A record's debt only takes the record that its own saga left: whatever a later saga brought there is
-// not touched.
+// not touched. What is owed on a host that is not known any more is void.
 import type { Selectable } from 'kysely';
 import { assertNever, invariant, messageOf } from '../lib/errors.ts';
 import { DatabaseDown } from '../store/database.ts';
@@ -15,8 +15,8 @@ import { fixed } from '../store/fixed.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
 import { CellDown } from '../store/stores.ts';
 import { type Answer, answerOf, jobAnswer, matchDevices } from './guest-devices.ts';
-import { hostAnswers } from './hosts.ts';
-import { DEBT_KINDS, type DebtKind, type Owed, oweWithin, RETRY_MS } from './owing.ts';
+import { hostAnswers, isHost } from './hosts.ts';
+import { DEBT_KINDS, type DebtKind, HOST_DEBTS, type Owed, oweWithin, RETRY_MS } from './owing.ts';
 import { ownership } from './ownership.ts';
 import type { Platform } from './platform.ts';
 import { payDelete, payDropKept, payRestore, payRevoke, type VolumeDebt } from './volumes/owed.ts';
@@ -54,7 +54,7 @@ export async function hastenDebts(p: Platform, host: string): Promise<void> {
   await p.stores.global
     .updateTable('debts')
     .set({ due_at: p.clock.now() })
-    .where('kind', 'in', ['destroy-guest', 'drop-snapshot', 'match-devices'])
+    .where('kind', 'in', HOST_DEBTS)
     .where('host', '=', host)
     .where('paid_at', 'is', null)
     .execute();
@@ -132,7 +132,7 @@ export async function payDebts(p: Platform): Promise<number> {
   for (const debt of due.map(debtOf)) {
     if (!silent.has(debt.host) && !(await mayAnswer(p, debt))) silent.add(debt.host);
     const asked = !silent.has(debt.host);
-    const answer = asked ? await attempt(p, debt) : 'silent';
+    const answer = asked ? await attempt(p, debt) : (await isVoid(p, debt)) ? 'settled' : 'silent';
     if (answer === 'silent') silent.add(debt.host);
     if (answer === 'settled') paid += 1;
     await record(p, debt, answer, asked ? 1 : 0);
@@ -202,6 +202,13 @@ async function mayAnswer(p: Platform, debt: Debt): Promise<boolean> {
     default:
       return assertNever(debt.kind);
   }
+}
+
+/** An operator has said that its host will never return (host-removal.ts), and somebody has written it behind that. */
+async function isVoid(p: Platform, debt: Debt): Promise<boolean> {
+  if (!HOST_DEBTS.some((kind) => kind === debt.kind) || (await isHost(p, debt.host))) return false;
+  p.log.warn({ host: debt.host, serverId: debt.serverId }, 'debt void: its host was forgotten');
+  return true;
 }
 
 async function pay(p: Platform, debt: Debt): Promise<Answer> {

@@ -1,10 +1,11 @@
-// Hosts: what operators see of them, what they order of them, and health. Made known by host-registration.ts.
+// Hosts: what operators see of them, what they order of them, and health. Made known by host-registration.ts, forgotten by
+// host-removal.ts.
 //
 // A host is up while its last heartbeat is younger than hostDownSeconds and nobody has forced it down. The heart of a
 // host is asked for, not sent: hearts.ts in moves/ asks every host in turn and writes last_seen_at. Two control planes
 // asking the same host do no harm.
 import type { Refusal } from '../model/types.ts';
-import { exclusively, isAmong } from '../store/dialect.ts';
+import { isAmong } from '../store/dialect.ts';
 import { listAggregates } from './aggregates.ts';
 import { upAfter } from './heartbeats.ts';
 import { providerStates } from './placement.ts';
@@ -182,44 +183,3 @@ export async function updateService(
     .executeTakeFirst();
   return numUpdatedRows === 1n ? null : { code: 404, message: `Compute host ${hostName} could not be found.` };
 }
-
-/**
- * Forgets a host that holds nothing: its room, its zone and its record go. 409 while a server is on it or a move may go
- * back to it, or while something of ours on it still waits to be cleaned away. An agent that goes on running is
- * registered anew when the control plane starts next, as in Nova.
- */
-export async function deleteHost(p: Platform, id: string): Promise<Refusal | null> {
-  const { global } = p.stores;
-  const host = await global.selectFrom('hosts').select(['name', 'cell_id']).where('id', '=', id).executeTakeFirst();
-  if (!host) return { code: 404, message: `Service ${id} not found.` };
-  const cell = await p.stores.cell(host.cell_id);
-  const resident = await cell
-    .selectFrom('servers')
-    .select('id')
-    .where('host', '=', host.name)
-    .where('deleted_at', 'is', null)
-    .executeTakeFirst();
-  return global.transaction().execute(async (trx): Promise<Refusal | null> => {
-    // Whoever claims room on it meanwhile meets the foreign key of its provider, or is seen here.
-    await exclusively(trx, 'hosts');
-    const holds = await trx
-      .selectFrom('allocations')
-      .select('consumer_id')
-      .where('provider_id', '=', id)
-      .executeTakeFirst();
-    const debt = await trx
-      .selectFrom('debts')
-      .select('id')
-      .where('host', '=', host.name)
-      .where('paid_at', 'is', null)
-      .executeTakeFirst();
-    if (resident || holds || debt) return { code: 409, message: HOSTS_SERVERS };
-    await trx.deleteFrom('aggregate_hosts').where('host', '=', host.name).execute();
-    await trx.deleteFrom('providers').where('id', '=', id).execute();
-    await trx.deleteFrom('hosts').where('id', '=', id).execute();
-    return null;
-  });
-}
-
-const HOSTS_SERVERS =
-  'Unable to delete compute service that is hosting instances. Migrate or delete the instances first.';

@@ -14,6 +14,9 @@ export const DEBT_KINDS = [
 ] as const;
 export type DebtKind = (typeof DEBT_KINDS)[number];
 
+/** Owed by compute hosts: `host` is the name of one. */
+export const HOST_DEBTS = ['destroy-guest', 'drop-snapshot', 'match-devices'] as const satisfies readonly DebtKind[];
+
 /** About the snapshot of a volume that its saga kept, which has the saga's name: one more is another debt. */
 export const KEPT_CONTENT = ['drop-kept-content', 'restore-volume'] as const satisfies readonly DebtKind[];
 

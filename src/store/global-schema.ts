@@ -344,7 +344,7 @@ export interface GlobalTables extends IdentityTables, MetadefTables, NetworkTabl
     found_at: number;
     /** Null: it is kept. */
     ended_at: number | null;
-    /** released, destroyed; or returned: it belongs there again, or was gone by itself. */
+    /** released, destroyed; returned: it belongs there again, or was gone by itself; lost: its host was forgotten. */
     outcome: string | null;
   };
   /** Who may open which console for a short while. */

@@ -1,4 +1,5 @@
-// `crosscell cells` as a command, against a whole system: what it prints, what it changes, its exit statuses.
+// `crosscell cells` and `crosscell hosts` as commands, against a whole system: what they print, what they change, their exit
+// statuses.
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -15,8 +16,8 @@ interface Ran {
   readonly err: string;
 }
 
-test('cells are listed, disabled and enabled; what is wrong is said in one line', async () => {
-  await using s = await testSystem({ cells: 2, hostsPerCell: 1 });
+test('cells are listed, disabled and enabled, and a host is forgotten; what is wrong is said in one line', async () => {
+  await using s = await testSystem({ cells: 2, hostsPerCell: 1, allowFaults: true });
   const data = mkdtempSync(join(tmpdir(), 'crosscell-cells-'));
   try {
     const cloud = (username: string, password: string, project: string) => ({
@@ -27,12 +28,13 @@ test('cells are listed, disabled and enabled; what is wrong is said in one line'
       alice: cloud('alice', PASSWORDS.alice, 'wonderland'),
     };
     writeFileSync(join(data, 'clouds.yaml'), JSON.stringify({ clouds }));
-    const run = (...args: string[]): Promise<Ran> =>
+    const command = (...args: string[]): Promise<Ran> =>
       new Promise((resolve) =>
-        execFile(process.execPath, [MAIN, 'cells', ...args, '--data', data], (error, out, err) =>
+        execFile(process.execPath, [MAIN, ...args, '--data', data], (error, out, err) =>
           resolve({ status: error === null ? 0 : Number(error.code), out, err }),
         ),
       );
+    const run = (...args: string[]) => command('cells', ...args);
     const [listed, missing, foreign, unknown] = await Promise.all([
       run('list', '--cloud', 'crosscell'),
       run('disable'),
@@ -59,6 +61,21 @@ test('cells are listed, disabled and enabled; what is wrong is said in one line'
       ],
     );
     assert.equal((await run('enable', 'cell2', '--cloud', 'crosscell')).out, line('cell2', 'enabled'));
+
+    const forget = () => command('hosts', 'forget', 'cell2-host1', '--cloud', 'crosscell');
+    assert.deepEqual(await forget(), {
+      ...{ status: 1, out: '', err: 'crosscell: Compute host cell2-host1 answers: it is there.\n' },
+    });
+    assert.equal(
+      (await s.admin('POST', '/crosscell/v1/faults', { kind: 'host-down', host: 'cell2-host1' })).status,
+      201,
+    );
+    const { global } = s.system.stores;
+    await global.updateTable('hosts').set({ last_seen_at: null }).where('name', '=', 'cell2-host1').execute();
+    assert.deepEqual(await forget(), {
+      ...{ status: 0, err: '' },
+      out: 'cell2-host1 is forgotten; written off: clean-ups 0, guests in quarantine 0\n',
+    });
   } finally {
     rmSync(data, { recursive: true, force: true });
   }

@@ -1,7 +1,8 @@
 // Compute services: one per host. Disabling one takes it from the scheduler; forcing it down says that it is known to
 // be dead before its heartbeat says so.
 import { Type } from 'typebox';
-import { deleteHost, type HostRecord, listHosts, updateService } from '../../control/hosts.ts';
+import { deleteHost } from '../../control/host-removal.ts';
+import { type HostRecord, listHosts, updateService } from '../../control/hosts.ts';
 import type { Platform } from '../../control/platform.ts';
 import { isUuid } from '../../lib/ids.ts';
 import { isoMicroseconds } from '../../model/time.ts';

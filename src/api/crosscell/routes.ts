@@ -3,9 +3,10 @@ import { Type } from 'typebox';
 import { setCellDisabled } from '../../control/cell-health.ts';
 import { listCells } from '../../control/cells.ts';
 import { openDebts } from '../../control/debts.ts';
+import { forgetHost } from '../../control/host-removal.ts';
 import { isHost, listHosts } from '../../control/hosts.ts';
 import { listStorageHosts } from '../../control/volumes/storage-hosts.ts';
-import { refuse } from '../http/errors.ts';
+import { errorOf, refuse } from '../http/errors.ts';
 import { type Route, route } from '../http/route.ts';
 import { BASE, closed, markerUnknown, orNull, Page, page, pageOf, pageOfAll, reading, text, time } from './pages.ts';
 
@@ -126,6 +127,26 @@ export const crosscellRoutes: readonly Route[] = [
       const { limit, marker: after = null } = reading(query);
       if (after !== null && !(await isHost(p, after))) throw markerUnknown(after);
       return { status: 200, body: pageOf('hosts', await listHosts(p, { after, limit }), (each) => each.name, query) };
+    },
+  }),
+  route({
+    method: 'DELETE',
+    url: `${BASE}/hosts/:name`,
+    service: 'crosscell',
+    summary:
+      'Forget a host that will never return, and write off what is owed and in quarantine there; 409 while it answers or holds a server',
+    policy: 'crosscell:hosts:forget',
+    params: Type.Object({ name: Type.String({ maxLength: 255 }) }, closed),
+    answers: {
+      200: Type.Object(
+        { writtenOff: Type.Object({ debts: Type.Integer(), quarantined: Type.Integer() }, closed) },
+        closed,
+      ),
+    },
+    handle: async ({ p, actor, params }) => {
+      const removal = await forgetHost(p, actor, params.name);
+      if (removal.kind === 'refused') throw errorOf(removal.refusal);
+      return { status: 200, body: { writtenOff: removal.left } };
     },
   }),
   route({

@@ -5,6 +5,7 @@ export const CROSSCELL_RULES = {
   'crosscell:cells': 'rule:context_is_admin',
   'crosscell:cells:update': 'rule:context_is_admin',
   'crosscell:hosts': 'rule:context_is_admin',
+  'crosscell:hosts:forget': 'rule:context_is_admin',
   'crosscell:storage': 'rule:context_is_admin',
   'crosscell:moves': 'rule:context_is_admin',
   'crosscell:moves:retry': 'rule:context_is_admin',

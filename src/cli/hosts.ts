@@ -1,0 +1,30 @@
+// `crosscell hosts`: an operator's hands on hosts, through the API and with its rights. Exit statuses as in moves.ts.
+import type { Left } from '../control/host-removal.ts';
+import { ApiClient, sentenceOf } from './client.ts';
+import { credentialsOf } from './clouds.ts';
+
+export interface HostsOptions {
+  readonly data?: string;
+  readonly cloud: string;
+  readonly json: boolean;
+}
+
+/** Forgets a host that will never return. */
+export async function forgetCommand(name: string, options: HostsOptions): Promise<number> {
+  const api = new ApiClient(credentialsOf(options.data, options.cloud, process.env));
+  try {
+    await api.login();
+    const url = `/crosscell/v1/hosts/${encodeURIComponent(name)}`;
+    const answer = await api.call<{ writtenOff: Left }>('DELETE', url);
+    const { debts, quarantined } = answer.writtenOff;
+    process.stdout.write(
+      options.json
+        ? `${JSON.stringify(answer, null, 2)}\n`
+        : `${name} is forgotten; written off: clean-ups ${debts}, guests in quarantine ${quarantined}\n`,
+    );
+    return 0;
+  } catch (error) {
+    process.stderr.write(`crosscell: ${sentenceOf(error)}\n`);
+    return 1;
+  }
+}
