@@ -82,16 +82,6 @@ for (const [what, reply, lastError] of [
     }));
 }
 
-   await owe(p, debt('h1'));
-    await owe(p, debt('h2'));
-    await later(p);
-    assert.equal(await payDebts(p), 1);
-    assert.deepEqual(
-      ((await openDebts(p)) ?? []).map((each) => [each.host, each.lastError]),
-      [['h1', 'a defect']],
-    );
-  }));
-
 /** When the host was last heard of. */
 const heardOf = (p: Platform, name: string, at: number | null) =>
   p.stores.global.updateTable('hosts').set({ last_seen_at: at }).where('name', '=', name).execute();
