@@ -68,24 +68,24 @@ export async function writeInError(
   if (!cell) return refuse(503, 'There is no cell to hold servers.');
   const fault = { code: 500, message: 'No valid host was found. ', details: reason, createdAt: server.createdAt };
   const broken: Server = { ...server, vmState: 'error', taskState: null, fault };
-  // The record before the home: if this stops half-way, what is left is invisible and counts for nobody.
-  await cell.db.transaction().execute(async (trx) => {
-    await trx.insertInto('servers').values(rowOf(broken)).execute();
-    const action = createAction(
-      broken,
-      { userId: actor.userId, projectId: actor.projectId },
-      actor.requestId,
-      null,
-      server.createdAt,
-    );
-    await trx
-      .insertInto('server_actions')
-      .values({ ...action, message: 'Error', finished_at: server.createdAt })
-      .execute();
-  });
+  const action = createAction(
+    broken,
+    { userId: actor.userId, projectId: actor.projectId },
+    actor.requestId,
+    null,
+    server.createdAt,
+  );
   await p.stores.global.transaction().execute(async (trx) => {
     await insertHome(trx, actor, server, cell.id);
     await joinGroup(p, trx, actor, groupId, server.id);
+    // Nothing refuses behind this. If it stops before the home is there, what is left is invisible and counts for nobody.
+    await cell.db.transaction().execute(async (own) => {
+      await own.insertInto('servers').values(rowOf(broken)).execute();
+      await own
+        .insertInto('server_actions')
+        .values({ ...action, message: 'Error', finished_at: server.createdAt })
+        .execute();
+    });
   });
   p.log.info({ serverId: server.id, requestId: actor.requestId, zone: server.requestedZone }, reason);
   return null;

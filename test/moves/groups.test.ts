@@ -1,6 +1,8 @@
 // Server groups over cells: on create, resize and migrate, in races, and when members go.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { listCells } from '../../src/control/cells.ts';
+import { setQuota } from '../../src/control/quota.ts';
 import { createServerGroup, findServerGroup } from '../../src/control/server-groups.ts';
 import type { GroupPolicy } from '../../src/model/server-groups.ts';
 import { confirmResize } from '../../src/moves/confirm.ts';
@@ -56,6 +58,22 @@ inGroup(
     assert.equal(refused.vmState, 'error');
     assert.match(refused.fault?.details ?? '', /ServerGroupAntiAffinityFilter 4/);
     assert.deepEqual((await findServerGroup(world.p, g))?.members.toSorted(), [...ids, fifth].toSorted());
+    await assertSound(world);
+  },
+);
+
+inGroup(
+  'a member too many is refused where there is no room either, and leaves nothing behind',
+  'anti-affinity',
+  async (world, g) => {
+    for (const _ of HOSTS) await request(world, g);
+    await setQuota(world.p, { projectId: world.user.projectId }, { server_group_members: HOSTS.length });
+    await assert.rejects(request(world, g), /Quota exceeded, too many servers in group/);
+    await settle(world);
+    for (const { id } of await listCells(world.p)) {
+      const records = await (await world.p.stores.cell(id)).selectFrom('servers').select('id').execute();
+      assert.equal(records.length, HOSTS.length / 2);
+    }
     await assertSound(world);
   },
 );
