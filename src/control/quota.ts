@@ -3,6 +3,7 @@
 import { type Kysely, sql, type Transaction } from 'kysely';
 import { DEFAULT_LIMITS, type QuotaLimits, type QuotaUsage } from '../model/quota.ts';
 import type { Refusal, ResourceClass } from '../model/types.ts';
+import { exclusively } from '../store/dialect.ts';
 import { fixed } from '../store/fixed.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
 import type { Platform } from './platform.ts';
@@ -81,6 +82,10 @@ export async function quotasFor(
   if (ofProject.length === rows.length) return [project];
   return [{ limits: limitsIn(p, rows), used: await usageOf(db, { projectId, userId }) }, project];
 }
+
+/** Whoever counts and claims in one transaction counts behind this: what two count at the same time lets both pass. */
+export const lockQuota = (trx: Transaction<GlobalTables>, projectId: string): Promise<void> =>
+  exclusively(trx, `quota of ${projectId}`);
 
 /** The first refusal of a check that each of the quotas has to pass. */
 export function firstOver(

@@ -10,7 +10,7 @@ import { NETWORKS } from '../control/network/quotas.ts';
 import { networkService, type TakenPort, type Taking } from '../control/network/service.ts';
 import { activateBindings, createPortForServer, type Port, portsOfServer } from '../control/network.ts';
 import type { Platform } from '../control/platform.ts';
-import { firstOver, type ProjectQuota, quotasFor } from '../control/quota.ts';
+import { firstOver, lockQuota, type ProjectQuota, quotasFor } from '../control/quota.ts';
 import { plainFlavor } from '../control/records.ts';
 import { chooseHost } from '../control/scheduling.ts';
 import { findServerGroup } from '../control/server-groups.ts';
@@ -303,8 +303,7 @@ async function checkQuotaAgain(
   actor: Actor,
   flavor: Flavor,
 ): Promise<void> {
-  // What two creates count at the same time would let both pass.
-  await exclusively(trx, `quota of ${actor.projectId}`);
+  await lockQuota(trx, actor.projectId);
   const over = overQuota(await quotasFor(p, actor, trx), flavor);
   if (over) throw new Refused(over);
 }

@@ -3,7 +3,7 @@
 // Each is repeated after a crash and finds what it did; each change of a record or a host carries the fence of the saga.
 import type { Transaction } from 'kysely';
 import { hostsWithRemains } from '../control/quarantine.ts';
-import { firstOver, quotasFor } from '../control/quota.ts';
+import { firstOver, lockQuota, quotasFor } from '../control/quota.ts';
 import { chooseHost } from '../control/scheduling.ts';
 import { groupIdOf } from '../control/server-groups.ts';
 import { invariant } from '../lib/errors.ts';
@@ -69,6 +69,7 @@ export async function chooseTarget(c: C) {
 async function overQuota(c: C, trx: Transaction<GlobalTables>): Promise<Refusal | null> {
   const { oldFlavor, newFlavor, owner } = c.s;
   if (!isUpsize(oldFlavor, newFlavor)) return null;
+  await lockQuota(trx, owner.projectId);
   const quotas = await quotasFor(c.p, owner, trx);
   return firstOver(quotas, (limits, used) => checkResizeQuota(limits, used, oldFlavor, newFlavor));
 }

@@ -14,12 +14,11 @@ import type { Transaction } from 'kysely';
 import { hostIsUp } from '../control/hosts.ts';
 import { openMigration } from '../control/migrations.ts';
 import type { Platform } from '../control/platform.ts';
-import { firstOver, quotasFor } from '../control/quota.ts';
+import { firstOver, lockQuota, quotasFor } from '../control/quota.ts';
 import { type FoundServer, serverOrRefusal } from '../control/servers.ts';
 import { checkAction, invalidState, serverNotFound, stateOf } from '../model/actions.ts';
 import { checkOneMore } from '../model/quota.ts';
 import { type Actor, isAdmin, POWER_STATE, type Refusal, type Server } from '../model/types.ts';
-import { exclusively } from '../store/dialect.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
 import { openSaga, sqlSagaStore } from '../store/sagas.ts';
 import { letGo, takeHold, unlessLetGo } from './claim.ts';
@@ -260,8 +259,7 @@ export async function restoreServer(p: Platform, actor: Actor, serverId: string)
 /** The server counts in its project's quota again; refused when there is no room, or when it is to be deleted for good. */
 async function countAgain(p: Platform, trx: Transaction<GlobalTables>, found: Found): Promise<Refusal | null> {
   const { server } = found;
-  // What two requests count at the same time would let both pass.
-  await exclusively(trx, `quota of ${server.projectId}`);
+  await lockQuota(trx, server.projectId);
   const over = firstOver(await quotasFor(p, server, trx), (limits, used) => checkOneMore(limits, used, server.flavor));
   if (over) return over;
   const { numUpdatedRows } = await trx

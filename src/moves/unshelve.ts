@@ -9,13 +9,13 @@ import { listHosts } from '../control/hosts.ts';
 import { discardImages, hasData } from '../control/images/records.ts';
 import type { Platform } from '../control/platform.ts';
 import { hostsWithRemains } from '../control/quarantine.ts';
-import { firstOver, quotasFor } from '../control/quota.ts';
+import { firstOver, lockQuota, type ProjectQuota, quotasFor } from '../control/quota.ts';
 import { chooseHost } from '../control/scheduling.ts';
 import { groupIdOf } from '../control/server-groups.ts';
 import { serverOrRefusal } from '../control/servers.ts';
 import { NOWHERE } from '../control/volumes/attachments.ts';
 import { checkAction, stateOf } from '../model/actions.ts';
-import { checkCreateQuota } from '../model/quota.ts';
+import { checkOneMore } from '../model/quota.ts';
 import { badRequest, conflict } from '../model/refusal.ts';
 import { flavorOnHost } from '../model/resources.ts';
 import {
@@ -218,12 +218,22 @@ async function chooseTarget(c: C) {
       groupId: await groupIdOf(c.p.stores.global, c.serverId),
     },
     serverConsumer(c),
-    (claimRoom) => globally(c.p.stores.global, c, claimRoom),
+    // With the claim, in one transaction: two that were accepted at once may not both fit into the quota.
+    (claimRoom) =>
+      globally(c.p.stores.global, c, async (trx) => {
+        await lockQuota(trx, c.s.owner.projectId);
+        const over = overQuota(await quotasFor(c.p, c.s.owner, trx), flavor);
+        return over === null ? claimRoom(trx) : { kind: 'none', reason: over.message };
+      }),
   );
   if (chosen.kind === 'none') return noHost(c.s, chosen.reason);
   const { cellId, host, zone } = chosen;
   return { kind: 'done', output: { target: { cellId, host, zone } } } as const;
 }
+
+/** It is one of the servers that are counted already. */
+const overQuota = (quotas: readonly ProjectQuota[], flavor: Flavor): Refusal | null =>
+  firstOver(quotas, (limits, used) => checkOneMore(limits, { ...used, instances: used.instances - 1 }, flavor));
 
 export interface UnshelveRequest {
   /** Absent: the one that it was created for. Null: any, from now on. */
@@ -247,11 +257,7 @@ export async function unshelveServer(
   const unknown = await checkPlace(p, request);
   if (unknown) return unknown;
   const quotas = await quotasFor(p, { projectId: server.projectId, userId: server.userId });
-  const over = firstOver(quotas, (limits, used) => {
-    // It is one of the servers that are counted already.
-    const counted = checkCreateQuota(limits, { ...used, instances: used.instances - 1 }, server.flavor, 1, 1);
-    return counted.kind === 'refused' ? counted.refusal : null;
-  });
+  const over = overQuota(quotas, server.flavor);
   if (over) return over;
   const state: UnshelveOffloadedState = {
     actor: { userId: actor.userId, projectId: actor.projectId },

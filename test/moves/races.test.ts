@@ -11,6 +11,8 @@ import { deleteServer, startRequestedDeletes } from '../../src/moves/delete.ts';
 import { rebootServer, startServer, stopServer } from '../../src/moves/power.ts';
 import { resizeServer } from '../../src/moves/resize.ts';
 import { revertResize } from '../../src/moves/revert.ts';
+import { shelveServer } from '../../src/moves/shelve.ts';
+import { unshelveServer } from '../../src/moves/unshelve.ts';
 import type { Stores } from '../../src/store/stores.ts';
 import { arm, INJECTED, Strike } from './matrix/faults.ts';
 import {
@@ -190,6 +192,21 @@ inWorld('T12: two resizes at once cannot both use the last of a quota', async (w
   const states = await Promise.all(ids.map(async (id) => (await serverOf(world, id)).vmState));
   assert.deepEqual(states.toSorted(), ['active', 'resized']);
   assert.equal((await quotaOf(world.p, world.user.projectId)).used.cores, 5);
+  await assertSound(world);
+});
+
+inWorld('two servers that are unshelved at once cannot both use the last of a quota', async (world) => {
+  const ids = [await newServer(world, FLAVORS.small, 'one'), await newServer(world, FLAVORS.small, 'two')];
+  for (const id of ids) await accept(world, shelveServer(world.p, world.user, id));
+  await settle(world);
+  const [one = ''] = ids;
+  const { vcpus } = (await serverOf(world, one)).flavor;
+  await setQuota(world.p, { projectId: world.user.projectId }, { cores: vcpus });
+  for (const id of ids) await accept(world, unshelveServer(world.p, world.user, id, {}));
+  await settle(world);
+  const states = await Promise.all(ids.map(async (id) => (await serverOf(world, id)).vmState));
+  assert.deepEqual(states.toSorted(), ['active', 'shelved_offloaded']);
+  assert.equal((await quotaOf(world.p, world.user.projectId)).used.cores, vcpus);
   await assertSound(world);
 });
 
