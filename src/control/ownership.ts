@@ -3,7 +3,8 @@
 // Who acts on the answer takes a new generation before asking, and acts under it: a saga that begins behind the look has
 // a newer one, and one that began before it is seen.
 // A cell's database may have been restored from before the server's last move. What its record says is then not believed:
-// the move wrote its generation into the mapping, and the home has seen that or a newer one, unless it is older.
+// the move wrote its generation into the mapping, and the home has seen that or a newer one, unless it is older. A home
+// that remembers no generation at all says nothing about that.
 import { fenceOf } from '../store/cell-fences.ts';
 import { openSaga } from '../store/sagas.ts';
 import { openMigration } from './migrations.ts';
@@ -20,7 +21,8 @@ export async function ownership(p: Platform, host: string, serverId: string): Pr
     case 'down':
       return 'perhaps';
     case 'found': {
-      if ((await fenceOf(await p.stores.cell(found.cellId), serverId)) < found.generation) {
+      const seen = await fenceOf(await p.stores.cell(found.cellId), serverId);
+      if (seen > 0 && seen < found.generation) {
         p.log.warn({ serverId, host, cell: found.cellId }, 'the cell is older than the last move of the server');
         return 'perhaps';
       }

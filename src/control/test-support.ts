@@ -9,7 +9,6 @@ import { VirtualClock } from '../lib/virtual-clock.ts';
 import { type Flavor, POWER_STATE, type Server } from '../model/types.ts';
 import { DEFAULT_MULTIPLIERS } from '../model/weighers.ts';
 import type { StorageHost } from '../storage/contract.ts';
-import { raiseInCell } from '../store/cell-fences.ts';
 import { openStores } from '../store/stores.ts';
 import { ensureCell } from './cells.ts';
 import { registerHost } from './host-registration.ts';
@@ -166,8 +165,6 @@ export async function addServer(p: Platform, cellId: string, change: Partial<Ser
       },
     })
     .execute();
-  const cell = await p.stores.cell(cellId);
-  await raiseInCell(cell, server.id, 1);
-  await cell.insertInto('servers').values(rowOf(server)).execute();
+  await (await p.stores.cell(cellId)).insertInto('servers').values(rowOf(server)).execute();
   return server;
 }

@@ -54,7 +54,7 @@ export async function floorOf(db: Kysely<CellTables>): Promise<number> {
   return row?.generation ?? 0;
 }
 
-/** The highest generation that this database has seen of the server, as far as it remembers. */
+/** The highest generation that this database has seen of the server, as far as it remembers; 0: none. */
 export async function fenceOf(db: Kysely<CellTables>, serverId: string): Promise<number> {
   const rows = await db
     .selectFrom('server_fences')
