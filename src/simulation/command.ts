@@ -94,12 +94,18 @@ async function simulateOne(options: SimulateOptions): Promise<number> {
   return result.violations.length === 0 ? 0 : 1;
 }
 
-function report(options: SimulateOptions, { failure, ...result }: SearchResult, threads: number, seconds: number) {
+function report(
+  options: SimulateOptions,
+  { failure, moves, ...result }: SearchResult,
+  threads: number,
+  seconds: number,
+) {
   const { seed, without, servers, cells, conductors, hours, faults } = options;
   return {
     ...{ seed, without, servers, cells, conductors, hours, faults, threads, seconds },
     schedulesPerSecond: result.schedules / seconds,
     ...result,
+    moves: [...moves].sort(),
     failure: failure && { ...failure, command: commandOf(options, failure) },
   };
 }

@@ -17,7 +17,7 @@ export async function brokenImages(world: World, databases: Databases): Promise<
       if (sha256 !== (await digestOf(world, String(id)))) wrong.push(`the file of image ${id} is not what was sent`);
     } else wrong.push(...apart(world, databases, String(id), String(properties)));
   }
-  return wrong;
+  return [...wrong, ...leftBackups(databases)];
 }
 
 async function digestOf({ images }: World, imageId: string): Promise<string | null> {
@@ -26,6 +26,24 @@ async function digestOf({ images }: World, imageId: string): Promise<string | nu
   for await (const bytes of images.read(imageId)) hash.update(bytes);
   return hash.digest('hex');
 }
+
+/**
+ * Of a server there are no more backups than the last one that went well was to leave; one that was turned back when it
+ * had its data already stays, and no others go for it.
+ */
+const leftBackups = (databases: Databases): string[] =>
+  databases
+    .rows(
+      `select i.properties_json ->> '$.instance_uuid' as server_id, count(*) as kept, last.state_json ->> '$.rotation' as wanted
+         from images i join sagas last on last.rowid = (
+           select max(s.rowid) from sagas s where s.key = i.properties_json ->> '$.instance_uuid'
+             and s.definition = 'create backup' and s.status = 'done')
+       where i.status <> 'deleted' and i.properties_json ->> '$.image_type' = 'backup'
+       group by server_id
+       having kept > wanted + (select count(*) from sagas u where u.key = last.key
+         and u.definition = 'create backup' and u.status = 'unwound' and u.rowid > last.rowid)`,
+    )
+    .map((row) => `server ${row['server_id']} has ${row['kept']} backups, of which ${row['wanted']} were to be kept`);
 
 /** The guest wrote to one of its volumes while the snapshots were taken. Of volumes that servers share nothing is said. */
 function apart({ fabric }: World, databases: Databases, imageId: string, properties: string): string[] {

@@ -10,7 +10,8 @@ import { assertNever } from '../lib/errors.ts';
 import { GROUP_POLICIES } from '../model/server-groups.ts';
 import type { Actor, Refusal } from '../model/types.ts';
 import { confirmResize } from '../moves/confirm.ts';
-import { createServerImage } from '../moves/create-image.ts';
+import { triggerCrashDump } from '../moves/crash-dump.ts';
+import { createServerBackup, createServerImage } from '../moves/create-image.ts';
 import { createServer } from '../moves/create-server.ts';
 import { deleteServer } from '../moves/delete.ts';
 import { attachInterface, detachInterface } from '../moves/interfaces.ts';
@@ -58,6 +59,8 @@ export interface Request {
   readonly choice: number;
 }
 
+/** Fewer than this are kept of a server's backups: so few that some have to go. */
+const MOST_BACKUPS = 3;
 /** Servers of one project; quotas are counted per project. */
 const SERVERS_PER_PROJECT = 20;
 
@@ -195,8 +198,15 @@ async function operateOnServer(
       const made = await createServerImage(p, user, serverId, { name: `image ${choice}`, metadata: {} });
       return made.kind === 'refused' ? made.refusal : null;
     }
+    case 'create backup': {
+      const backup = { name: `backup ${choice}`, metadata: {}, backupType: 'daily', rotation: choice % MOST_BACKUPS };
+      const made = await createServerBackup(p, user, serverId, backup);
+      return made.kind === 'refused' ? made.refusal : null;
+    }
     case 'delete image':
       return deleteOwnImage(p, user, choice);
+    case 'crash dump':
+      return triggerCrashDump(p, user, serverId);
     case 'attach interface': {
       const wanted = { kind: 'network', networkId: world.networkId, ip: null } as const;
       const attached = await attachInterface(p, user, serverId, wanted, null);

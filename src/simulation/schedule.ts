@@ -39,6 +39,8 @@ export interface ScheduleResult {
   /** What went wrong, one sentence each; empty: nothing. */
   readonly violations: readonly string[];
   readonly counts: Counts;
+  /** Which moves there were, by the names of their definitions. */
+  readonly moves: ReadonlySet<string>;
 }
 
 /** How far a schedule is. */
@@ -90,6 +92,7 @@ export class Schedule {
   readonly #violations: string[];
   readonly #servers: string[] = [];
   readonly #armed: ArmedFault[] = [];
+  readonly #moves = new Set<string>();
   #processes: Process[] = [];
   #births = 0;
   #calm = false;
@@ -141,7 +144,13 @@ export class Schedule {
       virtualMs: clock.now() - this.#start,
     };
     for (const each of this.#processes) each.kill();
-    return { digest: this.#trace.digest(), lines: this.#trace.lines, violations: this.#violations, counts };
+    return {
+      digest: this.#trace.digest(),
+      lines: this.#trace.lines,
+      violations: this.#violations,
+      counts,
+      moves: this.#moves,
+    };
   }
 
   // ---- processes ----------------------------------------------------------------------------------------------
@@ -201,6 +210,7 @@ export class Schedule {
   readonly #around =
     (process: Process): Around =>
     async (row, step, direction, effect) => {
+      this.#moves.add(row.definition);
       const outcome = await this.#struck(process, row, step, direction, async () => {
         this.#steps += 1;
         return this.#skipsUndo(row, step, direction) ? { kind: 'done' as const } : effect();

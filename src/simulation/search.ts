@@ -26,6 +26,8 @@ export interface PartResult extends Part {
   readonly schedules: number;
   readonly failed: number | null;
   readonly counts: Counts;
+  /** Which moves there were, by the names of their definitions. */
+  readonly moves: ReadonlySet<string>;
   readonly digest: string;
 }
 
@@ -44,6 +46,8 @@ export interface SearchResult {
   /** How many schedules were run; up to and with the one that failed. */
   readonly schedules: number;
   readonly counts: Counts;
+  /** Which moves there were, by the names of their definitions. */
+  readonly moves: ReadonlySet<string>;
   readonly digest: string;
   readonly failure: Failure | null;
 }
@@ -62,16 +66,18 @@ const sum = (a: Counts, b: Counts): Counts => ({
 export async function runPart(stage: Stage, scenario: Scenario, part: Part): Promise<PartResult> {
   const hash = createHash('sha256');
   let counts = NOTHING;
+  let moves: ReadonlySet<string> = new Set();
   for (let done = 0; done < part.count; done += 1) {
     const seed = part.first + done;
     const result = await stage.run(planFor(scenario, seed));
     counts = sum(counts, result.counts);
+    moves = moves.union(result.moves);
     hash.update(result.digest);
     if (result.violations.length > 0) {
-      return { ...part, schedules: done + 1, failed: seed, counts, digest: hash.digest('hex') };
+      return { ...part, schedules: done + 1, failed: seed, counts, moves, digest: hash.digest('hex') };
     }
   }
-  return { ...part, schedules: part.count, failed: null, counts, digest: hash.digest('hex') };
+  return { ...part, schedules: part.count, failed: null, counts, moves, digest: hash.digest('hex') };
 }
 
 /**
@@ -88,15 +94,17 @@ export async function search(
   const hash = createHash('sha256');
   let schedules = 0;
   let counts = NOTHING;
+  let moves: ReadonlySet<string> = new Set();
   for (const part of parts) {
     schedules += part.schedules;
     counts = sum(counts, part.counts);
+    moves = moves.union(part.moves);
     hash.update(part.digest);
     if (part.failed !== null) {
-      return { schedules, counts, digest: hash.digest('hex'), failure: await explain(scenario, part.failed) };
+      return { schedules, counts, moves, digest: hash.digest('hex'), failure: await explain(scenario, part.failed) };
     }
   }
-  return { schedules, counts, digest: hash.digest('hex'), failure: null };
+  return { schedules, counts, moves, digest: hash.digest('hex'), failure: null };
 }
 
 /** The parts that were run, in their order. */

@@ -1,3 +1,3 @@
-import { eighth } from './schedules.ts';
+import { quarter } from './schedules.ts';
 
-eighth(1);
+quarter(1);

@@ -1,3 +1,3 @@
-import { eighth } from './schedules.ts';
+import { quarter } from './schedules.ts';
 
-eighth(3);
+quarter(3);

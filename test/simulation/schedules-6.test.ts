@@ -1,3 +1,0 @@
-import { eighth } from './schedules.ts';
-
-eighth(6);
