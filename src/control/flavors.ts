@@ -9,6 +9,7 @@ import { badRequest, conflict, firstRefusal, notFound, type Refusal } from '../m
 import { mayUseFlavor, type OfferedFlavor } from '../model/resize-rules.ts';
 import { type Actor, isAdmin } from '../model/types.ts';
 import { exclusively } from '../store/dialect.ts';
+import { fixed } from '../store/fixed.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
 import type { Platform } from './platform.ts';
 
@@ -59,13 +60,13 @@ const recordOf = (row: Selectable<GlobalTables['flavors']>, projectIds: readonly
   createdAt: row.created_at,
 });
 
+const FLAVOR = fixed<GlobalTables, { readonly flavorId: string }, Selectable<GlobalTables['flavors']>>(
+  (db, { flavorId }) => db.selectFrom('flavors').selectAll().where('flavor_id', '=', flavorId),
+);
+
 /** The flavor, disabled or not, private or not; see mayUseFlavor. One statement, two for a private one. */
 export async function findFlavor(p: Platform, flavorId: string): Promise<FlavorRecord | null> {
-  const row = await p.stores.global
-    .selectFrom('flavors')
-    .selectAll()
-    .where('flavor_id', '=', flavorId)
-    .executeTakeFirst();
+  const [row] = (await FLAVOR(p.stores.global, { flavorId })).rows;
   if (!row) return null;
   return recordOf(row, row.is_public === 1 ? [] : await flavorAccess(p, flavorId));
 }

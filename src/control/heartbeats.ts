@@ -6,7 +6,9 @@
 // 35). After a jump a host that was down counts as up until that time has passed once more.
 // A clock that is put back leaves times that lie ahead: a host would be up, a lease held and a saga asleep until the clock
 // is there again. Such times are pulled back to now; nothing is lost by that, for a lease that is taken over is fenced.
-import { sql } from 'kysely';
+import { sql, type UpdateResult } from 'kysely';
+import { fixed } from '../store/fixed.ts';
+import type { GlobalTables } from '../store/global-schema.ts';
 import type { Platform } from './platform.ts';
 
 /** Written out, as in store/sagas.ts. */
@@ -26,24 +28,33 @@ const FURTHEST_MS = 120_000;
 /** No lease is longer, ms. */
 const LONGEST_LEASE_MS = 600_000;
 
+interface Times {
+  readonly now: number;
+  readonly ahead: number;
+  readonly leased: number;
+}
+
+const PULLS = [
+  fixed<GlobalTables, Times, UpdateResult>((db, { now, ahead }) =>
+    db.updateTable('hosts').set({ last_seen_at: now }).where('last_seen_at', '>', ahead),
+  ),
+  fixed<GlobalTables, Times, UpdateResult>((db, { now, ahead }) =>
+    db.updateTable('storage_hosts').set({ last_seen_at: now }).where('last_seen_at', '>', ahead),
+  ),
+  fixed<GlobalTables, Times, UpdateResult>((db, { now, ahead }) =>
+    db.updateTable('debts').set({ due_at: now }).where('paid_at', 'is', null).where('due_at', '>', ahead),
+  ),
+  fixed<GlobalTables, Times, UpdateResult>((db, { now, ahead }) =>
+    db.updateTable('sagas').set({ wake_at: now }).where('status', '=', ACTIVE).where('wake_at', '>', ahead),
+  ),
+  fixed<GlobalTables, Times, UpdateResult>((db, { now, leased }) =>
+    db.updateTable('sagas').set({ lease_until: now }).where('status', '=', ACTIVE).where('lease_until', '>', leased),
+  ),
+];
+
 /** Pulls times back that lie ahead because the clock was put back. */
 export async function pullBack(p: Platform): Promise<void> {
   const now = p.clock.now();
-  const db = p.stores.global;
-  const ahead = now + FURTHEST_MS;
-  await db.updateTable('hosts').set({ last_seen_at: now }).where('last_seen_at', '>', ahead).execute();
-  await db.updateTable('storage_hosts').set({ last_seen_at: now }).where('last_seen_at', '>', ahead).execute();
-  await db.updateTable('debts').set({ due_at: now }).where('paid_at', 'is', null).where('due_at', '>', ahead).execute();
-  await db
-    .updateTable('sagas')
-    .set({ wake_at: now })
-    .where('status', '=', ACTIVE)
-    .where('wake_at', '>', ahead)
-    .execute();
-  await db
-    .updateTable('sagas')
-    .set({ lease_until: now })
-    .where('status', '=', ACTIVE)
-    .where('lease_until', '>', now + LONGEST_LEASE_MS)
-    .execute();
+  const times = { now, ahead: now + FURTHEST_MS, leased: now + LONGEST_LEASE_MS };
+  for (const pull of PULLS) await pull(p.stores.global, times);
 }

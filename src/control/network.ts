@@ -94,6 +94,33 @@ export async function createPortForServer(db: Kysely<GlobalTables>, request: Por
   return { kind: 'ok', port: made };
 }
 
+interface SubnetRow {
+  readonly port_security: number;
+  readonly subnetId: string | null;
+  readonly cidr: string | null;
+  readonly pools_json: string | null;
+  readonly defaultGroup: string | null;
+}
+
+/** Of a network that the project may use: its subnets, or one row without. */
+const SUBNETS = fixed<GlobalTables, { readonly networkId: string; readonly projectId: string }, SubnetRow>(
+  (db, { networkId, projectId }) =>
+    db
+      .selectFrom('networks as n')
+      .leftJoin('subnets as s', 's.network_id', 'n.id')
+      .leftJoin('security_groups as g', (join) =>
+        // Written out, for the index over default groups.
+        join.on('g.project_id', '=', projectId).on('g.is_default', '=', sql.lit(1)),
+      )
+      .select(['n.port_security', 's.id as subnetId', 's.cidr', 's.pools_json', 'g.id as defaultGroup'])
+      .where('n.id', '=', networkId)
+      .where((where) => where.or([where('n.shared', '=', 1), where('n.project_id', '=', projectId)]))
+      .orderBy('s.created_at')
+      .orderBy('s.id')
+      // It must be there until the port is: networks are deleted beside this.
+      .modifyEnd(isPostgres(db) ? sql`for key share of n` : sql``),
+);
+
 /** The same without any binding, with this id. Null: it is there. */
 export async function insertServersPort(
   db: Kysely<GlobalTables>,
@@ -109,21 +136,7 @@ export async function insertServersPort(
     const port = { ...common, name: taken.name, mac: taken.mac, portSecurity: false };
     return refusalIn(await insertPort(db, port, taken.fixedIps.map(givenElsewhere)));
   }
-  const rows = await db
-    .selectFrom('networks as n')
-    .leftJoin('subnets as s', 's.network_id', 'n.id')
-    .leftJoin('security_groups as g', (join) =>
-      // Written out, for the index over default groups.
-      join.on('g.project_id', '=', projectId).on('g.is_default', '=', sql.lit(1)),
-    )
-    .select(['n.port_security', 's.id as subnetId', 's.cidr', 's.pools_json', 'g.id as defaultGroup'])
-    .where('n.id', '=', networkId)
-    .where((where) => where.or([where('n.shared', '=', 1), where('n.project_id', '=', projectId)]))
-    .orderBy('s.created_at')
-    .orderBy('s.id')
-    // It must be there until the port is: networks are deleted beside this.
-    .modifyEnd(isPostgres(db) ? sql`for key share of n` : sql``)
-    .execute();
+  const { rows } = await SUBNETS(db, { networkId, projectId });
   const [row] = rows;
   if (!row) return badRequest(`Network ${networkId} could not be found.`);
   const { ip } = request;

@@ -16,6 +16,7 @@ import {
 } from '../model/server-groups.ts';
 import type { Actor } from '../model/types.ts';
 import { exclusively } from '../store/dialect.ts';
+import { fixed } from '../store/fixed.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
 import type { Platform } from './platform.ts';
 import { limitsOf } from './quota.ts';
@@ -179,20 +180,35 @@ export async function leaveServerGroup(db: Db, serverId: string): Promise<void> 
   await db.deleteFrom('server_group_members').where('server_id', '=', serverId).execute();
 }
 
+const GROUP = fixed<GlobalTables, { readonly groupId: string }, Selectable<GlobalTables['server_groups']>>(
+  (db, { groupId }) => db.selectFrom('server_groups').selectAll().where('id', '=', groupId),
+);
+
+interface Holding {
+  readonly serverId: string;
+  readonly consumer: string;
+  readonly hostId: string;
+}
+
+/** Where the members of the group but this one hold something. */
+const HOLDINGS = fixed<GlobalTables, { readonly groupId: string; readonly serverId: string }, Holding>(
+  (db, { groupId, serverId }) =>
+    db
+      .selectFrom('server_group_members')
+      .innerJoin('consumers', 'consumers.server_id', 'server_group_members.server_id')
+      .innerJoin('allocations', 'allocations.consumer_id', 'consumers.id')
+      .select(['consumers.server_id as serverId', 'consumers.type as consumer', 'allocations.provider_id as hostId'])
+      .distinct()
+      .where('server_group_members.group_id', '=', groupId)
+      .where('server_group_members.server_id', '<>', serverId),
+);
+
 /** The group as the scheduler looks at it for this server; null when it is gone. Two statements. */
 export async function groupView(db: Db, groupId: string, serverId: string): Promise<GroupView | null> {
-  const group = await db.selectFrom('server_groups').selectAll().where('id', '=', groupId).executeTakeFirst();
+  const [group] = (await GROUP(db, { groupId })).rows;
   if (!group) return null;
   const policy = group.policy as GroupPolicy;
-  const holdings = await db
-    .selectFrom('server_group_members')
-    .innerJoin('consumers', 'consumers.server_id', 'server_group_members.server_id')
-    .innerJoin('allocations', 'allocations.consumer_id', 'consumers.id')
-    .select(['consumers.server_id as serverId', 'consumers.type as consumer', 'allocations.provider_id as hostId'])
-    .distinct()
-    .where('server_group_members.group_id', '=', groupId)
-    .where('server_group_members.server_id', '<>', serverId)
-    .execute();
+  const holdings = (await HOLDINGS(db, { groupId, serverId })).rows;
   const typed = holdings.map((each) => ({ ...each, consumer: each.consumer as 'server' | 'migration' }));
   return { policy, maxServerPerHost: group.max_server_per_host ?? 1, members: membersByHost(policy, typed) };
 }

@@ -6,6 +6,7 @@
 import type { InsertResult, Transaction, Updateable, UpdateResult } from 'kysely';
 import type { TaskState, VmState } from '../model/types.ts';
 import type { CellTables } from '../store/cell-schema.ts';
+import { isListed, type Listed, listed } from '../store/dialect.ts';
 import { fixed } from '../store/fixed.ts';
 import { inCell } from './fencing.ts';
 import type { Owner, StepContext, StepOutcome } from './move.ts';
@@ -55,6 +56,41 @@ const OPEN_ACTION = fixed<CellTables, NewAction, InsertResult>((cell, action) =>
     .onConflict((conflict) => conflict.column('id').doNothing()),
 );
 
+interface Hold {
+  readonly serverId: string;
+  readonly sagaId: string;
+  readonly task: TaskState | null;
+  readonly now: number;
+  readonly from: Listed;
+  readonly host: string | null;
+}
+
+/** Answers how many volumes the server has, when it is as expected or held already. */
+const HOLD = fixed<CellTables, Hold, { readonly volumes: number | null }>((cell, hold) =>
+  cell
+    .updateTable('servers')
+    .set({ task_state: hold.task, saga_id: hold.sagaId, updated_at: hold.now })
+    .where('id', '=', hold.serverId)
+    .where('deleted_at', 'is', null)
+    .where((eb) =>
+      eb.or([
+        eb('saga_id', '=', hold.sagaId),
+        eb.and([
+          eb('saga_id', 'is', null),
+          isListed(cell, 'vm_state', hold.from),
+          eb('host', 'is not distinct from', hold.host),
+        ]),
+      ]),
+    )
+    .returning((eb) =>
+      eb
+        .selectFrom('block_device_mappings as b')
+        .select(eb.fn.countAll<number>().as('n'))
+        .whereRef('b.server_id', '=', 'servers.id')
+        .as('volumes'),
+    ),
+);
+
 const CLOSE_ACTION = fixed<
   CellTables,
   { readonly id: string; readonly now: number; readonly message: string | null },
@@ -79,29 +115,8 @@ export async function takeHold<S extends ActionState>(
   const now = c.p.clock.now();
   // One transaction: a conductor that stalls between the two writes must not open an action in a cell left behind.
   return inCell(cell, c, async (trx): Promise<StepOutcome<S>> => {
-    const held = await trx
-      .updateTable('servers')
-      .set({ task_state: task, saga_id: c.saga.id, updated_at: now })
-      .where('id', '=', c.serverId)
-      .where('deleted_at', 'is', null)
-      .where((eb) =>
-        eb.or([
-          eb('saga_id', '=', c.saga.id),
-          eb.and([
-            eb('saga_id', 'is', null),
-            eb('vm_state', 'in', expected.from),
-            eb('host', expected.host === null ? 'is' : '=', expected.host),
-          ]),
-        ]),
-      )
-      .returning((eb) =>
-        eb
-          .selectFrom('block_device_mappings as b')
-          .select(eb.fn.countAll<number>().as('n'))
-          .whereRef('b.server_id', '=', 'servers.id')
-          .as('volumes'),
-      )
-      .executeTakeFirst();
+    const hold = { serverId: c.serverId, sagaId: c.saga.id, task, now, host: expected.host };
+    const [held] = (await HOLD(trx, { ...hold, from: listed(trx, expected.from) })).rows;
     if (!held) {
       return { kind: 'failed', reason: `${IN_NO_STATE} ${action}`, final: true };
     }

@@ -4,6 +4,7 @@
 // the quota and the room hold for what is under way. A server that finds no host is written down too, in ERROR with the
 // reason, as Nova's users expect. A build that fails on its host is tried on another one of the same cell, as in Nova (see
 // alternates.ts); when that does not do either it gives everything back and leaves the record in ERROR.
+import type { UpdateResult } from 'kysely';
 import { activateBindings, deletePortsOfServer, unbindPorts } from '../control/network.ts';
 import { release } from '../control/placement.ts';
 import { rowOf } from '../control/records.ts';
@@ -13,6 +14,8 @@ import { dropMappings, insertMappings } from '../control/volumes/mappings.ts';
 import { newId } from '../lib/ids.ts';
 import { flavorOnHost } from '../model/resources.ts';
 import { type Flavor, POWER_STATE, type Server } from '../model/types.ts';
+import { fixed } from '../store/fixed.ts';
+import type { GlobalTables } from '../store/global-schema.ts';
 import { givenUp, noHost, type Tried, triedHosts } from './alternates.ts';
 import { letGo, unlessLetGo } from './claim.ts';
 import {
@@ -136,15 +139,23 @@ async function prepareHost(c: C) {
 }
 
 async function setGeneration(c: C) {
-  const { global } = c.p.stores;
-  await global
-    .updateTable('server_mappings')
-    .set({ generation: c.generation })
-    .where('server_id', '=', c.serverId)
-    .where(ownsSaga(global, c))
-    .execute();
+  await SET_GENERATION(c.p.stores.global, { serverId: c.serverId, generation: c.generation, sagaId: c.saga.id });
   return done;
 }
+
+interface Generation {
+  readonly serverId: string;
+  readonly generation: number;
+  readonly sagaId: string;
+}
+
+const SET_GENERATION = fixed<GlobalTables, Generation, UpdateResult>((db, { serverId, generation, sagaId }) =>
+  db
+    .updateTable('server_mappings')
+    .set({ generation })
+    .where('server_id', '=', serverId)
+    .where(ownsSaga(db, { serverId, generation, saga: { id: sagaId } })),
+);
 
 async function unbindTried(c: C) {
   for (const host of triedHosts(c.s)) {

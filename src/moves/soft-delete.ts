@@ -19,6 +19,7 @@ import { type FoundServer, serverOrRefusal } from '../control/servers.ts';
 import { checkAction, invalidState, serverNotFound, stateOf } from '../model/actions.ts';
 import { checkOneMore } from '../model/quota.ts';
 import { type Actor, isAdmin, POWER_STATE, type Refusal, type Server } from '../model/types.ts';
+import { fixed } from '../store/fixed.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
 import { openSaga, sqlSagaStore } from '../store/sagas.ts';
 import { letGo, takeHold, unlessLetGo } from './claim.ts';
@@ -279,27 +280,32 @@ const notNow = ({ server, deleteRequested }: Found): Refusal =>
 /** How many servers one round reclaims. */
 const BATCH = 50;
 
+const RECLAIM = fixed<GlobalTables, { readonly now: number; readonly before: number }, { readonly server_id: string }>(
+  (db, { now, before }) =>
+    db
+      .updateTable('server_mappings')
+      .set({ delete_requested_at: now })
+      .where('server_id', 'in', (from) =>
+        from
+          .selectFrom('server_mappings')
+          .select('server_id')
+          .where('soft_deleted_at', '<=', before)
+          .where('delete_requested_at', 'is', null)
+          .where('deleted_at', 'is', null)
+          .limit(BATCH),
+      )
+      // Once more: one that is restored meanwhile stays.
+      .where('soft_deleted_at', 'is not', null)
+      .where('deleted_at', 'is', null)
+      .returning('server_id'),
+);
+
 /** Puts the delete of servers on record that have been soft-deleted for longer than the interval. */
 export async function reclaimSoftDeleted(p: Platform): Promise<void> {
   const { reclaimInstanceIntervalSeconds } = p.settings;
   if (reclaimInstanceIntervalSeconds === 0) return;
-  const db = p.stores.global;
   const now = p.clock.now();
-  const due = db
-    .selectFrom('server_mappings')
-    .select('server_id')
-    .where('soft_deleted_at', '<=', now - reclaimInstanceIntervalSeconds * 1000)
-    .where('delete_requested_at', 'is', null)
-    .where('deleted_at', 'is', null)
-    .limit(BATCH);
-  const reclaimed = await db
-    .updateTable('server_mappings')
-    .set({ delete_requested_at: now })
-    .where('server_id', 'in', due)
-    // Once more: one that is restored meanwhile stays.
-    .where('soft_deleted_at', 'is not', null)
-    .where('deleted_at', 'is', null)
-    .returning('server_id')
-    .execute();
-  for (const { server_id } of reclaimed) p.log.info({ serverId: server_id }, 'a soft-deleted server is reclaimed');
+  const before = now - reclaimInstanceIntervalSeconds * 1000;
+  for (const { server_id } of (await RECLAIM(p.stores.global, { now, before })).rows)
+    p.log.info({ serverId: server_id }, 'a soft-deleted server is reclaimed');
 }

@@ -30,7 +30,8 @@ export function fixed<Tables, V extends Values<V>, R>(
     const kind = db.getExecutor().adapter.constructor;
     const query = compiled.get(kind) ?? build(db, slots).compile();
     compiled.set(kind, query);
-    return db.executeQuery({ ...query, parameters: query.parameters.map((each) => filled(each, values)) });
+    const parameters = query.parameters.map((each) => filled(each, values));
+    return db.getExecutor().executeQuery({ sql: query.sql, query: query.query, queryId: query.queryId, parameters });
   };
 }
 

@@ -94,6 +94,18 @@ export function sagaOf(record: SagaRecord): Row {
   };
 }
 
+/** What was put into words once: a step changes little of its saga's state, and adds one entry to its journal. */
+const texts = new WeakMap<object, string>();
+
+function textOf(value: State | Entry): string {
+  const text = texts.get(value) ?? JSON.stringify(value);
+  texts.set(value, text);
+  return text;
+}
+
+/** As JSON.stringify has it. */
+const journalOf = (journal: readonly Entry[]): string => `[${journal.map(textOf).join()}]`;
+
 /** Values of the statements below: `until` by a clock that is taken at its word, `inMs` from now by the database's own. */
 interface Time {
   readonly until: number;
@@ -214,9 +226,9 @@ export function sqlSagaStore(db: Kysely<GlobalTables>, clock: Clock): SagaStore 
           ...{ id: row.id, owner: row.owner, fence: row.fence, newFence, ...after(leaseMs) },
           knewOfCancel: row.cancelRequested ? (1 as const) : (0 as const),
           ...{ status, direction, cursor, attempt, backTo, retries, wakeAt, reason, endedAt },
-          state: JSON.stringify(patch.state),
+          state: textOf(patch.state),
           progress: patch.progress === null ? null : JSON.stringify(patch.progress),
-          journal: JSON.stringify(patch.journal),
+          journal: journalOf(patch.journal),
         };
         const { rows } = await (leaseMs === 0 ? hot.letGo : hot.hold)(on, commit);
         return rows[0];

@@ -9,6 +9,8 @@ import { createHash } from 'node:crypto';
 import { formatIpv4, macAddress, parseIpv4 } from '../../model/network.ts';
 import { addressAt, nextFreeAddress, type Range, sizeOf } from '../../model/subnets.ts';
 import { atomically, forKeyShare } from '../../store/dialect.ts';
+import { fixed } from '../../store/fixed.ts';
+import type { GlobalTables } from '../../store/global-schema.ts';
 import { type NetworkResult, no, refusable, refuseWith } from './results.ts';
 import { type Db, listOf } from './standard.ts';
 
@@ -96,6 +98,34 @@ export const insertPort = (
     }),
   );
 
+interface Address {
+  readonly portId: string;
+  readonly position: number;
+  readonly subnetId: string;
+  readonly ip: string;
+}
+
+/** Nothing is inserted when somebody has it. Of a subnet that is there, and stays until the transaction has ended. */
+const INSERT_ADDRESS = fixed<GlobalTables, Address, { readonly ip: string }>((db, { portId, position, subnetId, ip }) =>
+  db
+    .insertInto('port_addresses')
+    .columns(['port_id', 'position', 'subnet_id', 'ip'])
+    .expression((from) =>
+      from
+        .selectFrom('subnets')
+        .select(({ cast, val }) => [
+          cast<string>(val(portId), 'text').as('port_id'),
+          cast<number>(val(position), 'integer').as('position'),
+          'id',
+          cast<string>(val(ip), 'text').as('ip'),
+        ])
+        .where('id', '=', subnetId)
+        .modifyEnd(forKeyShare(db)),
+    )
+    .onConflict((any) => any.columns(['subnet_id', 'ip']).doNothing())
+    .returning('ip'),
+);
+
 /** The port gets one more address. @throws Refused 409 */
 export async function takeAddress(
   trx: Db,
@@ -111,26 +141,8 @@ export async function takeAddress(
       const message = `No more IP addresses available on network ${port.networkId}.`;
       refuseWith(no(409, 'IpAddressGenerationFailure', message));
     }
-    const inserted = await trx
-      .insertInto('port_addresses')
-      .columns(['port_id', 'position', 'subnet_id', 'ip'])
-      // Of a subnet that is there, and stays until this has ended.
-      .expression((from) =>
-        from
-          .selectFrom('subnets')
-          .select(({ cast, val }) => [
-            cast<string>(val(port.id), 'text').as('port_id'),
-            cast<number>(val(position), 'integer').as('position'),
-            'id',
-            cast<string>(val(ip), 'text').as('ip'),
-          ])
-          .where('id', '=', subnetId)
-          .modifyEnd(forKeyShare(trx)),
-      )
-      .onConflict((any) => any.columns(['subnet_id', 'ip']).doNothing())
-      .returning('ip')
-      .executeTakeFirst();
-    if (inserted) return { subnetId, ip };
+    const inserted = await INSERT_ADDRESS(trx, { portId: port.id, position, subnetId, ip });
+    if (inserted.rows.length > 0) return { subnetId, ip };
     if (source.ip !== undefined) {
       const message = `IP address ${ip} already allocated in subnet ${subnetId}`;
       refuseWith(no(409, 'IpAddressAlreadyAllocated', message));

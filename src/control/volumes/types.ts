@@ -8,6 +8,7 @@ import { badRequest, conflict } from '../../model/refusal.ts';
 import { type Actor, isAdmin, type Refusal } from '../../model/types.ts';
 import { isTrueSpec, MULTIATTACH_SPEC, typeNotFound } from '../../model/volumes.ts';
 import { exclusively } from '../../store/dialect.ts';
+import { fixed } from '../../store/fixed.ts';
 import type { GlobalTables } from '../../store/global-schema.ts';
 import type { Platform } from '../platform.ts';
 import { typesOfProject } from './type-access.ts';
@@ -88,9 +89,13 @@ export async function findVolumeType(p: Platform, actor: Actor, idOrName: string
 }
 
 async function byName(db: Kysely<GlobalTables>, name: string): Promise<VolumeType | null> {
-  const row = await db.selectFrom('volume_types').selectAll().where('name', '=', name).executeTakeFirst();
+  const [row] = (await BY_NAME(db, { name })).rows;
   return row ? typeOf(row) : null;
 }
+
+const BY_NAME = fixed<GlobalTables, { readonly name: string }, Selectable<GlobalTables['volume_types']>>(
+  (db, { name }) => db.selectFrom('volume_types').selectAll().where('name', '=', name),
+);
 
 export type TypeResult =
   | { readonly kind: 'ok'; readonly type: VolumeType }
