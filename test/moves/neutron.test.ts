@@ -61,6 +61,11 @@ const owed = async (world: World): Promise<number> =>
 const portsOnRecord = async (world: World): Promise<number> =>
   (await world.p.stores.global.selectFrom('ports').select('id').execute()).length;
 
+/** The server that has the port by the ledger; '' or undefined: none. */
+const portOf = async (world: World, id: string): Promise<string | undefined> =>
+  (await world.p.stores.global.selectFrom('ports').select('device_id').where('id', '=', id).executeTakeFirst())
+    ?.device_id;
+
 const NEW = { kind: 'network', networkId: null, ip: null } as const;
 
 inWorld(
@@ -313,6 +318,21 @@ inWorld('a port that somebody deletes in Neutron stops a move, and not the delet
   await accept(world, deleteServer(world.p, world.user, serverId));
   await settle(world);
   assert.equal(await owed(world), 0);
+});
+
+inWorld('a port that another has set free meanwhile, and somebody took, is left alone', async (world, neutron) => {
+  const mine = neutron.make(world.networkId, world.user.projectId, 'mine');
+  const serverId = await created(world, [mine.id]);
+  const look = neutron.portsOf.bind(neutron);
+  neutron.portsOf = async (id) => {
+    const seen = await look(id);
+    const copies = seen.map((port) => ({ ...port }));
+    if (!(await portOf(world, mine.id))) for (const port of seen) neutron.change(port, { device_id: 'another' });
+    return copies;
+  };
+  await accept(world, deleteServer(world.p, world.user, serverId));
+  await settle(world);
+  assert.deepEqual([mine.device_id, await owed(world)], ['another', 0]);
 });
 
 inWorld('whoever settles what is outdated by then settles again', async (world, neutron) => {

@@ -1,4 +1,5 @@
-// Services of an OpenStack beside PostgreSQL: all that test/moves says of a Glance and a Placement. With `make test-long`.
+// Services of an OpenStack beside PostgreSQL: all that test/moves says of a Glance, a Neutron and a Placement. With
+// `make test-long`.
 import { test } from 'node:test';
 import { worldsOnPostgres } from './world.ts';
 
@@ -7,5 +8,7 @@ const unavailable = isLong ? await worldsOnPostgres() : 'a part of make test-lon
 if (unavailable !== null) test('services on PostgreSQL', { skip: unavailable }, () => undefined);
 else {
   await import('../moves/glance.test.ts');
+  await import('../moves/neutron.test.ts');
+  await import('../moves/neutron-networks.test.ts');
   await import('../moves/placement.test.ts');
 }

@@ -189,7 +189,7 @@ async function bringAbout(
   const surplus = there.map(({ id }) => id).filter(unwanted);
   const returned = lent.filter(unwanted);
   if (surplus.length + returned.length > 0 && (await isSurplus(p, serverId, wanted))) {
-    for (const id of surplus) await (lent.includes(id) ? setFree(neutron, id) : neutron.deletePort(id));
+    for (const id of surplus) await (lent.includes(id) ? setFree(neutron, serverId, id) : neutron.deletePort(id));
     await forgetLent(p, serverId, returned);
   }
   for (const { id, bindings } of wanted) {
@@ -231,8 +231,10 @@ async function forgetLent(p: Platform, serverId: string, ids: readonly string[])
   });
 }
 
-/** Setting a port free takes its active binding alone. */
-async function setFree(neutron: Neutron, portId: string): Promise<void> {
+/** Setting a port free takes its active binding alone. Another who settles may have set it free, and somebody may have it. */
+async function setFree(neutron: Neutron, serverId: string, portId: string): Promise<void> {
+  const port = await neutron.port(portId);
+  if (port?.device_id !== serverId) return;
   for (const { host, status } of await neutron.bindings(portId)) {
     if (status !== 'ACTIVE') await neutron.unbind(portId, host);
   }
