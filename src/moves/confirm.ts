@@ -2,6 +2,7 @@
 //
 // VERIFY_RESIZE → ACTIVE|SHUTOFF. Nothing here can be undone and nothing needs to be: every step only takes away what
 // the server no longer uses. A source host that is down does not hold it up: its clean-up is owed.
+import { hasJumped } from '../control/heartbeats.ts';
 import { hostIsUp } from '../control/hosts.ts';
 import { dueConfirmations, type Migration, openMigration } from '../control/migrations.ts';
 import { unbindPorts } from '../control/network.ts';
@@ -127,8 +128,9 @@ export function startConfirm(
 /** One that is refused (its source is down, say) is tried again after this time, so that it keeps no other waiting. */
 const AGAIN_MS = 60_000;
 
-/** Confirms resizes that have waited longer than the window. */
+/** Confirms resizes that have waited longer than the window; not shortly after the clock has jumped. */
 export async function confirmOverdue(p: Platform): Promise<void> {
+  if (hasJumped(p)) return;
   for (const migration of await dueConfirmations(p)) {
     const refusal = await confirmResize(p, systemActor(migration), migration.serverId);
     if (refusal === null) {

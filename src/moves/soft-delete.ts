@@ -11,6 +11,7 @@
 // Once taken hold of, a server is soft-deleted: nothing is undone. A host that is down does not hold it up; when it is
 // back, its guest is turned off because its record says so (reconcile.ts).
 import type { Transaction } from 'kysely';
+import { hasJumped } from '../control/heartbeats.ts';
 import { hostIsUp } from '../control/hosts.ts';
 import { openMigration } from '../control/migrations.ts';
 import type { Platform } from '../control/platform.ts';
@@ -300,10 +301,13 @@ const RECLAIM = fixed<GlobalTables, { readonly now: number; readonly before: num
       .returning('server_id'),
 );
 
-/** Puts the delete of servers on record that have been soft-deleted for longer than the interval. */
+/**
+ * Puts the delete of servers on record that have been soft-deleted for longer than the interval. Not shortly after the clock
+ * has jumped: nobody has asked for a delete if the clock is put right again.
+ */
 export async function reclaimSoftDeleted(p: Platform): Promise<void> {
   const { reclaimInstanceIntervalSeconds } = p.settings;
-  if (reclaimInstanceIntervalSeconds === 0) return;
+  if (reclaimInstanceIntervalSeconds === 0 || hasJumped(p)) return;
   const now = p.clock.now();
   const before = now - reclaimInstanceIntervalSeconds * 1000;
   for (const { server_id } of (await RECLAIM(p.stores.global, { now, before })).rows)

@@ -2,11 +2,16 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { hostIsUp } from '../../src/control/hosts.ts';
+import { findServer } from '../../src/control/servers.ts';
+import type { Clock } from '../../src/lib/clock.ts';
 import { newId } from '../../src/lib/ids.ts';
+import { confirmOverdue } from '../../src/moves/confirm.ts';
 import { startRequestedDeletes } from '../../src/moves/delete.ts';
 import { startMonitor } from '../../src/moves/monitor.ts';
+import { resizeServer } from '../../src/moves/resize.ts';
+import { reclaimSoftDeleted, softDeleteServer } from '../../src/moves/soft-delete.ts';
 import { CellDown } from '../../src/store/stores.ts';
-import { newServer, openWorld, serverOf, type World } from './world.ts';
+import { accept, beat, FLAVORS, newServer, openWorld, serverOf, settle, type World } from './world.ts';
 
 const cellOf = async (world: World, name: string): Promise<string> =>
   (await world.p.stores.global.selectFrom('cells').select('id').where('name', '=', name).executeTakeFirstOrThrow()).id;
@@ -99,5 +104,31 @@ test('deletes that cannot start keep no other from starting, also where all serv
   for (let round = 0; round < 3; round += 1) await world.clock.drive(startRequestedDeletes(world.p));
   assert.equal((await serverOf(world, serverId)).taskState, 'deleting');
   assert.ok(world.clock.now() - began < 60_000, 'a silent cell is not asked once for each of its servers');
+  await world.close();
+});
+
+test('a clock that was put forward confirms no resize and reclaims no server', async () => {
+  const world = await openWorld({ resizeConfirmWindowSeconds: 600, reclaimInstanceIntervalSeconds: 600 });
+  const [resized, deleted] = [await newServer(world), await newServer(world)];
+  await accept(world, resizeServer(world.p, world.user, resized, { flavorId: FLAVORS.big }));
+  await accept(world, softDeleteServer(world.p, world.user, deleted));
+  await settle(world);
+  const clock: Clock = {
+    now: () => world.clock.now() + 3_600_000,
+    sleep: (ms, signal) => world.clock.sleep(ms, signal),
+    steadySince: () => world.clock.now() + 3_600_000,
+  };
+  const p = { ...world.p, clock };
+  await world.clock.drive(confirmOverdue(p));
+  await world.clock.drive(reclaimSoftDeleted(p));
+  await settle(world);
+  assert.equal((await serverOf(world, resized)).vmState, 'resized');
+  assert.equal((await serverOf(world, deleted)).vmState, 'soft-delete');
+  // Now it is as late as that.
+  await world.clock.pass(3_600_000);
+  await beat(world);
+  await settle(world);
+  assert.equal((await serverOf(world, resized)).vmState, 'active');
+  assert.equal((await findServer(world.p, deleted)).kind, 'absent');
   await world.close();
 });
