@@ -1,11 +1,12 @@
 // Sagas on volumes when their storage host fails, is silent, or loses answers.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { openDebts } from '../../src/control/debts.ts';
+import { openDebts, owe } from '../../src/control/debts.ts';
 import { volumeQuotaOf } from '../../src/control/volumes/quota.ts';
 import { findVolume } from '../../src/control/volumes/records.ts';
 import { findSnapshot } from '../../src/control/volumes/snapshots.ts';
 import { storageHostIsUp } from '../../src/control/volumes/storage-hosts.ts';
+import { newId } from '../../src/lib/ids.ts';
 import { createVolume } from '../../src/moves/volumes/create.ts';
 import { deleteVolume } from '../../src/moves/volumes/delete.ts';
 import { extendVolume } from '../../src/moves/volumes/extend.ts';
@@ -164,4 +165,17 @@ test('two who delete one volume: one wins, and a volume that is being copied sta
     assert.deepEqual(outcomes.map((each) => each?.code ?? 202).toSorted(), [202, 400]);
     await settle(world);
     await assertSound(world);
+  }));
+
+test('a volume that somebody has said by hand to be of use is not deleted by a debt', () =>
+  withWorld(async (world) => {
+    const volumeId = await newVolume(world);
+    const storage = await storageOf(world, volumeId);
+    const owed = { serverId: newId(), volumeId, generation: 1, sagaId: newId(), reason: 'volume of a deleted server' };
+    await world.clock.drive(owe(world.p, { kind: 'delete-volume', host: storage.name, ...owed }));
+    await world.clock.pass(20_000);
+    await beat(world);
+    assert.deepEqual(await openDebts(world.p), []);
+    assert.notEqual(await kept(storage, volumeId), null);
+    assert.equal(await statusOf(world, volumeId), 'available');
   }));

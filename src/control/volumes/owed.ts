@@ -49,6 +49,11 @@ export async function payRevoke(p: Platform, debt: VolumeDebt): Promise<Answer> 
 export async function payDelete(p: Platform, debt: VolumeDebt): Promise<Answer> {
   const { volumeId } = debt;
   if ((await attachmentsOfVolume(p.stores.global, volumeId)).length > 0) return 'not yet';
+  const status = (await findVolume(p.stores.global, volumeId))?.status;
+  // Whoever was making it has not yet written down that it failed.
+  if (status === 'creating') return 'not yet';
+  // Somebody has said by hand that it is of use still.
+  if (status !== undefined && status !== 'deleting' && status !== 'error') return 'settled';
   const storage = await p.storage(debt.host);
   const remove = (generation: number) => storage.delete(volumeId, { generation });
   const answer = await atWhatever(debt.generation, remove);
