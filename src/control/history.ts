@@ -15,6 +15,7 @@ import { type Kysely, sql } from 'kysely';
 import { floorOf, raiseFloor } from '../store/cell-fences.ts';
 import type { CellTables } from '../store/cell-schema.ts';
 import { CellDown } from '../store/stores.ts';
+import { CLOSED_MIGRATIONS } from './migrations.ts';
 import type { Platform } from './platform.ts';
 
 /** How long one process has the turn, and when the next begins. */
@@ -90,7 +91,7 @@ async function trimSagas({ stores: { global } }: Platform, before: number): Prom
             .selectFrom('migrations')
             .select('migrations.id')
             .whereRef('migrations.saga_id', '=', 'sagas.id')
-            .where(sql<boolean>`migrations.status not in ('confirmed', 'reverted', 'error')`),
+            .where('migrations.status', 'not in', CLOSED_MIGRATIONS),
         ),
       ),
     )
@@ -104,7 +105,7 @@ async function trimMigrations({ stores: { global } }: Platform, before: number):
     .selectFrom('migrations')
     .select('id')
     .where('updated_at', '<', before)
-    .where(sql<boolean>`status in ('confirmed', 'reverted', 'error')`)
+    .where('status', 'in', CLOSED_MIGRATIONS)
     .orderBy('updated_at')
     .limit(PAGE);
   return countOf(await global.deleteFrom('migrations').where('id', 'in', old).executeTakeFirstOrThrow());

@@ -150,6 +150,15 @@ test('a cell that is down keeps deleted servers until it is back; 0 days keep ev
   }, 0);
 });
 
+test('an evacuation that is done is over like every other move', () =>
+  within(async (world) => {
+    await gone(world);
+    await world.p.stores.global.updateTable('migrations').set({ status: 'done' }).execute();
+    await daysLater(world, 100);
+    const { migrations, sagas } = await counts(world);
+    assert.deepEqual([migrations, sagas], [0, 0]);
+  }));
+
 test('one process at a time has the turn; a clock that was set back does not keep it', () =>
   within(async (world) => {
     await world.clock.pass(TURN_MS);
