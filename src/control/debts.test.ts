@@ -236,3 +236,18 @@ test('open debts come in pages, oldest first', () =>
     assert.deepEqual(found, ids);
     assert.equal(await openDebts(p, { marker: 'nobody' }), null);
   }));
+
+test('a storage host that is silent holds up no debt of a compute host of its name', () =>
+  withPlatform(async (p, { c1 }) => {
+    await addHost(p, c1, 'both');
+    answering(p, 'both', () => ({ kind: 'ok', value: DONE }));
+    await owe(p, { ...debt('both'), kind: 'revoke-volume', volumeId: 'v1' });
+    await p.clock.pass(1_000);
+    await owe(p, debt('both'));
+    await later(p);
+    assert.equal(await payDebts(p), 1);
+    assert.deepEqual(
+      (await openDebts(p))?.map((each) => each.kind),
+      ['revoke-volume'],
+    );
+  }));

@@ -130,10 +130,11 @@ export async function payDebts(p: Platform): Promise<number> {
   const silent = new Set<string>();
   let paid = 0;
   for (const debt of due.map(debtOf)) {
-    if (!silent.has(debt.host) && !(await mayAnswer(p, debt))) silent.add(debt.host);
-    const asked = !silent.has(debt.host);
+    const place = placeOf(debt);
+    if (!silent.has(place) && !(await mayAnswer(p, debt))) silent.add(place);
+    const asked = !silent.has(place);
     const answer = asked ? await attempt(p, debt) : (await isVoid(p, debt)) ? 'settled' : 'silent';
-    if (answer === 'silent') silent.add(debt.host);
+    if (answer === 'silent') silent.add(place);
     if (answer === 'settled') paid += 1;
     await record(p, debt, answer, asked ? 1 : 0);
   }
@@ -182,6 +183,25 @@ async function record(p: Platform, debt: Debt, answer: Answer, attempts: number)
   if (settled) p.log.info({ host: debt.host, serverId: debt.serverId }, 'debt paid');
   if (refused !== null && refused !== debt.lastError) {
     p.log.warn({ host: debt.host, serverId: debt.serverId, debt: debt.id }, `debt refused: ${refused}`);
+  }
+}
+
+/** Who has to answer: a host may have the name of a storage host. */
+function placeOf({ kind, host }: Debt): string {
+  switch (kind) {
+    case 'destroy-guest':
+    case 'drop-snapshot':
+    case 'match-devices':
+      return `host ${host}`;
+    case 'revoke-volume':
+    case 'delete-volume':
+    case 'drop-kept-content':
+    case 'restore-volume':
+      return `storage host ${host}`;
+    case 'drop-records':
+      return `cell ${host}`;
+    default:
+      return assertNever(kind);
   }
 }
 
