@@ -1,6 +1,6 @@
 // How a host is forgotten: its room, its zone and its record go.
 //
-// One that holds a server, or to which a move may go back, is never forgotten. One on which something of ours waits to be
+// One that holds a server, or to which a move may go back, or that a saga has to do with, is never forgotten. One on which something of ours waits to be
 // cleaned away is kept until that is done, unless an operator says that it will never return (`forgetHost`): then what is
 // owed there and what is kept there in quarantine is written off with it. A debt that somebody writes behind that is
 // void (debts.ts). Should the host return after all, it is registered anew when the control plane starts next; what its
@@ -9,6 +9,7 @@ import type { Kysely, Transaction } from 'kysely';
 import type { Actor, Refusal } from '../model/types.ts';
 import { exclusively } from '../store/dialect.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
+import { OPEN_STATUSES } from '../store/sagas.ts';
 import { hostAnswers } from './hosts.ts';
 import { HOST_DEBTS } from './owing.ts';
 import type { Platform } from './platform.ts';
@@ -69,6 +70,7 @@ async function remove(p: Platform, host: KnownHost, writeOff: boolean): Promise<
       .where('provider_id', '=', host.id)
       .executeTakeFirst();
     if (resident || holds) return refused(409, HOSTS_SERVERS);
+    if (await isNamedBySaga(trx, host.name)) return refused(409, worked(host.name));
     const left = await leftOn(trx, host.name);
     if (!writeOff && left.debts + left.quarantined > 0) return refused(409, owes(host.name, left));
     await writeOffAt(trx, host.name, p.clock.now());
@@ -85,6 +87,15 @@ const HOSTS_SERVERS =
 const owes = (name: string, { debts, quarantined }: Left): string =>
   `Unable to delete compute service: on its host clean-ups are owed (${debts}), or guests in quarantine (${quarantined}). ` +
   `What is owed is done when it answers, and quarantine is for an operator to clear. If it will never return: crosscell hosts forget ${name}`;
+
+const worked = (name: string): string =>
+  `Unable to delete compute service: an operation that is under way, or stuck, has to do with host ${name}.`;
+
+/** Whether a saga that has not ended has the host's name in its state: it may have given up its room and not its guest. */
+async function isNamedBySaga(trx: Transaction<GlobalTables>, name: string): Promise<boolean> {
+  const open = await trx.selectFrom('sagas').select('state_json').where('status', 'in', OPEN_STATUSES).execute();
+  return open.some((saga) => saga.state_json.includes(JSON.stringify(name)));
+}
 
 async function leftOn(db: Kysely<GlobalTables>, name: string): Promise<Left> {
   const debts = await db

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { owe } from '../../src/control/debts.ts';
+import { deleteHost } from '../../src/control/host-removal.ts';
 import { hostStates } from '../../src/control/host-states.ts';
 import { updateService } from '../../src/control/hosts.ts';
 import { destroy, listQuarantine, release } from '../../src/control/quarantine.ts';
@@ -10,8 +11,10 @@ import { newId } from '../../src/lib/ids.ts';
 import { confirmResize } from '../../src/moves/confirm.ts';
 import { stopServer } from '../../src/moves/power.ts';
 import { migrateServer, resizeServer } from '../../src/moves/resize.ts';
+import { revertResize } from '../../src/moves/revert.ts';
 import {
   accept,
+  activeSagas,
   auditWorld,
   beat,
   FLAVORS,
@@ -20,6 +23,7 @@ import {
   runningOn,
   serverOf,
   settle,
+  Worker,
   type World,
   withWorld,
 } from './world.ts';
@@ -262,4 +266,25 @@ test('a guest that moved behind the back of a restored cell goes on running, and
     await settle(world);
     await beat(world, COMPARE);
     assert.equal(await isOffered(world, other), true);
+  }));
+
+test('a host on which a revert has still to clean up is not forgotten', () =>
+  withWorld(async (world) => {
+    const { p } = world;
+    const serverId = await newServer(world);
+    await accept(world, resizeServer(p, world.user, serverId, { flavorId: FLAVORS.medium }));
+    await settle(world);
+    const target = (await serverOf(world, serverId)).host ?? '';
+    const hosts = p.stores.global.selectFrom('hosts').select('id').where('name', '=', target);
+    const { id } = await hosts.executeTakeFirstOrThrow();
+    await accept(world, revertResize(p, world.user, serverId));
+    const worker = new Worker(world);
+    // Neither room nor record is left there; the guest is.
+    const hasGivenBack = async () =>
+      (await activeSagas(world)).some((saga) => saga.journal.some((entry) => entry.step === 'take back room'));
+    for (let count = 0; count < 400 && !(await hasGivenBack()); count += 1) await worker.step();
+    assert.equal(await hasGivenBack(), true);
+    assert.equal((await world.clock.drive(deleteHost(p, id)))?.code, 409);
+    await settle(world);
+    assert.equal(await world.clock.drive(deleteHost(p, id)), null);
   }));
