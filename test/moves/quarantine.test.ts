@@ -272,7 +272,7 @@ test('a host on which a revert has still to clean up is not forgotten', () =>
   withWorld(async (world) => {
     const { p } = world;
     const serverId = await newServer(world);
-    await accept(world, resizeServer(p, world.user, serverId, { flavorId: FLAVORS.medium }));
+    await accept(world, resizeServer(p, world.user, serverId, { flavorId: FLAVORS.big }));
     await settle(world);
     const target = (await serverOf(world, serverId)).host ?? '';
     const hosts = p.stores.global.selectFrom('hosts').select('id').where('name', '=', target);
