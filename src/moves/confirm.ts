@@ -86,7 +86,12 @@ export const CONFIRM: Move<ConfirmState> = {
 };
 
 /** Keeps the resize. 409 when the server is not resized or its source host is down, 400 without a finished migration. */
-export async function confirmResize(p: Platform, actor: Actor, serverId: string): Promise<Refusal | null> {
+export async function confirmResize(
+  p: Platform,
+  actor: Actor,
+  serverId: string,
+  inBackground = false,
+): Promise<Refusal | null> {
   const found = await serverOrRefusal(p, serverId);
   if ('code' in found) return found;
   const { server } = found;
@@ -95,7 +100,7 @@ export async function confirmResize(p: Platform, actor: Actor, serverId: string)
   const refusal = checkConfirm(stateOf(server), isAdmin(actor), migration?.status ?? null, sourceUp);
   if (refusal) return refusal;
   invariant(migration, 'checkConfirm refuses without a migration');
-  return startConfirm(p, actor, found, migration);
+  return startConfirm(p, actor, found, migration, inBackground);
 }
 
 /** The same, without asking whether it may; the source host may be down. */
@@ -104,13 +109,13 @@ export function startConfirm(
   actor: Actor,
   { server, cellId }: { readonly server: Server; readonly cellId: string },
   migration: Migration,
+  inBackground: boolean,
 ): Promise<Refusal | null> {
   return startMove(
     p,
     {
       move: CONFIRM,
-      serverId: server.id,
-      actor,
+      ...{ serverId: server.id, actor, inBackground },
       state: {
         actor: { userId: actor.userId, projectId: actor.projectId },
         migrationId: migration.uuid,
@@ -132,7 +137,7 @@ const AGAIN_MS = 60_000;
 export async function confirmOverdue(p: Platform): Promise<void> {
   if (hasJumped(p)) return;
   for (const migration of await dueConfirmations(p)) {
-    const refusal = await confirmResize(p, systemActor(migration), migration.serverId);
+    const refusal = await confirmResize(p, systemActor(migration), migration.serverId, true);
     if (refusal === null) {
       p.log.info({ serverId: migration.serverId }, 'resize confirmed: its window is over');
       continue;

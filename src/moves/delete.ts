@@ -167,6 +167,8 @@ async function startDelete(p: Platform, actor: Actor, serverId: string): Promise
       move: DELETE,
       serverId,
       actor,
+      // What keeps it out is not waited for but turned back.
+      inBackground: true,
       state: {
         actor: { userId: actor.userId, projectId: actor.projectId },
         homeCellId: found.cellId,

@@ -219,6 +219,6 @@ export async function resumeServer(p: Platform, server: Server, cellId: string, 
     graceSeconds: 0,
     wasOn: false,
   };
-  const refusal = await startMove(p, { move: RESUME, serverId: server.id, actor, state }, 'start');
+  const refusal = await startMove(p, { move: RESUME, serverId: server.id, actor, state, inBackground: true }, 'start');
   if (refusal) p.log.info({ serverId: server.id, refusal }, 'a guest that was found off is not resumed now');
 }

@@ -229,14 +229,20 @@ export async function offloadServer(p: Platform, actor: Actor, serverId: string)
   if ('code' in found) return found;
   const { server, cellId } = found;
   const refusal = checkAction('shelveOffload', stateOf(server), isAdmin(actor)) ?? checkHasHost(stateOf(server));
-  return refusal ?? startOffload(p, actor, server, cellId);
+  return refusal ?? startOffload(p, actor, server, cellId, false);
 }
 
-const startOffload = (p: Platform, actor: Actor, server: Server, cellId: string): Promise<Refusal | null> =>
+const startOffload = (
+  p: Platform,
+  actor: Actor,
+  server: Server,
+  cellId: string,
+  inBackground: boolean,
+): Promise<Refusal | null> =>
   startMove(
     p,
     {
-      ...{ move: SHELVE_OFFLOAD, serverId: server.id, actor },
+      ...{ move: SHELVE_OFFLOAD, serverId: server.id, actor, inBackground },
       state: {
         actor: { userId: actor.userId, projectId: actor.projectId },
         ...{ cellId, host: server.host ?? '' },
@@ -280,7 +286,7 @@ export async function startDueOffloads(p: Platform, serverId?: string): Promise<
     };
     const found = await serverOrRefusal(p, row.server_id);
     const due = !('code' in found) && found.server.vmState === 'shelved' && found.server.sagaId === null;
-    const refusal = due ? await startOffload(p, actor, found.server, found.cellId) : null;
+    const refusal = due ? await startOffload(p, actor, found.server, found.cellId, true) : null;
     if (refusal) p.log.warn({ serverId: row.server_id, refusal }, 'a shelved server could not be offloaded yet');
     await p.stores.global
       .updateTable('server_mappings')

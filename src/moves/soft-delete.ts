@@ -196,7 +196,7 @@ async function startSoftDelete(p: Platform, actor: Actor, { server, cellId }: Fo
   if (host === null || isKept(server)) return deleteServer(p, actor, serverId);
   if (server.vmState === 'resized') {
     const migration = await openMigration(p.stores.global, serverId);
-    return migration ? startConfirm(p, actor, { server, cellId }, migration) : serverNotFound(serverId);
+    return migration ? startConfirm(p, actor, { server, cellId }, migration, true) : serverNotFound(serverId);
   }
   const wasOn = server.powerState === POWER_STATE.RUNNING || server.powerState === POWER_STATE.PAUSED;
   const state = {
@@ -207,7 +207,7 @@ async function startSoftDelete(p: Platform, actor: Actor, { server, cellId }: Fo
     graceSeconds: server.vmState === 'paused' ? 0 : p.settings.shutdownTimeoutSeconds,
     returnTo: wasOn ? ('active' as const) : ('stopped' as const),
   };
-  return startMove(p, { move: SOFT_DELETE, serverId, actor, state }, 'delete');
+  return startMove(p, { move: SOFT_DELETE, serverId, actor, state, inBackground: true }, 'delete');
 }
 
 /**

@@ -4,6 +4,10 @@
 // sagas lets exactly one caller win. The caller then carries out the first step (taking hold of the server) as any
 // conductor would, so that the user's next look already sees the new status, and lets go of the lease for a conductor
 // to go on. A caller that dies in between leaves a lease that runs out.
+//
+// Where another saga is at the server, task_state says so, and the caller is refused. A saga that shows nothing there (a
+// device comes or goes) is one that Nova's compute host would have the next request wait behind, and whose end a client
+// cannot see: so it is waited for, for a while. Whoever waits holds nothing, and goes by no order: of several, any is next.
 import type { Transaction } from 'kysely';
 import type { Platform } from '../control/platform.ts';
 import { findServer } from '../control/servers.ts';
@@ -15,7 +19,7 @@ import type { Actor, Refusal } from '../model/types.ts';
 import { applyOutcome } from '../saga/decide.ts';
 import type { Row, State } from '../saga/types.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
-import { insertSaga, newSaga, nextFence, sagaOf, sqlSagaStore } from '../store/sagas.ts';
+import { insertSaga, newSaga, nextFence, openSaga, sagaOf, sqlSagaStore } from '../store/sagas.ts';
 import { isInNoState } from './claim.ts';
 import { outcomeOf } from './context.ts';
 import { anyMove, definitionOf, type Move } from './move.ts';
@@ -23,7 +27,11 @@ import { anyMove, definitionOf, type Move } from './move.ts';
 const LEASE_MS = 10_000;
 /** A saga that has let go of its server ends within this time; until then the next one waits for it. */
 const ENDING_MS = 2_000;
+/** So long a request waits for what shows no task: less than clients wait for an answer (60 s). */
+const UNSEEN_MS = 30_000;
 const LOOK_MS = 10;
+/** Who has waited for long looks ever more rarely: after this share of the time waited so far. */
+const RARER = 0.1;
 
 export interface Start<S> {
   readonly move: Move<S>;
@@ -32,6 +40,8 @@ export interface Start<S> {
   readonly actor: Actor;
   /** How often it may go back and try another host; absent: never. */
   readonly retries?: number;
+  /** Nobody waits for the answer, and others wait for whoever asks: it is refused rather than kept waiting. */
+  readonly inBackground?: boolean;
   /**
    * The steps that the transaction that makes the saga carries out (`made`): refused, nothing is written. Before the
    * saga's row: whoever waits for a row must not hold the sequence of fences.
@@ -56,17 +66,34 @@ class Busy extends Error {}
  * @returns null when it is under way
  */
 export async function startMove<S>(p: Platform, start: Start<S>, word: string): Promise<Refusal | null> {
-  const giveUp = p.clock.now() + ENDING_MS;
+  const since = p.clock.now();
+  // Ends: whoever is kept out gives up in time, unless others come and go between each two looks.
   for (;;) {
     const saga = await begin(p, start);
     if (saga instanceof Refused) return saga.refusal;
     if (saga) return takeFirstStep(p, start, saga, word);
-    // The saga before may have let go of the server and be about to write that it is done: wait for that, no longer.
-    const found = await findServer(p, start.serverId);
-    if (found.kind !== 'found' || found.server.sagaId !== null || p.clock.now() > giveUp)
-      return busy(p, start.serverId, word);
-    await p.clock.sleep(LOOK_MS);
+    if (!(await othersEnd(p, start, since))) return busy(p, start.serverId, word);
   }
+}
+
+/** Waits for the saga that is at the server to end, if it is one to wait for; false when it has not. */
+async function othersEnd<S>(p: Platform, start: Start<S>, since: number): Promise<boolean> {
+  for (;;) {
+    const open = await openSaga(p.stores.global, start.serverId);
+    if (!open) return true;
+    const waited = p.clock.now() - since;
+    if (open.status === 'stuck' || waited >= (await patienceOf(p, start))) return false;
+    await p.clock.sleep(Math.max(LOOK_MS, waited * RARER));
+  }
+}
+
+async function patienceOf<S>(p: Platform, start: Start<S>): Promise<number> {
+  const found = await findServer(p, start.serverId);
+  if (found.kind !== 'found') return 0;
+  const { sagaId, taskState } = found.server;
+  // It has let go of the server and is about to write that it is done, or is about to take hold of it.
+  if (sagaId === null) return ENDING_MS;
+  return taskState === null && !start.inBackground ? UNSEEN_MS : 0;
 }
 
 async function begin<S>(p: Platform, start: Start<S>): Promise<Row | Refused | null> {
@@ -137,6 +164,8 @@ async function busy(p: Platform, serverId: string, word: string): Promise<Refusa
   if (found.kind === 'found' && found.server.taskState !== null) {
     return invalidState(word, serverId, 'task_state', found.server.taskState);
   }
+  const open = await openSaga(p.stores.global, serverId);
+  if (open) return conflict(`Cannot '${word}' instance ${serverId} while '${open.definition}' is under way`);
   if (found.kind === 'found') return invalidState(word, serverId, 'vm_state', found.server.vmState);
   return invalidState(word, serverId, 'task_state', null);
 }

@@ -302,11 +302,11 @@ export const OPEN_STATUSES = ['active', 'stuck'] as const satisfies readonly Sta
 export const openSaga = (db: Kysely<GlobalTables>, key: string): Promise<OpenSaga | undefined> =>
   db
     .selectFrom('sagas')
-    .select(['id', 'definition'])
+    .select(['id', 'definition', 'status'])
     .where('key', '=', key)
     .where('status', 'in', OPEN_STATUSES)
     .executeTakeFirst();
-export type OpenSaga = Pick<SagaRecord, 'id' | 'definition'>;
+export type OpenSaga = Pick<SagaRecord, 'id' | 'definition' | 'status'>;
 
 const NEXT_FENCE = fixed<GlobalTables, Record<string, never>, { value: number }>((db) =>
   db

@@ -10,7 +10,6 @@ import { attachInterface, detachInterface } from '../../moves/interfaces.ts';
 import { badRequest, errorOf, notFound, refuse } from '../http/errors.ts';
 import { type Route, route, versions } from '../http/route.ts';
 import { BASE, IdAndKeyParams, IdParams, nullable, object, serverFor, text } from './common.ts';
-import { inTurn } from './in-turn.ts';
 
 const INTERFACES = `${BASE}/servers/:id/os-interface`;
 const service = 'compute' as const;
@@ -114,9 +113,7 @@ export const serverInterfaceRoutes: readonly Route[] = [
     handle: async ({ p, actor, params, body, minor }) => {
       const { server } = await serverFor(p, actor, params.id);
       const asked = (body.interfaceAttachment ?? {}) as AttachWish;
-      const wanted = wantedPort(asked);
-      const begin = () => attachInterface(p, actor, server.id, wanted, asked.tag ?? null);
-      const result = await inTurn(p, server.id, begin, (each) => (each.kind === 'refused' ? each.refusal : null));
+      const result = await attachInterface(p, actor, server.id, wantedPort(asked), asked.tag ?? null);
       if (result.kind === 'refused') throw errorOf(result.refusal);
       const seen = await oneOf(p, actor, server.id, result.portId);
       return { status: 200, body: { interfaceAttachment: render(seen, minor) } };
@@ -129,8 +126,7 @@ export const serverInterfaceRoutes: readonly Route[] = [
     answers: { 202: null },
     handle: async ({ p, actor, params: { id, key } }) => {
       const { server } = await serverFor(p, actor, id);
-      const begin = () => detachInterface(p, actor, server.id, key);
-      refuse(await inTurn(p, server.id, begin, (refusal) => refusal));
+      refuse(await detachInterface(p, actor, server.id, key));
       return { status: 202 };
     },
   }),

@@ -1,0 +1,105 @@
+// Requests that meet on one server. What shows no task (a device comes or goes) is waited for, as requests wait for the
+// lock of Nova's compute host; what shows one is refused at once.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { attachVolume, detachVolume } from '../../src/moves/attach.ts';
+import { confirmOverdue } from '../../src/moves/confirm.ts';
+import { attachInterface } from '../../src/moves/interfaces.ts';
+import { pauseServer, stopServer } from '../../src/moves/power.ts';
+import { resizeServer } from '../../src/moves/resize.ts';
+import { mappedTo, newVolume, requestAttach } from './volumes.ts';
+import {
+  accept,
+  beat,
+  FLAVORS,
+  newServer,
+  refuse,
+  serverOf,
+  settle,
+  Worker,
+  type World,
+  withSoundWorld,
+} from './world.ts';
+
+const attach = (world: World, serverId: string, volumeId: string) =>
+  attachVolume(world.p, world.user, serverId, {
+    ...{ volumeId, device: null, tag: null, deleteOnTermination: false, readOnly: false },
+  });
+
+/** Waits for it while a conductor works, a millisecond a step. */
+async function whileWorking<T>(world: World, request: Promise<T>): Promise<T> {
+  let ended = false;
+  const mark = () => {
+    ended = true;
+  };
+  request.then(mark, mark);
+  for (const worker = new Worker(world); !ended; ) {
+    await worker.step();
+    await world.clock.pass(1);
+  }
+  return request;
+}
+
+test('volumes and interfaces come and go one after the other, whoever asks when; a stop comes behind them', () =>
+  withSoundWorld(async (world) => {
+    const { p, user, networkId } = world;
+    const serverId = await newServer(world);
+    const volumes = [await newVolume(world), await newVolume(world), await newVolume(world)] as const;
+    const [first, ...others] = volumes;
+    assert.equal((await whileWorking(world, attach(world, serverId, first))).kind, 'attached');
+    const parallel = await whileWorking(world, Promise.all(others.map((each) => attach(world, serverId, each))));
+    assert.deepEqual(
+      parallel.map(({ kind }) => kind),
+      ['attached', 'attached'],
+    );
+    const wanted = { kind: 'network', networkId, ip: null } as const;
+    assert.equal((await whileWorking(world, attachInterface(p, user, serverId, wanted, null))).kind, 'attached');
+    assert.equal(await whileWorking(world, detachVolume(p, user, serverId, first)), null);
+    assert.equal(await whileWorking(world, stopServer(p, user, serverId)), null);
+    await settle(world);
+    assert.equal((await serverOf(world, serverId)).vmState, 'stopped');
+    assert.deepEqual((await mappedTo(world, serverId)).toSorted(), others.toSorted());
+  }));
+
+test('what takes too long is named; what shows its task, or waits for a person, is refused at once', () =>
+  withSoundWorld(async (world) => {
+    const { p, user, clock } = world;
+    const serverId = await newServer(world);
+    await requestAttach(world, serverId, await newVolume(world));
+    const begun = clock.now();
+    const stop = () => refuse(world, stopServer(p, user, serverId));
+    const late = `Cannot 'stop' instance ${serverId} while 'attach volume' is under way`;
+    assert.deepEqual(await stop(), { code: 409, message: late });
+    const waited = clock.now() - begun;
+    assert.ok(waited >= 30_000 && waited < 40_000, `${waited} ms`);
+
+    const sagas = p.stores.global.updateTable('sagas').where('key', '=', serverId);
+    await sagas.where('status', '=', 'active').set({ status: 'stuck' }).execute();
+    const now = clock.now();
+    assert.equal((await stop()).message, late);
+    await sagas.where('status', '=', 'stuck').set({ status: 'active' }).execute();
+    await settle(world);
+    await accept(world, pauseServer(p, user, serverId));
+    assert.match((await stop()).message, /while it is in task_state pausing$/);
+    assert.ok(clock.now() - now < 60_000);
+    await settle(world);
+  }));
+
+test('what nobody asked for just now does not wait: it comes again', () =>
+  withSoundWorld(async (world) => {
+    const { p, user, clock } = world;
+    const serverId = await newServer(world);
+    await accept(world, resizeServer(p, user, serverId, { flavorId: FLAVORS.big }));
+    await settle(world);
+    await requestAttach(world, serverId, await newVolume(world));
+    await p.stores.global.updateTable('migrations').set({ confirm_at: clock.now() }).execute();
+    const begun = clock.now();
+    await clock.drive(confirmOverdue(p));
+    assert.ok(clock.now() - begun < 1_000);
+    await settle(world);
+    assert.equal((await serverOf(world, serverId)).vmState, 'resized');
+    await clock.pass(61_000);
+    await beat(world);
+    await settle(world);
+    assert.equal((await serverOf(world, serverId)).vmState, 'active');
+  }));
