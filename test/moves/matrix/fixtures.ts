@@ -23,7 +23,7 @@ import {
 } from '../../../src/moves/power.ts';
 import { rebuildServer } from '../../../src/moves/rebuild-server.ts';
 import { rescueServer, unrescueServer } from '../../../src/moves/rescue.ts';
-import { resizeServer } from '../../../src/moves/resize.ts';
+import { migrateServer, resizeServer } from '../../../src/moves/resize.ts';
 import { revertResize } from '../../../src/moves/revert.ts';
 import { offloadServer, shelveServer } from '../../../src/moves/shelve.ts';
 import { restoreServer, softDeleteServer } from '../../../src/moves/soft-delete.ts';
@@ -420,6 +420,15 @@ const VOLUME_BACKED_START: Readonly<Record<string, Partial<Fixture>>> = {
       return serverId;
     },
   },
+  'unshelve offloaded': {
+    prepare: async (world) => {
+      const { serverId } = await volumeBackedServer(world, FLAVORS.plain);
+      // It leaves its host at once: nothing of it is there.
+      await accept(world, shelveServer(world.p, world.user, serverId));
+      await settle(world);
+      return serverId;
+    },
+  },
   confirm: { prepare: resizedWithVolumes },
   revert: { prepare: resizedWithVolumes },
   delete: { prepare: resizedWithVolumes },
@@ -449,3 +458,38 @@ export const RESIZED_WHILE_OFF: Fixture = {
     return serverId;
   },
 };
+
+const near = (world: World, id: string) => resizeServer(world.p, world.user, id, { flavorId: FLAVORS.medium });
+
+async function resizedOff(world: World): Promise<string> {
+  const serverId = await stopped(world);
+  await accept(world, resize(world, serverId));
+  await settle(world);
+  return serverId;
+}
+
+async function resizedNear(world: World): Promise<string> {
+  const serverId = await running(world);
+  await accept(world, near(world, serverId));
+  await settle(world);
+  return serverId;
+}
+
+/** The moves of servers that are off, and those that stay in their cell, by what the names of their tests say. */
+export const OTHER_SHAPES: readonly (readonly [string, Fixture])[] = [
+  ['from off, ', { ...fixtureOf('resize'), staysOff: true, prepare: stopped }],
+  ['from off, ', { ...fixtureOf('confirm'), staysOff: true, after: 'stopped', prepare: resizedOff }],
+  ['from off, ', { ...fixtureOf('revert'), staysOff: true, after: 'stopped', prepare: resizedOff }],
+  ['inside a cell, ', { ...fixtureOf('resize'), crosses: false, start: use(near) }],
+  ['inside a cell, ', { ...fixtureOf('confirm'), crosses: false, prepare: resizedNear }],
+  ['inside a cell, ', { ...fixtureOf('revert'), crosses: false, prepare: resizedNear }],
+  [
+    'without another flavor, ',
+    {
+      ...{ ...fixtureOf('resize'), action: 'migrate' },
+      prepare: (world) => running(world, FLAVORS.plain),
+      start: use((world, id) => migrateServer(world.p, world.admin, id, { host: 'cell2-a' })),
+    },
+  ],
+  ['of a server that waits for nothing, ', { ...fixtureOf('delete'), prepare: running }],
+];
