@@ -8,7 +8,7 @@ import { LONG } from '../moves/matrix/pair-tests.ts';
 import { worldsOnPostgres } from './world.ts';
 
 /** Every so many cells of the matrix is tried; the number shares no factor with that of the faults. */
-const EVERY = LONG ? 1 : 37;
+const EVERY = LONG ? 1 : 59;
 const MOVES = ['resize', 'confirm', 'revert', 'delete', 'evacuate', 'attach volume', 'attach interface'];
 
 const unavailable = await worldsOnPostgres();
