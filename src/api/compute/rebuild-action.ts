@@ -9,7 +9,7 @@ import { badRequest, refuse } from '../http/errors.ts';
 import { nullable, object, text } from './common.ts';
 import { type Actions, AdminPass, action, targetOf } from './server-action.ts';
 import { userDataOf } from './server-create.ts';
-import { Metadata, Server } from './server-schemas.ts';
+import { HOSTNAMES, Metadata, Server } from './server-schemas.ts';
 import { changedServer } from './servers.ts';
 
 const Flag = Type.Union([Type.Boolean(), Type.String({ maxLength: 5 })]);
@@ -33,15 +33,11 @@ const description = { description: Type.Optional(nullable(text())) };
 const keyName = { key_name: Type.Optional(nullable(Name)) };
 const userData = { user_data: Type.Optional(nullable(Type.String({ maxLength: MAX_USER_DATA }))) };
 const certificates = { trusted_image_certificates: Type.Optional(TrustedCerts) };
-const hostname = {
-  hostname: Type.Optional(
-    Type.String({ minLength: 1, maxLength: 63, pattern: '^[a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?$' }),
-  ),
-};
 
 /** By the microversion that brought them; personality went with 2.57. */
 const SCHEMAS: readonly (readonly [number, TSchema])[] = [
-  [90, object({ ...base, ...description, ...keyName, ...userData, ...certificates, ...hostname })],
+  [94, object({ ...base, ...description, ...keyName, ...userData, ...certificates, ...HOSTNAMES.whole })],
+  [90, object({ ...base, ...description, ...keyName, ...userData, ...certificates, ...HOSTNAMES.plain })],
   [63, object({ ...base, ...description, ...keyName, ...userData, ...certificates })],
   [57, object({ ...base, ...description, ...keyName, ...userData })],
   [54, object({ ...base, ...description, ...keyName, ...personality })],

@@ -55,10 +55,13 @@ const networksRequired = { networks: Type.Union([Networks, Type.Enum(['auto', 'n
 const taggedRequired = { networks: Type.Union([TaggedNetworks, Type.Enum(['auto', 'none'])]) };
 const description = { description: Type.Optional(nullable(text())) };
 const tags = { tags: Type.Optional(Type.Array(Tag, { maxItems: MAX_TAGS })) };
-const hostname = {
-  hostname: Type.Optional(
-    Type.String({ minLength: 1, maxLength: 63, pattern: '^[a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?$' }),
-  ),
+const LABEL = '[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?';
+/** Of the guest: from 2.90 a name, from 2.94 also one with its domain. */
+export const HOSTNAMES = {
+  plain: { hostname: Type.Optional(Type.String({ minLength: 1, maxLength: 63, pattern: `^${LABEL}$` })) },
+  whole: {
+    hostname: Type.Optional(Type.String({ minLength: 1, maxLength: 255, pattern: `^${LABEL}(\\.${LABEL})*$` })),
+  },
 };
 
 /** Where to, for administrators; the name of a hypervisor is its host's. */
@@ -81,7 +84,8 @@ export const CreateBody = versions(
   [52, create({ ...taggedRequired, ...tagged, ...description, ...tags })],
   [67, create({ ...taggedRequired, ...typed, ...description, ...tags })],
   [74, create({ ...taggedRequired, ...typed, ...description, ...tags, ...destination })],
-  [90, create({ ...taggedRequired, ...typed, ...description, ...tags, ...destination, ...hostname })],
+  [90, create({ ...taggedRequired, ...typed, ...description, ...tags, ...destination, ...HOSTNAMES.plain })],
+  [94, create({ ...taggedRequired, ...typed, ...description, ...tags, ...destination, ...HOSTNAMES.whole })],
 );
 
 /** What the handler reads of any of the versions. */
@@ -135,7 +139,8 @@ const describe = { ...change, description: Type.Optional(nullable(text())) };
 export const UpdateBody = versions(
   [1, object({ server: object(change) })],
   [19, object({ server: object(describe) })],
-  [90, object({ server: object({ ...describe, ...hostname }) })],
+  [90, object({ server: object({ ...describe, ...HOSTNAMES.plain }) })],
+  [94, object({ server: object({ ...describe, ...HOSTNAMES.whole }) })],
 );
 
 const Addresses = Type.Record(
