@@ -298,6 +298,15 @@ describe('the HTTP server', () => {
     for (const good of ['u0000', '\\\\u0000']) assert.equal((await body(good)).statusCode, 202, good);
   });
 
+  it('takes no JSON that is nested without end, which would be written and could not be read', async () => {
+    const nested = (levels: number) => `${'['.repeat(levels)}${']'.repeat(levels)}`;
+    const message = async (levels: number) =>
+      (await call('POST', '/compute/v2.1/things', { body: nested(levels) })).json().badRequest.message;
+    assert.match(await message(64), /is not of type 'object'$/);
+    for (const levels of [65, 10_000, 500_000])
+      assert.equal(await message(levels), 'Malformed request body: it has more than 64 levels.');
+  });
+
   it('tells an absent path from an absent method', async () => {
     assert.equal((await call('GET', '/compute/v2.1/nothing')).json().itemNotFound.code, 404);
     const wrong = await call('PUT', '/compute/v2.1/things');

@@ -6,6 +6,9 @@ import type { Route } from './route.ts';
 /** Most bytes of a JSON body. */
 export const JSON_BODY_LIMIT = 1024 * 1024;
 
+/** Most levels of objects and lists in one another: what goes through a body level by level needs no more of the stack. */
+const MOST_LEVELS = 64;
+
 export function parseBodies(app: FastifyInstance): void {
   app.removeAllContentTypeParsers();
   const parseJson = app.getDefaultJsonParser('error', 'error');
@@ -15,7 +18,12 @@ export function parseBodies(app: FastifyInstance): void {
     (request, text, done) => {
       if (text === '') done(null, undefined);
       else if (NUL.test(text as string)) done(nulRefused());
-      else parseJson(request, text as string, (error, value) => done(error && malformed(), value));
+      else
+        parseJson(request, text as string, (error, value) => {
+          if (error) done(malformed());
+          else if (isDeeper(value, MOST_LEVELS)) done(tooDeep());
+          else done(null, value);
+        });
     },
   );
   // Uploads: the handler reads the stream.
@@ -27,6 +35,13 @@ const NUL = /(?<!\\)(?:\\\\)*\\u0000/;
 
 /** No text of any service may have it: neither PostgreSQL nor the programs that are given the text can take it. */
 export const nulRefused = (): ApiError => new ApiError(400, 'Malformed request: the character NUL is in it.');
+
+const isDeeper = (value: unknown, levels: number): boolean =>
+  typeof value === 'object' &&
+  value !== null &&
+  (levels === 0 || Object.values(value).some((each) => isDeeper(each, levels - 1)));
+
+const tooDeep = (): Error => new ApiError(400, `Malformed request body: it has more than ${MOST_LEVELS} levels.`);
 
 const malformed = (): Error => new ApiError(400, 'Malformed request body');
 
