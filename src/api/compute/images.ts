@@ -4,6 +4,7 @@ import { type Static, Type } from 'typebox';
 import { type ImageChange, updateImage } from '../../control/images/changes.ts';
 import { type ImageFilter, listImages } from '../../control/images/listing.ts';
 import { deleteImage, type ImageResult, showImage } from '../../control/images/records.ts';
+import { checkNotReserved } from '../../control/images/rules.ts';
 import type { Image } from '../../control/images.ts';
 import type { Platform, Settings } from '../../control/platform.ts';
 import { assertNever } from '../../lib/errors.ts';
@@ -129,7 +130,7 @@ export const computeImageRoutes: readonly Route[] = [
       shown(
         await changed(p, actor, params.id, (before) => [
           ...Object.keys(before)
-            .filter((key) => !Object.hasOwn(body.metadata, key))
+            .filter((key) => !Object.hasOwn(body.metadata, key) && checkNotReserved([key]) === null)
             .map(removed),
           ...Object.entries(body.metadata).map(added),
         ]),

@@ -11,7 +11,7 @@ import type { GlobalTables } from '../../store/global-schema.ts';
 import { CONTAINER_FORMATS, DISK_FORMATS, type Image, imageOf, mayChange, VISIBILITIES } from '../images.ts';
 import type { Platform } from '../platform.ts';
 import { type ImageResult, no, notAuthorized, notFound, rowOf, showImage } from './records.ts';
-import { checkImage, checkText, isBaseAttribute } from './rules.ts';
+import { checkImage, checkNotReserved, checkText, isBaseAttribute } from './rules.ts';
 
 /** One operation of a JSON patch (RFC 6902, Glance's subset): `path` is an attribute's or a property's name. */
 export interface ImageChange {
@@ -152,6 +152,8 @@ function applied(p: Platform, actor: Actor, image: Image, change: ImageChange): 
 }
 
 function withProperty(image: Image, { op, path, value }: ImageChange): ImageResult {
+  const reserved = checkNotReserved([path]);
+  if (reserved) return refused(reserved);
   if (op !== 'add' && !Object.hasOwn(image.properties, path)) return no(409, `Property ${path} does not exist.`);
   switch (op) {
     case 'add':

@@ -374,6 +374,25 @@ describe('records', () => {
     assert.equal(wrong.kind === 'refused' && wrong.refusal.code, 400);
   });
 
+  test('what Glance keeps to itself is written by no user', async () => {
+    await using world = await imageWorld();
+    const { p } = world;
+    const reserved = {
+      kind: 'refused',
+      refusal: { code: 403, message: "Attribute 'os_glance_importing' is reserved." },
+    };
+    const properties = { os_glance_importing: 'x' };
+    assert.deepEqual(await createImage(p, member, { ...PLAIN, properties }), reserved);
+    const { id } = await created(p, member);
+    await p.stores.global
+      .updateTable('images')
+      .set({ properties_json: JSON.stringify(properties) })
+      .execute();
+    for (const op of ['add', 'replace', 'remove'] as const)
+      assert.deepEqual(await updateImage(p, member, id, [{ op, path: 'os_glance_importing', value: 'y' }]), reserved);
+    assert.deepEqual((await findImage(p, id))?.properties, properties);
+  });
+
   test('patches: applied in order, all or none', async () => {
     await using world = await imageWorld();
     const { p } = world;

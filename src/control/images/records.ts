@@ -20,7 +20,7 @@ import {
 } from '../images.ts';
 import type { Platform } from '../platform.ts';
 import { giveUpInGlance } from './glance-writes.ts';
-import { checkImage, checkText } from './rules.ts';
+import { checkImage, checkNotReserved, checkText } from './rules.ts';
 
 /** Most images of one project. */
 const MAX_IMAGES = 1000;
@@ -50,7 +50,7 @@ export interface NewImage {
 
 /** Creates a queued image without data. Refused: 400 by rules.ts, 403, 409 for a taken id, 413 for too many images. */
 export async function createImage(p: Platform, actor: Actor, request: NewImage): Promise<ImageResult> {
-  const wrong = checkImage(request);
+  const wrong = checkNotReserved(Object.keys(request.properties)) ?? checkImage(request);
   if (wrong) return refused(wrong);
   if (request.visibility === 'public' && !p.policies.allows('image', 'publicize_image', actor)) {
     return notAuthorized('publicize_image');

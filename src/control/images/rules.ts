@@ -23,6 +23,15 @@ const BASE_ATTRIBUTES = [
 const BASE: ReadonlySet<string> = new Set(BASE_ATTRIBUTES);
 export const isBaseAttribute = (name: string): boolean => BASE.has(name);
 
+/** What Glance says of an image itself is in properties that begin so, which users may not write. */
+const OWN_PREFIX = 'os_glance';
+
+/** 403 when one of the names is not for users to write. */
+export function checkNotReserved(names: readonly string[]): Refusal | null {
+  const reserved = names.find((name) => name.startsWith(OWN_PREFIX));
+  return reserved === undefined ? null : { code: 403, message: `Attribute '${reserved.slice(0, 100)}' is reserved.` };
+}
+
 const shown = (text: string): string => JSON.stringify(text.length <= 100 ? text : `${text.slice(0, 100)}…`);
 
 const HAS_CONTROL = /\p{Cc}|\p{Cs}/u;

@@ -13,7 +13,7 @@ import type { GuestFormat, Image } from '../images.ts';
 import type { Platform } from '../platform.ts';
 import { recordMirror } from './publisher.ts';
 import { discardImages, insertImage } from './records.ts';
-import { checkImage } from './rules.ts';
+import { checkImage, checkNotReserved } from './rules.ts';
 
 /** Nova's formats of snapshots: what a host's driver writes. */
 export async function snapshotFormat(p: Platform, host: string): Promise<GuestFormat> {
@@ -26,7 +26,7 @@ export async function snapshotFormat(p: Platform, host: string): Promise<GuestFo
 }
 
 /**
- * A queued image for the server's root disk: private, in the project of whoever asks. Refused: 400 by Glance's rules.
+ * A queued image for the server's root disk: private, in the project of whoever asks. Refused: 400 and 403 by Glance's rules.
  * @param owner project
  */
 export function snapshotImage(
@@ -43,7 +43,7 @@ export function snapshotImage(
     ...{ protected: false, hidden: false, properties: snapshotProperties(server, wish), tags: [], members: {} },
     ...{ createdAt: wish.now, updatedAt: wish.now },
   };
-  return checkImage(image) ?? image;
+  return checkNotReserved(Object.keys(wish.metadata)) ?? checkImage(image) ?? image;
 }
 
 /**
@@ -68,7 +68,7 @@ export function volumesImage(
     properties: volumesImageProperties(server, snapshots, wish.metadata),
     ...{ protected: false, hidden: false, tags: [], members: {}, createdAt: wish.now, updatedAt: wish.now },
   };
-  return checkImage(image) ?? image;
+  return checkNotReserved(Object.keys(wish.metadata)) ?? checkImage(image) ?? image;
 }
 
 /** Writes it down. With a Glance it has been announced there, and Glance has counted it. */
