@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { createServer, type RequestListener } from 'node:http';
+import { createServer, type RequestListener, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -107,6 +107,33 @@ test('redirects are followed; a second try forgets that the first one failed', (
       assert.equal(await fetched(world.p, id, uri), null);
       assert.equal(await settled(world.p, id), 'active');
       assert.deepEqual((await findImage(world.p, id))?.properties, {});
+    },
+  );
+});
+
+test('no more than four are fetched at once, whatever they have to forget before', () => {
+  const held: ServerResponse[] = [];
+  let holds = false;
+  const fail = (response: ServerResponse) => response.writeHead(404).end();
+  return served(
+    (_request, response) => (holds ? held.push(response) : fail(response)),
+    async (port) => {
+      const webDownload = { enabled: true, privateAddresses: true, ports: [port] };
+      await using world = await imageWorld({ webDownload });
+      const ids: string[] = [];
+      const uri = `http://127.0.0.1:${port}/image`;
+      for (let count = 0; count < 5; count += 1) {
+        const id = await queued(world.p);
+        assert.equal(await fetched(world.p, id, uri), null);
+        assert.equal(await settled(world.p, id), 'queued: failed');
+        ids.push(id);
+      }
+      holds = true;
+      const answers = await Promise.all(ids.map((id) => fetched(world.p, id, uri)));
+      assert.deepEqual(answers.map((refusal) => refusal?.code ?? 0).toSorted(), [0, 0, 0, 0, 503]);
+      for (let tries = 0; held.length < 4 && tries < 500; tries += 1) await sleep(10);
+      held.forEach(fail);
+      for (const id of ids) assert.equal(await settled(world.p, id), 'queued: failed');
     },
   );
 });

@@ -73,8 +73,14 @@ export async function importFromWeb(p: Platform, actor: Actor, image: Image, uri
   if (image.containerFormat === null) return badRequest("'container_format' needs to be set before import");
   const before = running.get(p) ?? 0;
   if (before >= MOST_AT_ONCE) return refuse(503, `${before} images are being downloaded already: try again later.`);
-  if (Object.hasOwn(image.properties, FAILED_IMPORT)) await setFailed(p, actor, imageId, false);
   running.set(p, before + 1);
+  const ended = () => running.set(p, (running.get(p) ?? 1) - 1);
+  try {
+    if (Object.hasOwn(image.properties, FAILED_IMPORT)) await setFailed(p, actor, imageId, false);
+  } catch (error) {
+    ended();
+    throw error;
+  }
   const over = async (): Promise<void> => {
     try {
       const reason = await fetchImage(p, image, new URL(uri));
@@ -84,7 +90,7 @@ export async function importFromWeb(p: Platform, actor: Actor, image: Image, uri
     } catch (error) {
       p.log.error({ imageId, error: messageOf(error) }, 'that an image was not downloaded could not be written');
     } finally {
-      running.set(p, (running.get(p) ?? 1) - 1);
+      ended();
     }
   };
   // Whoever asked has been answered: what comes of it is in the log, and in the image.
