@@ -266,7 +266,8 @@ describe('servers over the API, on simulated hosts', () => {
       assert.ok(answer.status === 400 || answer.status === 403, `${answer.status} ${answer.text}`);
       return (Object.values(answer.json)[0] as { message: string }).message;
     };
-    assert.match(await refused({ flavorRef: 'none' }), /Flavor none could not be found/);
+    for (const flavorRef of ['none', 'http://localhost/flavors/none'])
+      assert.match(await refused({ flavorRef }), /Flavor none could not be found/);
     assert.match(await refused({ imageRef: '00000000-0000-0000-0000-000000000000' }), /Can not find requested image/);
     assert.match(await refused({ imageRef: '' }), /Missing imageRef attribute/);
     assert.match(await refused({ key_name: 'nokey' }), /Invalid key_name provided/);
@@ -337,13 +338,14 @@ describe('servers over the API, on simulated hosts', () => {
       {
         ...access,
         networks: [{ uuid: s.networkId }, { uuid: s.networkId }],
-        hostname: 'known-as',
+        hostname: 'known-as.example.org',
+        flavorRef: `http://localhost${C}/flavors/1?from=a-link`,
       },
-      90,
+      94,
     );
     const seen = await show(s.admin, first, 90);
     assert.deepEqual([seen.accessIPv4, seen.accessIPv6], [access.accessIPv4, '::babe:dc0c:1602']);
-    assert.equal(seen['OS-EXT-SRV-ATTR:hostname'], 'known-as');
+    assert.equal(seen['OS-EXT-SRV-ATTR:hostname'], 'known-as.example.org');
     assert.equal(seen.addresses.shared.length, 2);
     const path = `${C}/servers/${first}`;
     const edit = { accessIPv4: '2.2.2.2', accessIPv6: '', hostname: 'now-as' };

@@ -55,7 +55,7 @@ export async function createServers(
     ...disks,
     ...(disks.imageId === null && wish.imageRef ? { namedImageId: wish.imageRef } : {}),
     multiattach: minor >= 60,
-    flavorId: String(wish.flavorRef),
+    flavorId: idOf(wish.flavorRef),
     ...(await destinationOf(p, actor, wish, hints)),
     ...(await requestedNetworks(p, actor, wish)),
     keyName: wish.key_name ?? null,
@@ -102,6 +102,9 @@ async function fails(work: () => Promise<void>): Promise<{ readonly error: unkno
     return { error };
   }
 }
+
+/** A flavor is named by its id, or by its URL, as in answers' links (nova/api/openstack/common.py: get_id_from_href). */
+const idOf = (ref: string | number): string => String(ref).split(/[?#]/, 1).join().split('/').at(-1) ?? '';
 
 /** What the named image says of itself; nothing where the actor may not see it, which the use case refuses. */
 async function propertiesOf(
