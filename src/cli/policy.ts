@@ -4,6 +4,8 @@ import { DEFAULT_POLICIES, readRules } from '../control/policies.ts';
 import { explain, type Verdict } from '../model/policy/judge.ts';
 import { renderCheck } from '../model/policy/language.ts';
 import {
+  type Asking,
+  countingRoles,
   decide,
   defaultRules,
   ownTarget,
@@ -16,7 +18,10 @@ import {
 export interface PolicyOptions {
   readonly rule?: string;
   readonly roles?: string;
-  readonly project: string;
+  /** Absent: some project, unless the token is the system's or a domain's. Empty: none. */
+  readonly project?: string;
+  readonly system: boolean;
+  readonly domain?: string;
   readonly user: string;
   readonly targetProject?: string;
   readonly targetUser?: string;
@@ -24,6 +29,8 @@ export interface PolicyOptions {
   readonly policyFile?: string;
   readonly json: boolean;
 }
+
+const SOME_PROJECT = 'p1';
 
 const wrongUsage = (sentence: string): number => {
   process.stderr.write(`crosscell: ${sentence}\n`);
@@ -66,13 +73,21 @@ function check(rules: Rules, options: PolicyOptions): number {
   if (services.length === 0) return wrongUsage(`there is no rule '${rule}' (see crosscell policy list)`);
   const words = (options.target ?? []).map((word) => word.split('='));
   if (words.some((word) => word.length < 2)) return wrongUsage('--target takes word=value');
-  const asking = { userId: options.user, projectId: options.project, roles: rolesOf(roles) };
-  const of = { userId: options.targetUser ?? options.user, projectId: options.targetProject ?? options.project };
+  const scopes = [options.project !== undefined, options.system, options.domain !== undefined].filter(Boolean);
+  if (scopes.length > 1) return wrongUsage('a token has one scope: --project, --system or --domain');
+  const projectId = options.project ?? (scopes.length === 1 ? '' : SOME_PROJECT);
+  // With what a token brings, as the API takes it.
+  const asking = (service: PolicyService): Asking => ({
+    ...{ userId: options.user, projectId, roles: countingRoles(service, projectId, rolesOf(roles)) },
+    ...(options.system ? { systemScope: true } : {}),
+    ...(options.domain === undefined ? {} : { domainId: options.domain }),
+  });
+  const of = { userId: options.targetUser ?? options.user, projectId: options.targetProject ?? projectId };
   const target = {
     ...ownTarget({ ...of, roles: [] }),
     ...Object.fromEntries(words.map(([word = '', ...value]) => [word, value.join('=')])),
   };
-  const verdicts = services.map((service) => [service, decide(rules, service, rule, asking, target)] as const);
+  const verdicts = services.map((service) => [service, decide(rules, service, rule, asking(service), target)] as const);
   if (options.json)
     print(
       JSON.stringify(

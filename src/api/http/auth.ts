@@ -3,7 +3,7 @@
 // 404, as if absent).
 import type { Platform } from '../../control/platform.ts';
 import type { Target } from '../../model/policy/judge.ts';
-import { ownTarget, type RuleName } from '../../model/policy/rules.ts';
+import { countingRoles, ownTarget, type RuleName } from '../../model/policy/rules.ts';
 import type { Actor, Principal } from '../../model/types.ts';
 import { ApiError, forbidden, type Service, unauthorized } from './errors.ts';
 import type { Route } from './route.ts';
@@ -30,8 +30,7 @@ export async function actorOf(
   const { userId, projectId, projectDomainId, domainId, systemScope, roles } = principal;
   const actor: Actor = {
     ...{ userId, projectId: projectId ?? '', requestId },
-    // The other services' rules are about projects (their scope_types): elsewhere a role is good for nothing.
-    roles: service === 'identity' || projectId !== null ? roles : [],
+    roles: countingRoles(service, projectId ?? '', roles),
     ...(projectDomainId === undefined ? {} : { projectDomainId }),
     ...(domainId === undefined ? {} : { domainId }),
     ...(systemScope === undefined ? {} : { systemScope }),

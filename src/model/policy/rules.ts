@@ -154,6 +154,17 @@ function brokenReference(
 /** What is asked about whoever asks. */
 export type Asking = Omit<Actor, 'requestId' | 'admin'>;
 
+/**
+ * Roles of a token that count with a service. The rules of all but identity are about projects (their scope_types): there,
+ * a role of a domain or of the system is good for nothing.
+ * @param projectId empty: the token is not a project's
+ */
+export const countingRoles = (
+  service: PolicyService,
+  projectId: string,
+  roles: readonly string[],
+): readonly string[] => (service === 'identity' || projectId !== '' ? roles : []);
+
 function credentialsOf(asking: Asking, admin: boolean): Credentials {
   const scoped = asking.projectId !== '';
   return {
