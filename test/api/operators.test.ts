@@ -171,6 +171,14 @@ describe('the API for operators', () => {
     assert.equal((await s.admin('GET', `${C}/os-hypervisors/host1/search`, undefined, 53)).status, 404);
     const empty = (await s.admin('GET', `${C}/os-hypervisors?with_servers=1`, undefined, 75)).json.hypervisors;
     assert.deepEqual(empty[0].servers, []);
+    for (const [minor, count] of [
+      [32, 4],
+      [33, 1],
+    ] as const)
+      assert.equal(
+        (await s.admin('GET', `${C}/os-hypervisors?limit=1`, undefined, minor)).json.hypervisors.length,
+        count,
+      );
     const page = (await s.admin('GET', `${C}/os-hypervisors?limit=1`, undefined, 53)).json;
     assert.equal(page.hypervisors.length, 1);
     assert.ok(page.hypervisors_links[0].href.includes(now[0].id));

@@ -217,6 +217,8 @@ async function listed(
 ): Promise<{ page: readonly Numbered[]; next: object; servers: ServersByHost }> {
   const pattern = minor >= 53 ? query.hypervisor_hostname_pattern : undefined;
   const hosts = await (pattern === undefined ? numbered(p) : matching(p, pattern));
+  // Pages came with 2.33; before, a limit is passed over.
+  if (minor < 33) return { page: hosts, next: {}, servers: null };
   const result = pageOf(hosts, (host) => String(idOf(host, minor)), query);
   if (!result) throw markerNotFound(query.marker);
   return {
