@@ -100,8 +100,8 @@ describe('every route', () => {
     for (const route of world.routes) {
       const body = bodyFor(route);
       if (typeof body !== 'object' || body === null || Array.isArray(body)) continue;
-      // Images have properties of any name.
-      if (route.service === 'image' && route.method === 'POST') continue;
+      // Images have properties of any name; what else a member's answer says is passed over, as Glance does.
+      if (route.service === 'image' && (route.method === 'POST' || route.url.includes('/members/'))) continue;
       const response = await call(route, 'admin', { ...body, unheard_of: 1 });
       assert.equal(response.statusCode, 400, `${route.method} ${route.url}: ${response.body}`);
       tried += 1;

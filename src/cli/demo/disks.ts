@@ -62,11 +62,6 @@ export class Disks {
     return (await this.#record(host, serverId))?.guest?.startedAt ?? null;
   }
 
-  /** Digest of the bytes that the host received as this disk, until the guest first writes to it. */
-  async receivedDigest(host: string, serverId: string): Promise<string | null> {
-    return (await this.#record(host, serverId))?.guest?.importDigest ?? null;
-  }
-
   /** SHA-256 of the disk's file (the overlay, without its base); null where there is no such file. */
   async digest(host: string, serverId: string): Promise<string | null> {
     try {
