@@ -315,6 +315,15 @@ describe('the API for operators', () => {
     assert.equal((await s.alice('GET', `${C}/flavors/gold`)).status, 200);
     const specs = `${C}/flavors/gold/os-extra_specs`;
     assert.equal((await s.admin('POST', specs, { extra_specs: { 'a:b': 'c' } })).status, 200);
+    for (const [minor, status] of [
+      [85, 200],
+      [86, 400],
+    ] as const) {
+      const unknown = { 'hw:bogus': '1' };
+      assert.equal((await s.admin('POST', specs, { extra_specs: unknown }, minor)).status, status);
+      assert.equal((await s.admin('PUT', `${specs}/hw:bogus`, unknown, minor)).status, status);
+    }
+    await s.admin('DELETE', `${specs}/hw:bogus`);
     assert.deepEqual((await s.alice('GET', `${specs}/a:b`)).json, { 'a:b': 'c' });
     assert.equal((await s.admin('PUT', `${specs}/a:b`, { x: 'y' })).status, 400);
     assert.equal((await s.admin('DELETE', `${specs}/a:b`)).status, 200);

@@ -10,6 +10,7 @@ import {
   setExtraSpecs,
 } from '../../control/flavors.ts';
 import type { Platform } from '../../control/platform.ts';
+import { checkKnownSpecs } from '../../model/extra-specs.ts';
 import type { Actor } from '../../model/types.ts';
 import { badRequest, errorOf, notFound, refuse } from '../http/errors.ts';
 import { byBody, type Route, route } from '../http/route.ts';
@@ -22,6 +23,8 @@ const SpecsBody = Type.Record(Type.String({ pattern: '^[a-zA-Z0-9\\-_:. ]{1,255}
   minProperties: 1,
   maxProperties: 128,
 });
+/** From this microversion on, specs in Nova's namespaces must be known. */
+const VALIDATED = 86;
 const Access = Type.Array(object({ flavor_id: text(), tenant_id: text() }));
 
 export const flavorExtraRoutes: readonly Route[] = [
@@ -47,7 +50,8 @@ export const flavorExtraRoutes: readonly Route[] = [
     params: IdParams,
     body: object({ extra_specs: SpecsBody }),
     answers: { 200: object({ extra_specs: StringMap }) },
-    handle: async ({ p, params, body }) => {
+    handle: async ({ p, params, body, minor }) => {
+      if (minor >= VALIDATED) refuse(checkKnownSpecs(body.extra_specs));
       ok(await setExtraSpecs(p, params.id, body.extra_specs));
       return { status: 200, body: { extra_specs: body.extra_specs } };
     },
@@ -76,7 +80,8 @@ export const flavorExtraRoutes: readonly Route[] = [
     params: IdAndKeyParams,
     body: SpecsBody,
     answers: { 200: StringMap },
-    handle: async ({ p, params, body }) => {
+    handle: async ({ p, params, body, minor }) => {
+      if (minor >= VALIDATED) refuse(checkKnownSpecs(body));
       const value = Object.hasOwn(body, params.key) ? body[params.key] : undefined;
       if (value === undefined || Object.keys(body).length !== 1) throw badRequest('Request body and URI mismatch');
       ok(await setExtraSpecs(p, params.id, { [params.key]: value }));

@@ -21,8 +21,8 @@ const BODIES: Readonly<Record<string, (ids: Ids) => unknown>> = {
   'PUT compute/servers/*/tags': () => ({ tags: ['tag'] }),
   'PUT compute/servers/*/tags/*': () => undefined,
   'PUT compute/flavors/*': () => ({ flavor: { description: 'described' } }),
-  'POST compute/flavors/*/os-extra_specs': () => ({ extra_specs: { 'hw:key': 'value' } }),
-  'PUT compute/flavors/*/os-extra_specs/*': () => ({ 'hw:key': 'value' }),
+  'POST compute/flavors/*/os-extra_specs': () => ({ extra_specs: { 'hw:cpu_policy': 'shared' } }),
+  'PUT compute/flavors/*/os-extra_specs/*': () => ({ 'hw:cpu_policy': 'shared' }),
   'PUT compute/os-aggregates/*': () => ({ aggregate: { name: 'renamed' } }),
   'PUT compute/os-quota-sets/*': () => ({ quota_set: { cores: 40 } }),
   'PUT compute/os-quota-class-sets/*': () => ({ quota_class_set: { cores: 40 } }),
@@ -140,7 +140,7 @@ async function furnish(world: TestSystem): Promise<Ids> {
   await waitFor(admin, serverId, ['ACTIVE']);
   const flavor = { name: 'own', ram: 64, vcpus: 1, disk: 1, 'os-flavor-access:is_public': false };
   const { flavor: ownFlavor } = await make(`${COMPUTE}/flavors`, { flavor });
-  await make(`${COMPUTE}/flavors/${ownFlavor.id}/os-extra_specs`, { extra_specs: { 'hw:key': 'value' } });
+  await make(`${COMPUTE}/flavors/${ownFlavor.id}/os-extra_specs`, { extra_specs: { 'hw:cpu_policy': 'shared' } });
   const { aggregate } = await make(`${COMPUTE}/os-aggregates`, { aggregate: { name: 'a' } });
   const { volume_type } = await make('/volume/v3/types', {
     volume_type: { name: 't', extra_specs: { key: 'value' }, 'os-volume-type-access:is_public': false },
@@ -156,7 +156,7 @@ async function furnish(world: TestSystem): Promise<Ids> {
     tags: 'tag',
     ips: 'shared',
     flavors: ownFlavor.id,
-    'os-extra_specs': 'hw:key',
+    'os-extra_specs': 'hw:cpu_policy',
     extra_specs: 'key',
     'os-keypairs': keypair.name,
     'os-server-groups': group.server_group.id,
