@@ -37,7 +37,8 @@ export class VirtualClock implements Clock {
   async sleep(ms: number, signal?: AbortSignal): Promise<void> {
     if (signal?.aborted) return;
     const { promise, resolve } = Promise.withResolvers<void>();
-    const timer = { at: this.#now + Math.max(0, ms), wake: resolve };
+    // Whole, as the time of a real clock is.
+    const timer = { at: this.#now + Math.max(0, Math.ceil(ms)), wake: resolve };
     // Kept in the order of their times; equal times in the order of their asking.
     this.#timers.splice(this.#placeOf(timer.at), 0, timer);
     const abort = () => {

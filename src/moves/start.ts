@@ -83,7 +83,7 @@ async function othersEnd<S>(p: Platform, start: Start<S>, since: number): Promis
     if (!open) return true;
     const waited = p.clock.now() - since;
     if (open.status === 'stuck' || waited >= (await patienceOf(p, start))) return false;
-    await p.clock.sleep(Math.max(LOOK_MS, waited * RARER));
+    await p.clock.sleep(Math.max(LOOK_MS, Math.ceil(waited * RARER)));
   }
 }
 
