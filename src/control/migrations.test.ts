@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { dueConfirmations, listMigrations, openMigration } from './migrations.ts';
 import type { Platform } from './platform.ts';
-import { FLAVOR, withPlatform } from './test-support.ts';
+import { addServer, FLAVOR, withPlatform } from './test-support.ts';
 
 const add = (p: Platform, uuid: string, change: Record<string, unknown> = {}) =>
   p.stores.global
@@ -48,14 +48,17 @@ test('the open migration of a server is the one that waits or is being decided o
     assert.equal((await openMigration(p.stores.global, 's1'))?.uuid, 'm3');
   }));
 
-test('confirmations are due by their time, the longest overdue first', () =>
-  withPlatform(async (p) => {
+test('confirmations are due by their time, the longest overdue first, where the cell can be reached', () =>
+  withPlatform(async (p, { c1, c2 }) => {
     const now = p.clock.now();
-    await add(p, 'm1', { confirm_at: now - 1 });
-    await add(p, 'm2', { confirm_at: now - 2 });
-    await add(p, 'm3', { confirm_at: now + 1 });
-    await add(p, 'm4', { confirm_at: now - 3, status: 'confirmed' });
-    await add(p, 'm5');
+    const [here, away] = [await addServer(p, c1), await addServer(p, c2)];
+    await p.stores.global.updateTable('cells').set({ unreachable_since: now }).where('id', '=', c2).execute();
+    await add(p, 'm1', { server_id: here.id, confirm_at: now - 1 });
+    await add(p, 'm2', { server_id: here.id, confirm_at: now - 2 });
+    await add(p, 'm3', { server_id: here.id, confirm_at: now + 1 });
+    await add(p, 'm4', { server_id: here.id, confirm_at: now - 3, status: 'confirmed' });
+    await add(p, 'm5', { server_id: here.id });
+    await add(p, 'm6', { server_id: away.id, confirm_at: now - 4 });
     assert.deepEqual(
       (await dueConfirmations(p)).map((each) => each.uuid),
       ['m2', 'm1'],
