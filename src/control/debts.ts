@@ -16,7 +16,7 @@ import type { GlobalTables } from '../store/global-schema.ts';
 import { CellDown } from '../store/stores.ts';
 import { type Answer, answerOf, jobAnswer, matchDevices } from './guest-devices.ts';
 import { hostAnswers, isHost } from './hosts.ts';
-import { DEBT_KINDS, type DebtKind, HOST_DEBTS, type Owed, oweWithin, RETRY_MS } from './owing.ts';
+import { DEBT_KINDS, type DebtKind, HOST_DEBTS, OWED_AT, type Owed, oweWithin, RETRY_MS } from './owing.ts';
 import { ownership } from './ownership.ts';
 import type { Platform } from './platform.ts';
 import { payDelete, payDropKept, payRestore, payRevoke, type VolumeDebt } from './volumes/owed.ts';
@@ -187,46 +187,26 @@ async function record(p: Platform, debt: Debt, answer: Answer, attempts: number)
 }
 
 /** Who has to answer: a host may have the name of a storage host. */
-function placeOf({ kind, host }: Debt): string {
-  switch (kind) {
-    case 'destroy-guest':
-    case 'drop-snapshot':
-    case 'match-devices':
-      return `host ${host}`;
-    case 'revoke-volume':
-    case 'delete-volume':
-    case 'drop-kept-content':
-    case 'restore-volume':
-      return `storage host ${host}`;
-    case 'drop-records':
-      return `cell ${host}`;
-    default:
-      return assertNever(kind);
-  }
-}
+const placeOf = ({ kind, host }: Debt): string => `${OWED_AT[kind]} ${host}`;
 
 /** Whether it makes sense to ask; of a cell's database the attempt tells. */
-async function mayAnswer(p: Platform, debt: Debt): Promise<boolean> {
-  switch (debt.kind) {
-    case 'destroy-guest':
-    case 'drop-snapshot':
-    case 'match-devices':
-      return hostAnswers(p, debt.host);
-    case 'revoke-volume':
-    case 'delete-volume':
-    case 'drop-kept-content':
-    case 'restore-volume':
-      return storageHostIsUp(p, debt.host);
-    case 'drop-records':
+async function mayAnswer(p: Platform, { kind, host }: Debt): Promise<boolean> {
+  const place = OWED_AT[kind];
+  switch (place) {
+    case 'host':
+      return hostAnswers(p, host);
+    case 'storage host':
+      return storageHostIsUp(p, host);
+    case 'cell':
       return true;
     default:
-      return assertNever(debt.kind);
+      return assertNever(place);
   }
 }
 
 /** An operator has said that its host will never return (host-removal.ts), and somebody has written it behind that. */
 async function isVoid(p: Platform, debt: Debt): Promise<boolean> {
-  if (!HOST_DEBTS.some((kind) => kind === debt.kind) || (await isHost(p, debt.host))) return false;
+  if (OWED_AT[debt.kind] !== 'host' || (await isHost(p, debt.host))) return false;
   p.log.warn({ host: debt.host, serverId: debt.serverId }, 'debt void: its host was forgotten');
   return true;
 }

@@ -1,9 +1,9 @@
 // How a host is forgotten: its room, its zone and its record go.
 //
-// One that holds a server, or to which a move may go back, or that a saga has to do with, is never forgotten. One on which something of ours waits to be
-// cleaned away is kept until that is done, unless an operator says that it will never return (`forgetHost`): then what is
-// owed there and what is kept there in quarantine is written off with it. A debt that somebody writes behind that is
-// void (debts.ts). Should the host return after all, it is registered anew when the control plane starts next; what its
+// One that holds a server, or to which a move may go back, or that a saga has to do with, is never forgotten. One on which
+// something of ours waits to be cleaned away is kept until that is done, unless an operator says that it will never return
+// (`forgetHost`): then what is owed there and what is kept there in quarantine is written off with it. A debt that
+// somebody writes behind that is void (debts.ts). Should the host return after all, it is registered anew when the control plane starts next; what its
 // guests are is told by the comparison with the records, which turns off and keeps whatever is nobody's.
 import type { Kysely, Transaction } from 'kysely';
 import type { Actor, Refusal } from '../model/types.ts';

@@ -14,8 +14,18 @@ export const DEBT_KINDS = [
 ] as const;
 export type DebtKind = (typeof DEBT_KINDS)[number];
 
-/** Owed by compute hosts: `host` is the name of one. */
-export const HOST_DEBTS = ['destroy-guest', 'drop-snapshot', 'match-devices'] as const satisfies readonly DebtKind[];
+/** Where it is owed: what `host` is the name of (of a cell: the id), and who has to answer. */
+export const OWED_AT: Readonly<Record<DebtKind, 'host' | 'storage host' | 'cell'>> = {
+  'destroy-guest': 'host',
+  'drop-snapshot': 'host',
+  'match-devices': 'host',
+  'drop-records': 'cell',
+  'revoke-volume': 'storage host',
+  'delete-volume': 'storage host',
+  'drop-kept-content': 'storage host',
+  'restore-volume': 'storage host',
+};
+export const HOST_DEBTS: readonly DebtKind[] = DEBT_KINDS.filter((kind) => OWED_AT[kind] === 'host');
 
 /** About the snapshot of a volume that its saga kept, which has the saga's name: one more is another debt. */
 export const KEPT_CONTENT = ['drop-kept-content', 'restore-volume'] as const satisfies readonly DebtKind[];
