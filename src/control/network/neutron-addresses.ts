@@ -3,13 +3,13 @@
 // The record is what is shown of a server and told to its guest. It is compared with Neutron whenever the server's ports
 // are settled or looked at; a difference is written in one transaction with the debt that the guest follows
 // (owed-cards.ts). A port whose addresses a guest could not be told any of stays on record as it was.
-import { badRequest, refuse } from '../../model/refusal.ts';
+import { badRequest } from '../../model/refusal.ts';
 import type { Refusal } from '../../model/types.ts';
 import type { Neutron, NeutronPort } from '../../openstack/neutron.ts';
 import { exclusively } from '../../store/dialect.ts';
 import type { Platform } from '../platform.ts';
 import { type FixedIp, givenElsewhere, takeAddress } from './addresses.ts';
-import { ledgerPort } from './neutron-ports.ts';
+import { inItsWords, isIpv6, ledgerPort } from './neutron-ports.ts';
 import { oweCards } from './owed-cards.ts';
 import { NETWORKS } from './quotas.ts';
 import { refusable } from './results.ts';
@@ -27,8 +27,7 @@ export async function readdressAt(
     ...(ip === undefined ? {} : { ip_address: ip }),
   }));
   const said = await neutron.setAddresses(portId, fixedIps);
-  if (said.kind === 'refused')
-    return refuse(said.status === 404 || said.status === 409 ? said.status : 400, said.message);
+  if (said.kind === 'refused') return inItsWords(said);
   await recordAddresses(p, said.body);
   return null;
 }
@@ -37,7 +36,7 @@ async function hasIpv4(p: Platform, wishes: readonly AddressWish[]): Promise<boo
   const ids = wishes.map(({ subnetId }) => subnetId);
   if (ids.length === 0) return false;
   const subnets = await p.stores.global.selectFrom('subnets').select('cidr').where('id', 'in', ids).execute();
-  return subnets.some(({ cidr }) => !cidr.includes(':'));
+  return subnets.some(({ cidr }) => !isIpv6(cidr));
 }
 
 /** The port is on record, if a server has it, with the addresses that it has in Neutron. */
@@ -45,7 +44,7 @@ export async function recordAddresses(p: Platform, port: NeutronPort): Promise<v
   const { fixedIps } = await ledgerPort(p, port);
   const [first] = fixedIps;
   const before = await addressesOf(p, port.id);
-  if (!first || first.ip.includes(':') || before.length === 0 || textOf(before) === textOf(fixedIps)) return;
+  if (!first || isIpv6(first.ip) || before.length === 0 || textOf(before) === textOf(fixedIps)) return;
   const written = await refusable(() =>
     p.stores.global.transaction().execute(async (trx) => {
       await exclusively(trx, NETWORKS);

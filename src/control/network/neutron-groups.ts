@@ -4,9 +4,10 @@
 // refuses no group: so whose a group is, is looked at here. A port has groups of its own project alone; users are shown
 // their project's, administrators all. Groups that RBAC shares with a project are left to Neutron's own API. Sentences are
 // Nova's, and where it has none Neutron's (nova/network/security_group_api.py).
-import { notFound, refuse } from '../../model/refusal.ts';
+import { notFound } from '../../model/refusal.ts';
 import { type Actor, isAdmin, type Refusal } from '../../model/types.ts';
 import type { Neutron, NeutronGroup, NeutronPort } from '../../openstack/neutron.ts';
+import { inItsWords } from './neutron-ports.ts';
 import { CANNOT_APPLY, groupForServer, groupToChange, hasNoPorts, notAssociated } from './server-networks.ts';
 import type { ServersGroups, ShownGroup } from './service.ts';
 
@@ -52,6 +53,19 @@ export async function groupsAt(neutron: Neutron, actor: Actor, serverId: string)
   return { groups: ids.flatMap((id) => groups.filter((group) => group.id === id)), named };
 }
 
+/** The group of the actor's project that is to come or go, and the ports of the server; or why it cannot. */
+async function groupAndPorts(
+  neutron: Neutron,
+  actor: Actor,
+  serverId: string,
+  name: string,
+): Promise<{ readonly groupId: string; readonly ports: readonly NeutronPort[] } | Refusal> {
+  const groupId = groupToChange(await neutron.groupsOf(actor.projectId), actor.projectId, name);
+  if (typeof groupId !== 'string') return groupId;
+  const ports = await neutron.portsOf(serverId);
+  return ports.length === 0 ? hasNoPorts(serverId) : { groupId, ports };
+}
+
 /** Every port of the server has the group of the actor's project, too. */
 export async function addGroupAt(
   neutron: Neutron,
@@ -59,10 +73,9 @@ export async function addGroupAt(
   serverId: string,
   name: string,
 ): Promise<Refusal | null> {
-  const groupId = groupToChange(await neutron.groupsOf(actor.projectId), actor.projectId, name);
-  if (typeof groupId !== 'string') return groupId;
-  const ports = await neutron.portsOf(serverId);
-  if (ports.length === 0) return hasNoPorts(serverId);
+  const meant = await groupAndPorts(neutron, actor, serverId, name);
+  if ('code' in meant) return meant;
+  const { groupId, ports } = meant;
   for (const port of ports) {
     if (port.port_security_enabled === false || port.fixed_ips.length === 0) return CANNOT_APPLY;
     if (port.project_id !== actor.projectId) return notFound(`Security group ${groupId} does not exist`);
@@ -82,10 +95,9 @@ export async function removeGroupAt(
   serverId: string,
   name: string,
 ): Promise<Refusal | null> {
-  const groupId = groupToChange(await neutron.groupsOf(actor.projectId), actor.projectId, name);
-  if (typeof groupId !== 'string') return groupId;
-  const ports = await neutron.portsOf(serverId);
-  if (ports.length === 0) return hasNoPorts(serverId);
+  const meant = await groupAndPorts(neutron, actor, serverId, name);
+  if ('code' in meant) return meant;
+  const { groupId, ports } = meant;
   const having = ports.filter((port) => groupsOn(port).includes(groupId));
   for (const port of having) {
     const left = groupsOn(port).filter((id) => id !== groupId);
@@ -97,8 +109,7 @@ export async function removeGroupAt(
 
 async function setGroups(neutron: Neutron, { id }: NeutronPort, groupIds: readonly string[]): Promise<Refusal | null> {
   const said = await neutron.setGroups(id, groupIds);
-  if (said.kind === 'ok') return null;
-  return refuse(said.status === 404 || said.status === 409 ? said.status : 400, said.message);
+  return said.kind === 'ok' ? null : inItsWords(said);
 }
 
 async function seenBy(neutron: Neutron, actor: Actor, ids: readonly string[]): Promise<NeutronGroup[]> {

@@ -6,7 +6,7 @@
 // is asked here, by the project's id, because ports are made and lent with the service user's rights.
 // Refusals are Nova's (nova/network/neutron.py).
 import type { Kysely } from 'kysely';
-import { badRequest, conflict, forbidden, notFound } from '../../model/refusal.ts';
+import { badRequest, conflict, forbidden, notFound, refuse } from '../../model/refusal.ts';
 import type { Refusal } from '../../model/types.ts';
 import type { Neutron, NeutronPort, PortWish as PortWishAtNeutron } from '../../openstack/neutron.ts';
 import { exclusively } from '../../store/dialect.ts';
@@ -115,6 +115,10 @@ function refusalOf(
   }
 }
 
+/** What Neutron has refused of a port that is there already. */
+export const inItsWords = ({ status, message }: { readonly status: number; readonly message: string }): Refusal =>
+  refuse(status === 404 || status === 409 ? status : 400, message);
+
 async function lend(
   p: Platform,
   neutron: Neutron,
@@ -170,4 +174,5 @@ export async function ledgerPort(p: Platform, port: NeutronPort): Promise<NamedP
   return { id, projectId, networkId, deviceId, fixedIps };
 }
 
-const isIpv6 = (ip: string): boolean => ip.includes(':');
+/** Of an address or a CIDR. */
+export const isIpv6 = (ip: string): boolean => ip.includes(':');
