@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { fc } from '../lib/property-testing.ts';
-import { applyOrder, applyOutcome, CANCELLED, decide, LANDED, UNDO_REFUSALS, whyStuck } from './decide.ts';
+import { applyOrder, applyOutcome, CANCELLED, decide, LANDED_NOTE, UNDO_REFUSALS, whyStuck } from './decide.ts';
 import { definition, rowOf } from './test-support.ts';
 import type { Definition, Direction, Outcome, Row } from './types.ts';
 
@@ -284,7 +284,7 @@ test('a pivot that is found to have landed is not taken back: from there on ther
         assert.ok(row.status === 'done' || (row.status === 'stuck' && row.cursor > of.pivot), row.status);
         assert.deepEqual([row.direction, row.status === 'done' ? row.reason : null], ['do', null]);
         const told = row.journal.findLast(({ step }) => step === of.steps[of.pivot]?.name);
-        assert.deepEqual([told?.direction, told?.outcome, told?.note], ['do', 'done', LANDED]);
+        assert.deepEqual([told?.direction, told?.outcome, told?.note], ['do', 'done', LANDED_NOTE]);
       },
     ),
     { numRuns: 2000 },

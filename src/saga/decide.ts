@@ -27,7 +27,7 @@ const REASON_LENGTH = 2000;
 export const CANCELLED = 'cancelled on request';
 
 /** What the journal says of a pivot that was refused and is found to have happened. */
-export const LANDED = 'it had happened all the same';
+export const LANDED_NOTE = 'it had happened all the same';
 
 /** Whether the step has had its effect, or has found it had. */
 export const hasHappened = ({ kind }: Outcome): boolean => kind === 'done' || kind === 'landed';
@@ -97,7 +97,12 @@ export function applyOutcome(
     }
     case 'landed':
       invariant(row.direction === 'undo' && row.cursor === definition.pivot, 'only the undo of a pivot finds that out');
-      return applyOutcome(definition, { ...row, direction: 'do', reason: null }, { kind: 'done', note: LANDED }, now);
+      return applyOutcome(
+        definition,
+        { ...row, direction: 'do', reason: null },
+        { kind: 'done', note: LANDED_NOTE },
+        now,
+      );
     default:
       return assertNever(outcome);
   }

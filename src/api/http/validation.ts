@@ -21,10 +21,11 @@ const OPTIONS = {
 const READS = 'x-reads';
 const BOOLEAN = '^([Tt][Rr][Uu][Ee]|[Ff][Aa][Ll][Ss][Ee]|[01])$';
 const INTEGER = '^-?[0-9]{1,9}$';
-/** What a text stands for. */
+const [isBoolean, isInteger] = [new RegExp(BOOLEAN), new RegExp(INTEGER)];
+/** What a text stands for; one that stands for nothing is left as it is. */
 const READERS = {
-  boolean: (text: string) => (new RegExp(BOOLEAN).test(text) ? /^(true|1)$/i.test(text) : text),
-  integer: (text: string) => (new RegExp(INTEGER).test(text) ? Number(text) : text),
+  boolean: (text: string) => (isBoolean.test(text) ? /^(true|1)$/i.test(text) : text),
+  integer: (text: string) => (isInteger.test(text) ? Number(text) : text),
 };
 
 /** Also as a text, of any case, or '1' and '0' (neutron-lib: convert_to_boolean). */
