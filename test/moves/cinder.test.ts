@@ -12,7 +12,7 @@ import { resizeServer } from '../../src/moves/resize.ts';
 import { revertResize } from '../../src/moves/revert.ts';
 import { ServiceDown } from '../../src/openstack/transport.ts';
 import { type FakeCinder, openCinderWorld } from './cinder-world.ts';
-import { attach, attachmentsOf, detach, requestAttach } from './volumes.ts';
+import { attach, attachmentsOf, attachWish, detach, requestAttach } from './volumes.ts';
 import {
   accept,
   assertSound,
@@ -175,11 +175,7 @@ inWorld(
 inWorld('what cannot be had is refused, and holds nothing', async (world, cinder) => {
   const serverId = await newServer(world);
   const ask = (volumeId: string) =>
-    world.clock.drive(
-      attachVolume(world.p, world.user, serverId, {
-        ...{ volumeId, device: null, tag: null, deleteOnTermination: false, readOnly: false },
-      }),
-    );
+    world.clock.drive(attachVolume(world.p, world.user, serverId, attachWish(volumeId)));
   const codeOf = async (volumeId: string) => {
     const said = await ask(volumeId);
     return said.kind === 'refused' ? said.refusal.code : said.kind;

@@ -7,7 +7,7 @@ import { confirmOverdue } from '../../src/moves/confirm.ts';
 import { attachInterface } from '../../src/moves/interfaces.ts';
 import { pauseServer, stopServer } from '../../src/moves/power.ts';
 import { resizeServer } from '../../src/moves/resize.ts';
-import { mappedTo, newVolume, requestAttach } from './volumes.ts';
+import { attachWish, mappedTo, newVolume, requestAttach } from './volumes.ts';
 import {
   accept,
   beat,
@@ -22,9 +22,7 @@ import {
 } from './world.ts';
 
 const attach = (world: World, serverId: string, volumeId: string) =>
-  attachVolume(world.p, world.user, serverId, {
-    ...{ volumeId, device: null, tag: null, deleteOnTermination: false, readOnly: false },
-  });
+  attachVolume(world.p, world.user, serverId, attachWish(volumeId));
 
 /** Waits for it while a conductor works, a millisecond a step. */
 async function whileWorking<T>(world: World, request: Promise<T>): Promise<T> {

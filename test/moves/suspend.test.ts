@@ -7,7 +7,7 @@ import { attachVolume } from '../../src/moves/attach.ts';
 import { deleteServer } from '../../src/moves/delete.ts';
 import { rebootServer, startServer, stopServer, suspendServer, wakeServer } from '../../src/moves/power.ts';
 import { migrateServer, resizeServer } from '../../src/moves/resize.ts';
-import { newVolume } from './volumes.ts';
+import { attachWish, newVolume } from './volumes.ts';
 import {
   accept,
   auditWorld,
@@ -56,7 +56,7 @@ inWorld('a suspended server goes on from where it was, also when its host has re
     });
   }
   const volumeId = await newVolume(world);
-  const wish = { volumeId, device: null, tag: null, deleteOnTermination: false, readOnly: false };
+  const wish = attachWish(volumeId);
   assert.equal((await world.clock.drive(attachVolume(p, user, serverId, wish))).kind, 'refused');
   await (await host(world, serverId)).reboot();
   await beat(world, 0);

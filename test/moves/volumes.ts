@@ -25,12 +25,14 @@ export async function newVolume(world: World): Promise<string> {
 }
 
 /** Asks for the volume to be attached, and no more. */
+/** What is asked for when nothing special is. */
+export const attachWish = (volumeId: string) => ({
+  ...{ volumeId, device: null, tag: null, deleteOnTermination: false, readOnly: false },
+});
+
 export async function requestAttach(world: World, serverId: string, volumeId: string, keep = true): Promise<Mapping> {
-  const attached = await world.clock.drive(
-    attachVolume(world.p, world.user, serverId, {
-      ...{ volumeId, device: null, tag: null, deleteOnTermination: !keep, readOnly: false },
-    }),
-  );
+  const wish = { ...attachWish(volumeId), deleteOnTermination: !keep };
+  const attached = await world.clock.drive(attachVolume(world.p, world.user, serverId, wish));
   assert(attached.kind === 'attached', JSON.stringify(attached));
   return attached.mapping;
 }

@@ -2,7 +2,7 @@
 // the ledger says.
 import { attachVolume, detachVolume } from '../../../src/moves/attach.ts';
 import { assertAgrees, type CinderWorld, openCinderWorld } from '../cinder-world.ts';
-import { attach } from '../volumes.ts';
+import { attach, attachWish } from '../volumes.ts';
 import { accept, newServer, settle, type World } from '../world.ts';
 import { type Fixture, fixtureOf, resize, use } from './fixtures.ts';
 
@@ -42,7 +42,7 @@ const STARTS: Readonly<Record<string, Partial<Fixture>>> = {
   'attach volume': {
     prepare: beside,
     start: use(async (world, id) => {
-      const wish = { volumeId: theVolume(), device: null, tag: null, deleteOnTermination: false, readOnly: false };
+      const wish = attachWish(theVolume());
       const attached = await attachVolume(world.p, world.user, id, wish);
       return attached.kind === 'attached' ? null : attached.refusal;
     }),

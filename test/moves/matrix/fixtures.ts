@@ -29,7 +29,7 @@ import { offloadServer, shelveServer } from '../../../src/moves/shelve.ts';
 import { restoreServer, softDeleteServer } from '../../../src/moves/soft-delete.ts';
 import { unshelveServer } from '../../../src/moves/unshelve.ts';
 import type { Row } from '../../../src/saga/types.ts';
-import { attach, newVolume, requestVolumeBacked, volumeBackedServer } from '../volumes.ts';
+import { attach, attachWish, newVolume, requestVolumeBacked, volumeBackedServer } from '../volumes.ts';
 import { accept, beat, FLAVORS, hostOf, newServer, requestServer, serverOf, settle, type World } from '../world.ts';
 import { ON_VOLUMES, onlyVolume } from './volume-fixtures.ts';
 
@@ -361,8 +361,7 @@ export const FIXTURES: readonly Fixture[] = [
     },
     start: async (world, serverId) => {
       const volumeId = (await onlyVolume(world)).id;
-      const wish = { volumeId, device: null, tag: null, deleteOnTermination: false, readOnly: false };
-      const attached = await world.clock.drive(attachVolume(world.p, world.user, serverId, wish));
+      const attached = await world.clock.drive(attachVolume(world.p, world.user, serverId, attachWish(volumeId)));
       return { serverId, refusal: attached.kind === 'attached' ? null : attached.refusal };
     },
   },
