@@ -1,6 +1,7 @@
 // How a host becomes known: its row, its provider and its inventories, in one transaction.
 //
 // What it says of itself is written anew each time that it is registered; its inventories are an operator's from then on.
+// The scheduler does not choose a new host before the monitor has compared what is on it with the records (moves/monitor.ts).
 import type { HostDescription } from '../host/contract.ts';
 import { newId } from '../lib/ids.ts';
 import { exclusively } from '../store/dialect.ts';
@@ -48,8 +49,8 @@ export async function registerHost(
         forced_down: 0,
         last_seen_at: now,
         agent_id: null,
-        // Nothing of ours can be on a host that was never known; whatever it has is found with its first heartbeat.
-        reconciled: 1,
+        // It may have been known once, or elsewhere: nobody knows what it has until the monitor has compared it.
+        reconciled: 0,
         created_at: now,
         ...facts,
       })

@@ -24,7 +24,7 @@ export interface HostRecord {
   readonly up: boolean;
   readonly lastSeenAt: number | null;
   readonly agentId: string | null;
-  /** False: it was away and has not yet been told what it should run; the scheduler leaves it out. */
+  /** False: it is new or was away, and has not yet been told what it should run; the scheduler leaves it out. */
   readonly reconciled: boolean;
   readonly hypervisorType: string;
   readonly hypervisorVersion: number;

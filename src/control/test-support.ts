@@ -91,7 +91,7 @@ export async function withPlatform(
   }
 }
 
-/** A host that is up, with 8 vCPUs, 8 GiB of memory and 100 GiB of disk. Returns its id, which is its provider's too. */
+/** A host that can be chosen, with 8 vCPUs, 8 GiB of memory and 100 GiB of disk. Returns its id, its provider's too. */
 export async function addHost(p: Platform, cellId: string, name: string, vcpus = 8): Promise<string> {
   await registerHost(p, {
     ...{ name, cellId, url: `http://${name}` },
@@ -100,7 +100,9 @@ export async function addHost(p: Platform, cellId: string, name: string, vcpus =
       ...{ architecture: 'x86_64', vcpus, memoryMb: 8192, diskGb: 100 },
     },
   });
-  const row = await p.stores.global.selectFrom('hosts').select('id').where('name', '=', name).executeTakeFirstOrThrow();
+  const { global } = p.stores;
+  await global.updateTable('hosts').set({ reconciled: 1 }).where('name', '=', name).execute();
+  const row = await global.selectFrom('hosts').select('id').where('name', '=', name).executeTakeFirstOrThrow();
   return row.id;
 }
 

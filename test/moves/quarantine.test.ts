@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { owe } from '../../src/control/debts.ts';
+import { registerHost } from '../../src/control/host-registration.ts';
 import { deleteHost } from '../../src/control/host-removal.ts';
 import { hostStates } from '../../src/control/host-states.ts';
 import { updateService } from '../../src/control/hosts.ts';
@@ -287,4 +288,26 @@ test('a host on which a revert has still to clean up is not forgotten', () =>
     assert.equal((await world.clock.drive(deleteHost(p, id)))?.code, 409);
     await settle(world);
     assert.equal(await world.clock.drive(deleteHost(p, id)), null);
+  }));
+
+test('a host that was just made known is chosen when what it has has been compared, and not before', () =>
+  withWorld(async (world) => {
+    const { p } = world;
+    const server = await newServer(world);
+    const known = await p.stores.global
+      .selectFrom('hosts')
+      .selectAll()
+      .where('name', '=', HOST)
+      .executeTakeFirstOrThrow();
+    assert.equal(await world.clock.drive(deleteHost(p, known.id)), null);
+    const stranger = newId();
+    await plant(world, server, stranger);
+
+    const description = ok(await hostOf(world, HOST).agent.describe());
+    await registerHost(p, { name: HOST, cellId: known.cell_id, url: known.url, description });
+    assert.equal(await isOffered(world, HOST), false);
+    assert.deepEqual(runningOn(world, stranger), [HOST]);
+    await beat(world);
+    assert.equal(await isOffered(world, HOST), true);
+    assert.deepEqual(runningOn(world, stranger), []);
   }));
