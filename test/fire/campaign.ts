@@ -87,14 +87,25 @@ export class Campaign {
     const expected = end === 'forward' ? ['VERIFY_RESIZE'] : ['ACTIVE', 'SHUTOFF'];
     if (!expected.includes(view.status)) throw new Error(`the move ended ${end}, and the server is ${view.status}`);
     if (end === 'forward') {
-      await this.#act(keep ? { confirmResize: null } : { revertResize: null });
+      await this.#finish(keep);
       if (keep) this.#flavor = 1 - this.#flavor;
-      await this.#ended(keep ? 'confirm' : 'revert');
     }
     await this.settle();
     await this.audit();
     const then = end === 'forward' ? (keep ? 'confirmed' : 'reverted') : null;
     return { ...each, killed, end, then, seconds: Math.round((performance.now() - began) / 100) / 10 };
+  }
+
+  /** Confirms or reverts; asked again while it turns back, for the agent that was killed may not have come back yet. */
+  async #finish(keep: boolean): Promise<void> {
+    const giveUp = performance.now() + MOVE_LIMIT_MS;
+    for (;;) {
+      await this.#act(keep ? { confirmResize: null } : { revertResize: null });
+      const { status } = await this.#ended(keep ? 'confirm' : 'revert');
+      if (status === 'done') return;
+      if (performance.now() > giveUp) throw new Error(`${keep ? 'confirm' : 'revert'} turns back each time`);
+      await this.#quiet();
+    }
   }
 
   /** The server is ACTIVE and its guest writes, on the host that the API names and on no other. */
