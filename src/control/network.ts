@@ -20,7 +20,7 @@ import type { GuestPort } from '../host/contract.ts';
 import { invariant } from '../lib/errors.ts';
 import { formatIpv4, parseCidr, parseIpv4 } from '../model/network.ts';
 import { badRequest } from '../model/refusal.ts';
-import { isHost } from '../model/subnets.ts';
+import { isHost, noSubnetFor, subnetsFor } from '../model/subnets.ts';
 import type { Refusal } from '../model/types.ts';
 import { atomically, exclusively, isListed, isPostgres, type Listed, listed } from '../store/dialect.ts';
 import { fixed } from '../store/fixed.ts';
@@ -29,6 +29,10 @@ import { type FixedIp, givenElsewhere, insertPort, portIdFor } from './network/a
 import { refusable, refusalIn } from './network/results.ts';
 import { addGroupsToPort, checkGroups, defaultGroupOf } from './network/security-groups.ts';
 import type { TakenPort } from './network/service.ts';
+import { listOf } from './network/standard.ts';
+
+/** The owner of servers' ports. */
+export const SERVERS = 'compute:nova';
 
 /** A port of a server with what its guest needs to know of the subnet. */
 export interface Port {
@@ -99,6 +103,7 @@ interface SubnetRow {
   readonly subnetId: string | null;
   readonly cidr: string | null;
   readonly pools_json: string | null;
+  readonly service_types_json: string | null;
   readonly defaultGroup: string | null;
 }
 
@@ -112,7 +117,8 @@ const SUBNETS = fixed<GlobalTables, { readonly networkId: string; readonly proje
         // Written out, for the index over default groups.
         join.on('g.project_id', '=', projectId).on('g.is_default', '=', sql.lit(1)),
       )
-      .select(['n.port_security', 's.id as subnetId', 's.cidr', 's.pools_json', 'g.id as defaultGroup'])
+      .select(['n.port_security', 's.id as subnetId', 's.cidr', 's.pools_json', 's.service_types_json'])
+      .select('g.id as defaultGroup')
       .where('n.id', '=', networkId)
       .where((where) => where.or([where('n.shared', '=', 1), where('n.project_id', '=', projectId)]))
       .orderBy('s.created_at')
@@ -130,7 +136,7 @@ export async function insertServersPort(
   const { serverId, projectId, networkId, now, taken } = request;
   const common = {
     ...{ id: portId, projectId, networkId, now, tag: request.tag ?? null },
-    ...{ deviceId: serverId, deviceOwner: 'compute:nova' },
+    ...{ deviceId: serverId, deviceOwner: SERVERS },
   };
   if (taken) {
     const port = { ...common, name: taken.name, mac: taken.mac, portSecurity: false };
@@ -140,7 +146,9 @@ export async function insertServersPort(
   const [row] = rows;
   if (!row) return badRequest(`Network ${networkId} could not be found.`);
   const { ip } = request;
-  const subnet = ip === undefined ? row : rows.find((each) => each.cidr !== null && canHold(each.cidr, ip));
+  const subnets = subnetsFor(rows.map(withServices), SERVERS);
+  if (subnets.length === 0) return badRequest(noSubnetFor(networkId, SERVERS).message);
+  const subnet = ip === undefined ? subnets[0] : subnets.find((each) => each.cidr !== null && canHold(each.cidr, ip));
   if (!subnet) return badRequest(`Fixed IP address ${ip} is not a valid IP address for network ${networkId}.`);
   const { subnetId, pools_json: poolsJson } = subnet;
   if (subnetId === null || poolsJson === null)
@@ -161,6 +169,8 @@ export async function insertServersPort(
   });
   return refusalIn(secured);
 }
+
+const withServices = (row: SubnetRow) => ({ ...row, serviceTypes: listOf(row.service_types_json ?? '[]') });
 
 function canHold(cidr: string, ip: string): boolean {
   const [parsed, address] = [parseCidr(cidr), parseIpv4(ip)];

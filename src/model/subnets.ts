@@ -100,6 +100,23 @@ export const formatRange = ({ first, last }: Range): string => `${formatIpv4(fir
 
 export const overlap = (a: Cidr, b: Cidr): boolean => a.network <= b.broadcast && b.network <= a.broadcast;
 
+/** Those of which a port of this owner may have an address, the ones that are for it alone first. */
+export function subnetsFor<S extends { readonly serviceTypes: readonly string[] }>(
+  subnets: readonly S[],
+  owner: string,
+): S[] {
+  const own = subnets.filter(({ serviceTypes }) => serviceTypes.includes(owner));
+  return [...own, ...subnets.filter(({ serviceTypes }) => serviceTypes.length === 0)];
+}
+
+/** Neutron's refusal when there are some, but none of them for ports of this owner. */
+export const noSubnetFor = (networkId: string, owner: string): NetworkRefusal =>
+  networkRefusal(
+    409,
+    'IpAddressGenerationFailureNoMatchingSubnet',
+    `No valid service subnet for the given device owner, network ${networkId}, service type ${owner}.`,
+  );
+
 /** How many addresses the pools hold. */
 export const sizeOf = (pools: readonly Range[]): number =>
   pools.reduce((sum, { first, last }) => sum + last - first + 1, 0);

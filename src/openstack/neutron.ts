@@ -61,6 +61,7 @@ const Port = Type.Object({
   /** Absent where the extension for it is. */
   port_security_enabled: Type.Optional(Type.Boolean()),
   security_groups: Type.Optional(Type.Array(Text)),
+  'binding:vnic_type': Type.Optional(Text),
 });
 const OnePort = Type.Object({ port: Port });
 const Ports = Type.Object({ ports: Type.Array(Port, { maxItems: 10_000 }) });

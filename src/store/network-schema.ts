@@ -24,6 +24,8 @@ export interface NetworkTables {
     /** What its new ports have. */
     port_security: Generated<number>;
     mtu: number;
+    /** A record; ''. */
+    dns_domain: Generated<string>;
   };
   /** Projects that a network is shared with, one by one, by a network service elsewhere. */
   network_shares: { network_id: string; project_id: string };
@@ -38,6 +40,8 @@ export interface NetworkTables {
     /** `[{destination, nexthop}, …]` */
     routes_json: Generated<string>;
     enable_dhcp: Generated<number>;
+    /** Device owners whose ports alone have addresses of it; none: all. */
+    service_types_json: Generated<string>;
   };
   ports: Standard & {
     network_id: string;
@@ -62,6 +66,10 @@ export interface NetworkTables {
     /** `[{opt_name, opt_value, ip_version}, …]` */
     dhcp_options_json: Generated<string>;
     dns_name: Generated<string>;
+    /** `normal`, or another of Neutron's, of which no guest here can have a card. */
+    vnic_type: Generated<string>;
+    /** Free for the operator's use. */
+    profile_json: Generated<string>;
   };
   /** The addresses of ports. position: as they were asked for; a guest is told the first. */
   port_addresses: {
@@ -78,8 +86,8 @@ export interface NetworkTables {
     generation: number;
     /** 1: an operator asked for it, and only an operator deletes it. */
     by_operator: Generated<number>;
-    /** Free for the operator's use. */
-    profile_json: Generated<string>;
+    /** Free for the operator's use. Null: that of its port. */
+    profile_json: string | null;
   };
   /** is_default 1: the one of its project that ports have when none is named. */
   security_groups: Standard & { is_default: Generated<number>; stateful: Generated<number> };
@@ -111,5 +119,8 @@ export interface NetworkTables {
     fixed_port_id: string | null;
     fixed_ip: string | null;
     router_id: string | null;
+    /** Records; ''. */
+    dns_name: Generated<string>;
+    dns_domain: Generated<string>;
   };
 }

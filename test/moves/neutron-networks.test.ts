@@ -87,6 +87,18 @@ beside('a port of a dual-stack network: the guest is told its IPv4 address, user
   assert.equal(neutron.ports.size, 1);
 });
 
+beside('a port there that is for a card of another kind is not lent', async ({ world, neutron }) => {
+  const serverId = await newServer(world);
+  const { id, ...port } = neutron.make(world.networkId, world.user.projectId);
+  neutron.ports.set(id, { ...port, id, 'binding:vnic_type': 'direct' });
+  const result = await world.clock.drive(
+    attachInterface(world.p, world.user, serverId, { kind: 'port', portId: id }, null),
+  );
+  const said = `Port ${id} has binding:vnic_type direct: no host here can give a server such a network card.`;
+  assert.equal(result.kind === 'refused' && result.refusal.message, said);
+  assert.equal(neutron.ports.get(id)?.device_id, '');
+});
+
 beside('addresses are changed there, and those that were changed there are seen', async (given) => {
   const { world, neutron, service, subnetId } = given;
   const { p, user } = world;

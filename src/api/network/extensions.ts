@@ -11,7 +11,7 @@ export const EXTENSIONS = [
   ['availability_zone', 'Availability Zone', 'The availability zones of networks and routers'],
   ['binding', 'Port Binding', 'Where a port is bound; for administrators'],
   ['binding-extended', 'Port Bindings Extended', 'Several bindings of a port, one of them active'],
-  ['dns-integration', 'DNS Integration', 'Names of ports'],
+  ['dns-integration', 'DNS Integration', 'Names of ports, floating IPs and networks, kept and shown'],
   ['ext-gw-mode', 'Neutron L3 Configurable external gateway mode', 'SNAT of gateways, kept and shown'],
   ['external-net', 'Neutron external network', 'Networks that floating IPs and gateways are taken from'],
   ['extraroute', 'Neutron Extra Route', 'Routes of routers'],
@@ -35,6 +35,7 @@ export const EXTENSIONS = [
   ['standard-attr-tag', 'Tag support for resources with standard attribute', 'Tags'],
   ['standard-attr-timestamp', 'Resource timestamps', 'When a record was made and changed'],
   ['stateful-security-group', 'Stateful security group', 'Groups without state'],
+  ['subnet-service-types', 'Subnet service types', 'Subnets for the ports of some owners alone'],
 ] as const;
 const renderExtension = ([alias, name, description]: (typeof EXTENSIONS)[number]) => ({
   ...{ alias, name, description, updated: '2012-07-29T10:00:00-00:00', links: [] },

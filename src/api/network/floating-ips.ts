@@ -21,7 +21,7 @@ const CreateFloatingIp = Type.Object(
   {
     ...{ ...project, floating_network_id: text, subnet_id: optional(idOrNull), floating_ip_address: fixed_ip_address },
     ...{ port_id: optional(idOrNull), fixed_ip_address, description: optional(text) },
-    ...{ dns_name: optional(Type.Literal('')), dns_domain: optional(Type.Literal('')) },
+    ...{ dns_name: optional(text), dns_domain: optional(text) },
   },
   strict,
 );
@@ -45,7 +45,7 @@ const renderFloatingIp = (floating: FloatingIpRecord): Static<typeof FloatingIp>
   ...{ ...renderStandard(floating), floating_network_id: floating.networkId, floating_ip_address: floating.ip },
   ...{ port_id: floating.target?.portId ?? null, fixed_ip_address: floating.target?.fixedIp ?? null },
   ...{ router_id: floating.target?.routerId ?? null, status: floating.target ? 'ACTIVE' : 'DOWN' },
-  ...{ dns_name: '', dns_domain: '' },
+  ...{ dns_name: floating.dnsName, dns_domain: floating.dnsDomain },
 });
 
 /** What of a wish says where it shall lead; undefined: nothing. */
@@ -93,7 +93,7 @@ export const floatingIpRoutes: readonly Route[] = resourceRoutes<FloatingIpRecor
       const association = wish.port_id ? associationOf(wish) : undefined;
       return createFloatingIp(db, actor, {
         ...{ networkId: wish.floating_network_id, subnetId: subnet_id || undefined, ip: ip ?? undefined },
-        ...{ association, description: wish.description, now },
+        ...{ association, description: wish.description, dnsName: wish.dns_name, dnsDomain: wish.dns_domain, now },
       });
     },
   },

@@ -19,7 +19,7 @@ import { boolean, named, optional, project, renderStandard, standard, strict, te
 const changeable = {
   ...named,
   ...{ admin_state_up: boolean, shared: boolean, 'router:external': boolean, port_security_enabled: boolean },
-  mtu: optional(lenientInteger(0, 2 ** 31 - 1)),
+  ...{ mtu: optional(lenientInteger(0, 2 ** 31 - 1)), dns_domain: optional(text) },
 };
 const CreateNetwork = Type.Object(
   {
@@ -38,6 +38,7 @@ const Network = Type.Partial(
     status: Type.Enum(['ACTIVE', 'DOWN']),
     shared: Type.Boolean(),
     mtu: Type.Integer(),
+    dns_domain: Type.String(),
     subnets: texts,
     'router:external': Type.Boolean(),
     is_default: Type.Boolean(),
@@ -55,6 +56,7 @@ export const renderNetwork = (network: NetworkRecord): Static<typeof Network> =>
   status: network.adminStateUp ? 'ACTIVE' : 'DOWN',
   ...{ shared: network.shared, mtu: network.mtu, subnets: [...network.subnetIds] },
   ...{ 'router:external': network.external, port_security_enabled: network.portSecurity },
+  dns_domain: network.dnsDomain,
   ...(network.external ? { is_default: false } : {}),
   ...{ availability_zones: ['nova'], availability_zone_hints: [], ipv4_address_scope: null, ipv6_address_scope: null },
 });
@@ -62,6 +64,7 @@ export const renderNetwork = (network: NetworkRecord): Static<typeof Network> =>
 const changeOf = (wish: Static<typeof UpdateNetwork>): NetworkChange => ({
   ...{ name: wish.name, description: wish.description, shared: wish.shared, external: wish['router:external'] },
   ...{ adminStateUp: wish.admin_state_up, portSecurity: wish.port_security_enabled, mtu: wish.mtu },
+  dnsDomain: wish.dns_domain,
 });
 
 function refuseZoneHints(hints: readonly string[] = []): void {

@@ -21,7 +21,23 @@ import type { ListQuery } from './listing.ts';
 import { type Context, requireAttributes, resourceRoutes } from './resource.ts';
 import { boolean, named, optional, project, renderStandard, standard, strict, text, texts, values } from './shapes.ts';
 
+/** neutron-lib/api/definitions/portbindings.py */
+const VNIC_TYPES = [
+  ...([
+    'normal',
+    'direct',
+    'macvtap',
+    'baremetal',
+    'direct-physical',
+    'virtio-forwarder',
+    'smart-nic',
+    'vdpa',
+  ] as const),
+  ...(['accelerator-direct', 'accelerator-direct-physical', 'remote-managed'] as const),
+];
+
 const address = Type.String({ maxLength: 50 });
+const profile = Type.Record(Type.String(), Type.Unknown());
 const FixedIp = Type.Object({ subnet_id: optional(text), ip_address: optional(address) }, strict);
 const DhcpOption = Type.Object(
   {
@@ -42,9 +58,10 @@ const changeable = {
     Type.Array(Type.Object({ ip_address: address, mac_address: optional(address) }, strict), { maxItems: 100 }),
   ),
   extra_dhcp_opts: optional(Type.Union([Type.Array(DhcpOption, { maxItems: 50 }), Type.Null()])),
-  'binding:vnic_type': optional(Type.Literal('normal')),
+  'binding:vnic_type': optional(Type.Enum(VNIC_TYPES)),
   'binding:host_id': optional(Type.Union([text, Type.Null()])),
-  'binding:profile': optional(Type.Union([Type.Object({}, strict), Type.Null()])),
+  'binding:profile': optional(Type.Union([profile, Type.Null()])),
+  qos_policy_id: optional(Type.Null()),
 };
 const CreatePort = Type.Object({ ...project, ...changeable, network_id: text }, strict);
 const UpdatePort = Type.Object(changeable, strict);
@@ -69,11 +86,11 @@ const Port = Type.Partial(
     dns_assignment: Type.Array(
       Type.Object({ ip_address: Type.String(), hostname: Type.String(), fqdn: Type.String() }, strict),
     ),
-    'binding:vnic_type': Type.Literal('normal'),
+    'binding:vnic_type': Type.Enum(VNIC_TYPES),
     'binding:host_id': Type.String(),
     'binding:vif_type': Type.String(),
     'binding:vif_details': Type.Object({}, strict),
-    'binding:profile': Type.Object({}, strict),
+    'binding:profile': profile,
   }),
   strict,
 );
@@ -90,7 +107,7 @@ function bindingOf(port: PortRecord, { p, actor }: Pick<Context, 'p' | 'actor'>)
     ...(shows('get_port:binding:host_id') ? { 'binding:host_id': port.host ?? port.wantedHost } : {}),
     ...(shows('get_port:binding:vif_type') ? { 'binding:vif_type': port.host === null ? 'unbound' : VIF_TYPE } : {}),
     ...(shows('get_port:binding:vif_details') ? { 'binding:vif_details': {} } : {}),
-    ...(shows('get_port:binding:profile') ? { 'binding:profile': {} } : {}),
+    ...(shows('get_port:binding:profile') ? { 'binding:profile': { ...port.profile } } : {}),
   };
 }
 
@@ -101,7 +118,7 @@ export const renderPort = (port: PortRecord, { p, actor }: Pick<Context, 'p' | '
   ...{ device_id: port.deviceId, device_owner: port.deviceOwner, security_groups: [...port.groupIds] },
   ...{ allowed_address_pairs: [...port.addressPairs], extra_dhcp_opts: [...port.dhcpOptions] },
   ...{ port_security_enabled: port.portSecurity, dns_name: port.dnsName, dns_assignment: assignmentsOf(port) },
-  'binding:vnic_type': 'normal',
+  'binding:vnic_type': port.vnicType as (typeof VNIC_TYPES)[number],
   ...bindingOf(port, { p, actor }),
 });
 
@@ -120,6 +137,8 @@ const wishOf = (wish: Static<typeof UpdatePort>): PortWish => ({
   dhcpOptions: wish.extra_dhcp_opts === undefined ? undefined : optionsOf(wish.extra_dhcp_opts ?? []),
   dnsName: wish.dns_name,
   wantedHost: wish['binding:host_id'] === null ? '' : wish['binding:host_id'],
+  vnicType: wish['binding:vnic_type'],
+  profile: wish['binding:profile'] === null ? {} : wish['binding:profile'],
 });
 
 /** An option without a value is one to be taken away. */

@@ -13,7 +13,7 @@ import {
 import { ApiError } from '../http/errors.ts';
 import type { Route } from '../http/route.ts';
 import { lenientInteger } from '../http/validation.ts';
-import { resourceRoutes } from './resource.ts';
+import { requireAttributes, resourceRoutes } from './resource.ts';
 import {
   boolean,
   ipv4,
@@ -38,12 +38,12 @@ const changeable = {
   dns_nameservers: optional(Type.Array(Type.Union([ipv4, Type.String({ format: 'ipv6' })]), { maxItems: 20 })),
   host_routes: optional(Type.Array(HostRoute, { maxItems: 50 })),
   enable_dhcp: boolean,
+  service_types: optional(Type.Array(text, { maxItems: 50 })),
 };
 const CreateSubnet = Type.Object(
   {
     ...{ ...project, ...changeable, network_id: text, ip_version: lenientInteger(0, 255), cidr: optional(cidr) },
     ...{ subnetpool_id: optional(Type.Null()), prefixlen: optional(lenientInteger(0, 128)) },
-    service_types: optional(Type.Array(text, { maxItems: 0 })),
   },
   strict,
 );
@@ -71,13 +71,14 @@ const Subnet = Type.Partial(
 export const renderSubnet = (subnet: SubnetRecord): Static<typeof Subnet> => ({
   ...{ ...renderStandard(subnet), name: subnet.name, network_id: subnet.networkId, ip_version: 4, cidr: subnet.cidr },
   ...{ gateway_ip: subnet.gateway, allocation_pools: [...subnet.pools], enable_dhcp: subnet.enableDhcp },
-  ...{ dns_nameservers: [...subnet.dns], host_routes: [...subnet.routes], service_types: [] },
+  ...{ dns_nameservers: [...subnet.dns], host_routes: [...subnet.routes], service_types: [...subnet.serviceTypes] },
   ...{ ipv6_address_mode: null, ipv6_ra_mode: null, subnetpool_id: null },
 });
 
 const changeOf = (wish: Static<typeof UpdateSubnet>): SubnetChange => ({
   ...{ name: wish.name, description: wish.description, gateway: wish.gateway_ip, pools: wish.allocation_pools },
   ...{ dns: wish.dns_nameservers, routes: wish.host_routes, enableDhcp: wish.enable_dhcp },
+  serviceTypes: wish.service_types,
 });
 
 const bad = (message: string): ApiError => new ApiError(400, message, { type: 'HTTPBadRequest' });
@@ -94,7 +95,9 @@ export const subnetRoutes: readonly Route[] = resourceRoutes<SubnetRecord>({
   render: renderSubnet,
   create: {
     attributes: CreateSubnet,
-    run: ({ db, actor, now }, wish: Static<typeof CreateSubnet>) => {
+    run: (context, wish: Static<typeof CreateSubnet>) => {
+      const { db, actor, now } = context;
+      requireAttributes(context, 'create_subnet', wish, { project_id: actor.projectId, tenant_id: actor.projectId });
       if (wish.ip_version !== 4) throw bad('Invalid input for ip_version. Reason: only 4 is offered here.');
       const { cidr: wished } = wish;
       if (wished === undefined)
@@ -105,8 +108,12 @@ export const subnetRoutes: readonly Route[] = resourceRoutes<SubnetRecord>({
   },
   update: {
     attributes: UpdateSubnet,
-    run: ({ db, actor, now }, id, wish: Static<typeof UpdateSubnet>) =>
-      updateSubnet(db, actor, id, { ...changeOf(wish), now }),
+    run: async (context, id, wish: Static<typeof UpdateSubnet>) => {
+      const { db, actor, now } = context;
+      const { projectId = '' } = (await findSubnet(db, actor, id)) ?? {};
+      requireAttributes(context, 'update_subnet', wish, { project_id: projectId, tenant_id: projectId });
+      return updateSubnet(db, actor, id, { ...changeOf(wish), now });
+    },
   },
   remove: ({ db, actor }, id) => deleteSubnet(db, actor, id),
 });

@@ -15,20 +15,18 @@ import { exclusively } from '../../store/dialect.ts';
 import type { GlobalTables } from '../../store/global-schema.ts';
 import { openMigration } from '../migrations.ts';
 import { portsLock } from '../network.ts';
+import { type BindingProfile, profileText } from './port-rules.ts';
 import { findPort, type PortRecord } from './ports.ts';
-import { absent, type NetworkResult, no, ok } from './results.ts';
+import { absent, accepted, type NetworkResult, no, ok, refusable, refuseWith } from './results.ts';
 
 type Db = Kysely<GlobalTables>;
 
 export interface BindingRecord {
   readonly host: string;
   readonly active: boolean;
-  /** What the operator wrote down with it; nothing here reads it. */
-  readonly profile: Readonly<Record<string, unknown>>;
+  readonly profile: BindingProfile;
 }
 
-/** Longest profile, as JSON (Neutron's column has as many characters). */
-const MAX_PROFILE = 4095;
 /** Most bindings of one port. */
 const MAX_BINDINGS = 100;
 
@@ -56,7 +54,7 @@ export const addBinding = (
   db: Db,
   actor: Actor,
   portId: string,
-  wanted: { readonly host: string; readonly profile: Readonly<Record<string, unknown>> },
+  wanted: { readonly host: string; readonly profile: BindingProfile },
 ): Promise<NetworkResult<BindingRecord>> =>
   change(db, actor, portId, async (trx, port, bindings) => {
     const { host } = wanted;
@@ -69,7 +67,6 @@ export const addBinding = (
       return no(400, 'PortBindingError', message);
     }
     const profile = profileText(wanted.profile);
-    if (profile === null) return profileTooLarge();
     const active = !bindings.some((each) => each.active);
     await trx
       .insertInto('port_bindings')
@@ -87,14 +84,13 @@ export const updateBinding = (
   actor: Actor,
   portId: string,
   host: string,
-  update: { readonly profile?: Readonly<Record<string, unknown>> },
+  update: { readonly profile?: BindingProfile },
 ): Promise<NetworkResult<BindingRecord>> =>
   change(db, actor, portId, async (trx, _port, bindings) => {
     const found = bindings.find((each) => each.host === host);
     if (!found) return bindingNotFound(portId, host);
     if (update.profile === undefined) return ok(found);
     const profile = profileText(update.profile);
-    if (profile === null) return profileTooLarge();
     await trx
       .updateTable('port_bindings')
       .set({ profile_json: profile })
@@ -152,15 +148,17 @@ async function change<T>(
 ): Promise<NetworkResult<T>> {
   const seen = await serversPort(db, actor, portId);
   if (seen.kind === 'refused') return seen;
-  return db.transaction().execute(async (trx): Promise<NetworkResult<T>> => {
-    await exclusively(trx, portsLock(seen.value.serverId));
-    // Read again under the lock: it may have been detached, or its server deleted, meanwhile.
-    const port = await serversPort(trx, actor, portId);
-    if (port.kind === 'refused') return port;
-    const held = await holderOf(trx, port.value.serverId);
-    if (held !== null) return no(409, 'PortInUse', `Port ${portId} of server ${port.value.serverId} is held: ${held}.`);
-    return work(trx, port.value, await bindingsOf(trx, portId));
-  });
+  return refusable(() =>
+    db.transaction().execute(async (trx) => {
+      await exclusively(trx, portsLock(seen.value.serverId));
+      // Read again under the lock: it may have been detached, or its server deleted, meanwhile.
+      const port = accepted(await serversPort(trx, actor, portId));
+      const held = await holderOf(trx, port.serverId);
+      if (held !== null)
+        refuseWith(no(409, 'PortInUse', `Port ${portId} of server ${port.serverId} is held: ${held}.`));
+      return accepted(await work(trx, port, await bindingsOf(trx, portId)));
+    }),
+  );
 }
 
 async function holderOf(trx: Db, serverId: string): Promise<string | null> {
@@ -185,13 +183,16 @@ async function serversPort(db: Db, actor: Actor, portId: string): Promise<Networ
 
 async function bindingsOf(db: Db, portId: string): Promise<BindingRecord[]> {
   const rows = await db
-    .selectFrom('port_bindings')
-    .select(['host', 'active', 'profile_json'])
-    .where('port_id', '=', portId)
-    .orderBy('active', 'desc')
-    .orderBy('host')
+    .selectFrom('port_bindings as b')
+    .innerJoin('ports as p', 'p.id', 'b.port_id')
+    .select(['b.host', 'b.active', 'b.profile_json', 'p.profile_json as portsProfile'])
+    .where('b.port_id', '=', portId)
+    .orderBy('b.active', 'desc')
+    .orderBy('b.host')
     .execute();
-  return rows.map((row) => ({ host: row.host, active: row.active === 1, profile: JSON.parse(row.profile_json) }));
+  return rows.map(({ host, active, profile_json, portsProfile }) => ({
+    ...{ host, active: active === 1, profile: JSON.parse(profile_json ?? portsProfile) as BindingProfile },
+  }));
 }
 
 async function highestGeneration(trx: Db, serverId: string): Promise<number> {
@@ -204,11 +205,5 @@ async function highestGeneration(trx: Db, serverId: string): Promise<number> {
   return Number(highest);
 }
 
-function profileText(profile: Readonly<Record<string, unknown>>): string | null {
-  const text = JSON.stringify(profile);
-  return text.length <= MAX_PROFILE ? text : null;
-}
-
-const profileTooLarge = () => no(400, 'InvalidInput', 'Invalid input for operation: binding:profile value too large.');
 const bindingNotFound = (portId: string, host: string) =>
   no(404, 'PortBindingNotFound', `Binding for port ${portId} for host ${host} could not be found.`);

@@ -7,6 +7,7 @@
 // No host translates anything: what comes in, comes through the gateway (doors.ts), where there is one. Sentences: neutron/db/l3_db.py, neutron-lib/exceptions/l3.py.
 import type { Selectable } from 'kysely';
 import { newId } from '../../lib/ids.ts';
+import { wrongDomain, wrongRelativeName } from '../../model/dns-names.ts';
 import { type Actor, isAdmin } from '../../model/types.ts';
 import { atomically, exclusively } from '../../store/dialect.ts';
 import type { GlobalTables } from '../../store/global-schema.ts';
@@ -17,7 +18,16 @@ import { networkFor } from './networks.ts';
 import { sourcesOf } from './port-rules.ts';
 import { keepPort, type PortRecord } from './ports.ts';
 import { claimQuota, NETWORKS } from './quotas.ts';
-import { absent, accepted, type NetworkResult, no, refusable, refuseWith, wrongText } from './results.ts';
+import {
+  absent,
+  accepted,
+  type NetworkResult,
+  no,
+  refusable,
+  refuseWith,
+  wrongAttribute,
+  wrongText,
+} from './results.ts';
 import { changed, type Db, given, type Standard, standardOf } from './standard.ts';
 import { subnetsOf } from './subnets.ts';
 
@@ -26,6 +36,9 @@ export interface FloatingIpRecord extends Standard {
   readonly ip: string;
   /** Where it leads; null: nowhere. */
   readonly target: { readonly portId: string; readonly fixedIp: string; readonly routerId: string | null } | null;
+  /** Records: nothing here tells a name server; ''. */
+  readonly dnsName: string;
+  readonly dnsDomain: string;
 }
 export interface Association {
   /** Null: it shall lead nowhere. */
@@ -40,6 +53,8 @@ export interface FloatingIpRequest {
   readonly ip?: string | undefined;
   readonly association?: Association | undefined;
   readonly description?: string | undefined;
+  readonly dnsName?: string | undefined;
+  readonly dnsDomain?: string | undefined;
   readonly now: number;
 }
 export interface FloatingIpFilter {
@@ -56,7 +71,7 @@ export const FLOATING_IP_COLUMNS: Collection = {
   columns: {
     ...{ id: 'id', description: 'description', project_id: 'project_id', tenant_id: 'project_id' },
     ...{ floating_network_id: 'network_id', floating_ip_address: 'ip', created_at: 'created_at' },
-    ...{ revision_number: 'revision' },
+    ...{ revision_number: 'revision', dns_name: 'dns_name', dns_domain: 'dns_domain' },
   },
 };
 
@@ -85,7 +100,8 @@ export async function createFloatingIp(
   actor: Actor,
   request: FloatingIpRequest,
 ): Promise<NetworkResult<FloatingIpRecord>> {
-  const wrong = wrongText(request);
+  const { dnsName = '', dnsDomain = '' } = request;
+  const wrong = wrongText(request) ?? wrongDns(dnsName, dnsDomain);
   if (wrong) return wrong;
   const id = newId();
   return refusable(() =>
@@ -103,7 +119,7 @@ export async function createFloatingIp(
         ...{ id: portId, name: '', projectId: '', networkId: network.id, deviceId: '', holderId: id },
         ...{ deviceOwner: FLOATING_IP, portSecurity: false, now },
       };
-      accepted(await insertPort(trx, port, sourcesOf(network.id, subnets, wish)));
+      accepted(await insertPort(trx, port, sourcesOf(network.id, subnets, FLOATING_IP, wish)));
       const address = await trx
         .selectFrom('port_addresses')
         .select('ip')
@@ -114,6 +130,7 @@ export async function createFloatingIp(
         .values({
           ...{ id, project_id: actor.projectId, description: request.description ?? '', network_id: network.id },
           ...{ port_id: portId, ip: address?.ip ?? '', fixed_port_id: null, fixed_ip: null, router_id: null },
+          ...{ dns_name: dnsName.toLowerCase(), dns_domain: dnsDomain.toLowerCase() },
           ...{ created_at: now, updated_at: now },
         })
         .execute();
@@ -163,7 +180,17 @@ export const deleteFloatingIp = (db: Db, actor: Actor, id: string): Promise<Netw
     }),
   );
 
-const bad = (message: string): never => refuseWith(no(400, 'BadRequest', `Bad floatingip request: ${message}.`));
+const isBad = (message: string) => no(400, 'BadRequest', `Bad floatingip request: ${message}.`);
+const bad = (message: string): never => refuseWith(isBad(message));
+
+function wrongDns(name: string, domain: string) {
+  const wrong =
+    wrongAttribute('dns_name', wrongRelativeName(name)) ?? wrongAttribute('dns_domain', wrongDomain(domain));
+  if (wrong || (name === '') === (domain === '')) return wrong;
+  return name === ''
+    ? isBad('dns_domain cannot be specified without a dns_name')
+    : isBad('dns_name cannot be specified without a dns_domain');
+}
 
 async function seen(trx: Db, actor: Actor, id: string): Promise<FloatingIpRecord> {
   return (await findFloatingIp(trx, actor, id)) ?? refuseWith(absent('floatingip', id));
@@ -235,6 +262,8 @@ const floatingIpOf = (row: Selectable<GlobalTables['floating_ips']>): FloatingIp
   ...standardOf(row),
   networkId: row.network_id,
   ip: row.ip,
+  dnsName: row.dns_name,
+  dnsDomain: row.dns_domain,
   target:
     row.fixed_port_id === null
       ? null

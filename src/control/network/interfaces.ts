@@ -11,7 +11,7 @@ import { badRequest, conflict, forbidden, notFound } from '../../model/refusal.t
 import type { Actor, Refusal } from '../../model/types.ts';
 import { exclusively } from '../../store/dialect.ts';
 import type { GlobalTables } from '../../store/global-schema.ts';
-import { freePorts, insertServersPort } from '../network.ts';
+import { freePorts, insertServersPort, SERVERS } from '../network.ts';
 import { givenElsewhere, insertPort } from './addresses.ts';
 import { findNetwork, isUsableBy, listNetworks, type NetworkRecord } from './networks.ts';
 import { findPort, type PortRecord } from './ports.ts';
@@ -21,7 +21,6 @@ import type { TakenPort } from './service.ts';
 
 type Db = Kysely<GlobalTables>;
 
-const DEVICE_OWNER = 'compute:nova';
 /** Most networks that are looked at when none is named: a second one is one too many. */
 const LOOKED_AT = 100;
 
@@ -85,6 +84,14 @@ export async function portOutside(
   return network && networkOutside(network, port.projectId);
 }
 
+/** The hosts' driver makes ordinary cards alone; null: the port is for one. */
+export const noSuchCard = (portId: string, vnicType: string): Refusal | null =>
+  vnicType === 'normal'
+    ? null
+    : badRequest(
+        `Port ${portId} has binding:vnic_type ${vnicType}: no host here can give a server such a network card.`,
+      );
+
 async function claimExisting(
   trx: Db,
   actor: Actor,
@@ -98,11 +105,11 @@ async function claimExisting(
   const port = await findPort(trx, actor, portId);
   if (!port) return notFound(`Port id ${portId} could not be found.`);
   if (port.projectId !== projectId) return badRequest(`Port ${portId} not usable for instance ${serverId}.`);
-  const refusal = await portOutside(trx, actor, port);
+  const refusal = noSuchCard(portId, port.vnicType) ?? (await portOutside(trx, actor, port));
   if (refusal) return refusal;
   const claimed = await trx
     .updateTable('ports')
-    .set({ device_id: serverId, device_owner: DEVICE_OWNER, tag, attached_at: now, updated_at: now })
+    .set({ device_id: serverId, device_owner: SERVERS, tag, attached_at: now, updated_at: now })
     .where('id', '=', portId)
     .where('device_id', '=', '')
     .where('holder_id', '=', '')

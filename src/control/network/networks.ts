@@ -7,11 +7,23 @@
 // (api/network). Checks that read before they write run in one transaction, alone among those of the service.
 // Not handled: provider attributes, segments, IPv6.
 import { newId } from '../../lib/ids.ts';
+import { wrongDomain } from '../../model/dns-names.ts';
 import { type Actor, isAdmin } from '../../model/types.ts';
 import { atomically, exclusively, forUpdate, isAmong } from '../../store/dialect.ts';
 import { type Collection, one, page, type Selection } from './listing.ts';
 import { claimQuota, NETWORKS } from './quotas.ts';
-import { absent, disallowed, type NetworkResult, no, ok, owns, refusable, refuseWith, wrongText } from './results.ts';
+import {
+  absent,
+  disallowed,
+  type NetworkResult,
+  no,
+  ok,
+  owns,
+  refusable,
+  refuseWith,
+  wrongAttribute,
+  wrongText,
+} from './results.ts';
 import { changed, type Db, flag, given, type Standard, standardOf } from './standard.ts';
 
 export const MTU = 1500;
@@ -24,6 +36,8 @@ export interface NetworkRecord extends Standard {
   readonly adminStateUp: boolean;
   readonly portSecurity: boolean;
   readonly mtu: number;
+  /** A record: nothing here tells a name server; ''. */
+  readonly dnsDomain: string;
   readonly subnetIds: readonly string[];
   /** Projects that it is shared with, besides what `shared` says. */
   readonly sharedWith: readonly string[];
@@ -37,6 +51,7 @@ export interface NetworkChange {
   readonly adminStateUp?: boolean | undefined;
   readonly portSecurity?: boolean | undefined;
   readonly mtu?: number | undefined;
+  readonly dnsDomain?: string | undefined;
 }
 
 export const NETWORK_COLUMNS: Collection = {
@@ -46,6 +61,7 @@ export const NETWORK_COLUMNS: Collection = {
     ...{ id: 'id', name: 'name', description: 'description', project_id: 'project_id', tenant_id: 'project_id' },
     ...{ shared: 'shared', 'router:external': 'external', admin_state_up: 'admin_state_up', mtu: 'mtu' },
     ...{ port_security_enabled: 'port_security', created_at: 'created_at', revision_number: 'revision' },
+    dns_domain: 'dns_domain',
   },
 };
 
@@ -78,6 +94,7 @@ export async function listNetworks(db: Db, actor: Actor, selection: Selection): 
     adminStateUp: row.admin_state_up === 1,
     portSecurity: row.port_security === 1,
     mtu: row.mtu,
+    dnsDomain: row.dns_domain,
     subnetIds: subnets.filter((each) => each.network_id === row.id).map((each) => each.id),
     sharedWith: shares.filter((each) => each.network_id === row.id).map((each) => each.project_id),
   }));
@@ -108,7 +125,7 @@ export async function createNetwork(
   actor: Actor,
   request: NetworkChange & { readonly name: string; readonly now: number },
 ): Promise<NetworkResult<NetworkRecord>> {
-  const wrong = wrongText(request) ?? wrongMtu(request);
+  const wrong = wrongText(request) ?? wrongMtu(request) ?? wrongDomainOf(request);
   if (wrong) return wrong;
   const id = newId();
   return refusable(() =>
@@ -140,7 +157,7 @@ export async function updateNetwork(
       await exclusively(trx, NETWORKS);
       const network = await networkFor(trx, actor, id);
       if (!owns(actor, network)) refuseWith(disallowed('update_network'));
-      const wrong = wrongText(change) ?? wrongMtu(change);
+      const wrong = wrongText(change) ?? wrongMtu(change) ?? wrongDomainOf(change);
       if (wrong) refuseWith(wrong);
       if (network.shared && change.shared === false) await refuseIfOthersUse(trx, network);
       if (network.external && change.external === false) await refuseIfGatewayed(trx, network);
@@ -193,7 +210,10 @@ const columnsOf = (change: NetworkChange) => ({
   ...given(change.adminStateUp, (up) => ({ admin_state_up: flag(up) })),
   ...given(change.portSecurity, (secure) => ({ port_security: flag(secure) })),
   ...given(change.mtu, (mtu) => ({ mtu })),
+  ...given(change.dnsDomain, (domain) => ({ dns_domain: domain.toLowerCase() })),
 });
+const wrongDomainOf = ({ dnsDomain }: NetworkChange) =>
+  dnsDomain === undefined ? null : wrongAttribute('dns_domain', wrongDomain(dnsDomain));
 function wrongMtu({ mtu }: NetworkChange) {
   if (mtu === undefined || (mtu >= 68 && mtu <= MAX_MTU)) return null;
   return no(400, 'HTTPBadRequest', `Invalid input for mtu. Reason: '${mtu}' is not in the range 68 to ${MAX_MTU}.`);

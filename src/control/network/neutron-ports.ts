@@ -13,7 +13,7 @@ import { exclusively } from '../../store/dialect.ts';
 import type { GlobalTables } from '../../store/global-schema.ts';
 import type { Platform } from '../platform.ts';
 import type { FixedIp } from './addresses.ts';
-import { networkForPort } from './interfaces.ts';
+import { networkForPort, noSuchCard } from './interfaces.ts';
 import { CANNOT_APPLY } from './server-networks.ts';
 import type { NamedPort, PortsWish, PortWish, Taken, TakenPort } from './service.ts';
 
@@ -133,6 +133,8 @@ async function lend(
     if (port.project_id !== projectId) return badRequest(`Port ${portId} not usable for instance ${serverId}.`);
     const taken = await takenFrom(p, port);
     if (!taken) return badRequest(`Port ${portId} requires a FixedIP in order to be used.`);
+    const otherCard = noSuchCard(portId, port['binding:vnic_type'] ?? 'normal');
+    if (otherCard) return otherCard;
     // An answer that was lost has lent it all the same.
     if (port.device_id === serverId && announced) return taken;
     if (port.device_id !== '') return inUse;

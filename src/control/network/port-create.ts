@@ -6,7 +6,7 @@ import { atomically, exclusively } from '../../store/dialect.ts';
 import { insertPort } from './addresses.ts';
 import { checkHolder } from './holders.ts';
 import { type NetworkRecord, networkFor } from './networks.ts';
-import { checkSecurity, dnsNameOf, macOf, type PortWish, pairsOf, sourcesOf } from './port-rules.ts';
+import { checkSecurity, dnsNameOf, macOf, type PortWish, pairsOf, profileText, sourcesOf } from './port-rules.ts';
 import { findPort, type PortRecord } from './ports.ts';
 import { claimQuota, NETWORKS } from './quotas.ts';
 import { absent, accepted, type NetworkResult, no, refusable, refuseWith, wrongText } from './results.ts';
@@ -56,7 +56,8 @@ export async function createPort(db: Db, actor: Actor, request: PortCreation): P
         .set({
           ...{ description: request.description ?? '', admin_state_up: flag(request.adminStateUp ?? true) },
           ...{ address_pairs_json: JSON.stringify(pairs), dns_name: dnsNameOf(request.dnsName ?? '') },
-          wanted_host: request.wantedHost ?? '',
+          ...{ wanted_host: request.wantedHost ?? '', vnic_type: request.vnicType ?? 'normal' },
+          profile_json: profileText(request.profile ?? {}),
           dhcp_options_json: JSON.stringify(request.dhcpOptions ?? []),
         })
         .where('id', '=', id)
@@ -68,7 +69,7 @@ export async function createPort(db: Db, actor: Actor, request: PortCreation): P
 
 async function sourcesFor(trx: Db, network: NetworkRecord, request: PortCreation) {
   const subnets = await subnetsOf(trx, network.id);
-  const sources = sourcesOf(network.id, subnets, request.fixedIps);
+  const sources = sourcesOf(network.id, subnets, request.deviceOwner ?? '', request.fixedIps);
   for (const { subnetId, ip } of sources) {
     const same = sources.filter((each) => each.subnetId === subnetId && each.ip === ip && ip !== undefined);
     if (same.length > 1)

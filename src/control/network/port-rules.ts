@@ -1,10 +1,11 @@
 // What a port may have, whether it is made or changed: addresses, groups, address pairs. Sentences are Neutron's
 // (neutron/db/ipam_backend_mixin.py, neutron-lib: exceptions, api/definitions).
+import { wrongDnsName } from '../../model/dns-names.ts';
 import { parseCidr, parseIpv4, parseMac } from '../../model/network.ts';
-import { isHost } from '../../model/subnets.ts';
+import { isHost, noSubnetFor, subnetsFor } from '../../model/subnets.ts';
 import type { AddressSource } from './addresses.ts';
 import type { AddressPair, DhcpOption } from './ports.ts';
-import { badRequest, invalidInput, no, refuseWith } from './results.ts';
+import { badRequest, invalidInput, no, refused, refuseWith, wrongAttribute } from './results.ts';
 import type { SubnetRecord } from './subnets.ts';
 
 /** One address: of a subnet, or itself, or both. */
@@ -32,20 +33,32 @@ export interface PortWish {
   readonly addressPairs?: readonly AddressPairWish[] | undefined;
   readonly dhcpOptions?: readonly DhcpOption[] | undefined;
   readonly dnsName?: string | undefined;
+  readonly vnicType?: string | undefined;
+  readonly profile?: BindingProfile | undefined;
 }
+
+/** What an operator wrote down with a port or with one of its bindings; nothing here reads it. */
+export type BindingProfile = Readonly<Record<string, unknown>>;
 
 const MAX_FIXED_IPS = 16;
 const MAX_PAIRS = 10;
+/** Longest profile, as JSON (Neutron's column has as many characters). */
+const MAX_PROFILE = 4095;
 
 /**
- * Where the wished addresses come from; without a wish one from the oldest subnet, when there is one.
+ * Where the wished addresses of a port of this owner come from; without a wish one from the oldest subnet that it may
+ * have one of, when there is one.
  * @throws Refused
  */
 export function sourcesOf(
   networkId: string,
-  subnets: readonly SubnetRecord[],
+  all: readonly SubnetRecord[],
+  owner: string,
   wishes: readonly FixedIpWish[] | undefined,
 ): AddressSource[] {
+  const subnets = subnetsFor(all, owner);
+  if (all.length > 0 && subnets.length === 0 && wishes?.length !== 0)
+    refuseWith(refused(noSubnetFor(networkId, owner)));
   const [first] = subnets;
   if (wishes === undefined) return first ? [sourceOf(first)] : [];
   if (wishes.length > MAX_FIXED_IPS)
@@ -127,11 +140,14 @@ export function checkSecurity(port: {
   refuseWith(no(400, 'PortSecurityAndIPRequiredForSecurityGroups', said));
 }
 
-/** A name without dots that can stand in DNS, or ''. @throws Refused 400 */
+/** A name that can stand in DNS, or ''. @throws Refused 400 */
 export function dnsNameOf(text: string): string {
-  if (text === '' || /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?){0,9}\.?$/i.test(text))
-    return text.toLowerCase();
-  return refuseWith(
-    badRequest(`Invalid input for dns_name. Reason: '${text.slice(0, 100)}' not a valid PQDN or FQDN.`),
-  );
+  const wrong = wrongAttribute('dns_name', wrongDnsName(text));
+  return wrong ? refuseWith(wrong) : text.toLowerCase();
+}
+
+/** A profile as it is kept. @throws Refused 400 */
+export function profileText(profile: BindingProfile): string {
+  const text = JSON.stringify(profile);
+  return text.length <= MAX_PROFILE ? text : refuseWith(invalidInput('binding:profile value too large'));
 }

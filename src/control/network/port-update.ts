@@ -5,7 +5,7 @@ import { exclusively } from '../../store/dialect.ts';
 import { takeAddress } from './addresses.ts';
 import { checkHolder } from './holders.ts';
 import { oweCards } from './owed-cards.ts';
-import { checkSecurity, dnsNameOf, macOf, type PortWish, pairsOf, sourcesOf } from './port-rules.ts';
+import { checkSecurity, dnsNameOf, macOf, type PortWish, pairsOf, profileText, sourcesOf } from './port-rules.ts';
 import { findPort, keepPort, type PortRecord } from './ports.ts';
 import { NETWORKS } from './quotas.ts';
 import { absent, type NetworkResult, no, refusable, refuseWith, wrongText } from './results.ts';
@@ -31,7 +31,7 @@ export async function updatePort(
       if (change.fixedIps !== undefined) await oweCards(trx, port, `port ${id} was given other addresses`, change.now);
       const mac = change.mac === undefined ? port.mac : await freeMac(trx, port, change.mac);
       const addresses =
-        change.fixedIps === undefined ? port.fixedIps.length : await readdress(trx, port, change.fixedIps);
+        change.fixedIps === undefined ? port.fixedIps.length : await readdress(trx, port, change, change.fixedIps);
       const portSecurity = change.portSecurity ?? port.portSecurity;
       const groups = change.groupIds ?? port.groupIds;
       if (change.groupIds === undefined && groups.length > 0 && !(portSecurity && addresses > 0)) refuseSecured();
@@ -49,12 +49,15 @@ export async function updatePort(
           ...given(change.adminStateUp, (up) => ({ admin_state_up: flag(up) })),
           ...given(change.dnsName, (name) => ({ dns_name: dnsNameOf(name) })),
           ...given(change.dhcpOptions, (options) => ({ dhcp_options_json: JSON.stringify(options) })),
+          ...given(change.vnicType, (vnic_type) => ({ vnic_type })),
+          ...given(change.profile, (profile) => ({ profile_json: profileText(profile) })),
           ...(port.serverId === '' ? holderColumns(change) : {}),
           ...{ mac, port_security: flag(portSecurity), address_pairs_json: JSON.stringify(pairs) },
           ...changed(change.now),
         })
         .where('id', '=', id)
         .execute();
+      if (change.profile !== undefined) await boundByItsOwn(trx, id);
       return (await findPort(trx, actor, id)) ?? refuseWith(absent('port', id));
     }),
   );
@@ -66,15 +69,25 @@ const holderColumns = (change: PortWish) => ({
   ...given(change.deviceOwner, (device_owner) => ({ device_owner })),
 });
 
-/** While a server, a router or a floating IP has it, that is not for users to change. */
+/** While a server, a router or a floating IP has it, that is not for users to change; nor is the card of a server's. */
 async function checkDevice(trx: Db, actor: Actor, port: PortRecord, change: PortWish): Promise<void> {
-  const { deviceId: holderId = port.deviceId, deviceOwner = port.deviceOwner } = change;
-  if (holderId === port.deviceId && deviceOwner === port.deviceOwner) return;
+  const { deviceId: holderId = port.deviceId, deviceOwner = port.deviceOwner, vnicType = port.vnicType } = change;
+  const isSameCard = port.serverId === '' || vnicType === port.vnicType;
+  if (holderId === port.deviceId && deviceOwner === port.deviceOwner && isSameCard) return;
   if (port.serverId === '' && !(port.deviceId !== '' && port.deviceOwner.startsWith('network:')))
     return checkHolder(trx, actor, 'update_port', { projectId: port.projectId, deviceOwner, holderId });
   const said = `Unable to complete operation on port ${port.id} for network ${port.networkId}. Port already has an attached device ${port.deviceId}.`;
   refuseWith(no(409, 'PortInUse', said));
 }
+
+/** The profile of a port is that of its active binding. */
+const boundByItsOwn = (trx: Db, portId: string) =>
+  trx
+    .updateTable('port_bindings')
+    .set({ profile_json: null })
+    .where('port_id', '=', portId)
+    .where('active', '=', 1)
+    .execute();
 
 async function freeMac(trx: Db, port: PortRecord, text: string): Promise<string> {
   const mac = macOf(text);
@@ -90,8 +103,13 @@ async function freeMac(trx: Db, port: PortRecord, text: string): Promise<string>
 }
 
 /** Gives the port these addresses; how many it has then. */
-async function readdress(trx: Db, port: PortRecord, wishes: NonNullable<PortWish['fixedIps']>): Promise<number> {
-  const sources = sourcesOf(port.networkId, await subnetsOf(trx, port.networkId), wishes);
+async function readdress(
+  trx: Db,
+  port: PortRecord,
+  { deviceOwner = port.deviceOwner }: PortWish,
+  wishes: NonNullable<PortWish['fixedIps']>,
+): Promise<number> {
+  const sources = sourcesOf(port.networkId, await subnetsOf(trx, port.networkId), deviceOwner, wishes);
   const unused = [...port.fixedIps];
   // A wish for any address of a subnet is met by one that the port has.
   const wanted = [...sources].map((source) => {

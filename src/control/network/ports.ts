@@ -13,6 +13,7 @@ import type { FixedIp } from './addresses.ts';
 import { HELD } from './holders.ts';
 import { type Collection, one, page, type Selection } from './listing.ts';
 import { oweCards } from './owed-cards.ts';
+import type { BindingProfile } from './port-rules.ts';
 import { NETWORKS } from './quotas.ts';
 import { absent, type NetworkResult, no, ok, refuseWith } from './results.ts';
 import { groupsOfPorts } from './security-groups.ts';
@@ -48,6 +49,9 @@ export interface PortRecord extends Standard {
   readonly addressPairs: readonly AddressPair[];
   readonly dhcpOptions: readonly DhcpOption[];
   readonly dnsName: string;
+  readonly vnicType: string;
+  /** That of its active binding, or else its own. */
+  readonly profile: BindingProfile;
 }
 
 /** What is asked for besides columns; each given field must be one of its values. */
@@ -69,7 +73,7 @@ export const PORT_COLUMNS: Collection = {
     ...{ id: 'id', name: 'name', description: 'description', project_id: 'project_id', tenant_id: 'project_id' },
     ...{ network_id: 'network_id', device_owner: 'device_owner', mac_address: 'mac', dns_name: 'dns_name' },
     ...{ admin_state_up: 'admin_state_up', port_security_enabled: 'port_security', created_at: 'created_at' },
-    ...{ revision_number: 'revision' },
+    ...{ revision_number: 'revision', 'binding:vnic_type': 'vnic_type' },
   },
 };
 
@@ -91,7 +95,7 @@ export async function listPorts(
     .selectFrom('ports as p')
     .leftJoin('port_bindings as b', (join) => join.onRef('b.port_id', '=', 'p.id').on('b.active', '=', 1))
     .selectAll('p')
-    .select('b.host as host');
+    .select(['b.host as host', 'b.profile_json as boundProfile']);
   if (!isAdmin(actor)) query = query.where('p.project_id', '=', actor.projectId);
   const { deviceIds, ips, ipParts, subnetIds, groupIds, hosts, active } = filter;
   if (deviceIds)
@@ -172,7 +176,7 @@ export async function deletePort(db: Db, actor: Actor, id: string, now: number):
   });
 }
 
-type Row = Selectable<GlobalTables['ports']> & { readonly host: string | null };
+type Row = Selectable<GlobalTables['ports']> & { readonly host: string | null; readonly boundProfile: string | null };
 
 /** With what stands in other tables. */
 async function complete(db: Db, rows: readonly Row[]): Promise<PortRecord[]> {
@@ -202,5 +206,7 @@ async function complete(db: Db, rows: readonly Row[]): Promise<PortRecord[]> {
     addressPairs: listOf<AddressPair>(row.address_pairs_json),
     dhcpOptions: listOf<DhcpOption>(row.dhcp_options_json),
     dnsName: row.dns_name,
+    vnicType: row.vnic_type,
+    profile: JSON.parse(row.boundProfile ?? row.profile_json) as BindingProfile,
   }));
 }

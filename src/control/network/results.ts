@@ -18,6 +18,9 @@ export const no = (code: Refusal['code'], type: string, message: string): No => 
 export const refused = (refusal: NetworkRefusal): No => ({ kind: 'refused', refusal });
 
 export const badRequest = (message: string) => no(400, 'HTTPBadRequest', message);
+/** What is wrong with an attribute; null: nothing. */
+export const wrongAttribute = (name: string, reason: string | null): No | null =>
+  reason === null ? null : badRequest(`Invalid input for ${name}. Reason: ${reason}.`);
 export const invalidInput = (message: string) => refused(invalidNetworkInput(message));
 export const disallowed = (rule: string) => no(403, 'PolicyNotAuthorized', `rule:${rule} is disallowed by policy`);
 export const overQuota = (resource: string) => no(409, 'OverQuota', `Quota exceeded for resources: ['${resource}'].`);

@@ -170,7 +170,7 @@ async function setGateway(trx: Db, actor: Actor, routerId: string, wish: Gateway
     const message = `Bad router request: Network ${network.id} is not an external network.`;
     refuseWith(no(400, 'BadRequest', message));
   }
-  const sources = sourcesOf(network.id, await subnetsOf(trx, network.id), wish.fixedIps);
+  const sources = sourcesOf(network.id, await subnetsOf(trx, network.id), GATEWAY, wish.fixedIps);
   const port = {
     ...{ id: newId(), name: '', projectId: '', networkId: network.id, deviceId: '', holderId: routerId },
     ...{ deviceOwner: GATEWAY, portSecurity: false, now },

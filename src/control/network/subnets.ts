@@ -49,6 +49,8 @@ export interface SubnetRecord extends Standard {
   readonly dns: readonly string[];
   readonly routes: readonly HostRoute[];
   readonly enableDhcp: boolean;
+  /** The device owners whose ports have addresses of it; none: all. */
+  readonly serviceTypes: readonly string[];
 }
 
 export interface SubnetChange {
@@ -61,6 +63,7 @@ export interface SubnetChange {
   readonly dns?: readonly string[] | undefined;
   readonly routes?: readonly HostRoute[] | undefined;
   readonly enableDhcp?: boolean | undefined;
+  readonly serviceTypes?: readonly string[] | undefined;
 }
 
 export interface SubnetRequest extends SubnetChange {
@@ -217,6 +220,7 @@ const columnsOf = (change: SubnetChange) => ({
   ...given(change.dns, (dns) => ({ dns_json: JSON.stringify(dns) })),
   ...given(change.routes, (routes) => ({ routes_json: JSON.stringify(routes) })),
   ...given(change.enableDhcp, (dhcp) => ({ enable_dhcp: flag(dhcp) })),
+  ...given(change.serviceTypes, (types) => ({ service_types_json: JSON.stringify(types) })),
 });
 
 const subnetOf = (row: SubnetRow): SubnetRecord => ({
@@ -229,6 +233,7 @@ const subnetOf = (row: SubnetRow): SubnetRecord => ({
   dns: listOf(row.dns_json),
   routes: listOf<HostRoute>(row.routes_json),
   enableDhcp: row.enable_dhcp === 1,
+  serviceTypes: listOf(row.service_types_json),
 });
 type SubnetRow = Selectable<GlobalTables['subnets']>;
 
@@ -236,7 +241,12 @@ async function seen(trx: Db, actor: Actor, id: string): Promise<SubnetRecord> {
   return (await findSubnet(trx, actor, id)) ?? refuseWith(absent('subnet', id));
 }
 
-function wrongOptions({ dns = [], routes = [] }: SubnetChange) {
+function wrongOptions({ dns = [], routes = [], serviceTypes = [] }: SubnetChange) {
+  const nobody = serviceTypes.find((type) => !/^(compute|network|neutron):/.test(type));
+  if (nobody !== undefined) {
+    const message = `Subnet service type ${nobody} does not correspond to a valid device owner.`;
+    return no(400, 'InvalidSubnetServiceType', message);
+  }
   if (dns.length > MAX_NAME_SERVERS) {
     const message = `Unable to complete operation for new subnet. The number of DNS nameservers exceeds the limit ${MAX_NAME_SERVERS}.`;
     return no(400, 'DNSNameServersExhausted', message);

@@ -56,6 +56,7 @@ export const NETWORK_RULES = {
   create_security_group: 'rule:admin_only or role:member and project_id:%(project_id)s',
   create_security_group_rule: 'rule:admin_only or role:member and project_id:%(project_id)s',
   create_subnet: 'rule:admin_only or role:member and project_id:%(project_id)s or rule:network_owner',
+  'create_subnet:service_types': 'rule:admin_only',
   delete_floatingip: 'rule:admin_only or role:member and project_id:%(project_id)s',
   delete_network: 'rule:admin_only or role:member and project_id:%(project_id)s',
   delete_port: 'rule:admin_only or rule:context_is_advsvc or role:member and project_id:%(project_id)s',
@@ -116,4 +117,5 @@ export const NETWORK_RULES = {
   'update_router:ha': 'rule:admin_only',
   update_security_group: 'rule:admin_only or role:member and project_id:%(project_id)s',
   update_subnet: 'rule:admin_only or role:member and project_id:%(project_id)s or rule:network_owner',
+  'update_subnet:service_types': 'rule:admin_only',
 } as const;
