@@ -110,6 +110,12 @@ test('stuck: an operator is needed, retry first', () => {
   assert.match(made.advice, /does not go on by itself.*Then 'crosscell moves retry'.*skip/);
 });
 
+test('stuck at the pivot, whose undo is to find out what happened: it is not advised to skip it', () => {
+  const journal = [failed('p', 'no'), failed('p', 'nor that', { direction: 'undo' })];
+  const made = card({ status: 'stuck', direction: 'undo', cursor: 2, reason: 'p: no', journal });
+  assert.match(made.advice, /Then 'crosscell moves retry'\. It cannot be skipped: it is what finds out/);
+});
+
 test('stuck in an undo: that undo, and what is still to be undone', () => {
   const journal = [
     entry('a', 'done'),

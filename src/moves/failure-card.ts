@@ -164,11 +164,7 @@ type Card = Omit<FailureCard, 'advice'>;
 /** What to do, by situation. */
 function adviceFor(card: Card, row: Row, definition: Definition | undefined): string {
   const unknown = definition === undefined && row.endedAt === null;
-  return [
-    unknown ? UNKNOWN : adviceOn(card, row, definition?.subject ?? 'server'),
-    adviceOnSkipped(card.skipped),
-    adviceOnOwed(card.owed),
-  ]
+  return [unknown ? UNKNOWN : adviceOn(card, row, definition), adviceOnSkipped(card.skipped), adviceOnOwed(card.owed)]
     .filter((sentence) => sentence !== '')
     .join(' ');
 }
@@ -182,7 +178,16 @@ const deleteWaits = ({ definition }: Row, subject: string): string =>
 const UNKNOWN =
   "It was begun by another version of this program, which alone can go on with it, and nothing is done about it here. Run that version, then 'crosscell moves retry'.";
 
-function adviceOn({ situation, failed, cancelledBy, skipped }: Card, row: Row, subject: string): string {
+const LAST_RESORT =
+  "Only if the step can never succeed: 'crosscell moves skip', and do by hand what the step would have done.";
+const AT_PIVOT = 'It cannot be skipped: it is what finds out whether the operation is to go on or to turn back.';
+
+function adviceOn(
+  { situation, failed, cancelledBy, skipped }: Card,
+  row: Row,
+  definition: Definition | undefined,
+): string {
+  const subject = definition?.subject ?? 'server';
   const cause = removing(failed);
   const whole = skipped.length === 0;
   switch (situation) {
@@ -205,7 +210,7 @@ function adviceOn({ situation, failed, cancelledBy, skipped }: Card, row: Row, s
       if (cancelledBy !== null) return `Nothing: it was cancelled, and the ${subject} is as it was.`;
       return `The ${subject} is as it was. Remove the cause and ask for the operation again.`;
     case 'stuck':
-      return `It does not go on by itself and no other operation on the ${subject} is accepted${deleteWaits(row, subject)}. ${cause} Then 'crosscell moves retry'. Only if the step can never succeed: 'crosscell moves skip', and do by hand what the step would have done.`;
+      return `It does not go on by itself and no other operation on the ${subject} is accepted${deleteWaits(row, subject)}. ${cause} Then 'crosscell moves retry'. ${row.cursor === definition?.pivot ? AT_PIVOT : LAST_RESORT}`;
     case 'passed':
       if (!whole) return 'Nothing: the operation went on without what was skipped.';
       return failed === null ? '' : 'Nothing: the failure has passed, and the operation went on.';

@@ -2,7 +2,16 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { fc } from '../lib/property-testing.ts';
-import { applyOrder, applyOutcome, CANCELLED, decide, LANDED_NOTE, UNDO_REFUSALS, whyStuck } from './decide.ts';
+import {
+  applyOrder,
+  applyOutcome,
+  CANCELLED,
+  decide,
+  LANDED_NOTE,
+  stopUnknown,
+  UNDO_REFUSALS,
+  whyStuck,
+} from './decide.ts';
 import { definition, rowOf } from './test-support.ts';
 import type { Definition, Direction, Outcome, Row } from './types.ts';
 
@@ -346,6 +355,26 @@ test('skip goes past the step at which a saga is stuck, under its name, and neve
   assert.match(String(order(at, { kind: 'skip', step: 'b' })), /stuck at 'c', not at 'b'/);
   assert.match(String(order({ cursor: 3 }, { kind: 'skip', step: 'c' })), /not stuck/);
   assert.match(String(order({ ...at, cursor: 4 }, { kind: 'skip', step: 'z' })), /last step/);
+});
+
+test('a pivot is never skipped: its undo alone finds out whether it has happened', () => {
+  const undoing = { status: 'stuck', direction: 'undo', cursor: 2, reason: 'p: no' } as const;
+  assert.match(String(order(undoing, { kind: 'skip', step: 'p' })), /its pivot, which may have happened.*then retry/);
+  const looking = accepted(order(undoing, { kind: 'retry' }));
+  const landed = { ...looking, ...applyOutcome(D4, looking, { kind: 'landed' }, 1000) };
+  assert.deepEqual([landed.direction, landed.cursor], ['do', 3]);
+});
+
+test('one that another version met before its pivot is retried or cancelled, not taken for done', () => {
+  for (const cursor of [1, 2]) {
+    const row = rowOf(D4, { cursor });
+    const met = { ...row, ...stopUnknown(row, 5) };
+    const step = D4.steps[cursor]?.name ?? '';
+    assert.match(String(order(met, { kind: 'skip', step })), /pivot/);
+    assert.equal(accepted(order(met, { kind: 'retry' })).status, 'active');
+  }
+  const back = accepted(order({ cursor: 1, status: 'stuck' }, { kind: 'cancel' }));
+  assert.deepEqual([back.status, back.direction], ['active', 'undo']);
 });
 
 test('an undo that is refused time after time is stuck and keeps the reason why it turned; silence does not count', () => {

@@ -192,7 +192,7 @@ function cancelled(definition: Definition, row: Row, step: StepSpec, by: string,
     return refused(`It is at its pivot '${pivot}', which may have happened already, and can only be finished.`);
   }
   const journal = withOrder(row, step, 'cancelled', by, now);
-  return { kind: 'accepted', patch: { ...patchOf(row), ...turnRound(CANCELLED), journal } };
+  return { kind: 'accepted', patch: { ...patchOf(row), ...turnRound(CANCELLED), status: 'active', journal } };
 }
 
 function skipped(
@@ -209,6 +209,16 @@ function skipped(
   // The last step is what frees the key for others: without it the saga would end and keep hold.
   if (row.cursor === last) {
     return refused(`'${step.name}' is its last step, which lets go of the server, and cannot be skipped.`);
+  }
+  // Back or forward is decided by what it finds: taken for undone although it landed, it would cost what is behind it.
+  if (row.cursor === definition.pivot) {
+    return refused(
+      `'${step.name}' is its pivot, which may have happened, and only its undo finds out: remove what refuses that, then retry.`,
+    );
+  }
+  // Nobody has refused it: it is stuck because another version of the program met it.
+  if (row.direction === 'do' && row.cursor < definition.pivot) {
+    return refused(`'${step.name}' is before its pivot and has not been undone: retry, or cancel.`);
   }
   const journal = withOrder(row, step, 'skipped', by, now);
   const goOn = { cursor: row.cursor + next, attempt: 0, wakeAt: 0, progress: null, reason: reasonToGoOnWith(row) };
