@@ -7,7 +7,7 @@
 //
 // Where another saga is at the server, task_state says so, and the caller is refused. A saga that shows nothing there (a
 // device comes or goes) is one that Nova's compute host would have the next request wait behind, and whose end a client
-// cannot see: so it is waited for, for a while. Whoever waits holds nothing, and goes by no order: of several, any is next.
+// cannot see: so it is waited for, for a while, by one after the other (turns.ts). Whoever waits holds no lock of a database.
 import type { Transaction } from 'kysely';
 import type { Platform } from '../control/platform.ts';
 import { findServer } from '../control/servers.ts';
@@ -23,6 +23,7 @@ import { insertSaga, newSaga, nextFence, openSaga, sagaOf, sqlSagaStore } from '
 import { isInNoState } from './claim.ts';
 import { outcomeOf } from './context.ts';
 import { anyMove, definitionOf, type Move } from './move.ts';
+import { inTurn } from './turns.ts';
 
 const LEASE_MS = 10_000;
 /** A saga that has let go of its server ends within this time; until then the next one waits for it. */
@@ -67,12 +68,19 @@ class Busy extends Error {}
  */
 export async function startMove<S>(p: Platform, start: Start<S>, word: string): Promise<Refusal | null> {
   const since = p.clock.now();
+  const began = () => beginAfterOthers(p, start, since);
+  // What does not wait keeps nobody waiting either, and is in nobody's way for long.
+  const saga = start.inBackground ? await began() : await inTurn(p, start.serverId, began);
+  if (saga instanceof Refused) return saga.refusal;
+  return saga === null ? busy(p, start.serverId, word) : takeFirstStep(p, start, saga, word);
+}
+
+/** The saga, when what is at the server has ended; null when that takes too long. */
+async function beginAfterOthers<S>(p: Platform, start: Start<S>, since: number): Promise<Row | Refused | null> {
   // Ends: whoever is kept out gives up in time, unless others come and go between each two looks.
   for (;;) {
     const saga = await begin(p, start);
-    if (saga instanceof Refused) return saga.refusal;
-    if (saga) return takeFirstStep(p, start, saga, word);
-    if (!(await othersEnd(p, start, since))) return busy(p, start.serverId, word);
+    if (saga !== null || !(await othersEnd(p, start, since))) return saga;
   }
 }
 

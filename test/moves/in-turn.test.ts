@@ -59,6 +59,24 @@ test('volumes and interfaces come and go one after the other, whoever asks when;
     assert.deepEqual((await mappedTo(world, serverId)).toSorted(), others.toSorted());
   }));
 
+test('who came first is served first, however rarely it looks by then', () =>
+  withSoundWorld(async (world) => {
+    const serverId = await newServer(world);
+    const [first, second, third] = [await newVolume(world), await newVolume(world), await newVolume(world)] as const;
+    await requestAttach(world, serverId, first);
+    const early = attach(world, serverId, second);
+    // By now it looks every other second; who comes then looks at once, and often.
+    await world.clock.pass(20_000);
+    const late = attach(world, serverId, third);
+    const order: string[] = [];
+    early.then(() => order.push('early'));
+    late.then(() => order.push('late'));
+    await whileWorking(world, Promise.all([early, late]));
+    assert.deepEqual(order, ['early', 'late']);
+    await settle(world);
+    assert.deepEqual(await mappedTo(world, serverId), [first, second, third]);
+  }));
+
 test('what takes too long is named; what shows its task, or waits for a person, is refused at once', () =>
   withSoundWorld(async (world) => {
     const { p, user, clock } = world;
