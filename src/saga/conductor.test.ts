@@ -102,6 +102,8 @@ async function simulate({ of, sagas, choices, fencing }: Plan): Promise<string[]
       }
       case 'now':
         return now;
+      case 'wanted':
+        return dice % 3 === 0;
       case 'sleep':
         now += op.ms;
         return undefined;
@@ -200,9 +202,9 @@ test('a conductor that took over tells the parties before it does anything else'
   assert.equal(run.next({ kind: 'fenced' }).value.op, 'claim');
 });
 
-test('a long wait lets go of the lease, a short one does not', () => {
+test('a long wait lets go of the lease, a short one only where the conductor is wanted', () => {
   const of = definition(['a'], 0);
-  const ops = (wakeAt: number): string[] => {
+  const ops = (wakeAt: number, wanted: boolean): string[] => {
     const run = conductor(() => of);
     run.next();
     const row = {
@@ -211,9 +213,11 @@ test('a long wait lets go of the lease, a short one does not', () => {
       ...{ journal: [], reason: null, requestId: 'r', createdAt: 0, endedAt: null },
     };
     run.next({ row, takenOver: false });
-    const op: Op = run.next(1000).value;
+    let op: Op = run.next(1000).value;
+    if (op.op === 'wanted') op = run.next(wanted).value;
     return [op.op, ...(op.op === 'commit' ? [String(op.release)] : [])];
   };
-  assert.deepEqual(ops(1500), ['sleep']);
-  assert.deepEqual(ops(60_000), ['commit', 'true']);
+  assert.deepEqual(ops(1500, false), ['sleep']);
+  assert.deepEqual(ops(1500, true), ['commit', 'true']);
+  assert.deepEqual(ops(60_000, false), ['commit', 'true']);
 });

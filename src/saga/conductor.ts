@@ -1,6 +1,6 @@
 // One conductor, without I/O: a generator that yields what it wants done and is told what came of it. The same code
 // runs under the real driver and under the simulation. It works on one saga at a time until that saga ends, waits for
-// long, or is lost to another conductor. It never ends by itself.
+// long or while others want the conductor, or is lost to another conductor. It never ends by itself.
 import { applyOutcome, decide, stopUnknown } from './decide.ts';
 import type { Claim, Definition, Direction, Outcome, Patch, Row, StepSpec } from './types.ts';
 
@@ -11,13 +11,19 @@ export type Op =
   | { readonly op: 'effect'; readonly row: Row; readonly step: StepSpec; readonly direction: Direction }
   | { readonly op: 'commit'; readonly row: Row; readonly patch: Patch; readonly release: boolean }
   | { readonly op: 'now' }
+  /** Answered with whether every lane is taken, so that another saga may be waiting for this one. */
+  | { readonly op: 'wanted' }
   | { readonly op: 'sleep'; readonly ms: number }
   /** Nothing is due: wait until there may be something. */
   | { readonly op: 'idle' }
   /** This saga has ended, or is stuck (and is committed so). */
   | { readonly op: 'ended'; readonly row: Row };
 
-/** Waits up to this long keep the lease and the conductor; longer ones release the saga until it is due. */
+/**
+ * Waits up to this long keep the lease and the conductor, unless the conductor is wanted; longer ones release the saga
+ * until it is due. What takes an hour on a host is asked after every few hundred milliseconds: as many of these as there
+ * are conductors must not hold up everybody else.
+ */
 const SHORT_WAIT_MS = 2000;
 /** A fence that cannot be raised, for the home's database is down, is tried again so much later: others need the lanes. */
 const RAISE_AGAIN_MS = 30_000;
@@ -69,7 +75,8 @@ function* workOn(definitions: Definitions, claim: Claim): Generator<Op, void, an
         return;
       case 'wait': {
         const ms = decision.until - now;
-        if (ms > SHORT_WAIT_MS) {
+        const letGo: boolean = ms > SHORT_WAIT_MS || (yield { op: 'wanted' });
+        if (letGo) {
           yield { op: 'commit', row, patch: row, release: true };
           return;
         }

@@ -190,6 +190,32 @@ test('a store that fails while a lease is renewed or a step is committed breaks 
   await clock.drive(driver.stop());
 });
 
+test('what takes long on hosts, and as many of it as there are lanes, holds up nobody else', async () => {
+  const { start, create, until, clock, store, log } = setUp();
+  const copies = ['copy1', 'copy2', 'copy3'];
+  let copied = false;
+  const polls = new Map<string, number>();
+  const driver = start({
+    run: async (row) => {
+      if (!row.id.startsWith('copy')) return DONE;
+      polls.set(row.id, (polls.get(row.id) ?? 0) + 1);
+      return copied ? DONE : { kind: 'pending', afterMs: 400 };
+    },
+  });
+  await create(...copies);
+  await clock.pass(2000);
+  const before = clock.now();
+  await create('stop');
+  driver.nudge();
+  await until('the short one ends', () => store.rows.get('stop')?.status === 'done');
+  assert.ok(clock.now() - before < 1000, `${clock.now() - before} ms`);
+  await clock.pass(10_000);
+  for (const copy of copies) assert.ok((polls.get(copy) ?? 0) > 10, `${copy} was asked after ${polls.get(copy)} times`);
+  copied = true;
+  await until('the copies end', () => copies.every((id) => log.includes(`${id} done`)));
+  await clock.drive(driver.stop());
+});
+
 test('a stop waits for the effect under way and starts no other', async () => {
   const { start, create, until, log, clock, store } = setUp();
   await create('s1');

@@ -56,6 +56,11 @@ class Gate {
   private opened = false;
   private forAll = false;
 
+  /** Whether anybody waits. */
+  get waitedAt(): boolean {
+    return this.waiters.length > 0;
+  }
+
   open(): void {
     const first = this.waiters.shift();
     if (first) first();
@@ -130,6 +135,8 @@ async function carryOut(
       return effects.ended(op.row);
     case 'now':
       return clock.now();
+    case 'wanted':
+      return !gate.waitedAt;
     case 'sleep':
       return clock.sleep(op.ms, stopping);
     case 'idle':

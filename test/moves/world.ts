@@ -122,6 +122,8 @@ export class Worker {
         return this.#effects.ended(op.row);
       case 'now':
         return Promise.resolve(clock.now());
+      case 'wanted':
+        return Promise.resolve(false);
       case 'sleep':
         return clock.sleep(op.ms);
       case 'idle':
