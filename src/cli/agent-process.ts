@@ -1,11 +1,13 @@
 // An agent of this machine as a process: started detached, so it outlives its starter; found again by the agent.json in
 // its state directory, which says where it listens; ended by SIGTERM, then SIGKILL.
 import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { closeSync, mkdirSync, openSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { isAlive } from '../host/qemu/proc.ts';
 import { findRunningAgent } from '../host/serve-agent.ts';
 import { systemClock } from '../lib/clock.ts';
+import { messageOf } from '../lib/errors.ts';
 
 const MAIN = fileURLToPath(new URL('./main.ts', import.meta.url));
 const START_LIMIT_MS = 20_000;
@@ -34,7 +36,7 @@ export class AgentProcess {
     const running = await findRunningAgent(directory);
     if (running) return running.url;
     mkdirSync(directory, { recursive: true, mode: 0o711 });
-    const child = this.#spawn();
+    const child = await this.#spawn();
     this.#child = child;
     const giveUp = systemClock.now() + START_LIMIT_MS;
     for (;;) {
@@ -48,13 +50,20 @@ export class AgentProcess {
     }
   }
 
-  #spawn(): ChildProcess {
+  /** Rejects when there is no such program any more, or no room for another process. */
+  async #spawn(): Promise<ChildProcess> {
     const log = openSync(this.plan.logFile, 'a', 0o600);
-    const options = ['--disable-warning=ExperimentalWarning', MAIN, ...this.plan.command];
-    const child = spawn(process.execPath, options, { detached: true, stdio: ['ignore', log, log] });
-    closeSync(log);
-    child.unref();
-    return child;
+    try {
+      const options = ['--disable-warning=ExperimentalWarning', MAIN, ...this.plan.command];
+      const child = spawn(process.execPath, options, { detached: true, stdio: ['ignore', log, log] });
+      child.unref();
+      await once(child, 'spawn');
+      return child;
+    } catch (error) {
+      throw new Error(`${this.plan.title} cannot be started: ${messageOf(error)}`, { cause: error });
+    } finally {
+      closeSync(log);
+    }
   }
 
   /** Resolves when it is gone. */
