@@ -11,7 +11,12 @@ test('an agent whose program is gone, as after an upgrade, is told of, and the p
   const program = process.execPath;
   process.execPath = join(directory, 'node');
   try {
-    const agent = new AgentProcess({ title: 'the agent', directory, logFile: join(directory, 'log'), command: ['agent'] });
+    const agent = new AgentProcess({
+      title: 'the agent',
+      directory,
+      logFile: join(directory, 'log'),
+      command: ['agent'],
+    });
     await assert.rejects(agent.ensure(), /the agent cannot be started: .*ENOENT/);
     await agent.end();
   } finally {

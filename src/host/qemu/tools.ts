@@ -45,14 +45,6 @@ export function run(program: string, args: readonly string[], options: RunOption
     options.signal?.addEventListener('abort', onAbort, { once: true });
     const timer =
       options.timeoutMs === undefined ? undefined : setTimeout(() => stop('it took too long'), options.timeoutMs);
-    child.stdout.setEncoding('utf8').on('data', (text: string) => {
-      if (options.onOutput) options.onOutput(text);
-      else output += text;
-      if (output.length > OUTPUT_LIMIT) stop('it printed too much');
-    });
-    child.stderr.setEncoding('utf8').on('data', (text: string) => {
-      errors = (errors + text).slice(-ERROR_LIMIT);
-    });
     const settle = (failure: string | null) => {
       clearTimeout(timer);
       options.signal?.removeEventListener('abort', onAbort);
@@ -61,6 +53,16 @@ export function run(program: string, args: readonly string[], options: RunOption
     };
     const name = program.slice(program.lastIndexOf('/') + 1);
     child.once('error', (error) => settle(`${name} cannot be run: ${error.message}`));
+    // That is told by 'error', and where no descriptor was free there is nothing to read from either.
+    if (child.pid === undefined) return;
+    child.stdout.setEncoding('utf8').on('data', (text: string) => {
+      if (options.onOutput) options.onOutput(text);
+      else output += text;
+      if (output.length > OUTPUT_LIMIT) stop('it printed too much');
+    });
+    child.stderr.setEncoding('utf8').on('data', (text: string) => {
+      errors = (errors + text).slice(-ERROR_LIMIT);
+    });
     child.once('close', (code, killedBy) => {
       if (code === 0 && obstacle === null) settle(null);
       else settle(`${name} failed: ${obstacle ?? (lastWords(errors) || `${killedBy ?? `status ${code}`}`)}`);
