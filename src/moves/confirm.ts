@@ -20,7 +20,7 @@ import { writeMigration } from './migration-record.ts';
 import type { Move, Owner } from './move.ts';
 import { inGlobal, unlessFenced } from './outcomes.ts';
 import { dropVolumes, type HasVolumes } from './server-volumes.ts';
-import { startMove } from './start.ts';
+import { startMove, unlessOvertaken } from './start.ts';
 
 export interface ConfirmState extends HasVolumes {
   readonly actor: Owner;
@@ -85,7 +85,10 @@ export const CONFIRM: Move<ConfirmState> = {
   ],
 };
 
-/** Keeps the resize. 409 when the server is not resized or its source host is down, 400 without a finished migration. */
+/**
+ * Keeps the resize. 409 when the server is not resized, something else is at it or its source host is down, 400 without a
+ * finished migration.
+ */
 export async function confirmResize(
   p: Platform,
   actor: Actor,
@@ -98,7 +101,7 @@ export async function confirmResize(
   const migration = await openMigration(p.stores.global, serverId);
   const sourceUp = migration !== null && (await hostIsUp(p, migration.sourceHost));
   const refusal = checkConfirm(stateOf(server), isAdmin(actor), migration?.status ?? null, sourceUp);
-  if (refusal) return refusal;
+  if (refusal) return unlessOvertaken(p, server, 'confirmResize', refusal);
   invariant(migration, 'checkConfirm refuses without a migration');
   return startConfirm(p, actor, found, migration, inBackground);
 }

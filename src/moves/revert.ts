@@ -22,7 +22,7 @@ import type { Move, Owner, Place, StepContext } from './move.ts';
 import { doneBecause, inGlobal, unlessFenced } from './outcomes.ts';
 import { endProbation, powerOff, powerOnAgain, powerOnProbation } from './power-effects.ts';
 import { dropVolumes, forgetOldVolumes, type HasVolumes, handBackVolumes, handOverVolumes } from './server-volumes.ts';
-import { startMove } from './start.ts';
+import { startMove, unlessOvertaken } from './start.ts';
 
 export interface RevertState extends HasVolumes {
   readonly actor: Owner;
@@ -153,8 +153,8 @@ function letGoAtSource(c: C) {
 }
 
 /**
- * Takes the resize back. 409 when the server is not resized or its old host is down, 400 without a finished migration.
- * Never over quota.
+ * Takes the resize back. 409 when the server is not resized, something else is at it or its old host is down, 400 without
+ * a finished migration. Never over quota.
  */
 export async function revertResize(p: Platform, actor: Actor, serverId: string): Promise<Refusal | null> {
   const found = await serverOrRefusal(p, serverId);
@@ -163,7 +163,7 @@ export async function revertResize(p: Platform, actor: Actor, serverId: string):
   const migration = await openMigration(p.stores.global, serverId);
   const sourceUp = migration !== null && (await hostIsUp(p, migration.sourceHost));
   const refusal = checkRevert(stateOf(server), isAdmin(actor), migration?.status ?? null, sourceUp);
-  if (refusal) return refusal;
+  if (refusal) return unlessOvertaken(p, server, 'revertResize', refusal);
   invariant(migration && server.host !== null, 'checkRevert refuses without a migration');
   const sourceZone = await zoneOfHost(p, migration.sourceHost);
   return startMove(

@@ -15,7 +15,7 @@ import { invariant } from '../lib/errors.ts';
 import { newId } from '../lib/ids.ts';
 import { invalidState, serverNotFound } from '../model/actions.ts';
 import { conflict } from '../model/refusal.ts';
-import type { Actor, Refusal } from '../model/types.ts';
+import type { Actor, Refusal, Server } from '../model/types.ts';
 import { applyOutcome } from '../saga/decide.ts';
 import type { Row, State } from '../saga/types.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
@@ -164,6 +164,18 @@ export async function takeFirstStep<S>(p: Platform, start: Start<S>, saga: Row, 
   if (outcome.kind !== 'failed' || !outcome.final) return null;
   if (isInNoState(outcome.reason)) return busy(p, start.serverId, word);
   return conflict(`Cannot '${word}' instance ${start.serverId}: ${outcome.reason}`);
+}
+
+/**
+ * Of a request that was refused by what else was read than the server's states: when a saga was at the server meanwhile,
+ * that is why. Nova's 409 then; else the refusal.
+ */
+export async function unlessOvertaken(p: Platform, server: Server, word: string, refusal: Refusal): Promise<Refusal> {
+  const open = await openSaga(p.stores.global, server.id);
+  // Looked at behind it: a saga that has ended in between has changed the record.
+  const found = await findServer(p, server.id);
+  const asItWas = found.kind === 'found' && found.server.vmState === server.vmState;
+  return open || !asItWas ? busy(p, server.id, word) : refusal;
 }
 
 async function busy(p: Platform, serverId: string, word: string): Promise<Refusal> {

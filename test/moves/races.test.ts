@@ -2,9 +2,11 @@
 // that something else cannot let go of, quotas that two requests want to use up.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { listMigrations } from '../../src/control/migrations.ts';
 import { quotaOf, setQuota } from '../../src/control/quota.ts';
 import { listServers } from '../../src/control/server-lists.ts';
 import { findServer, serverActions } from '../../src/control/servers.ts';
+import type { MigrationStatus } from '../../src/model/types.ts';
 import { confirmResize } from '../../src/moves/confirm.ts';
 import { createServer } from '../../src/moves/create-server.ts';
 import { deleteServer, startRequestedDeletes } from '../../src/moves/delete.ts';
@@ -262,3 +264,29 @@ inWorld(
     await assertSound(world);
   },
 );
+
+/** A conductor works until the server's move has this status. */
+async function workUntil(world: World, serverId: string, status: MigrationStatus): Promise<void> {
+  const worker = new Worker(world);
+  const isThere = async () => (await listMigrations(world.p, { serverId, limit: 1 }))?.at(0)?.status === status;
+  while (!(await isThere())) assert.notEqual(await worker.step(), 'idle');
+}
+
+for (const status of ['confirming', 'confirmed'] as const) {
+  inWorld(`who comes when the resize is ${status} is told that it conflicts`, async (world) => {
+    const serverId = await waiting(world);
+    await accept(world, confirmResize(world.p, world.user, serverId));
+    await workUntil(world, serverId, status);
+    assert.equal((await serverOf(world, serverId)).vmState, 'resized');
+    for (const [word, end] of [
+      ['confirmResize', confirmResize],
+      ['revertResize', revertResize],
+    ] as const) {
+      const { code, message } = await refuse(world, end(world.p, world.user, serverId));
+      assert.equal(code, 409);
+      assert.equal(message, `Cannot '${word}' instance ${serverId} while 'confirm' is under way`);
+    }
+    await settle(world);
+    assert.equal((await serverOf(world, serverId)).vmState, 'active');
+  });
+}
