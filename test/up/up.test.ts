@@ -262,3 +262,54 @@ test('crosscell audit asks the control plane that runs, and reads the databases 
   assert.match(rest.err, /no control plane answers .*: reading the databases/);
   assert.equal((JSON.parse(rest.out) as { verdict: string }).verdict, 'unknown');
 });
+
+interface StuckMove {
+  readonly id: string;
+  readonly status: string;
+}
+
+/** Migrates the server to the other cell; the move is stuck at 'drop old records'. */
+async function stuckMove({ api }: Up, id: string): Promise<string> {
+  await api.call('POST', '/crosscell/v1/faults', {
+    ...{ saga: 'resize', step: 'drop old records', phase: 'do', kind: 'error', times: 4 },
+  });
+  const { server } = await api.call<{ server: Record<string, unknown> }>('GET', `/compute/v2.1/servers/${id}`);
+  const host = String(server['OS-EXT-SRV-ATTR:host']).startsWith('cell1') ? 'cell2-host1' : 'cell1-host1';
+  await api.call('POST', `/compute/v2.1/servers/${id}/action`, { migrate: { host } });
+  const giveUp = performance.now() + LIMIT_MS;
+  for (;;) {
+    const { moves } = await api.call<{ moves: StuckMove[] }>('GET', `/crosscell/v1/moves?server_id=${id}&status=stuck`);
+    if (moves[0]) return moves[0].id;
+    assert.ok(performance.now() < giveUp, 'it is not stuck');
+    await delay(10);
+  }
+}
+
+test('moves retry and skip go on with a stuck move; the audit says 1 for what is broken, until it is repaired', async () => {
+  const up = await start('orders', '--allow-faults');
+  const id = await makeServer(up.api);
+  const data = ['--data', join(directory, 'orders'), '--cloud', 'crosscell'];
+
+  const first = await stuckMove(up, id);
+  const broken = await crosscell('audit', ...data);
+  assert.deepEqual([broken.code, broken.err], [1, '']);
+  assert.match(broken.out, new RegExp(`resize ${first} of server ${id} is stuck`));
+  assert.match(broken.out, /audit: BROKEN/);
+  const retried = await crosscell('moves', 'retry', first, ...data);
+  assert.deepEqual([retried.code, retried.err], [0, '']);
+  assert.match(retried.out, /drop old records +retried by /);
+  await status(up.api, id, 'VERIFY_RESIZE');
+  await up.api.call('POST', `/compute/v2.1/servers/${id}/action`, { confirmResize: null });
+  await status(up.api, id, 'ACTIVE');
+
+  const second = await stuckMove(up, id);
+  const skipped = await crosscell('moves', 'skip', second, 'drop old records', ...data);
+  assert.deepEqual([skipped.code, skipped.err], [0, '']);
+  assert.match(skipped.out, /drop old records +skipped by /);
+  await status(up.api, id, 'VERIFY_RESIZE');
+  // Nobody drops the record in the cell that the server has left any more: the audit finds it, and can prove that it may.
+  const repaired = await crosscell('audit', '--repair', ...data);
+  assert.deepEqual([repaired.code, repaired.err], [0, '']);
+  assert.match(repaired.out, /deleted what cell .* kept of server/);
+  assert.equal(await end(up.child, 'SIGINT'), 0);
+});
