@@ -71,11 +71,18 @@ export const GuestRoot = Type.Union([
 ]);
 export type GuestRoot = Static<typeof GuestRoot>;
 
+/**
+ * Most characters of a file of a config drive. What a tenant has put there comes in one request to the API, of 1 MiB at
+ * most, and a third longer in base64; then there are the key, and what is known of ports and volumes.
+ */
+export const MAX_CONFIG_FILE = 2 * 1024 * 1024;
+export const MAX_CONFIG_FILES = 4;
+
 /** A file of a guest's config drive; content in base64. */
 export const ConfigFile = Type.Object(
   {
     path: Type.String({ pattern: '^openstack/latest/[a-z0-9_]{1,20}([.][a-z0-9]{1,8})?$' }),
-    content: Type.String({ pattern: '^[A-Za-z0-9+/]*={0,2}$', maxLength: 128 * 1024 }),
+    content: Type.String({ pattern: '^[A-Za-z0-9+/]*={0,2}$', maxLength: MAX_CONFIG_FILE }),
   },
   { additionalProperties: false },
 );
@@ -93,7 +100,7 @@ export const GuestSpec = Type.Object(
     root: GuestRoot,
     ports: Type.Array(GuestPort, { maxItems: MAX_PORTS }),
     /** With these the guest has a read-only disk that is labelled config-2; absent: it has none. */
-    configDrive: Type.Optional(Type.Array(ConfigFile, { minItems: 1, maxItems: 8 })),
+    configDrive: Type.Optional(Type.Array(ConfigFile, { minItems: 1, maxItems: MAX_CONFIG_FILES })),
   },
   { additionalProperties: false },
 );

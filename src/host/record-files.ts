@@ -10,9 +10,10 @@ import { Compile } from 'typebox/compile';
 import { messageOf } from '../lib/errors.ts';
 import { isUuid } from '../lib/ids.ts';
 import { isFull, RecordReserve } from './record-reserve.ts';
+import { BODY_LIMIT } from './wire.ts';
 
-/** A record is a few KiB; anything larger is not ours. */
-const RECORD_LIMIT = 1024 * 1024;
+/** The largest records are those of guests, which have two definitions at most; anything larger is not ours. */
+const RECORD_LIMIT = 2 * BODY_LIMIT;
 /** Beside the records; see record-reserve.ts. */
 const RESERVE = 'reserve';
 
@@ -60,8 +61,8 @@ export class RecordFiles<S extends TSchema> implements Records<Static<S>> {
 
   async load(): Promise<Array<Static<S>>> {
     await mkdir(this.#directory, { recursive: true, mode: 0o700 });
-    await this.#reserve.fill();
     const records: Array<Static<S>> = [];
+    let longest = 0;
     for (const file of await readdir(this.#directory)) {
       const path = join(this.#directory, file);
       if (file === RESERVE) continue;
@@ -72,15 +73,18 @@ export class RecordFiles<S extends TSchema> implements Records<Static<S>> {
       }
       const id = file.slice(0, -'.json'.length);
       if (!file.endsWith('.json') || !isUuid(id)) throw new Error(`${path} does not belong here`);
-      records.push(await this.#read(path, id));
+      const text = await readFile(path, 'utf8');
+      longest = Math.max(longest, Buffer.byteLength(text));
+      records.push(this.#parse(text, path, id));
     }
+    await this.#reserve.fill(longest);
     return records;
   }
 
   async save(record: Static<S>): Promise<void> {
     const path = join(this.#directory, `${this.#idOf(record)}.json`);
     const text = `${JSON.stringify(record)}\n`;
-    await this.#reserve.fill();
+    await this.#reserve.fill(Buffer.byteLength(text));
     try {
       await this.#write(path, text, 0o600);
     } catch (error) {
@@ -89,8 +93,7 @@ export class RecordFiles<S extends TSchema> implements Records<Static<S>> {
     }
   }
 
-  async #read(path: string, id: string): Promise<Static<S>> {
-    const text = await readFile(path, 'utf8');
+  #parse(text: string, path: string, id: string): Static<S> {
     if (text.length > RECORD_LIMIT) throw new Error(`record ${path} is too large`);
     let record: unknown;
     try {

@@ -70,6 +70,36 @@ describe('records', () => {
     assert.equal(await readFile(path, 'utf8'), 'second 8');
   });
 
+  test('a reserve is as long as the longest record, which finds room in it too', async () => {
+    const reserve = join(directory, 'f', 'reserve');
+    const lengths = async () =>
+      Promise.all((await readdir(reserve)).map(async (name) => (await stat(join(reserve, name))).size));
+    const long = { ...record, closedTo: ['x'.repeat(100_000)] };
+    const store = new DurableRecords(join(directory, 'f'));
+    await store.load();
+    await store.save(record);
+    assert.ok(Math.max(...(await lengths())) < 100_000);
+    await store.save(long);
+    assert.ok(Math.min(...(await lengths())) > 100_000);
+    await rm(reserve, { recursive: true });
+    assert.deepEqual(await new DurableRecords(join(directory, 'f')).load(), [long]);
+    assert.equal((await lengths()).length, 8);
+    assert.ok(Math.min(...(await lengths())) > 100_000);
+  });
+
+  test('a record that is longer than the files takes none of them', async () => {
+    const [path, files] = [join(directory, 'long'), join(directory, 'g')];
+    const reserve = new RecordReserve(files);
+    await reserve.fill();
+    assert.equal(await reserve.replace(path, 'x'.repeat(100_000)), false);
+    assert.equal(await reserve.replace(path, 'short'), true);
+    assert.equal((await readdir(files)).length, 7);
+    // Also after a restart.
+    const next = new RecordReserve(files);
+    await next.fill(100_000);
+    for (let count = 1; count <= 8; count += 1) assert.equal(await next.replace(path, 'x'.repeat(100_000)), true);
+  });
+
   const damaged = {
     'cut short': '{"version":1,',
     'another server’s': JSON.stringify({ ...record, serverId: '00000000-0000-4000-8000-000000000009' }),

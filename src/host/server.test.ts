@@ -4,13 +4,15 @@ import { createServer, type RequestListener } from 'node:http';
 import { after, before, describe, test } from 'node:test';
 import type { FastifyInstance } from 'fastify';
 import { systemClock } from '../lib/clock.ts';
+import { configDriveFiles, configDriveOf } from '../model/config-drive.ts';
 import { Agent } from './agent.ts';
 import { connectHost } from './client.ts';
+import { MAX_PORTS } from './contract.ts';
 import { MemoryRecords } from './records.ts';
 import { createHostServer } from './server.ts';
 import { SimulatedHypervisor } from './simulated.ts';
 import { SimulatedFabric } from './simulated-fabric.ts';
-import { IMAGE, ROOT, SERVER, SPEC, silent, VOLUME } from './test-support.ts';
+import { IMAGE, OTHER_SERVER, ROOT, SECOND_PORT, SERVER, SPEC, silent, VOLUME } from './test-support.ts';
 import { BODY_LIMIT, HOST_HEADER } from './wire.ts';
 import { sameSecret } from './wire-server.ts';
 
@@ -123,6 +125,24 @@ describe('server', () => {
       payload: '{"generation":',
     });
     assert.equal(broken.statusCode, 400);
+  });
+
+  test('the largest config drive that can be asked for is taken', async () => {
+    // The API's own limit is 1 MiB for a request, of which user data is 64 KiB at most.
+    const [userData, key] = ['x'.repeat(65_535 - 3), `ssh-rsa ${'A'.repeat(16 * 1024)}`];
+    const metadata = Object.fromEntries(Array.from({ length: 2000 }, (_, item) => [`item ${item}`, 'x'.repeat(490)]));
+    const ports = Array.from({ length: MAX_PORTS }, () => ({ ...SECOND_PORT, networkId: SERVER, tag: 'x'.repeat(60) }));
+    const configDrive = configDriveFiles(
+      configDriveOf({
+        ...{ serverId: SERVER, name: 'n', hostname: 'n', projectId: 'p', zone: 'z', metadata, ports, volumes: [] },
+        key: { name: 'k', publicKey: key },
+      }),
+      userData,
+    );
+    const url = `/v1/guests/${OTHER_SERVER}/definition`;
+    const payload = { ...define, spec: { ...SPEC, configDrive } };
+    const response = await app.inject({ method: 'PUT', url, headers: AUTH, payload });
+    assert.equal(response.statusCode, 200, response.body);
   });
 
   test('an unexpected error of the host is a 500 that claims nothing', async () => {

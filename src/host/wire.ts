@@ -6,7 +6,7 @@
 // kind `ok` is status 200 with the value as body; every other kind has its own status, and the body is the reply itself.
 // A body without a kind did not come from an agent, whatever its status is.
 import { type TObject, type TSchema, Type } from 'typebox';
-import { ServerId } from './contract.ts';
+import { MAX_CONFIG_FILE, MAX_CONFIG_FILES, ServerId } from './contract.ts';
 
 export interface Route {
   readonly verb: 'GET' | 'PUT';
@@ -50,8 +50,8 @@ export const paramsOf = (path: string): TObject =>
 /** The statuses of replies that are not `ok`. */
 export const STATUS = { fenced: 409, absent: 404, refused: 422, unreachable: 503 } as const;
 
-/** The request body's limit in bytes; the largest request is a definition of a few KiB. */
-export const BODY_LIMIT = 64 * 1024;
+/** The request body's limit in bytes; the largest request is a definition: a config drive, and a few KiB. */
+export const BODY_LIMIT = MAX_CONFIG_FILES * MAX_CONFIG_FILE + 64 * 1024;
 /** The largest reply that a client reads: a console of 4 MiB with every character escaped. */
 export const REPLY_LIMIT = 32 * 1024 * 1024;
 
