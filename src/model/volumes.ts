@@ -3,7 +3,7 @@
 // Who writes a volume's status: the sagas on the volume (creating, extending, deleting, error…), and what attaches and
 // detaches it (reserved, attaching, in-use, detaching), always by compare-and-set on the status it had before. Texts:
 // cinder/volume/api.py, cinder/exception.py.
-import { badRequest, type Refusal, refuse } from './refusal.ts';
+import { badRequest, conflict, type Refusal, refuse } from './refusal.ts';
 
 /** Cinder's words, as far as this product uses them. */
 export const VOLUME_STATUSES = [
@@ -14,6 +14,7 @@ export const VOLUME_STATUSES = [
   'in-use',
   'detaching',
   'extending',
+  'reverting',
   'uploading',
   'downloading',
   'deleting',
@@ -24,7 +25,7 @@ export const VOLUME_STATUSES = [
 ] as const;
 export type VolumeStatus = (typeof VOLUME_STATUSES)[number];
 
-export const SNAPSHOT_STATUSES = ['creating', 'available', 'deleting', 'error', 'error_deleting'] as const;
+export const SNAPSHOT_STATUSES = ['creating', 'available', 'restoring', 'deleting', 'error', 'error_deleting'] as const;
 export type SnapshotStatus = (typeof SNAPSHOT_STATUSES)[number];
 
 /** Most GiB of one volume: 8 PiB, the most whose length in bytes is a number that JSON carries exactly. */
@@ -131,6 +132,26 @@ export function checkSnapshot(volume: Volume, force: boolean): Refusal | null {
       `but current status is: ${volume.status}.`,
   );
 }
+
+/** The snapshot to which the volume can be reverted: its latest one (cinder/api/v3/volumes.py:revert). */
+export function checkRevert(volume: Volume, latest: Snapshot | null, wanted: string | null): Snapshot | Refusal {
+  if (latest === null) return badRequest(`Volume ${volume.id} doesn't have any snapshots.`);
+  if (wanted !== latest.id) {
+    return badRequest(`Specified snapshot ${wanted ?? 'None'} is None or not the latest one of volume ${volume.id}.`);
+  }
+  if (latest.sizeGb === volume.sizeGb) return latest;
+  return badRequest(
+    `Can't revert volume ${volume.id} to its latest snapshot ${latest.id}. ` +
+      'The volume size must be equal to the snapshot size.',
+  );
+}
+
+/** Which of the two is not at rest (cinder/volume/api.py:revert_to_snapshot). */
+export const notReverted = (volumeId: string, snapshotId: string, which: 'volume' | 'snapshot'): Refusal =>
+  conflict(
+    `Invalid ${which}: Can't revert volume ${volumeId} to its latest snapshot ${snapshotId}. ` +
+      `${which === 'volume' ? 'Volume' : 'Snapshot'}'s status must be 'available'.`,
+  );
 
 /** Nova's (MultiattachNotSupportedOldMicroversion), of a request before 2.60. */
 export const multiattachTooOld = (): Refusal =>

@@ -275,6 +275,13 @@ export const ROLES: Readonly<Record<string, Readonly<Record<string, Role>>>> = {
   'create volume': { 'write record': 'global', 'make volume': 'storage', 'let go': 'global' },
   'delete volume': { 'take hold': 'global', 'remove volume': 'storage', 'drop record': 'global' },
   'extend volume': { 'take hold': 'global', 'grow volume': 'storage', 'tell guests': 'host', 'let go': 'global' },
+  'revert volume': {
+    'take hold': 'global',
+    'keep old content': 'storage',
+    'write volume': 'storage',
+    'drop old content': 'storage',
+    'let go': 'global',
+  },
   'create snapshot': { 'write record': 'global', 'take snapshot': 'storage', 'let go': 'global' },
   'upload volume': { 'write image': 'global', 'send volume': 'storage', 'keep image': 'global', 'let go': 'global' },
   'delete snapshot': { 'take hold': 'global', 'remove snapshot': 'storage', 'drop record': 'global' },

@@ -14,6 +14,7 @@ export const VOLUME_OPERATIONS = [
   'create snapshot',
   'delete snapshot',
   'upload volume',
+  'revert volume',
 ] as const;
 export type VolumeOperation = (typeof VOLUME_OPERATIONS)[number];
 
@@ -229,7 +230,7 @@ const FOLLOWERS: Partial<Readonly<Record<Wanted['operation'], readonly Wanted['o
   'create image': ['create server', 'delete image', 'rebuild'],
   'create backup': ['create backup', 'create server', 'delete image', 'rebuild'],
   'upload volume': ['create server', 'delete image', 'create volume'],
-  'create snapshot': ['create server', 'delete snapshot'],
+  'create snapshot': ['create server', 'delete snapshot', 'revert volume'],
   evacuate: ['evacuate', 'destroy kept guest', 'migrate', 'delete'],
 };
 

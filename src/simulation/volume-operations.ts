@@ -2,7 +2,7 @@
 import type { Platform } from '../control/platform.ts';
 import { mappingsInHomes } from '../control/volumes/devices.ts';
 import { listVolumes } from '../control/volumes/records.ts';
-import { listSnapshots } from '../control/volumes/snapshots.ts';
+import { latestSnapshot, listSnapshots } from '../control/volumes/snapshots.ts';
 import { assertNever } from '../lib/errors.ts';
 import type { BlockDevice } from '../model/block-devices.ts';
 import type { Actor, Refusal } from '../model/types.ts';
@@ -12,6 +12,7 @@ import type { CreateRequest } from '../moves/create-server.ts';
 import { createVolume } from '../moves/volumes/create.ts';
 import { deleteVolume } from '../moves/volumes/delete.ts';
 import { extendVolume } from '../moves/volumes/extend.ts';
+import { revertVolume } from '../moves/volumes/revert.ts';
 import { createSnapshot, deleteSnapshot } from '../moves/volumes/snapshots.ts';
 import { uploadVolume } from '../moves/volumes/upload.ts';
 import { disksOfImage, ownImage } from './image-operations.ts';
@@ -59,6 +60,7 @@ export async function operateOnVolume(p: Platform, world: World, request: Volume
     case 'extend volume':
     case 'delete volume':
     case 'upload volume':
+    case 'revert volume':
     case 'create snapshot': {
       const volume = chosen(await volumesOf(p, user), choice);
       return volume ? changeVolume(p, user, { operation, choice }, volume) : NOTHING_THERE;
@@ -72,7 +74,7 @@ async function changeVolume(
   p: Platform,
   user: Actor,
   request: {
-    readonly operation: 'extend volume' | 'delete volume' | 'create snapshot' | 'upload volume';
+    readonly operation: 'extend volume' | 'delete volume' | 'create snapshot' | 'upload volume' | 'revert volume';
     readonly choice: number;
   },
   { id: volumeId, sizeGb }: Volume,
@@ -87,6 +89,10 @@ async function changeVolume(
       const wish = { volumeId, name: null, description: null, metadata: {}, force: true };
       const created = await createSnapshot(p, user, wish);
       return created.kind === 'refused' ? created.refusal : null;
+    }
+    case 'revert volume': {
+      const latest = await latestSnapshot(p.stores.global, volumeId);
+      return revertVolume(p, user, volumeId, latest?.id ?? null);
     }
     case 'upload volume': {
       const image = { name: `image ${choice}`, format: 'raw', containerFormat: 'bare', visibility: 'private' } as const;

@@ -238,6 +238,45 @@ describe('block storage over the API, on a simulated storage host', () => {
     assert.equal((await kept(id))?.sizeBytes, 5 * 2 ** 30);
   });
 
+  it('holds again what its latest snapshot does', async () => {
+    const id = await create(s.alice);
+    const revert = (snapshot_id: string | null, minor = 40, client = s.alice) =>
+      act(client, id, { revert: { snapshot_id } }, minor);
+    const said = async (answer: ReturnType<typeof revert>, status: number): Promise<string> => {
+      const { status: got, json, text } = await answer;
+      assert.equal(got, status, text);
+      return (Object.values(json)[0] as { message: string }).message;
+    };
+    assert.equal(await said(revert(null), 400), `Volume ${id} doesn't have any snapshots.`);
+    const [older, latest] = [await snapshotOf(id), await snapshotOf(id)];
+    for (const wrong of [older, null]) {
+      const words = `Specified snapshot ${wrong ?? 'None'} is None or not the latest one of volume ${id}.`;
+      assert.equal(await said(revert(wrong), 400), words);
+    }
+    assert.match(await said(revert(latest, 39), 400), /no such action: revert/);
+    assert.equal(await said(revert(latest, 40, s.mallory), 404), `Volume ${id} could not be found.`);
+    const begin = `Can't revert volume ${id} to its latest snapshot ${latest}. `;
+    const reset = (of: string, status: string) =>
+      s.admin('POST', `${V}/${of}/action`, { 'os-reset_status': { status } });
+    await reset(`volumes/${id}`, 'error');
+    const volumeSaid = `Invalid volume: ${begin}Volume's status must be 'available'.`;
+    assert.equal(await said(revert(latest), 409), volumeSaid);
+    await reset(`volumes/${id}`, 'available');
+    await reset(`snapshots/${latest}`, 'error');
+    const snapshotSaid = `Invalid snapshot: ${begin}Snapshot's status must be 'available'.`;
+    assert.equal(await said(revert(latest), 409), snapshotSaid);
+    assert.equal((await show(s.alice, id)).status, 'available', 'nothing was written');
+    await reset(`snapshots/${latest}`, 'available');
+    assert.equal((await revert(latest)).status, 202);
+    await waitForVolume(s.alice, id, 'available');
+    await waitForVolume(s.alice, latest, 'available', 'snapshot');
+    assert.deepEqual((await kept(id))?.snapshots.toSorted(), [older, latest].toSorted());
+    assert.equal((await act(s.alice, id, { 'os-extend': { new_size: 2 } })).status, 202);
+    await waitForVolume(s.alice, id, 'available');
+    const sizes = `${begin}The volume size must be equal to the snapshot size.`;
+    assert.equal(await said(revert(latest), 400), sizes);
+  });
+
   it('refuses what cannot be, in words that say why', async () => {
     const wishes: readonly (readonly [object, number, RegExp])[] = [
       [{ size: 0 }, 400, /size/],

@@ -17,6 +17,8 @@ export interface ActionCall {
 export interface Action {
   readonly rule: RuleName;
   readonly schema: TSchema;
+  /** Minor of the microversion that brought it. */
+  readonly since: number;
   readonly run: (call: ActionCall, value: never) => Promise<Answer>;
 }
 
@@ -24,7 +26,8 @@ export const action = <S extends TSchema>(
   rule: RuleName,
   schema: S,
   run: (call: ActionCall, value: Static<S>) => Promise<Answer>,
-): Action => ({ rule, schema, run: run as Action['run'] });
+  since = 0,
+): Action => ({ rule, schema, since, run: run as Action['run'] });
 
 export const Flag = Type.Union([Type.Boolean(), text(5)]);
 export const isTrue = (flag: boolean | string): boolean => booleanOf(String(flag)) === true;

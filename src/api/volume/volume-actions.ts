@@ -7,6 +7,7 @@ import { findVolumeType, isMultiattach } from '../../control/volumes/types.ts';
 import { MAX_VOLUME_GB, VOLUME_STATUSES, type VolumeStatus } from '../../model/volumes.ts';
 import { deleteVolume } from '../../moves/volumes/delete.ts';
 import { extendVolume } from '../../moves/volumes/extend.ts';
+import { revertVolume } from '../../moves/volumes/revert.ts';
 import { IdParams, nullable, object, StringMap, text } from '../compute/common.ts';
 import { requireRule } from '../http/auth.ts';
 import { badRequest, notFound, refuse } from '../http/errors.ts';
@@ -110,6 +111,15 @@ const ACTIONS: Readonly<Record<string, Action>> = {
       return { status: 202 };
     },
   ),
+  revert: action(
+    'volume:revert_to_snapshot',
+    object({ snapshot_id: Type.Optional(nullable(text())) }),
+    async ({ p, actor, volume }, { snapshot_id }) => {
+      refuse(await revertVolume(p, actor, volume.id, snapshot_id ?? null));
+      return { status: 202 };
+    },
+    40,
+  ),
   'os-force_delete': action(
     'volume_extension:volume_admin_actions:force_delete',
     Nothing,
@@ -154,13 +164,13 @@ export const volumeActionRoutes: readonly Route[] = [
     policy: byBody(Object.fromEntries(Object.entries(ACTIONS).map(([name, each]) => [name, each.rule]))),
     params: IdParams,
     body: Type.Object({}, { additionalProperties: true, minProperties: 1 }),
-    variants: [...wrapped].map(([action, schema]) => ({ action, schema })),
+    variants: [...wrapped].map(([action, schema]) => ({ action, schema, from: ACTIONS[action]?.since ?? 0 })),
     answers: { 200: nullable(object({ metadata: Type.Optional(StringMap) })), 202: nullable(Uploading) },
     handle: async ({ p, actor, params, body, minor }) => {
       const [name, ...others] = Object.keys(body);
       const wanted = name !== undefined && Object.hasOwn(ACTIONS, name) ? ACTIONS[name] : undefined;
       const schema = wrapped.get(name ?? '');
-      if (name === undefined || others.length > 0 || !wanted || !schema) {
+      if (name === undefined || others.length > 0 || !wanted || wanted.since > minor || !schema) {
         throw badRequest(`There is no such action: ${(name ?? '').slice(0, 100)}`);
       }
       const checked = checkBody(schema, body) as Record<string, unknown>;

@@ -3,7 +3,7 @@ import { statusByAttachments } from '../../model/attachments.ts';
 import type { Breach, Invariant } from '../invariant.ts';
 
 /** What only a saga makes of a volume, and undoes again. (`deleting` may also be owed to its storage host.) */
-const UNDER_WAY = ['creating', 'extending', 'uploading', 'downloading'];
+const UNDER_WAY = ['creating', 'extending', 'reverting', 'uploading', 'downloading'];
 
 export const STATUS_AS_ATTACHED: Invariant = {
   name: 'status of volumes',

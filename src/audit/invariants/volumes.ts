@@ -102,6 +102,7 @@ const KEPT = [
   'in-use',
   'detaching',
   'extending',
+  'reverting',
   'uploading',
   'downloading',
   'maintenance',

@@ -38,6 +38,13 @@ export async function snapshotFor(db: Db, actor: Actor, id: string): Promise<Sna
   return snapshot;
 }
 
+/** The volume's newest snapshot, in whatever state; null: it has none. */
+export async function latestSnapshot(db: Db, volumeId: string): Promise<Snapshot | null> {
+  const query = db.selectFrom('volume_snapshots').selectAll().where('volume_id', '=', volumeId);
+  const row = await query.orderBy('created_at', 'desc').orderBy('id', 'desc').limit(1).executeTakeFirst();
+  return row ? snapshotOf(row) : null;
+}
+
 export async function createSnapshotRecord(trx: Db, snapshot: Snapshot): Promise<void> {
   await trx
     .insertInto('volume_snapshots')

@@ -2,12 +2,14 @@
 // snapshot of it. What there is of it afterwards includes whether the storage host keeps it: what could not be made, and
 // is recorded in error, holds nothing.
 import assert from 'node:assert/strict';
+import { findBaseImage } from '../../../src/control/images.ts';
 import { findVolume } from '../../../src/control/volumes/records.ts';
 import { listSnapshots } from '../../../src/control/volumes/snapshots.ts';
 import type { Refusal } from '../../../src/model/types.ts';
 import { createVolume } from '../../../src/moves/volumes/create.ts';
 import { deleteVolume } from '../../../src/moves/volumes/delete.ts';
 import { extendVolume } from '../../../src/moves/volumes/extend.ts';
+import { revertVolume } from '../../../src/moves/volumes/revert.ts';
 import { createSnapshot, deleteSnapshot } from '../../../src/moves/volumes/snapshots.ts';
 import { uploadVolume } from '../../../src/moves/volumes/upload.ts';
 import { newVolume } from '../volumes.ts';
@@ -59,6 +61,31 @@ const withSnapshot = async (world: World): Promise<string> => {
   await settle(world);
   assert.equal(await snapshotStatus(world, volumeId), 'available, kept');
   return volumeId;
+};
+
+/** A volume with a snapshot that has been written anew since. */
+const writtenSince = async (world: World): Promise<string> => {
+  const volumeId = await withSnapshot(world);
+  const image = await findBaseImage(world.p, world.imageId);
+  assert(image);
+  for (const { driver } of world.storage.values()) {
+    if (driver.words(volumeId) !== null) await driver.rewrite(volumeId, { kind: 'image', image });
+  }
+  return volumeId;
+};
+
+const revertStatus = async (world: World, volumeId: string): Promise<string> => {
+  const words = [...world.storage.values()].flatMap(({ driver }) => driver.words(volumeId) ?? []);
+  const holds = words.some((word) => word.includes('of image')) ? 'what was written since' : 'what was kept';
+  const snapshots = ((await kept(world, volumeId)) ?? []).length;
+  const both = `${await volumeStatus(world, volumeId)}, snapshot ${await snapshotStatus(world, volumeId)}`;
+  return `${both}, ${snapshots} in all, ${holds}`;
+};
+
+const latestOf = async (world: World, volumeId: string) => {
+  const [snapshot] = await listSnapshots(world.p.stores.global, { projectId: null, volumeId });
+  assert(snapshot);
+  return snapshot;
 };
 
 const upload = async (world: World, volumeId: string): Promise<Refusal | null> => {
@@ -119,10 +146,12 @@ export const ON_VOLUMES: readonly Fixture[] = [
     ...{ ...common, move: 'delete snapshot', after: null, unwound: () => 'error_deleting, kept' },
     status: snapshotStatus,
     prepare: withSnapshot,
-    start: start(async (world, id) => {
-      const [snapshot] = await listSnapshots(world.p.stores.global, { projectId: null, volumeId: id });
-      assert(snapshot);
-      return deleteSnapshot(world.p, world.user, snapshot);
-    }),
+    start: start(async (world, id) => deleteSnapshot(world.p, world.user, await latestOf(world, id))),
+  },
+  {
+    ...{ ...common, move: 'revert volume', unwound: () => 'as before', status: revertStatus },
+    after: 'available, kept, 1 GiB, snapshot available, kept, 1 in all, what was kept',
+    prepare: writtenSince,
+    start: start(async (world, id) => revertVolume(world.p, world.user, id, (await latestOf(world, id)).id)),
   },
 ];

@@ -29,6 +29,7 @@ export const VOLUME_RULES = {
   'volume:get_volume_metadata': 'rule:xena_system_admin_or_project_reader',
   'volume:multiattach': 'rule:xena_system_admin_or_project_member',
   'volume:retype': 'rule:xena_system_admin_or_project_member',
+  'volume:revert_to_snapshot': 'rule:xena_system_admin_or_project_member',
   'volume:update': 'rule:xena_system_admin_or_project_member',
   'volume:update_readonly_flag': 'rule:xena_system_admin_or_project_member',
   'volume:update_snapshot': 'rule:xena_system_admin_or_project_member',
