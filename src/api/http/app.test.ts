@@ -76,6 +76,16 @@ const routes: Route[] = [
     handle: ({ params }) => ({ status: 204, ...(params.id === 'lie' ? { body: { id: 1 } } : {}) }),
   }),
   route({
+    method: 'POST',
+    url: '/network/v2.0/things',
+    service: 'network',
+    summary: 'Make a thing',
+    policy: 'create_network',
+    body: Type.Object({ thing }, { additionalProperties: false }),
+    answers: { 201: null },
+    handle: () => ({ status: 201 }),
+  }),
+  route({
     method: 'GET',
     url: '/compute/v2.1/late',
     service: 'compute',
@@ -277,13 +287,33 @@ describe('the HTTP server', () => {
     );
     assert.equal((await call('POST', '/compute/v2.1/things', { body: '{"__proto__":{"a":1}}' })).statusCode, 400);
     assert.equal((await call('POST', '/compute/v2.1/things')).statusCode, 400);
-    assert.equal(
-      (await call('POST', '/compute/v2.1/things', { body: 'x', headers: { 'content-type': 'text/plain' } })).statusCode,
-      415,
-    );
+    const xml = { body: '<thing/>', headers: { 'content-type': 'application/xml' } };
+    assert.equal((await call('POST', '/compute/v2.1/things', xml)).statusCode, 415);
     const big = await call('POST', '/compute/v2.1/things', { body: { thing: 'x'.repeat(1_100_000) } });
     assert.equal(big.statusCode, 413);
     assert.equal(big.json().overLimit.code, 413);
+  });
+
+  it('takes JSON without a content type, and with one that the service takes for it', async () => {
+    const at = async (url: string, type?: string) =>
+      (
+        await app.inject({
+          ...{ method: 'POST', url, payload: Buffer.from('{"thing":{"name":"a"}}') },
+          headers: { 'x-auth-token': 'admin', ...(type === undefined ? {} : { 'content-type': type }) },
+        })
+      ).statusCode;
+    const form = 'application/x-www-form-urlencoded';
+    const things = '/compute/v2.1/things';
+    for (const type of [undefined, 'text/plain; charset=utf-8', 'application/vnd.openstack.compute+json'])
+      assert.equal(await at(things, type), 202, String(type));
+    for (const type of [form, 'application/vnd.openstack.volume+json']) assert.equal(await at(things, type), 415, type);
+    // Neutron does not look at the type.
+    for (const type of [undefined, form, 'text/plain'])
+      assert.equal(await at('/network/v2.0/things', type), 201, String(type));
+    // A body that nobody asked for has no type, either.
+    const headers = { 'x-auth-token': 'admin' };
+    const removed = { method: 'DELETE', url: '/network/v2.0/things/1', headers, payload: Buffer.from('{}') } as const;
+    assert.equal((await app.inject(removed)).statusCode, 204);
   });
 
   it('takes the character NUL in no text: no resource is named so, and no query or body has it', async () => {
