@@ -81,6 +81,8 @@ describe('block storage over the API, on a simulated storage host', () => {
       );
     assert.deepEqual(await ids('?sort=name:asc'), [a, b, c]);
     assert.deepEqual(await ids('?sort_key=size&sort_dir=desc'), [a, c, b]);
+    assert.deepEqual(await ids('?sort_dir=asc'), [a, b, c]);
+    assert.deepEqual(await ids('?sort=bootable:asc, availability_zone'), [a, b, c]);
     assert.deepEqual(await ids('?name=b'), [b]);
     assert.deepEqual(await ids('?status=error'), []);
     assert.deepEqual(await ids(`?sort=name:asc&limit=1&marker=${a}`), [b]);
@@ -113,6 +115,63 @@ describe('block storage over the API, on a simulated storage host', () => {
     const summary = await s.alice('GET', `${V}/volumes/summary`, undefined, 12);
     assert.deepEqual(summary.json['volume-summary'], { total_count: 3, total_size: 6 });
     assert.equal((await s.alice('GET', `${V}/volumes/summary`, undefined, 11)).status, 404);
+  });
+
+  it('filters by all that it says it filters by, and refuses what it cannot read', async () => {
+    const id = await create(s.alice, { name: 'a', size: 3 });
+    const snapshot = await snapshotOf(id);
+    const NEVER: Readonly<Record<string, string>> = {
+      ...{ project_id: newId(), user_id: newId(), name: 'b', status: 'error', availability_zone: 'elsewhere' },
+      ...{ bootable: 'true', multiattach: 'true', metadata: '{"a":"1"}', snapshot_id: newId(), host: 'none@none#none' },
+      ...{ size: '4', consumes_quota: 'false', created_at: 'lt:2020-01-01', updated_at: 'lt:2020-01-01' },
+      ...{ glance_metadata: "{'container_format': 'bare'}", migration_status: 'success', group_id: newId() },
+      ...{ consistencygroup_id: newId(), volume_id: newId() },
+    };
+    const listed = (kind: string, query: string, minor = 70) =>
+      s.alice('GET', `${V}/${kind}?${query}`, undefined, minor);
+    const found = async (kind: string, query: string, minor = 70): Promise<string[]> =>
+      (await listed(kind, query, minor)).json[kind].map((each: { id: string }) => each.id);
+    const { resource_filters } = (await s.alice('GET', `${V}/resource_filters`, undefined, 33)).json;
+    for (const { resource, filters } of resource_filters)
+      for (const name of filters)
+        assert.deepEqual(await found(`${resource}s`, `${name}=${NEVER[name]}`), [], `${resource}s by ${name}`);
+
+    const { created_at, availability_zone } = await show(s.alice, id);
+    const held = [
+      'size=3',
+      'consumes_quota=1',
+      'bootable=f',
+      `availability_zone=${availability_zone}`,
+      'all_tenants=no',
+    ];
+    const times = [
+      'gt:2020-01-01',
+      `eq:${created_at}`,
+      `gte:${created_at},lte:${created_at}`,
+      'neq:2020-01-01T00:00:00Z',
+    ];
+    for (const query of [...held, ...times.map((each) => `created_at=${encodeURIComponent(each)}`)])
+      assert.deepEqual(await found('volumes', query), [id], query);
+    for (const each of [`neq:${created_at}`, `gt:2020-01-01,lt:${created_at}`])
+      assert.deepEqual(await found('volumes', `created_at=${each}`), [], each);
+    // Before the filters of resources there were none by time.
+    assert.deepEqual(await found('volumes', 'created_at=lt:2020-01-01', 30), [id]);
+    assert.deepEqual(await found('snapshots', `availability_zone=${availability_zone}&sort=volume_id:asc`), [snapshot]);
+    const refused = {
+      'created_at=foo': 'Invalid foo operator',
+      'updated_at=gt:foo:2020': 'Invalid foo:2020 value',
+      'created_at=gt:2020-01-01,': 'Invalid  operator',
+      'bootable=foo': "Invalid input received: 'bootable = foo'",
+      'all_tenants=foo': "Value 'foo' for 'all_tenants' is not a boolean.",
+      'with_count=foo': "Value 'foo' for 'with_count' is not a boolean.",
+      'sort=name&sort_key=size': /^The 'sort_key' and 'sort_dir' parameters are deprecated/,
+    };
+    for (const [query, message] of Object.entries(refused)) {
+      const { status, json } = await listed('volumes', query);
+      assert.deepEqual([query, status], [query, 400]);
+      assert.match(json.badRequest.message, message instanceof RegExp ? message : new RegExp(`^${message}$`));
+    }
+    assert.deepEqual(await found('volumes', 'bootable=foo', 1), []);
   });
 
   it("keeps projects apart: another's volume is not there, in whatever path", async () => {
@@ -463,9 +522,8 @@ describe('block storage over the API, on a simulated storage host', () => {
     const { services } = (await s.admin('GET', `${V}/os-services`)).json;
     assert.deepEqual([services.length, services[0].host, services[0].state], [1, 'storage1', 'up']);
     const filters = (await s.alice('GET', `${V}/resource_filters?resource=snapshot`, undefined, 33)).json;
-    assert.deepEqual(filters.resource_filters, [
-      { resource: 'snapshot', filters: ['project_id', 'user_id', 'name', 'status', 'volume_id', 'metadata'] },
-    ]);
+    const ofSnapshots = ['project_id', 'user_id', 'name', 'status', 'volume_id', 'availability_zone', 'metadata'];
+    assert.deepEqual(filters.resource_filters, [{ resource: 'snapshot', filters: [...ofSnapshots, 'consumes_quota'] }]);
     assert.equal((await s.alice('GET', `${V}/resource_filters`, undefined, 32)).status, 404);
     const pools = (await s.admin('GET', `${V}/scheduler-stats/get_pools?detail=True`)).json.pools;
     assert.equal(pools[0].capabilities.volume_backend_name, 'storage1');

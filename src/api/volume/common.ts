@@ -2,8 +2,9 @@
 import { Type } from 'typebox';
 import type { Settings } from '../../control/platform.ts';
 import type { Refusal } from '../../model/types.ts';
-import { booleanOf, MAX_PAGE, text } from '../compute/common.ts';
+import { MAX_PAGE, text } from '../compute/common.ts';
 import { badRequest, errorOf } from '../http/errors.ts';
+import { flagOf } from './filters.ts';
 
 export const V3 = '/volume/v3';
 
@@ -57,37 +58,63 @@ export interface ListWish {
 interface Listable {
   readonly id: string;
   readonly name: string | null;
+  readonly projectId: string;
   readonly userId: string;
+  readonly description: string | null;
   readonly status: string;
   readonly createdAt: number;
   readonly updatedAt: number;
   readonly sizeGb: number;
 }
 
-const SORT_KEYS = {
-  id: (each: Listable) => each.id,
-  name: (each: Listable) => each.name ?? '',
-  display_name: (each: Listable) => each.name ?? '',
-  status: (each: Listable) => each.status,
-  created_at: (each: Listable) => each.createdAt,
-  updated_at: (each: Listable) => each.updatedAt,
-  size: (each: Listable) => each.sizeGb,
-} as const;
+/** What items are sorted by, by the name of the key. */
+type SortKeys<T> = Readonly<Record<string, (item: T) => string | number>>;
 
-/** Sorted as asked: `sort=name:asc,size` or the older `sort_key` and `sort_dir`; newest first without. @throws 400 */
-function sorted<T extends Listable>(items: readonly T[], wish: ListWish): T[] {
-  const asked = wish.sort ?? (wish.sort_key === undefined ? '' : `${wish.sort_key}:${wish.sort_dir ?? 'desc'}`);
-  if (asked === '') return [...items];
-  const keys = asked.split(',').map((part) => {
-    const [name = '', direction = 'desc'] = part.trim().split(':');
-    if (!Object.hasOwn(SORT_KEYS, name)) throw badRequest('Invalid input received: Sort key passed is invalid.');
-    if (direction !== 'asc' && direction !== 'desc') {
+const SORT_KEYS: SortKeys<Listable> = {
+  id: (each) => each.id,
+  name: (each) => each.name ?? '',
+  display_name: (each) => each.name ?? '',
+  display_description: (each) => each.description ?? '',
+  status: (each) => each.status,
+  project_id: (each) => each.projectId,
+  user_id: (each) => each.userId,
+  created_at: (each) => each.createdAt,
+  updated_at: (each) => each.updatedAt,
+  size: (each) => each.sizeGb,
+};
+
+interface Order<T> {
+  readonly fieldOf: (item: T) => string | number;
+  readonly sign: 1 | -1;
+}
+
+/**
+ * The order asked for: `sort=name:asc,size` or the older `sort_key` and `sort_dir`, and behind it the time and the id, in
+ * the direction of the first; newest first without (cinder/api/common.py, get_sort_params). @throws ApiError 400
+ */
+function orderOf<T extends Listable>(wish: ListWish, more: SortKeys<T>): readonly Order<T>[] {
+  if (wish.sort !== undefined && (wish.sort_key ?? wish.sort_dir) !== undefined) {
+    throw badRequest(
+      "The 'sort_key' and 'sort_dir' parameters are deprecated and cannot be used with the 'sort' parameter.",
+    );
+  }
+  const keys: SortKeys<T> = { ...SORT_KEYS, ...more };
+  const asked = (wish.sort ?? `${wish.sort_key ?? 'created_at'}:${wish.sort_dir ?? ''}`).split(',').map((part) => {
+    const [name = '', direction = ''] = part.split(':', 2).map((each) => each.trim());
+    const fieldOf = Object.hasOwn(keys, name) ? keys[name] : undefined;
+    if (!fieldOf) throw badRequest('Invalid input received: Sort key passed is invalid.');
+    if (!['asc', 'desc', ''].includes(direction)) {
       throw badRequest("Invalid input received: Unknown sort direction, must be 'desc' or 'asc'.");
     }
-    return { fieldOf: SORT_KEYS[name as keyof typeof SORT_KEYS], sign: direction === 'asc' ? 1 : -1 };
+    return { fieldOf, sign: direction === 'asc' ? 1 : -1 } as const;
   });
+  const sign = asked[0]?.sign ?? -1;
+  return [...asked, { fieldOf: (each) => each.createdAt, sign }, { fieldOf: (each) => each.id, sign }];
+}
+
+function sorted<T>(items: readonly T[], order: readonly Order<T>[]): T[] {
   return items.toSorted((a, b) => {
-    for (const { fieldOf, sign } of keys) {
+    for (const { fieldOf, sign } of order) {
       const [left, right] = [fieldOf(a), fieldOf(b)];
       if (left !== right) return left < right ? -sign : sign;
     }
@@ -102,20 +129,22 @@ export interface ListPage<T> {
   readonly next: string | null;
 }
 
-/** Filters, sorts and pages. @throws ApiError 400, or as `absent` says of a marker that is not there */
+/** Filters, sorts and pages. @throws ApiError 400, or as `absent` says of a marker that is not there; `sortKeys` are those that not every list has */
 export function listPage<T extends Listable>(
   items: readonly T[],
   wish: ListWish,
   absent: (id: string) => Refusal,
+  sortKeys: SortKeys<T>,
 ): ListPage<T> {
-  const { user_id, 'name~': like } = wish;
+  const { project_id, user_id, 'name~': like } = wish;
   const wanted = sorted(
     items.filter(
       (each) =>
+        (project_id === undefined || each.projectId === project_id) &&
         (user_id === undefined || each.userId === user_id) &&
         (like === undefined || (each.name ?? '').toLowerCase().includes(like.toLowerCase())),
     ),
-    wish,
+    orderOf(wish, sortKeys),
   );
   const behind = wish.marker === undefined ? 0 : wanted.findIndex((each) => each.id === wish.marker) + 1;
   if (wish.marker !== undefined && behind === 0) {
@@ -129,6 +158,8 @@ export function listPage<T extends Listable>(
   return { page, count: wanted.length, next: last && page.length === size ? last.id : null };
 }
 
+const COUNTED_FROM = 45;
+
 /** `{"<name>_links": [next]}`, and `count` when it is asked for (3.45). */
 export function listExtras<T>(
   settings: Settings,
@@ -136,7 +167,7 @@ export function listExtras<T>(
   { next, count }: ListPage<T>,
   around: { readonly url: string; readonly minor: number; readonly wish: ListWish },
 ): object {
-  const counted = around.minor >= 45 && booleanOf(around.wish.with_count) === true ? { count } : {};
+  const counted = around.minor >= COUNTED_FROM && flagOf('with_count', around.wish.with_count) ? { count } : {};
   if (next === null) return counted;
   const [path = '', query = ''] = around.url.split('?', 2);
   const params = new URLSearchParams(query);
@@ -145,11 +176,11 @@ export function listExtras<T>(
   return { ...counted, [`${name}_links`]: [{ rel: 'next', href: `${settings.publicUrl}${path}?${params}` }] };
 }
 
-/** The project whose things are listed; null: all, which administrators may ask for. */
+/** The project whose things are listed; null: all, which administrators may ask for. @throws ApiError 400 */
 export function projectOf(admin: boolean, own: string, wish: ListWish): string | null {
+  const all = flagOf('all_tenants', wish.all_tenants);
   if (!admin) return own;
-  if (wish.project_id !== undefined) return wish.project_id;
-  return booleanOf(wish.all_tenants) === true ? null : own;
+  return wish.project_id ?? (all ? null : own);
 }
 
 /** A dictionary in a query, as clients write it: JSON, or Python's repr. @throws ApiError 400 */

@@ -114,13 +114,15 @@ export const VolumeQuery = object({
   metadata: optional(text(4000)),
   snapshot_id: optional(text()),
   host: optional(text()),
+  size: optional(text()),
+  created_at: optional(text()),
+  updated_at: optional(text()),
+  glance_metadata: optional(text(4000)),
   // Known to clients, and true of none or all volumes here.
+  consumes_quota: optional(text(10)),
   migration_status: optional(text()),
   consistencygroup_id: optional(text()),
   group_id: optional(text()),
-  glance_metadata: optional(text(4000)),
-  created_at: optional(text()),
-  updated_at: optional(text()),
 });
 
 export const CreateSnapshot = object({
@@ -155,7 +157,14 @@ export const FullSnapshot = object({
   'os-extended-snapshot-attributes:progress': optional(text()),
   'os-extended-snapshot-attributes:project_id': optional(text()),
 });
-export const SnapshotQuery = object({ ...ListParameters, volume_id: optional(text()), metadata: optional(text(4000)) });
+export const SnapshotQuery = object({
+  ...ListParameters,
+  volume_id: optional(text()),
+  availability_zone: optional(text()),
+  metadata: optional(text(4000)),
+  // True of all.
+  consumes_quota: optional(text(10)),
+});
 
 export const Item = object({ metadata: Metadata });
 export const Meta = object({ meta: Metadata });

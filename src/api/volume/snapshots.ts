@@ -9,7 +9,8 @@ import { createSnapshot, deleteSnapshot } from '../../moves/volumes/snapshots.ts
 import { booleanOf, IdParams, Links, object, text } from '../compute/common.ts';
 import { badRequest, errorOf, refuse } from '../http/errors.ts';
 import { byBody, type Route, route } from '../http/route.ts';
-import { dictionaryOf, type ListWish, listExtras, listPage, orThrow, projectOf, V3 } from './common.ts';
+import { dictionaryOf, type ListPage, type ListWish, listExtras, listPage, orThrow, projectOf, V3 } from './common.ts';
+import { flagOf } from './filters.ts';
 import { metadataRoutes } from './metadata.ts';
 import { renderSnapshot } from './render.ts';
 import * as schema from './schemas.ts';
@@ -22,19 +23,28 @@ const pages = { snapshots_links: Type.Optional(Links), count: Type.Optional(Type
 async function listed(
   p: Platform,
   actor: Actor,
-  query: ListWish & { readonly volume_id?: string; readonly metadata?: string },
-): Promise<ReturnType<typeof listPage<Snapshot>>> {
+  query: ListWish & {
+    readonly volume_id?: string;
+    readonly availability_zone?: string;
+    readonly metadata?: string;
+    readonly consumes_quota?: string;
+  },
+): Promise<ListPage<Snapshot>> {
+  // Every snapshot counts in its project's quota.
+  const counted = query.consumes_quota === undefined || flagOf('use_quota', query.consumes_quota);
   const wanted = Object.entries(query.metadata === undefined ? {} : dictionaryOf('metadata', query.metadata));
   const found = await listSnapshots(p.stores.global, {
     projectId: projectOf(isAdmin(actor), actor.projectId, query),
     ...(query.volume_id === undefined ? {} : { volumeId: query.volume_id }),
+    ...(query.availability_zone === undefined ? {} : { zone: query.availability_zone }),
     ...(query.name === undefined ? {} : { name: query.name }),
     ...(query.status === undefined ? {} : { statuses: [query.status] }),
   });
   return listPage(
-    found.filter((each) => wanted.every(([key, value]) => each.metadata[key] === value)),
+    found.filter((each) => counted && wanted.every(([key, value]) => each.metadata[key] === value)),
     query,
     snapshotNotFound,
+    { volume_id: (each) => each.volumeId },
   );
 }
 

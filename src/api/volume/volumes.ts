@@ -1,56 +1,24 @@
 // Volumes: list, show, create, change, delete, and their metadata. Actions have a file of their own.
 import { Type } from 'typebox';
-import type { Platform } from '../../control/platform.ts';
 import type { VolumeWish } from '../../control/volumes/plan.ts';
-import { editVolume, listVolumes, type VolumeFilter, volumeFor } from '../../control/volumes/records.ts';
-
-import { type Actor, isAdmin } from '../../model/types.ts';
-import { type Volume, volumeNotFound } from '../../model/volumes.ts';
+import { editVolume, listVolumes, volumeFor } from '../../control/volumes/records.ts';
+import { isAdmin } from '../../model/types.ts';
+import { volumeNotFound } from '../../model/volumes.ts';
 import { createVolume } from '../../moves/volumes/create.ts';
 import { deleteVolume } from '../../moves/volumes/delete.ts';
 import { booleanOf, IdParams, Links, object } from '../compute/common.ts';
 import { requireRule } from '../http/auth.ts';
 import { badRequest, errorOf, refuse } from '../http/errors.ts';
 import { type Route, route } from '../http/route.ts';
-import { dictionaryOf, type ListWish, linksOf, listExtras, listPage, orThrow, projectOf, V3 } from './common.ts';
+import { linksOf, listExtras, orThrow, projectOf, V3 } from './common.ts';
 import { metadataRoutes } from './metadata.ts';
 import { renderFull, renderPlain } from './render.ts';
 import * as schema from './schemas.ts';
+import { listedVolumes } from './volume-list.ts';
 
 const VOLUMES = `${V3}/volumes`;
 const service = 'volume' as const;
 const pages = { volumes_links: Type.Optional(Links), count: Type.Optional(Type.Integer()) };
-
-interface VolumeQuery extends ListWish {
-  readonly availability_zone?: string;
-  readonly bootable?: string;
-  readonly multiattach?: string;
-  readonly metadata?: string;
-  readonly snapshot_id?: string;
-  readonly host?: string;
-  readonly migration_status?: string;
-  readonly consistencygroup_id?: string;
-  readonly group_id?: string;
-  readonly glance_metadata?: string;
-}
-
-async function listed(p: Platform, actor: Actor, query: VolumeQuery): Promise<ReturnType<typeof listPage<Volume>>> {
-  const filter: VolumeFilter = {
-    projectId: projectOf(isAdmin(actor), actor.projectId, query),
-    ...(query.name === undefined ? {} : { name: query.name }),
-    ...(query.status === undefined ? {} : { statuses: [query.status] }),
-    ...(query.availability_zone === undefined ? {} : { zone: query.availability_zone }),
-    ...(query.bootable === undefined ? {} : { bootable: booleanOf(query.bootable) === true }),
-    ...(query.multiattach === undefined ? {} : { multiattach: booleanOf(query.multiattach) === true }),
-    ...(query.snapshot_id === undefined ? {} : { snapshotId: query.snapshot_id }),
-    ...(query.host === undefined ? {} : { storageHost: query.host.split('@', 1)[0] ?? '' }),
-    ...(query.metadata === undefined ? {} : { metadata: dictionaryOf('metadata', query.metadata) }),
-  };
-  // No volume here has ever been in a group or been migrated.
-  const never = query.migration_status ?? query.consistencygroup_id ?? query.group_id ?? query.glance_metadata;
-  const found = never === undefined ? await listVolumes(p.stores.global, filter) : [];
-  return listPage(found, query, volumeNotFound);
-}
 
 const wishOf = (body: {
   readonly size?: number | string | null;
@@ -104,7 +72,7 @@ export const volumeRoutes: readonly Route[] = [
     query: schema.VolumeQuery,
     answers: { 200: object({ volumes: Type.Array(schema.VolumeRef), ...pages }) },
     handle: async ({ p, actor, query, minor, request }) => {
-      const found = await listed(p, actor, query);
+      const found = await listedVolumes(p, actor, query, minor);
       const volumes = found.page.map(({ id, name, projectId }) => ({
         ...{ id, name, links: linksOf(p.settings, projectId, `/volumes/${id}`) },
       }));
@@ -118,7 +86,7 @@ export const volumeRoutes: readonly Route[] = [
     query: schema.VolumeQuery,
     answers: { 200: object({ volumes: Type.Array(schema.FullVolume), ...pages }) },
     handle: async ({ p, actor, query, minor, request }) => {
-      const found = await listed(p, actor, query);
+      const found = await listedVolumes(p, actor, query, minor);
       const volumes = await renderFull({ p, actor, minor }, found.page);
       const extras = listExtras(p.settings, 'volumes', found, { url: request.originalUrl, minor, wish: query });
       return { status: 200, body: { volumes, ...extras } };

@@ -108,6 +108,8 @@ export interface SnapshotFilter {
   /** Null: all projects'. */
   readonly projectId: string | null;
   readonly volumeId?: string;
+  /** Of its volume. */
+  readonly zone?: string;
   readonly name?: string;
   readonly statuses?: readonly string[];
 }
@@ -124,6 +126,9 @@ export async function listSnapshots(db: Db, filter: SnapshotFilter): Promise<Sna
     .limit(MOST_LISTED);
   if (filter.projectId !== null) query = query.where('project_id', '=', filter.projectId);
   if (filter.volumeId !== undefined) query = query.where('volume_id', '=', filter.volumeId);
+  const { zone } = filter;
+  if (zone !== undefined)
+    query = query.where('volume_id', 'in', (from) => from.selectFrom('volumes').select('id').where('zone', '=', zone));
   if (filter.name !== undefined) query = query.where('name', '=', filter.name);
   if (filter.statuses !== undefined) query = query.where('status', 'in', filter.statuses);
   return (await query.execute()).map(snapshotOf);
