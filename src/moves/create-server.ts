@@ -342,7 +342,10 @@ async function createPorts(
       ...(request.securityGroupIds === undefined ? {} : { groupIds: request.securityGroupIds }),
       ...(taken[index] ? { taken: taken[index] } : {}),
     });
-    if (result.kind === 'refused') throw new Refused(result.refusal);
+    if (result.kind === 'refused') {
+      const isTaken = ip !== null && result.refusal.code === 409;
+      throw new Refused(isTaken ? badRequest(`Fixed IP address ${ip} is already in use.`) : result.refusal);
+    }
     ports.push(result.port);
   }
   if (ports.length === request.networkIds.length) return ports;

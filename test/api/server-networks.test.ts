@@ -93,6 +93,29 @@ describe('servers and their networks over the API, on simulated hosts', () => {
     assert.equal((await s.alice('POST', `${C}/servers`, { server: twins })).status, 409);
   });
 
+  it('gives no port and no address to several servers, of which none is begun', async () => {
+    const port = await made('ports', 'port', { network_id: s.networkId });
+    const wish = { name: 'x', flavorRef: '1', imageRef: s.imageId };
+    const servers = async () => (await s.alice('GET', `${C}/servers?name=x`)).json.servers.length;
+    const before = await servers();
+    for (const [asked, why] of [
+      [{ port: port.id }, /single configured port ID\. Please launch your instance one by one with different ports\.$/],
+      [
+        { uuid: s.networkId, fixed_ip: '10.42.9.9' },
+        /max_count cannot be greater than 1 if an fixed_ip is specified\.$/,
+      ],
+    ] as const)
+      for (const counts of [{ max_count: 2 }, { min_count: 2 }]) {
+        const refused = await s.alice('POST', `${C}/servers`, { server: { ...wish, ...counts, networks: [asked] } });
+        assert.equal(refused.status, 400, refused.text);
+        assert.match(message(refused) ?? '', why);
+      }
+    assert.equal(await servers(), before);
+    const { device_id } = (await s.alice('GET', `${N}/ports/${port.id}`)).json.port;
+    assert.equal(device_id, '');
+    assert.equal((await s.alice('DELETE', `${N}/ports/${port.id}`)).status, 204);
+  });
+
   it('takes ports that were made before, chosen addresses and one network twice, in order', async () => {
     const network = (await made('networks', 'network', { name: 'own' })).id;
     await made('subnets', 'subnet', { network_id: network, ip_version: 4, cidr: '10.9.0.0/24' });
@@ -115,6 +138,12 @@ describe('servers and their networks over the API, on simulated hosts', () => {
     assert.equal(interfaceAttachments[0].port_id, port.id);
     const again = { name: 'x', flavorRef: '1', imageRef: s.imageId, networks: [{ port: port.id }] };
     assert.equal((await s.alice('POST', `${C}/servers`, { server: again })).status, 409);
+    const taken = { ...again, networks: [{ uuid: network, fixed_ip: '10.9.0.77' }] };
+    const refusedTaken = await s.alice('POST', `${C}/servers`, { server: taken });
+    assert.deepEqual(
+      [refusedTaken.status, message(refusedTaken)],
+      [400, 'Fixed IP address 10.9.0.77 is already in use.'],
+    );
     const outside = { ...again, networks: [{ uuid: external }] };
     assert.equal((await s.alice('POST', `${C}/servers`, { server: outside })).status, 403);
     const portOutside = await made('ports', 'port', { network_id: external });

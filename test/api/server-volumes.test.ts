@@ -342,6 +342,8 @@ describe('servers and their volumes over the API, on simulated hosts', () => {
       [{}, /Missing imageRef attribute/],
       [{ block_device_mapping_v2: [image] }, /need to have a non-zero size specified/],
       [{ block_device_mapping_v2: [{ ...image, volume_size: 'much' }] }, /volume_size/],
+      [{ block_device_mapping_v2: [{ ...image, device_name: '/dev/vda; rm' }] }, /device_name/],
+      [{ block_device_mapping: [{ volume_id: volume, device_name: 'v da' }] }, /device_name/],
       [{ block_device_mapping_v2: [{ ...blank, volume_size: 1 }] }, /Boot sequence for the instance/],
       [{ imageRef: s.imageId, block_device_mapping_v2: [onDisk, blank] }, /Blank volumes/],
       // The newer words say all there is: an image that is only named is not booted from.

@@ -391,6 +391,7 @@ describe('servers over the API, on simulated hosts', () => {
     const answer = await s.alice('POST', `${C}/servers`, { server: wish });
     assert.equal(answer.status, 202, answer.text);
     assert.match(answer.json.reservation_id, /^r-/);
+    assert.equal(answer.headers.get('location'), null);
     const { servers } = (await s.alice('GET', `${C}/servers`)).json;
     assert.deepEqual(servers.map((each: { name: string }) => each.name).toSorted(), ['many-1', 'many-2']);
     for (const { id } of servers) await waitFor(s.alice, id, ['ACTIVE']);

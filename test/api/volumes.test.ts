@@ -454,6 +454,13 @@ describe('block storage over the API, on a simulated storage host', () => {
     assert.equal(second.status, 413);
     assert.match(second.json.overLimit.message, /Maximum number of volumes allowed \(1\)/);
     assert.equal((await act(s.alice, id, { 'os-extend': { new_size: 4 } })).status, 413);
+    // Compute has its own word for it.
+    const blank = { source_type: 'blank', destination_type: 'volume', volume_size: 1 };
+    const onDisk = { uuid: s.imageId, source_type: 'image', destination_type: 'local', boot_index: 0 };
+    const server = { name: 'x', flavorRef: '1', imageRef: s.imageId, block_device_mapping_v2: [onDisk, blank] };
+    const over = await s.alice('POST', '/compute/v2.1/servers', { server });
+    assert.equal(over.status, 403, over.text);
+    assert.match(over.json.forbidden.message, /Maximum number of volumes allowed/);
     const { quota_set } = (await s.alice('GET', `${V}/os-quota-sets/${project}?usage=True`)).json;
     assert.deepEqual(
       [quota_set.gigabytes, quota_set.volumes],

@@ -41,7 +41,7 @@ beside('a network is used by its owner, by all, or by those that RBAC says', asy
   const { p, user } = world;
   const asked = async (actor: Actor, uuid: string) => {
     try {
-      return (await requestedNetworks(p, actor, { networks: [{ uuid }] } as never)).networkIds;
+      return (await requestedNetworks(p, actor, { networks: [{ uuid }] } as never, 1)).networkIds;
     } catch (error) {
       return (error as Error).message;
     }

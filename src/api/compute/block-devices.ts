@@ -20,6 +20,8 @@ const BootIndex = Type.Union([
   Type.String({ pattern: '^(-?[0-9]{1,3})?$' }),
   Type.Null(),
 ]);
+/** nova/api/openstack/compute/schemas/servers.py; the range that ends with r is Nova's own. */
+const DeviceName = Type.String({ minLength: 1, maxLength: 255, pattern: '^[a-zA-Z0-9._-r/]*$' });
 const device = {
   uuid: Type.Optional(nullable(text())),
   boot_index: Type.Optional(BootIndex),
@@ -27,7 +29,7 @@ const device = {
   destination_type: Type.Optional(DestinationType),
   delete_on_termination: Type.Optional(Flag),
   volume_size: Type.Optional(Size),
-  device_name: Type.Optional(nullable(text())),
+  device_name: Type.Optional(nullable(DeviceName)),
   guest_format: Type.Optional(nullable(text())),
   device_type: Type.Optional(nullable(text())),
   disk_bus: Type.Optional(nullable(text())),
@@ -37,7 +39,7 @@ const tag = { tag: Type.Optional(Type.String({ minLength: 1, maxLength: 60, patt
 const type = { volume_type: Type.Optional(nullable(text())) };
 
 const older = {
-  device_name: Type.Optional(nullable(text())),
+  device_name: Type.Optional(nullable(DeviceName)),
   volume_id: Type.Optional(nullable(text())),
   snapshot_id: Type.Optional(nullable(text())),
   volume_size: Type.Optional(Size),

@@ -4,9 +4,10 @@ import type { Platform, Settings } from '../../control/platform.ts';
 import { cellDownRefusal, type FoundServer, findServer } from '../../control/servers.ts';
 import { isUuid } from '../../lib/ids.ts';
 import { serverNotFound } from '../../model/actions.ts';
+import type { Refusal } from '../../model/refusal.ts';
 import { parseTime } from '../../model/time.ts';
 import { type Actor, isAdmin } from '../../model/types.ts';
-import { type ApiError, badRequest, errorOf } from '../http/errors.ts';
+import { type ApiError, badRequest, errorOf, forbidden } from '../http/errors.ts';
 
 export const BASE = '/compute/v2.1';
 export const closed = { additionalProperties: false } as const;
@@ -60,6 +61,10 @@ export function pageOf<T>(
 /** Nova's 400 (MarkerNotFound). */
 export const markerNotFound = (marker: string | undefined): ApiError =>
   badRequest(`marker [${(marker ?? '').slice(0, 255)}] not found`);
+
+/** What Cinder refuses as over quota, with 413, Nova refuses with 403, where it has a sentence of its own in that. */
+export const overQuotaOrElse = (refusal: Refusal, sentence = refusal.message): ApiError =>
+  refusal.code === 413 ? forbidden(sentence) : errorOf(refusal);
 
 /** A time in a query. @throws ApiError 400 */
 export function timeOf(name: string, value: string | undefined): number | undefined {

@@ -20,8 +20,16 @@ export interface RequestedNetworks {
   readonly securityGroupIds?: readonly string[];
 }
 
-/** @throws ApiError for what is not there, not the project's, or asked for twice */
-export async function requestedNetworks(p: Platform, actor: Actor, wish: CreateWish): Promise<RequestedNetworks> {
+/**
+ * @param maxCount how many servers are to get what is asked for: of a port and of an address there is one
+ * @throws ApiError for what is not there, not the project's, or asked for twice
+ */
+export async function requestedNetworks(
+  p: Platform,
+  actor: Actor,
+  wish: CreateWish,
+  maxCount: number,
+): Promise<RequestedNetworks> {
   const usable = await networkService(p).refresh(p);
   const names = (wish.security_groups ?? []).map((each) => each.name);
   const groups = names.length === 0 || names.every((name) => name === 'default') ? {} : await groupsOf(p, actor, names);
@@ -31,6 +39,7 @@ export async function requestedNetworks(p: Platform, actor: Actor, wish: CreateW
       wish.networks === 'none' ? [] : await automaticNetwork(p, actor, wish.networks === 'auto', usable);
     return { networkIds, networkPorts: [], networkIps: [], networkTags: [], ...groups };
   }
+  if (maxCount > 1) forOneServer(asked);
   const networkIds: string[] = [];
   const networkPorts: (string | null)[] = [];
   for (const each of asked) {
@@ -44,6 +53,19 @@ export async function requestedNetworks(p: Platform, actor: Actor, wish: CreateW
     ...{ networkIds, networkPorts, networkIps: asked.map(({ fixed_ip }) => fixed_ip ?? null) },
     ...{ networkTags: asked.map(({ tag }) => tag ?? null), ...groups },
   };
+}
+
+/** @throws ApiError 400 (nova/compute/api.py, _check_multiple_instances_with…) */
+function forOneServer(asked: readonly Asked[]): void {
+  if (asked.some((each) => each.uuid !== undefined && each.fixed_ip !== undefined)) {
+    throw badRequest('Failed to launch instances: max_count cannot be greater than 1 if an fixed_ip is specified.');
+  }
+  if (asked.some((each) => (each.port ?? null) !== null)) {
+    throw badRequest(
+      'Failed to launch instances: Unable to launch multiple instances with a single configured port ID. ' +
+        'Please launch your instance one by one with different ports.',
+    );
+  }
 }
 
 async function groupsOf(p: Platform, actor: Actor, names: readonly string[]) {

@@ -12,7 +12,7 @@ import { requestDelete } from '../../moves/delete.ts';
 import { requireRule } from '../http/auth.ts';
 import { ApiError, badRequest, errorOf, refuse } from '../http/errors.ts';
 import { disksOf } from './block-devices.ts';
-import { booleanOf } from './common.ts';
+import { booleanOf, overQuotaOrElse } from './common.ts';
 import { requestedNetworks } from './requested-networks.ts';
 import type { PlacementHints } from './scheduler-hints.ts';
 import { destinationOf } from './server-destination.ts';
@@ -57,7 +57,7 @@ export async function createServers(
     multiattach: minor >= 60,
     flavorId: idOf(wish.flavorRef),
     ...(await destinationOf(p, actor, wish, hints)),
-    ...(await requestedNetworks(p, actor, wish)),
+    ...(await requestedNetworks(p, actor, wish, maxCount)),
     keyName: wish.key_name ?? null,
     metadata: wish.metadata ?? {},
     tags: [...new Set(wish.tags ?? [])],
@@ -79,7 +79,7 @@ export async function createServers(
       const together = first === undefined ? {} : { reservationId: first.reservationId };
       const one = { ...request, ...together, name: nameOf(launchIndex), launchIndex };
       const result = await createServer(p, actor, one);
-      if (result.kind === 'refused') throw errorOf(result.refusal);
+      if (result.kind === 'refused') throw overQuotaOrElse(result.refusal);
       created.push(result);
     }
   });

@@ -4,9 +4,8 @@ import { Type } from 'typebox';
 import type { Platform } from '../../control/platform.ts';
 import { createServerBackup, createServerImage, type ImageMade } from '../../moves/create-image.ts';
 import { requireRule } from '../http/auth.ts';
-import { errorOf } from '../http/errors.ts';
 import type { Answer } from '../http/route.ts';
-import { object } from './common.ts';
+import { object, overQuotaOrElse } from './common.ts';
 import { type Actions, action, targetOf } from './server-action.ts';
 
 const Metadata = Type.Record(Type.String({ pattern: '^[a-zA-Z0-9-_:. ]{1,255}$' }), Type.String({ maxLength: 255 }));
@@ -29,7 +28,7 @@ const Made = object({ image_id: Type.String() });
 
 /** The image's id: in a header until 2.44, then in the body. */
 function made(p: Platform, result: ImageMade, minor: number, isKept = true): Answer {
-  if (result.kind === 'refused') throw errorOf(result.refusal);
+  if (result.kind === 'refused') throw overQuotaOrElse(result.refusal);
   const { imageId } = result;
   if (minor >= 45) return { status: 202, body: { image_id: imageId } };
   if (!isKept) return { status: 202 };

@@ -38,11 +38,10 @@ export const serverRoutes: readonly Route[] = [
     handle: async ({ p, actor, body, minor }) => {
       const wish = body.server as unknown as schema.CreateWish;
       const { serverId, reservationId } = await createServers(p, actor, wish, hintsOf(body), minor);
-      const links = serverLinks(p.settings, serverId);
-      const location = { location: links[0]?.href ?? '' };
       if (booleanOf(String(wish.return_reservation_id ?? false))) {
-        return { status: 202, body: { reservation_id: reservationId }, headers: location };
+        return { status: 202, body: { reservation_id: reservationId } };
       }
+      const links = serverLinks(p.settings, serverId);
       const server = {
         id: serverId,
         links,
@@ -51,7 +50,7 @@ export const serverRoutes: readonly Route[] = [
         'OS-DCF:diskConfig': wish['OS-DCF:diskConfig'] ?? 'AUTO',
         security_groups: wish.security_groups ?? [{ name: 'default' }],
       };
-      return { status: 202, body: { server }, headers: location };
+      return { status: 202, body: { server }, headers: { location: links[0]?.href ?? '' } };
     },
   }),
   route({

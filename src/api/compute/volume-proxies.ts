@@ -7,15 +7,14 @@ import { mappingsInHomes } from '../../control/volumes/devices.ts';
 import { listVolumes, volumeFor } from '../../control/volumes/records.ts';
 import { listSnapshots, snapshotFor } from '../../control/volumes/snapshots.ts';
 import { volumeTypesById } from '../../control/volumes/types.ts';
-import type { Refusal } from '../../model/refusal.ts';
 import { isoMicroseconds } from '../../model/time.ts';
 import type { Snapshot, Volume } from '../../model/volumes.ts';
 import { createVolume } from '../../moves/volumes/create.ts';
 import { deleteVolume } from '../../moves/volumes/delete.ts';
 import { createSnapshot, deleteSnapshot } from '../../moves/volumes/snapshots.ts';
-import { type ApiError, errorOf, forbidden, refuse } from '../http/errors.ts';
+import { errorOf, refuse } from '../http/errors.ts';
 import { type Route, route } from '../http/route.ts';
-import { BASE, booleanOf, IdParams, MAX_PAGE, nullable, object, StringMap, text } from './common.ts';
+import { BASE, booleanOf, IdParams, MAX_PAGE, nullable, object, overQuotaOrElse, StringMap, text } from './common.ts';
 
 const VOLUMES = `${BASE}/os-volumes`;
 const SNAPSHOTS = `${BASE}/os-snapshots`;
@@ -101,10 +100,6 @@ const snapshotLists = [
   },
 ] as const;
 
-/** What Cinder refuses as over quota, with 413, Nova's proxy refuses with 403; of snapshots in a sentence of its own. */
-const proxied = (refusal: Refusal, sentence = refusal.message): ApiError =>
-  refusal.code === 413 ? forbidden(sentence) : errorOf(refusal);
-
 export const volumeProxyRoutes: readonly Route[] = [
   ...volumeLists.map((list) =>
     route({
@@ -145,7 +140,7 @@ export const volumeProxyRoutes: readonly Route[] = [
         multiattach: false,
         source: wish.snapshot_id ? { kind: 'snapshot', snapshotId: wish.snapshot_id } : { kind: 'blank' },
       });
-      if (result.kind === 'refused') throw proxied(result.refusal);
+      if (result.kind === 'refused') throw overQuotaOrElse(result.refusal);
       const location = `${p.settings.publicUrl}${VOLUMES}/${result.volume.id}`;
       return { status: 200, body: { volume: (await render(p, [result.volume]))[0] }, headers: { location } };
     },
@@ -196,7 +191,7 @@ export const volumeProxyRoutes: readonly Route[] = [
         ...{ volumeId: volume.id, name: wish.display_name ?? null, description: wish.display_description ?? null },
         ...{ metadata: {}, force: booleanOf(String(wish.force ?? false)) === true },
       });
-      if (result.kind === 'refused') throw proxied(result.refusal, 'Quota exceeded for resources: snapshots');
+      if (result.kind === 'refused') throw overQuotaOrElse(result.refusal, 'Quota exceeded for resources: snapshots');
       return { status: 200, body: { snapshot: renderSnapshot(result.snapshot) } };
     },
   }),
