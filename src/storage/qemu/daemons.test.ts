@@ -3,6 +3,7 @@ import { chmod, mkdir, mkdtemp, readFile, realpath, rm, writeFile } from 'node:f
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { setImmediate } from 'node:timers/promises';
 import { ManualClock, silent } from '../../host/test-support.ts';
 import type { Grant } from '../records.ts';
 import { ATTACHMENT, SERVER_ID, VOLUME_ID } from '../test-support.ts';
@@ -16,18 +17,27 @@ const GRANT: Grant = {
 /** Where guests know the volume. */
 const PORT = 45_671;
 
-test('a daemon that does not come up is started again and again, until nobody has a grant', async () => {
+async function withDaemons(work: (daemons: Daemons, clock: ManualClock, calls: string) => Promise<void>) {
   const directory = await realpath(await mkdtemp(join(tmpdir(), 'crosscell-daemons-')));
   const layout = new StorageLayout(directory);
   const [binary, calls] = [join(directory, 'daemon'), join(directory, 'calls')];
   await writeFile(binary, `#!/bin/sh\necho started >> ${calls}\nexit 1\n`);
   await chmod(binary, 0o755);
   for (const made of [layout.volumeDir(VOLUME_ID), layout.logsDir]) await mkdir(made, { recursive: true });
-  const starts = async () => (await readFile(calls, 'utf8')).split('\n').length - 1;
   const clock = new ManualClock();
   const options = { daemonBinary: binary, dataAddress: '127.0.0.1', layout, identity: null, clock, log: silent };
   const daemons = new Daemons(options);
   try {
+    await work(daemons, clock, calls);
+  } finally {
+    await daemons.close();
+    await rm(directory, { recursive: true });
+  }
+}
+
+test('a daemon that does not come up is started again and again, until nobody has a grant', () =>
+  withDaemons(async (daemons, clock, calls) => {
+    const starts = async () => (await readFile(calls, 'utf8')).split('\n').length - 1;
     await assert.rejects(daemons.serve(VOLUME_ID, [GRANT], PORT), /qemu-storage-daemon ended/);
     const giveUp = Date.now() + 20_000;
     while ((await starts()) < 5 && Date.now() < giveUp) await clock.advance(100);
@@ -37,8 +47,20 @@ test('a daemon that does not come up is started again and again, until nobody ha
     const last = await starts();
     await clock.advance(60_000);
     assert.equal(await starts(), last);
-  } finally {
-    await daemons.close();
-    await rm(directory, { recursive: true });
-  }
-});
+  }));
+
+test('whoever makes sure that nobody is in does not wait for what is done to the file of a volume that is shut', () =>
+  withDaemons(async (daemons) => {
+    await daemons.serve(VOLUME_ID, [], null);
+    const { promise: written, resolve } = Promise.withResolvers<void>();
+    const writing = daemons.withFile(VOLUME_ID, () => written);
+    let isShut = false;
+    const shutting = daemons.serve(VOLUME_ID, [], null).then(() => {
+      isShut = true;
+    });
+    await setImmediate();
+    const inTime = isShut;
+    resolve();
+    await Promise.all([writing, shutting]);
+    assert.ok(inTime);
+  }));

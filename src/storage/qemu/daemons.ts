@@ -39,6 +39,8 @@ interface Served {
   ended: Promise<void>;
   /** Somebody is at it to bring the daemon back. */
   comesBack: boolean;
+  /** Nobody has been let in since the volume was last shut. */
+  isShut: boolean;
 }
 
 /** Pauses between attempts to bring a daemon back, ms. */
@@ -56,11 +58,16 @@ export class Daemons {
     this.#options = options;
   }
 
-  /** Exactly these may use the volume. Where they find it; null: nobody does. */
+  /**
+   * Exactly these may use the volume. Where they find it; null: nobody does. Not to be called by two at once. A volume that
+   * is shut is not waited for, whatever is being done to its file: that may take hours (an image that is written over it).
+   */
   async serve(volumeId: string, grants: readonly Grant[], port: number | null): Promise<Place | null> {
     const served = this.#of(volumeId);
+    if (grants.length === 0 && served.isShut) return null;
     return served.mutex.run(async () => {
       served.grants = grants;
+      served.isShut = false;
       if (grants.length === 0) await this.#shut(volumeId, served);
       else await this.#openOrWatch(volumeId, served, port);
       return served.daemon && { host: this.#options.dataAddress, port: served.daemon.port };
@@ -132,6 +139,7 @@ export class Daemons {
     }
     served.daemon = null;
     await removeKeys(this.#keys(volumeId));
+    served.isShut = true;
   }
 
   /** Not waited for by whoever shuts somebody out: who is out is out. */
@@ -206,7 +214,8 @@ export class Daemons {
   #of(volumeId: string): Served {
     const known = this.#served.get(volumeId);
     if (known) return known;
-    const served: Served = { mutex: new Mutex(), daemon: null, grants: [], ended: Promise.resolve(), comesBack: false };
+    const ended = Promise.resolve();
+    const served = { mutex: new Mutex(), daemon: null, grants: [], ended, comesBack: false, isShut: false };
     this.#served.set(volumeId, served);
     return served;
   }
