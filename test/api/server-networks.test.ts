@@ -93,6 +93,21 @@ describe('servers and their networks over the API, on simulated hosts', () => {
     assert.equal((await s.alice('POST', `${C}/servers`, { server: twins })).status, 409);
   });
 
+  it('lets nobody choose an address on a network that is not the own one, as the network service would not', async () => {
+    const wish = { name: 'x', flavorRef: '1', imageRef: s.imageId };
+    const asked = { uuid: s.networkId, fixed_ip: '10.42.200.1' };
+    const refused = await s.alice('POST', `${C}/servers`, { server: { ...wish, networks: [asked] } });
+    assert.equal(refused.status, 403, refused.text);
+    assert.match(message(refused) ?? '', /^rule:create_port:fixed_ips:ip_address is disallowed by policy$/);
+    const id = await newServer({ networks: [{ uuid: s.networkId }] });
+    const attachment = { net_id: s.networkId, fixed_ips: [{ ip_address: '10.42.200.1' }] };
+    const attach = (who: typeof s.alice) =>
+      who('POST', `${C}/servers/${id}/os-interface`, { interfaceAttachment: attachment });
+    assert.equal((await attach(s.alice)).status, 403);
+    assert.equal((await attach(s.admin)).status, 200);
+    await remove(id);
+  });
+
   it('gives no port and no address to several servers, of which none is begun', async () => {
     const port = await made('ports', 'port', { network_id: s.networkId });
     const wish = { name: 'x', flavorRef: '1', imageRef: s.imageId };

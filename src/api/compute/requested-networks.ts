@@ -6,6 +6,7 @@ import { networkService } from '../../control/network/service.ts';
 import type { Platform } from '../../control/platform.ts';
 import { type Actor, isAdmin } from '../../model/types.ts';
 import { badRequest, conflict, errorOf } from '../http/errors.ts';
+import { requireNewPort } from './new-ports.ts';
 import type { CreateWish } from './server-schemas.ts';
 
 const MAX_NETWORKS = 16;
@@ -22,7 +23,7 @@ export interface RequestedNetworks {
 
 /**
  * @param maxCount how many servers are to get what is asked for: of a port and of an address there is one
- * @throws ApiError for what is not there, not the project's, or asked for twice
+ * @throws ApiError for what is not there, not the project's, asked for twice, or refused by the network service's rules
  */
 export async function requestedNetworks(
   p: Platform,
@@ -35,9 +36,9 @@ export async function requestedNetworks(
   const groups = names.length === 0 || names.every((name) => name === 'default') ? {} : await groupsOf(p, actor, names);
   const asked = wish.networks === undefined || typeof wish.networks === 'string' ? [] : wish.networks;
   if (asked.length === 0) {
-    const networkIds =
-      wish.networks === 'none' ? [] : await automaticNetwork(p, actor, wish.networks === 'auto', usable);
-    return { networkIds, networkPorts: [], networkIps: [], networkTags: [], ...groups };
+    const networks = wish.networks === 'none' ? [] : await automaticNetwork(p, actor, wish.networks === 'auto', usable);
+    for (const network of networks) requireNewPort(p, actor, { projectId: actor.projectId, network, ip: null });
+    return { networkIds: networks.map(({ id }) => id), networkPorts: [], networkIps: [], networkTags: [], ...groups };
   }
   if (maxCount > 1) forOneServer(asked);
   const networkIds: string[] = [];
@@ -88,6 +89,7 @@ async function networkOf(p: Platform, actor: Actor, { uuid, fixed_ip }: Asked, u
     throw badRequest(`Network ${uuid.toLowerCase()} could not be found.`);
   const outside = networkOutside(network, actor.projectId);
   if (outside) throw errorOf(outside);
+  requireNewPort(p, actor, { projectId: actor.projectId, network, ip: fixed_ip ?? null });
   return network.id;
 }
 
@@ -102,7 +104,7 @@ async function networkOfPort(p: Platform, actor: Actor, portId: string): Promise
 }
 
 /** Nova's choice when none is named: the only one there is. */
-async function automaticNetwork(p: Platform, actor: Actor, mustBe: boolean, there: Usable): Promise<string[]> {
+async function automaticNetwork(p: Platform, actor: Actor, mustBe: boolean, there: Usable) {
   const seen = await listNetworks(p.stores.global, actor, { limit: isAdmin(actor) ? 1000 : MAX_NETWORKS });
   const usable = seen.filter(
     (each) => there?.has(each.id) !== false && each.subnetIds.length > 0 && isUsableBy(each, actor.projectId),
@@ -111,5 +113,5 @@ async function automaticNetwork(p: Platform, actor: Actor, mustBe: boolean, ther
   if (usable.length === 0 && mustBe) {
     throw badRequest('Unable to automatically allocate a network: there is none that the project can use.');
   }
-  return usable.map((each) => each.id);
+  return usable;
 }

@@ -1,6 +1,7 @@
 // A server's interfaces: its ports, listed, shown, attached and detached (os-interface).
 import { Type } from 'typebox';
-import type { WantedPort } from '../../control/network/interfaces.ts';
+import { networkForPort, type WantedPort } from '../../control/network/interfaces.ts';
+import { findNetwork } from '../../control/network/networks.ts';
 import { listPorts } from '../../control/network/ports.ts';
 import { networkService } from '../../control/network/service.ts';
 import { type Port, portsOfServer } from '../../control/network.ts';
@@ -10,6 +11,7 @@ import { attachInterface, detachInterface } from '../../moves/interfaces.ts';
 import { badRequest, errorOf, notFound, refuse } from '../http/errors.ts';
 import { type Route, route, versions } from '../http/route.ts';
 import { BASE, IdAndKeyParams, IdParams, nullable, object, serverFor, text } from './common.ts';
+import { requireNewPort } from './new-ports.ts';
 
 const INTERFACES = `${BASE}/servers/:id/os-interface`;
 const service = 'compute' as const;
@@ -82,6 +84,16 @@ function wantedPort({ net_id, port_id, fixed_ips }: AttachWish): WantedPort {
   return { kind: 'network', networkId: net_id?.toLowerCase() ?? null, ip };
 }
 
+/** @throws ApiError 403 */
+async function requirePort(p: Platform, actor: Actor, projectId: string, wanted: WantedPort): Promise<void> {
+  if (wanted.kind === 'port') return;
+  const { global } = p.stores;
+  const networkId = await networkForPort(global, actor, projectId, wanted.networkId);
+  const network = typeof networkId === 'string' ? await findNetwork(global, actor, networkId) : null;
+  // What is no network is refused by the use case.
+  if (network) requireNewPort(p, actor, { projectId, network, ip: wanted.ip });
+}
+
 export const serverInterfaceRoutes: readonly Route[] = [
   route({
     ...{ method: 'GET', url: INTERFACES, service, summary: "List a server's ports" },
@@ -113,7 +125,9 @@ export const serverInterfaceRoutes: readonly Route[] = [
     handle: async ({ p, actor, params, body, minor }) => {
       const { server } = await serverFor(p, actor, params.id);
       const asked = (body.interfaceAttachment ?? {}) as AttachWish;
-      const result = await attachInterface(p, actor, server.id, wantedPort(asked), asked.tag ?? null);
+      const wanted = wantedPort(asked);
+      await requirePort(p, actor, server.projectId, wanted);
+      const result = await attachInterface(p, actor, server.id, wanted, asked.tag ?? null);
       if (result.kind === 'refused') throw errorOf(result.refusal);
       const seen = await oneOf(p, actor, server.id, result.portId);
       return { status: 200, body: { interfaceAttachment: render(seen, minor) } };

@@ -1,6 +1,6 @@
 // Ports, with the extensions binding, security-group, port-security, allowed-address-pairs, extra_dhcp_opt, dns-integration.
 import { type Static, Type } from 'typebox';
-import { findNetwork } from '../../control/network/networks.ts';
+import { findNetwork, type NetworkRecord } from '../../control/network/networks.ts';
 import { createPort } from '../../control/network/port-create.ts';
 import type { PortWish } from '../../control/network/port-rules.ts';
 import { updatePort } from '../../control/network/port-update.ts';
@@ -149,12 +149,17 @@ const optionsOf = (options: readonly Static<typeof DhcpOption>[]) =>
 
 /** What the rules about a port's attributes are asked about: whose it is, and whose its network is. */
 async function targetOf({ db, actor }: Context, projectId: string, networkId: string, owner: string): Promise<Target> {
-  const network = await findNetwork(db, actor, networkId);
-  return {
-    ...{ project_id: projectId, tenant_id: projectId, device_owner: owner },
-    ...(network ? { 'network:tenant_id': network.projectId, shared: network.shared ? 'True' : 'False' } : {}),
-  };
+  return portTarget(projectId, await findNetwork(db, actor, networkId), owner);
 }
+
+export const portTarget = (
+  projectId: string,
+  network: Pick<NetworkRecord, 'projectId' | 'shared'> | null,
+  owner: string,
+): Target => ({
+  ...{ project_id: projectId, tenant_id: projectId, device_owner: owner },
+  ...(network ? { 'network:tenant_id': network.projectId, shared: network.shared ? 'True' : 'False' } : {}),
+});
 
 /** `ip_address=…`, `ip_address_substr=…` and `subnet_id=…`, and the other filters that are no columns. */
 function filterOf(query: ListQuery): PortFilter | null {
