@@ -15,6 +15,7 @@ export const VOLUME_STATUSES = [
   'detaching',
   'extending',
   'reverting',
+  'awaiting-transfer',
   'uploading',
   'downloading',
   'deleting',

@@ -91,7 +91,7 @@ async function changeVolume(
       return created.kind === 'refused' ? created.refusal : null;
     }
     case 'revert volume': {
-      const latest = await latestSnapshot(p.stores.global, volumeId);
+      const latest = await latestSnapshot(p.stores.global, { id: volumeId, projectId: user.projectId });
       return revertVolume(p, user, volumeId, latest?.id ?? null);
     }
     case 'upload volume': {

@@ -272,6 +272,17 @@ export interface GlobalTables extends IdentityTables, MetadefTables, NetworkTabl
     created_at: number;
     updated_at: number;
   };
+  /** A volume that its project offers: one at most of each. key_hash: of the key, with the salt. */
+  volume_transfers: {
+    id: string;
+    volume_id: string;
+    project_id: string;
+    name: string | null;
+    no_snapshots: number;
+    salt: string;
+    key_hash: string;
+    created_at: number;
+  };
   /**
    * A volume on a compute host for a server. At most one of a server's attachments of a volume is active: that one has
    * access. generation: fence of the server's saga that last changed it.

@@ -99,6 +99,13 @@ export async function furnish(world: FuzzWorld, owner: Owner): Promise<void> {
     })
     .execute();
   await global
+    .insertInto('volume_transfers')
+    .values({
+      ...{ id: newId(), volume_id, project_id: project, name: `transfer-of-${project}`, no_snapshots: 0 },
+      ...{ salt: '', key_hash: '00'.repeat(32), created_at: 0 },
+    })
+    .execute();
+  await global
     .insertInto('volume_attachments')
     .values({
       ...{ id: newId(), volume_id, server_id, host, active: 1, mode: 'rw', generation: 1 },

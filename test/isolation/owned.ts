@@ -83,6 +83,7 @@ const BRIEF = [
   '/volume/v3/snapshots/detail',
   '/volume/v3/attachments',
   '/volume/v3/attachments/detail',
+  ...['', '/detail'].flatMap((each) => [`/volume/v3/os-volume-transfer${each}`, `/volume/v3/volume-transfers${each}`]),
 ];
 
 function ownedIn(value: unknown, list: string, project: string): string[] {

@@ -56,6 +56,7 @@ const GLOBAL: Left<GlobalTables> = {
   volume_type_projects: [],
   volumes: ['generation', 'updated_at'],
   volume_snapshots: ['updated_at'],
+  volume_transfers: [],
   metadef_namespaces: [],
   server_groups: [],
   server_group_members: [],

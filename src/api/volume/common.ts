@@ -55,16 +55,17 @@ export interface ListWish {
   readonly status?: string;
 }
 
+/** What is absent is all the same. */
 interface Listable {
   readonly id: string;
   readonly name: string | null;
   readonly projectId: string;
-  readonly userId: string;
-  readonly description: string | null;
-  readonly status: string;
+  readonly userId?: string;
+  readonly description?: string | null;
+  readonly status?: string;
   readonly createdAt: number;
-  readonly updatedAt: number;
-  readonly sizeGb: number;
+  readonly updatedAt?: number;
+  readonly sizeGb?: number;
 }
 
 /** What items are sorted by, by the name of the key. */
@@ -75,12 +76,12 @@ const SORT_KEYS: SortKeys<Listable> = {
   name: (each) => each.name ?? '',
   display_name: (each) => each.name ?? '',
   display_description: (each) => each.description ?? '',
-  status: (each) => each.status,
+  status: (each) => each.status ?? '',
   project_id: (each) => each.projectId,
-  user_id: (each) => each.userId,
+  user_id: (each) => each.userId ?? '',
   created_at: (each) => each.createdAt,
-  updated_at: (each) => each.updatedAt,
-  size: (each) => each.sizeGb,
+  updated_at: (each) => each.updatedAt ?? 0,
+  size: (each) => each.sizeGb ?? 0,
 };
 
 interface Order<T> {

@@ -4,6 +4,7 @@ import { attachmentRoutes } from './attachments.ts';
 import { backendRoutes } from './backends.ts';
 import { quotaRoutes } from './quotas.ts';
 import { snapshotRoutes } from './snapshots.ts';
+import { transferRoutes } from './transfers.ts';
 import { typeAccessRoutes } from './type-access.ts';
 import { typeRoutes } from './types.ts';
 import { volumeActionRoutes } from './volume-actions.ts';
@@ -13,6 +14,7 @@ export const blockStorageRoutes: readonly Route[] = [
   ...volumeRoutes,
   ...volumeActionRoutes,
   ...snapshotRoutes,
+  ...transferRoutes,
   ...typeRoutes,
   ...typeAccessRoutes,
   ...attachmentRoutes,

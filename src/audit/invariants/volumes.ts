@@ -103,6 +103,7 @@ const KEPT = [
   'detaching',
   'extending',
   'reverting',
+  'awaiting-transfer',
   'uploading',
   'downloading',
   'maintenance',

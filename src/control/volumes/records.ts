@@ -76,10 +76,11 @@ export async function createVolumeRecord(trx: Db, volume: Volume): Promise<void>
   await trx.insertInto('volumes').values(rowOf(volume)).execute();
 }
 
-/** The row is gone, and with it those of its attachments and snapshots. Harmless when repeated. */
+/** The row is gone, and with it those of its attachments, snapshots and transfer. Harmless when repeated. */
 export async function deleteVolumeRecord(trx: Db, id: string): Promise<void> {
   await trx.deleteFrom('volume_attachments').where('volume_id', '=', id).execute();
   await trx.deleteFrom('volume_snapshots').where('volume_id', '=', id).execute();
+  await trx.deleteFrom('volume_transfers').where('volume_id', '=', id).execute();
   await trx.deleteFrom('volumes').where('id', '=', id).execute();
 }
 

@@ -2,7 +2,7 @@
 import type { Kysely, Selectable, Updateable } from 'kysely';
 import { isUuid } from '../../lib/ids.ts';
 import { type Actor, isAdmin, type Refusal } from '../../model/types.ts';
-import { type Snapshot, type SnapshotStatus, snapshotNotFound } from '../../model/volumes.ts';
+import { type Snapshot, type SnapshotStatus, snapshotNotFound, type Volume } from '../../model/volumes.ts';
 import { forUpdate } from '../../store/dialect.ts';
 import type { GlobalTables } from '../../store/global-schema.ts';
 import { openSaga } from '../../store/sagas.ts';
@@ -38,9 +38,13 @@ export async function snapshotFor(db: Db, actor: Actor, id: string): Promise<Sna
   return snapshot;
 }
 
-/** The volume's newest snapshot, in whatever state; null: it has none. */
-export async function latestSnapshot(db: Db, volumeId: string): Promise<Snapshot | null> {
-  const query = db.selectFrom('volume_snapshots').selectAll().where('volume_id', '=', volumeId);
+/** The newest snapshot that the volume's project has of it, in whatever state; null: it has none. */
+export async function latestSnapshot(
+  db: Db,
+  { id, projectId }: Pick<Volume, 'id' | 'projectId'>,
+): Promise<Snapshot | null> {
+  const all = db.selectFrom('volume_snapshots').selectAll().where('volume_id', '=', id);
+  const query = all.where('project_id', '=', projectId);
   const row = await query.orderBy('created_at', 'desc').orderBy('id', 'desc').limit(1).executeTakeFirst();
   return row ? snapshotOf(row) : null;
 }

@@ -6,7 +6,7 @@ import type { Transaction } from 'kysely';
 import type { Platform } from '../../control/platform.ts';
 import { changeStatus, deleteVolumeRecord, lockVolume } from '../../control/volumes/records.ts';
 import type { Actor, Refusal } from '../../model/types.ts';
-import { DELETABLE, notDeletable, VOLUME_STATUSES, volumeNotFound } from '../../model/volumes.ts';
+import { DELETABLE, notDeletable, VOLUME_STATUSES, type Volume, volumeNotFound } from '../../model/volumes.ts';
 import type { GlobalTables } from '../../store/global-schema.ts';
 import type { Move } from '../move.ts';
 import { done, inGlobal } from '../outcomes.ts';
@@ -70,7 +70,7 @@ export const deleteVolume = (
       const volume = await lockVolume(trx, volumeId);
       if (!volume) return { kind: 'refused', refusal: volumeNotFound(volumeId) };
       const from = options.force ? VOLUME_STATUSES : DELETABLE;
-      const held = await isHeld(trx, volumeId, options.cascade);
+      const held = await isHeld(trx, volume, options.cascade);
       const change = { status: 'deleting', updated_at: p.clock.now() };
       if (held || !(await changeStatus(trx, volumeId, from, change))) {
         return { kind: 'refused', refusal: notDeletable() };
@@ -79,14 +79,18 @@ export const deleteVolume = (
     },
   });
 
-async function isHeld(trx: Transaction<GlobalTables>, volumeId: string, cascade: boolean): Promise<boolean> {
+async function isHeld(trx: Transaction<GlobalTables>, volume: Volume, cascade: boolean): Promise<boolean> {
+  const { id: volumeId, projectId } = volume;
   const attached = await trx
     .selectFrom('volume_attachments')
     .select('id')
     .where('volume_id', '=', volumeId)
     .limit(1)
     .executeTakeFirst();
-  const snapshots = await trx.selectFrom('volume_snapshots').select('id').where('volume_id', '=', volumeId).execute();
+  const kept = trx.selectFrom('volume_snapshots').select(['id', 'project_id']).where('volume_id', '=', volumeId);
+  const snapshots = await kept.execute();
+  // Left with the project that has transferred the volume.
+  const others = snapshots.some((each) => each.project_id !== projectId);
   const copies = await trx
     .selectFrom('volumes')
     .select('id')
@@ -107,5 +111,5 @@ async function isHeld(trx: Transaction<GlobalTables>, volumeId: string, cascade:
     )
     .limit(1)
     .executeTakeFirst();
-  return attached !== undefined || copies !== undefined || (snapshots.length > 0 && !cascade);
+  return attached !== undefined || copies !== undefined || others || (snapshots.length > 0 && !cascade);
 }

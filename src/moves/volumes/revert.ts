@@ -95,7 +95,7 @@ export const revertVolume = (
     take: async (trx) => {
       const volume = await lockVolume(trx, volumeId);
       if (!volume) return refused(volumeNotFound(volumeId));
-      const latest = await latestSnapshot(trx, volumeId);
+      const latest = await latestSnapshot(trx, volume);
       const checked = checkRevert(volume, latest, wanted);
       if ('code' in checked) return refused(checked);
       const updated_at = p.clock.now();

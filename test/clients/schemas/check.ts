@@ -56,8 +56,10 @@ const BEYOND_TEMPEST: readonly Beyond[] = [
   { request: /^PUT volume\/volumes\/[^/]+$/, when: since(61) },
   // Snapshots name the snapshot of their group.
   { request: /^GET volume\/snapshots/, when: since(14) },
+  // A page with another behind it.
+  { request: /^GET volume\/(os-volume-transfer|volume-transfers)/, when: has('transfers_links') },
   // with_count
-  { request: /^GET volume\/(volumes|snapshots)(\/detail)?$/, when: has('count') },
+  { request: /^GET volume\/(volumes|snapshots|volume-transfers)(\/detail)?$/, when: has('count') },
 ];
 
 /** `{ onAnswer }` where Tempest is installed, else `{}`. */
