@@ -219,16 +219,16 @@ export class QemuHypervisor implements Hypervisor {
     });
     if (spec.configDrive) await writeConfigDrive(this.#layout.configDrive(serverId), spec.configDrive);
     const memory = fromMemory ? await open(this.#layout.memory(serverId), 'r') : null;
-    let guest: QemuProcess;
     try {
       const files = memory === null ? [] : [memory.fd];
-      guest = await QemuProcess.spawn(this.#options.qemuBinary, args, this.#identity, this.#place(serverId), files);
+      const { qemuBinary, log } = this.#options;
+      const guest = await QemuProcess.spawn(qemuBinary, args, this.#identity, this.#place(serverId), files);
+      this.#processes.set(serverId, guest);
+      log.info({ serverId, qemuPid: guest.ref.pid }, 'guest started');
+      void guest.gone.then(() => log.info({ serverId, qemuPid: guest.ref.pid }, 'guest ended'));
     } finally {
       await memory?.close();
     }
-    this.#processes.set(serverId, guest);
-    this.#options.log.info({ serverId, qemuPid: guest.ref.pid }, 'guest started');
-    void guest.gone.then(() => this.#options.log.info({ serverId, qemuPid: guest.ref.pid }, 'guest ended'));
   }
 
   async awaitRunning(serverId: string, job: JobControl): Promise<void> {

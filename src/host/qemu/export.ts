@@ -120,14 +120,16 @@ export class Exports {
     });
     const server = watch(child);
     const deadline = clock.now() + START_LIMIT_MS;
-    for (;;) {
-      if (server.status.over) throw new HypervisorError(`qemu-nbd failed: ${lastWords(server.status.errors)}`);
-      if (await listens(directory)) return server;
-      if (clock.now() > deadline) {
-        await end(server);
-        throw new HypervisorError('qemu-nbd does not listen');
+    try {
+      for (;;) {
+        if (server.status.over) throw new HypervisorError(`qemu-nbd failed: ${lastWords(server.status.errors)}`);
+        if (await listens(directory)) return server;
+        if (clock.now() > deadline) throw new HypervisorError('qemu-nbd does not listen');
+        await clock.sleep(START_POLL_MS);
       }
-      await clock.sleep(START_POLL_MS);
+    } catch (error) {
+      await end(server);
+      throw error;
     }
   }
 

@@ -5,7 +5,7 @@
 // been reaped). All are looked at five times a second, and where that fails (no descriptor is free) nothing is known and it
 // is looked again: `gone` never rejects. QMP is connected when first needed and again when it was
 // lost; QEMU takes a new client as soon as the old one is gone.
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, constants, openSync } from 'node:fs';
 import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -73,8 +73,7 @@ export class QemuProcess {
       const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()));
       const failed = new Promise<Error>((resolve) => child.once('error', resolve));
       if (child.pid === undefined) throw new HypervisorError(`${binary} cannot be run: ${(await failed).message}`);
-      // Even one that has ended already is still there as a zombie: nobody has reaped it in this turn of the loop.
-      const ref = identify(child.pid);
+      const ref = identifyOrKill(child);
       if (ref === null) throw new HypervisorError(`${binary} ended at once`);
       child.unref();
       return new QemuProcess(ref, place, place.clock.now(), exited);
@@ -190,6 +189,17 @@ export class QemuProcess {
       // Nobody looks any more: this promise then never resolves, because nothing is known.
       if (detached.aborted) return new Promise(() => undefined);
     }
+  }
+}
+
+/** One that cannot be named cannot be watched: it must not go on where nobody knows of it. */
+function identifyOrKill(child: ChildProcess): ProcessRef | null {
+  try {
+    // Even one that has ended already is still there as a zombie: nobody has reaped it in this turn of the loop.
+    return identify(child.pid ?? 0);
+  } catch (error) {
+    child.kill('SIGKILL');
+    throw error;
   }
 }
 
