@@ -244,6 +244,32 @@ describe('identity v3', () => {
     await expect(404, as('GET', `${path}/${id}`));
   });
 
+  it('makes no application credential that may more than the one that asks for it', async () => {
+    const { user, auth } = await tenant('escalating', 'manager');
+    const as = await enter(auth);
+    const path = `${V3}/users/${user.id}/application_credentials`;
+    const wish = { name: 'reads', roles: [{ name: 'reader' }], unrestricted: true };
+    const answer = await expect(201, as('POST', path, { application_credential: wish }));
+    const { id, secret } = answer.json.application_credential;
+    const entered = await login({
+      identity: { methods: ['application_credential'], application_credential: { id, secret } },
+    });
+    const token = entered.headers.get('x-subject-token') ?? '';
+    const make = (name: string, roles?: object) =>
+      call(token, 'POST', path, { application_credential: { name, roles } });
+    await expect(400, make('manages', [{ name: 'manager' }]));
+    const child = await expect(201, make('child'));
+    assert.deepEqual(
+      child.json.application_credential.roles.map((role: { name: string }) => role.name),
+      ['reader'],
+    );
+    const own = await expect(201, as('POST', path, { application_credential: { name: 'its user’s' } }));
+    assert.deepEqual(
+      own.json.application_credential.roles.map((role: { name: string }) => role.name),
+      ['manager'],
+    );
+  });
+
   it('lists assignments by what they are about, with what they imply and with names', async () => {
     const { user, project } = await tenant('listed');
     const list = async (query: string) =>

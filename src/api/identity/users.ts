@@ -156,12 +156,13 @@ export const credentialRoutes = (identity: Identity): readonly Route[] => {
     return credential;
   }
 
-  /** Tokens of restricted credentials make and delete none. @throws ApiError 403 */
-  async function unrestricted(header: string | string[] | undefined): Promise<void> {
-    const info = await identity.tokenInfo([header].flat()[0] ?? '');
-    if (info?.credential?.unrestricted === false) {
+  /** The credential that the token is of, if any. Those of restricted ones make and delete none. @throws ApiError 403 */
+  async function unrestricted(header: string | string[] | undefined): Promise<ApplicationCredential | null> {
+    const credential = (await identity.tokenInfo([header].flat()[0] ?? ''))?.credential ?? null;
+    if (credential?.unrestricted === false) {
       throw forbidden('You are not authorized to perform the requested action: restricted application credential.');
     }
+    return credential;
   }
 
   /** The rules' `owner` is the user in the path. */
@@ -192,13 +193,14 @@ export const credentialRoutes = (identity: Identity): readonly Route[] => {
       body: schema.CreateCredential,
       answers: { 201: schema.one('application_credential', schema.NewApplicationCredential) },
       handle: async ({ p, actor, params, body: { application_credential: wish }, request }) => {
-        await unrestricted(request.headers['x-auth-token']);
+        const through = await unrestricted(request.headers['x-auth-token']);
         if (actor.projectId === '') throw badRequest('An application credential is made with a token of its project.');
         const made = await createCredential(directory, {
           ...{ userId: params.id, projectId: actor.projectId, name: wish.name, description: wish.description ?? null },
           ...{ secret: wish.secret ?? null, unrestricted: wish.unrestricted ?? false },
           ...expiryOf(wish.expires_at ?? null),
           roles: wish.roles === undefined || wish.roles.length === 0 ? null : wish.roles,
+          through,
         });
         const { credential, secret } = outcome(made);
         const shown = await renderCredential(p.settings, directory, credential);

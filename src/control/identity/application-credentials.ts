@@ -19,6 +19,7 @@ import {
   rolesIn,
   type Selector,
   selectAccount,
+  withImpliedRoles,
 } from './directory.ts';
 import { isNamed, type NameFilter } from './names.ts';
 import { hashPassword } from './passwords.ts';
@@ -51,8 +52,13 @@ export interface CredentialRequest {
   readonly expiresAt: number | null;
   /** Absent: 0. */
   readonly expiresMicros?: number;
-  /** Null: all that the user has in the project. */
+  /** Null: all that may be given on. */
   readonly roles: readonly Selector[] | null;
+  /**
+   * The credential of whoever asks: its roles are all that can be given on, or it would get its user's others for itself
+   * (Keystone: _get_roles). Absent: the user asks.
+   */
+  readonly through?: ApplicationCredential | null;
 }
 
 const credentialOf = (row: Selectable<GlobalTables['application_credentials']>): ApplicationCredential => ({
@@ -126,8 +132,12 @@ export async function createCredential(
     return refused(badRequest("Invalid input for field 'expires_at': it is not in the future."));
   }
   const scope = { kind: 'project', id: projectId } as const;
-  const held = await effectiveRolesIn(directory, userId, scope);
-  const asked = request.roles?.map((each) => roleIn(held, each)) ?? (await rolesIn(directory, userId, scope));
+  const all = await effectiveRolesIn(directory, userId, scope);
+  const own = request.through
+    ? all.filter(({ id }) => request.through?.roleIds.includes(id))
+    : await rolesIn(directory, userId, scope);
+  const held = request.through ? await withImpliedRoles(directory, own) : all;
+  const asked = request.roles?.map((each) => roleIn(held, each)) ?? own;
   const roles = asked.filter((role) => role !== undefined);
   if (roles.length === 0 || roles.length < asked.length) {
     const message = 'Invalid application credential: Could not find role assignment of the user in the project.';
