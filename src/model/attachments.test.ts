@@ -45,10 +45,17 @@ test('a volume that is not there, of another project, or the server’s already 
 });
 
 test('a volume in any other status is refused with Cinder’s sentence', () => {
-  for (const status of [...OTHERS, 'in-use', 'reserved', 'detaching']) {
+  for (const status of [...OTHERS, 'in-use']) {
     const refusal = checkClaim({ ...VOLUME, status }, BY_ANOTHER, WANTED);
     assert.equal(refusal?.code, 400);
     assert.match(refusal.message, new RegExp(`must be available or downloading to reserve, but .* is ${status}\\.$`));
+  }
+});
+
+test('a volume that another server has is not free, whatever its status was said to be', () => {
+  for (const status of ['available', 'reserved', 'attaching', 'detaching']) {
+    const refusal = checkClaim({ ...VOLUME, status }, BY_ANOTHER, WANTED);
+    assert.match(refusal?.message ?? '', /must be available or downloading to reserve, but .* is in-use\.$/);
   }
 });
 

@@ -51,11 +51,13 @@ export function checkClaim(
     return invalidVolume(`volume ${volume.id} already attached`);
   }
   const free = volume.multiattach ? ['available', 'in-use', 'reserved'] : ['available'];
-  if (free.includes(volume.status)) return null;
+  // Whatever its status was said to be by hand: two guests that write to one volume ruin it.
+  const status = volume.multiattach ? volume.status : statusByAttachments(volume.status, attachments);
+  if (free.includes(status)) return null;
   const words = volume.multiattach ? 'available, in-use or downloading' : 'available or downloading';
   return badRequest(
     `Invalid input received: Invalid volume: Volume ${volume.id} status must be ${words} to reserve, ` +
-      `but the current status is ${volume.status}.`,
+      `but the current status is ${status}.`,
   );
 }
 

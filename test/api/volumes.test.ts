@@ -280,6 +280,9 @@ describe('block storage over the API, on a simulated storage host', () => {
     const forced = await upload({ force: 'True', protected: true });
     assert.equal(forced.status, 202, forced.text);
     await waitForVolume(s.alice, id, 'in-use');
+    // Nobody else can have it for being called available.
+    await act(s.admin, id, { 'os-reset_status': { status: 'available' } });
+    assert.equal((await show(s.alice, id)).status, 'in-use');
     const { image_id } = forced.json['os-volume_upload_image'];
     const image = (await s.alice('GET', `/image/v2/images/${image_id}`)).json;
     assert.deepEqual([image.status, image.protected], ['active', true]);

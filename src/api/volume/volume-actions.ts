@@ -1,7 +1,8 @@
 // POST /volumes/{id}/action: one key names the action. Those by which Nova tells Cinder what it does with a volume
 // (os-reserve, os-attach and so on) are not here: compute attaches and detaches by itself.
 import { Type } from 'typebox';
-import { changeStatus, editVolume, volumeFor } from '../../control/volumes/records.ts';
+import { editVolume, volumeFor } from '../../control/volumes/records.ts';
+import { resetStatus } from '../../control/volumes/reset-status.ts';
 import { retypeVolume } from '../../control/volumes/retype.ts';
 import { findVolumeType, isMultiattach } from '../../control/volumes/types.ts';
 import { MAX_VOLUME_GB, VOLUME_STATUSES, type VolumeStatus } from '../../model/volumes.ts';
@@ -89,8 +90,7 @@ const ACTIONS: Readonly<Record<string, Action>> = {
           `Invalid input for field/attribute status. Value: ${status}. One of ${RESETTABLE.join(', ')}.`,
         );
       }
-      const change = { status: wanted, updated_at: p.clock.now() };
-      await changeStatus(p.stores.global, volume.id, VOLUME_STATUSES, change);
+      await resetStatus(p, volume.id, wanted);
       p.log.warn({ volumeId: volume.id, from: volume.status, to: wanted }, "a volume's status was reset by hand");
       return { status: 202 };
     },
