@@ -35,8 +35,10 @@ export async function unlockServer(p: Platform, actor: Actor, serverId: string):
   return mark(p, actor, serverId, found.cellId, 'unlock', { locked: 0, locked_reason: null });
 }
 
-/** States that stand for more than the record: a guest kept elsewhere, a disk put aside, memory on the host. */
-const NOT_BY_HAND: readonly VmState[] = ['building', 'resized', 'rescued', 'soft-delete', 'deleted'];
+/** States that stand for more than the record: a guest kept elsewhere, a disk put aside or kept as an image. */
+const NOT_BY_HAND: readonly VmState[] = [
+  ...(['building', 'resized', 'rescued', 'shelved', 'shelved_offloaded', 'soft-delete', 'deleted'] as const),
+];
 
 /**
  * Says that the server is active or in error, whatever its guest does; the monitor follows with what is true of a guest
