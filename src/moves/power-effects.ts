@@ -50,6 +50,12 @@ export async function pauseAgain<S>(c: StepContext<S>, hostName: string, paused:
   return outcome.kind === 'failed' && outcome.final ? { kind: 'done', note: outcome.reason } : outcome;
 }
 
+/** Undoes turning off a paused guest: what it had in memory is lost, so it is started anew, and stands still again. */
+export async function standStillAgain<S>(c: StepContext<S>, hostName: string): Promise<StepOutcome<S>> {
+  const on = await powerOnAgain(c, hostName);
+  return on.kind === 'done' ? pauseAgain(c, hostName, true) : on;
+}
+
 /** What the guest has in memory is kept, and its process gone. */
 export const suspend = <S>(c: StepContext<S>, hostName: string): Promise<StepOutcome<S>> =>
   setPower(c, hostName, { power: 'suspended', graceSeconds: 0 });

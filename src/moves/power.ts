@@ -29,6 +29,7 @@ import {
   powerOffAgain,
   powerOn,
   powerOnAgain,
+  standStillAgain,
   stillSuspended,
   suspend,
   suspendAgain,
@@ -44,6 +45,7 @@ export interface PowerState {
   readonly wasOn: boolean;
   /** Whether what it had in memory was kept on its host. */
   readonly wasSuspended?: boolean;
+  readonly wasPaused?: boolean;
 }
 
 const take = (action: string, task: TaskState, from: readonly VmState[]): MoveStep<PowerState> => ({
@@ -135,6 +137,7 @@ export const REBOOT = power('reboot', [
         return doneBecause('turning it on again is what failed');
       }
       if (c.s.wasSuspended) return stillSuspended(c, c.s.host, () => letGo(c, c.s.cellId, OFF, 'Error'));
+      if (c.s.wasPaused) return standStillAgain(c, c.s.host);
       return c.s.wasOn ? powerOnAgain(c, c.s.host) : doneBecause('was off');
     },
   },
@@ -200,6 +203,7 @@ async function begin(
     graceSeconds,
     wasOn: server.vmState === 'active' || server.vmState === 'paused',
     wasSuspended: server.vmState === 'suspended',
+    wasPaused: server.vmState === 'paused',
   };
   return startMove(p, { move, serverId, actor, state }, word);
 }

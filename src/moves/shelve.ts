@@ -35,7 +35,7 @@ import {
 import { destroyOrOwe } from './hosts.ts';
 import type { Move, MoveStep, Owner, StepContext, StepOutcome } from './move.ts';
 import { doneBecause, inGlobal, unlessFenced } from './outcomes.ts';
-import { pauseAgain, powerOff, powerOnAgain } from './power-effects.ts';
+import { powerOff, powerOnAgain, standStillAgain } from './power-effects.ts';
 import { dropVolumes, type HasVolumes, handBackVolumes, handOverVolumes, reserveVolumes } from './server-volumes.ts';
 import { startMove } from './start.ts';
 
@@ -87,11 +87,9 @@ export const SHELVE: Move<ShelveState> = {
       step: 'turn off',
       // What a suspended one had in memory stays as long as its host does.
       do: async (c) => (c.s.wasOn ? powerOff(c, c.s.host, c.s.graceSeconds) : doneBecause('was off')),
-      // What a paused guest had in memory is lost: it is started anew, and stands still again.
       undo: async (c) => {
         if (!c.s.wasOn) return doneBecause('was off');
-        const on = await powerOnAgain(c, c.s.host);
-        return on.kind === 'done' && c.s.vmState === 'paused' ? pauseAgain(c, c.s.host, true) : on;
+        return c.s.vmState === 'paused' ? standStillAgain(c, c.s.host) : powerOnAgain(c, c.s.host);
       },
     },
     ofDisk(takeSnapshot),

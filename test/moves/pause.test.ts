@@ -87,3 +87,14 @@ inWorld('a paused server whose host restarts is off: its memory is lost', async 
   await settle(world);
   assert.equal((await serverOf(world, serverId)).vmState, 'active');
 });
+
+inWorld('a paused server whose reboot turns back stands still again', async (world, serverId) => {
+  const host = hostOf(world, (await serverOf(world, serverId)).host);
+  let calls = 0;
+  // It is turned off, and that is never told, as often as a step is tried.
+  host.trouble = (method) => (method === 'setPower' && ++calls <= 4 ? 'lost' : 'none');
+  await accept(world, rebootServer(world.p, world.user, serverId, 'HARD'));
+  await settle(world);
+  assert.ok(calls > 4);
+  assert.deepEqual([(await serverOf(world, serverId)).vmState, await standsStill(world, serverId)], ['paused', true]);
+});
