@@ -128,7 +128,16 @@ export const serverLike = (change: Partial<Server> = {}): Server => ({
     powerState: POWER_STATE.RUNNING,
     progress: 0,
   },
-  ...{ sagaId: null, host: 'h1', zone: 'nova', requestedZone: null, keyName: null, metadata: {}, tags: [] },
+  ...{
+    sagaId: null,
+    revision: 0,
+    host: 'h1',
+    zone: 'nova',
+    requestedZone: null,
+    keyName: null,
+    metadata: {},
+    tags: [],
+  },
   ...{
     locked: false,
     lockedBy: null,

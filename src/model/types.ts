@@ -168,6 +168,8 @@ export interface Server {
   readonly powerState: PowerState;
   readonly progress: number;
   readonly sagaId: string | null;
+  /** Counts up whenever a saga lets go of the server: what was planned from an earlier one may be no longer so. */
+  readonly revision: number;
   readonly host: string | null;
   readonly zone: string | null;
   readonly requestedZone: string | null;

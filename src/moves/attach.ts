@@ -38,6 +38,7 @@ import type { Move, StepContext, StepOutcome } from './move.ts';
 import { done, doneBecause, inGlobal, LANDED } from './outcomes.ts';
 import { plugIn, revokeOrOwe } from './server-volumes.ts';
 import { startMove } from './start.ts';
+import { inTurn } from './turns.ts';
 
 export interface AttachmentState extends GuestState {
   readonly volumeId: string;
@@ -210,12 +211,9 @@ export type Attached =
   | { readonly kind: 'refused'; readonly refusal: Refusal };
 
 /** Gives the server the volume. Answers when it is promised; it is `in-use` when the guest has it. */
-export async function attachVolume(
-  p: Platform,
-  actor: Actor,
-  serverId: string,
-  request: AttachRequest,
-): Promise<Attached> {
+export const attachVolume = inTurn(beginAttach);
+
+async function beginAttach(p: Platform, actor: Actor, serverId: string, request: AttachRequest): Promise<Attached> {
   const found = await serverWithHost(p, actor, serverId, 'attachVolume');
   if ('code' in found) return refused(found);
   const { server, host, cellId } = found;
@@ -257,12 +255,9 @@ export async function attachVolume(
 }
 
 /** Takes the volume from the server. 404 when it does not have it. */
-export async function detachVolume(
-  p: Platform,
-  actor: Actor,
-  serverId: string,
-  volumeId: string,
-): Promise<Refusal | null> {
+export const detachVolume = inTurn(beginDetachment);
+
+async function beginDetachment(p: Platform, actor: Actor, serverId: string, volumeId: string): Promise<Refusal | null> {
   const found = await serverWithHost(p, actor, serverId, 'detachVolume');
   if ('code' in found) return found;
   const { server, host, cellId } = found;

@@ -3,8 +3,10 @@
 // The unique index over active sagas makes sure that one saga at a time works on a server; the record's task_state and
 // saga_id are what users see of it. Both writes below are compare-and-set on saga_id, so that they may be repeated and
 // can never touch a server that some other saga holds. The instance action has the saga's id: one row per saga.
+// A saga's state is made from what the record said when its user asked. Letting go counts the record's revision up, and
+// who has seen an earlier one is kept out: whatever a saga that came between has changed, image and flavor too, is seen.
 import type { InsertResult, Transaction, Updateable, UpdateResult } from 'kysely';
-import type { TaskState, VmState } from '../model/types.ts';
+import type { Server, TaskState, VmState } from '../model/types.ts';
 import type { CellTables } from '../store/cell-schema.ts';
 import { isListed, type Listed, listed } from '../store/dialect.ts';
 import { fixed } from '../store/fixed.ts';
@@ -15,7 +17,15 @@ import { type HasVolumes, volumesHeld } from './server-volumes.ts';
 
 export interface ActionState {
   readonly actor: Owner;
+  /** Of the server's record that the state was made from. */
+  readonly revision: number;
 }
+
+/** The part of a state that says who asks and what they have seen. */
+export const askedBy = ({ userId, projectId }: Owner, { revision }: Pick<Server, 'revision'>): ActionState => ({
+  actor: { userId, projectId },
+  revision,
+});
 
 /** What the caller went by when it made the saga's state: the record must still say so when it is taken hold of. */
 export interface Expected {
@@ -63,6 +73,7 @@ interface Hold {
   readonly now: number;
   readonly from: Listed;
   readonly host: string | null;
+  readonly revision: number;
 }
 
 /** Answers how many volumes the server has, when it is as expected or held already. */
@@ -79,6 +90,7 @@ const HOLD = fixed<CellTables, Hold, { readonly volumes: number | null }>((cell,
           eb('saga_id', 'is', null),
           isListed(cell, 'vm_state', hold.from),
           eb('host', 'is not distinct from', hold.host),
+          eb('revision', '=', hold.revision),
         ]),
       ]),
     )
@@ -115,7 +127,7 @@ export async function takeHold<S extends ActionState>(
   const now = c.p.clock.now();
   // One transaction: a conductor that stalls between the two writes must not open an action in a cell left behind.
   return inCell(cell, c, async (trx): Promise<StepOutcome<S>> => {
-    const hold = { serverId: c.serverId, sagaId: c.saga.id, task, now, host: expected.host };
+    const hold = { serverId: c.serverId, sagaId: c.saga.id, task, now, host: expected.host, revision: c.s.revision };
     const [held] = (await HOLD(trx, { ...hold, from: listed(trx, expected.from) })).rows;
     if (!held) {
       return { kind: 'failed', reason: `${IN_NO_STATE} ${action}`, final: true };
@@ -171,7 +183,10 @@ export async function letGo<S>(
     await CLOSE_ACTION(trx, { id: c.saga.id, now, message });
     await trx
       .updateTable('servers')
-      .set({ ...change, task_state: null, saga_id: null, frozen: 0, updated_at: now })
+      .set((eb) => ({
+        ...{ ...change, task_state: null, saga_id: null, frozen: 0, updated_at: now },
+        revision: eb('revision', '+', 1),
+      }))
       .where('id', '=', c.serverId)
       .where('saga_id', '=', c.saga.id)
       .execute();

@@ -14,16 +14,16 @@ import { newRequestId } from '../lib/ids.ts';
 import { stateOf } from '../model/actions.ts';
 import { checkConfirm } from '../model/resize-rules.ts';
 import { type Actor, isAdmin, POWER_STATE, type Refusal, type Server } from '../model/types.ts';
-import { letGo, takeHoldWithVolumes } from './claim.ts';
+import { type ActionState, askedBy, letGo, takeHoldWithVolumes } from './claim.ts';
 import { destroyOrOwe } from './hosts.ts';
 import { writeMigration } from './migration-record.ts';
-import type { Move, Owner } from './move.ts';
+import type { Move } from './move.ts';
 import { inGlobal, unlessFenced } from './outcomes.ts';
 import { dropVolumes, type HasVolumes } from './server-volumes.ts';
 import { startMove, unlessOvertaken } from './start.ts';
+import { inTurn } from './turns.ts';
 
-export interface ConfirmState extends HasVolumes {
-  readonly actor: Owner;
+export interface ConfirmState extends ActionState, HasVolumes {
   readonly migrationId: string;
   readonly homeCellId: string;
   /** Where the server is now. */
@@ -89,12 +89,9 @@ export const CONFIRM: Move<ConfirmState> = {
  * Keeps the resize. 409 when the server is not resized, something else is at it or its source host is down, 400 without a
  * finished migration.
  */
-export async function confirmResize(
-  p: Platform,
-  actor: Actor,
-  serverId: string,
-  inBackground = false,
-): Promise<Refusal | null> {
+export const confirmResize = inTurn(beginConfirm);
+
+async function beginConfirm(p: Platform, actor: Actor, serverId: string): Promise<Refusal | null> {
   const found = await serverOrRefusal(p, serverId);
   if ('code' in found) return found;
   const { server } = found;
@@ -103,7 +100,7 @@ export async function confirmResize(
   const refusal = checkConfirm(stateOf(server), isAdmin(actor), migration?.status ?? null, sourceUp);
   if (refusal) return unlessOvertaken(p, server, 'confirmResize', refusal);
   invariant(migration, 'checkConfirm refuses without a migration');
-  return startConfirm(p, actor, found, migration, inBackground);
+  return startConfirm(p, actor, found, migration);
 }
 
 /** The same, without asking whether it may; the source host may be down. */
@@ -112,15 +109,14 @@ export function startConfirm(
   actor: Actor,
   { server, cellId }: { readonly server: Server; readonly cellId: string },
   migration: Migration,
-  inBackground: boolean,
 ): Promise<Refusal | null> {
   return startMove(
     p,
     {
       move: CONFIRM,
-      ...{ serverId: server.id, actor, inBackground },
+      ...{ serverId: server.id, actor },
       state: {
-        actor: { userId: actor.userId, projectId: actor.projectId },
+        ...askedBy(actor, server),
         migrationId: migration.uuid,
         homeCellId: cellId,
         host: server.host,
@@ -140,7 +136,7 @@ const AGAIN_MS = 60_000;
 export async function confirmOverdue(p: Platform): Promise<void> {
   if (hasJumped(p)) return;
   for (const migration of await dueConfirmations(p)) {
-    const refusal = await confirmResize(p, systemActor(migration), migration.serverId, true);
+    const refusal = await beginConfirm(p, systemActor(migration), migration.serverId);
     if (refusal === null) {
       p.log.info({ serverId: migration.serverId }, 'resize confirmed: its window is over');
       continue;

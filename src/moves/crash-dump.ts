@@ -6,13 +6,13 @@ import type { Platform } from '../control/platform.ts';
 import { serverOrRefusal } from '../control/servers.ts';
 import { checkAction, stateOf } from '../model/actions.ts';
 import { type Actor, isAdmin, type Refusal, type VmState } from '../model/types.ts';
-import { letGo, takeHold, unlessLetGo } from './claim.ts';
+import { type ActionState, askedBy, letGo, takeHold, unlessLetGo } from './claim.ts';
 import { settled } from './hosts.ts';
-import type { Move, Owner } from './move.ts';
+import type { Move } from './move.ts';
 import { startMove } from './start.ts';
+import { inTurn } from './turns.ts';
 
-export interface CrashDumpState {
-  readonly actor: Owner;
+export interface CrashDumpState extends ActionState {
   readonly cellId: string;
   readonly host: string;
   readonly vmState: VmState;
@@ -42,14 +42,15 @@ export const CRASH_DUMP: Move<CrashDumpState> = {
   ],
 };
 
-export async function triggerCrashDump(p: Platform, actor: Actor, serverId: string): Promise<Refusal | null> {
+export const triggerCrashDump = inTurn(beginCrashDump);
+
+async function beginCrashDump(p: Platform, actor: Actor, serverId: string): Promise<Refusal | null> {
   const found = await serverOrRefusal(p, serverId);
   if ('code' in found) return found;
   const { server, cellId } = found;
   const refusal = checkAction('triggerCrashDump', stateOf(server), isAdmin(actor));
   if (refusal) return refusal;
   if (server.host === null) return { code: 409, message: `Instance ${serverId} is not ready` };
-  const { userId, projectId } = actor;
-  const state = { actor: { userId, projectId }, cellId, host: server.host, vmState: server.vmState };
+  const state = { ...askedBy(actor, server), cellId, host: server.host, vmState: server.vmState };
   return startMove(p, { move: CRASH_DUMP, serverId, actor, state }, 'trigger_crash_dump');
 }

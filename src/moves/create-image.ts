@@ -26,18 +26,18 @@ import { checkMetadataQuota } from '../model/quota.ts';
 import { badRequest, refused } from '../model/refusal.ts';
 import { type Actor, isAdmin, type Refusal, type Server, type TaskState, type VmState } from '../model/types.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
-import { letGo, takeHold } from './claim.ts';
+import { type ActionState, askedBy, letGo, takeHold } from './claim.ts';
 import { globally, inCell } from './fencing.ts';
 import { jobOutcome, settled, unlessDoomed } from './hosts.ts';
 import { imageOfVolumes } from './image-of-volumes.ts';
-import type { Move, MoveStep, Owner, StepContext, StepOutcome } from './move.ts';
+import type { Move, MoveStep, StepContext, StepOutcome } from './move.ts';
 import { done, doneBecause, inGlobal } from './outcomes.ts';
 import { publishImage, unlessKept } from './publish.ts';
 import { startMove } from './start.ts';
+import { inTurn } from './turns.ts';
 
 /** The part of a state that the steps of a snapshot look at. */
-export interface SnapshotState {
-  readonly actor: Owner;
+export interface SnapshotState extends ActionState {
   readonly cellId: string;
   readonly host: string;
   readonly imageId: string;
@@ -236,12 +236,9 @@ export interface ImageRequest {
 }
 
 /** Makes an image of the server's root disk as it is now. Answers when that has begun. */
-export async function createServerImage(
-  p: Platform,
-  actor: Actor,
-  serverId: string,
-  request: ImageRequest,
-): Promise<ImageMade> {
+export const createServerImage = inTurn(beginImage);
+
+async function beginImage(p: Platform, actor: Actor, serverId: string, request: ImageRequest): Promise<ImageMade> {
   const planned = await plan(p, actor, serverId, 'createImage', request, {
     type: 'snapshot',
     metadata: request.metadata,
@@ -267,12 +264,9 @@ export interface BackupRequest extends ImageRequest {
 }
 
 /** The same as a backup, of which only so many are kept. */
-export async function createServerBackup(
-  p: Platform,
-  actor: Actor,
-  serverId: string,
-  request: BackupRequest,
-): Promise<ImageMade> {
+export const createServerBackup = inTurn(beginBackup);
+
+async function beginBackup(p: Platform, actor: Actor, serverId: string, request: BackupRequest): Promise<ImageMade> {
   const { backupType, rotation } = request;
   const metadata = { ...request.metadata, backup_type: backupType };
   const planned = await plan(p, actor, serverId, 'createBackup', request, { type: 'backup', metadata });
@@ -324,7 +318,7 @@ async function plan(
   const image = await imageOf(p, actor, server, host, request.name, wish);
   if ('code' in image) return refused(image);
   const state = {
-    actor: { userId: actor.userId, projectId: actor.projectId },
+    ...askedBy(actor, server),
     ...{ cellId, host, vmState: server.vmState, imageId: image.id },
   };
   return { kind: 'planned', state, image };

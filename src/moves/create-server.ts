@@ -145,6 +145,7 @@ export async function createServer(p: Platform, actor: Actor, request: CreateReq
     powerState: POWER_STATE.NOSTATE,
     progress: 0,
     sagaId: null,
+    revision: 0,
     host: null,
     zone: null,
     requestedZone: request.zone,

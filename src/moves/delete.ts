@@ -20,20 +20,19 @@ import { type Actor, isAdmin, POWER_STATE, type Refusal } from '../model/types.t
 import { fixed } from '../store/fixed.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
 import { OPEN_STATUSES, openSaga, sqlSagaStore } from '../store/sagas.ts';
-import { letGo, takeHoldWithVolumes } from './claim.ts';
+import { type ActionState, askedBy, letGo, takeHoldWithVolumes } from './claim.ts';
 import { ownsSaga } from './fencing.ts';
 import { destroyOrOwe } from './hosts.ts';
 import { writeMigration } from './migration-record.ts';
-import type { Move, Owner, StepContext } from './move.ts';
+import type { Move, StepContext } from './move.ts';
 import { done, doneBecause, inGlobal } from './outcomes.ts';
 import { type DoomedVolume, deleteReleased, releaseAll } from './released-volumes.ts';
 import { type HasVolumes, hasVolumes, revokeAll } from './server-volumes.ts';
 import { startMove } from './start.ts';
 
-export interface DeleteState extends HasVolumes {
+export interface DeleteState extends ActionState, HasVolumes {
   /** Volumes that are deleted with the server; found out by `release volumes`. */
   readonly doomed?: readonly DoomedVolume[];
-  readonly actor: Owner;
   readonly homeCellId: string;
   readonly host: string | null;
   /** What its shelving made goes with it. */
@@ -167,10 +166,8 @@ async function startDelete(p: Platform, actor: Actor, serverId: string): Promise
       move: DELETE,
       serverId,
       actor,
-      // What keeps it out is not waited for but turned back.
-      inBackground: true,
       state: {
-        actor: { userId: actor.userId, projectId: actor.projectId },
+        ...askedBy(actor, found.server),
         homeCellId: found.cellId,
         host: found.server.host,
         shelvedImageId: found.server.shelvedImageId,

@@ -12,12 +12,12 @@ import { storageHostIsUp } from '../control/volumes/storage-hosts.ts';
 import { checkAction, checkServiceUp, type ServerAction, stateOf } from '../model/actions.ts';
 import { conflict } from '../model/refusal.ts';
 import { type Actor, isAdmin, type Refusal, type Server, type VmState } from '../model/types.ts';
+import { type ActionState, askedBy } from './claim.ts';
 import { unlessDoomed } from './hosts.ts';
-import type { Owner, StepContext, StepOutcome } from './move.ts';
+import type { StepContext, StepOutcome } from './move.ts';
 
 /** What the sagas carry of the server whose guest they change. */
-export interface GuestState {
-  readonly actor: Owner;
+export interface GuestState extends ActionState {
   readonly cellId: string;
   readonly host: string;
   readonly vmState: VmState;
@@ -30,7 +30,7 @@ export const asFound = (s: GuestState) => ({ from: [s.vmState], host: hostOf(s) 
 export const hostOf = (s: GuestState): string | null => (s.host === NOWHERE ? null : s.host);
 
 export const guestState = (actor: Actor, server: Server, cellId: string, host: string): GuestState => ({
-  actor: { userId: actor.userId, projectId: actor.projectId },
+  ...askedBy(actor, server),
   ...{ cellId, host, vmState: server.vmState },
 });
 

@@ -33,7 +33,7 @@ import { type Actor, type Flavor, isAdmin, POWER_STATE, type Refusal, type VmSta
 import type { GlobalTables } from '../store/global-schema.ts';
 import { noHost, triedHosts } from './alternates.ts';
 import { switchHome } from './carry.ts';
-import { letGo, takeHoldWithVolumes } from './claim.ts';
+import { type ActionState, askedBy, letGo, takeHoldWithVolumes } from './claim.ts';
 import { globally } from './fencing.ts';
 import { destroyOrOwe, jobOutcome, unlessDoomed } from './hosts.ts';
 import { openMigrationRecord, writeMigration } from './migration-record.ts';
@@ -59,9 +59,9 @@ import {
   target,
   unbindFrom,
 } from './target.ts';
+import { inTurn } from './turns.ts';
 
-export interface EvacuateState extends HasVolumes, HasTarget {
-  readonly actor: Owner;
+export interface EvacuateState extends ActionState, HasVolumes, HasTarget {
   readonly owner: Owner;
   readonly migrationId: string;
   /** Null: it boots from a volume. */
@@ -240,7 +240,9 @@ export interface EvacuateRequest {
  * Builds the server anew elsewhere. Refused: 409 for its state, 404 for a host that is not there, 400 while its own is
  * up.
  */
-export async function evacuateServer(
+export const evacuateServer = inTurn(beginEvacuation);
+
+async function beginEvacuation(
   p: Platform,
   actor: Actor,
   serverId: string,
@@ -260,7 +262,7 @@ export async function evacuateServer(
   if ((await storageHostsOf(p.stores.global, serverId)).includes(CINDER) && !(await isForcedDown(p, server.host)))
     return badRequest(NOT_SHUT_OUT);
   const state: EvacuateState = {
-    actor: { userId: actor.userId, projectId: actor.projectId },
+    ...askedBy(actor, server),
     owner: { userId: server.userId, projectId: server.projectId },
     migrationId: newId(),
     ...{ imageId: diskImageOf(server.image), imageProperties: server.image.properties, flavor: server.flavor },

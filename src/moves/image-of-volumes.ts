@@ -36,18 +36,18 @@ import { checkSnapshot, type Volume, volumeNotFound } from '../model/volumes.ts'
 import type { State } from '../saga/types.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
 import { insertSaga, newSaga } from '../store/sagas.ts';
-import { letGo, takeHold } from './claim.ts';
+import { type ActionState, askedBy, letGo, takeHold } from './claim.ts';
 import { globally } from './fencing.ts';
-import { definitionOf, type Move, type Owner, type StepContext, type StepOutcome } from './move.ts';
+import { definitionOf, type Move, type StepContext, type StepOutcome } from './move.ts';
 import { done, doneBecause, inGlobal } from './outcomes.ts';
 import { pause, pauseAgain } from './power-effects.ts';
 import { publishImage, unlessKept } from './publish.ts';
+import { startMove } from './start.ts';
+import { VOLUME_BUSY } from './turns.ts';
 import { storageJobOutcome } from './volumes/effects.ts';
 import { DELETE_SNAPSHOT, type SnapshotState } from './volumes/snapshots.ts';
-import { BUSY, startWhenFree } from './volumes/when-free.ts';
 
-export interface VolumesImageState {
-  readonly actor: Owner;
+export interface VolumesImageState extends ActionState {
   readonly cellId: string;
   readonly host: string;
   readonly vmState: VmState;
@@ -206,14 +206,14 @@ export async function imageOfVolumes(
   const unannounced = await p.imageMirror?.announce(p, image, actor.requestId);
   if (unannounced) return unannounced;
   const state: VolumesImageState = {
-    actor: { userId: actor.userId, projectId: actor.projectId },
+    ...askedBy(actor, server),
     ...{ cellId, host, vmState: server.vmState, imageId: image.id },
     pauses: server.vmState === 'active' && planned.length > 1,
     snapshots: planned.map(({ snapshotId, volume: { id, storageHost } }) => ({
       ...{ snapshotId, volumeId: id, storageHost },
     })),
   };
-  const refusal = await startWhenFree(
+  const refusal = await startMove(
     p,
     {
       ...{ move: IMAGE_OF_VOLUMES, serverId: server.id, actor, state },
@@ -235,6 +235,7 @@ async function plan(p: Platform, cellId: string, serverId: string): Promise<read
   for (const mapping of await mappingsOfServer(await p.stores.cell(cellId), serverId)) {
     const volume = await findVolume(p.stores.global, mapping.volumeId);
     if (!volume) return volumeNotFound(mapping.volumeId);
+    if (await isBusy(p.stores.global, volume.id)) return VOLUME_BUSY;
     const { device, bootIndex, deleteOnTermination } = mapping;
     planned.push({ volume, snapshotId: newId(), sizeGb: volume.sizeGb, device, bootIndex, deleteOnTermination });
   }
@@ -256,7 +257,7 @@ async function claim(
     if (!present) return volumeNotFound(volume.id);
     const refusal = checkSnapshot(present, true);
     if (refusal) return refusal;
-    if (await isBusy(trx, volume.id)) return BUSY;
+    if (await isBusy(trx, volume.id)) return VOLUME_BUSY;
     const { projectId, sizeGb, description } = present;
     const over = await claimVolumeQuota(p, trx, projectId, { volumes: 0, snapshots: 1, gigabytes: sizeGb });
     // Nova's words, whatever Cinder says.

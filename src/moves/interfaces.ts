@@ -17,6 +17,7 @@ import { jobOutcome } from './hosts.ts';
 import type { Move, StepContext, StepOutcome } from './move.ts';
 import { done, inGlobal, LANDED, unlessFenced } from './outcomes.ts';
 import { startMove } from './start.ts';
+import { inTurn } from './turns.ts';
 
 export interface InterfaceState extends GuestState {
   readonly portId: string;
@@ -120,7 +121,9 @@ export type AttachedPort =
   | { readonly kind: 'refused'; readonly refusal: Refusal };
 
 /** Gives the server the port. Answers when it is promised; it is ACTIVE when the guest has it. `tag`: null for none. */
-export async function attachInterface(
+export const attachInterface = inTurn(beginAttach);
+
+async function beginAttach(
   p: Platform,
   actor: Actor,
   serverId: string,
@@ -167,12 +170,9 @@ async function takeOne(p: Platform, actor: Actor, taking: Taking, wanted: Wanted
 }
 
 /** Takes the port from the server. 404 when it does not have it. */
-export async function detachInterface(
-  p: Platform,
-  actor: Actor,
-  serverId: string,
-  portId: string,
-): Promise<Refusal | null> {
+export const detachInterface = inTurn(beginDetach);
+
+async function beginDetach(p: Platform, actor: Actor, serverId: string, portId: string): Promise<Refusal | null> {
   const found = await serverWithHost(p, actor, serverId, 'detachInterface');
   if ('code' in found) return found;
   const { server, host, cellId } = found;

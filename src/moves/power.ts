@@ -18,8 +18,8 @@ import {
   type VmState,
 } from '../model/types.ts';
 import type { CellTables } from '../store/cell-schema.ts';
-import { letGo, takeHold, unlessLetGo } from './claim.ts';
-import type { Move, MoveStep, Owner } from './move.ts';
+import { type ActionState, askedBy, letGo, takeHold, unlessLetGo } from './claim.ts';
+import type { Move, MoveStep } from './move.ts';
 import { doneBecause } from './outcomes.ts';
 import {
   goOnAgain,
@@ -35,9 +35,9 @@ import {
   suspendAgain,
 } from './power-effects.ts';
 import { startMove } from './start.ts';
+import { inTurn } from './turns.ts';
 
-export interface PowerState {
-  readonly actor: Owner;
+export interface PowerState extends ActionState {
   readonly cellId: string;
   readonly host: string;
   readonly graceSeconds: number;
@@ -181,7 +181,9 @@ export const rebootServer = (
     ? begin(p, actor, serverId, REBOOT, 'softReboot', p.settings.shutdownTimeoutSeconds)
     : begin(p, actor, serverId, REBOOT, 'hardReboot', 0);
 
-async function begin(
+const begin = inTurn(beginNow);
+
+async function beginNow(
   p: Platform,
   actor: Actor,
   serverId: string,
@@ -197,7 +199,7 @@ async function begin(
   if (refusal) return refusal;
   if (server.host === null) return { code: 409, message: `Instance ${serverId} is not ready` };
   const state = {
-    actor: { userId: actor.userId, projectId: actor.projectId },
+    ...askedBy(actor, server),
     cellId,
     host: server.host,
     graceSeconds,
@@ -217,12 +219,12 @@ export async function resumeServer(p: Platform, server: Server, cellId: string, 
     requestId: newRequestId(),
   };
   const state = {
-    actor: { userId: server.userId, projectId: server.projectId },
+    ...askedBy(server, server),
     cellId,
     host,
     graceSeconds: 0,
     wasOn: false,
   };
-  const refusal = await startMove(p, { move: RESUME, serverId: server.id, actor, state, inBackground: true }, 'start');
+  const refusal = await startMove(p, { move: RESUME, serverId: server.id, actor, state }, 'start');
   if (refusal) p.log.info({ serverId: server.id, refusal }, 'a guest that was found off is not resumed now');
 }

@@ -19,10 +19,12 @@ import { checkRebuild } from '../model/rebuild-rules.ts';
 import { type Actor, type ImageSnapshot, isAdmin, POWER_STATE, type Refusal, type Server } from '../model/types.ts';
 import type { Volume } from '../model/volumes.ts';
 import type { CellTables } from '../store/cell-schema.ts';
+import { askedBy } from './claim.ts';
 import { CHANGED, REBUILD, type RebuildState, type Words } from './rebuild.ts';
 import { rebuildVolume } from './rebuild-volume.ts';
 import type { ServerVolume } from './server-volumes.ts';
 import { startMove } from './start.ts';
+import { inTurn } from './turns.ts';
 
 export interface RebuildRequest {
   readonly imageId: string;
@@ -40,7 +42,9 @@ export interface RebuildRequest {
   readonly reimages: boolean;
 }
 
-export async function rebuildServer(
+export const rebuildServer = inTurn(beginRebuild);
+
+async function beginRebuild(
   p: Platform,
   actor: Actor,
   serverId: string,
@@ -78,7 +82,7 @@ export async function rebuildServer(
   const snapshot = rememberedAfter(server, image, bootVolume !== null, request.reimages);
   const after = await withDrive(p, actor, cellId, changed(server, request, snapshot));
   const state: RebuildState = {
-    actor: { userId: actor.userId, projectId: actor.projectId },
+    ...askedBy(actor, server),
     ...{ cellId, host: server.host, vmState: server.vmState, graceSeconds: p.settings.shutdownTimeoutSeconds },
     wasOn: server.powerState === POWER_STATE.RUNNING || server.powerState === POWER_STATE.PAUSED,
     willRun: server.vmState !== 'stopped',

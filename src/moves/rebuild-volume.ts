@@ -29,8 +29,9 @@ import type { Move, MoveStep, StepContext, StepOutcome } from './move.ts';
 import { done, doneBecause, inGlobal } from './outcomes.ts';
 import { REBUILD, type RebuildState, type Words } from './rebuild.ts';
 import { type HasVolumes, plugIn, revoke, type ServerVolume, unlessDoomedVolumes } from './server-volumes.ts';
+import { startMove } from './start.ts';
+import { VOLUME_BUSY } from './turns.ts';
 import { storageJobOutcome } from './volumes/effects.ts';
-import { BUSY, startWhenFree } from './volumes/when-free.ts';
 
 export interface RebuildVolumeState extends RebuildState, HasVolumes {
   readonly volumeId: string;
@@ -245,7 +246,7 @@ export function rebuildVolume(
   const { id: volumeId, storageHost, image: oldImage, bootable } = root.volume;
   const volumeBefore = { image: oldImage, bootable };
   const full = { ...state, volumeId, storageHost, volumeBefore, imageId: image.id, volumes: [root.mapped] };
-  return startWhenFree(
+  return startMove(
     p,
     {
       ...{ move: REBUILD_VOLUME, serverId, actor, state: full },
@@ -268,7 +269,7 @@ async function claim(
   if ((await attachmentsOfVolume(trx, volumeId)).some((each) => each.serverId !== serverId)) {
     return conflict('Cannot re-image a volume which is attached to more than one server.');
   }
-  if (await isBusy(trx, volumeId)) return BUSY;
+  if (await isBusy(trx, volumeId)) return VOLUME_BUSY;
   await changeStatus(trx, volumeId, ['in-use'], { status: 'downloading', updated_at: now });
   return null;
 }

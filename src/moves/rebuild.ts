@@ -11,9 +11,9 @@ import type { Selectable, Transaction } from 'kysely';
 import { shownImageOf } from '../model/disk-image.ts';
 import { type Flavor, type ImageSnapshot, POWER_STATE, type Server, type VmState } from '../model/types.ts';
 import type { CellTables } from '../store/cell-schema.ts';
-import { letGo, takeHold } from './claim.ts';
+import { type ActionState, letGo, takeHold } from './claim.ts';
 import { ownsSaga } from './fencing.ts';
-import type { Move, Owner, StepContext, StepOutcome } from './move.ts';
+import type { Move, StepContext, StepOutcome } from './move.ts';
 import { done, doneBecause } from './outcomes.ts';
 import { powerOff, powerOffAgain, powerOn, powerOnAgain } from './power-effects.ts';
 import { dropSpare, makeSpare, useSpare, useSpareAgain } from './spare-effects.ts';
@@ -26,8 +26,7 @@ export const CHANGED = [
 ] as const;
 export type Words = Pick<Selectable<CellTables['servers']>, (typeof CHANGED)[number]>;
 
-export interface RebuildState {
-  readonly actor: Owner;
+export interface RebuildState extends ActionState {
   readonly cellId: string;
   readonly host: string;
   readonly vmState: VmState;

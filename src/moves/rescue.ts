@@ -20,16 +20,16 @@ import {
   type Server,
   type VmState,
 } from '../model/types.ts';
-import { letGo, takeHold, unlessLetGo } from './claim.ts';
-import type { Move, Owner, StepContext, StepOutcome } from './move.ts';
+import { type ActionState, askedBy, letGo, takeHold, unlessLetGo } from './claim.ts';
+import type { Move, StepContext, StepOutcome } from './move.ts';
 import { doneBecause } from './outcomes.ts';
 import { powerOff, powerOffAgain, powerOn, powerOnAgain } from './power-effects.ts';
 import { dropSpare, makeSpare, useSpare, useSpareAgain } from './spare-effects.ts';
 import { guestSpec, recordedDrive } from './spec.ts';
 import { startMove } from './start.ts';
+import { inTurn } from './turns.ts';
 
-interface State {
-  readonly actor: Owner;
+interface State extends ActionState {
   readonly cellId: string;
   readonly host: string;
   readonly graceSeconds: number;
@@ -150,7 +150,9 @@ export interface RescueRequest {
   readonly fromVolume: boolean;
 }
 
-export async function rescueServer(
+export const rescueServer = inTurn(beginRescue);
+
+async function beginRescue(
   p: Platform,
   actor: Actor,
   serverId: string,
@@ -172,7 +174,9 @@ export async function rescueServer(
   return startMove(p, { move: RESCUE, serverId, actor, state }, 'rescue');
 }
 
-export async function unrescueServer(p: Platform, actor: Actor, serverId: string): Promise<Refusal | null> {
+export const unrescueServer = inTurn(beginUnrescue);
+
+async function beginUnrescue(p: Platform, actor: Actor, serverId: string): Promise<Refusal | null> {
   const found = await serverOrRefusal(p, serverId);
   if ('code' in found) return found;
   const { server, cellId } = found;
@@ -205,7 +209,7 @@ async function imageFor(
 function stateFor(p: Platform, actor: Actor, server: Server, cellId: string): State {
   invariant(server.host !== null, 'the rules refuse a server without a host');
   return {
-    actor: { userId: actor.userId, projectId: actor.projectId },
+    ...askedBy(actor, server),
     ...{ cellId, host: server.host, graceSeconds: p.settings.shutdownTimeoutSeconds },
     wasOn: server.powerState === POWER_STATE.RUNNING || server.powerState === POWER_STATE.PAUSED,
   };

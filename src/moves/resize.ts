@@ -22,7 +22,7 @@ import { checkResizeQuota } from '../model/quota.ts';
 import { checkMigrate, checkResize } from '../model/resize-rules.ts';
 import { type Actor, type Flavor, isAdmin, type Refusal, type Server } from '../model/types.ts';
 import { switchHome } from './carry.ts';
-import { letGo } from './claim.ts';
+import { type ActionState, askedBy, letGo } from './claim.ts';
 import { destroyOrOwe } from './hosts.ts';
 import { writeMigration } from './migration-record.ts';
 import type { Move, Owner, Place } from './move.ts';
@@ -58,9 +58,9 @@ import {
   RESERVE_VOLUMES,
   target,
 } from './target.ts';
+import { inTurn } from './turns.ts';
 
-export interface ResizeState extends HasVolumes, HasTarget {
-  readonly actor: Owner;
+export interface ResizeState extends ActionState, HasVolumes, HasTarget {
   /** Whose the server is: allocations count for them. */
   readonly owner: Owner;
   readonly type: 'resize' | 'migration';
@@ -145,7 +145,9 @@ export const RESIZE: Move<ResizeState> = {
 };
 
 /** Resizes the server: another flavor, on whatever host the scheduler finds in whatever cell. */
-export async function resizeServer(
+export const resizeServer = inTurn(beginResize);
+
+async function beginResize(
   p: Platform,
   actor: Actor,
   serverId: string,
@@ -196,7 +198,9 @@ export async function resizeServer(
 }
 
 /** Moves the server to another host as it is. `host` null: the scheduler chooses. */
-export async function migrateServer(
+export const migrateServer = inTurn(beginMigration);
+
+async function beginMigration(
   p: Platform,
   actor: Actor,
   serverId: string,
@@ -249,7 +253,7 @@ const mayCrossCells = (p: Platform, actor: Actor, server: Server): boolean =>
 function commonState(p: Platform, actor: Actor, server: Server, cellId: string) {
   invariant(server.host !== null, 'the rules refuse a server without a host');
   return {
-    actor: { userId: actor.userId, projectId: actor.projectId },
+    ...askedBy(actor, server),
     owner: { userId: server.userId, projectId: server.projectId },
     migrationId: newId(),
     imageId: diskImageOf(server.image),

@@ -15,7 +15,7 @@ import { stateOf } from '../model/actions.ts';
 import { checkRevert } from '../model/resize-rules.ts';
 import { type Actor, type Flavor, isAdmin, POWER_STATE, type Refusal } from '../model/types.ts';
 import { copyRecords, dropRecords, freeze, switchHome, thaw } from './carry.ts';
-import { letGo, takeHoldWithVolumes } from './claim.ts';
+import { type ActionState, askedBy, letGo, takeHoldWithVolumes } from './claim.ts';
 import { destroyOrOwe } from './hosts.ts';
 import { writeMigration } from './migration-record.ts';
 import type { Move, Owner, Place, StepContext } from './move.ts';
@@ -23,9 +23,9 @@ import { doneBecause, inGlobal, unlessFenced } from './outcomes.ts';
 import { endProbation, powerOff, powerOnAgain, powerOnProbation } from './power-effects.ts';
 import { dropVolumes, forgetOldVolumes, type HasVolumes, handBackVolumes, handOverVolumes } from './server-volumes.ts';
 import { startMove, unlessOvertaken } from './start.ts';
+import { inTurn } from './turns.ts';
 
-export interface RevertState extends HasVolumes {
-  readonly actor: Owner;
+export interface RevertState extends ActionState, HasVolumes {
   readonly owner: Owner;
   readonly migrationId: string;
   /** Where the server came from, and goes back to. */
@@ -156,7 +156,9 @@ function letGoAtSource(c: C) {
  * Takes the resize back. 409 when the server is not resized, something else is at it or its old host is down, 400 without
  * a finished migration. Never over quota.
  */
-export async function revertResize(p: Platform, actor: Actor, serverId: string): Promise<Refusal | null> {
+export const revertResize = inTurn(beginRevert);
+
+async function beginRevert(p: Platform, actor: Actor, serverId: string): Promise<Refusal | null> {
   const found = await serverOrRefusal(p, serverId);
   if ('code' in found) return found;
   const { server, cellId } = found;
@@ -173,7 +175,7 @@ export async function revertResize(p: Platform, actor: Actor, serverId: string):
       serverId,
       actor,
       state: {
-        actor: { userId: actor.userId, projectId: actor.projectId },
+        ...askedBy(actor, server),
         owner: { userId: server.userId, projectId: server.projectId },
         migrationId: migration.uuid,
         source: { cellId: migration.sourceCellId, host: migration.sourceHost, zone: sourceZone },

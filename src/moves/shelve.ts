@@ -22,7 +22,7 @@ import { checkAction, checkHasHost, stateOf } from '../model/actions.ts';
 import { type Actor, isAdmin, POWER_STATE, type Refusal, type Server, type VmState } from '../model/types.ts';
 import { fixed } from '../store/fixed.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
-import { letGo, takeHold, takeHoldWithVolumes, unlessLetGo } from './claim.ts';
+import { type ActionState, askedBy, letGo, takeHold, takeHoldWithVolumes, unlessLetGo } from './claim.ts';
 import {
   forgetSnapshot,
   imageOf,
@@ -38,9 +38,9 @@ import { doneBecause, inGlobal, unlessFenced } from './outcomes.ts';
 import { powerOff, powerOnAgain, standStillAgain } from './power-effects.ts';
 import { dropVolumes, type HasVolumes, handBackVolumes, handOverVolumes, reserveVolumes } from './server-volumes.ts';
 import { startMove } from './start.ts';
+import { inTurn } from './turns.ts';
 
-export interface ShelveState {
-  readonly actor: Owner;
+export interface ShelveState extends ActionState {
   readonly cellId: string;
   readonly host: string;
   /** Null: it boots from a volume. */
@@ -115,8 +115,7 @@ export const SHELVE: Move<ShelveState> = {
   ],
 };
 
-export interface OffloadState extends HasVolumes {
-  readonly actor: Owner;
+export interface OffloadState extends ActionState, HasVolumes {
   readonly cellId: string;
   readonly host: string;
 }
@@ -195,7 +194,9 @@ export const SHELVE_OFFLOAD: Move<OffloadState> = {
 };
 
 /** Turns the server off and keeps it as an image. */
-export async function shelveServer(p: Platform, actor: Actor, serverId: string): Promise<Refusal | null> {
+export const shelveServer = inTurn(beginShelve);
+
+async function beginShelve(p: Platform, actor: Actor, serverId: string): Promise<Refusal | null> {
   const found = await serverOrRefusal(p, serverId);
   if ('code' in found) return found;
   const { server, cellId } = found;
@@ -209,7 +210,7 @@ export async function shelveServer(p: Platform, actor: Actor, serverId: string):
   const { shelvedOffloadTimeSeconds, shutdownTimeoutSeconds } = p.settings;
   const offloadAfterMs = image === null ? 0 : shelvedOffloadTimeSeconds < 0 ? null : shelvedOffloadTimeSeconds * 1000;
   const state: ShelveState = {
-    actor: { userId: actor.userId, projectId: actor.projectId },
+    ...askedBy(actor, server),
     ...{ cellId, host, imageId: image?.id ?? null, vmState: server.vmState, offloadAfterMs },
     wasOn: server.vmState === 'active' || server.vmState === 'paused',
     // A guest that stands still hears no button.
@@ -222,27 +223,23 @@ export async function shelveServer(p: Platform, actor: Actor, serverId: string):
 }
 
 /** The host gives the shelved server up. */
-export async function offloadServer(p: Platform, actor: Actor, serverId: string): Promise<Refusal | null> {
+export const offloadServer = inTurn(beginOffload);
+
+async function beginOffload(p: Platform, actor: Actor, serverId: string): Promise<Refusal | null> {
   const found = await serverOrRefusal(p, serverId);
   if ('code' in found) return found;
   const { server, cellId } = found;
   const refusal = checkAction('shelveOffload', stateOf(server), isAdmin(actor)) ?? checkHasHost(stateOf(server));
-  return refusal ?? startOffload(p, actor, server, cellId, false);
+  return refusal ?? startOffload(p, actor, server, cellId);
 }
 
-const startOffload = (
-  p: Platform,
-  actor: Actor,
-  server: Server,
-  cellId: string,
-  inBackground: boolean,
-): Promise<Refusal | null> =>
+const startOffload = (p: Platform, actor: Actor, server: Server, cellId: string): Promise<Refusal | null> =>
   startMove(
     p,
     {
-      ...{ move: SHELVE_OFFLOAD, serverId: server.id, actor, inBackground },
+      ...{ move: SHELVE_OFFLOAD, serverId: server.id, actor },
       state: {
-        actor: { userId: actor.userId, projectId: actor.projectId },
+        ...askedBy(actor, server),
         ...{ cellId, host: server.host ?? '' },
       },
     },
@@ -284,7 +281,7 @@ export async function startDueOffloads(p: Platform, serverId?: string): Promise<
     };
     const found = await serverOrRefusal(p, row.server_id);
     const due = !('code' in found) && found.server.vmState === 'shelved' && found.server.sagaId === null;
-    const refusal = due ? await startOffload(p, actor, found.server, found.cellId, true) : null;
+    const refusal = due ? await startOffload(p, actor, found.server, found.cellId) : null;
     if (refusal) p.log.warn({ serverId: row.server_id, refusal }, 'a shelved server could not be offloaded yet');
     await p.stores.global
       .updateTable('server_mappings')

@@ -23,17 +23,17 @@ import { type Actor, isAdmin, POWER_STATE, type Refusal, type Server } from '../
 import { fixed } from '../store/fixed.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
 import { openSaga, sqlSagaStore } from '../store/sagas.ts';
-import { letGo, takeHold, unlessLetGo } from './claim.ts';
+import { type ActionState, askedBy, letGo, takeHold, unlessLetGo } from './claim.ts';
 import { startConfirm } from './confirm.ts';
 import { deleteServer, grantWishes } from './delete.ts';
 import { unlessDoomed } from './hosts.ts';
-import type { Move, Owner, StepContext, StepOutcome } from './move.ts';
+import type { Move, StepContext, StepOutcome } from './move.ts';
 import { done, doneBecause, inGlobal } from './outcomes.ts';
 import { powerOffAgain, powerOffIfThere, powerOn } from './power-effects.ts';
 import { startMove } from './start.ts';
+import { inTurn } from './turns.ts';
 
-export interface SoftDeleteState {
-  readonly actor: Owner;
+export interface SoftDeleteState extends ActionState {
   readonly cellId: string;
   readonly host: string;
   readonly graceSeconds: number;
@@ -97,8 +97,7 @@ async function turnOffOrLater(c: StepContext<SoftDeleteState>): Promise<StepOutc
   return doneBecause(`host ${host} is down: the guest is turned off when it is back`);
 }
 
-export interface RestoreState {
-  readonly actor: Owner;
+export interface RestoreState extends ActionState {
   readonly cellId: string;
   readonly host: string;
   /** ms since epoch; what to return to when it cannot be restored. */
@@ -196,18 +195,18 @@ async function startSoftDelete(p: Platform, actor: Actor, { server, cellId }: Fo
   if (host === null || isKept(server)) return deleteServer(p, actor, serverId);
   if (server.vmState === 'resized') {
     const migration = await openMigration(p.stores.global, serverId);
-    return migration ? startConfirm(p, actor, { server, cellId }, migration, true) : serverNotFound(serverId);
+    return migration ? startConfirm(p, actor, { server, cellId }, migration) : serverNotFound(serverId);
   }
   const wasOn = server.powerState === POWER_STATE.RUNNING || server.powerState === POWER_STATE.PAUSED;
   const state = {
-    actor: { userId: actor.userId, projectId: actor.projectId },
+    ...askedBy(actor, server),
     cellId,
     host,
     // A guest that stands still hears no button.
     graceSeconds: server.vmState === 'paused' ? 0 : p.settings.shutdownTimeoutSeconds,
     returnTo: wasOn ? ('active' as const) : ('stopped' as const),
   };
-  return startMove(p, { move: SOFT_DELETE, serverId, actor, state, inBackground: true }, 'delete');
+  return startMove(p, { move: SOFT_DELETE, serverId, actor, state }, 'delete');
 }
 
 /**
@@ -235,7 +234,9 @@ export function startRequestedSoftDeletes(p: Platform, serverId?: string): Promi
 }
 
 /** Brings a soft-deleted server back as it was. 403 when the quota has no room for it any more. */
-export async function restoreServer(p: Platform, actor: Actor, serverId: string): Promise<Refusal | null> {
+export const restoreServer = inTurn(beginRestore);
+
+async function beginRestore(p: Platform, actor: Actor, serverId: string): Promise<Refusal | null> {
   const found = await serverOrRefusal(p, serverId);
   if ('code' in found) return found;
   const { server, cellId } = found;
@@ -248,7 +249,7 @@ export async function restoreServer(p: Platform, actor: Actor, serverId: string)
     .executeTakeFirst();
   if (server.host === null || typeof mapping?.soft_deleted_at !== 'number') return notNow(found);
   const state = {
-    actor: { userId: actor.userId, projectId: actor.projectId },
+    ...askedBy(actor, server),
     cellId,
     host: server.host,
     softDeletedAt: mapping.soft_deleted_at,

@@ -5,9 +5,8 @@
 // conductor would, so that the user's next look already sees the new status, and lets go of the lease for a conductor
 // to go on. A caller that dies in between leaves a lease that runs out.
 //
-// Where another saga is at the server, task_state says so, and the caller is refused. A saga that shows nothing there (a
-// device comes or goes) is one that Nova's compute host would have the next request wait behind, and whose end a client
-// cannot see: so it is waited for, for a while, by one after the other (turns.ts). Whoever waits holds no lock of a database.
+// Where another saga is at the server, or has been there since the state was made, the caller is refused, with what may
+// pass: turns.ts waits for that, and asks anew.
 import type { Transaction } from 'kysely';
 import type { Platform } from '../control/platform.ts';
 import { findServer } from '../control/servers.ts';
@@ -23,16 +22,9 @@ import { insertSaga, newSaga, nextFence, openSaga, sagaOf, sqlSagaStore } from '
 import { isInNoState } from './claim.ts';
 import { outcomeOf } from './context.ts';
 import { anyMove, definitionOf, type Move } from './move.ts';
-import { inTurn } from './turns.ts';
+import { passing } from './turns.ts';
 
 const LEASE_MS = 10_000;
-/** A saga that has let go of its server ends within this time; until then the next one waits for it. */
-const ENDING_MS = 2_000;
-/** So long a request waits for what shows no task: less than clients wait for an answer (60 s). */
-const UNSEEN_MS = 30_000;
-const LOOK_MS = 10;
-/** Who has waited for long looks ever more rarely: after this share of the time waited so far. */
-const RARER = 0.1;
 
 export interface Start<S> {
   readonly move: Move<S>;
@@ -41,8 +33,6 @@ export interface Start<S> {
   readonly actor: Actor;
   /** How often it may go back and try another host; absent: never. */
   readonly retries?: number;
-  /** Nobody waits for the answer, and others wait for whoever asks: it is refused rather than kept waiting. */
-  readonly inBackground?: boolean;
   /**
    * The steps that the transaction that makes the saga carries out (`made`): refused, nothing is written. Before the
    * saga's row: whoever waits for a row must not hold the sequence of fences.
@@ -67,41 +57,9 @@ class Busy extends Error {}
  * @returns null when it is under way
  */
 export async function startMove<S>(p: Platform, start: Start<S>, word: string): Promise<Refusal | null> {
-  const since = p.clock.now();
-  const began = () => beginAfterOthers(p, start, since);
-  // What does not wait keeps nobody waiting either, and is in nobody's way for long.
-  const saga = start.inBackground ? await began() : await inTurn(p, start.serverId, began);
+  const saga = await begin(p, start);
   if (saga instanceof Refused) return saga.refusal;
   return saga === null ? busy(p, start.serverId, word) : takeFirstStep(p, start, saga, word);
-}
-
-/** The saga, when what is at the server has ended; null when that takes too long. */
-async function beginAfterOthers<S>(p: Platform, start: Start<S>, since: number): Promise<Row | Refused | null> {
-  // Ends: whoever is kept out gives up in time, unless others come and go between each two looks.
-  for (;;) {
-    const saga = await begin(p, start);
-    if (saga !== null || !(await othersEnd(p, start, since))) return saga;
-  }
-}
-
-/** Waits for the saga that is at the server to end, if it is one to wait for; false when it has not. */
-async function othersEnd<S>(p: Platform, start: Start<S>, since: number): Promise<boolean> {
-  for (;;) {
-    const open = await openSaga(p.stores.global, start.serverId);
-    if (!open) return true;
-    const waited = p.clock.now() - since;
-    if (open.status === 'stuck' || waited >= (await patienceOf(p, start))) return false;
-    await p.clock.sleep(Math.max(LOOK_MS, Math.ceil(waited * RARER)));
-  }
-}
-
-async function patienceOf<S>(p: Platform, start: Start<S>): Promise<number> {
-  const found = await findServer(p, start.serverId);
-  if (found.kind !== 'found') return 0;
-  const { sagaId, taskState } = found.server;
-  // It has let go of the server and is about to write that it is done, or is about to take hold of it.
-  if (sagaId === null) return ENDING_MS;
-  return taskState === null && !start.inBackground ? UNSEEN_MS : 0;
 }
 
 async function begin<S>(p: Platform, start: Start<S>): Promise<Row | Refused | null> {
@@ -175,10 +133,14 @@ export async function unlessOvertaken(p: Platform, server: Server, word: string,
   // Looked at behind it: a saga that has ended in between has changed the record.
   const found = await findServer(p, server.id);
   const asItWas = found.kind === 'found' && found.server.vmState === server.vmState;
-  return open || !asItWas ? busy(p, server.id, word) : refusal;
+  return open || !asItWas ? whyBusy(p, server.id, word) : refusal;
 }
 
-async function busy(p: Platform, serverId: string, word: string): Promise<Refusal> {
+/** Why it cannot begin now. */
+const busy = async (p: Platform, serverId: string, word: string): Promise<Refusal> =>
+  passing(await whyBusy(p, serverId, word));
+
+async function whyBusy(p: Platform, serverId: string, word: string): Promise<Refusal> {
   const found = await findServer(p, serverId);
   if (found.kind === 'absent') return serverNotFound(serverId);
   if (found.kind === 'found' && found.server.taskState !== null) {

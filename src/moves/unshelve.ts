@@ -29,7 +29,7 @@ import {
 } from '../model/types.ts';
 import { noHost, triedHosts } from './alternates.ts';
 import { switchHome } from './carry.ts';
-import { letGo, takeHold, takeHoldWithVolumes } from './claim.ts';
+import { type ActionState, askedBy, letGo, takeHold, takeHoldWithVolumes } from './claim.ts';
 import { globally } from './fencing.ts';
 import { destroyOrOwe } from './hosts.ts';
 import type { Move, Owner, Place, StepContext } from './move.ts';
@@ -53,9 +53,9 @@ import {
   target,
   unbindFrom,
 } from './target.ts';
+import { inTurn } from './turns.ts';
 
-export interface UnshelveState {
-  readonly actor: Owner;
+export interface UnshelveState extends ActionState {
   readonly cellId: string;
   readonly host: string;
   /** Null: it boots from a volume. */
@@ -111,8 +111,7 @@ export const UNSHELVE: Move<UnshelveState> = {
   ],
 };
 
-export interface UnshelveOffloadedState extends HasVolumes, HasTarget {
-  readonly actor: Owner;
+export interface UnshelveOffloadedState extends ActionState, HasVolumes, HasTarget {
   readonly owner: Owner;
   /** Where its record is; its guest is nowhere. */
   readonly source: Place;
@@ -242,7 +241,9 @@ export interface UnshelveRequest {
 }
 
 /** Takes the server up again. Refused: Nova's 409 for its state, 400 for a zone or a host that is not there, 403 quota. */
-export async function unshelveServer(
+export const unshelveServer = inTurn(beginUnshelve);
+
+async function beginUnshelve(
   p: Platform,
   actor: Actor,
   serverId: string,
@@ -260,7 +261,7 @@ export async function unshelveServer(
   const over = overQuota(quotas, server.flavor);
   if (over) return over;
   const state: UnshelveOffloadedState = {
-    actor: { userId: actor.userId, projectId: actor.projectId },
+    ...askedBy(actor, server),
     owner: { userId: server.userId, projectId: server.projectId },
     source: { cellId, host: NOWHERE, zone: '' },
     ...{ imageId: server.shelvedImageId, image: server.image, flavor: server.flavor },
@@ -288,7 +289,7 @@ async function unshelveHere(
     );
   }
   const state = {
-    actor: { userId: actor.userId, projectId: actor.projectId },
+    ...askedBy(actor, server),
     ...{ cellId, host: server.host ?? '', imageId: server.shelvedImageId },
   };
   return startMove(p, { move: UNSHELVE, serverId: server.id, actor, state }, 'unshelve');

@@ -22,6 +22,8 @@ export interface CellTables {
     progress: number;
     /** The saga that holds task_state; null when task_state is. */
     saga_id: string | null;
+    /** Counts up whenever a saga lets go of the server: what was planned from an earlier one may be no longer so. */
+    revision: number;
     host: string | null;
     /** 1 while the record is being carried to another cell: nobody but the move may change it. */
     frozen: number;

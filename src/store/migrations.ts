@@ -195,7 +195,7 @@ export const CELL_MIGRATIONS: readonly SchemaMigration[] = [
         project_id text not null, user_id text not null, image_json text not null, flavor_json text not null,
         old_flavor_json text, vm_state text not null, task_state text, old_vm_state text,
         shelved_image_id text, power_state integer not null,
-        progress integer not null, saga_id text, host text, frozen integer not null, zone text, requested_zone text, key_name text,
+        progress integer not null, saga_id text, revision bigint not null, host text, frozen integer not null, zone text, requested_zone text, key_name text,
         user_data text, config_drive_json text,
         metadata_json text not null, tags_json text not null, locked integer not null, locked_reason text,
         disk_config text not null, reservation_id text not null, launch_index integer not null,

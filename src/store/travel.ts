@@ -24,6 +24,7 @@ export const TRAVEL: Fates = {
     power_state: { recomputed: 'as seen on the target' },
     progress: 'travels',
     saga_id: 'travels',
+    revision: 'travels',
     host: { recomputed: 'the target host' },
     frozen: { recomputed: 'thawed on arrival' },
     zone: { recomputed: "the target host's zone" },

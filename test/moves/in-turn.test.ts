@@ -2,11 +2,17 @@
 // lock of Nova's compute host; what shows one is refused at once.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { findServer } from '../../src/control/servers.ts';
+import { newId } from '../../src/lib/ids.ts';
 import { attachVolume, detachVolume } from '../../src/moves/attach.ts';
+import { askedBy } from '../../src/moves/claim.ts';
 import { confirmOverdue } from '../../src/moves/confirm.ts';
+import { CRASH_DUMP } from '../../src/moves/crash-dump.ts';
 import { attachInterface } from '../../src/moves/interfaces.ts';
-import { pauseServer, stopServer } from '../../src/moves/power.ts';
+import { pauseServer, rebootServer, stopServer } from '../../src/moves/power.ts';
+import { rebuildServer } from '../../src/moves/rebuild-server.ts';
 import { resizeServer } from '../../src/moves/resize.ts';
+import { startMove } from '../../src/moves/start.ts';
 import { attachWish, mappedTo, newVolume, requestAttach } from './volumes.ts';
 import {
   accept,
@@ -19,6 +25,7 @@ import {
   Worker,
   type World,
   withSoundWorld,
+  withWorld,
 } from './world.ts';
 
 const attach = (world: World, serverId: string, volumeId: string) =>
@@ -75,6 +82,52 @@ test('who came first is served first, however rarely it looks by then', () =>
     assert.deepEqual(order, ['early', 'late']);
     await settle(world);
     assert.deepEqual(await mappedTo(world, serverId), [first, second, third]);
+  }));
+
+test('what came between, at another process, is seen by who waited: a resize goes by the image of a rebuild', () =>
+  withWorld(async (world) => {
+    const { p, user, clock } = world;
+    const serverId = await newServer(world);
+    const images = p.stores.global;
+    const first = await images
+      .selectFrom('images')
+      .selectAll()
+      .where('id', '=', world.imageId)
+      .executeTakeFirstOrThrow();
+    const imageId = newId();
+    await images
+      .insertInto('images')
+      .values({ ...first, id: imageId, sha256: 'cd'.repeat(32) })
+      .execute();
+    await requestAttach(world, serverId, await newVolume(world));
+    const resized = resizeServer(p, user, serverId, { flavorId: FLAVORS.big });
+    // By now it looks every other second; another process looks at once.
+    await clock.pass(20_000);
+    const rebuilt = rebuildServer({ ...p }, user, serverId, { imageId, reimages: false });
+    assert.equal(await whileWorking(world, rebuilt), null);
+    assert.equal(await whileWorking(world, resized), null);
+    await settle(world);
+    const { vmState, host, image } = await serverOf(world, serverId);
+    assert.deepEqual([vmState, image.id], ['resized', imageId]);
+    const guest = await clock.drive((await p.host(host ?? '')).guest(serverId));
+    assert.ok(guest.kind === 'ok' && guest.value.spec.root.kind === 'image');
+    assert.equal(guest.value.spec.root.image.id, imageId);
+  }));
+
+test('a saga whose state was made before another came and went does not take hold of the server', () =>
+  withSoundWorld(async (world) => {
+    const { p, user, clock } = world;
+    const serverId = await newServer(world);
+    const found = await findServer(p, serverId);
+    assert(found.kind === 'found');
+    const { server, cellId } = found;
+    await accept(world, rebootServer(p, user, serverId, 'HARD'));
+    await settle(world);
+    assert.equal((await serverOf(world, serverId)).vmState, 'active');
+    const state = { ...askedBy(user, server), cellId, host: server.host ?? '', vmState: server.vmState };
+    const refusal = await clock.drive(startMove(p, { move: CRASH_DUMP, serverId, actor: user, state }, 'dump'));
+    assert.equal(refusal?.code, 409);
+    await settle(world);
   }));
 
 test('what takes too long is named; what shows its task, or waits for a person, is refused at once', () =>

@@ -81,7 +81,7 @@ const GLOBAL: Left<GlobalTables> = {
 };
 
 const CELL: Left<CellTables> = {
-  servers: ['updated_at'],
+  servers: ['updated_at', 'revision'],
   block_device_mappings: [],
   server_actions: 'history',
   server_fences: 'history',

@@ -32,6 +32,7 @@ const base: Server = {
   powerState: POWER_STATE.RUNNING,
   progress: 0,
   sagaId: null,
+  revision: 0,
   host: 'h1',
   zone: 'nova',
   requestedZone: null,

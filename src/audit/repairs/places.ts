@@ -40,7 +40,10 @@ export const letGo = (p: Platform, serverId: string): Promise<Repaired> =>
       if ((await mappingOf(p.stores.global, serverId))?.cell_id !== mapping.cell_id) throw new Unproven('it has moved');
       await trx
         .updateTable('servers')
-        .set({ task_state: null, saga_id: null, frozen: 0, updated_at: p.clock.now() })
+        .set((eb) => ({
+          ...{ task_state: null, saga_id: null, frozen: 0, updated_at: p.clock.now() },
+          revision: eb('revision', '+', 1),
+        }))
         .where('id', '=', serverId)
         .execute();
       return repaired(`cleared task, saga and freeze of server ${serverId}`);

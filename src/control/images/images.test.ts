@@ -582,7 +582,16 @@ async function withServer(p: Platform, cellId: string, serverId: string, imageId
   const cell = await p.stores.cell(cellId);
   const texts = { name: 's', hostname: 's', project_id: 'p1', user_id: 'u1', flavor_json: '{}', vm_state: 'active' };
   const rest = { disk_config: 'AUTO', reservation_id: 'r', metadata_json: '{}', tags_json: '[]' };
-  const numbers = { frozen: 0, power_state: 1, progress: 0, locked: 0, launch_index: 0, created_at: 1, updated_at: 1 };
+  const numbers = {
+    revision: 0,
+    frozen: 0,
+    power_state: 1,
+    progress: 0,
+    locked: 0,
+    launch_index: 0,
+    created_at: 1,
+    updated_at: 1,
+  };
   const image_json = JSON.stringify({ id: imageId, minDiskGb: 0, minRamMb: 0, properties: {} });
   await cell
     .insertInto('servers')
