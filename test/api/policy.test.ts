@@ -81,6 +81,53 @@ test('a changed file that is wrong changes nothing, and administrators see why',
   assert.equal((await show('member'))[0], 200);
 });
 
+test('what compute does at another service asks the rules of that service, too', async () => {
+  const row = await world.p.stores.global.selectFrom('images').select('id').executeTakeFirstOrThrow();
+  const wish = { name: 'a', flavorRef: '1', imageRef: row.id };
+  const volume = { source_type: 'blank', destination_type: 'volume', volume_size: 1 };
+  const onDisk = { uuid: row.id, source_type: 'image', destination_type: 'local', boot_index: 0 };
+  const network = await world.p.stores.global
+    .selectFrom('networks')
+    .select('id')
+    .where('shared', '=', 1)
+    .executeTakeFirstOrThrow();
+  const action = `/servers/${server}/action`;
+  const within: readonly (readonly [rule: string, path: string, body: object])[] = [
+    ['create_port', '/servers', { server: { ...wish, networks: [{ uuid: network.id }] } }],
+    ['create_port', '/servers', { server: { ...wish, networks: 'auto' } }],
+    ['create_port', `/servers/${server}/os-interface`, { interfaceAttachment: { net_id: network.id } }],
+    ['volume:create', '/servers', { server: { ...wish, networks: 'none', block_device_mapping_v2: [onDisk, volume] } }],
+    ['update_port', action, { addSecurityGroup: { name: 'default' } }],
+    ['update_port', action, { removeSecurityGroup: { name: 'default' } }],
+    ['add_image', action, { createImage: { name: 'a' } }],
+    ['upload_image', action, { createBackup: { name: 'a', backup_type: 'daily', rotation: 1 } }],
+  ];
+  for (const [rule, path, body] of within) {
+    rules(`"${rule}": "!"`);
+    const [status, answer] = await call('member', 'POST', `/compute/v2.1${path}`, body);
+    assert.deepEqual([rule, path, status], [rule, path, 403]);
+    assert.ok(JSON.parse(answer).forbidden.message.includes(rule), answer);
+  }
+  const behind = world.routes.filter((each) => each.behind !== undefined);
+  assert.ok(behind.length > 20);
+  for (const route of behind) {
+    const ask = async (): Promise<number> =>
+      (
+        await world.app.inject({
+          ...{
+            method: route.method,
+            url: route.url.replace('/servers/:id', `/servers/${server}`).replace(':id', row.id),
+          },
+          headers: { 'x-auth-token': 'member', 'openstack-api-version': `compute 2.${route.until ?? 90}` },
+        })
+      ).statusCode;
+    rules(`"${route.behind?.rule}": "!"`);
+    assert.equal(await ask(), 403, `${route.method} ${route.url}`);
+    rules('{}');
+    assert.notEqual(await ask(), 403, `${route.method} ${route.url}`);
+  }
+});
+
 test('what is shown of flavors, hosts and volumes has rules of its own', async () => {
   const flavors = async (who: string) =>
     JSON.parse((await call(who, 'GET', '/compute/v2.1/flavors/detail'))[1]).flavors;

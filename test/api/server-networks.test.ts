@@ -195,14 +195,16 @@ describe('servers and their networks over the API, on simulated hosts', () => {
   });
 
   it('gives a port another address and takes it back, in old words', async () => {
-    const id = await newServer();
+    const network = (await made('networks', 'network', { name: 'old words' })).id;
+    await made('subnets', 'subnet', { network_id: network, ip_version: 4, cidr: '10.10.0.0/24' });
+    const id = await newServer({ networks: [{ uuid: network }] });
     const addresses = async (): Promise<string[]> =>
       Object.values((await show(id)).addresses as Record<string, { addr: string }[]>).flatMap((each) =>
         each.map(({ addr }) => addr),
       );
     const before = await addresses();
-    assert.equal((await act(id, { addFixedIp: { networkId: s.networkId } }, 44)).status, 404);
-    assert.equal((await act(id, { addFixedIp: { networkId: s.networkId } }, 43)).status, 202);
+    assert.equal((await act(id, { addFixedIp: { networkId: network } }, 44)).status, 404);
+    assert.equal((await act(id, { addFixedIp: { networkId: network } }, 43)).status, 202);
     const [first, second] = await addresses();
     assert.deepEqual([first], before);
     assert.ok(second);
@@ -212,9 +214,14 @@ describe('servers and their networks over the API, on simulated hosts', () => {
     assert.equal((await act(id, { addFixedIp: { networkId: 'another' } })).status, 404);
     const byAdmin = (body: object) => s.admin('POST', `${C}/servers/${id}/action`, body);
     assert.equal((await byAdmin({ lock: null })).status, 202);
-    assert.equal((await act(id, { addFixedIp: { networkId: s.networkId } }, 43)).status, 409);
+    assert.equal((await act(id, { addFixedIp: { networkId: network } }, 43)).status, 409);
     assert.equal((await byAdmin({ unlock: null })).status, 202);
     await remove(id);
+    // Whose network it is not gets one address and no other.
+    const onShared = await newServer({ networks: [{ uuid: s.networkId }] });
+    const refused = await act(onShared, { addFixedIp: { networkId: s.networkId } }, 43);
+    assert.deepEqual([refused.status, message(refused)], [403, 'rule:update_port:fixed_ips is disallowed by policy']);
+    await remove(onShared);
   });
 
   it('answers for floating IPs in old words', async () => {

@@ -1,12 +1,16 @@
 // The actions addFixedIp and removeFixedIp (until 2.43): another address for a port of the server's, or one less, in Nova's
 // old words. They call the use case that the network API calls.
 import { Type } from 'typebox';
+import { findNetwork } from '../../control/network/networks.ts';
 import { networkService } from '../../control/network/service.ts';
 import { type Port, portsOfServer } from '../../control/network.ts';
 import { checkAction, stateOf } from '../../model/actions.ts';
 import { canonicalIpv6 } from '../../model/network.ts';
 import { isAdmin } from '../../model/types.ts';
+import { requireRule } from '../http/auth.ts';
 import { badRequest, notFound, refuse } from '../http/errors.ts';
+import { portTarget } from '../network/ports.ts';
+import { requireAttributes } from '../network/resource.ts';
 import { object } from './common.ts';
 import { type ActionCall, type Actions, action } from './server-action.ts';
 
@@ -18,8 +22,13 @@ const until =
 
 type Wishes = readonly { readonly subnetId: string; readonly ip?: string }[];
 
-/** @throws ApiError */
-async function readdress({ p, actor }: ActionCall, port: Port, fixedIps: Wishes): Promise<void> {
+/** As far as the network service lets the user. @throws ApiError */
+async function readdress({ p, actor, server }: ActionCall, port: Port, fixedIps: Wishes): Promise<void> {
+  const network = await findNetwork(p.stores.global, actor, port.networkId);
+  const target = portTarget(server.projectId, network, '');
+  const fixed_ips = fixedIps.map(({ subnetId, ip }) => ({ subnet_id: subnetId, ip_address: ip }));
+  requireRule(p, 'network', actor, 'update_port', target);
+  requireAttributes({ p, actor }, 'update_port', { fixed_ips }, target);
   refuse(await networkService(p).readdress(p, actor, port.id, fixedIps));
 }
 

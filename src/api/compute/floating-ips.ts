@@ -1,5 +1,5 @@
 // os-floating-ips, os-floating-ip-pools (until 2.35) and the actions addFloatingIp, removeFloatingIp (until 2.43): the
-// network service in Nova's old words. They call the use cases that the network API calls, under rules of compute.
+// network service in Nova's old words. They call the use cases that the network API calls, under rules of compute and of the network service.
 import { type Static, Type } from 'typebox';
 import {
   createFloatingIp,
@@ -13,9 +13,11 @@ import { listNetworks } from '../../control/network/networks.ts';
 import type { Db } from '../../control/network/standard.ts';
 import { portsOfServer } from '../../control/network.ts';
 import { isUuid } from '../../lib/ids.ts';
+import type { RuleName } from '../../model/policy/rules.ts';
 import type { Actor } from '../../model/types.ts';
 import { ApiError, badRequest, conflict, forbidden, notFound } from '../http/errors.ts';
 import { type Route, route } from '../http/route.ts';
+import { requireBehind } from '../http/targets.ts';
 import { BASE, IdParams, nullable, object, text } from './common.ts';
 import { type Actions, action } from './server-action.ts';
 
@@ -25,6 +27,9 @@ const shared = { service: 'compute', until: 35 } as const;
 const MANY = 1000;
 /** Nova's default_floating_pool is `nova`; here it is the only external network, when there is one. */
 const LAST_ACTION = 43;
+
+const behind = (rule: RuleName) => ({ service: 'network', rule }) as const;
+const behindOne = (rule: RuleName) => ({ ...behind(rule), record: '/network/v2.0/floatingips/:id' }) as const;
 
 const FloatingIp = object({
   id: text(),
@@ -72,6 +77,7 @@ export const floatingIpRoutes: readonly Route[] = [
   route({
     ...{ ...shared, method: 'GET', url: URL, summary: "List the project's floating IPs" },
     policy: 'os_compute_api:os-floating-ips:list',
+    behind: behind('get_floatingip'),
     query: Type.Object({}, { additionalProperties: true }),
     answers: { 200: object({ floating_ips: Type.Array(FloatingIp) }) },
     handle: async ({ p, actor }) => {
@@ -84,6 +90,7 @@ export const floatingIpRoutes: readonly Route[] = [
   route({
     ...{ ...shared, method: 'GET', url: `${URL}/:id`, summary: 'Show a floating IP' },
     policy: 'os_compute_api:os-floating-ips:show',
+    behind: behindOne('get_floatingip'),
     params: IdParams,
     answers: { 200: One },
     handle: async ({ p, actor, params }) => {
@@ -95,6 +102,7 @@ export const floatingIpRoutes: readonly Route[] = [
   route({
     ...{ ...shared, method: 'POST', url: URL, summary: 'Take a floating IP from a pool' },
     policy: 'os_compute_api:os-floating-ips:create',
+    behind: behind('create_floatingip'),
     body: Type.Union([object({ pool: Type.Optional(nullable(text())) }), Type.Null()]),
     answers: { 200: One },
     handle: async ({ p, actor, body }) => {
@@ -112,6 +120,7 @@ export const floatingIpRoutes: readonly Route[] = [
   route({
     ...{ ...shared, method: 'DELETE', url: `${URL}/:id`, summary: 'Give a floating IP back' },
     policy: 'os_compute_api:os-floating-ips:delete',
+    behind: behindOne('delete_floatingip'),
     params: IdParams,
     answers: { 202: null },
     handle: async ({ p, actor, params }) => {
@@ -125,6 +134,7 @@ export const floatingIpRoutes: readonly Route[] = [
   route({
     ...{ ...shared, method: 'GET', url: `${BASE}/os-floating-ip-pools`, summary: 'List the pools of floating IPs' },
     policy: 'os_compute_api:os-floating-ip-pools',
+    behind: behind('get_network'),
     query: Type.Object({}, { additionalProperties: true }),
     answers: { 200: object({ floating_ip_pools: Type.Array(object({ name: text() })) }) },
     handle: async ({ p, actor }) => {
@@ -165,6 +175,7 @@ export const FLOATING_IP_ACTIONS: Actions = {
       if (!chosen) throw badRequest('Specified fixed address not assigned to instance');
       const floating = await byAddress(global, actor, value.address);
       if (!floating) throw notFound('floating IP not found');
+      await requireBehind(p, actor, behindOne('update_floatingip'), floating.id);
       const association = { portId: chosen.portId, fixedIp: chosen.ip };
       const changed = await updateFloatingIp(global, actor, floating.id, { association, now: p.clock.now() });
       if (changed.kind === 'ok') return { status: 202 };
@@ -182,6 +193,7 @@ export const FLOATING_IP_ACTIONS: Actions = {
       const { global } = p.stores;
       const floating = await byAddress(global, actor, value.address);
       if (!floating) throw notFound(`Floating IP not found for address ${value.address}.`);
+      await requireBehind(p, actor, behindOne('update_floatingip'), floating.id);
       const mine = (await portsOfServer(global, server.id)).some((port) => port.id === floating.target?.portId);
       if (!mine) throw conflict(`Floating IP ${value.address} is not associated with instance ${server.id}.`);
       const association = { portId: null };

@@ -47,6 +47,7 @@ const proxies = (
   route({
     ...{ method: 'GET', url: `${BASE}/${path}`, service: 'compute', until: 35, summary: 'List networks' },
     policy: rules.list,
+    behind: { service: 'network', rule: 'get_network' },
     query: Type.Object({}, { additionalProperties: true }),
     answers: { 200: object({ networks: Type.Array(item) }) },
     handle: async ({ p, actor }) => {
@@ -57,6 +58,7 @@ const proxies = (
   route({
     ...{ method: 'GET', url: `${BASE}/${path}/:id`, service: 'compute', until: 35, summary: 'Show a network' },
     policy: rules.show,
+    behind: { service: 'network', rule: 'get_network', record: '/network/v2.0/networks/:id' },
     params: IdParams,
     answers: { 200: object({ network: item }) },
     handle: async ({ p, actor, params }) => {

@@ -1,6 +1,6 @@
 // os-security-groups and os-security-group-rules: the network service in Nova's old words, until 2.35; and a server's
 // security groups. Only rules that let something in are shown, as in Nova. They call the use cases that the network API
-// calls, for the caller's own project, under rules of compute.
+// calls, for the caller's own project, under rules of compute and of the network service.
 import { isIPv6 } from 'node:net';
 import { type Static, Type } from 'typebox';
 import type { NetworkResult } from '../../control/network/results.ts';
@@ -17,15 +17,20 @@ import {
 import { networkService, type ShownGroup, type ShownRule } from '../../control/network/service.ts';
 import type { Db } from '../../control/network/standard.ts';
 import { isUuid } from '../../lib/ids.ts';
+import type { RuleName } from '../../model/policy/rules.ts';
 import { type Actor, isAdmin } from '../../model/types.ts';
+import { requireRule } from '../http/auth.ts';
 import { ApiError, badRequest, notFound } from '../http/errors.ts';
 import { type Route, route } from '../http/route.ts';
 import { BASE, IdParams, nullable, object, serverFor, text } from './common.ts';
-import { type Actions, accepted, action } from './server-action.ts';
+import { type ActionCall, type Actions, accepted, action } from './server-action.ts';
 
 const GROUPS = `${BASE}/os-security-groups`;
 const RULES = `${BASE}/os-security-group-rules`;
 const shared = { service: 'compute', until: 35 } as const;
+
+const behind = (rule: RuleName) => ({ service: 'network', rule }) as const;
+const behindOne = (rule: RuleName) => ({ ...behind(rule), record: '/network/v2.0/security-groups/:id' }) as const;
 
 const Rule = object({
   id: text(),
@@ -171,6 +176,7 @@ export const securityGroupRoutes: readonly Route[] = [
   route({
     ...{ ...shared, method: 'GET', url: GROUPS, summary: "List the project's security groups" },
     policy: 'os_compute_api:os-security-groups:get',
+    behind: behind('get_security_group'),
     query: Type.Object(
       {
         limit: Type.Optional(Type.Integer({ minimum: 0 })),
@@ -194,6 +200,7 @@ export const securityGroupRoutes: readonly Route[] = [
   route({
     ...{ ...shared, method: 'GET', url: `${GROUPS}/:id`, summary: 'Show a security group' },
     policy: 'os_compute_api:os-security-groups:show',
+    behind: behindOne('get_security_group'),
     params: IdParams,
     answers: { 200: object({ security_group: Group }) },
     handle: async ({ p, actor, params }) => {
@@ -204,6 +211,7 @@ export const securityGroupRoutes: readonly Route[] = [
   route({
     ...{ ...shared, method: 'POST', url: GROUPS, summary: 'Create a security group' },
     policy: 'os_compute_api:os-security-groups:create',
+    behind: behind('create_security_group'),
     body: GroupBody,
     answers: { 200: object({ security_group: Group }) },
     handle: async ({ p, actor, body }) => {
@@ -216,6 +224,7 @@ export const securityGroupRoutes: readonly Route[] = [
   route({
     ...{ ...shared, method: 'PUT', url: `${GROUPS}/:id`, summary: 'Rename or describe a security group' },
     policy: 'os_compute_api:os-security-groups:update',
+    behind: behindOne('update_security_group'),
     params: IdParams,
     body: GroupBody,
     answers: { 200: object({ security_group: Group }) },
@@ -230,6 +239,7 @@ export const securityGroupRoutes: readonly Route[] = [
   route({
     ...{ ...shared, method: 'DELETE', url: `${GROUPS}/:id`, summary: 'Delete a security group' },
     policy: 'os_compute_api:os-security-groups:delete',
+    behind: behindOne('delete_security_group'),
     params: IdParams,
     answers: { 202: null },
     handle: async ({ p, actor, params }) => {
@@ -241,6 +251,7 @@ export const securityGroupRoutes: readonly Route[] = [
   route({
     ...{ ...shared, method: 'POST', url: RULES, summary: 'Let something in to a security group' },
     policy: 'os_compute_api:os-security-groups:rule:create',
+    behind: behind('create_security_group_rule'),
     body: RuleBody,
     answers: { 200: object({ security_group_rule: Rule }) },
     handle: async ({ p, actor, body }) => {
@@ -259,6 +270,7 @@ export const securityGroupRoutes: readonly Route[] = [
   route({
     ...{ ...shared, method: 'DELETE', url: `${RULES}/:id`, summary: 'Delete a rule of a security group' },
     policy: 'os_compute_api:os-security-groups:rule:delete',
+    behind: { ...behind('delete_security_group_rule'), record: '/network/v2.0/security-group-rules/:id' },
     params: IdParams,
     answers: { 202: null },
     handle: async ({ p, actor, params }) => {
@@ -273,6 +285,7 @@ export const securityGroupRoutes: readonly Route[] = [
     ...{ method: 'GET', url: `${BASE}/servers/:id/os-security-groups`, service: 'compute' },
     summary: "List a server's security groups",
     policy: 'os_compute_api:os-security-groups:list',
+    behind: behind('get_security_group'),
     params: IdParams,
     answers: { 200: object({ security_groups: Type.Array(Group) }) },
     handle: async ({ p, actor, params }) => {
@@ -291,11 +304,20 @@ function checkedName({ name }: Static<typeof Named>): string {
   return name;
 }
 
+/** The ports of the server get other groups. @throws ApiError 403 */
+function portsChange(call: ActionCall): ActionCall {
+  const { projectId } = call.server;
+  requireRule(call.p, 'network', call.actor, 'update_port', { project_id: projectId, tenant_id: projectId });
+  return call;
+}
+
 export const SECURITY_GROUP_ACTIONS: Actions = {
-  addSecurityGroup: action('os_compute_api:os-security-groups:add', Named, ({ p, actor, server }, value) =>
-    accepted(networkService(p).addGroup(p, actor, server.id, checkedName(value))),
-  ),
-  removeSecurityGroup: action('os_compute_api:os-security-groups:remove', Named, ({ p, actor, server }, value) =>
-    accepted(networkService(p).removeGroup(p, actor, server.id, checkedName(value))),
-  ),
+  addSecurityGroup: action('os_compute_api:os-security-groups:add', Named, (call, value) => {
+    const { p, actor, server } = portsChange(call);
+    return accepted(networkService(p).addGroup(p, actor, server.id, checkedName(value)));
+  }),
+  removeSecurityGroup: action('os_compute_api:os-security-groups:remove', Named, (call, value) => {
+    const { p, actor, server } = portsChange(call);
+    return accepted(networkService(p).removeGroup(p, actor, server.id, checkedName(value)));
+  }),
 };

@@ -3,14 +3,17 @@ import { findFlavor } from '../../control/flavors.ts';
 import { findImage, maySee } from '../../control/images.ts';
 import type { Platform } from '../../control/platform.ts';
 import { quotasFor } from '../../control/quota.ts';
+import type { BlockDevice } from '../../model/block-devices.ts';
 import { checkDescription } from '../../model/names.ts';
 import { canonicalIpv6 } from '../../model/network.ts';
+import type { RuleName } from '../../model/policy/rules.ts';
 import { checkCreateQuota } from '../../model/quota.ts';
 import type { Actor } from '../../model/types.ts';
 import { createServer } from '../../moves/create-server.ts';
 import { requestDelete } from '../../moves/delete.ts';
 import { requireRule } from '../http/auth.ts';
 import { ApiError, badRequest, errorOf, refuse } from '../http/errors.ts';
+import { requireBehind } from '../http/targets.ts';
 import { disksOf } from './block-devices.ts';
 import { booleanOf, overQuotaOrElse } from './common.ts';
 import { requestedNetworks } from './requested-networks.ts';
@@ -48,6 +51,7 @@ export async function createServers(
   }
   const disks = disksOf(wish, await propertiesOf(p, actor, wish.imageRef));
   if (disks.blockDevices.length > 0) requireRule(p, 'compute', actor, 'os_compute_api:servers:create:attach_volume');
+  for (const { source } of disks.blockDevices) await requireSource(p, actor, source);
   if (maxCount > 1 && disks.blockDevices.some(({ source }) => source.kind === 'volume')) {
     throw badRequest('Cannot attach one or more volumes to multiple instances');
   }
@@ -101,6 +105,16 @@ async function fails(work: () => Promise<void>): Promise<{ readonly error: unkno
   } catch (error) {
     return { error };
   }
+}
+
+/** Block storage's rules for the volume that a device is, or is made as. @throws ApiError 403 */
+async function requireSource(p: Platform, actor: Actor, source: BlockDevice['source']): Promise<void> {
+  const ask = (rule: RuleName, record: string, id: string) =>
+    requireBehind(p, actor, { service: 'volume', rule, record }, id);
+  if (source.kind === 'volume') return ask('volume:get', '/volume/v3/volumes/:id', source.volumeId);
+  requireRule(p, 'volume', actor, 'volume:create');
+  if (source.kind === 'image') requireRule(p, 'volume', actor, 'volume:create_from_image');
+  if (source.kind === 'snapshot') await ask('volume:get_snapshot', '/volume/v3/snapshots/:id', source.snapshotId);
 }
 
 /** A flavor is named by its id, or by its URL, as in answers' links (nova/api/openstack/common.py: get_id_from_href). */

@@ -2,6 +2,7 @@
 // create_backup.py.
 import { Type } from 'typebox';
 import type { Platform } from '../../control/platform.ts';
+import type { Actor, Server } from '../../model/types.ts';
 import { createServerBackup, createServerImage, type ImageMade } from '../../moves/create-image.ts';
 import { requireRule } from '../http/auth.ts';
 import type { Answer } from '../http/route.ts';
@@ -35,6 +36,18 @@ function made(p: Platform, result: ImageMade, minor: number, isKept = true): Ans
   return { status: 202, headers: { location: `${p.settings.publicUrl}/image/v2/images/${imageId}` } };
 }
 
+/**
+ * The image service's rules, and block storage's where the server's root disk is a volume: Nova asks both with the user's
+ * token. @throws ApiError 403
+ */
+function requireNewImage(p: Platform, actor: Actor, server: Server): void {
+  const { projectId } = actor;
+  const target = { project_id: projectId, tenant_id: projectId, owner: projectId };
+  requireRule(p, 'image', actor, 'add_image', target);
+  if (server.image.id === null) requireRule(p, 'volume', actor, 'volume:create_snapshot', target);
+  else requireRule(p, 'image', actor, 'upload_image', target);
+}
+
 export const serverImageActions: Actions = {
   createImage: action(
     'os_compute_api:servers:create_image',
@@ -43,6 +56,7 @@ export const serverImageActions: Actions = {
       if (server.image.id === null) {
         requireRule(p, 'compute', actor, 'os_compute_api:servers:create_image:allow_volume_backed', targetOf(server));
       }
+      requireNewImage(p, actor, server);
       return made(p, await createServerImage(p, actor, server.id, { name, metadata: metadata ?? {} }), minor);
     },
     Made,
@@ -52,6 +66,7 @@ export const serverImageActions: Actions = {
     CreateBackup,
     async ({ p, actor, server, minor }, { name, backup_type: backupType, rotation, metadata }) => {
       const request = { name, backupType, rotation: Number(rotation), metadata: metadata ?? {} };
+      requireNewImage(p, actor, server);
       const result = await createServerBackup(p, actor, server.id, request);
       return made(p, result, minor, request.rotation > 0);
     },

@@ -98,6 +98,7 @@ export const serverInterfaceRoutes: readonly Route[] = [
   route({
     ...{ method: 'GET', url: INTERFACES, service, summary: "List a server's ports" },
     policy: 'os_compute_api:os-attach-interfaces:list',
+    behind: { service: 'network', rule: 'get_port' },
     params: IdParams,
     answers: { 200: object({ interfaceAttachments: Type.Array(Interface) }) },
     handle: async ({ p, actor, params, minor }) => {
@@ -109,6 +110,7 @@ export const serverInterfaceRoutes: readonly Route[] = [
   route({
     ...{ method: 'GET', url: `${INTERFACES}/:key`, service, summary: "Show one of a server's ports" },
     policy: 'os_compute_api:os-attach-interfaces:show',
+    behind: { service: 'network', rule: 'get_port' },
     params: IdAndKeyParams,
     answers: { 200: OneInterface },
     handle: async ({ p, actor, params: { id, key }, minor }) => {

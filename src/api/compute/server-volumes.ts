@@ -8,6 +8,7 @@ import { multiattachTooOld } from '../../model/volumes.ts';
 import { attachVolume, detachVolume, updateAttachment } from '../../moves/attach.ts';
 import { badRequest, errorOf, refuse } from '../http/errors.ts';
 import { type Route, route, versions } from '../http/route.ts';
+import { requireBehind } from '../http/targets.ts';
 import {
   BASE,
   closed,
@@ -23,6 +24,7 @@ import {
   text,
 } from './common.ts';
 
+const OF_VOLUME = { service: 'volume', rule: 'volume:get', record: '/volume/v3/volumes/:id' } as const;
 const ATTACHMENTS = `${BASE}/servers/:id/os-volume_attachments`;
 const service = 'compute' as const;
 
@@ -149,6 +151,7 @@ export const serverVolumeRoutes: readonly Route[] = [
       const asked = body.volumeAttachment as unknown as AttachWish;
       const volume = await volumeNow(p, actor, asked.volumeId);
       if ('code' in volume) throw errorOf(volume);
+      await requireBehind(p, actor, OF_VOLUME, volume.id);
       if (volume.multiattach && minor < 60) throw errorOf(multiattachTooOld());
       const result = await attachVolume(p, actor, server.id, {
         ...{ volumeId: volume.id, device: asked.device || null, tag: asked.tag ?? null },

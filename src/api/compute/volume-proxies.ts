@@ -1,5 +1,5 @@
 // os-volumes and os-snapshots: the block storage service in Nova's old words, until 2.35. They call the use cases that the
-// block storage API calls, for the caller's own project, under rules of compute.
+// block storage API calls, for the caller's own project, under rules of compute and of block storage.
 import { Type } from 'typebox';
 import type { Platform } from '../../control/platform.ts';
 import { attachmentsOfVolumes } from '../../control/volumes/attachments.ts';
@@ -7,6 +7,7 @@ import { mappingsInHomes } from '../../control/volumes/devices.ts';
 import { listVolumes, volumeFor } from '../../control/volumes/records.ts';
 import { listSnapshots, snapshotFor } from '../../control/volumes/snapshots.ts';
 import { volumeTypesById } from '../../control/volumes/types.ts';
+import type { RuleName } from '../../model/policy/rules.ts';
 import { isoMicroseconds } from '../../model/time.ts';
 import type { Snapshot, Volume } from '../../model/volumes.ts';
 import { createVolume } from '../../moves/volumes/create.ts';
@@ -19,6 +20,10 @@ import { BASE, booleanOf, IdParams, MAX_PAGE, nullable, object, overQuotaOrElse,
 const VOLUMES = `${BASE}/os-volumes`;
 const SNAPSHOTS = `${BASE}/os-snapshots`;
 const shared = { service: 'compute', until: 35 } as const;
+
+const behind = (rule: RuleName) => ({ service: 'volume', rule }) as const;
+const behindVolume = (rule: RuleName) => ({ ...behind(rule), record: '/volume/v3/volumes/:id' }) as const;
+const behindSnapshot = (rule: RuleName) => ({ ...behind(rule), record: '/volume/v3/snapshots/:id' }) as const;
 
 const OffsetPage = object({
   limit: Type.Optional(Type.Integer({ minimum: 0 })),
@@ -103,7 +108,7 @@ const snapshotLists = [
 export const volumeProxyRoutes: readonly Route[] = [
   ...volumeLists.map((list) =>
     route({
-      ...{ ...shared, ...list, method: 'GET' },
+      ...{ ...shared, ...list, method: 'GET', behind: behind('volume:get_all') },
       query: OffsetPage,
       answers: { 200: object({ volumes: Type.Array(ProxiedVolume) }) },
       handle: async ({ p, actor, query }) => {
@@ -115,6 +120,7 @@ export const volumeProxyRoutes: readonly Route[] = [
   route({
     ...{ ...shared, method: 'GET', url: `${VOLUMES}/:id`, summary: 'Show a volume' },
     policy: 'os_compute_api:os-volumes:show',
+    behind: behindVolume('volume:get'),
     params: IdParams,
     answers: { 200: object({ volume: ProxiedVolume }) },
     handle: async ({ p, actor, params }) => {
@@ -126,6 +132,7 @@ export const volumeProxyRoutes: readonly Route[] = [
   route({
     ...{ ...shared, method: 'POST', url: VOLUMES, summary: 'Create a volume' },
     policy: 'os_compute_api:os-volumes:create',
+    behind: behind('volume:create'),
     body: CreateVolume,
     answers: { 200: object({ volume: ProxiedVolume }) },
     tells: ['location'],
@@ -148,6 +155,7 @@ export const volumeProxyRoutes: readonly Route[] = [
   route({
     ...{ ...shared, method: 'DELETE', url: `${VOLUMES}/:id`, summary: 'Delete a volume' },
     policy: 'os_compute_api:os-volumes:delete',
+    behind: behindVolume('volume:delete'),
     params: IdParams,
     answers: { 202: null },
     handle: async ({ p, actor, params }) => {
@@ -159,7 +167,7 @@ export const volumeProxyRoutes: readonly Route[] = [
   }),
   ...snapshotLists.map((list) =>
     route({
-      ...{ ...shared, ...list, method: 'GET' },
+      ...{ ...shared, ...list, method: 'GET', behind: behind('volume:get_all_snapshots') },
       query: OffsetPage,
       answers: { 200: object({ snapshots: Type.Array(ProxiedSnapshot) }) },
       handle: async ({ p, actor, query }) => {
@@ -171,6 +179,7 @@ export const volumeProxyRoutes: readonly Route[] = [
   route({
     ...{ ...shared, method: 'GET', url: `${SNAPSHOTS}/:id`, summary: 'Show a snapshot' },
     policy: 'os_compute_api:os-volumes:snapshots:show',
+    behind: behindSnapshot('volume:get_snapshot'),
     params: IdParams,
     answers: { 200: object({ snapshot: ProxiedSnapshot }) },
     handle: async ({ p, actor, params }) => {
@@ -182,6 +191,7 @@ export const volumeProxyRoutes: readonly Route[] = [
   route({
     ...{ ...shared, method: 'POST', url: SNAPSHOTS, summary: 'Take a snapshot of a volume' },
     policy: 'os_compute_api:os-volumes:snapshots:create',
+    behind: behind('volume:create_snapshot'),
     body: CreateSnapshot,
     answers: { 200: object({ snapshot: ProxiedSnapshot }) },
     handle: async ({ p, actor, body: { snapshot: wish } }) => {
@@ -198,6 +208,7 @@ export const volumeProxyRoutes: readonly Route[] = [
   route({
     ...{ ...shared, method: 'DELETE', url: `${SNAPSHOTS}/:id`, summary: 'Delete a snapshot' },
     policy: 'os_compute_api:os-volumes:snapshots:delete',
+    behind: behindSnapshot('volume:delete_snapshot'),
     params: IdParams,
     answers: { 202: null },
     handle: async ({ p, actor, params }) => {

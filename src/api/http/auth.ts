@@ -53,6 +53,7 @@ export function authorise(p: Platform, route: Route, actor: Actor, params: unkno
   if (!rules.some((rule) => p.policies.allows(service, rule, actor, target))) {
     throw policyRefusal(service, rules[0] ?? '');
   }
+  if (route.behind) requireRule(p, route.behind.service, actor, route.behind.rule, ownTarget(actor));
 }
 
 /** The rule that counts for this body; null: none does. */

@@ -62,6 +62,14 @@ export const byBody = (rules: Readonly<Record<string, RuleName>>): ByBody => ({ 
 /** The rule that lets an actor in; `public` needs no token, `anyone` one of any kind, where OpenStack has no rule. */
 export type RoutePolicy = 'public' | 'anyone' | RuleName | ByBody;
 
+/** A rule of another service, which compute asks for what it does there in the user's name. */
+export interface Behind {
+  readonly service: Service;
+  readonly rule: RuleName;
+  /** The path of that service's route to the record that `:id` names, about which the rule is asked again. */
+  readonly record?: string;
+}
+
 /** What a handler is given: parsed, checked and authorised. */
 export interface Call<Params, Query, Body> {
   readonly p: Platform;
@@ -86,9 +94,11 @@ export interface Answer {
 type BodyOf<B> = B extends VersionedSchema<infer S> ? Static<S> : B extends TSchema ? Static<B> : undefined;
 type TextOf<S> = S extends TSchema ? Static<S> : Record<string, never>;
 
-/** The policy for documents: the rule's name, or those that the body chooses from. */
-export const policyText = ({ policy }: Route): string =>
-  typeof policy === 'string' ? policy : [...new Set(Object.values(policy.byBody))].join(', ');
+/** The policy for documents: the rule's name, or those that the body chooses from, and that of the service behind. */
+export const policyText = ({ policy, behind }: Route): string => {
+  const own = typeof policy === 'string' ? policy : [...new Set(Object.values(policy.byBody))].join(', ');
+  return behind === undefined ? own : `${own}; ${behind.rule}`;
+};
 
 /** The headers that single routes have, and what they say. */
 export const HEADERS = {
@@ -119,6 +129,8 @@ export interface RouteSpec<
    * targets.ts).
    */
   readonly target?: ((id: string, actor: Actor) => Target) | 'handler';
+  /** What the service behind has to allow, too. */
+  readonly behind?: Behind;
   /** Microversions (their N) in which the route exists. */
   readonly since?: number;
   readonly until?: number;

@@ -21,7 +21,7 @@ import type { Target } from '../../model/policy/judge.ts';
 import { ownTarget } from '../../model/policy/rules.ts';
 import { type Actor, isAdmin } from '../../model/types.ts';
 import { idOf, requireRule, ruleFor } from './auth.ts';
-import type { Route } from './route.ts';
+import type { Behind, Route } from './route.ts';
 
 type Find = (p: Platform, actor: Actor, id: string) => Promise<Target | null>;
 
@@ -146,4 +146,21 @@ export async function authoriseTarget(
   const kind = isUuid(id) ? RECORDS.find(({ path }) => `${route.url}/`.startsWith(`${path}/`)) : undefined;
   const record = await kind?.find(p, actor, id);
   if (record) requireRule(p, route.service, actor, rule, record);
+  if (route.behind?.record !== undefined) await requireBehind(p, actor, route.behind, id);
+}
+
+/**
+ * Asks a service's rule about a record of it, for what another service does there in the user's name.
+ * @throws ApiError 403
+ */
+export async function requireBehind(
+  p: Platform,
+  actor: Actor,
+  { service, rule, record }: Behind,
+  id: string,
+): Promise<void> {
+  requireRule(p, service, actor, rule, ownTarget(actor));
+  const kind = isUuid(id) ? RECORDS.find(({ path }) => path === record) : undefined;
+  const target = await kind?.find(p, actor, id);
+  if (target) requireRule(p, service, actor, rule, target);
 }
