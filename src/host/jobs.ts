@@ -72,6 +72,12 @@ export class HostJob<Kind extends string = JobKind> {
     this.#before?.cancel();
   }
 
+  /** This job, or one that it waits for, if it is of such a kind and under way. */
+  underWay(kinds: readonly Kind[]): HostJob<Kind> | null {
+    if (this.outcome === null && kinds.includes(this.kind)) return this;
+    return this.#before?.underWay(kinds) ?? null;
+  }
+
   get cancelled(): boolean {
     return this.#abort.signal.aborted;
   }

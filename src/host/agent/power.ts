@@ -7,7 +7,7 @@
 import { messageOf } from '../../lib/errors.ts';
 import type { Job, PowerRequest, Reply } from '../contract.ts';
 import { HypervisorError, type JobControl } from '../hypervisor.ts';
-import type { HostJob } from '../jobs.ts';
+import type { HostJob, JobKind } from '../jobs.ts';
 import type { GuestBody } from '../records.ts';
 import { closeExport } from './disks.ts';
 import { Grace } from './grace.ts';
@@ -19,6 +19,8 @@ import { busyWith, earlierJob, startJob } from './work.ts';
 
 /** How often a guest that is to stop is reminded: early in its boot it does not notice the first press. */
 const BUTTON_INTERVAL_MS = 2000;
+/** What a stop ends. */
+const CALLED_OFF: readonly JobKind[] = ['unplug', 'suspend', 'snapshot', 'upload'];
 /** Why the wait between two presses ends. */
 const GONE = 'the guest is gone';
 
@@ -109,8 +111,9 @@ async function powerOff(guests: Guests, entry: Entry, guest: GuestBody, request:
     await guests.saveGuest(entry, { ...guest, power: 'off', probationUntil: null });
   await forgetMemory(guests, entry);
   if (!guests.hypervisor.running(serverId) && !starting) return ok(JOB_DONE);
-  // Nor does a stop wait for a guest that does not let go of a volume: what is off has let go.
-  if (starting || job?.kind === 'unplug' || job?.kind === 'suspend') job.cancel();
+  // Nor does a stop wait for a guest that does not let go of a volume: what is off has let go; or for an image, which may
+  // take hours: whoever wants it asks again.
+  if (starting || (job !== null && CALLED_OFF.includes(job.kind))) job.cancel();
   const grace = new Grace(guests.clock, request.graceSeconds);
   entry.grace = grace;
   return startJob(guests, entry, 'power-off', '', async (control, previous) => {

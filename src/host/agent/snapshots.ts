@@ -4,7 +4,7 @@
 // is paused or is off; what the guest has written until then is in it, as after a power failure. It lasts until it is
 // dropped, another is taken, the guest is destroyed or the agent starts anew: whoever wanted it takes another then.
 // A drop cancels the work that is under way, and removes what is left when that has stopped; the guest's next job waits
-// for both. A stop that comes meanwhile makes a snapshot of the running guest fail.
+// for both. A stop that comes meanwhile ends both.
 import type { Job, Reply, SnapshotRequest, UploadRequest } from '../contract.ts';
 import type { GuestBody } from '../records.ts';
 import { ABSENT, type Entry, type Guests, NOTHING, ok, type Refusal, refused, type Step } from './guests.ts';
@@ -51,12 +51,13 @@ export async function uploadSnapshot(guests: Guests, entry: Entry, request: Uplo
 
 export async function dropSnapshot(guests: Guests, entry: Entry): Promise<Reply<Record<string, never>>> {
   if (entry.record.guest === null) return ABSENT;
-  const job = entry.job;
-  if (job?.kind === 'snapshot' || job?.kind === 'upload') {
+  const job = entry.job?.underWay(['snapshot', 'upload']);
+  if (job) {
     job.cancel();
     await job.settled;
-    entry.job = null;
   }
+  // One that is over is not told to whoever asks for another.
+  if (entry.job?.kind === 'snapshot' || entry.job?.kind === 'upload') entry.job = null;
   try {
     await guests.hypervisor.dropSnapshot(entry.record.serverId);
     return ok(NOTHING);
