@@ -2,7 +2,9 @@
 // process (simulated-fleet.ts).
 //
 // Theory of operation. An agent is started detached, so it outlives this process; one that serves its state directory
-// already is adopted. A supervisor looks every second whether each agent is still there and starts it again if not.
+// already is adopted. Each has a supervisor, which looks every second whether it is still there and starts it again if not;
+// one that does not come up (a damaged record, a full disk) keeps neither the others nor this process from starting, unless
+// none does.
 // Guests and volumes belong to no agent's life: only `stop` with guests turns guests off, and then the daemons of volumes.
 // Where an agent listens changes with every start; agent.json in its state directory says where.
 import { join } from 'node:path';
@@ -91,17 +93,15 @@ async function processFleet(options: FleetOptions): Promise<Fleet> {
     }),
   );
   const own = [...agents, ...storages];
-  await Promise.all(own.map(async (kept) => kept.urls.set(kept.name, await kept.process.ensure())));
+  await startEach(own, log);
   const stopping = new AbortController();
-  const supervising = supervise();
+  const supervising = Promise.all(own.map(supervise));
 
-  async function supervise(): Promise<void> {
-    while (!stopping.signal.aborted) {
+  async function supervise(kept: Kept): Promise<void> {
+    for (;;) {
       await systemClock.sleep(LOOK_MS, stopping.signal);
-      for (const kept of own) {
-        if (stopping.signal.aborted) return;
-        await look(kept);
-      }
+      if (stopping.signal.aborted) return;
+      await look(kept);
     }
   }
 
@@ -113,7 +113,7 @@ async function processFleet(options: FleetOptions): Promise<Fleet> {
       known.set(name, url);
       options.onMoved?.(kind, name);
     } catch (error) {
-      log.error({ err: error, host: name }, 'agent is not running and could not be started; trying again');
+      log.error({ err: error, host: name }, NOT_STARTED);
     }
   }
 
@@ -144,6 +144,20 @@ async function processFleet(options: FleetOptions): Promise<Fleet> {
     },
   };
 }
+
+/** Rejects when not one agent starts: then it is the machine, or what was configured. */
+async function startEach(own: readonly Kept[], log: Logger): Promise<void> {
+  const starts = await Promise.allSettled(own.map(({ process }) => process.ensure()));
+  const failed = starts.filter((start) => start.status === 'rejected');
+  if (failed.length === own.length) for (const { reason } of failed) throw reason;
+  for (const [index, { name, urls }] of own.entries()) {
+    const start = starts[index];
+    if (start?.status === 'fulfilled') urls.set(name, start.value);
+    else log.error({ err: start?.reason, host: name }, NOT_STARTED);
+  }
+}
+
+const NOT_STARTED = 'agent is not running and could not be started; trying again';
 
 const logFile = ({ deployment }: FleetOptions, name: string): string =>
   join(deployment.dataDirectory, 'logs', `${name}.log`);
