@@ -60,6 +60,12 @@ describe('block storage over the API, on a simulated storage host', () => {
     const set = await s.alice('POST', `${V}/volumes/${id}/metadata`, { metadata: { size: 'small' } });
     assert.deepEqual(set.json.metadata, { colour: 'blue', size: 'small' });
     assert.equal((await s.alice('DELETE', `${V}/volumes/${id}/metadata/colour`)).status, 200);
+    for (const key of ['k'.repeat(256), '', 'ü', 'a\n'])
+      assert.equal(
+        (await s.alice('POST', `${V}/volumes/${id}/metadata`, { metadata: { [key]: 'v' } })).status,
+        400,
+        key,
+      );
     assert.equal((await s.alice('GET', `${V}/volumes/${id}/metadata/colour`)).status, 404);
     assert.equal((await act(s.alice, id, { 'os-set_bootable': { bootable: true } })).status, 200);
     assert.equal((await show(s.alice, id)).bootable, 'true');

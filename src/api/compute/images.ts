@@ -16,6 +16,7 @@ import { ApiError, badRequest, forbidden, notFound } from '../http/errors.ts';
 import { type Answer, type Route, route } from '../http/route.ts';
 import {
   BASE,
+  closed,
   IdAndKeyParams,
   IdParams,
   Links,
@@ -51,7 +52,11 @@ type Query = Static<typeof Query>;
 
 const ServerOfImage = object({ id: Type.String(), links: Links });
 const Brief = object({ id: Type.String(), name: nullable(Type.String()), links: Links });
-const Metadata = Type.Record(Type.String({ pattern: '^[a-zA-Z0-9-_:. ]{1,255}$' }), Type.String({ maxLength: 255 }));
+const Metadata = Type.Record(
+  Type.String({ pattern: '^[a-zA-Z0-9-_:. ]{1,255}$' }),
+  Type.String({ maxLength: 255 }),
+  closed,
+);
 const Full = object({
   ...Brief.properties,
   created: Type.String(),

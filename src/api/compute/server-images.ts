@@ -6,10 +6,10 @@ import type { Actor, Server } from '../../model/types.ts';
 import { createServerBackup, createServerImage, type ImageMade } from '../../moves/create-image.ts';
 import { requireRule } from '../http/auth.ts';
 import type { Answer } from '../http/route.ts';
-import { object, overQuotaOrElse } from './common.ts';
+import { closed, object, overQuotaOrElse, text } from './common.ts';
 import { type Actions, action, targetOf } from './server-action.ts';
 
-const Metadata = Type.Record(Type.String({ pattern: '^[a-zA-Z0-9-_:. ]{1,255}$' }), Type.String({ maxLength: 255 }));
+const Metadata = Type.Record(Type.String({ pattern: '^[a-zA-Z0-9-_:. ]{1,255}$' }), text(), closed);
 /** Without spaces at its ends. */
 const Name = Type.String({
   maxLength: 255,

@@ -15,6 +15,7 @@ import { deleteVolume } from '../../moves/volumes/delete.ts';
 import { createSnapshot, deleteSnapshot } from '../../moves/volumes/snapshots.ts';
 import { errorOf, refuse } from '../http/errors.ts';
 import { type Route, route } from '../http/route.ts';
+import { Metadata } from '../volume/common.ts';
 import { BASE, booleanOf, IdParams, MAX_PAGE, nullable, object, overQuotaOrElse, StringMap, text } from './common.ts';
 
 const VOLUMES = `${BASE}/os-volumes`;
@@ -62,12 +63,7 @@ const CreateVolume = object({
   volume: object({
     size: Size,
     volume_type: optionalText,
-    metadata: Type.Optional(
-      Type.Record(Type.String({ minLength: 1, maxLength: 255 }), text(), {
-        additionalProperties: false,
-        maxProperties: 128,
-      }),
-    ),
+    metadata: Type.Optional(Metadata),
     snapshot_id: optionalText,
     availability_zone: optionalText,
     display_name: optionalText,

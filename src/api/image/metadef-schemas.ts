@@ -40,7 +40,9 @@ const property = {
 export const Property = object({ name, ...property });
 /** By name; clients give the name within as well. */
 const PropertyWithin = object({ name: Type.Optional(name), ...property });
-const Properties = Type.Record(name, PropertyWithin, { maxProperties: MAX_ITEMS });
+const Properties = Type.Record(Type.String({ pattern: `^.{1,${MAX_NAME}}$` }), PropertyWithin, {
+  ...{ additionalProperties: false, maxProperties: MAX_ITEMS },
+});
 export const PropertyList = object({ properties: Properties });
 
 const object_ = {

@@ -208,7 +208,8 @@ function parsedObject(candidate: string): Record<string, string> | null {
   return Object.values(value).every((each) => typeof each === 'string') ? (value as Record<string, string>) : null;
 }
 
-export const Metadata = Type.Record(Type.String({ minLength: 1, maxLength: 255 }), Type.String({ maxLength: 255 }), {
+/** cinder/api/validation/parameter_types.py: extra_specs */
+export const Metadata = Type.Record(Type.String({ pattern: '^[a-zA-Z0-9\\-_:. /]{1,255}$' }), text(), {
   additionalProperties: false,
   maxProperties: 128,
 });
