@@ -79,3 +79,14 @@ test('a number of a query string that is none is text of other than digits', () 
     "Invalid input for query parameters limit. Value: many. 'many' does not match '^[0-9]*$'",
   );
 });
+
+test('a number of a query string that is beyond all numbers is none', () => {
+  const limit = Type.Integer({ minimum: 0, maximum: 1000 });
+  for (const given of ['1e400', '-1e400', ['1e400']]) {
+    const shown = JSON.stringify(given).replaceAll('"', "'");
+    assert.equal(
+      said(() => checkText(Type.Object({ limit }), { limit: given })),
+      `Invalid input for query parameters limit. Value: ${String(typeof given === 'string' ? given : shown)}. ${shown} does not match '^[0-9]*$'`,
+    );
+  }
+});

@@ -94,9 +94,17 @@ export function checkBody<S extends TSchema>(schema: S, body: unknown): Static<S
 export function checkText<S extends TSchema>(schema: S, values: unknown): Static<S> {
   const validate = compiled(forText, compiledText, schema);
   const copy = structuredClone({ ...(values as object) });
-  if (validate(copy)) return copy as Static<S>;
-  throw badRequest(querySentence(copy, worst(validate.errors)));
+  if (!validate(copy)) throw badRequest(querySentence(copy, worst(validate.errors)));
+  const [endless] = Object.entries(copy).filter(([, value]) => [value].flat().some(isEndless));
+  if (endless) throw badRequest(notDigits(endless[0], (values as Record<string, unknown>)[endless[0]]));
+  return copy as Static<S>;
 }
+
+/** Text such as 1e400, which is read as an integer without an end, and held against no minimum or maximum. */
+const isEndless = (value: unknown): boolean => typeof value === 'number' && !Number.isFinite(value);
+
+const notDigits = (name: string, value: unknown): string =>
+  `Invalid input for query parameters ${shorten(name)}. Value: ${plain(value)}. ${represent(value)} does not match '^[0-9]*$'`;
 
 /** What of a body contradicts the schema, or null. For checks of our own answers. */
 export function mismatch(schema: TSchema, body: unknown): string | null {
