@@ -105,7 +105,7 @@ function item(items: Items, key: string): string {
 }
 
 /** @throws ApiError 413 */
-function limited(items: Items): Items {
+export function limited(items: Items): Items {
   if (Object.keys(items).length > MOST_ITEMS) {
     throw errorOf({ code: 413, message: `Maximum number of metadata items exceeds ${MOST_ITEMS}` });
   }

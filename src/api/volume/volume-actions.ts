@@ -15,6 +15,7 @@ import { badRequest, notFound, refuse } from '../http/errors.ts';
 import { byBody, type Route, route } from '../http/route.ts';
 import { checkBody } from '../http/validation.ts';
 import { Metadata, orThrow, V3 } from './common.ts';
+import { limited } from './metadata.ts';
 import { imageMetadata } from './render.ts';
 import { Uploading, uploadImageAction } from './upload-image.ts';
 import { type Action, type ActionCall, action, Flag, isTrue, Nothing } from './volume-action.ts';
@@ -26,7 +27,7 @@ const setImage = async ({ p, volume }: ActionCall, change: (now: Record<string, 
     {
       image: (present) => {
         const image = present ?? EMPTY_IMAGE;
-        return { ...image, properties: change(image.properties) };
+        return { ...image, properties: limited(change(image.properties)) };
       },
     },
     p.clock.now(),
