@@ -121,6 +121,10 @@ describe('block storage over the API, on a simulated storage host', () => {
     const summary = await s.alice('GET', `${V}/volumes/summary`, undefined, 12);
     assert.deepEqual(summary.json['volume-summary'], { total_count: 3, total_size: 6 });
     assert.equal((await s.alice('GET', `${V}/volumes/summary`, undefined, 11)).status, 404);
+    const metadata = { constructor: 'Ada' };
+    assert.equal((await s.alice('PUT', `${V}/volumes/${a}/metadata`, { metadata })).status, 200);
+    const named = await s.alice('GET', `${V}/volumes/summary`, undefined, 36);
+    assert.deepEqual(named.json['volume-summary'].metadata.constructor, ['Ada']);
   });
 
   it('filters by all that it says it filters by, and refuses what it cannot read', async () => {
@@ -219,6 +223,10 @@ describe('block storage over the API, on a simulated storage host', () => {
     const shown = await show(s.alice, boot);
     assert.equal(shown.bootable, 'true');
     assert.equal(shown.volume_image_metadata.image_id, s.imageId);
+    const items = (kind: string) => Object.fromEntries(Array.from({ length: 90 }, (_, n) => [`${kind} ${n}`, '']));
+    const remember = async (kind: string) =>
+      (await act(s.alice, boot, { 'os-set_image_metadata': { metadata: items(kind) } })).status;
+    assert.deepEqual([await remember('one'), await remember('other')], [200, 413]);
     const snapshot = await snapshotOf(boot, { name: 'moment' });
     assert.equal((await s.alice('DELETE', `${V}/volumes/${boot}`)).status, 400);
     const copy = await create(s.alice, { snapshot_id: snapshot, size: null });

@@ -140,22 +140,21 @@ export function renderAddresses(
   floatingIps: readonly ServersFloatingIp[],
   withMacs: boolean,
 ): Record<string, object[]> {
-  const addresses: Record<string, object[]> = {};
-  for (const port of ports) {
-    const list = addresses[port.networkName] ?? [];
-    addresses[port.networkName] = list;
-    const add = (addr: string, type: 'fixed' | 'floating') =>
-      list.push({
-        ...{ version: addr.includes(':') ? 6 : 4, addr },
-        ...(withMacs ? { 'OS-EXT-IPS:type': type, 'OS-EXT-IPS-MAC:mac_addr': port.mac } : {}),
-      });
-    for (const { ip } of port.fixedIps) {
-      add(ip, 'fixed');
-      for (const floating of floatingIps)
-        if (floating.portId === port.id && floating.fixedIp === ip) add(floating.ip, 'floating');
-    }
-  }
-  return addresses;
+  const ofPort = (port: Port): object[] => {
+    const shown = (addr: string, type: 'fixed' | 'floating') => ({
+      ...{ version: addr.includes(':') ? 6 : 4, addr },
+      ...(withMacs ? { 'OS-EXT-IPS:type': type, 'OS-EXT-IPS-MAC:mac_addr': port.mac } : {}),
+    });
+    return port.fixedIps.flatMap(({ ip }) => [
+      shown(ip, 'fixed'),
+      ...floatingIps
+        .filter((floating) => floating.portId === port.id && floating.fixedIp === ip)
+        .map((floating) => shown(floating.ip, 'floating')),
+    ]);
+  };
+  // A network may have the name of what every object has.
+  const byName = Map.groupBy(ports, (port) => port.networkName);
+  return Object.fromEntries([...byName].map(([name, its]) => [name, its.flatMap(ofPort)]));
 }
 
 /** Nova's empty string for a server that boots from a volume. */

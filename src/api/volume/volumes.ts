@@ -109,12 +109,14 @@ export const volumeRoutes: readonly Route[] = [
     handle: async ({ p, actor, query, minor }) => {
       const projectId = projectOf(isAdmin(actor), actor.projectId, query);
       const volumes = await listVolumes(p.stores.global, { projectId });
-      const metadata: Record<string, string[]> = {};
-      for (const volume of volumes) {
-        for (const [key, value] of Object.entries(volume.metadata)) {
-          metadata[key] = [...new Set([...(metadata[key] ?? []), value])];
-        }
-      }
+      // A key may be the name of what every object has.
+      const values = Map.groupBy(
+        volumes.flatMap((volume) => Object.entries(volume.metadata)),
+        ([key]) => key,
+      );
+      const metadata = Object.fromEntries(
+        [...values].map(([key, items]) => [key, [...new Set(items.map(([, value]) => value))]]),
+      );
       const summary = {
         ...{ total_count: volumes.length, total_size: volumes.reduce((sum, each) => sum + each.sizeGb, 0) },
         ...(minor >= 36 ? { metadata } : {}),
