@@ -1,12 +1,24 @@
 // Every breach that concerns volumes, planted by hand: the auditor names it, and nothing else.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { Kysely } from 'kysely';
 import { repair } from '../../src/audit/repair.ts';
 import { attachmentsOfServer } from '../../src/control/volumes/attachments.ts';
 import { newId } from '../../src/lib/ids.ts';
 import { deleteServer } from '../../src/moves/delete.ts';
+import type { GlobalTables } from '../../src/store/global-schema.ts';
 import { accessOf, newVolume, serverWithVolumes, statusOf } from './volumes.ts';
-import { accept, assertSound, auditWorld, beat, settle, type World, withSoundWorld, withWorld } from './world.ts';
+import {
+  accept,
+  assertSound,
+  auditWorld,
+  beat,
+  serverOf,
+  settle,
+  type World,
+  withSoundWorld,
+  withWorld,
+} from './world.ts';
 
 interface Planted {
   readonly what: string;
@@ -198,6 +210,47 @@ test('repaired: an access that no attachment says is shut; the attachment of a s
     ] as const;
     for (const fix of fixes) assert.equal((await world.clock.drive(repair(world.p, fix))).kind, 'left');
   }));
+
+const ONE_SIDED: ReadonlyArray<
+  readonly [what: string, plant: (db: Kysely<GlobalTables>, volume: string, serverId: string) => Promise<unknown>]
+> = [
+  [
+    'the attachment of a volume that its server has is missing',
+    (db, volume) => db.deleteFrom('volume_attachments').where('volume_id', '=', volume).execute(),
+  ],
+  [
+    'the attachment of a volume that its server has is called inactive',
+    (db, volume) => db.updateTable('volume_attachments').set({ active: 0 }).where('volume_id', '=', volume).execute(),
+  ],
+  [
+    'a server that runs is called deleted outside its home',
+    (db, _, serverId) =>
+      db.updateTable('server_mappings').set({ deleted_at: 1 }).where('server_id', '=', serverId).execute(),
+  ],
+];
+
+for (const [what, plant] of ONE_SIDED) {
+  test(`left to a person: ${what}; its guest keeps its disks`, () =>
+    withWorld(async (world) => {
+      const { serverId, volumes } = await serverWithVolumes(world);
+      const { global } = world.p.stores;
+      const before = await accessOf(world, serverId);
+      const { host } = await serverOf(world, serverId);
+      await plant(global, volumes[0], serverId);
+      assert.deepEqual(await repairAll(world), []);
+      await world.clock.pass(11_000);
+      await beat(world);
+      assert.deepEqual(await accessOf(world, serverId), before);
+      const guest = await world.clock.drive((await world.p.host(host ?? '')).guest(serverId));
+      assert.ok(guest.kind === 'ok' && guest.value.power === 'on');
+      const { status } = await global
+        .selectFrom('volumes')
+        .select('status')
+        .where('id', '=', volumes[0])
+        .executeTakeFirstOrThrow();
+      assert.equal(status, 'in-use');
+    }));
+}
 
 /** Repairs what the auditor finds; answers what it did. */
 async function repairAll(world: World): Promise<string[]> {

@@ -9,7 +9,16 @@ import { raiseInCell } from '../../store/cell-fences.ts';
 import type { CellTables } from '../../store/cell-schema.ts';
 import { nextFence } from '../../store/sagas.ts';
 import { BESIDE_RECORDS } from '../../store/travel.ts';
-import { mappingOf, proven, provenIdle, provenSettled, type Repaired, repaired, Unproven } from './proof.ts';
+import {
+  mappingOf,
+  proven,
+  provenDeleted,
+  provenIdle,
+  provenSettled,
+  type Repaired,
+  repaired,
+  Unproven,
+} from './proof.ts';
 
 /**
  * Runs `work` in the cell under a new generation, when no saga works on the server. The cell's fence is held until the
@@ -60,6 +69,7 @@ export const dropRecords = (p: Platform, cellId: string, serverId: string): Prom
       const record = await trx.selectFrom('servers').select('id').where('id', '=', serverId).executeTakeFirst();
       const isHome = mapping.cell_id === cellId;
       if (isHome && (record || mapping.deleted_at === null)) throw new Unproven('the cell is the home of the server');
+      if (mapping.deleted_at !== null && !isHome) await provenDeleted(p, mapping.cell_id, serverId);
       if (mapping.deleted_at === null) {
         const found = await findServer(p, serverId);
         if (found.kind !== 'found')
@@ -82,6 +92,7 @@ export const destroyGuest = (p: Platform, host: string, serverId: string): Promi
     const mapping = await mappingOf(p.stores.global, serverId);
     if (!mapping) throw new Unproven('nobody knows the server: its disk may be all that is left of it');
     if (mapping.deleted_at === null) await provenElsewhere(p, host, serverId);
+    else await provenDeleted(p, mapping.cell_id, serverId);
     const reason = `guest that nobody owns, found by the audit`;
     await owe(p, { kind: 'destroy-guest', host, serverId, generation, sagaId: 'audit', reason });
     return repaired(`the guest of server ${serverId} on ${host} will be destroyed (owed)`);

@@ -48,7 +48,7 @@ export const mappingOf = (db: Db, serverId: string) =>
   db.selectFrom('server_mappings').selectAll().where('server_id', '=', serverId).executeTakeFirst();
 
 /**
- * The server is deleted; or nobody ever knew it, and no cell keeps a record of it.
+ * The server is deleted, and its home says so too; or nobody ever knew it, and no cell keeps a record of it.
  * @throws Unproven, CellDown
  */
 export async function provenGone(p: Platform, db: Db, serverId: string): Promise<void> {
@@ -56,17 +56,52 @@ export async function provenGone(p: Platform, db: Db, serverId: string): Promise
   const mapping = await mappingOf(db, serverId);
   if (mapping) {
     if (mapping.deleted_at === null) throw new Unproven('the server exists');
-    return;
+    return provenDeleted(p, mapping.cell_id, serverId);
   }
   for (const { id, name } of await db.selectFrom('cells').select(['id', 'name']).execute()) {
+    if (await hasRecord(p, id, serverId)) {
+      throw new Unproven(`cell ${name} keeps a record of the server, and nothing says where its home is`);
+    }
+  }
+}
+
+/**
+ * Of a server whose mapping says that it is deleted: a delete marks the record in the home first. Where that is not marked
+ * the two contradict each other, and which of them is right only a person can tell.
+ * @throws Unproven, CellDown
+ */
+export async function provenDeleted(p: Platform, homeCellId: string, serverId: string): Promise<void> {
+  if (await hasRecord(p, homeCellId, serverId))
+    throw new Unproven('the record in its home says that the server exists');
+}
+
+async function hasRecord(p: Platform, cellId: string, serverId: string): Promise<boolean> {
+  const cell = await p.stores.cell(cellId);
+  const record = await cell
+    .selectFrom('servers')
+    .select('id')
+    .where('id', '=', serverId)
+    .where('deleted_at', 'is', null)
+    .executeTakeFirst();
+  return record !== undefined;
+}
+
+/**
+ * No server that exists (or not this one) has the volume by what its cell says, copies that a move has left included.
+ * @throws Unproven, CellDown
+ */
+export async function provenUnmapped(p: Platform, db: Db, volumeId: string, serverId?: string): Promise<void> {
+  for (const { id, name } of await db.selectFrom('cells').select(['id', 'name']).execute()) {
     const cell = await p.stores.cell(id);
-    const record = await cell
-      .selectFrom('servers')
-      .select('id')
-      .where('id', '=', serverId)
-      .where('deleted_at', 'is', null)
+    const mapped = await cell
+      .selectFrom('block_device_mappings')
+      .innerJoin('servers', 'servers.id', 'block_device_mappings.server_id')
+      .select('servers.id')
+      .where('volume_id', '=', volumeId)
+      .where('servers.deleted_at', 'is', null)
+      .$if(serverId !== undefined, (of) => of.where('server_id', '=', serverId ?? ''))
       .executeTakeFirst();
-    if (record) throw new Unproven(`cell ${name} keeps a record of the server, and nothing says where its home is`);
+    if (mapped) throw new Unproven(`cell ${name} says that server ${mapped.id} has the volume`);
   }
 }
 

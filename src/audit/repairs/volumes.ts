@@ -4,7 +4,7 @@ import type { Platform } from '../../control/platform.ts';
 import { attachmentsOfVolume, settleStatus } from '../../control/volumes/attachments.ts';
 import { lockVolume } from '../../control/volumes/records.ts';
 import { nextFence } from '../../store/sagas.ts';
-import { left, proven, provenGone, provenIdle, type Repaired, repaired, Unproven } from './proof.ts';
+import { left, proven, provenGone, provenIdle, provenUnmapped, type Repaired, repaired, Unproven } from './proof.ts';
 
 export interface VolumeAccess {
   readonly volumeId: string;
@@ -29,8 +29,9 @@ export const releaseVolume = (p: Platform, { volumeId, serverId, storageHost }: 
   });
 
 /**
- * A volume whose status says something else than its attachments, from which alone it follows. Whoever takes or gives back
- * the volume locks its row too, in the transaction that makes the saga.
+ * A volume whose status says something else than its attachments, from which alone it follows; unless it has none, and a
+ * server says that it has the volume: then it is the attachment that is missing. Whoever takes or gives back the volume
+ * locks its row too, in the transaction that makes the saga.
  */
 export const settleVolume = (p: Platform, volumeId: string): Promise<Repaired> =>
   proven(() =>
@@ -38,7 +39,9 @@ export const settleVolume = (p: Platform, volumeId: string): Promise<Repaired> =
       const volume = await lockVolume(trx, volumeId);
       if (!volume) return left('it is not there any more');
       await provenIdle(trx, volumeId);
-      for (const { serverId } of await attachmentsOfVolume(trx, volumeId)) await provenIdle(trx, serverId);
+      const attachments = await attachmentsOfVolume(trx, volumeId);
+      for (const { serverId } of attachments) await provenIdle(trx, serverId);
+      if (attachments.length === 0) await provenUnmapped(p, trx, volumeId);
       const owed = await trx
         .selectFrom('debts')
         .select('host')
@@ -52,8 +55,9 @@ export const settleVolume = (p: Platform, volumeId: string): Promise<Repaired> =
   );
 
 /**
- * An access by what is no active attachment. A saga that makes it one begins behind the look, with a newer generation: it
- * fences this off, or grants the access again.
+ * An access by what is no active attachment, of a server that has another one, or has the volume no more: else it may be by
+ * this that its guest runs. A saga that makes it one begins behind the look, with a newer generation: it fences this off,
+ * or grants the access again.
  */
 export const revokeAccess = (
   p: Platform,
@@ -66,6 +70,8 @@ export const revokeAccess = (
     await provenIdle(global, serverId);
     const all = await attachmentsOfVolume(global, volumeId);
     if (all.some((each) => each.id === attachmentId && each.active)) return left('it is an active attachment by now');
+    const hasOther = all.some((each) => each.serverId === serverId && each.active);
+    if (!hasOther) await provenUnmapped(p, global, volumeId, serverId);
     const reply = await (await p.storage(storageHost)).revoke(volumeId, attachmentId, { serverId, generation });
     if (reply.kind === 'fenced') throw new Unproven('a saga has just begun');
     if (reply.kind !== 'ok' && reply.kind !== 'absent') throw new Unproven(`storage host ${storageHost} did not do it`);
