@@ -1,5 +1,6 @@
 // Debts: clean-ups that could not be made because what they concern could not be reached: a guest that should be gone from
-// a host, or have other volumes or ports than it may have (guest-devices.ts), a snapshot that should be gone from there,
+// a host, or have other volumes or ports than it may have (guest-devices.ts), or be on, off, or on another disk than it is
+// (guest-state.ts), a snapshot or a second disk that should be gone from there,
 // records that should be gone from a cell's database, a server's access to a volume that should have ended, a volume that
 // should be gone, what a rebuild kept of a volume, which should be gone or be written back first (volumes/owed.ts). One row
 // each, at most one open per kind, place, server and volume; paid when the place answers that it is so.
@@ -15,6 +16,7 @@ import { fixed } from '../store/fixed.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
 import { CellDown } from '../store/stores.ts';
 import { type Answer, answerOf, jobAnswer, matchDevices } from './guest-devices.ts';
+import { dropSpareOwed, matchGuest } from './guest-state.ts';
 import { hostAnswers, isHost } from './hosts.ts';
 import { DEBT_KINDS, type DebtKind, HOST_DEBTS, OWED_AT, type Owed, oweWithin, RETRY_MS } from './owing.ts';
 import { ownership } from './ownership.ts';
@@ -41,6 +43,9 @@ export interface Debt {
 }
 
 const PAGE = 100;
+
+/** What makes a guest what the records say, in this order. */
+const MATCHES: readonly DebtKind[] = ['drop-spare', 'match-guest', 'match-devices'];
 
 /** Puts the clean-up on record; harmless when it already is. */
 export async function owe(p: Platform, debt: Owed): Promise<void> {
@@ -141,17 +146,21 @@ export async function payDebts(p: Platform): Promise<number> {
   return paid;
 }
 
-/** What the host's guests have that they should not, before they are turned on again: with it none might start. */
+/**
+ * What the host's guests are and have that they should not, before they are turned on again: with it none might start, or
+ * the wrong disk would be written to.
+ */
 export async function payMatches(p: Platform, host: string): Promise<void> {
   const rows = await p.stores.global
     .selectFrom('debts')
     .selectAll()
-    .where('kind', '=', 'match-devices')
+    .where('kind', 'in', MATCHES)
     .where('host', '=', host)
     .where('paid_at', 'is', null)
     .limit(PAGE)
     .execute();
-  for (const debt of rows.map(debtOf)) await record(p, debt, await attempt(p, debt), 1);
+  const inOrder = rows.map(debtOf).sort((a, b) => MATCHES.indexOf(a.kind) - MATCHES.indexOf(b.kind));
+  for (const debt of inOrder) await record(p, debt, await attempt(p, debt), 1);
 }
 
 /** A defect in the paying of one is written down like a refusal, and keeps no other debt from its turn. */
@@ -220,7 +229,11 @@ async function pay(p: Platform, debt: Debt): Promise<Answer> {
     case 'drop-records':
       return dropOwed(p, debt);
     case 'match-devices':
-      return matchOwed(p, debt);
+      return matchOwed(() => matchDevices(p, debt.host, debt.serverId));
+    case 'drop-spare':
+      return matchOwed(() => dropSpareOwed(p, debt.host, debt.serverId, debt.sagaId));
+    case 'match-guest':
+      return matchOwed(() => matchGuest(p, debt.host, debt.serverId));
     case 'revoke-volume':
       return payRevoke(p, ofVolume(debt));
     case 'delete-volume':
@@ -239,9 +252,9 @@ function ofVolume({ volumeId, ...debt }: Debt): VolumeDebt {
   return { ...debt, volumeId };
 }
 
-async function matchOwed(p: Platform, debt: Debt): Promise<Answer> {
+async function matchOwed(match: () => Promise<Answer>): Promise<Answer> {
   try {
-    return await matchDevices(p, debt.host, debt.serverId);
+    return await match();
   } catch (error) {
     if (error instanceof CellDown) return 'not yet';
     throw error;

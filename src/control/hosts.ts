@@ -154,6 +154,16 @@ export async function hostIsUp(p: Platform, name: string): Promise<boolean> {
   return row !== undefined && isUp(row, upAfter(p));
 }
 
+/** Whether an administrator says that the host is down; false for an unknown one. */
+export async function isForcedDown(p: Platform, name: string): Promise<boolean> {
+  const row = await p.stores.global
+    .selectFrom('hosts')
+    .select('forced_down')
+    .where('name', '=', name)
+    .executeTakeFirst();
+  return row?.forced_down === 1;
+}
+
 /** Whether the host has been heard of lately, forced down or not; false for an unknown one. One statement. */
 export async function hostAnswers(p: Platform, name: string): Promise<boolean> {
   const row = await p.stores.global

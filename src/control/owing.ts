@@ -10,7 +10,7 @@ import type { GlobalTables } from '../store/global-schema.ts';
 
 export const DEBT_KINDS = [
   ...(['destroy-guest', 'drop-snapshot', 'drop-records', 'match-devices', 'revoke-volume', 'delete-volume'] as const),
-  ...(['drop-kept-content', 'restore-volume'] as const),
+  ...(['match-guest', 'drop-spare', 'drop-kept-content', 'restore-volume'] as const),
 ] as const;
 export type DebtKind = (typeof DEBT_KINDS)[number];
 
@@ -19,6 +19,8 @@ export const OWED_AT: Readonly<Record<DebtKind, 'host' | 'storage host' | 'cell'
   'destroy-guest': 'host',
   'drop-snapshot': 'host',
   'match-devices': 'host',
+  'match-guest': 'host',
+  'drop-spare': 'host',
   'drop-records': 'cell',
   'revoke-volume': 'storage host',
   'delete-volume': 'storage host',

@@ -88,6 +88,14 @@ export const shouldRun = (server: PowerRecord): boolean =>
   server.vmState === 'paused' ||
   ((server.vmState === 'resized' || server.vmState === 'rescued') && server.powerState === POWER_STATE.RUNNING);
 
+/** Whether it is to be off. What ERROR or any other state means for the guest, its history alone can say. */
+export const shouldBeOff = (server: PowerRecord): boolean =>
+  server.vmState === 'stopped' ||
+  server.vmState === 'shelved' ||
+  // Soft-deleted while its host was down.
+  server.vmState === 'soft-delete' ||
+  ((server.vmState === 'resized' || server.vmState === 'rescued') && server.powerState === POWER_STATE.SHUTDOWN);
+
 /** The server and its home; or 404, or 503 when its cell cannot be reached. */
 export async function serverOrRefusal(
   p: Platform,

@@ -42,7 +42,7 @@ import { attachPort, detachPort } from './agent/ports.ts';
 import { setPaused, setPower, stopGuest } from './agent/power.ts';
 import { watchProbation } from './agent/probation.ts';
 import { dropSnapshot, takeSnapshot, uploadSnapshot } from './agent/snapshots.ts';
-import { dropSpare, makeSpare, useSpare } from './agent/spare.ts';
+import { dropSpare, makeSpare, spareOf, useSpare } from './agent/spare.ts';
 import { attachVolume, detachVolume, growVolume } from './agent/volumes.ts';
 import type { ConsoleRequest, Consoles, TcpRequest } from './consoles.ts';
 import type {
@@ -155,6 +155,7 @@ export class Agent implements Host, Consoles {
       disk: record.guest.disk === 'ready',
       spec: record.guest.spec,
       volumes: record.guest.volumes.map(({ volumeId, attachmentId, device }) => ({ volumeId, attachmentId, device })),
+      spare: spareOf(record.guest),
       startedAt: record.guest.startedAt,
     });
   }

@@ -341,6 +341,14 @@ export const Guest = Type.Object(
         { additionalProperties: false },
       ),
     ),
+    /** A second root disk. `used`: a guest that runs does so from it, one that is off starts from it. */
+    spare: Type.Union([
+      Type.Null(),
+      Type.Object(
+        { id: ServerId, purpose: SpareRequest.properties.purpose, used: Type.Boolean() },
+        { additionalProperties: false },
+      ),
+    ]),
     /** When the guest's process was last started, ms since epoch; null: never on this host. */
     startedAt: Type.Union([Type.Integer(), Type.Null()]),
     /** It was to run when this agent started, and was not found running: its host restarted, or it ended unseen. */

@@ -146,12 +146,12 @@ const checkEnd = (
   server: ServerState,
   admin: boolean,
   migration: MigrationStatus | null,
-  sourceUp: boolean,
+  servicesUp: boolean,
 ): Refusal | null =>
   firstRefusal(
     () => checkAction(action, server, admin),
     () => (migration === 'finished' ? null : notResized),
-    () => checkServiceUp(sourceUp),
+    () => checkServiceUp(servicesUp),
   );
 
 /**
@@ -169,13 +169,13 @@ export function checkConfirm(
 
 /**
  * V33: revert needs a resized, idle server and its migration `finished`. V23: no quota is looked at, see quota.ts. Nova
- * does not ask whether the old host is up, and finds out with the guest already stopped: here it is refused before.
+ * does not ask whether the two hosts are up, and finds out with the guest already stopped: here it is refused before.
  */
 export function checkRevert(
   server: ServerState,
   admin: boolean,
   migration: MigrationStatus | null,
-  sourceUp: boolean,
+  servicesUp: boolean,
 ): Refusal | null {
-  return checkEnd('revertResize', server, admin, migration, sourceUp);
+  return checkEnd('revertResize', server, admin, migration, servicesUp);
 }

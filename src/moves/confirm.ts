@@ -3,7 +3,7 @@
 // VERIFY_RESIZE → ACTIVE|SHUTOFF. Nothing here can be undone and nothing needs to be: every step only takes away what
 // the server no longer uses. A source host that is down does not hold it up: its clean-up is owed.
 import { hasJumped } from '../control/heartbeats.ts';
-import { hostIsUp } from '../control/hosts.ts';
+import { hostIsUp, isForcedDown } from '../control/hosts.ts';
 import { dueConfirmations, type Migration, openMigration } from '../control/migrations.ts';
 import { unbindPorts } from '../control/network.ts';
 import { release } from '../control/placement.ts';
@@ -86,7 +86,7 @@ export const CONFIRM: Move<ConfirmState> = {
 };
 
 /**
- * Keeps the resize. 409 when the server is not resized, something else is at it or its source host is down, 400 without a
+ * Keeps the resize. 409 when the server is not resized, something else is at it or its source host is silent, 400 without a
  * finished migration.
  */
 export const confirmResize = inTurn(beginConfirm);
@@ -96,8 +96,10 @@ async function beginConfirm(p: Platform, actor: Actor, serverId: string): Promis
   if ('code' in found) return found;
   const { server } = found;
   const migration = await openMigration(p.stores.global, serverId);
-  const sourceUp = migration !== null && (await hostIsUp(p, migration.sourceHost));
-  const refusal = checkConfirm(stateOf(server), isAdmin(actor), migration?.status ?? null, sourceUp);
+  const source = migration?.sourceHost ?? '';
+  // An administrator who forces it down says that nothing is to be waited for there: what it still has is owed.
+  const sourceReady = (await hostIsUp(p, source)) || (await isForcedDown(p, source));
+  const refusal = checkConfirm(stateOf(server), isAdmin(actor), migration?.status ?? null, sourceReady);
   if (refusal) return unlessOvertaken(p, server, 'confirmResize', refusal);
   invariant(migration, 'checkConfirm refuses without a migration');
   return startConfirm(p, actor, found, migration);

@@ -14,7 +14,7 @@
 // In the end the guest on the old host is nobody's. One with a disk of its own is put in quarantine, for that disk may have
 // what is nowhere else; one without is destroyed, or that is owed.
 import type { Transaction } from 'kysely';
-import { hostAnswers, hostIsUp, isHost } from '../control/hosts.ts';
+import { hostAnswers, hostIsUp, isForcedDown, isHost } from '../control/hosts.ts';
 import { release } from '../control/placement.ts';
 import type { Platform } from '../control/platform.ts';
 import { hostsWithRemains, quarantineWithin } from '../control/quarantine.ts';
@@ -35,11 +35,11 @@ import { noHost, triedHosts } from './alternates.ts';
 import { switchHome } from './carry.ts';
 import { type ActionState, askedBy, letGo, takeHoldWithVolumes } from './claim.ts';
 import { globally } from './fencing.ts';
-import { destroyOrOwe, jobOutcome, unlessDoomed } from './hosts.ts';
+import { destroyOrOwe, jobOutcome } from './hosts.ts';
 import { openMigrationRecord, writeMigration } from './migration-record.ts';
 import type { Move, Owner, Place, StepContext, StepOutcome } from './move.ts';
 import { doneBecause, inGlobal } from './outcomes.ts';
-import { powerOn, powerOnAgain, powerOnProbation } from './power-effects.ts';
+import { powerOnAgain, powerOnProbation } from './power-effects.ts';
 import { dropVolumes, type HasVolumes, handBackOrOwe, handOverVolumes } from './server-volumes.ts';
 import { startMove } from './start.ts';
 import {
@@ -205,13 +205,9 @@ async function shutOutSource(c: C): Promise<StepOutcome<EvacuateState>> {
   return off === 'silent' ? doneBecause(`host ${host} is down`) : off;
 }
 
-/** Undoes it. On a host that is down the guest is as it is: when the host answers, the record is compared with it. */
+/** Undoes it. On a host that is down the guest is as it is: when the host answers, it is compared with the record. */
 async function turnOnSource(c: C): Promise<StepOutcome<EvacuateState>> {
-  if (!c.s.wasOn) return doneBecause('was off');
-  const { host } = c.s.source;
-  const on = await powerOn(c, host);
-  if (on.kind === 'failed' && !on.final && !(await hostAnswers(c.p, host))) return doneBecause(`host ${host} is down`);
-  return unlessDoomed(c, host, on);
+  return c.s.wasOn ? powerOnAgain(c, c.s.source.host) : doneBecause('was off');
 }
 
 /** Whatever is there is nobody's from now on. */
@@ -279,12 +275,3 @@ async function beginEvacuation(
 const NOT_SHUT_OUT =
   'The server has volumes of the Block Storage service, which may be unable to shut its host out: make sure that the ' +
   'host is off, force its compute service down, and evacuate then.';
-
-async function isForcedDown(p: Platform, host: string): Promise<boolean> {
-  const row = await p.stores.global
-    .selectFrom('hosts')
-    .select('forced_down')
-    .where('name', '=', host)
-    .executeTakeFirst();
-  return row?.forced_down === 1;
-}

@@ -224,7 +224,7 @@ function removing(failed: FailureCard['failed']): string {
   const [, storageHost] = /^storage host (\S+) (?:unreachable|is down)/.exec(failed.reason) ?? [];
   if (storageHost !== undefined) return `Bring storage host ${storageHost} back.`;
   const [, host] = /^host (\S+) unreachable/.exec(failed.reason) ?? [];
-  if (host !== undefined) return `Bring host ${host} back, or force it down if it is dead for certain.`;
+  if (host !== undefined) return `Bring host ${host} back; it is not waited for any longer when it counts as down.`;
   if (failed.reason.startsWith('the database of cell'))
     return `Bring the database of cell ${failed.cell ?? '(see the reason)'} back.`;
   if (failed.host !== null) return `Remove the cause on host ${failed.host}.`;

@@ -3,10 +3,10 @@
 // A refusal is definite: trying again would not help, so the step fails for good. An unreachable host may have carried
 // out the call all the same; every call may be repeated, so the step is tried again and the host tells what is true. Its
 // name is in the reason (context.ts), for a step may ask several.
-// Taking things down must not wait for a host that is gone: then the clean-up becomes a debt (control/debts.ts), which
+// Neither taking things down nor undoing waits for a host that is gone: then it becomes a debt (control/debts.ts), which
 // is paid when the host answers again. Only a host that counts as down gets that credit; a single lost answer does not.
 import { owe } from '../control/debts.ts';
-import { hostIsUp } from '../control/hosts.ts';
+import { hostAnswers, hostIsUp } from '../control/hosts.ts';
 import type { Job, Reply } from '../host/contract.ts';
 import { assertNever } from '../lib/errors.ts';
 import type { StepContext, StepOutcome } from './move.ts';
@@ -81,6 +81,29 @@ export async function doomedOr<S>(
     .executeTakeFirst();
   return doomed ? { kind: 'done', note: `the server is to be deleted, and ${who}: ${outcome.reason}` } : outcome;
 }
+
+/**
+ * Of an effect on a guest that undoes one, or that is behind the pivot: a host that has been silent for so long that it
+ * counts as down is not waited for, or the server could never be evacuated from it. That the guest becomes what its record
+ * says in the end is owed then (control/guest-state.ts).
+ */
+export async function orOweGuest<S>(
+  c: StepContext<S>,
+  hostName: string,
+  outcome: StepOutcome<S>,
+  kind: 'match-guest' | 'drop-spare' = 'match-guest',
+): Promise<StepOutcome<S>> {
+  const doomed = await unlessDoomed(c, hostName, outcome);
+  if (doomed.kind !== 'failed' || doomed.final || (await hostAnswers(c.p, hostName))) return doomed;
+  const { serverId, generation } = c;
+  await owe(c.p, { kind, host: hostName, serverId, generation, sagaId: c.saga.id, reason: OWED_REASON[kind] });
+  return { kind: 'done', note: `owed: host ${hostName} is down` };
+}
+
+const OWED_REASON = {
+  'match-guest': 'guest that is not as its record says',
+  'drop-spare': 'second root disk that has had its use',
+} as const;
 
 /** The guest and its disks are gone from the host, or owed. Harmless when they were never there. */
 export async function destroyOrOwe<S>(c: StepContext<S>, hostName: string, reason: string): Promise<StepOutcome<S>> {

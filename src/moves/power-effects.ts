@@ -1,7 +1,7 @@
 // Turning a guest on or off on a host, and knowing that it is.
 import { hostIsUp } from '../control/hosts.ts';
 import type { PowerRequest } from '../host/contract.ts';
-import { jobOutcome, settled, unlessDoomed } from './hosts.ts';
+import { jobOutcome, orOweGuest, settled } from './hosts.ts';
 import type { StepContext, StepOutcome } from './move.ts';
 
 async function setPower<S>(
@@ -46,7 +46,7 @@ export async function pause<S>(c: StepContext<S>, hostName: string, paused: bool
 
 /** Undoes it; a guest that is off meanwhile is nobody's to pause: the monitor writes down that it is off. */
 export async function pauseAgain<S>(c: StepContext<S>, hostName: string, paused: boolean): Promise<StepOutcome<S>> {
-  const outcome = await unlessDoomed(c, hostName, await pause(c, hostName, paused));
+  const outcome = await orOweGuest(c, hostName, await pause(c, hostName, paused));
   return outcome.kind === 'failed' && outcome.final ? { kind: 'done', note: outcome.reason } : outcome;
 }
 
@@ -74,7 +74,7 @@ export async function suspendAgain<S>(
 ): Promise<StepOutcome<S>> {
   const outcome = await suspend(c, hostName);
   if (outcome.kind !== 'failed') return outcome;
-  return outcome.final ? stillSuspended(c, hostName, lost) : unlessDoomed(c, hostName, outcome);
+  return outcome.final ? stillSuspended(c, hostName, lost) : orOweGuest(c, hostName, outcome);
 }
 
 /** Of a guest that was suspended: its memory is still kept, or `lost` is done about it. */
@@ -84,10 +84,10 @@ export async function stillSuspended<S>(
   lost: () => Promise<StepOutcome<S>>,
 ): Promise<StepOutcome<S>> {
   const reply = await (await c.host(hostName)).guest(c.serverId);
-  if (reply.kind !== 'ok') return unlessDoomed(c, hostName, settled(reply));
+  if (reply.kind !== 'ok') return orOweGuest(c, hostName, settled(reply));
   if (reply.value.suspended) return { kind: 'done', note: 'its memory is kept' };
   if (reply.value.power === 'on')
-    return unlessDoomed(c, hostName, { kind: 'failed', reason: 'it runs and is not suspended again', final: true });
+    return orOweGuest(c, hostName, { kind: 'failed', reason: 'it runs and is not suspended again', final: true });
   const outcome = await lost();
   return outcome.kind === 'done' ? { ...outcome, note: 'its memory is lost' } : outcome;
 }
@@ -107,10 +107,10 @@ export async function powerOffIfThere<S>(
   return reply.kind === 'absent' ? { kind: 'done', note: 'has no guest' } : jobOutcome(reply);
 }
 
-/** As powerOn, where it is tried for ever: undoing, and behind the pivot. */
+/** As powerOn, undoing and behind the pivot: tried until it succeeds, or its host counts as down and owes it. */
 export const powerOnAgain = async <S>(c: StepContext<S>, hostName: string): Promise<StepOutcome<S>> =>
-  unlessDoomed(c, hostName, await powerOn(c, hostName));
+  orOweGuest(c, hostName, await powerOn(c, hostName));
 
-/** As powerOff without grace, where it is tried for ever: undoing. */
+/** As powerOff without grace, undoing: the same. */
 export const powerOffAgain = async <S>(c: StepContext<S>, hostName: string): Promise<StepOutcome<S>> =>
-  unlessDoomed(c, hostName, await powerOff(c, hostName, 0));
+  orOweGuest(c, hostName, await powerOff(c, hostName, 0));

@@ -28,7 +28,14 @@ import type { GlobalTables } from '../store/global-schema.ts';
 import type { Move, MoveStep, StepContext, StepOutcome } from './move.ts';
 import { done, doneBecause, inGlobal } from './outcomes.ts';
 import { REBUILD, type RebuildState, type Words } from './rebuild.ts';
-import { type HasVolumes, plugIn, revoke, type ServerVolume, unlessDoomedVolumes } from './server-volumes.ts';
+import {
+  type HasVolumes,
+  orOweVolumes,
+  plugIn,
+  revoke,
+  type ServerVolume,
+  unlessDoomedVolumes,
+} from './server-volumes.ts';
 import { startMove } from './start.ts';
 import { VOLUME_BUSY } from './turns.ts';
 import { storageJobOutcome } from './volumes/effects.ts';
@@ -49,6 +56,7 @@ type C = StepContext<RebuildVolumeState>;
 type Outcome = StepOutcome<RebuildVolumeState>;
 
 const FORWARD = 'forward only: the guest runs from what has been written';
+const NOT_REBUILT = 'root volume of a server that was not rebuilt';
 
 /** A step of a rebuild is one of this. */
 function asIn(name: string): MoveStep<RebuildVolumeState> {
@@ -86,7 +94,7 @@ export const REBUILD_VOLUME: Move<RebuildVolumeState> = {
       undo: async (c) =>
         c.s.restoreOwed
           ? doneBecause('nobody is to see what it holds now')
-          : unlessDoomedVolumes(c, c.s.host, await letIn(c)),
+          : orOweVolumes(c, c.s.host, await unlessDoomedVolumes(c, c.s.host, await letIn(c)), NOT_REBUILT),
     },
     {
       step: 'write volume',

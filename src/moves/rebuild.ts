@@ -16,7 +16,7 @@ import { ownsSaga } from './fencing.ts';
 import type { Move, StepContext, StepOutcome } from './move.ts';
 import { done, doneBecause } from './outcomes.ts';
 import { powerOff, powerOffAgain, powerOn, powerOnAgain } from './power-effects.ts';
-import { dropSpare, makeSpare, useSpare, useSpareAgain } from './spare-effects.ts';
+import { dropSpare, makeSpare, unmakeSpare, useSpare, useSpareAgain } from './spare-effects.ts';
 import { driveOf, guestSpec } from './spec.ts';
 
 /** What a rebuild may change of a record. */
@@ -63,7 +63,7 @@ export const REBUILD: Move<RebuildState> = {
       // While the guest goes on: the image may have to come to the host first.
       step: 'make disk',
       do: makeDisk,
-      undo: (c) => dropSpare(c, c.s.host),
+      undo: (c) => unmakeSpare(c, c.s.host),
     },
     {
       step: 'turn off',

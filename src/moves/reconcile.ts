@@ -15,10 +15,11 @@
 // A saga that began before the look is seen; one that begins behind it has a newer generation, and fences this off.
 // False from a comparison: something could not be looked at (a cell is down), so it has to be made again.
 import type { Kysely, Selectable } from 'kysely';
+import { isOwed } from '../control/guest-state.ts';
 import { ownership } from '../control/ownership.ts';
 import type { Platform } from '../control/platform.ts';
 import { endQuarantine, quarantine } from '../control/quarantine.ts';
-import { findServer, type PowerRecord, shouldRun } from '../control/servers.ts';
+import { findServer, shouldBeOff, shouldRun } from '../control/servers.ts';
 import type { Heartbeat } from '../host/contract.ts';
 import { POWER_STATE, type PowerState, type Server, type VmState } from '../model/types.ts';
 import type { CellTables } from '../store/cell-schema.ts';
@@ -190,14 +191,6 @@ async function comparePower(p: Platform, host: ComparedHost, guests: readonly Se
   }
 }
 
-/** What ERROR or any other state means for the guest, its history alone can say. */
-const shouldBeOff = (server: PowerRecord): boolean =>
-  server.vmState === 'stopped' ||
-  server.vmState === 'shelved' ||
-  // Soft-deleted while its host was down.
-  server.vmState === 'soft-delete' ||
-  (server.vmState === 'resized' && server.powerState === POWER_STATE.SHUTDOWN);
-
 async function turnOffIdle(p: Platform, host: ComparedHost, serverId: string): Promise<void> {
   const generation = await nextFence(p.stores.global);
   if ((await ownership(p, host.name, serverId)) !== 'owned') return;
@@ -222,6 +215,8 @@ async function followOff(p: Platform, host: ComparedHost, serverId: string, cell
   const reply = await (await p.host(host.name)).guest(serverId);
   if (reply.kind === 'absent') p.log.error({ serverId, host: host.name }, 'the guest is not on its host');
   if (reply.kind !== 'ok' || reply.value.power !== 'off') return;
+  // A saga could not turn it on: it did not turn itself off.
+  if (await isOwed(p, 'match-guest', host.name, serverId)) return;
   // What a paused guest had in memory is lost: there is nothing to go on with.
   if (reply.value.interrupted && server.vmState !== 'paused') await resumeServer(p, server, host.cell_id, host.name);
   else await recordOff(p, server, cell);

@@ -24,7 +24,7 @@ import { type ActionState, askedBy, letGo, takeHold, unlessLetGo } from './claim
 import type { Move, StepContext, StepOutcome } from './move.ts';
 import { doneBecause } from './outcomes.ts';
 import { powerOff, powerOffAgain, powerOn, powerOnAgain } from './power-effects.ts';
-import { dropSpare, makeSpare, useSpare, useSpareAgain } from './spare-effects.ts';
+import { dropSpare, makeSpare, unmakeSpare, useSpare, useSpareAgain } from './spare-effects.ts';
 import { guestSpec, recordedDrive } from './spec.ts';
 import { startMove } from './start.ts';
 import { inTurn } from './turns.ts';
@@ -61,7 +61,7 @@ export const RESCUE: Move<RescueState> = {
     {
       step: 'make disk',
       do: makeDisk,
-      undo: (c) => dropSpare(c, c.s.host, c.serverId),
+      undo: (c) => unmakeSpare(c, c.s.host, c.serverId),
     },
     {
       step: 'turn off',

@@ -15,7 +15,7 @@ import type { GlobalTables } from '../store/global-schema.ts';
 import { noHost, triedHosts } from './alternates.ts';
 import { letGo, takeHoldWithVolumes } from './claim.ts';
 import { globally } from './fencing.ts';
-import { jobOutcome, settled, unlessDoomed } from './hosts.ts';
+import { jobOutcome, orOweGuest, settled } from './hosts.ts';
 import { openMigrationRecord, writeMigration } from './migration-record.ts';
 import type { StepContext } from './move.ts';
 import { done, doneBecause } from './outcomes.ts';
@@ -95,9 +95,11 @@ export async function closeExport(c: C) {
   if (c.s.imageId === null) return NO_DISK;
   const host = await c.host(c.s.source.host);
   const reply = await host.closeExport(c.serverId, { generation: c.generation, reader: target(c).host });
-  if (reply.kind === 'absent') return done;
-  return unlessDoomed(c, c.s.source.host, settled<ResizeState, Record<string, never>>(reply));
+  return reply.kind === 'absent' ? done : settled<ResizeState, Record<string, never>>(reply);
 }
+
+/** The same, to undo its opening. */
+export const closeExportAgain = async (c: C) => orOweGuest(c, c.s.source.host, await closeExport(c));
 
 export async function copyDisk(c: C) {
   if (c.s.imageId === null) return NO_DISK;

@@ -29,6 +29,7 @@ import type { Move, Owner, Place } from './move.ts';
 import {
   chooseTarget,
   closeExport,
+  closeExportAgain,
   compareDigests,
   copyDisk,
   finishMigration,
@@ -43,7 +44,7 @@ import {
   stopSource,
   takeHold,
 } from './resize-effects.ts';
-import { type HasVolumes, handBackVolumes, handOverVolumes } from './server-volumes.ts';
+import { type HasVolumes, handBackOrOwe, handOverVolumes } from './server-volumes.ts';
 import { startMove } from './start.ts';
 import {
   BIND_PORTS,
@@ -108,7 +109,7 @@ export const RESIZE: Move<ResizeState> = {
     },
     // Of a server that was off it only makes sure that it is, and the undo leaves it so.
     { step: 'stop source', do: stopSource, undo: startSourceAgain },
-    { step: 'open export', do: openExport, undo: closeExport },
+    { step: 'open export', do: openExport, undo: closeExportAgain },
     {
       ...{ step: 'copy disk', ...ELSEWHERE, attempts: 3, do: copyDisk },
       undo: 'the copy, and the job that makes it, go with the target: see `prepare target`',
@@ -121,7 +122,7 @@ export const RESIZE: Move<ResizeState> = {
       // Both guests are off. The source's access ends before the target's begins, and the other way round to undo it.
       step: 'hand over volumes',
       do: (c) => handOverVolumes(c, c.s.source.host, target(c).host),
-      undo: (c) => handBackVolumes(c, target(c).host, c.s.source.host),
+      undo: (c) => handBackOrOwe(c, target(c).host, c.s.source.host, 'volumes of a server that was not moved'),
     },
     {
       // On probation until the home is switched. The target's guest must be off before the source's starts again: it is

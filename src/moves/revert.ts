@@ -21,7 +21,7 @@ import { writeMigration } from './migration-record.ts';
 import type { Move, Owner, Place, StepContext } from './move.ts';
 import { doneBecause, inGlobal, unlessFenced } from './outcomes.ts';
 import { endProbation, powerOff, powerOnAgain, powerOnProbation } from './power-effects.ts';
-import { dropVolumes, forgetOldVolumes, type HasVolumes, handBackVolumes, handOverVolumes } from './server-volumes.ts';
+import { dropVolumes, forgetOldVolumes, type HasVolumes, handBackOrOwe, handOverVolumes } from './server-volumes.ts';
 import { startMove, unlessOvertaken } from './start.ts';
 import { inTurn } from './turns.ts';
 
@@ -64,7 +64,11 @@ export const REVERT: Move<RevertState> = {
       undo: async (c) => (c.s.targetRan ? powerOnAgain(c, c.s.target.host) : WAS_OFF),
     },
     { step: 'hand back ports', do: (c) => portsTo(c, c.s.source.host), undo: (c) => portsTo(c, c.s.target.host) },
-    { step: 'hand back volumes', do: volumesBack, undo: (c) => handBackVolumes(c, c.s.source.host, c.s.target.host) },
+    {
+      step: 'hand back volumes',
+      do: volumesBack,
+      undo: (c) => handBackOrOwe(c, c.s.source.host, c.s.target.host, 'volumes of a server that was not reverted'),
+    },
     {
       // On probation until the home is switched; off again before the target's guest starts again.
       step: 'start source',
@@ -153,8 +157,8 @@ function letGoAtSource(c: C) {
 }
 
 /**
- * Takes the resize back. 409 when the server is not resized, something else is at it or its old host is down, 400 without
- * a finished migration. Never over quota.
+ * Takes the resize back. 409 when the server is not resized, something else is at it or one of its two hosts is down, 400
+ * without a finished migration. Never over quota.
  */
 export const revertResize = inTurn(beginRevert);
 
@@ -163,8 +167,9 @@ async function beginRevert(p: Platform, actor: Actor, serverId: string): Promise
   if ('code' in found) return found;
   const { server, cellId } = found;
   const migration = await openMigration(p.stores.global, serverId);
-  const sourceUp = migration !== null && (await hostIsUp(p, migration.sourceHost));
-  const refusal = checkRevert(stateOf(server), isAdmin(actor), migration?.status ?? null, sourceUp);
+  const servicesUp =
+    migration !== null && (await hostIsUp(p, migration.sourceHost)) && (await hostIsUp(p, server.host ?? ''));
+  const refusal = checkRevert(stateOf(server), isAdmin(actor), migration?.status ?? null, servicesUp);
   if (refusal) return unlessOvertaken(p, server, 'revertResize', refusal);
   invariant(migration && server.host !== null, 'checkRevert refuses without a migration');
   const sourceZone = await zoneOfHost(p, migration.sourceHost);

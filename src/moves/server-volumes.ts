@@ -9,7 +9,12 @@
 import type { Transaction } from 'kysely';
 import { owe } from '../control/debts.ts';
 import { hostAnswers } from '../control/hosts.ts';
-import { activateAttachments, dropAttachments, reserveAttachments } from '../control/volumes/attachment-hosts.ts';
+import {
+  activateAttachments,
+  dropAttachments,
+  renewAttachments,
+  reserveAttachments,
+} from '../control/volumes/attachment-hosts.ts';
 import { type Attachment, attachmentsOfServer, NOWHERE } from '../control/volumes/attachments.ts';
 import { mappingsOfServer } from '../control/volumes/mappings.ts';
 import { storageHostIsUp } from '../control/volumes/storage-hosts.ts';
@@ -117,7 +122,16 @@ export async function handBackOrOwe<S extends HasVolumes>(
   to: string,
   reason: string,
 ): Promise<StepOutcome<S>> {
-  const outcome = await handBackVolumes(c, from, to);
+  return orOweVolumes(c, to, await handBackVolumes(c, from, to), reason);
+}
+
+/** Of an effect that gives the guest its volumes back: see handBackOrOwe. */
+export async function orOweVolumes<S extends HasVolumes>(
+  c: C<S>,
+  to: string,
+  outcome: StepOutcome<S>,
+  reason: string,
+): Promise<StepOutcome<S>> {
   if (outcome.kind !== 'failed' || outcome.final || (await hostAnswers(c.p, to))) return outcome;
   // At a generation of its own: access that this one gave, and that is still on its way, comes too late then. It would be
   // by an attachment that is on no record any more, and nobody could ever end it. Looked at behind it: see guest-devices.ts.
@@ -128,11 +142,10 @@ export async function handBackOrOwe<S extends HasVolumes>(
     if (revoked.kind !== 'done') return unlessDoomedVolumes(c, to, revoked);
   }
   const { serverId, generation } = c;
+  const volumeIds = volumesOf(c).map((volume) => volume.volumeId);
   await inGlobal(c, async (trx) => {
-    await activateAttachments(trx, serverId, from, generation);
-    await dropAttachments(trx, serverId, to);
-    await reserveAttachments(trx, serverId, to, generation, c.p.clock.now());
     await activateAttachments(trx, serverId, to, generation);
+    await renewAttachments(trx, serverId, to, volumeIds);
   });
   await owe(c.p, { kind: 'match-devices', host: to, serverId, generation, sagaId: c.saga.id, reason });
   return { kind: 'done', note: `owed: host ${to} is down` };

@@ -36,7 +36,7 @@ import { destroyOrOwe } from './hosts.ts';
 import type { Move, MoveStep, Owner, StepContext, StepOutcome } from './move.ts';
 import { doneBecause, inGlobal, unlessFenced } from './outcomes.ts';
 import { powerOff, powerOnAgain, standStillAgain } from './power-effects.ts';
-import { dropVolumes, type HasVolumes, handBackVolumes, handOverVolumes, reserveVolumes } from './server-volumes.ts';
+import { dropVolumes, type HasVolumes, handBackOrOwe, handOverVolumes, reserveVolumes } from './server-volumes.ts';
 import { startMove } from './start.ts';
 import { inTurn } from './turns.ts';
 
@@ -145,7 +145,7 @@ export const SHELVE_OFFLOAD: Move<OffloadState> = {
     {
       step: 'set aside volumes',
       do: (c) => handOverVolumes(c, c.s.host, NOWHERE),
-      undo: (c) => handBackVolumes(c, NOWHERE, c.s.host),
+      undo: (c) => handBackOrOwe(c, NOWHERE, c.s.host, 'volumes of a server that was not offloaded'),
     },
     {
       // The binding at no host is what refuses older generations from now on.

@@ -1,6 +1,6 @@
 // A second root disk of a guest on its host, named after the saga that has it made; of a rescue, after its server.
 import type { GuestSpec, Job } from '../host/contract.ts';
-import { jobOutcome, settled, unlessDoomed } from './hosts.ts';
+import { jobOutcome, orOweGuest, settled } from './hosts.ts';
 import type { StepContext, StepOutcome } from './move.ts';
 
 export async function makeSpare<S>(
@@ -26,17 +26,29 @@ export async function useSpare<S>(
   return settled(await host.useSpare(c.serverId, { generation: c.generation, spareId, used }));
 }
 
-/** The same, where it is tried for ever. */
+/** The same, to undo it: tried until it succeeds, or its host counts as down and owes it. */
 export const useSpareAgain = async <S>(
   c: StepContext<S>,
   hostName: string,
   used: boolean,
   spareId = c.saga.id,
-): Promise<StepOutcome<S>> => unlessDoomed(c, hostName, await useSpare(c, hostName, used, spareId));
+): Promise<StepOutcome<S>> => orOweGuest(c, hostName, await useSpare(c, hostName, used, spareId));
 
-/** There is no spare disk; see the contract for which disk is left. Tried for ever. */
-export async function dropSpare<S>(c: StepContext<S>, hostName: string, spareId = c.saga.id): Promise<StepOutcome<S>> {
+/** There is no spare disk; see the contract for which disk is left. Owed by a host that counts as down. */
+export const dropSpare = <S>(c: StepContext<S>, hostName: string, spareId = c.saga.id): Promise<StepOutcome<S>> =>
+  drop(c, hostName, spareId, 'drop-spare');
+
+/** The same, to undo its making: the guest is back on its own disk by then, or that is owed. */
+export const unmakeSpare = <S>(c: StepContext<S>, hostName: string, spareId = c.saga.id): Promise<StepOutcome<S>> =>
+  drop(c, hostName, spareId, 'match-guest');
+
+async function drop<S>(
+  c: StepContext<S>,
+  hostName: string,
+  spareId: string,
+  owed: 'drop-spare' | 'match-guest',
+): Promise<StepOutcome<S>> {
   const host = await c.host(hostName);
   const reply = await host.dropSpare(c.serverId, { generation: c.generation, spareId });
-  return unlessDoomed(c, hostName, jobOutcome<S, Job>(reply));
+  return orOweGuest(c, hostName, jobOutcome<S, Job>(reply), owed);
 }

@@ -379,8 +379,8 @@ export interface GlobalTables extends IdentityTables, MetadefTables, NetworkTabl
   debts: {
     id: string;
     /**
-     * destroy-guest, drop-snapshot, match-devices; drop-records: then `host` holds the id of the cell; revoke-volume,
-     * delete-volume, drop-kept-content, restore-volume: then it names the storage host.
+     * destroy-guest, drop-snapshot, match-devices, match-guest, drop-spare; drop-records: then `host` holds the id of
+     * the cell; revoke-volume, delete-volume, drop-kept-content, restore-volume: then it names the storage host.
      */
     kind: string;
     host: string;

@@ -37,7 +37,7 @@ const GLOBAL: Left<GlobalTables> = {
   neutron_takes: [],
   neutron_lent: [],
   glance_writes: ['created_at'],
-  cinder_attachments: ['id', 'cinder_id', 'generation', 'created_at'],
+  cinder_attachments: ['id', 'attachment_id', 'cinder_id', 'generation', 'created_at'],
   placement_consumers: ['created_at'],
   placement_providers: [],
   networks: [],

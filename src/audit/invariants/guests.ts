@@ -34,8 +34,20 @@ export const GUEST_AS_RECORDED: Invariant = {
   check(s) {
     const hosts = new Map(s.hosts.map((host) => [host.name, host]));
     const breaches: Breach[] = [];
+    const owed: Owed[] = [];
+    const debts = new Map(
+      debtsOf(s, ['match-guest', 'drop-spare']).map((debt) => [`${debt.host} ${debt.serverId}`, debt]),
+    );
     for (const server of idleServers(s)) {
       if (server.host === null) continue;
+      const debt = debts.get(`${server.host} ${server.id}`);
+      if (debt) {
+        owed.push({
+          what: `that the guest of server ${server.id} on ${debt.host} is as recorded`,
+          ...{ reason: debt.reason, since: debt.createdAt },
+        });
+        continue;
+      }
       const host = hosts.get(server.host);
       if (!host) {
         breaches.push({
@@ -73,7 +85,7 @@ export const GUEST_AS_RECORDED: Invariant = {
         });
       }
     }
-    return { breaches, unknown: [...silentCells(s), ...silentHosts(s)] };
+    return { breaches, owed, unknown: [...silentCells(s), ...silentHosts(s)] };
   },
 };
 
@@ -126,7 +138,8 @@ export const GUEST_HAS_OWNER: Invariant = {
   },
 };
 
-const guestDebts = (s: Snapshot) => s.debts.filter((debt) => debt.kind === 'destroy-guest');
+const debtsOf = (s: Snapshot, kinds: readonly string[]) => s.debts.filter((debt) => kinds.includes(debt.kind));
+const guestDebts = (s: Snapshot) => debtsOf(s, ['destroy-guest']);
 
 /** Debts of hosts that do not answer: nobody can see the guest, but it counts as owed all the same. */
 const owedInTheDark = (s: Snapshot): Owed[] => {
@@ -158,9 +171,11 @@ export const EXPORT_HAS_OWNER: Invariant = {
   name: 'exports have owners',
   sentence: 'A disk can be read from other hosts only while a move of its server is under way.',
   check(s) {
+    // What is owed closes it.
+    const owed = new Set(debtsOf(s, ['match-guest']).map((debt) => `${debt.host} ${debt.serverId}`));
     const breaches = s.hosts.flatMap((host) =>
       host.guests
-        .filter(({ serverId, exported }) => exported && !s.busy.has(serverId))
+        .filter(({ serverId, exported }) => exported && !s.busy.has(serverId) && !owed.has(`${host.name} ${serverId}`))
         .map(({ serverId }) => ({
           what: `host ${host.name} exports the disk of server ${serverId}, which no move reads`,
           cause: 'the end of a move’s copy was lost, or the host came back with an old state directory',

@@ -53,6 +53,26 @@ export async function activateAttachments(trx: Trx, serverId: string, host: stri
     .execute();
 }
 
+/** The active attachments of these volumes on the host are new ones: whatever was granted by the old ones is nobody's. */
+export async function renewAttachments(
+  trx: Trx,
+  serverId: string,
+  host: string,
+  volumeIds: readonly string[],
+): Promise<void> {
+  const rows = await trx
+    .deleteFrom('volume_attachments')
+    .where('server_id', '=', serverId)
+    .where('host', '=', host)
+    .where('active', '=', 1)
+    .where('volume_id', 'in', volumeIds)
+    .returningAll()
+    .execute();
+  if (rows.length === 0) return;
+  const renewed = rows.map((row) => ({ ...row, id: newId() }));
+  await trx.insertInto('volume_attachments').values(renewed).execute();
+}
+
 /** The host has no attachments any more of what the server has on another one. One statement. */
 export async function dropAttachments(trx: Trx, serverId: string, host: string): Promise<void> {
   await trx

@@ -20,6 +20,7 @@ import {
   type Step,
   SUSPENDED,
 } from './guests.ts';
+import { isBetweenDisks } from './spare.ts';
 import { busyWith, earlierJob, startJob } from './work.ts';
 
 const NO_DISK = refused('the guest boots from a volume');
@@ -31,6 +32,7 @@ function diskAtRest(guests: Guests, entry: Entry): { readonly guest: GuestBody }
   if (guest.destroying) return refused('the guest is being destroyed');
   if (guest.origin === 'none') return NO_DISK;
   if (guest.disk !== 'ready') return refused('the guest has no disk yet');
+  if (isBetweenDisks(guest)) return refused('the guest has two root disks just now');
   if (guests.hypervisor.running(entry.record.serverId)) return refused('the guest is running');
   return { guest };
 }

@@ -8,6 +8,7 @@
 import type { Job, Reply, SnapshotRequest, UploadRequest } from '../contract.ts';
 import type { GuestBody } from '../records.ts';
 import { ABSENT, type Entry, type Guests, NOTHING, ok, type Refusal, refused, type Step } from './guests.ts';
+import { isBetweenDisks } from './spare.ts';
 import { busyWith, earlierJob, startJob } from './work.ts';
 
 /** The guest, if it has a root disk of its own. */
@@ -17,6 +18,7 @@ function withDisk(entry: Entry): { readonly guest: GuestBody } | Refusal {
   if (guest.destroying) return refused('the guest is being destroyed');
   if (guest.origin === 'none') return refused('the guest boots from a volume');
   if (guest.disk !== 'ready') return refused('the guest has no disk yet');
+  if (isBetweenDisks(guest)) return refused('the guest has two root disks just now');
   return { guest };
 }
 

@@ -6,7 +6,7 @@
 // file any more and does the rest. The image that a spare stands on is kept as long as it is.
 // One that was not finished, or is another saga's, is rubbish: whoever wants one makes it anew.
 import { invariant } from '../../lib/errors.ts';
-import type { DropSpareRequest, Job, Reply, SpareRequest, UseSpareRequest } from '../contract.ts';
+import type { DropSpareRequest, Guest, Job, Reply, SpareRequest, UseSpareRequest } from '../contract.ts';
 import { type GuestStart, HypervisorError } from '../hypervisor.ts';
 import type { GuestBody } from '../records.ts';
 import { impossible } from './define.ts';
@@ -95,6 +95,14 @@ export async function dropSpare(guests: Guests, entry: Entry, request: DropSpare
     await guests.hypervisor.sweepImages(() => guests.imagesInUse());
   });
 }
+
+/** As others see it. */
+export function spareOf({ spare }: GuestBody): Guest['spare'] {
+  return spare && { id: spare.id, purpose: spare.purpose, used: spare.used };
+}
+
+/** Whether another disk than its own is about to become it, or to be given up: nobody is to have either for the guest's. */
+export const isBetweenDisks = ({ spare }: GuestBody): boolean => spare?.used === true && spare.purpose === 'rebuild';
 
 /** What the guest's next process is started with. */
 export function startOf(guest: GuestBody, fromMemory: boolean): GuestStart {

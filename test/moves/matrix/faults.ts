@@ -64,6 +64,8 @@ export class Strike {
   struck = false;
   /** When the outage that it brought is over; null: none, or it is over. */
   until: number | null = null;
+  /** When one began, if it has. */
+  since: number | null = null;
   readonly #world: World;
   readonly #times: number;
   #count = 0;
@@ -130,7 +132,8 @@ export class Strike {
       case 'target-cell-gone':
       case 'storage-gone':
         this.#hit();
-        this.until = this.#world.clock.now() + OUTAGE_MS;
+        this.since = this.#world.clock.now();
+        this.until = this.since + OUTAGE_MS;
         this.#silence(fault, true);
         return effect();
       case 'error-after':

@@ -196,8 +196,12 @@ export const FIXTURES: readonly Fixture[] = [
       await beat(world);
       return { serverId, refusal: null };
     },
+    // What a host that went down owes is that it runs.
     unwound: (saga) =>
-      saga.journal.some((entry) => entry.step === 'turn on' && (entry.refusals ?? 0) > 0) ? 'stopped' : 'active',
+      saga.journal.some((entry) => entry.step === 'turn on' && (entry.refusals ?? 0) > 0) &&
+      !saga.journal.some(({ note }) => /^owed: host/.test(note ?? ''))
+        ? 'stopped'
+        : 'active',
   },
   {
     ...{ ...common, move: 'pause', after: 'paused', action: 'pause' },
@@ -268,11 +272,6 @@ export const FIXTURES: readonly Fixture[] = [
       return serverId;
     },
     start: use((world, id) => evacuateServer(world.p, world.admin, id, { host: 'cell2-a', staysOff: false })),
-    // Its guest was turned off on a host that answered, which then fell silent before it could be turned on again.
-    unwound: ({ journal }) =>
-      journal.some((entry) => entry.step === 'shut out source' && /is down/.test(entry.note ?? ''))
-        ? 'stopped'
-        : 'as before',
   },
   {
     ...{ ...common, move: 'confirm', after: 'active', crosses: true, action: 'confirmResize' },

@@ -26,7 +26,7 @@ import {
 } from '../world.ts';
 import { snapshotOf } from '../world-snapshot.ts';
 import { Contents } from './contents.ts';
-import { arm, type Fault, isOutage, Strike, type Target } from './faults.ts';
+import { arm, type Fault, isOutage, OUTAGE_MS, Strike, type Target } from './faults.ts';
 import { type Fixture, fixtureOf } from './fixtures.ts';
 
 export const ENDS = ['unwound', 'went forward', 'unwound after retry', 'went forward after retry', 'refused'] as const;
@@ -75,6 +75,7 @@ export async function run(
     const stuck = first.status === 'stuck' ? await helped(world, first, strikes) : null;
     const saga = await reread(world, first);
     await assertStaleChangeNothing(world, contents, strikes);
+    assertNotKept(saga, strikes);
     // At once, where nothing has to come back first.
     const atOnce = planned.every(({ fault }) => !isOutage(fault) && fault !== 'hosts-restart');
     if (atOnce && saga.status === 'unwound' && fixture.unwound(saga, turnedAt(saga)) === 'as before') {
@@ -187,6 +188,18 @@ function silencedBy(world: World, fault: Fault): string[] {
   if (fault.endsWith('cell-gone')) return [`cell ${cell}`];
   if (!fault.endsWith('hosts-gone')) return [];
   return [...world.hosts.values()].filter((each) => each.cell === cell).map((each) => each.name);
+}
+
+/** Nobody waits for hosts that may be gone for good: the server could not be evacuated from them. */
+function assertNotKept(saga: Row, strikes: readonly Strike[]): void {
+  for (const { fault, since } of strikes) {
+    if (since === null || !fault.endsWith('hosts-gone')) continue;
+    const endedAt = saga.endedAt ?? Number.POSITIVE_INFINITY;
+    assert.ok(
+      endedAt < since + OUTAGE_MS,
+      `it waited for hosts that were gone: ${JSON.stringify(saga.journal.at(-1))}`,
+    );
+  }
 }
 
 /** What the monitor does in its own time: debts paid, guests compared, requested deletes begun. */

@@ -111,21 +111,26 @@ inWorld('L-13: a delete at any moment of a revert ends with nothing left anywher
   }
 });
 
-inWorld('L-14: a revert to a host that is down is refused, and the server runs on', async (world) => {
-  const id = await newServer(world);
-  const source = hostOf(world, (await serverOf(world, id)).host);
-  await accept(world, resize(world, id));
-  await settle(world);
-  source.down();
-  for (let round = 0; round < 8; round += 1) {
-    await world.clock.pass(5_000);
+for (const which of ['source', 'target'] as const) {
+  inWorld(`L-14: a revert whose ${which} is down is refused, and the server is as it was`, async (world) => {
+    const id = await newServer(world);
+    const source = (await serverOf(world, id)).host;
+    await accept(world, resize(world, id));
+    await settle(world);
+    const target = (await serverOf(world, id)).host;
+    const dead = hostOf(world, which === 'source' ? source : target);
+    dead.down();
+    for (let round = 0; round < 8; round += 1) {
+      await world.clock.pass(5_000);
+      await beat(world);
+    }
+    const { code, message } = await refuse(world, revertResize(world.p, world.user, id));
+    assert.deepEqual([code, message], [409, 'Service is unavailable at this time.']);
+    assert.deepEqual(runningOn(world, id), [target]);
+    dead.up();
     await beat(world);
-  }
-  assert.equal((await refuse(world, revertResize(world.p, world.user, id))).code, 409);
-  assert.deepEqual(runningOn(world, id), [(await serverOf(world, id)).host]);
-  source.up();
-  await beat(world);
-});
+  });
+}
 
 inWorld('L-16: nobody says that a server is active or in error while a resize waits', async (world) => {
   const id = await resized(world);
