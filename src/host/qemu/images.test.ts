@@ -3,6 +3,7 @@ import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
+import { setImmediate } from 'node:timers/promises';
 import { IMAGE, ManualClock, silent } from '../test-support.ts';
 import { ImageCache } from './images.ts';
 import { Layout } from './layout.ts';
@@ -32,6 +33,17 @@ const job = { signal: new AbortController().signal, progress: () => undefined };
 
 test('an image that nobody uses is dropped', async () => {
   await cache.sweep(() => new Set());
+  assert.deepEqual(await images(), []);
+});
+
+test('a sweep is not disturbed by what another drops under its eyes', async () => {
+  for (let n = 10; n < 50; n += 1) await writeFile(layout.image({ ...IMAGE, sha256: `${n}`.repeat(32) }), 'an image');
+  const sweeps: Promise<void>[] = [];
+  for (let n = 0; n < 20; n += 1) {
+    sweeps.push(cache.sweep(() => new Set()));
+    await setImmediate();
+  }
+  await Promise.all(sweeps);
   assert.deepEqual(await images(), []);
 });
 

@@ -7,6 +7,7 @@
 // longest ago go. Whoever defines a guest has recorded it before asking for its image: a sweep looks at the records again
 // right before each image that it drops, and who asks for one from then on waits until it is gone, and fetches it.
 import { createHash, randomBytes } from 'node:crypto';
+import type { Stats } from 'node:fs';
 import { chmod, chown, mkdir, open, readdir, rename, rm, stat, utimes } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import type { Logger } from 'pino';
@@ -88,8 +89,8 @@ export class ImageCache {
     for (const file of await readdir(imagesDir)) {
       if (file.includes(PARTIAL) || used.has(digestIn(file))) continue;
       const path = join(imagesDir, file);
-      const { size, mtimeMs } = await stat(path);
-      unused.push({ path, size, usedAt: mtimeMs });
+      const found = await statIfThere(path);
+      if (found) unused.push({ path, size: found.size, usedAt: found.mtimeMs });
     }
     unused.sort((a, b) => b.usedAt - a.usedAt);
     let kept = 0;
@@ -196,6 +197,16 @@ export class ImageCache {
     }
     await rename(partial, path);
     await syncDirectory(layout.imagesDir);
+  }
+}
+
+/** Null: another sweep has dropped it. */
+async function statIfThere(path: string): Promise<Stats | null> {
+  try {
+    return await stat(path);
+  } catch (error) {
+    if (isCode(error, 'ENOENT')) return null;
+    throw error;
   }
 }
 
