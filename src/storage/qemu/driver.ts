@@ -6,6 +6,7 @@
 // Not handled: two agents on one state directory (the caller holds a lock).
 import { chmod, chown, mkdir, open, readdir, rename, rm, statfs } from 'node:fs/promises';
 import type { Logger } from 'pino';
+import type { BaseImage } from '../../host/contract.ts';
 import { HypervisorError, type JobControl } from '../../host/hypervisor.ts';
 import { Semaphore } from '../../host/mutex.ts';
 import type { DiskTools } from '../../host/qemu/disk.ts';
@@ -58,6 +59,8 @@ export class QemuStorage implements StorageDriver {
   readonly #images: ImageCache;
   readonly #daemons: Daemons;
   readonly #heavy = new Semaphore(HEAVY_JOBS);
+  /** Each use of a base image that goes on. */
+  readonly #uses = new Set<{ readonly sha256: string }>();
 
   private constructor(options: QemuStorageOptions, layout: StorageLayout, identity: Identity | null) {
     this.#options = options;
@@ -100,7 +103,7 @@ export class QemuStorage implements StorageDriver {
       if (state === 'making' && source.kind === 'volume' && volumes.get(source.volumeId)?.state === 'ready')
         await this.deleteSnapshot(source.volumeId, copyName(volumeId));
     }
-    await this.#images.sweep(() => new Set());
+    await this.#sweep();
   }
 
   async make(volumeId: string, request: Omit<CreateVolumeRequest, 'generation'>, job: JobControl): Promise<void> {
@@ -151,18 +154,19 @@ export class QemuStorage implements StorageDriver {
   async rewrite(volumeId: string, content: RewriteVolumeRequest['content'], job: JobControl): Promise<void> {
     const { clock, stallMs } = this.#options;
     const path = this.#layout.volume(volumeId);
-    if (content.kind === 'image') await this.#images.ensure(content.image, job);
-    await this.#daemons.withFile(volumeId, async (daemon) => {
-      if (daemon) throw new HypervisorError('the volume is served');
-      if (content.kind === 'snapshot') await revertFile(this.#tools, path, content.snapshotId);
-      else {
-        const { image } = content;
-        const base = { path: new Layout(this.#layout.stateDir).image(image), format: image.format };
-        const template = this.#layout.template(volumeId);
-        const tools = { ...this.#tools, clock, stallMs };
-        await this.#heavy.run(job.signal, () => overwrite(tools, base, template, path, job));
-      }
-      await syncFile(path, 'the volume');
+    const write = (fill: () => Promise<void>): Promise<void> =>
+      this.#daemons.withFile(volumeId, async (daemon) => {
+        if (daemon) throw new HypervisorError('the volume is served');
+        await fill();
+        await syncFile(path, 'the volume');
+      });
+    if (content.kind === 'snapshot') return write(() => revertFile(this.#tools, path, content.snapshotId));
+    const { image } = content;
+    await this.#withImage(image, job, (base) => {
+      const template = this.#layout.template(volumeId);
+      const tools = { ...this.#tools, clock, stallMs };
+      const from = { path: base, format: image.format };
+      return write(() => this.#heavy.run(job.signal, () => overwrite(tools, from, template, path, job)));
     });
   }
 
@@ -225,9 +229,10 @@ export class QemuStorage implements StorageDriver {
         return makeBlank(tools, path, bytes);
       case 'image': {
         const { image } = source;
-        await this.#images.ensure(image, job);
-        const from = { path: new Layout(this.#layout.stateDir).image(image), format: image.format, snapshot: null };
-        return this.#heavy.run(job.signal, () => makeCopy(tools, from, path, bytes, job));
+        return this.#withImage(image, job, (base) => {
+          const from = { path: base, format: image.format, snapshot: null };
+          return this.#heavy.run(job.signal, () => makeCopy(tools, from, path, bytes, job));
+        });
       }
       case 'volume': {
         // Of a volume in use: what it holds at this moment, which only a snapshot keeps still.
@@ -247,6 +252,29 @@ export class QemuStorage implements StorageDriver {
       }
       default:
         return assertNever(source);
+    }
+  }
+
+  /** `work` has the image's file, which is kept while it lasts; then those that are too much go. */
+  async #withImage(image: BaseImage, job: JobControl, work: (path: string) => Promise<void>): Promise<void> {
+    const use = { sha256: image.sha256 };
+    // Before it is asked for: see the theory of operation of the cache.
+    this.#uses.add(use);
+    try {
+      await this.#images.ensure(image, job);
+      await work(new Layout(this.#layout.stateDir).image(image));
+    } finally {
+      this.#uses.delete(use);
+      await this.#sweep();
+    }
+  }
+
+  /** What fails in it is no fault of the volume's that was made. */
+  async #sweep(): Promise<void> {
+    try {
+      await this.#images.sweep(() => new Set([...this.#uses].map(({ sha256 }) => sha256)));
+    } catch (error) {
+      this.#options.log.error({ err: error }, 'base images that are too much could not be dropped; tried again later');
     }
   }
 
