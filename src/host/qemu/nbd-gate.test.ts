@@ -1,6 +1,6 @@
 // The gate against readers that do not know the name. What passes is recorded by a server that stands in for qemu-nbd.
 import assert from 'node:assert/strict';
-import { createConnection, createServer, type Server } from 'node:net';
+import { createConnection, createServer, type Server, type Socket } from 'node:net';
 import { after, before, describe, test } from 'node:test';
 import { silent } from '../test-support.ts';
 import { judgeOption, NbdGate } from './nbd-gate.ts';
@@ -58,6 +58,7 @@ describe('judging options', () => {
 describe('gate', () => {
   let server: Server;
   let gate: NbdGate;
+  let connect: () => Promise<Socket>;
   let received = Buffer.alloc(0);
   before(async () => {
     server = createServer((socket) => {
@@ -71,8 +72,8 @@ describe('gate', () => {
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
     const address = server.address();
     const port = typeof address === 'object' && address ? address.port : 0;
-    const connect = () =>
-      new Promise<ReturnType<typeof createConnection>>((resolve) => {
+    connect = () =>
+      new Promise<Socket>((resolve) => {
         const socket = createConnection({ port, host: '127.0.0.1' }, () => resolve(socket));
       });
     gate = await NbdGate.open({ host: '127.0.0.1', port: 0, exportName: NAME, connect, log: silent });
@@ -125,6 +126,26 @@ describe('gate', () => {
       assert.equal(closed, true);
       assert.ok(received.length <= FLAGS.length + STRUCTURED.length, 'the option itself did not pass');
     }
+  });
+
+  test('ends the connection of who goes on with harmless options', async () => {
+    const impatient = await NbdGate.open({
+      ...{ host: '127.0.0.1', port: 0, exportName: NAME, connect, log: silent, handshakeMs: 200 },
+    });
+    const socket = createConnection({ port: impatient.port, host: '127.0.0.1' });
+    let isClosed = false;
+    socket.once('close', () => {
+      isClosed = true;
+    });
+    socket.on('error', () => undefined).resume();
+    socket.write(FLAGS);
+    const giveUp = Date.now() + 2000;
+    while (!isClosed && Date.now() < giveUp) {
+      socket.write(STRUCTURED);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    await impatient.close();
+    assert.ok(Date.now() < giveUp);
   });
 
   test('closing it ends its connections and frees its port', async () => {

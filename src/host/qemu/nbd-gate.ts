@@ -19,6 +19,8 @@ export interface GateOptions {
   /** Opens a connection to the NBD server. */
   readonly connect: () => Promise<Socket>;
   readonly log: Logger;
+  /** A reader must have named the export within this time, ms. */
+  readonly handshakeMs?: number;
 }
 
 const MAX_CONNECTIONS = 8;
@@ -116,7 +118,9 @@ export class NbdGate {
 async function serve(client: Socket, options: GateOptions, sockets: Set<Socket>): Promise<void> {
   const { log } = options;
   track(client, sockets);
-  client.setTimeout(HANDSHAKE_LIMIT_MS, () => client.destroy());
+  // Of the whole: whoever asks for this and that every few seconds is not served either.
+  const tooLong = setTimeout(() => client.destroy(), options.handshakeMs ?? HANDSHAKE_LIMIT_MS);
+  client.once('close', () => clearTimeout(tooLong));
   let server: Socket;
   try {
     server = await options.connect();
@@ -153,7 +157,7 @@ async function serve(client: Socket, options: GateOptions, sockets: Set<Socket>)
       }
       if (passage.kind === 'open') {
         client.off('data', onData);
-        client.setTimeout(0);
+        clearTimeout(tooLong);
         server.write(waiting);
         client.pipe(server);
         return;
