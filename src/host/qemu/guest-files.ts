@@ -19,6 +19,8 @@ export async function makeGuestDirectory({ layout, tools: { identity } }: Place,
   const directory = layout.guestDir(serverId);
   await mkdir(directory, { recursive: true, mode: 0o700 });
   if (identity) await chown(directory, identity.uid, identity.gid);
+  // What is made in it would be lost with it.
+  await syncDirectory(layout.guestsDir);
 }
 
 /** A new disk, empty on its image, at `path` in the guest's directory. */
