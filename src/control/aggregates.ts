@@ -91,7 +91,7 @@ export function updateAggregate(
       return conflict(`Aggregate ${change.name} already exists.`);
     }
     if (change.zone !== undefined) {
-      const clash = await zoneClash(trx, aggregate, change.zone, aggregate.hosts);
+      const clash = await zoneClash(trx, aggregate, change.zone, aggregate.hosts, 'update');
       if (clash) return clash;
     }
     await trx
@@ -116,7 +116,7 @@ export function setAggregateMetadata(
     const { [ZONE_KEY]: zone, ...rest } = changes;
     if (zone !== undefined) {
       const refusal =
-        (zone === null ? null : checkZoneName(zone)) ?? (await zoneClash(trx, aggregate, zone, aggregate.hosts));
+        (zone === null ? null : checkZoneName(zone)) ?? (await zoneClash(trx, aggregate, zone, aggregate.hosts, 'metadata'));
       if (refusal) return refusal;
     }
     const metadata = Object.fromEntries(
@@ -141,7 +141,7 @@ export function addAggregateHost(p: Platform, id: number, host: string): Promise
     const known = await trx.selectFrom('hosts').select('id').where('name', '=', host).executeTakeFirst();
     if (!known) return notFound(`Compute host ${host} could not be found.`);
     if (aggregate.hosts.includes(host)) return conflict(`Host ${host} already in aggregate ${id}.`);
-    const clash = await zoneClash(trx, aggregate, aggregate.zone, [host]);
+    const clash = await zoneClash(trx, aggregate, aggregate.zone, [host], 'add');
     if (clash) return clash;
     await trx.insertInto('aggregate_hosts').values({ aggregate_id: id, host }).execute();
     return null;
@@ -151,6 +151,8 @@ export function addAggregateHost(p: Platform, id: number, host: string): Promise
 export function removeAggregateHost(p: Platform, id: number, host: string): Promise<AggregateResult> {
   return changing(p, id, async (trx, aggregate) => {
     if (!aggregate.hosts.includes(host)) return notFound(`Aggregate ${id} has no host ${host}.`);
+    const clash = await zoneClash(trx, aggregate, null, [host], 'remove');
+    if (clash) return clash;
     await trx.deleteFrom('aggregate_hosts').where('aggregate_id', '=', id).where('host', '=', host).execute();
     return null;
   });
@@ -197,32 +199,37 @@ async function nameTaken(db: Db, name: string, except: number | null): Promise<b
   return (await query.executeTakeFirst()) !== undefined;
 }
 
+/** How each change that may take a host into another zone is refused (nova/exception.py: InvalidAggregateAction…). */
+const REFUSALS = {
+  add: (reason: string, id: number) => conflict(`Cannot add host to aggregate ${id}. Reason: ${reason}.`),
+  remove: (reason: string, id: number) => conflict(`Cannot remove host from aggregate ${id}. Reason: ${reason}.`),
+  update: (reason: string, id: number) => badRequest(`Cannot update aggregate ${id}. Reason: ${reason}.`),
+  metadata: (reason: string, id: number) => badRequest(`Cannot update metadata of aggregate ${id}. Reason: ${reason}.`),
+} as const;
+
 /**
- * 409 when one of the hosts is in another zone already, or has servers and would change its zone under them
- * (nova/compute/api.py: is_safe_to_update_az).
+ * Refused when one of the hosts is in another zone already, or has servers and would change its zone under them: a
+ * server stays in the zone that it was asked for in, and would find no host any more (nova/compute/api.py:
+ * is_safe_to_update_az; of removing a host since 2024.2).
  */
 async function zoneClash(
   db: Db,
   aggregate: AggregateRecord,
   zone: string | null,
   hosts: readonly string[],
+  change: keyof typeof REFUSALS,
 ): Promise<Refusal | null> {
   if (hosts.length === 0) return null;
   const others = (await aggregatesIn(db)).filter((each) => each.id !== aggregate.id && each.zone !== null);
   for (const host of hosts) {
     const other = others.find((each) => each.hosts.includes(host));
     if (zone !== null && other && other.zone !== zone) {
-      return conflict(
-        `Cannot perform action '${aggregate.hosts.includes(host) ? 'update_aggregate' : 'add_host_to_aggregate'}' on aggregate ${aggregate.id}. ` +
-          `Reason: One or more hosts already in availability zone(s) ['${other.zone}']`,
-      );
+      return REFUSALS[change](`One or more hosts already in availability zone(s) ['${other.zone}']`, aggregate.id);
     }
     const before = other?.zone ?? (aggregate.hosts.includes(host) ? aggregate.zone : null);
     const after = zone ?? other?.zone ?? null;
     if (before !== after && (await hasServers(db, host))) {
-      return conflict(
-        `Cannot perform action on aggregate ${aggregate.id}. Reason: One or more hosts contain instances in this zone`,
-      );
+      return REFUSALS[change]('One or more hosts contain instances in this zone', aggregate.id);
     }
   }
   return null;

@@ -296,7 +296,25 @@ describe('the API for operators', () => {
     assert.equal((await s.admin('POST', `${url}/images`, cache(made.aggregate.uuid), 81)).status, 400);
     assert.equal((await s.admin('POST', `${C}/os-aggregates/999/images`, cache(s.imageId), 81)).status, 404);
     assert.equal((await s.alice('POST', `${url}/images`, cache(s.imageId), 81)).status, 403);
-    assert.equal((await s.admin('POST', `${url}/action`, { remove_host: { host: 'cell2-host2' } })).status, 200);
+    const act = (body: object) => s.admin('POST', `${url}/action`, body);
+    const remove = () => act({ remove_host: { host: 'cell2-host2' } });
+    const wish = { name: 'zoned', imageRef: s.imageId, flavorRef: '1', networks: 'none', availability_zone: 'z1' };
+    const { id } = (await s.alice('POST', `${C}/servers`, { server: wish }, 37)).json.server;
+    await waitFor(s.alice, id, ['ACTIVE']);
+    const renamed = await s.admin('PUT', url, { aggregate: { availability_zone: 'z2' } });
+    const moved = await act({ set_metadata: { metadata: { availability_zone: null } } });
+    assert.deepEqual([renamed.status, moved.status], [400, 400]);
+    const refused = await remove();
+    assert.deepEqual(
+      [refused.status, refused.json.conflictingRequest.message],
+      [
+        409,
+        `Cannot remove host from aggregate ${made.aggregate.id}. Reason: One or more hosts contain instances in this zone.`,
+      ],
+    );
+    assert.equal((await s.alice('DELETE', `${C}/servers/${id}`)).status, 204);
+    await waitFor(s.alice, id, ['gone']);
+    assert.equal((await remove()).status, 200);
     assert.equal((await s.admin('DELETE', url)).status, 200);
     assert.equal((await s.admin('GET', url)).status, 404);
     assert.equal((await s.admin('GET', `${C}/os-aggregates/nonsense`)).status, 404);
