@@ -116,7 +116,8 @@ export function setAggregateMetadata(
     const { [ZONE_KEY]: zone, ...rest } = changes;
     if (zone !== undefined) {
       const refusal =
-        (zone === null ? null : checkZoneName(zone)) ?? (await zoneClash(trx, aggregate, zone, aggregate.hosts, 'metadata'));
+        (zone === null ? null : checkZoneName(zone)) ??
+        (await zoneClash(trx, aggregate, zone, aggregate.hosts, 'metadata'));
       if (refusal) return refusal;
     }
     const metadata = Object.fromEntries(

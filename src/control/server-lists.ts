@@ -35,6 +35,9 @@ export interface ServerList {
   readonly downCells: readonly string[];
 }
 
+/** The order of lists. */
+export const newestFirst = (a: Server, b: Server): number => b.createdAt - a.createdAt || (a.id < b.id ? 1 : -1);
+
 /** All servers that match. Finer filters and paging are the caller's: they work on the merged list of all cells. */
 export async function listServers(p: Platform, filter: ServerFilter): Promise<ServerList> {
   const homes = await homesOf(p, filter);
@@ -52,7 +55,7 @@ export async function listServers(p: Platform, filter: ServerFilter): Promise<Se
     const again = await readHomes(p, new Map(moved), filter);
     for (const server of again.servers) found.set(server.id, server);
   }
-  const servers = [...found.values()].sort((a, b) => b.createdAt - a.createdAt || (a.id < b.id ? 1 : -1));
+  const servers = [...found.values()].sort(newestFirst);
   return { servers, downCells };
 }
 
@@ -61,7 +64,7 @@ const CHUNK = { least: 20, most: 2000 };
 
 /**
  * The first `limit` servers behind `marker` (absent: from the newest on) that pass the test; deleted ones are left out.
- * Null when the marker is no server of the project. A chunk of mappings is one statement and one for each of its cells.
+ * Null when the marker is and was no server of the project. A chunk of mappings is one statement and one for each of its cells.
  */
 export async function newestServers(
   p: Platform,
@@ -168,12 +171,22 @@ interface Position {
   readonly server_id: string;
 }
 
+/**
+ * The server by whose place another page begins, deleted or not: whoever lists servers page by page may delete those that
+ * were listed. Null: the project (null: nobody) has had none of that id, or its cell cannot be reached.
+ */
+export async function markerServer(p: Platform, projectId: string | null, serverId: string): Promise<Server | null> {
+  const filter = { projectId, gone: 'too' } as const;
+  const { servers } = await readHomes(p, await homesOf(p, filter, [serverId]), filter);
+  return servers[0] ?? null;
+}
+
+/** Of a deleted server, too. */
 async function positionOf(p: Platform, projectId: string | null, serverId: string): Promise<Position | null> {
   let query = p.stores.global
     .selectFrom('server_mappings')
     .select(['created_at', 'server_id'])
-    .where('server_id', '=', serverId)
-    .where('deleted_at', 'is', null);
+    .where('server_id', '=', serverId);
   if (projectId !== null) query = query.where('project_id', '=', projectId);
   return (await query.executeTakeFirst()) ?? null;
 }

@@ -199,8 +199,21 @@ describe('servers over the API, on simulated hosts', () => {
       (await s.alice('GET', link.pathname + link.search)).json.servers.map((each: { name: string }) => each.name),
       ['web-1'],
     );
-    const lost = await s.alice('GET', `${C}/servers?marker=nowhere`);
-    assert.equal(lost.json.badRequest.message, 'marker [nowhere] not found');
+    // A page begins behind a server that does not match the filter, and behind one that is deleted meanwhile.
+    assert.deepEqual(await names(`name=web&marker=${ids[2]}`), ['web-2', 'web-1']);
+    const ordered = [
+      '',
+      '&sort_key=created_at&sort_dir=desc',
+      '&changes-since=2020-01-01T00:00:00Z&deleted=False&name=web',
+    ];
+    await remove(s.alice, ids[1] ?? '');
+    for (const order of ordered) assert.deepEqual(await names(`marker=${ids[1]}${order}`), ['web-1'], order);
+    assert.equal((await s.mallory('GET', `${C}/servers?marker=${ids[1]}`)).status, 400);
+    ids[1] = await create(s.alice, { name: 'web-3' });
+    for (const order of ['', '&sort_key=uuid']) {
+      const lost = await s.alice('GET', `${C}/servers?marker=nowhere${order}`);
+      assert.equal(lost.json.badRequest.message, 'marker [nowhere] not found');
+    }
     assert.equal((await s.alice('GET', `${C}/servers?limit=-1`)).status, 400);
     assert.equal((await s.alice('GET', `${C}/servers?changes-since=never`)).status, 400);
     assert.deepEqual(await names('changes-since=2020-01-01T00:00:00Z&name=db'), ['db-1']);
@@ -222,8 +235,8 @@ describe('servers over the API, on simulated hosts', () => {
     assert.deepEqual((await names('all_tenants=1&status=DELETED&name=db', s.admin)).slice(0, 1), ['db-1']);
     assert.equal((await s.alice('GET', `${C}/servers?status=DELETED`)).status, 403);
     assert.deepEqual(await names('name=web-2', s.alice, 66), []);
-    assert.deepEqual(await names(`name=web-2&changes-before=2100-01-01T00:00:00Z`, s.alice, 66), ['web-2']);
-    assert.deepEqual(await names(`name=web-2&changes-since=${before}`, s.alice, 66), ['web-2']);
+    assert.deepEqual(await names(`name=web-3&changes-before=2100-01-01T00:00:00Z`, s.alice, 66), ['web-3']);
+    assert.deepEqual(await names(`name=web-3&changes-since=${before}`, s.alice, 66), ['web-3']);
   });
 
   it('keeps metadata, tags, locks', async () => {

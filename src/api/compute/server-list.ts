@@ -4,7 +4,7 @@
 // cells can find or order is read whole.
 import { type Port, portsOfServers } from '../../control/network.ts';
 import type { Platform } from '../../control/platform.ts';
-import { listServers, newestServers, unreachableCells } from '../../control/server-lists.ts';
+import { listServers, markerServer, newestFirst, newestServers, unreachableCells } from '../../control/server-lists.ts';
 import type { RuleName } from '../../model/policy/rules.ts';
 import { type Actor, isAdmin, type Server } from '../../model/types.ts';
 import { requireRule } from '../http/auth.ts';
@@ -77,9 +77,22 @@ async function pageFor(
     const addresses = (each: Server) => (ports.get(each.id) ?? []).flatMap((port) => port.fixedIps.map(({ ip }) => ip));
     matching = matching.filter((each) => addresses(each).some(hasAddress));
   }
-  const result = pageOf(sorted(matching, query), (each) => each.id, query);
+  const result = pageOf(sorted(await withMarker(p, projectId, matching, query), query), (each) => each.id, query);
   if (!result) throw markerNotFound(query.marker);
   return { ...result, ports, downCells };
+}
+
+/** With the server that the page begins behind, which need not match. @throws ApiError 400 */
+async function withMarker(
+  p: Platform,
+  projectId: string | null,
+  matching: readonly Server[],
+  { marker }: Query,
+): Promise<readonly Server[]> {
+  if (marker === undefined || matching.some(({ id }) => id === marker)) return matching;
+  const server = await markerServer(p, projectId, marker);
+  if (!server) throw markerNotFound(marker);
+  return [...matching, server].toSorted(newestFirst);
 }
 
 const NO_FILTERS = ['limit', 'marker', 'sort_key', 'sort_dir', 'all_tenants', 'project_id', 'tenant_id'];
