@@ -10,7 +10,9 @@ import { availableParallelism, cpus, tmpdir, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { whyNoGuests } from '../../guest/run.ts';
+import { diceOf } from '../../src/simulation/dice.ts';
 import { SAFETIES, type Safety, UNDONE_STEP } from '../../src/simulation/safety.ts';
+import { allCases } from '../../test/fire/plan.ts';
 import {
   type Fire,
   fireOfParts,
@@ -116,9 +118,11 @@ for (const part of SAFETIES) {
 }
 const reports = values['fire-report'];
 const date = new Date().toISOString().slice(0, 10);
+const kills = reports.length > 0 ? await reported(values.seed, reports) : await fire(values.seed, values['fire-cases']);
+const cases = (['image', 'volume'] as const).flatMap((backing) => allCases(backing, diceOf(1, backing))).length;
 const proof: Proof = {
   ...{ date, machine: machine(), matrix, pairs, simulation, without },
-  fire: reports.length > 0 ? await reported(values.seed, reports) : await fire(values.seed, values['fire-cases']),
+  fire: kills && { ...kills, cases },
 };
 await writeFile(PAGE, pageOf(proof));
 process.stderr.write('docs/proof.md is written\n');

@@ -60,7 +60,12 @@ export interface Fire {
   readonly left: readonly string[];
 }
 
-/** The kills of one seed, of which each of the parts played some; each part had a watcher of its own. */
+const caseOf = ({ backing, victim, step, moment }: FireResult): string => [backing, victim, step, moment].join();
+
+/**
+ * The kills of one seed, of which each of the parts played some; each part had a watcher of its own. A case that several
+ * have played counts once, as the last of them tells.
+ */
 export function fireOfParts(parts: readonly Fire[]): Fire {
   const [first] = parts;
   if (!first || parts.some((each) => each.seed !== first.seed)) throw new Error('these are not the parts of one run');
@@ -68,7 +73,7 @@ export function fireOfParts(parts: readonly Fire[]): Fire {
   const sum = (numbers: readonly number[]): number => numbers.reduce((all, each) => all + each, 0);
   return {
     seed: first.seed,
-    results: parts.flatMap((each) => each.results),
+    results: [...new Map(parts.flatMap((each) => each.results).map((each) => [caseOf(each), each])).values()],
     watched: {
       looks: sum(watched.map((each) => each.looks)),
       lives: sum(watched.map((each) => each.lives)),
@@ -94,8 +99,8 @@ export interface Proof {
   readonly pairs: Run<readonly PairsOfMove[]>;
   readonly simulation: Run<Simulated>;
   readonly without: readonly (Run<Simulated> & { readonly part: string; readonly means: string })[];
-  /** Null: no QEMU where the page was made. */
-  readonly fire: Run<Fire> | null;
+  /** Null: no QEMU where the page was made. `cases`: as many as there are, in whose sample or whole these are. */
+  readonly fire: (Run<Fire> & { readonly cases: number }) | null;
 }
 
 /** Every end has a sign of one or two letters, so that a table stays readable. */
@@ -208,10 +213,10 @@ function without(runs: Proof['without']): string[] {
   ];
 }
 
-function fire(run: Run<Fire> | null): string[] {
+function fire(run: Proof['fire']): string[] {
   const title = ['## Real parts under fire', ''];
   if (run === null) return [...title, 'Not run: no QEMU where this page was made.', ''];
-  const { command, result } = run;
+  const { command, result, cases: all } = run;
   const { looks, lives, longestPauseMs, breaches } = result.watched;
   const rows = unique(result.results.map((each) => `${each.backing}\t${each.victim}`)).map((key) => {
     const [backing = '', victim = ''] = key.split('\t');
@@ -223,7 +228,8 @@ function fire(run: Run<Fire> | null): string[] {
   return [
     ...title,
     `Real QEMU guests that keep a journal, moved between two cells while one part is killed with SIGKILL at a step: seed`,
-    `${result.seed}, ${result.results.filter(({ killed }) => killed).length} kills. The watcher, a process of its own that samples processes and connections, looked`,
+    `${result.seed}, ${result.results.length} of the ${all} cases there are; in ${result.results.filter(({ killed }) => killed).length} the part was there to be killed.`,
+    'The watcher, a process of its own that samples processes and connections, looked',
     `${number(looks)} times (longest pause ${longestPauseMs} ms), saw ${lives} lives of guests and ${breaches.length === 0 ? 'never two of one server' : `**${breaches.join('; ')}**`}.`,
     `Left running at the end: ${result.left.length === 0 ? 'nothing' : `**${result.left.join('; ')}**`}. Every journal was an unbroken chain.`,
     '',
