@@ -87,6 +87,60 @@ beside('a port of a dual-stack network: the guest is told its IPv4 address, user
   assert.equal(neutron.ports.size, 1);
 });
 
+beside('what has not changed is not written', async ({ world, neutron, service, subnetId }) => {
+  const [network] = neutron.extra.networks;
+  assert.ok(network);
+  for (let made = 0; made < 40; made += 1) {
+    const id = newId();
+    neutron.extra.networks.push({ ...network, id, name: `n${made}` });
+    const subnet = { id: newId(), name: 's', project_id: network.project_id, network_id: id, ip_version: 4 };
+    neutron.extra.subnets.push({ ...subnet, cidr: '10.9.0.0/24', gateway_ip: '10.9.0.1' });
+    neutron.extra.shares.push({ networkId: id, projectId: `${made}`.padStart(32, 'd') });
+  }
+  const statements: string[] = [];
+  const counted = world.p.stores.global.withPlugin({
+    transformQuery({ node }) {
+      statements.push(node.kind.replace('QueryNode', ''));
+      return node;
+    },
+    transformResult: async ({ result }) => result,
+  });
+  const p = { ...world.p, stores: Object.create(world.p.stores, { global: { value: counted } }) };
+  const told = async (): Promise<string[]> => {
+    statements.length = 0;
+    await service.refresh(p);
+    return statements.filter((kind) => kind !== 'Select');
+  };
+  assert.deepEqual((await told()).length, 1 + 40 + 40 + 40, 'the network that was here gets another name and MTU');
+  assert.deepEqual(await told(), []);
+  assert.equal(statements.length, 3, 'what is on record is read');
+  const rows = () => world.p.stores.global.selectFrom('networks').selectAll().orderBy('id').execute();
+  const before = await rows();
+
+  const at = (index: number) => neutron.extra.networks[index] ?? assert.fail();
+  neutron.extra.networks[7] = { ...at(7), name: 'another name' };
+  assert.deepEqual(await told(), ['Insert']);
+  const others = (all: typeof before) => all.filter(({ id }) => id !== at(7).id);
+  assert.deepEqual(others(await rows()), others(before));
+  neutron.extra.shares.splice(1, 1, { networkId: at(1).id, projectId: 'e'.repeat(32) });
+  assert.deepEqual((await told()).toSorted(), ['Delete', 'Insert']);
+  neutron.extra.shares.push({ networkId: at(2).id, projectId: '*' });
+  const [subnet] = neutron.extra.subnets;
+  neutron.extra.subnets[0] = { ...(subnet ?? assert.fail()), gateway_ip: null };
+  assert.deepEqual(await told(), ['Insert', 'Insert']);
+  // What is gone is still what servers' ports are on.
+  neutron.extra.networks.splice(0);
+  neutron.extra.subnets.splice(0);
+  assert.equal(
+    (await told()).every((kind) => kind === 'Delete'),
+    true,
+  );
+  assert.equal((await rows()).length, before.length);
+  assert.ok(
+    await world.p.stores.global.selectFrom('subnets').where('id', '=', subnetId).select('id').executeTakeFirst(),
+  );
+});
+
 beside('a port there that is for a card of another kind is not lent', async ({ world, neutron }) => {
   const serverId = await newServer(world);
   const { id, ...port } = neutron.make(world.networkId, world.user.projectId);
