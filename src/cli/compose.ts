@@ -5,6 +5,7 @@
 //
 // On PostgreSQL several processes may share a deployment. Then nobody can say that leases or uploads of others are dead:
 // they run out. The time is the database's.
+
 import { chmodSync, mkdirSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
 import { hostname } from 'node:os';
@@ -27,9 +28,9 @@ import { CINDER } from '../control/volumes/service.ts';
 import { registerStorageHost } from '../control/volumes/storage-hosts.ts';
 import type { Host } from '../host/contract.ts';
 import { nobody } from '../host/nobody.ts';
-
 import { type Clock, systemClock } from '../lib/clock.ts';
 import { invariant } from '../lib/errors.ts';
+import { urlHost } from '../lib/networks.ts';
 import { type ConductorOptions, startConductor } from '../moves/conductor.ts';
 import { createFaults } from '../moves/faults.ts';
 import { monitorOnce, startMonitor } from '../moves/monitor.ts';
@@ -393,8 +394,6 @@ async function writeMoved(
     }
   }
 }
-
-const urlHost = (host: string): string => (host.includes(':') ? `[${host}]` : host);
 
 /** Hosts that nobody knows how to reach. */
 const NO_SUCH_HOST = nobody<Host>('no agent of this host is known');

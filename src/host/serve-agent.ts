@@ -1,10 +1,12 @@
 // An agent's HTTP server, and the file that tells a supervisor that it serves and where.
+
 import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
 import { type Static, Type } from 'typebox';
 import { Compile } from 'typebox/compile';
+import { urlHost } from '../lib/networks.ts';
 import { identify, isAlive, isCode } from './qemu/proc.ts';
 import { writeFileAtomically } from './record-files.ts';
 
@@ -84,5 +86,3 @@ function ownStartTime(): string {
   if (self === null) throw new Error('/proc does not show this process');
   return self.startTime;
 }
-
-const urlHost = (host: string): string => (host.includes(':') ? `[${host}]` : host);

@@ -6,6 +6,7 @@
 // took effect. Nothing is retried here: the caller decides when to ask again.
 import type { TSchema } from 'typebox';
 import { Compile, type Validator } from 'typebox/compile';
+import { jsonOf, readLimited } from '../lib/answers.ts';
 import { reasonOf } from '../lib/reasons.ts';
 import type { Reply } from './contract.ts';
 import {
@@ -69,7 +70,7 @@ async function exchange(
       signal: AbortSignal.timeout(limitOf(address, route)),
       ...(route.body ? { body: JSON.stringify(argument) } : {}),
     });
-    return understand(method, route, response.status, await readLimited(response));
+    return understand(method, route, response.status, await readLimited(response, REPLY_LIMIT));
   } catch (error) {
     return unreachable(reasonOf(error));
   }
@@ -91,15 +92,6 @@ export function replyOfError(status: number, text: string): Exclude<Reply<never>
   return errorCheck.Check(body) ? body : unreachable(`status ${status} from something that is not an agent`);
 }
 
-function jsonOf(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    // Not an agent's: whoever asked sees that it is not an error of ours.
-    return undefined;
-  }
-}
-
 /** A query has one value at most; its name is the schema's. */
 function urlOf(address: HostAddress, route: Route, args: readonly unknown[], argument: unknown): string {
   let at = 0;
@@ -119,18 +111,6 @@ export function headersOf(address: HostAddress, route: Route | null): Record<str
     ...(requestId === undefined ? {} : { [REQUEST_HEADER]: requestId }),
     ...(sagaId === undefined ? {} : { [SAGA_HEADER]: sagaId }),
   };
-}
-
-async function readLimited(response: Response): Promise<string> {
-  if (response.body === null) return '';
-  const chunks: Uint8Array[] = [];
-  let size = 0;
-  for await (const chunk of response.body) {
-    size += chunk.byteLength;
-    if (size > REPLY_LIMIT) throw new Error(`the answer is longer than ${REPLY_LIMIT} bytes`);
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks).toString('utf8');
 }
 
 const unreachable = (reason: string): Unreachable => ({ kind: 'unreachable', reason });

@@ -1,4 +1,4 @@
-// Lists of addresses and networks, as operators write them: 10.0.0.5, 10.0.0.0/8, ::1, fd00::/8.
+// Addresses and networks as operators write them: 10.0.0.5, 10.0.0.0/8, ::1, fd00::/8.
 import { BlockList, isIP } from 'node:net';
 
 export interface NetworkList {
@@ -28,3 +28,6 @@ export function networkList(networks: readonly string[]): NetworkList {
   }
   return { networks, has: (address) => isIP(address) !== 0 && list.check(address, familyOf(address)) };
 }
+
+/** A host as it stands in a URL: an IPv6 address in brackets. */
+export const urlHost = (host: string): string => (host.includes(':') ? `[${host}]` : host);

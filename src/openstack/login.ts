@@ -4,13 +4,15 @@
 // who need one meanwhile wait for that login. It is renewed when RENEW_BEFORE_MS or a tenth of its life are left; when
 // Keystone does not answer then, the old one serves on until its end. A service that answers 401 makes it void: Keystone
 // may have revoked it. Two requests that were refused with the same token make one login.
+
 import { Type } from 'typebox';
 import { Value } from 'typebox/value';
+import { jsonOf } from '../lib/answers.ts';
 import type { Clock } from '../lib/clock.ts';
 import { Catalog } from './catalog.ts';
 import type { Patience } from './patience.ts';
 import type { OpenstackSettings } from './settings.ts';
-import { type Exchanged, exchange, jsonOf, NotAsked, ServiceDown } from './transport.ts';
+import { type Exchanged, exchange, NotAsked, ServiceDown } from './transport.ts';
 
 const RENEW_BEFORE_MS = 5 * 60_000;
 

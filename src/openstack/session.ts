@@ -6,10 +6,12 @@
 // the service, as no answer is; everything else is its word, a refusal too. A body that is not what the schema says is a
 // failure as well: something else answers there. Logging in has a Patience of its own: a request to Keystone that needs
 // a token must not wait, inside the breaker's one trial, for another one.
+
 import { Readable } from 'node:stream';
 import type { Logger } from 'pino';
 import type { Static, TSchema } from 'typebox';
 import { Value } from 'typebox/value';
+import { jsonOf } from '../lib/answers.ts';
 import type { Clock } from '../lib/clock.ts';
 import { endpointIn, type ServiceType } from './catalog.ts';
 import { createLogin, type ServiceToken } from './login.ts';
@@ -20,7 +22,6 @@ import {
   exchange,
   exchangeStream,
   exchangeUpload,
-  jsonOf,
   NotAsked,
   type Payload,
   type Request,

@@ -9,15 +9,16 @@
 import { createHash } from 'node:crypto';
 import { type Static, Type } from 'typebox';
 import type { Clock } from '../lib/clock.ts';
+import type { Principal } from '../model/types.ts';
 import type { Session } from './session.ts';
 import { ServiceDown } from './transport.ts';
 
 const MAX_REMEMBERED = 20_000;
 /** A token that was bad does not become good: only a Keystone that is behind can make it so. */
 const BAD_FOR_MS = 10_000;
-/** A header that HTTP does not allow is no token. */
 /** What Keystone says of a token that is none (any more), or that has no shape of one. */
 const IS_NO_TOKEN: ReadonlySet<number> = new Set([400, 404]);
+/** A header that HTTP does not allow is no token. */
 const TOKEN = /^[\x21-\x7e]+$/;
 
 const Text = Type.String({ maxLength: 4096 });
@@ -34,23 +35,13 @@ const TokenAnswer = Type.Object({
 });
 type Token = Static<typeof TokenAnswer>['token'];
 
-/** Who a token stands for. projectId is null when it is not a project's. */
-export interface TokenHolder {
-  readonly userId: string;
-  readonly projectId: string | null;
-  readonly projectDomainId?: string;
-  readonly domainId?: string;
-  readonly systemScope?: boolean;
-  readonly roles: readonly string[];
-}
-
 export interface TokenChecker {
   /** Null: unknown, malformed, expired or revoked. @throws ServiceDown when Keystone does not answer */
-  principalOf(token: string): Promise<TokenHolder | null>;
+  principalOf(token: string): Promise<Principal | null>;
 }
 
 interface Judgement {
-  readonly holder: TokenHolder | null;
+  readonly holder: Principal | null;
   readonly until: number;
 }
 
@@ -114,7 +105,7 @@ function remember(memory: Map<string, Judgement>, key: string, judgement: Judgem
   memory.set(key, judgement);
 }
 
-const holderOf = ({ user, project, domain, system, roles }: Token): TokenHolder => ({
+const holderOf = ({ user, project, domain, system, roles }: Token): Principal => ({
   userId: user.id,
   projectId: project?.id ?? null,
   ...(project === undefined ? {} : { projectDomainId: project.domain.id }),

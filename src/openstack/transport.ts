@@ -4,6 +4,7 @@
 // status; what keeps an answer from coming (no connection, no answer in time, one that is cut short or too long) is
 // thrown as ServiceDown: nothing is known of what came of the request.
 import { Readable } from 'node:stream';
+import { readLimited } from '../lib/answers.ts';
 import { reasonOf } from '../lib/reasons.ts';
 
 /** Most bytes of an answer: a page of 1000 ports has some 1.5 MB. */
@@ -38,7 +39,7 @@ export interface Exchanged {
 export async function exchange(request: Request): Promise<Exchanged> {
   try {
     const response = await send(request, AbortSignal.timeout(request.timeoutMs));
-    return { status: response.status, headers: response.headers, text: await readLimited(response) };
+    return { status: response.status, headers: response.headers, text: await readLimited(response, ANSWER_LIMIT) };
   } catch (error) {
     throw new ServiceDown(`${request.method} ${request.url}: ${reasonOf(error)}`);
   }
@@ -101,7 +102,7 @@ export async function exchangeUpload(request: Request, payload: Payload): Promis
         ...{ ...headers, 'content-type': 'application/octet-stream', 'content-length': String(payload.sizeBytes) },
       },
     });
-    return { status: response.status, headers: response.headers, text: await readLimited(response) };
+    return { status: response.status, headers: response.headers, text: await readLimited(response, ANSWER_LIMIT) };
   } catch (error) {
     throw new ServiceDown(`${method} ${url}: ${reasonOf(error)}`);
   } finally {
@@ -115,25 +116,3 @@ const send = ({ method, url, headers, body }: Request, signal: AbortSignal): Pro
     headers: { ...(body === undefined ? {} : { 'content-type': 'application/json' }), ...headers },
     ...(body === undefined ? {} : { body: JSON.stringify(body) }),
   });
-
-async function readLimited(response: Response): Promise<string> {
-  if (response.body === null) return '';
-  const chunks: Uint8Array[] = [];
-  let size = 0;
-  for await (const chunk of response.body) {
-    size += chunk.byteLength;
-    if (size > ANSWER_LIMIT) throw new Error(`the answer is longer than ${ANSWER_LIMIT} bytes`);
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks).toString('utf8');
-}
-
-/** The JSON of a text; undefined, which no schema allows, when it is none. */
-export function jsonOf(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    // Not JSON: the caller says that the answer is not understood.
-    return undefined;
-  }
-}

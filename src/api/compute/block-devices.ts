@@ -1,7 +1,9 @@
 // The disks of a new server: imageRef, block_device_mapping_v2, the older block_device_mapping, and those that the image
 // says of itself, read into the words of the rules (model/block-devices.ts).
+
 import { type Static, type TProperties, Type } from 'typebox';
 import { Value } from 'typebox/value';
+import { jsonOf } from '../../lib/answers.ts';
 import { arrangeDisks, type DeviceWish, type Disks } from '../../model/block-devices.ts';
 import { MAX_VOLUME_GB } from '../../model/volumes.ts';
 import { badRequest, errorOf } from '../http/errors.ts';
@@ -146,7 +148,7 @@ function modern(wish: Static<typeof Older>): DeviceWish {
 function devicesOfImage(properties: Readonly<Record<string, string>>): readonly DeviceWish[] {
   const said = properties['block_device_mapping'];
   if (said === undefined || said === '') return [];
-  const mappings = parsed(said);
+  const mappings = jsonOf(said);
   // Nova takes any word for yes.
   if (properties['bdm_v2']) {
     if (!Value.Check(OfImage, mappings)) throw meaningless();
@@ -161,12 +163,3 @@ function devicesOfImage(properties: Readonly<Record<string, string>>): readonly 
 }
 
 const meaningless = () => badRequest('Block Device Mapping is Invalid: that of the image cannot be read.');
-
-function parsed(json: string): unknown {
-  try {
-    return JSON.parse(json);
-  } catch {
-    // Whoever wrote it is told by the caller.
-    return null;
-  }
-}

@@ -289,6 +289,16 @@ test('security groups: the default one, rules, ports', async () => {
     await errorOf('member', 'POST', 'security-group-rules', { security_group_rule: { ...rule, protocol: 6 } }),
     [...[409, 'SecurityGroupRuleExists']],
   );
+  const said = async (ports: object) => {
+    const { status, body } = await call('member', 'POST', 'security-group-rules', {
+      security_group_rule: { ...rule, ...ports },
+    });
+    return status === 201 ? body.security_group_rule.port_range_max : body.NeutronError.message;
+  };
+  assert.equal(await said({ port_range_min: '8000', port_range_max: '8080' }), 8080);
+  assert.equal(await said({ port_range_max: '70000' }), 'Invalid value for port 70000');
+  assert.equal(await said({ port_range_max: -1 }), 'Invalid value for port -1');
+  assert.match(await said({ port_range_max: '80x' }), /Value: 80x/);
   assert.deepEqual(await errorOf('stranger', 'POST', 'security-group-rules', { security_group_rule: rule }), [
     404,
     'SecurityGroupNotFound',

@@ -20,12 +20,14 @@ import {
   updateGroup,
 } from '../../control/network/security-groups.ts';
 import type { Route } from '../http/route.ts';
+import { lenientInteger } from '../http/validation.ts';
 import type { ListQuery } from './listing.ts';
 import { type Context, resourceRoutes } from './resource.ts';
 import { boolean, idOrNull, named, optional, project, renderStandard, standard, strict, text } from './shapes.ts';
 
 const nullable = <S extends Parameters<typeof Type.Union>[0][number]>(schema: S) => Type.Union([schema, Type.Null()]);
-const port = optional(nullable(Type.Union([Type.Integer(), Type.String({ pattern: '^-?[0-9]{1,6}$' })])));
+/** Which of these is a port, or a type of ICMP, is said by the rule's protocol. */
+const port = optional(nullable(lenientInteger(-(2 ** 31), 2 ** 31 - 1)));
 const CreateRule = Type.Object(
   {
     ...{ ...project, description: optional(text), security_group_id: text },
@@ -80,8 +82,6 @@ async function ensureDefault({ db, actor, now }: Context, query: ListQuery): Pro
   if (projectId === actor.projectId && projectId !== '') await defaultGroupOf(db, projectId, now);
 }
 
-const numberOf = (value: string | number | null | undefined): number | null => (value == null ? null : Number(value));
-
 const groupRoutes = resourceRoutes<GroupRecord>({
   ...{ path: 'security-groups', single: 'security_group', called: 'a security group' },
   ...{ collection: GROUP_COLUMNS, item: Group },
@@ -118,7 +118,7 @@ const ruleRoutes = resourceRoutes<RuleRecord>({
       const { direction, ethertype, protocol, description } = wish;
       const rule = {
         ...{ groupId: wish.security_group_id, direction, ethertype, protocol, description },
-        ...{ portMin: numberOf(wish.port_range_min), portMax: numberOf(wish.port_range_max) },
+        ...{ portMin: wish.port_range_min, portMax: wish.port_range_max },
         ...{ remotePrefix: wish.remote_ip_prefix, remoteGroupId: wish.remote_group_id || null },
       };
       const made = await createRules(db, actor, [rule], now);

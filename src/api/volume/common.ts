@@ -1,6 +1,8 @@
 // What the block storage resources share: links, sorting, paging, filters, and finding what the caller may see.
+
 import { Type } from 'typebox';
 import type { Settings } from '../../control/platform.ts';
+import { jsonOf } from '../../lib/answers.ts';
 import type { Refusal } from '../../model/types.ts';
 import { MAX_PAGE, text } from '../compute/common.ts';
 import { badRequest, errorOf } from '../http/errors.ts';
@@ -197,13 +199,7 @@ export function dictionaryOf(name: string, value: string): Record<string, string
 }
 
 function parsedObject(candidate: string): Record<string, string> | null {
-  let value: unknown;
-  try {
-    value = JSON.parse(candidate);
-  } catch {
-    // Not JSON: the caller tries another reading, and refuses when there is none.
-    return null;
-  }
+  const value = jsonOf(candidate);
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return null;
   return Object.values(value).every((each) => typeof each === 'string') ? (value as Record<string, string>) : null;
 }

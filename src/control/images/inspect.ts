@@ -4,10 +4,12 @@
 // runs with its arguments as a list, without a shell, with a limit on time, memory, processor time and output, and with
 // the format given, so that nothing is probed. Where qemu-img is not installed (a control plane whose hosts are
 // elsewhere), the header's judgement stands alone. What qemu-img refuses, or cannot finish, is refused here.
+
 import { execFile } from 'node:child_process';
 import { constants } from 'node:fs';
 import { access } from 'node:fs/promises';
 import { delimiter, join, resolve } from 'node:path';
+import { jsonOf } from '../../lib/answers.ts';
 
 const TIMEOUT_MS = 30_000;
 const OUTPUT_LIMIT = 1024 * 1024;
@@ -55,13 +57,8 @@ export function contradiction(output: string, virtualBytes: number): string | nu
 }
 
 function parseObject(text: string): Record<string, unknown> | null {
-  try {
-    const value: unknown = JSON.parse(text);
-    return isObject(value) ? value : null;
-  } catch {
-    // Not JSON: the caller says so to the user.
-    return null;
-  }
+  const value = jsonOf(text);
+  return isObject(value) ? value : null;
 }
 
 const isObject = (value: unknown): value is Record<string, unknown> =>
