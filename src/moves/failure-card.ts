@@ -1,6 +1,7 @@
 // The failure card of a move: what failed, where, what was undone, what is still owed, and what to do about it. A pure
 // function of the saga's row and of what is owed; failure.ts fetches these.
 import { assertNever } from '../lib/errors.ts';
+import { isLast } from '../saga/decide.ts';
 import type { Definition, Direction, Entry, Row } from '../saga/types.ts';
 
 /**
@@ -180,7 +181,13 @@ const UNKNOWN =
 
 const LAST_RESORT =
   "Only if the step can never succeed: 'crosscell moves skip', and do by hand what the step would have done.";
+const AT_LAST = 'It cannot be skipped: without it nothing could ever be done again.';
 const AT_PIVOT = 'It cannot be skipped: it is what finds out whether the operation is to go on or to turn back.';
+
+function lastResort(row: Row, definition: Definition | undefined): string {
+  if (definition !== undefined && isLast(definition, row)) return AT_LAST;
+  return row.cursor === definition?.pivot ? AT_PIVOT : LAST_RESORT;
+}
 
 function adviceOn(
   { situation, failed, cancelledBy, skipped }: Card,
@@ -210,7 +217,7 @@ function adviceOn(
       if (cancelledBy !== null) return `Nothing: it was cancelled, and the ${subject} is as it was.`;
       return `The ${subject} is as it was. Remove the cause and ask for the operation again.`;
     case 'stuck':
-      return `It does not go on by itself and no other operation on the ${subject} is accepted${deleteWaits(row, subject)}. ${cause} Then 'crosscell moves retry'. ${row.cursor === definition?.pivot ? AT_PIVOT : LAST_RESORT}`;
+      return `It does not go on by itself and no other operation on the ${subject} is accepted${deleteWaits(row, subject)}. ${cause} Then 'crosscell moves retry'. ${lastResort(row, definition)}`;
     case 'passed':
       if (!whole) return 'Nothing: the operation went on without what was skipped.';
       return failed === null ? '' : 'Nothing: the failure has passed, and the operation went on.';

@@ -92,6 +92,8 @@ export const definitionOf = <S>(move: Move<S>): Definition => {
     })),
     pivot,
     made: move.made ?? 0,
+    // A server is taken hold of behind what the transaction of the request has done; a volume is with it.
+    hold: move.subject === 'volume' ? 0 : (move.made ?? 0),
   };
 };
 

@@ -357,6 +357,18 @@ test('skip goes past the step at which a saga is stuck, under its name, and neve
   assert.match(String(order({ ...at, cursor: 4 }, { kind: 'skip', step: 'z' })), /last step/);
 });
 
+test('letting go is never skipped, whatever had been done before it took hold', () => {
+  const of = { ...D4, made: 1, hold: 1 };
+  for (const [cursor, step] of [
+    [1, 'b'],
+    [0, 'a'],
+  ] as const) {
+    const undoing = { status: 'stuck', direction: 'undo', cursor, reason: `${step}: no` } as const;
+    assert.match(String(order(undoing, { kind: 'skip', step }, of)), /lets go of the server, and cannot be skipped/);
+    assert.equal(accepted(order(undoing, { kind: 'retry' }, of)).status, 'active');
+  }
+});
+
 test('a pivot is never skipped: its undo alone finds out whether it has happened', () => {
   const undoing = { status: 'stuck', direction: 'undo', cursor: 2, reason: 'p: no' } as const;
   assert.match(String(order(undoing, { kind: 'skip', step: 'p' })), /its pivot, which may have happened.*then retry/);

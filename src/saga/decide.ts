@@ -205,9 +205,8 @@ function skipped(
 ): Ordered {
   if (row.status !== 'stuck') return refused('It is not stuck: only a step at which it is stuck can be skipped.');
   if (confirmed !== step.name) return refused(`It is stuck at '${step.name}', not at '${confirmed}'.`);
-  const [last, next] = row.direction === 'do' ? [definition.steps.length - 1, 1] : [0, -1];
-  // The last step is what frees the key for others: without it the saga would end and keep hold.
-  if (row.cursor === last) {
+  const next = row.direction === 'do' ? 1 : -1;
+  if (isLast(definition, row)) {
     return refused(`'${step.name}' is its last step, which lets go of the server, and cannot be skipped.`);
   }
   // Back or forward is decided by what it finds: taken for undone although it landed, it would cost what is behind it.
@@ -224,6 +223,14 @@ function skipped(
   const goOn = { cursor: row.cursor + next, attempt: 0, wakeAt: 0, progress: null, reason: reasonToGoOnWith(row) };
   // What has not been undone must not be done once more: it turns back for good.
   return { kind: 'accepted', patch: { ...patchOf(row), ...goOn, backTo: null, status: 'active', journal } };
+}
+
+/**
+ * Whether it is at what frees the key for others, or what it had claimed: without that the saga would end and keep hold. What
+ * a saga on its way back undoes behind letting go was done before it took hold.
+ */
+export function isLast({ steps, hold = 0 }: Definition, { direction, cursor }: Row): boolean {
+  return direction === 'do' ? cursor === steps.length - 1 : cursor <= hold;
 }
 
 /** Going forward the reason was why it was stuck, and is gone; turning back it is still why it turned. */

@@ -39,6 +39,8 @@ export interface Definition {
   readonly pivot: number;
   /** How many of its first steps are carried out by whoever creates it; absent: none. */
   readonly made?: number;
+  /** Index of the step whose undo lets go of the key for others; absent: the first. */
+  readonly hold?: number;
 }
 
 /** active: somebody has to go on with it. stuck: only an operator can. unwound: back as it was. */
