@@ -4,7 +4,7 @@
 // Each part is a command of its own, the one that the page names, so that anybody can repeat the figure without this
 // program. A part that fails ends the run, and the page stays as it was. All kills on QEMU take an hour: who has played
 // them in parts beside each other (FIRE_PART of test/fire) gives what each reported, one --fire-report per part.
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { availableParallelism, cpus, tmpdir, totalmem } from 'node:os';
 import { join } from 'node:path';
@@ -106,6 +106,7 @@ const { values } = parseArgs({
     'fire-report': { type: 'string', multiple: true, default: [] },
   },
 });
+const commit = execFileSync('git', ['describe', '--always', '--dirty'], { cwd: ROOT, encoding: 'utf8' }).trim();
 const simulate = 'bin/crosscell simulate';
 const print = 'node test/moves/matrix/print.ts';
 const matrix = await jsonOf<MatrixCell[]>(print);
@@ -121,7 +122,7 @@ const date = new Date().toISOString().slice(0, 10);
 const kills = reports.length > 0 ? await reported(values.seed, reports) : await fire(values.seed, values['fire-cases']);
 const cases = (['image', 'volume'] as const).flatMap((backing) => allCases(backing, diceOf(1, backing))).length;
 const proof: Proof = {
-  ...{ date, machine: machine(), matrix, pairs, simulation, without },
+  ...{ date, machine: machine(), commit, matrix, pairs, simulation, without },
   fire: kills && { ...kills, cases },
 };
 await writeFile(PAGE, pageOf(proof));

@@ -15,6 +15,7 @@ const failure = { seed: 7, violations: ['two guests'], events: 20, shortest: [3,
 const PROOF: Proof = {
   date: '2026-01-01',
   machine: 'a machine',
+  commit: '0a1b2c3',
   matrix: {
     command: 'print the matrix',
     result: [

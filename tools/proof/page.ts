@@ -95,6 +95,8 @@ export interface Proof {
   readonly date: string;
   /** Processors, memory, Node.js, QEMU. */
   readonly machine: string;
+  /** What was run; `-dirty` behind it: with changes. */
+  readonly commit: string;
   readonly matrix: Run<readonly MatrixCell[]>;
   readonly pairs: Run<readonly PairsOfMove[]>;
   readonly simulation: Run<Simulated>;
@@ -118,9 +120,10 @@ export function pageOf(proof: Proof): string {
   return `${[
     '# Proof',
     '',
-    `Made by \`make proof\` on ${proof.date}, on ${proof.machine}. Nothing here is written by hand: every figure is`,
-    'followed by the command that repeats it. What is promised, and how each failure is met, is told in the',
-    '[failure model](failure-model.md).',
+    `Made by \`make proof\` on ${proof.date}, on ${proof.machine}, from commit \`${proof.commit}\`.`,
+    'Nothing here is written by hand: every figure is followed by the command that repeats it, at that commit: whatever is',
+    'changed in the moves or in the simulation makes other schedules of the same seeds. What is promised, and how each',
+    'failure is met, is told in the [failure model](failure-model.md).',
     '',
     ...matrix(proof.matrix),
     ...pairs(proof.pairs),
