@@ -1,9 +1,15 @@
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { chmod, mkdir, mkdtemp, readFile, realpath, rm, writeFile } from 'node:fs/promises';
+import { createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { test } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
+import { HypervisorError } from '../../host/hypervisor.ts';
+import { identify } from '../../host/qemu/proc.ts';
 import { ManualClock, silent } from '../../host/test-support.ts';
 import type { Grant } from '../records.ts';
 import { ATTACHMENT, SERVER_ID, VOLUME_ID } from '../test-support.ts';
@@ -17,7 +23,28 @@ const GRANT: Grant = {
 /** Where guests know the volume. */
 const PORT = 45_671;
 
-async function withDaemons(work: (daemons: Daemons, clock: ManualClock, calls: string) => Promise<void>) {
+/** What a daemon says on its socket, where it has these exports and fails at none of its commands. */
+async function playDaemon(directory: string, exports: Set<string>): Promise<Server> {
+  const answers: Readonly<Record<string, (args: { readonly id: string }) => unknown>> = {
+    'query-block-exports': () => [...exports].map((id) => ({ id })),
+    'block-export-add': ({ id }) => exports.add(id) && {},
+  };
+  const server = createServer((socket) => {
+    socket.write('{"QMP":{"version":{},"capabilities":[]}}\n');
+    socket.on('error', () => undefined);
+    createInterface({ input: socket }).on('line', (line) => {
+      const { id, execute, arguments: args } = JSON.parse(line);
+      socket.write(`${JSON.stringify({ return: answers[execute]?.(args) ?? {}, id })}\n`);
+    });
+  });
+  server.listen(join(directory, 'qmp.sock'));
+  await once(server, 'listening');
+  return server;
+}
+
+async function withDaemons(
+  work: (daemons: Daemons, clock: ManualClock, calls: string, layout: StorageLayout) => Promise<void>,
+) {
   const directory = await realpath(await mkdtemp(join(tmpdir(), 'crosscell-daemons-')));
   const layout = new StorageLayout(directory);
   const [binary, calls] = [join(directory, 'daemon'), join(directory, 'calls')];
@@ -28,7 +55,7 @@ async function withDaemons(work: (daemons: Daemons, clock: ManualClock, calls: s
   const options = { daemonBinary: binary, dataAddress: '127.0.0.1', layout, identity: null, clock, log: silent };
   const daemons = new Daemons(options);
   try {
-    await work(daemons, clock, calls);
+    await work(daemons, clock, calls, layout);
   } finally {
     await daemons.close();
     await rm(directory, { recursive: true });
@@ -63,4 +90,30 @@ test('whoever makes sure that nobody is in does not wait for what is done to the
     resolve();
     await Promise.all([writing, shutting]);
     assert.ok(inTime);
+  }));
+
+test('whoever was thrown out for something that then fails is let in again', () =>
+  withDaemons(async (daemons, clock, _calls, layout) => {
+    const process = spawn('sleep', ['600'], { stdio: 'ignore' });
+    const exports = new Set<string>();
+    const server = await playDaemon(layout.volumeDir(VOLUME_ID), exports);
+    try {
+      const ref = identify(process.pid ?? 0);
+      assert.ok(ref);
+      daemons.adopt(VOLUME_ID, { ...ref, argv: [] }, PORT);
+      await daemons.serve(VOLUME_ID, [GRANT], PORT);
+      assert.deepEqual([...exports], [GRANT.exportName]);
+      const failing = daemons.withFile(VOLUME_ID, async () => {
+        exports.clear();
+        throw new HypervisorError('QEMU did not answer block_resize in time');
+      });
+      await assert.rejects(failing, /block_resize/);
+      const giveUp = Date.now() + 10_000;
+      while (exports.size === 0 && Date.now() < giveUp) await clock.advance(10);
+      assert.deepEqual([...exports], [GRANT.exportName]);
+    } finally {
+      await daemons.close();
+      server.close();
+      process.kill('SIGKILL');
+    }
   }));

@@ -82,7 +82,14 @@ export class Daemons {
     const served = this.#of(volumeId);
     await served.mutex.run(async () => {
       await served.ended;
-      await work(served.daemon, served.grants);
+      try {
+        await work(served.daemon, served.grants);
+      } catch (error) {
+        const { daemon } = served;
+        // Who was thrown out for it (see Daemon.grow) may not have been let in again.
+        if (daemon && served.grants.length > 0) this.#bringBack(volumeId, served, daemon.port);
+        throw error;
+      }
     });
   }
 
