@@ -89,7 +89,10 @@ export interface QemuOptions {
 const START_LIMIT_MS = 30_000;
 /** The same while it reads its memory from the disk, ms. */
 const LOAD_LIMIT_MS = 600_000;
+/** What keeps this host's disk busy, at once. */
 const HEAVY_JOBS = 4;
+/** Disks that cross the network, at once. They may take hours: what a user waits for is not behind them. */
+const TRANSFERS = 4;
 
 export class QemuHypervisor implements Hypervisor {
   readonly #options: QemuOptions;
@@ -104,6 +107,7 @@ export class QemuHypervisor implements Hypervisor {
   readonly #serialLines = new Map<string, Duplex>();
   readonly #forwards = new Forwards();
   readonly #heavy = new Semaphore(HEAVY_JOBS);
+  readonly #transfers = new Semaphore(TRANSFERS);
   readonly #closing = new AbortController();
   #housekeeping: Promise<void> = Promise.resolve();
 
@@ -327,7 +331,7 @@ export class QemuHypervisor implements Hypervisor {
     const { clock, stallMs, copyBytesPerSecond } = this.#options;
     const options = { ...this.#files(), clock, stallMs, bytesPerSecond: copyBytesPerSecond };
     await makeGuestDirectory(this.#files(), serverId);
-    return this.#heavy.run(job.signal, () => importOverlay(options, serverId, image, source, job));
+    return this.#transfers.run(job.signal, () => importOverlay(options, serverId, image, source, job));
   }
 
   async digest(serverId: string, job: JobControl): Promise<string> {
@@ -347,7 +351,7 @@ export class QemuHypervisor implements Hypervisor {
 
   async uploadSnapshot(serverId: string, snapshotId: string, url: string, job: JobControl): Promise<void> {
     const { secret } = this.#options;
-    await this.#heavy.run(job.signal, () =>
+    await this.#transfers.run(job.signal, () =>
       uploadSnapshot(this.#snapshots(), { serverId, snapshotId, url, secret }, job),
     );
   }
