@@ -9,11 +9,14 @@ import type { Static, TSchema } from 'typebox';
 import { Compile } from 'typebox/compile';
 import { messageOf } from '../lib/errors.ts';
 import { isUuid } from '../lib/ids.ts';
+import { eachAtMost } from '../lib/pool.ts';
 import { isFull, RecordReserve } from './record-reserve.ts';
 import { BODY_LIMIT } from './wire.ts';
 
 /** The largest records are those of guests, which have two definitions at most; anything larger is not ours. */
 const RECORD_LIMIT = 2 * BODY_LIMIT;
+/** Records that are read at once: a host that has been up for years has many of guests that are gone. */
+const READS = 32;
 /** Beside the records; see record-reserve.ts. */
 const RESERVE = 'reserve';
 
@@ -63,20 +66,17 @@ export class RecordFiles<S extends TSchema> implements Records<Static<S>> {
     await mkdir(this.#directory, { recursive: true, mode: 0o700 });
     const records: Array<Static<S>> = [];
     let longest = 0;
-    for (const file of await readdir(this.#directory)) {
+    await eachAtMost(READS, await readdir(this.#directory), async (file) => {
       const path = join(this.#directory, file);
-      if (file === RESERVE) continue;
-      if (file.endsWith('.new')) {
-        // Left by a save that was cut short; the record it would have replaced is still the valid one.
-        await unlink(path);
-        continue;
-      }
+      if (file === RESERVE) return;
+      // Left by a save that was cut short; the record it would have replaced is still the valid one.
+      if (file.endsWith('.new')) return unlink(path);
       const id = file.slice(0, -'.json'.length);
       if (!file.endsWith('.json') || !isUuid(id)) throw new Error(`${path} does not belong here`);
       const text = await readFile(path, 'utf8');
       longest = Math.max(longest, Buffer.byteLength(text));
       records.push(this.#parse(text, path, id));
-    }
+    });
     await this.#reserve.fill(longest);
     return records;
   }
