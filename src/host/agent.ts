@@ -12,6 +12,7 @@
 //   agent/power.ts      on and off
 //   agent/suspend.ts    memory kept while a guest is off
 //   agent/probation.ts  a start that nobody keeps
+//   agent/stuck.ts      guests that an error of a disk has stopped
 //   agent/disks.ts      exports, imports, digests, growth
 //   agent/spare.ts      a second root disk, for rebuilds and rescues
 //   agent/inspect.ts    what a running guest uses
@@ -43,6 +44,7 @@ import { setPaused, setPower, stopGuest } from './agent/power.ts';
 import { watchProbation } from './agent/probation.ts';
 import { dropSnapshot, takeSnapshot, uploadSnapshot } from './agent/snapshots.ts';
 import { dropSpare, makeSpare, spareOf, useSpare } from './agent/spare.ts';
+import { watchStuck } from './agent/stuck.ts';
 import { attachVolume, detachVolume, growVolume } from './agent/volumes.ts';
 import type { ConsoleRequest, Consoles, TcpRequest } from './consoles.ts';
 import type {
@@ -96,6 +98,12 @@ export class Agent implements Host, Consoles {
     const agent = new Agent(options);
     await recover(agent.#guests);
     return agent;
+  }
+
+  /** From now on, guests that a full disk or a lost volume has stopped are let go on time and again. */
+  watch(): void {
+    // Ends with the agent; nothing that it does throws.
+    void watchStuck(this.#guests);
   }
 
   /** Ends jobs and exports and answers nothing any more. Guests go on running. */

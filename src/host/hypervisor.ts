@@ -104,6 +104,8 @@ export interface Hypervisor {
   pressPowerButton(serverId: string): Promise<void>;
   /** The running guest's processors stand still, or go on; harmless when they already do. Its process stays. */
   setPaused(serverId: string, paused: boolean): Promise<void>;
+  /** Whether the running guest was stopped because a disk of its could not be read or written. `setPaused` lets it go on. */
+  isStuck(serverId: string): Promise<boolean>;
   /** A non-maskable interrupt for the running guest. */
   injectNmi(serverId: string): Promise<void>;
   /** What the running guest has used. */

@@ -61,6 +61,7 @@ const ANY_ADDRESS = ['0.0.0.0', '::'];
 export async function runAgent(config: AgentConfig): Promise<RunningAgent> {
   const { name, secret, listen, log } = config;
   const { agent, stateDir, close: end } = await openAgent(config);
+  agent.watch();
   const app = createHostServer({ host: agent, name, secret, log });
   return serveAgent({ app, name, secret, listen, stateDir, log, end });
 }

@@ -246,6 +246,10 @@ export class SimulatedHypervisor implements Hypervisor {
     guest.paused = paused;
   }
 
+  async isStuck(_serverId: string): Promise<boolean> {
+    return false;
+  }
+
   paused(serverId: string): boolean {
     return this.#guests.get(serverId)?.paused ?? false;
   }

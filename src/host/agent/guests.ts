@@ -47,6 +47,8 @@ export interface Entry {
   digest: string | null;
   /** See the contract: found off at the agent's start although it was to run, and not started since. */
   interrupted: boolean;
+  /** It was asked to stand still, as far as this agent knows. */
+  paused: boolean;
 }
 
 export type Refusal = Exclude<Reply<never>, { kind: 'ok' }>;
@@ -216,7 +218,16 @@ export class Guests {
 }
 
 function newEntry(record: GuestRecord): Entry {
-  return { mutex: new Mutex(), record, job: null, grace: null, probation: null, digest: null, interrupted: false };
+  return {
+    mutex: new Mutex(),
+    record,
+    job: null,
+    grace: null,
+    probation: null,
+    digest: null,
+    interrupted: false,
+    paused: false,
+  };
 }
 
 export function newGuest(spec: GuestSpec, origin: GuestBody['origin']): GuestBody {

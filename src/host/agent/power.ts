@@ -72,6 +72,7 @@ export async function setPaused(guests: Guests, entry: Entry, paused: boolean): 
   if (!guests.hypervisor.running(serverId)) return paused ? refused('the guest is off') : ok(NOTHING);
   try {
     await guests.hypervisor.setPaused(serverId, paused);
+    entry.paused = paused;
     return ok(NOTHING);
   } catch (error) {
     return refused(messageOf(error));
@@ -90,6 +91,7 @@ async function spawn(guests: Guests, entry: Entry, control: JobControl, job: Hos
   await closeExport(guests, entry, guest);
   entry.digest = null;
   entry.interrupted = false;
+  entry.paused = false;
   const memory = guest.memory === 'saved' ? 'saved' : 'none';
   await guests.saveGuest(entry, { ...guest, power: 'on', memory, importDigest: null, exported: null });
   await guests.hypervisor.spawn(serverId, startOf(guest, memory === 'saved'));

@@ -307,6 +307,11 @@ export class QemuHypervisor implements Hypervisor {
     await this.#processes.get(serverId)?.setPaused(paused);
   }
 
+  async isStuck(serverId: string): Promise<boolean> {
+    const guest = this.#runningGuest(serverId);
+    return guest !== null && (await guest.isStuck());
+  }
+
   async injectNmi(serverId: string): Promise<void> {
     await this.#processes.get(serverId)?.execute('inject-nmi');
   }

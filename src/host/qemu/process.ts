@@ -111,6 +111,12 @@ export class QemuProcess {
     return qmp.execute(command, args);
   }
 
+  /** Whether QEMU has stopped it for an error of a disk (`werror=stop`, `enospc`). HypervisorError when it does not say. */
+  async isStuck(): Promise<boolean> {
+    const answer = (await this.execute('query-status')) as { status?: unknown };
+    return answer.status === 'io-error';
+  }
+
   async setPaused(paused: boolean): Promise<void> {
     const qmp = await this.#connected();
     await qmp.execute(paused ? 'stop' : 'cont');
