@@ -86,20 +86,33 @@ export const CONFIRM: Move<ConfirmState> = {
 };
 
 /**
- * Keeps the resize. 409 when the server is not resized, something else is at it or its source host is silent, 400 without a
- * finished migration.
+ * Keeps the resize. 409 when the server is not resized, something else is at it or one of its two hosts is silent, 400
+ * without a finished migration.
  */
-export const confirmResize = inTurn(beginConfirm);
+export const confirmResize = inTurn((p: Platform, actor: Actor, serverId: string) =>
+  beginConfirm(p, actor, serverId, isReady),
+);
 
-async function beginConfirm(p: Platform, actor: Actor, serverId: string): Promise<Refusal | null> {
+/** Up; or an administrator has forced it down, and says so that nothing is to be waited for there. */
+const isReady = async (p: Platform, host: string): Promise<boolean> =>
+  (await hostIsUp(p, host)) || isForcedDown(p, host);
+
+/**
+ * @param isKept whether the server may be left on its host for good: the disk that it came with is the last one, when that
+ *   host is dead
+ */
+async function beginConfirm(
+  p: Platform,
+  actor: Actor,
+  serverId: string,
+  isKept: (p: Platform, host: string) => Promise<boolean>,
+): Promise<Refusal | null> {
   const found = await serverOrRefusal(p, serverId);
   if ('code' in found) return found;
   const { server } = found;
   const migration = await openMigration(p.stores.global, serverId);
-  const source = migration?.sourceHost ?? '';
-  // An administrator who forces it down says that nothing is to be waited for there: what it still has is owed.
-  const sourceReady = (await hostIsUp(p, source)) || (await isForcedDown(p, source));
-  const refusal = checkConfirm(stateOf(server), isAdmin(actor), migration?.status ?? null, sourceReady);
+  const servicesUp = (await isReady(p, migration?.sourceHost ?? '')) && (await isKept(p, server.host ?? ''));
+  const refusal = checkConfirm(stateOf(server), isAdmin(actor), migration?.status ?? null, servicesUp);
   if (refusal) return unlessOvertaken(p, server, 'confirmResize', refusal);
   invariant(migration, 'checkConfirm refuses without a migration');
   return startConfirm(p, actor, found, migration);
@@ -131,14 +144,17 @@ export function startConfirm(
   );
 }
 
-/** One that is refused (its source is down, say) is tried again after this time, so that it keeps no other waiting. */
+/** One that is refused (a host of it is down, say) is tried again after this time, so that it keeps no other waiting. */
 const AGAIN_MS = 60_000;
 
-/** Confirms resizes that have waited longer than the window; not shortly after the clock has jumped. */
+/**
+ * Confirms resizes that have waited longer than the window; not shortly after the clock has jumped, and not on a host that
+ * is down, whatever is said of it: nobody has asked for what the server came with to go.
+ */
 export async function confirmOverdue(p: Platform): Promise<void> {
   if (hasJumped(p)) return;
   for (const migration of await dueConfirmations(p)) {
-    const refusal = await beginConfirm(p, systemActor(migration), migration.serverId);
+    const refusal = await beginConfirm(p, systemActor(migration), migration.serverId, hostIsUp);
     if (refusal === null) {
       p.log.info({ serverId: migration.serverId }, 'resize confirmed: its window is over');
       continue;

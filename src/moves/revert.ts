@@ -4,7 +4,7 @@
 // kept, and so was its room, so it always fits. The record is copied back as it is now: what the user changed while the
 // resize waited survives. What the guest wrote since the resize is lost with the target's disk: that is what reverting
 // means. Until the guest runs again on its source the status is REVERT_RESIZE.
-import { hostIsUp } from '../control/hosts.ts';
+import { hostAnswers, hostIsUp, isForcedDown } from '../control/hosts.ts';
 import { openMigration } from '../control/migrations.ts';
 import { activateBindings, unbindPorts } from '../control/network.ts';
 import { release, transfer } from '../control/placement.ts';
@@ -18,7 +18,7 @@ import { copyRecords, dropRecords, freeze, switchHome, thaw } from './carry.ts';
 import { type ActionState, askedBy, letGo, takeHoldWithVolumes } from './claim.ts';
 import { destroyOrOwe } from './hosts.ts';
 import { writeMigration } from './migration-record.ts';
-import type { Move, Owner, Place, StepContext } from './move.ts';
+import type { Move, Owner, Place, StepContext, StepOutcome } from './move.ts';
 import { doneBecause, inGlobal, unlessFenced } from './outcomes.ts';
 import { endProbation, powerOff, powerOnAgain, powerOnProbation } from './power-effects.ts';
 import { dropVolumes, forgetOldVolumes, type HasVolumes, handBackOrOwe, handOverVolumes } from './server-volumes.ts';
@@ -59,7 +59,7 @@ export const REVERT: Move<RevertState> = {
     },
     {
       step: 'stop target',
-      do: (c) => powerOff(c, c.s.target.host, c.p.settings.shutdownTimeoutSeconds),
+      do: stopTarget,
       // As it was before the revert, whatever it was before the resize.
       undo: async (c) => (c.s.targetRan ? powerOnAgain(c, c.s.target.host) : WAS_OFF),
     },
@@ -119,6 +119,18 @@ function takeHold(c: C) {
   return takeHoldWithVolumes(c, c.s.target.cellId, 'revertResize', 'resize_reverting', expected);
 }
 
+/** Off; or on a host that is dead, as an administrator says who forces it down: it is destroyed there, or that is owed. */
+async function stopTarget(c: C): Promise<StepOutcome<RevertState>> {
+  const { host } = c.s.target;
+  const off = await powerOff(c, host, c.p.settings.shutdownTimeoutSeconds);
+  const isOut = off.kind === 'failed' && !off.final && (await isGivenUp(c.p, host));
+  return isOut ? doneBecause(`host ${host} is down`) : off;
+}
+
+/** An administrator says that it is down, and it is silent. Who only says so may be wrong about a host that answers. */
+const isGivenUp = async (p: Platform, host: string): Promise<boolean> =>
+  (await isForcedDown(p, host)) && !(await hostAnswers(p, host));
+
 async function portsTo(c: C, host: string) {
   return unlessFenced(await activateBindings(c.p.stores.global, c.serverId, host, c.generation));
 }
@@ -158,7 +170,8 @@ function letGoAtSource(c: C) {
 
 /**
  * Takes the resize back. 409 when the server is not resized, something else is at it or one of its two hosts is down, 400
- * without a finished migration. Never over quota.
+ * without a finished migration. Never over quota. From a host that is down when it has been given up: that it is off is what
+ * the administrator answers for, as when it is evacuated. The old disk may be the last one.
  */
 export const revertResize = inTurn(beginRevert);
 
@@ -167,8 +180,9 @@ async function beginRevert(p: Platform, actor: Actor, serverId: string): Promise
   if ('code' in found) return found;
   const { server, cellId } = found;
   const migration = await openMigration(p.stores.global, serverId);
-  const servicesUp =
-    migration !== null && (await hostIsUp(p, migration.sourceHost)) && (await hostIsUp(p, server.host ?? ''));
+  const host = server.host ?? '';
+  const mayBeLeft = (await hostIsUp(p, host)) || (await isGivenUp(p, host));
+  const servicesUp = migration !== null && mayBeLeft && (await hostIsUp(p, migration.sourceHost));
   const refusal = checkRevert(stateOf(server), isAdmin(actor), migration?.status ?? null, servicesUp);
   if (refusal) return unlessOvertaken(p, server, 'revertResize', refusal);
   invariant(migration && server.host !== null, 'checkRevert refuses without a migration');

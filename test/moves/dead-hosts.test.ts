@@ -11,6 +11,7 @@ import { evacuateServer } from '../../src/moves/evacuate.ts';
 import { pauseServer, rebootServer, stopServer, suspendServer } from '../../src/moves/power.ts';
 import { rebuildServer } from '../../src/moves/rebuild-server.ts';
 import { migrateServer, resizeServer } from '../../src/moves/resize.ts';
+import { revertResize } from '../../src/moves/revert.ts';
 import { shelveServer } from '../../src/moves/shelve.ts';
 import { volumeBackedServer } from './volumes.ts';
 import {
@@ -19,6 +20,7 @@ import {
   beat,
   FLAVORS,
   hostOf,
+  newServer,
   refuse,
   runningOn,
   serverOf,
@@ -104,6 +106,8 @@ test('a target that dies behind the pivot: the move ends, is confirmed, and the 
     await settle(world);
     const { vmState, host } = await serverOf(world, serverId);
     assert.deepEqual([vmState, host], ['resized', 'cell2-a']);
+    assert.equal((await refuse(world, confirmResize(world.p, world.user, serverId))).code, 409);
+    await accept(world, updateService(world.p, 'cell2-a', { forcedDown: true }));
     await accept(world, confirmResize(world.p, world.user, serverId));
     await settle(world);
     await assertSaved(world, serverId, 'cell2-a');
@@ -132,3 +136,37 @@ test('a source that dies while a resize waits: confirmed when an administrator h
     );
     await assertCleanedUp(world, source);
   }));
+
+for (const root of ['image', 'volume'] as const) {
+  test(`a target that dies while a resize waits: the ${root} of before is gone back to`, () =>
+    withWorld(
+      async (world) => {
+        const serverId =
+          root === 'image'
+            ? await newServer(world, FLAVORS.plain)
+            : (await volumeBackedServer(world, FLAVORS.plain)).serverId;
+        const source = (await serverOf(world, serverId)).host ?? '';
+        const disk = hostOf(world, source).hypervisor.diskWords(serverId);
+        await accept(world, migrateServer(world.p, world.admin, serverId, { host: 'cell2-a' }));
+        await settle(world);
+        await hostOf(world, 'cell2-a').reboot();
+        hostOf(world, 'cell2-a').down();
+        // Forced down at once: whatever is said of it, it may answer a moment later.
+        await accept(world, updateService(world.p, 'cell2-a', { forcedDown: true }));
+        assert.equal((await refuse(world, revertResize(world.p, world.user, serverId))).code, 409);
+        for (let round = 0; round < 40; round += 1) {
+          await world.clock.pass(5_000);
+          await beat(world);
+        }
+        // Its window is over, but nobody has asked for that disk to go.
+        assert.equal((await serverOf(world, serverId)).vmState, 'resized');
+        await accept(world, revertResize(world.p, world.user, serverId));
+        await settle(world);
+        const server = await serverOf(world, serverId);
+        assert.deepEqual([server.vmState, server.host, runningOn(world, serverId)], ['active', source, [source]]);
+        assert.deepEqual(hostOf(world, source).hypervisor.diskWords(serverId)?.slice(0, disk?.length) ?? null, disk);
+        await assertCleanedUp(world, 'cell2-a');
+      },
+      { resizeConfirmWindowSeconds: 60 },
+    ));
+}
