@@ -7,6 +7,7 @@ import { confirmResize } from '../../src/moves/confirm.ts';
 import { createServer } from '../../src/moves/create-server.ts';
 import { deleteServer } from '../../src/moves/delete.ts';
 import { attachInterface, detachInterface } from '../../src/moves/interfaces.ts';
+import { startServer, stopServer } from '../../src/moves/power.ts';
 import { resizeServer } from '../../src/moves/resize.ts';
 import { revertResize } from '../../src/moves/revert.ts';
 import { ServiceDown } from '../../src/openstack/transport.ts';
@@ -309,17 +310,6 @@ inWorld('an interface that cannot be attached leaves Neutron as it was', async (
   await assertSound(world);
 });
 
-inWorld('a port that somebody deletes in Neutron stops a move, and not the delete', async (world, neutron) => {
-  const serverId = await newServer(world);
-  neutron.ports.clear();
-  await accept(world, resizeServer(world.p, world.user, serverId, { flavorId: FLAVORS.big }));
-  await settle(world);
-  assert.equal((await serverOf(world, serverId)).vmState, 'active');
-  await accept(world, deleteServer(world.p, world.user, serverId));
-  await settle(world);
-  assert.equal(await owed(world), 0);
-});
-
 inWorld('a port that another has set free meanwhile, and somebody took, is left alone', async (world, neutron) => {
   const mine = neutron.make(world.networkId, world.user.projectId, 'mine');
   const serverId = await created(world, [mine.id]);
@@ -348,3 +338,35 @@ inWorld('whoever settles what is outdated by then settles again', async (world, 
   await world.clock.drive(world.p.network?.settle(world.p, serverId) ?? Promise.resolve());
   assert.deepEqual(neutron.bound(serverId), [[`${host}*`]]);
 });
+
+inWorld(
+  'a port that its user deletes in Neutron bars nothing: its interface can be detached',
+  async (world, neutron) => {
+    const { p, user, clock } = world;
+    const id = await newServer(world);
+    const [port] = neutron.portsAt(id);
+    assert.ok(port);
+    neutron.ports.delete(port.id);
+    for (const request of [
+      () => resizeServer(p, user, id, { flavorId: FLAVORS.big }),
+      () => confirmResize(p, user, id),
+      () => stopServer(p, user, id),
+      () => startServer(p, user, id),
+      () => detachInterface(p, user, id, port.id),
+    ]) {
+      await accept(world, request());
+      await settle(world);
+    }
+    assert.equal((await serverOf(world, id)).flavor.flavorId, FLAVORS.big);
+    assert.deepEqual([await ledger(world, id), await owed(world)], [[], 0]);
+    const attached = await clock.drive(
+      attachInterface(p, user, id, { kind: 'network', networkId: null, ip: null }, null),
+    );
+    assert.notEqual(attached.kind, 'refused');
+    await settle(world);
+    assert.equal(neutron.portsAt(id).length, 1);
+    await accept(world, deleteServer(p, user, id));
+    await settle(world);
+    assert.deepEqual([neutron.ports.size, await owed(world)], [0, 0]);
+  },
+);

@@ -14,6 +14,8 @@
 // Neutron knows no generations. Who settles reads the ledger, which is fenced, and reads it once more when it has written:
 // when that has changed meanwhile it begins anew. So of two that settle one server at a time the later word is the
 // ledger's; one that dies half-way leaves '', and the periodic round settles.
+// A port that somebody has deleted there, or given to another, leads nowhere: there is nothing to bind, and nothing waits
+// for it. The server keeps the interface until it is detached.
 // Not handled: ports of other kinds than a host's own driver can have (SR-IOV).
 
 import { messageOf } from '../../lib/errors.ts';
@@ -195,7 +197,8 @@ async function bringAbout(
   for (const { id, bindings } of wanted) {
     const port = there.find((each) => each.id === id);
     if (!port) {
-      throw new NeutronRefused(`port ${id} of server ${serverId} is not in Neutron any more`);
+      p.log.warn({ serverId, portId: id }, 'a port is not in Neutron any more, or not the server’s there');
+      continue;
     }
     await recordAddresses(p, port);
     const old = (await neutron.bindings(id)).filter(({ host }) => host !== '');
