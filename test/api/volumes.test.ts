@@ -542,6 +542,19 @@ describe('block storage over the API, on a simulated storage host', () => {
     for (const method of ['GET', 'DELETE']) assert.equal((await call(method, '/os-volumes/')).status, 404);
   });
 
+  it('lists of what there is not are there, and empty', async () => {
+    const forAll = ['backups', 'backups/detail', 'consistencygroups', 'cgsnapshots/detail', 'messages', 'group_types'];
+    const forAdmins = ['clusters', 'qos-specs', 'default-types'];
+    for (const path of [...forAll, 'groups/detail', 'group_snapshots', ...forAdmins]) {
+      const key = path.replace('/detail', '').replace('-', '_');
+      const list = (who: typeof s.alice) => who('GET', `${V}/${path}?limit=10&all_tenants=1&sort=name`, undefined, 70);
+      assert.deepEqual((await list(s.admin)).json, { [key]: [] });
+      assert.equal((await list(s.alice)).status, forAdmins.includes(path) ? 403 : 200, path);
+    }
+    assert.deepEqual((await s.alice('GET', `${V}/${s.alice.projectId}/backups`)).json, { backups: [] });
+    assert.equal((await s.alice('GET', `${V}/groups`, undefined, 12)).status, 404);
+  });
+
   it('storage hosts as services, pools and zones; versions and catalog', async () => {
     const { services } = (await s.admin('GET', `${V}/os-services`)).json;
     assert.deepEqual([services.length, services[0].host, services[0].state], [1, 'storage1', 'up']);

@@ -2,6 +2,7 @@
 import type { Route } from '../http/route.ts';
 import { attachmentRoutes } from './attachments.ts';
 import { backendRoutes } from './backends.ts';
+import { emptyListRoutes } from './empty-lists.ts';
 import { quotaRoutes } from './quotas.ts';
 import { snapshotRoutes } from './snapshots.ts';
 import { transferRoutes } from './transfers.ts';
@@ -20,4 +21,5 @@ export const blockStorageRoutes: readonly Route[] = [
   ...attachmentRoutes,
   ...quotaRoutes,
   ...backendRoutes,
+  ...emptyListRoutes,
 ];
