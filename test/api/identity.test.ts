@@ -435,6 +435,28 @@ describe('identity v3', () => {
     const top = await made('/projects', { project: { name: 'top', tags: ['a'] } });
     const leaf = await made('/projects', { project: { name: 'leaf', parent_id: top.id } });
     assert.deepEqual([top.parent_id, leaf.parent_id, top.tags], ['default', top.id, ['a']]);
+    const tree = async (id: string, query: string) => {
+      const { status, json } = await s.admin('GET', `${V3}/projects/${id}?${query}`);
+      return status === 200 ? [json.project.parents, json.project.subtree] : status;
+    };
+    assert.deepEqual(await tree(leaf.id, 'parents_as_ids&subtree_as_ids'), [{ [top.id]: { default: null } }, null]);
+    assert.deepEqual(await tree(top.id, 'subtree_as_ids=True'), [undefined, { [leaf.id]: null }]);
+    assert.deepEqual(await tree(leaf.id, 'parents_as_list&subtree_as_ids=0'), [[], undefined], 'none of its own');
+    assert.equal(await tree(leaf.id, 'parents_as_list&parents_as_ids'), 400);
+    const role = (await s.admin('GET', `${V3}/roles?name=member`)).json.roles[0].id;
+    const grant = `${V3}/projects/${leaf.id}/users/${s.admin.userId}/roles/${role}`;
+    assert.equal((await s.admin('PUT', grant)).status, 204);
+    assert.deepEqual(await tree(top.id, 'subtree_as_list'), [undefined, [{ project: leaf }]]);
+    let last = leaf;
+    for (const name of ['third', 'fourth', 'fifth'])
+      last = await made('/projects', { project: { name, parent_id: last.id } });
+    const deeper = await s.admin('POST', `${V3}/projects`, { project: { name: 'sixth', parent_id: last.id } });
+    assert.deepEqual(
+      [deeper.status, deeper.json.error.message],
+      [403, `Max hierarchy depth reached for ${last.id} branch.`],
+    );
+    for (; last.id !== leaf.id; last = (await s.admin('GET', `${V3}/projects/${last.parent_id}`)).json.project)
+      assert.equal((await s.admin('DELETE', `${V3}/projects/${last.id}`)).status, 204);
     const under = await s.admin('GET', `${V3}/projects?parent_id=${top.id}`);
     assert.deepEqual(
       under.json.projects.map((each: { id: string }) => each.id),

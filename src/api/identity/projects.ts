@@ -30,6 +30,7 @@ import type { Actor } from '../../model/types.ts';
 import { requireRule } from '../http/auth.ts';
 import { badRequest, errorOf } from '../http/errors.ts';
 import { type Route, route } from '../http/route.ts';
+import { treeOf } from './project-tree.ts';
 import {
   isSet,
   listed,
@@ -109,12 +110,14 @@ export const projectRoutes = ({ directory }: Identity): readonly Route[] => [
     policy: 'identity:get_project',
     target: 'handler',
     params: schema.IdParams,
-    answers: { 200: schema.one('project', schema.Project) },
-    handle: async ({ p, actor, params }) => {
+    query: schema.TreeQuery,
+    answers: { 200: schema.one('project', schema.ProjectInTree) },
+    handle: async ({ p, actor, params, query }) => {
       const found = await findProject(directory, params.id);
       requireRule(p, service, actor, 'identity:get_project', projectTarget(params.id, found));
       if (!found) throw errorOf(projectNotFound(params.id));
-      return { status: 200, body: { project: renderProject(p.settings, found.project) } };
+      const tree = await treeOf({ directory, settings: p.settings, actor }, found.project, query);
+      return { status: 200, body: { project: { ...renderProject(p.settings, found.project), ...tree } } };
     },
   }),
   route({

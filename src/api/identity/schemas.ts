@@ -90,6 +90,11 @@ export const Project = object({
   ...{ id: text(), name: text(), domain_id: text(), parent_id: text(), description: Type.String() },
   ...{ enabled: Type.Boolean(), is_domain: Type.Boolean(), tags: Type.Array(text()), options: NoOptions, links: Links },
 });
+/** With what is above and below it: projects, or ids in one another. */
+export const ProjectInTree = object({
+  ...Project.properties,
+  ...{ parents: Type.Optional(Type.Unknown()), subtree: Type.Optional(Type.Unknown()) },
+});
 /** Options that mean something here, or that promise nothing more than what always holds. */
 const UserOptions = object({
   ignore_change_password_upon_first_use: Type.Optional(Type.Boolean()),
@@ -286,6 +291,9 @@ export const ProjectQuery = query({
   is_domain: Flag,
   user: Type.Optional(Asked),
   ...{ tags: Tagged, 'tags-any': Tagged, 'not-tags': Tagged, 'not-tags-any': Tagged },
+});
+export const TreeQuery = object({
+  ...{ parents_as_list: Flag, parents_as_ids: Flag, subtree_as_list: Flag, subtree_as_ids: Flag },
 });
 export const AssignmentQuery = query({
   'user.id': Type.Optional(Asked),

@@ -1,7 +1,7 @@
 // Projects. A project that is deleted takes its role assignments and application credentials with it; what the other
 // services hold for it stays where it is and belongs to its id, as in OpenStack: its servers run on, an administrator
 // sees and deletes them. Nobody gets a token for it any more, and tokens for it end.
-import type { Insertable, Updateable } from 'kysely';
+import type { Insertable, Kysely, Updateable } from 'kysely';
 import { badRequest, conflict, forbidden, notFound, type Refusal, refused } from '../../model/refusal.ts';
 import type { GlobalTables } from '../../store/global-schema.ts';
 import { type TagFilter, tagConditions } from '../../store/tag-filter.ts';
@@ -54,6 +54,24 @@ export async function listProjects({ db }: Directory, filter: ProjectFilter): Pr
   return rows.map(projectOf);
 }
 
+/** Most levels of projects below a domain: Keystone's max_project_tree_depth. */
+const MAX_LEVELS = 5;
+
+/** The projects above this one, the nearest first; the domain above them is no project. */
+export const ancestorsOf = ({ db }: Directory, { parentId }: Pick<Project, 'parentId'>): Promise<Project[]> =>
+  branchTo(db, parentId);
+
+async function branchTo(db: Kysely<GlobalTables>, id: string | null): Promise<Project[]> {
+  const branch: Project[] = [];
+  // A project has its parent from the beginning and for good: this goes up, and ends.
+  for (let next = id; next !== null; next = branch.at(-1)?.parentId ?? null) {
+    const row = await db.selectFrom('projects').selectAll().where('id', '=', next).executeTakeFirst();
+    if (!row) break;
+    branch.push(projectOf(row));
+  }
+  return branch;
+}
+
 export interface ProjectRequest {
   readonly name: string;
   readonly domainId: string;
@@ -81,6 +99,9 @@ export const createProject = ({ change, clock }: Directory, request: ProjectRequ
       if (!parent) return refused(projectNotFound(parentId));
       if (parent.domain_id !== domainId) {
         return refused(badRequest('A project must be in the same domain as its parent.'));
+      }
+      if ((await branchTo(trx, parentId)).length >= MAX_LEVELS) {
+        return refused(forbidden(`Max hierarchy depth reached for ${parentId} branch.`));
       }
     }
     const values: Insertable<GlobalTables['projects']> = {
