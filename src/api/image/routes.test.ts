@@ -103,6 +103,21 @@ test('the walk of the openstack client: create, upload, show, list by name, dele
   );
   const list = await call('member', 'GET', 'images?name=img1&sort_key=name&sort_dir=asc&limit=5');
   assert.deepEqual([list.body.images.length, list.body.images[0].id, list.body.next], [1, id, undefined]);
+  const other = (await call('member', 'POST', 'images', { name: 'img1', disk_format: 'raw', min_ram: 1 })).body.id;
+  const sorted = async (order: string) => {
+    const { status, body } = await call('member', 'GET', `images?name=img1&${order}`);
+    return status === 200 ? body.images.map((each: { id: string }) => each.id) : [status, body.message];
+  };
+  assert.deepEqual(await sorted('sort_key=name&sort_key=id&sort_dir=asc'), [id, other].toSorted());
+  assert.deepEqual(
+    await sorted('sort_key=name&sort_key=id&sort_dir=asc&sort_dir=desc'),
+    [id, other].toSorted().reverse(),
+  );
+  assert.deepEqual(await sorted('sort_dir=asc&sort_dir=asc'), [
+    ...[400, 'Number of sort dirs does not match the number of sort keys'],
+  ]);
+  assert.deepEqual(await sorted('sort=name&sort_key=id'), [400, 'Old and new sorting syntax cannot be combined']);
+  assert.equal((await call('member', 'DELETE', `images/${other}`)).status, 204);
   assert.equal((await call('stranger', 'GET', `images/${id}`)).status, 404);
   assert.equal((await call('stranger', 'GET', `images/${id}/file`)).status, 404);
   assert.equal((await call('member', 'DELETE', `images/${id}`)).status, 204);

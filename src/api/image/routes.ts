@@ -207,17 +207,27 @@ function orderOf([key, direction]: readonly [string | undefined, string | undefi
   return { key: sortKey, descending: direction !== 'asc' };
 }
 
-/** `sort=name:asc,size:desc` is the newer way of `sort_key=name&sort_dir=asc`, of which one is taken. */
+/**
+ * `sort=name:asc,size:desc`, or the older `sort_key=name&sort_dir=asc&sort_key=size&sort_dir=desc`, where one direction
+ * counts for all keys (glance/api/v2/images.py, _get_sorting_params). @throws ApiError 400
+ */
+function ordersIn({ sort, sort_key: keys = [], sort_dir: directions = [] }: Static<typeof ListQuery>): ImageOrder[] {
+  if (sort === undefined) {
+    if (directions.length > 1 && directions.length !== keys.length)
+      throw badRequest('Number of sort dirs does not match the number of sort keys');
+    const wished = keys.length === 0 ? [undefined] : keys;
+    return wished.map((key, index) => orderOf([key, directions.length > 1 ? directions[index] : directions[0]]));
+  }
+  if (keys.length + directions.length > 0) throw badRequest('Old and new sorting syntax cannot be combined');
+  return sort.split(',').map((each) => {
+    const [key, direction] = each.split(':', 2).map((part) => part.trim());
+    return orderOf([key, direction]);
+  });
+}
+
 function pageOf(query: Static<typeof ListQuery>): ImagePage {
-  const wishes: readonly (readonly [string | undefined, string | undefined])[] =
-    query.sort === undefined
-      ? [[query.sort_key, query.sort_dir]]
-      : query.sort.split(',').map((each) => {
-          const [key, direction] = each.trim().split(':', 2);
-          return [key, direction];
-        });
   return {
-    sort: wishes.map(orderOf),
+    sort: ordersIn(query),
     limit: Math.min(query.limit ?? DEFAULT_LIMIT, MAX_LIMIT),
     ...(query.marker === undefined ? {} : { marker: query.marker }),
   };

@@ -71,8 +71,8 @@ export const ListQuery = Type.Object(
     member_status: Type.Optional(oneOf(['accepted', 'pending', 'rejected', 'all'])),
     limit: Type.Optional(Type.Integer({ minimum: 0, maximum: MAX_INTEGER })),
     marker: Type.Optional(text),
-    sort_key: Type.Optional(text),
-    sort_dir: Type.Optional(oneOf(['asc', 'desc'])),
+    sort_key: Type.Optional(Type.Array(text, { maxItems: 16 })),
+    sort_dir: Type.Optional(Type.Array(oneOf(['asc', 'desc']), { maxItems: 16 })),
     sort: Type.Optional(text),
   },
   // Any other is a property's name. Each is a condition of the statement, and no database takes any number of them.
