@@ -2,10 +2,11 @@
 //
 // The global mappings say which servers there are, in which order, and where each is at home; the homes say the rest. A
 // move may switch a home between those two reads and take the record away from where it is looked for: what is missing is
-// therefore looked for once more where the mapping says then. A cell that cannot be reached leaves its servers out.
+// therefore looked for once more where the mapping says then. A list leaves out the servers of a cell that is down.
 //
-// Two ways to read: `newestServers` walks the mappings in their order and stops when it has a page; `listServers` reads
-// everything that matches, for orders and filters that only the cells know.
+// Three ways to read: `newestServers` walks the mappings in their order and stops when it has a page; `listServers` reads
+// everything that matches, for orders and filters that only the cells know; `serversBetween`, which bills are made from,
+// walks them by project, and has no answer when a cell that it needs has none.
 import { sql } from 'kysely';
 import type { Server } from '../model/types.ts';
 import { CellDown } from '../store/stores.ts';
@@ -126,44 +127,82 @@ export async function unreachableCells(
   return cells.filter((_, index) => down[index]);
 }
 
+/** `downCells`: cells that have some of them and did not answer; a list without those is not to be had. */
+export type ServersBetween =
+  | { readonly kind: 'ok'; readonly servers: readonly Server[] }
+  | { readonly kind: 'no marker' }
+  | { readonly kind: 'down'; readonly downCells: readonly string[] };
+
+interface Between {
+  readonly projectId: string | null;
+  /** Times in ms: there before `until`, and still there behind `from`. */
+  readonly from: number;
+  readonly until: number;
+}
+
 /**
- * Servers that were there at some time in a period, deleted ones too, by project and id: at most `limit` of them behind
- * `marker`. Null when the marker is no server. Those of cells that are down are missing.
+ * Servers that were there at some time in a period and pass the test, deleted ones too, by project and id: the first
+ * `limit` of them behind `marker`; fewer than that are all that there are. No marker: it is no server (of the project).
  */
 export async function serversBetween(
   p: Platform,
-  wanted: {
-    readonly projectId: string | null;
-    readonly from: number;
-    readonly until: number;
+  wanted: Between & {
     readonly marker: string | undefined;
     readonly limit: number;
+    readonly test: (server: Server) => boolean;
   },
-): Promise<Server[] | null> {
-  const { projectId, from, until, marker, limit } = wanted;
+): Promise<ServersBetween> {
+  const { projectId, limit, marker } = wanted;
+  let behind: Place | null = null;
+  if (marker !== undefined) {
+    behind = await placeOf(p, projectId, marker);
+    if (!behind) return { kind: 'no marker' };
+  }
+  const servers: Server[] = [];
+  let size = Math.min(CHUNK.most, Math.max(CHUNK.least, limit));
+  while (servers.length < limit) {
+    const chunk = await mappingsBetween(p, wanted, behind, size);
+    const homes = new Map(chunk.map((each) => [each.server_id, each.cell_id]));
+    const read = await readHomes(p, homes, { projectId, gone: 'too' });
+    if (read.downCells.length > 0) return { kind: 'down', downCells: read.downCells };
+    const byId = new Map(read.servers.map((server) => [server.id, server]));
+    for (const { server_id } of chunk) {
+      const server = byId.get(server_id);
+      if (server && servers.length < limit && wanted.test(server)) servers.push(server);
+    }
+    behind = chunk.at(-1) ?? behind;
+    if (chunk.length < size) break;
+    size = Math.min(CHUNK.most, size * 2);
+  }
+  return { kind: 'ok', servers };
+}
+
+interface Place {
+  readonly project_id: string;
+  readonly server_id: string;
+}
+
+async function placeOf(p: Platform, projectId: string | null, serverId: string): Promise<Place | null> {
   let query = p.stores.global
     .selectFrom('server_mappings')
-    .select(['server_id', 'cell_id'])
+    .select(['project_id', 'server_id'])
+    .where('server_id', '=', serverId);
+  if (projectId !== null) query = query.where('project_id', '=', projectId);
+  return (await query.executeTakeFirst()) ?? null;
+}
+
+async function mappingsBetween(p: Platform, { projectId, from, until }: Between, behind: Place | null, limit: number) {
+  let query = p.stores.global
+    .selectFrom('server_mappings')
+    .select(['server_id', 'cell_id', 'project_id'])
     .where('created_at', '<', until)
     .where((eb) => eb.or([eb('deleted_at', 'is', null), eb('deleted_at', '>', from)]))
     .orderBy('project_id')
     .orderBy('server_id')
     .limit(limit);
   if (projectId !== null) query = query.where('project_id', '=', projectId);
-  if (marker !== undefined) {
-    const last = await p.stores.global
-      .selectFrom('server_mappings')
-      .select('project_id')
-      .where('server_id', '=', marker)
-      .executeTakeFirst();
-    if (!last || (projectId !== null && last.project_id !== projectId)) return null;
-    query = query.where(sql<boolean>`(project_id, server_id) > (${last.project_id}, ${marker})`);
-  }
-  const homes = new Map((await query.execute()).map((each) => [each.server_id, each.cell_id]));
-  if (homes.size === 0) return [];
-  const { servers } = await readHomes(p, homes, { projectId, gone: 'too' });
-  const found = new Map(servers.map((server) => [server.id, server]));
-  return [...homes.keys()].flatMap((id) => found.get(id) ?? []);
+  if (behind) query = query.where(sql<boolean>`(project_id, server_id) > (${behind.project_id}, ${behind.server_id})`);
+  return query.execute();
 }
 
 interface Position {

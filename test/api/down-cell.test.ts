@@ -71,6 +71,14 @@ describe('a cell that is down', () => {
     }
   });
 
+  it('has no usage told rather than too little', async () => {
+    for (const path of ['/os-simple-tenant-usage', `/os-simple-tenant-usage/${(await homeOf(lost)).project_id}`]) {
+      const response = await call('GET', `${path}?start=2020-01-01T00:00:00`, 40);
+      assert.equal(response.statusCode, 503, response.body);
+    }
+    assert.equal((await call('GET', '/os-simple-tenant-usage/another?start=2020-01-01T00:00:00', 40)).statusCode, 200);
+  });
+
   it('has its servers shown as far as they are known, from 2.69 on', async () => {
     for (const path of ['/servers', '/servers/detail']) {
       const { servers } = (await call('GET', path, 69)).json();

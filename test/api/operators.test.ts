@@ -209,6 +209,22 @@ describe('the API for operators', () => {
     const next = new URL(page.tenant_usage_links[0].href);
     const second = (await s.alice('GET', `${next.pathname}${next.search}`, undefined, 40)).json.tenant_usage;
     assert.notEqual(second.server_usages[0].instance_id, page.tenant_usage.server_usages[0].instance_id);
+    // One that never started counts in no page, wherever it stands.
+    const [first = '', last = ''] = ids.toSorted();
+    const { stores } = s.system.platform;
+    const { cell_id } = await stores.global
+      .selectFrom('server_mappings')
+      .select('cell_id')
+      .where('server_id', '=', first)
+      .executeTakeFirstOrThrow();
+    const launched = await (await stores.cell(cell_id))
+      .updateTable('servers')
+      .set({ launched_at: null })
+      .where('id', '=', first)
+      .executeTakeFirst();
+    assert.equal(launched.numUpdatedRows, 1n);
+    const only = (await s.alice('GET', `${url}/${s.alice.projectId}?${around}&limit=1`, undefined, 40)).json;
+    assert.equal(only.tenant_usage.server_usages[0].instance_id, last);
     assert.deepEqual((await s.admin('GET', `${url}/nobody?${around}`)).json.tenant_usage, {});
     const wrong = ['start=2026-02-02T00:00:00&end=2026-01-01T00:00:00', 'start=soon', `${around}&limit=1&marker=x`];
     for (const query of wrong)

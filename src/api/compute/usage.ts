@@ -4,11 +4,12 @@ import { Type } from 'typebox';
 import { listHosts } from '../../control/hosts.ts';
 import type { Platform, Settings } from '../../control/platform.ts';
 import { serversBetween } from '../../control/server-lists.ts';
+import { assertNever } from '../../lib/errors.ts';
 import type { Target } from '../../model/policy/judge.ts';
 import { isoMicroseconds, parseTime } from '../../model/time.ts';
 import type { Server } from '../../model/types.ts';
 import { hoursWithin, localGb, type Period, sumsOf } from '../../model/usage.ts';
-import { badRequest } from '../http/errors.ts';
+import { ApiError, badRequest } from '../http/errors.ts';
 import { type Route, route } from '../http/route.ts';
 import { BASE, IdParams, Links, markerNotFound, nextLink, nullable, object, Page, pageSize, text } from './common.ts';
 
@@ -138,19 +139,31 @@ function periodOf(p: Platform, query: Query): Period {
   return { from, until: Math.min(until, now) };
 }
 
-/** Servers by project and id: pages from 2.40 on, at most one page before. Those that never started are left out. */
+/**
+ * Servers by project and id: pages from 2.40 on, at most one page before. Those that never started are left out.
+ * @throws ApiError 400 (marker), 503: less than was used is never shown
+ */
 async function pageFor(
   p: Platform,
   projectId: string | null,
   period: Period,
   query: Query,
   minor: number,
-): Promise<Server[]> {
+): Promise<readonly Server[]> {
   const limit = pageSize(minor >= 40 ? query.limit : undefined);
   const marker = minor >= 40 ? query.marker : undefined;
-  const servers = await serversBetween(p, { projectId, ...period, marker, limit });
-  if (!servers) throw markerNotFound(marker);
-  return servers.filter(({ launchedAt }) => launchedAt !== null && launchedAt < period.until);
+  const test = ({ launchedAt }: Server): boolean => launchedAt !== null && launchedAt < period.until;
+  const read = await serversBetween(p, { projectId, ...period, marker, limit, test });
+  switch (read.kind) {
+    case 'ok':
+      return read.servers;
+    case 'no marker':
+      throw markerNotFound(marker);
+    case 'down':
+      throw new ApiError(503, 'A cell is unavailable at this time; what its servers have used is not known.');
+    default:
+      return assertNever(read);
+  }
 }
 
 /** As in Nova there is a next page when this one is as long as was asked for. */
