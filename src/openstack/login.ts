@@ -43,7 +43,7 @@ export function createLogin(settings: OpenstackSettings, clock: Clock, keystone:
 
   const renew = (): Promise<Held> => {
     underWay ??= keystone
-      .attempt(true, async () => heldFrom(await askForToken(settings), clock.now()))
+      .attempt(true, null, async () => heldFrom(await askForToken(settings), clock.now()))
       .then((fresh) => {
         held = fresh;
         return fresh;

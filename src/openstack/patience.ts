@@ -2,21 +2,24 @@
 //
 // Theory of operation. One Patience per service. What may be repeated is tried ATTEMPTS times, with a growing, random
 // pause between; what may not (it might happen twice) once. Each attempt passes the breaker: after BREAK_AFTER failures
-// in a row it is open, and nothing is asked for half-open's while; then one request tries, and decides. An open breaker
-// is not waited for: the caller is told at once. Only ServiceDown counts as failure, and not
-// when the service was not asked: a service that refuses works.
+// in a row, with MIN_SUBJECTS different things, it is open, and nothing is asked for half-open's while; then one request
+// tries, and decides. An open breaker is not waited for: the caller is told at once. Only ServiceDown counts as failure,
+// and not when the service was not asked, or stumbled over one thing: a service that refuses works, and one lost image
+// bars nobody's way to the others, however often it is asked for.
 import {
   BrokenCircuitError,
-  ConsecutiveBreaker,
   circuitBreaker,
   ExponentialBackoff,
   handleType,
+  handleWhen,
+  type IBreaker,
   retry,
 } from 'cockatiel';
-import { NotAsked, ServiceDown } from './transport.ts';
+import { NotAsked, ServiceDown, Stumbled } from './transport.ts';
 
 const ATTEMPTS = 3;
 const BREAK_AFTER = 5;
+const MIN_SUBJECTS = 3;
 const DEFAULTS = { pauseMs: 200, halfOpenAfterMs: 10_000 };
 
 export interface PatienceOptions {
@@ -27,8 +30,34 @@ export interface PatienceOptions {
 }
 
 export interface Patience {
-  /** @throws ServiceDown when no attempt was of use, or the breaker is open */
-  attempt<T>(repeatable: boolean, work: () => Promise<T>): Promise<T>;
+  /**
+   * @param subject the one thing that it is about (an id); null: none that is known, so that each such attempt counts as
+   *   one at another
+   * @throws ServiceDown when no attempt was of use, or the breaker is open
+   */
+  attempt<T>(repeatable: boolean, subject: string | null, work: () => Promise<T>): Promise<T>;
+}
+
+const isOutage = (error: unknown): boolean =>
+  error instanceof ServiceDown && !(error instanceof NotAsked) && !(error instanceof Stumbled);
+
+/** The failures since the last success. */
+class Failures implements IBreaker {
+  state: unknown;
+  readonly #subjects = new Set<string | symbol>();
+  #count = 0;
+  /** What the failure that comes next, if it is one, is about. */
+  note(subject: string | symbol): void {
+    this.#subjects.add(subject);
+  }
+  success(): void {
+    this.#subjects.clear();
+    this.#count = 0;
+  }
+  failure(): boolean {
+    this.#count += 1;
+    return this.#count >= BREAK_AFTER && this.#subjects.size >= MIN_SUBJECTS;
+  }
 }
 
 /** @param onChange is told when the breaker opens and closes */
@@ -37,18 +66,25 @@ export function patienceWith(
   onChange: (open: boolean) => void,
   { pauseMs, halfOpenAfterMs }: PatienceOptions = DEFAULTS,
 ): Patience {
-  const down = handleType(ServiceDown, (error) => !(error instanceof NotAsked));
-  const breaker = circuitBreaker(down, {
-    halfOpenAfter: halfOpenAfterMs,
-    breaker: new ConsecutiveBreaker(BREAK_AFTER),
-  });
+  const failures = new Failures();
+  const breaker = circuitBreaker(handleWhen(isOutage), { halfOpenAfter: halfOpenAfterMs, breaker: failures });
   breaker.onBreak(() => onChange(true));
   breaker.onReset(() => onChange(false));
   const backoff = new ExponentialBackoff({ initialDelay: pauseMs, maxDelay: 10 * pauseMs });
+  const down = handleType(ServiceDown, (error) => !(error instanceof NotAsked));
   const again = retry(down, { maxAttempts: ATTEMPTS - 1, backoff });
   return {
-    async attempt(repeatable, work) {
-      const once = () => breaker.execute(work);
+    async attempt(repeatable, subject, work) {
+      const noted = async () => {
+        try {
+          return await work();
+        } catch (error) {
+          if (error instanceof Stumbled) failures.success();
+          else failures.note(subject ?? Symbol());
+          throw error;
+        }
+      };
+      const once = () => breaker.execute(noted);
       try {
         return await (repeatable ? again.execute(once) : once());
       } catch (error) {

@@ -88,7 +88,7 @@ test('a refusal is an answer, with its sentence, and is not repeated', async () 
 test('a service that fails time after time is left alone, and tried again after a while', async () => {
   await using fake = await fakeOpenstack(new VirtualClock());
   let down = true;
-  fake.on('/image/v2/things', () => (down ? { status: 500 } : THING));
+  fake.on('/image/v2/things', () => (down ? { status: 503 } : THING));
   fake.on('/network/v2.0/things', () => THING);
   for (let i = 0; i < 20; i += 1) await assert.rejects(fake.session.ask(Thing, post), ServiceDown);
   const reached = fake.asked.filter(({ path }) => path.startsWith('/image')).length;
@@ -102,6 +102,21 @@ test('a service that fails time after time is left alone, and tried again after 
     if (!(answer instanceof ServiceDown)) return;
   }
   assert.fail('the service was never tried again');
+});
+
+test('one thing that a service always fails at does not bar the way to the others', async () => {
+  await using fake = await fakeOpenstack(new VirtualClock());
+  const [lost = '', slow = ''] = ['a', 'b'].map((each) => `/things/${each.repeat(8)}-1111-1111-1111-111111111111`);
+  fake.on('/image/v2/things/1', () => THING);
+  fake.on(`/image/v2${lost}`, () => ({ status: 500 }));
+  fake.on(`/image/v2${slow}`, () => ({ status: 504 }));
+  fake.on('/image/v2/things/odd', () => ({ status: 200, body: { name: 7 } }));
+  for (let i = 0; i < 3; i += 1) {
+    await assert.rejects(fake.session.download({ ...get, path: lost }), /status 500/);
+    await assert.rejects(fake.session.ask(Thing, { ...get, path: slow }), /status 504/);
+    await assert.rejects(fake.session.ask(Thing, { ...get, path: '/things/odd' }), /not understood/);
+  }
+  assert.equal((await fake.session.ask(Thing, get)).kind, 'ok');
 });
 
 test('an answer that does not come in time, is no JSON, or is not what it must be, is none', async () => {
@@ -141,7 +156,7 @@ test('the one trial of a service that was left alone may need a new token first'
   const identity: Ask = { service: 'identity', method: 'GET', path: '/things' };
   fake.on('/v3/things', () => THING);
   assert.equal((await fake.session.ask(Thing, identity)).kind, 'ok');
-  fake.on('/v3/things', () => ({ status: 500 }));
+  fake.on('/v3/things', () => ({ status: 503 }));
   for (let i = 0; i < 5; i += 1) await assert.rejects(fake.session.ask(Thing, identity), ServiceDown);
   fake.on('/v3/things', () => THING);
   fake.revoked.add('token-1');

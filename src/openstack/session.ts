@@ -26,6 +26,7 @@ import {
   type Payload,
   type Request,
   ServiceDown,
+  Stumbled,
 } from './transport.ts';
 
 export interface Ask {
@@ -118,7 +119,11 @@ export function createSession({ settings, clock, log, patience }: SessionOptions
   }
 
   const attempt = <T>(ask: Ask, work: () => Promise<T>): Promise<T> =>
-    patienceOf(ask.service).attempt(ask.repeatable ?? !['POST', 'PATCH'].includes(ask.method), work);
+    patienceOf(ask.service).attempt(
+      ask.repeatable ?? !['POST', 'PATCH'].includes(ask.method),
+      ONE_THING.exec(ask.path)?.[0] ?? null,
+      work,
+    );
 
   return {
     ask: (schema: TSchema | null, ask: Ask): Promise<Said<never>> =>
@@ -132,7 +137,7 @@ export function createSession({ settings, clock, log, patience }: SessionOptions
         const { status, headers, data } = await authorised(ask, exchangeStream);
         if (status < 400) return { kind: 'ok', status, headers, body: data };
         data.destroy();
-        if (isFailure(status)) throw new ServiceDown(`${ask.method} ${ask.path}: status ${status}`);
+        if (isFailure(status)) throw failure(status, `${ask.method} ${ask.path}: status ${status}`);
         return { kind: 'refused', status, message: `status ${status}` };
       }),
   } as Session;
@@ -141,17 +146,26 @@ export function createSession({ settings, clock, log, patience }: SessionOptions
 /** @throws ServiceDown for a failure, and for a body that the schema does not know */
 function saidIn(schema: TSchema | null, ask: Ask, { status, headers, text }: Exchanged): Said<never> {
   const what = `${ask.method} ${ask.path} of the ${ask.service} service`;
-  if (isFailure(status)) throw new ServiceDown(`${what}: status ${status} ${sentenceIn(text)}`);
+  if (isFailure(status)) throw failure(status, `${what}: status ${status} ${sentenceIn(text)}`);
   if (status >= 400) return { kind: 'refused', status, message: sentenceIn(text), ...codeIn(text) };
   const body = schema === null ? null : jsonOf(text);
   if (schema !== null && !Value.Check(schema, body)) {
-    throw new ServiceDown(`${what}: status ${status} with a body that is not understood`);
+    throw new Stumbled(`${what}: status ${status} with a body that is not understood`);
   }
   return { kind: 'ok', status, headers, body: body as never };
 }
 
 /** 401 comes here when a new token was refused as well: the service does not accept the service user. */
 const isFailure = (status: number): boolean => status >= 500 || status === 401 || status === 408 || status === 429;
+
+/** Of those, what a service says that cannot work now, or what stands before it; any other is about what it was asked. */
+const isOutage = (status: number): boolean => status < 500 || (status >= 502 && status <= 504);
+
+const failure = (status: number, text: string): ServiceDown =>
+  isOutage(status) ? new ServiceDown(text) : new Stumbled(text);
+
+/** The first id in a path. */
+const ONE_THING = /[0-9a-f]{8}-?([0-9a-f]{4}-?){3}[0-9a-f]{12}/i;
 
 const MAX_SENTENCE = 500;
 

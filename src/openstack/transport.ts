@@ -20,6 +20,14 @@ export class NotAsked extends ServiceDown {
   override readonly name = 'NotAsked';
 }
 
+/**
+ * The service answered, and not for want of anything: it fails at this very thing (a 500), or tells it in a way that is
+ * not understood. That says nothing about its other things.
+ */
+export class Stumbled extends ServiceDown {
+  override readonly name = 'Stumbled';
+}
+
 export interface Request {
   readonly method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
   readonly url: string;
