@@ -6,7 +6,7 @@
 // generation is taken first, and then it is looked whether a saga is at the server: one that began before is seen, and one
 // that begins behind the look has a newer generation and fences this off. A saga's guests are left alone meanwhile.
 import { isDeepStrictEqual } from 'node:util';
-import type { Guest, Host, Job, Reply } from '../host/contract.ts';
+import type { Guest, GuestPort, Host, Job, Reply } from '../host/contract.ts';
 import { assertNever } from '../lib/errors.ts';
 import { nextFence } from '../store/sagas.ts';
 import { openMigration } from './migrations.ts';
@@ -98,9 +98,9 @@ async function volumeOrders(
 async function portOrders(p: Platform, serverId: string, generation: number, guest: Guest): Promise<Orders> {
   const ports = (await portsOfServer(p.stores.global, serverId)).map(guestPortOf);
   const cards = guest.spec.ports;
-  // Compared whole: a card whose address has changed is another card.
-  const gone = cards.filter((card) => !ports.some((port) => isDeepStrictEqual(port, card)));
-  const lacking = ports.filter((port) => !cards.some((card) => isDeepStrictEqual(port, card)));
+  const isAs = (port: GuestPort) => (card: GuestPort) => isDeepStrictEqual(seenBy(guest, port), seenBy(guest, card));
+  const gone = cards.filter((card) => !ports.some(isAs(card)));
+  const lacking = ports.filter((port) => !cards.some(isAs(port)));
   return {
     out: gone.map(
       ({ id: portId }): Order =>
@@ -114,6 +114,12 @@ async function portOrders(p: Platform, serverId: string, generation: number, gue
     ),
   };
 }
+
+/**
+ * What makes a card another: a changed address does. A changed gateway is no reason to pull the card of a guest that runs,
+ * and the host goes on to stand at the old one for it.
+ */
+const seenBy = ({ power }: Guest, port: GuestPort): GuestPort => (power === 'on' ? { ...port, gateway: '' } : port);
 
 /** What a job's reply says of what was owed. */
 export function jobAnswer(reply: Reply<Job>): Answer {

@@ -7,6 +7,7 @@ import type { WantedPort } from '../../src/control/network/interfaces.ts';
 import { createPort } from '../../src/control/network/port-create.ts';
 import { updatePort } from '../../src/control/network/port-update.ts';
 import { deletePort, findPort } from '../../src/control/network/ports.ts';
+import { updateSubnet } from '../../src/control/network/subnets.ts';
 import { portsOfServer } from '../../src/control/network.ts';
 import { detachVolume as requestDetach } from '../../src/moves/attach.ts';
 import { confirmResize } from '../../src/moves/confirm.ts';
@@ -271,4 +272,43 @@ test('a storage host that does not grant holds up nothing that has to go', () =>
     await payAll(world);
     const guest = await agent.guest(serverId);
     assert.deepEqual(guest.kind === 'ok' && guest.value.volumes.map((each) => each.volumeId), [volumeId]);
+  }));
+
+test("a subnet's new gateway is no port's address, and takes no guest that runs its card", () =>
+  withSoundWorld(async (world) => {
+    const serverId = await newServer(world);
+    const db = world.p.stores.global;
+    const [port] = await portsOfServer(db, serverId);
+    assert(port);
+    const [a = '', b = '', c = ''] = port.ip.split('.');
+    const elsewhere = [a, b, c === '7' ? '8' : '7'].join('.');
+    const pools = [{ start: `${elsewhere}.100`, end: `${elsewhere}.200` }];
+    const free = `${elsewhere}.250`;
+    const change = (gateway: string) =>
+      world.clock.drive(updateSubnet(db, world.admin, port.subnetId, { gateway, pools, now: world.clock.now() }));
+    const taken = await change(port.ip);
+    assert(taken.kind === 'refused');
+    assert.equal(taken.refusal.code, 409);
+    assert.match(taken.refusal.message, /The IP address .* is in use/);
+
+    assert.equal((await change(free)).kind, 'ok');
+    const host = hostOf(world, (await serverOf(world, serverId)).host);
+    const told: string[] = [];
+    host.trouble = (method) => {
+      if (method.endsWith('Port')) told.push(method);
+      return 'none';
+    };
+    const match = () => world.clock.drive(matchDevices(world.p, host.name, serverId));
+    assert.equal(await match(), 'settled');
+    assert.deepEqual(told, []);
+
+    await accept(world, stopServer(world.p, world.user, serverId));
+    await settle(world);
+    assert.equal(await match(), 'settled');
+    const guest = await world.clock.drive(host.agent.guest(serverId));
+    assert(guest.kind === 'ok');
+    assert.deepEqual(
+      guest.value.spec.ports.map(({ gateway }) => gateway),
+      [free],
+    );
   }));

@@ -1,8 +1,9 @@
 // Subnets as the network API's users see and change them.
 //
 // Theory of operation. A subnet belongs to a network and keeps its CIDR for life; no two subnets of a network overlap.
-// Gateway and pools can change while nobody is in the way: a router that has the gateway's address keeps it. Ports that
-// have addresses keep them whatever becomes of the pools. Who sees a network sees its subnets, but for external networks,
+// Gateway and pools can change while nobody is in the way: a router that has the gateway's address keeps it, and no port
+// has the new one's. Ports that have addresses keep them whatever becomes of the pools. A guest that runs is not told of a
+// new gateway, which would cost it its card: it learns it when it is next defined on a host, or matched while it is off. Who sees a network sees its subnets, but for external networks,
 // whose subnets are their owner's business (Neutron's get_subnet). What a subnet says of DHCP, name servers and routes is
 // kept and shown; guests are told address, gateway and their host's own name server.
 import type { Selectable } from 'kysely';
@@ -156,6 +157,7 @@ export async function updateSubnet(
       if ('code' in plan) return refuseWith(refused(plan));
       const { gateway_ip, pools_json } = planColumns(plan);
       if (subnet.gateway !== null && gateway_ip !== subnet.gateway) await refuseRouted(trx, subnet);
+      if (gateway_ip !== null && gateway_ip !== subnet.gateway) await refuseTaken(trx, subnet, gateway_ip);
       await trx
         .updateTable('subnets')
         .set({
@@ -281,4 +283,19 @@ async function refuseRouted(trx: Db, { id, gateway }: SubnetRecord): Promise<voi
   if (!port) return;
   const message = `Current gateway ip ${gateway} already in use by port ${port.id}. Unable to update.`;
   refuseWith(no(409, 'GatewayIpInUse', message));
+}
+
+/** A guest's host stands at the gateway's address: no port can have that but a router's. */
+async function refuseTaken(trx: Db, { id, networkId }: SubnetRecord, gateway: string): Promise<void> {
+  const port = await trx
+    .selectFrom('port_addresses as a')
+    .innerJoin('ports as p', 'p.id', 'a.port_id')
+    .select('p.id')
+    .where('a.subnet_id', '=', id)
+    .where('a.ip', '=', gateway)
+    .where('p.device_owner', 'not like', 'network:router%')
+    .executeTakeFirst();
+  if (!port) return;
+  const message = `Unable to complete operation for network ${networkId}. The IP address ${gateway} is in use.`;
+  refuseWith(no(409, 'IpAddressInUse', message));
 }
