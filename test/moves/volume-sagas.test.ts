@@ -4,12 +4,14 @@ import { test } from 'node:test';
 import { openDebts, owe } from '../../src/control/debts.ts';
 import { volumeQuotaOf } from '../../src/control/volumes/quota.ts';
 import { findVolume } from '../../src/control/volumes/records.ts';
+import { resetSnapshotStatus, resetStatus } from '../../src/control/volumes/reset-status.ts';
 import { findSnapshot } from '../../src/control/volumes/snapshots.ts';
 import { storageHostIsUp } from '../../src/control/volumes/storage-hosts.ts';
 import { newId } from '../../src/lib/ids.ts';
 import { createVolume } from '../../src/moves/volumes/create.ts';
 import { deleteVolume } from '../../src/moves/volumes/delete.ts';
 import { extendVolume } from '../../src/moves/volumes/extend.ts';
+import { revertVolume } from '../../src/moves/volumes/revert.ts';
 import { createSnapshot, deleteSnapshot } from '../../src/moves/volumes/snapshots.ts';
 import type { SimStorage } from '../../src/simulation/storage.ts';
 import { newVolume, statusOf } from './volumes.ts';
@@ -178,4 +180,38 @@ test('a volume that somebody has said by hand to be of use is not deleted by a d
     assert.deepEqual(await openDebts(world.p), []);
     assert.notEqual(await kept(storage, volumeId), null);
     assert.equal(await statusOf(world, volumeId), 'available');
+  }));
+
+test('what a saga is at gets no status by hand, and a forced delete that is refused leaves all as it was', () =>
+  withWorld(async (world) => {
+    const { p, admin, user, clock } = world;
+    const volumeId = await newVolume(world);
+    const wish = { volumeId, name: null, description: null, metadata: {}, force: false };
+    const made = await clock.drive(createSnapshot(p, user, wish));
+    assert(made.kind === 'created');
+    await settle(world);
+    const { snapshot } = made;
+    const statuses = async () => [
+      await statusOf(world, volumeId),
+      (await findSnapshot(p.stores.global, snapshot.id))?.status,
+    ];
+    const storage = await storageOf(world, volumeId);
+
+    storage.trouble = () => 'unreachable';
+    await accept(world, revertVolume(p, user, volumeId, snapshot.id));
+    const busy = `Volume ${volumeId} is busy`;
+    assert.match((await clock.drive(resetStatus(p, volumeId, 'available')))?.message ?? '', new RegExp(busy));
+    assert.match((await clock.drive(resetSnapshotStatus(p, snapshot, 'error')))?.message ?? '', new RegExp(busy));
+    const refusal = await refuse(world, deleteSnapshot(p, admin, snapshot, { force: true }));
+    assert.match(refusal.message, new RegExp(busy));
+    assert.deepEqual(await statuses(), ['reverting', 'restoring']);
+    await untilUp(world, storage);
+    await settle(world);
+    assert.deepEqual(await statuses(), ['available', 'available']);
+
+    assert.equal(await clock.drive(resetSnapshotStatus(p, snapshot, 'restoring')), null);
+    await accept(world, deleteSnapshot(p, admin, snapshot, { force: true }));
+    await settle(world);
+    assert.equal((await statuses())[1], undefined);
+    await assertSound(world);
   }));

@@ -2,7 +2,8 @@
 import { Type } from 'typebox';
 import type { Platform } from '../../control/platform.ts';
 import { volumeFor } from '../../control/volumes/records.ts';
-import { changeSnapshotStatus, editSnapshot, listSnapshots, snapshotFor } from '../../control/volumes/snapshots.ts';
+import { resetSnapshotStatus } from '../../control/volumes/reset-status.ts';
+import { editSnapshot, listSnapshots, snapshotFor } from '../../control/volumes/snapshots.ts';
 import { type Actor, isAdmin } from '../../model/types.ts';
 import { SNAPSHOT_STATUSES, type Snapshot, snapshotNotFound } from '../../model/volumes.ts';
 import { createSnapshot, deleteSnapshot } from '../../moves/volumes/snapshots.ts';
@@ -136,16 +137,14 @@ export const snapshotRoutes: readonly Route[] = [
     answers: { 202: null },
     handle: async ({ p, actor, params, body }) => {
       const snapshot = orThrow(await snapshotFor(p.stores.global, actor, params.id));
-      const change = { updated_at: p.clock.now() };
       if ('os-force_delete' in body) {
-        await changeSnapshotStatus(p.stores.global, snapshot.id, SNAPSHOT_STATUSES, { ...change, status: 'error' });
-        refuse(await deleteSnapshot(p, actor, snapshot));
+        refuse(await deleteSnapshot(p, actor, snapshot, { force: true }));
         return { status: 202 };
       }
       const { status } = body['os-reset_status'];
       const wanted = SNAPSHOT_STATUSES.find((each) => each === status.toLowerCase());
       if (!wanted) throw badRequest(`Invalid input for field/attribute status. Value: ${status}.`);
-      await changeSnapshotStatus(p.stores.global, snapshot.id, SNAPSHOT_STATUSES, { ...change, status: wanted });
+      refuse(await resetSnapshotStatus(p, snapshot, wanted));
       return { status: 202 };
     },
   }),

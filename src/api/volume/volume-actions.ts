@@ -91,7 +91,7 @@ const ACTIONS: Readonly<Record<string, Action>> = {
           `Invalid input for field/attribute status. Value: ${status}. One of ${RESETTABLE.join(', ')}.`,
         );
       }
-      await resetStatus(p, volume.id, wanted);
+      refuse(await resetStatus(p, volume.id, wanted));
       p.log.warn({ volumeId: volume.id, from: volume.status, to: wanted }, "a volume's status was reset by hand");
       return { status: 202 };
     },

@@ -19,6 +19,7 @@ import type { Actor, Refusal } from '../../model/types.ts';
 import {
   checkSnapshot,
   SNAPSHOT_DELETABLE,
+  SNAPSHOT_STATUSES,
   type Snapshot,
   type SnapshotStatus,
   snapshotNotFound,
@@ -147,9 +148,15 @@ export async function createSnapshot(p: Platform, actor: Actor, wish: SnapshotWi
   return { kind: 'created', snapshot: made.snapshot };
 }
 
-/** Not while a volume is being made from it. */
-export async function deleteSnapshot(p: Platform, actor: Actor, snapshot: Snapshot): Promise<Refusal | null> {
+/** Not while a volume is being made from it, or its volume is busy. `force`: from any status, administrators'. */
+export async function deleteSnapshot(
+  p: Platform,
+  actor: Actor,
+  snapshot: Snapshot,
+  { force = false }: { readonly force?: boolean } = {},
+): Promise<Refusal | null> {
   const { id: snapshotId, volumeId } = snapshot;
+  const from = force ? SNAPSHOT_STATUSES : SNAPSHOT_DELETABLE;
   return startOnVolume(p, {
     ...{ move: DELETE_SNAPSHOT, volumeId, actor },
     take: async (trx) => {
@@ -163,7 +170,7 @@ export async function deleteSnapshot(p: Platform, actor: Actor, snapshot: Snapsh
         .limit(1)
         .executeTakeFirst();
       const change = { status: 'deleting', updated_at: p.clock.now() };
-      if (copy || !(await changeSnapshotStatus(trx, snapshotId, SNAPSHOT_DELETABLE, change))) {
+      if (copy || !(await changeSnapshotStatus(trx, snapshotId, from, change))) {
         return refused(badRequest('Invalid snapshot: Snapshot status must be available or error.'));
       }
       return { kind: 'ok', state: { volumeId, storageHost: volume.storageHost, snapshotId } };
