@@ -20,7 +20,7 @@ export async function meanwhile<T>(
 }
 
 /** Until so many sessions wait for a lock that another one has. */
-async function waiting(db: Kysely<GlobalTables>, sessions: number): Promise<void> {
+export async function waiting(db: Kysely<GlobalTables>, sessions: number): Promise<void> {
   for (;;) {
     const { rows } = await sql`select distinct pid from pg_locks where not granted`.execute(db);
     if (rows.length >= sessions) return;

@@ -3,6 +3,8 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { type Kysely, type RawBuilder, sql } from 'kysely';
+import { unbindPort } from '../../src/audit/repairs/globals.ts';
+import type { Repaired } from '../../src/audit/repairs/proof.ts';
 import { createFloatingIp, listFloatingIps, updateFloatingIp } from '../../src/control/network/floating-ips.ts';
 import { claimPort } from '../../src/control/network/interfaces.ts';
 import { listIpAvailability } from '../../src/control/network/ip-availability.ts';
@@ -25,13 +27,15 @@ import {
 } from '../../src/control/network/server-networks.ts';
 import { createSubnet, deleteSubnet, listSubnets, updateSubnet } from '../../src/control/network/subnets.ts';
 import { createPortForServer, deletePortsOfServer } from '../../src/control/network.ts';
+import type { Platform } from '../../src/control/platform.ts';
 import { newId } from '../../src/lib/ids.ts';
 import type { Actor } from '../../src/model/types.ts';
-import { atomically, exclusively } from '../../src/store/dialect.ts';
+import { atomically, exclusively, forUpdate } from '../../src/store/dialect.ts';
 import type { GlobalTables } from '../../src/store/global-schema.ts';
+import { nextFence } from '../../src/store/sagas.ts';
 import { openStores } from '../../src/store/stores.ts';
 import { startPostgres, type TestPostgres } from '../../src/store/test-postgres.ts';
-import { meanwhile } from './meanwhile.ts';
+import { meanwhile, waiting } from './meanwhile.ts';
 
 const actor: Actor = { userId: 'u', projectId: 'p', roles: ['member'], requestId: 'req' };
 const now = 1_800_000_000_000;
@@ -282,6 +286,30 @@ function networks(server: TestPostgres): void {
       );
       const [seen] = await listSubnets(a.global, actor, { where: { id: [id] }, limit: 1 });
       assert.deepEqual([seen?.gateway, seen?.pools, seen?.name], [null, pools, 'x']);
+    } finally {
+      await a.close();
+      await b.close();
+    }
+  });
+
+  test('a repair that waits for a port on PostgreSQL keeps nobody from the sequence of fences', async () => {
+    const at = await server.stores(['c1']);
+    const [a, b] = [await openStores(at), await openStores(at)];
+    try {
+      const network = await createNetwork(a.global, actor, { name: 'n', now });
+      assert(network.kind === 'ok');
+      const port = await createPort(a.global, actor, { networkId: network.value.id, name: '', now });
+      assert(port.kind === 'ok');
+      const { id } = port.value;
+      const begun: Promise<Repaired>[] = [];
+      await a.global.transaction().execute(async (trx) => {
+        await trx.selectFrom('ports').select('id').where('id', '=', id).modifyEnd(forUpdate(trx)).execute();
+        begun.push(unbindPort({ stores: { global: b.global } } as Platform, id, '', 'h'));
+        await waiting(a.global, 1);
+        await nextFence(trx);
+      });
+      const [repaired] = await Promise.all(begun);
+      assert.equal(repaired?.kind, 'repaired');
     } finally {
       await a.close();
       await b.close();

@@ -74,8 +74,9 @@ export const dropProvider = (p: Platform, providerId: string): Promise<Repaired>
 export const unbindPort = (p: Platform, portId: string, serverId: string, host: string): Promise<Repaired> =>
   proven(async () => {
     if (serverId !== '') await provenSettled(p, serverId);
+    // Not in the transaction, which waits for the port: whoever has that may want the sequence of fences.
+    const generation = await nextFence(p.stores.global);
     return p.stores.global.transaction().execute(async (trx) => {
-      const generation = await nextFence(trx);
       const port = await trx
         .selectFrom('ports')
         .select('device_id')
