@@ -115,7 +115,9 @@ export async function takeFirstStep<S>(p: Platform, start: Start<S>, saga: Row, 
   const outcome = await outcomeOf(p, saga, move, step.step, 'do');
   if (outcome.kind !== 'fenced') {
     const patch = applyOutcome(move.definition, saga, outcome, p.clock.now());
-    await sqlSagaStore(p.stores.global, p.clock).commit(saga, patch, 0);
+    const written = await sqlSagaStore(p.stores.global, p.clock).commit(saga, patch, 0);
+    // The lease ran out meanwhile: a conductor does the step, and what came of it here decides nothing.
+    if (!written) return null;
   }
   p.nudge();
   // A failure that may pass is tried again by a conductor, and fenced means that one already does: both are under way.

@@ -2,6 +2,7 @@
 // lock of Nova's compute host; what shows one is refused at once.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { Platform } from '../../src/control/platform.ts';
 import { findServer } from '../../src/control/servers.ts';
 import { newId } from '../../src/lib/ids.ts';
 import { attachVolume, detachVolume } from '../../src/moves/attach.ts';
@@ -13,6 +14,7 @@ import { pauseServer, rebootServer, stopServer } from '../../src/moves/power.ts'
 import { rebuildServer } from '../../src/moves/rebuild-server.ts';
 import { resizeServer } from '../../src/moves/resize.ts';
 import { startMove } from '../../src/moves/start.ts';
+import { nextFence } from '../../src/store/sagas.ts';
 import { attachWish, mappedTo, newVolume, requestAttach } from './volumes.ts';
 import {
   accept,
@@ -128,6 +130,23 @@ test('a saga whose state was made before another came and went does not take hol
     const refusal = await clock.drive(startMove(p, { move: CRASH_DUMP, serverId, actor: user, state }, 'dump'));
     assert.equal(refusal?.code, 409);
     await settle(world);
+  }));
+
+test('a request that is so slow that a conductor takes its saga over does not tell what came of its own try', () =>
+  withSoundWorld(async (world) => {
+    const { p, user, clock } = world;
+    const serverId = await newServer(world);
+    const overtaken: Platform = {
+      ...p,
+      around: async (saga) => {
+        const taken = { owner: 'another', fence: await nextFence(p.stores.global), lease_until: 0 };
+        await p.stores.global.updateTable('sagas').set(taken).where('id', '=', saga.id).execute();
+        return { kind: 'failed', reason: 'no', final: true };
+      },
+    };
+    assert.equal(await clock.drive(rebootServer(overtaken, user, serverId, 'HARD')), null);
+    await settle(world);
+    assert.equal((await serverOf(world, serverId)).vmState, 'active');
   }));
 
 test('what takes too long is named; what shows its task, or waits for a person, is refused at once', () =>
