@@ -33,6 +33,19 @@ describe('key pairs', () => {
     assert.equal(fingerprintOf(result.keypair.publicKey), result.keypair.fingerprint);
   });
 
+  it('are made for one user a few at a time, and for one who may have no more not at all', async () => {
+    const busy = { userId: 'u9', projectId: 'p1' };
+    const made = await Promise.all(
+      ['a', 'b', 'c', 'd', 'e', 'f'].map((name) => createKeypair(world.p, busy, { name, publicKey: null }, 2)),
+    );
+    const codes = made.map((each) => (each.kind === 'ok' ? 200 : each.refusal.code));
+    assert.deepEqual(codes.toSorted(), [200, 200, 200, 403, 503, 503]);
+    const again = await Promise.all(
+      ['g', 'h', 'i', 'j', 'k', 'l'].map((name) => createKeypair(world.p, busy, { name, publicKey: null }, 2)),
+    );
+    assert.ok(again.every((each) => each.kind === 'refused' && each.refusal.code === 403));
+  });
+
   it('refuse bad names, bad keys, duplicates and too many', async () => {
     const code = async (name: string, publicKey: string | null, minor = 2) => {
       const result = await createKeypair(world.p, owner, { name, publicKey }, minor);

@@ -2,13 +2,15 @@
 // kept. Names are unique per user; an SSH key's fingerprint is MD5 over its blob with colons, as Nova shows it.
 import { createHash, generateKeyPair } from 'node:crypto';
 import { promisify } from 'node:util';
-import type { Selectable } from 'kysely';
+import type { Kysely, Selectable } from 'kysely';
+import { Shares } from '../lib/shares.ts';
 import { checkKeypairName } from '../model/names.ts';
 import { checkKeypairQuota } from '../model/quota.ts';
-import { badRequest, conflict, notFound, type Refusal, refused } from '../model/refusal.ts';
+import { badRequest, conflict, notFound, type Refusal, refuse, refused } from '../model/refusal.ts';
 import { exclusively } from '../store/dialect.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
 import { certificateFingerprint, generateCertificate } from './certificates.ts';
+import { turnstile } from './identity/throttle.ts';
 import type { Platform } from './platform.ts';
 import { userLimitsOf } from './quota.ts';
 
@@ -31,6 +33,10 @@ export type KeypairResult =
 const RSA_BITS = 2048;
 // Off the main thread: making an RSA key takes a good part of a second.
 const generateAsync = promisify(generateKeyPair);
+/** Keys that are made or waited for: in all, and for one user. */
+const [MOST_MAKING, MOST_OF_USER] = [32, 4];
+const MAKING = new Shares(MOST_MAKING, MOST_OF_USER);
+const turns = turnstile(1, MOST_MAKING);
 
 const keypairOf = (row: Selectable<GlobalTables['keypairs']>): Keypair => ({
   userId: row.user_id,
@@ -79,23 +85,22 @@ export async function createKeypair(
   const refusal = checkKeypairName(request.name, minor);
   if (refusal) return refused(refusal);
   const { type = 'ssh' } = request;
+  const limits = await userLimitsOf(p, owner.projectId, owner.userId);
+  // Before the work; what counts is looked at again where the pair is written.
+  const full = checkKeypairQuota(limits, await countOf(p.stores.global, owner.userId));
+  if (full) return refused(full);
   const make = type === 'ssh' ? () => generate(request.name) : () => generateCertificate(owner.userId, p.clock.now());
-  const generated = request.publicKey === null ? await make() : null;
+  const generated = request.publicKey === null ? await inTurn(owner.userId, make) : null;
+  if (generated === 'busy') return refused(refuse(503, 'Too many key pairs are being made. Try again in a moment.'));
   const publicKey = (generated?.publicKey ?? request.publicKey ?? '').trim();
   const fingerprint = type === 'ssh' ? fingerprintOf(publicKey) : certificateFingerprint(publicKey);
   if (fingerprint === null) {
     const what = type === 'ssh' ? 'fingerprint' : 'X509 fingerprint.';
     return refused(badRequest(`Keypair data is invalid: failed to generate ${what}`));
   }
-  const limits = await userLimitsOf(p, owner.projectId, owner.userId);
   return p.stores.global.transaction().execute(async (trx): Promise<KeypairResult> => {
     await exclusively(trx, `keypairs of ${owner.userId}`);
-    const { existing } = await trx
-      .selectFrom('keypairs')
-      .select((eb) => eb.fn.countAll<number>().as('existing'))
-      .where('user_id', '=', owner.userId)
-      .executeTakeFirstOrThrow();
-    const over = checkKeypairQuota(limits, Number(existing));
+    const over = checkKeypairQuota(limits, await countOf(trx, owner.userId));
     if (over) return refused(over);
     const row = await trx
       .insertInto('keypairs')
@@ -113,6 +118,27 @@ export async function createKeypair(
     if (!row) return refused(conflict(`Key pair '${request.name}' already exists.`));
     return { kind: 'ok', keypair: keypairOf(row), privateKey: generated?.privateKey ?? null };
   });
+}
+
+async function countOf(db: Kysely<GlobalTables>, userId: string): Promise<number> {
+  const { existing } = await db
+    .selectFrom('keypairs')
+    .select((eb) => eb.fn.countAll<number>().as('existing'))
+    .where('user_id', '=', userId)
+    .executeTakeFirstOrThrow();
+  return Number(existing);
+}
+
+/** One key is made at a time in this process: files, names and passwords wait for the same few threads. */
+async function inTurn<T>(userId: string, make: () => Promise<T>): Promise<T | 'busy'> {
+  const place = MAKING.enter(userId);
+  const turn = place ? await turns.enter() : null;
+  try {
+    return turn ? await make() : 'busy';
+  } finally {
+    turn?.leave();
+    place?.leave();
+  }
 }
 
 /** False when there is none. */

@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { findImage } from '../images.ts';
 import type { Platform } from '../platform.ts';
-import { checkUri, FAILED_IMPORT, type WebDownloadSettings } from './download.ts';
+import { checkUri, FAILED_IMPORT, importFromWeb, type WebDownloadSettings } from './download.ts';
 import { importImage } from './members.ts';
 import { createImage } from './records.ts';
 import { imageWorld, member, qcow2, stranger } from './testing.ts';
@@ -111,7 +111,7 @@ test('redirects are followed; a second try forgets that the first one failed', (
   );
 });
 
-test('no more than four are fetched at once, whatever they have to forget before', () => {
+test('of one project no more than two are fetched at once, whatever they have to forget before', () => {
   const held: ServerResponse[] = [];
   let holds = false;
   const fail = (response: ServerResponse) => response.writeHead(404).end();
@@ -130,8 +130,12 @@ test('no more than four are fetched at once, whatever they have to forget before
       }
       holds = true;
       const answers = await Promise.all(ids.map((id) => fetched(world.p, id, uri)));
-      assert.deepEqual(answers.map((refusal) => refusal?.code ?? 0).toSorted(), [0, 0, 0, 0, 503]);
-      for (let tries = 0; held.length < 4 && tries < 500; tries += 1) await sleep(10);
+      assert.deepEqual(answers.map((refusal) => refusal?.code ?? 0).toSorted(), [0, 0, 503, 503, 503]);
+      const [refusedFirst = ''] = ids.filter((_, index) => answers[index]?.code === 503);
+      const image = await findImage(world.p, refusedFirst);
+      assert(image);
+      assert.equal(await importFromWeb(world.p, stranger, image, uri), null);
+      for (let tries = 0; held.length < 3 && tries < 500; tries += 1) await sleep(10);
       held.forEach(fail);
       for (const id of ids) assert.equal(await settled(world.p, id), 'queued: failed');
     },

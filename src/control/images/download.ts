@@ -4,7 +4,8 @@
 // is http or https on ports that are allowed, and, unless the operator says otherwise, comes from public addresses alone: the
 // names are resolved here, and the connection goes to an address that was looked at, whatever the name means a moment later.
 // A redirect leads to another address that is looked at in the same way, and a few are followed. The answer is received as
-// an upload is (upload.ts), with the same limits of size and silence, and within LIMIT_MS; a few at once per process. After a
+// an upload is (upload.ts), with the same limits of size and silence, and within LIMIT_MS; a few at once per process,
+// and of a project. After a
 // failure the image is queued again and has Glance's property FAILED_IMPORT until it is asked for once more; why is in the
 // log. A download ends with its process: then the image is queued again without the property.
 import { lookup } from 'node:dns';
@@ -13,6 +14,7 @@ import { get as httpsGet } from 'node:https';
 import { isIP, type LookupFunction } from 'node:net';
 import { messageOf } from '../../lib/errors.ts';
 import { isPublicAddress } from '../../lib/public-addresses.ts';
+import { Shares } from '../../lib/shares.ts';
 import { badRequest, conflict, refuse } from '../../model/refusal.ts';
 import type { Actor, Refusal } from '../../model/types.ts';
 import type { Image } from '../images.ts';
@@ -35,12 +37,14 @@ export const STORE_ID = 'local';
 const LIMIT_MS = 3_600_000;
 /** The server answers within this time, ms. */
 const ANSWER_MS = 30_000;
-const MOST_AT_ONCE = 4;
+const MOST_AT_ONCE = 8;
+/** So that slow servers that one project names keep no other from theirs. */
+const MOST_OF_PROJECT = 2;
 const MOST_REDIRECTS = 5;
 const REDIRECTS: readonly (number | undefined)[] = [301, 302, 303, 307, 308];
 
-/** How many run, by platform. */
-const running = new WeakMap<Platform, number>();
+/** Those that run, by platform. */
+const runningOf = new WeakMap<Platform, Shares>();
 
 /** Why the address cannot be asked for; null: it can. */
 export function checkUri(uri: string, settings: WebDownloadSettings): Refusal | null {
@@ -71,14 +75,14 @@ export async function importFromWeb(p: Platform, actor: Actor, image: Image, uri
   if (image.status !== 'queued') return conflict(`Image needs to be in 'queued' state to use 'web-download' method`);
   if (image.diskFormat === null) return badRequest("'disk_format' needs to be set before import");
   if (image.containerFormat === null) return badRequest("'container_format' needs to be set before import");
-  const before = running.get(p) ?? 0;
-  if (before >= MOST_AT_ONCE) return refuse(503, `${before} images are being downloaded already: try again later.`);
-  running.set(p, before + 1);
-  const ended = () => running.set(p, (running.get(p) ?? 1) - 1);
+  const running = runningOf.get(p) ?? new Shares(MOST_AT_ONCE, MOST_OF_PROJECT);
+  runningOf.set(p, running);
+  const place = running.enter(actor.projectId);
+  if (!place) return refuse(503, 'Too many images are being downloaded already: try again later.');
   try {
     if (Object.hasOwn(image.properties, FAILED_IMPORT)) await setFailed(p, actor, imageId, false);
   } catch (error) {
-    ended();
+    place.leave();
     throw error;
   }
   const over = async (): Promise<void> => {
@@ -90,7 +94,7 @@ export async function importFromWeb(p: Platform, actor: Actor, image: Image, uri
     } catch (error) {
       p.log.error({ imageId, error: messageOf(error) }, 'that an image was not downloaded could not be written');
     } finally {
-      ended();
+      place.leave();
     }
   };
   // Whoever asked has been answered: what comes of it is in the log, and in the image.
