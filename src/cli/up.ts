@@ -1,9 +1,6 @@
 // `crosscell up`: the whole system in one command, until Ctrl-C.
-import { createReadStream, existsSync, mkdirSync } from 'node:fs';
-import { stat } from 'node:fs/promises';
+import { existsSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { createImage } from '../control/images/records.ts';
-import { uploadImage } from '../control/images/upload.ts';
 import { lockDirectory } from '../host/lock.ts';
 import { writeFileAtomically } from '../host/record-files.ts';
 import { newRequestId } from '../lib/ids.ts';
@@ -11,6 +8,7 @@ import type { Actor } from '../model/types.ts';
 import { composeSystem, fileLogger, type System } from './compose.ts';
 import type { Deployment } from './deployment.ts';
 import { ensureGuestImage, GUEST_IMAGE } from './guest-image.ts';
+import { offerImage } from './offer-image.ts';
 
 export interface UpOptions {
   readonly deployment: Deployment;
@@ -38,7 +36,9 @@ export async function up({ deployment, json, image, allowFaults }: UpOptions): P
   const system = await composeSystem(deployment, { log, allowFaults });
   const clouds = await writeClouds(deployment, system);
   const served = performance.now() - started;
-  if (image && !system.platform.imageMirror) await offerImage(system, say);
+  if (image && !system.platform.imageMirror) {
+    await offerImage(system.platform, operator(system), () => ensureGuestImage(say));
+  }
   announce(deployment, system, clouds, json, served);
 
   await stopped;
@@ -62,32 +62,12 @@ export const signalled = (signals: readonly NodeJS.Signals[]): Promise<void> =>
     for (const signal of signals) process.once(signal, () => resolve());
   });
 
-/** Stores the guest image at the first start, if it can be had on this machine. */
-async function offerImage({ platform, administrator }: System, say: (line: string) => void): Promise<void> {
-  const known = await platform.stores.global
-    .selectFrom('images')
-    .select('id')
-    .where('name', '=', GUEST_IMAGE)
-    .where('status', '<>', 'deleted')
-    .executeTakeFirst();
-  if (known) return;
-  const file = await ensureGuestImage(say);
-  if (file === null) return;
-  const actor: Actor = {
-    userId: administrator?.userId ?? '',
-    projectId: administrator?.projectId ?? 'crosscell',
-    roles: ['admin'],
-    requestId: newRequestId(),
-  };
-  const created = await createImage(platform, actor, {
-    ...{ name: GUEST_IMAGE, diskFormat: 'qcow2', containerFormat: 'bare', visibility: 'public' },
-    ...{ minDiskGb: 0, minRamMb: 0, protected: false, hidden: false, properties: {}, tags: [] },
-  });
-  if (created.kind === 'refused') throw new Error(`the guest image: ${created.refusal.message}`);
-  const upload = { stream: createReadStream(file), declaredBytes: (await stat(file)).size };
-  const refusal = await uploadImage(platform, actor, created.image.id, upload);
-  if (refusal) throw new Error(`the guest image: ${refusal.message}`);
-}
+const operator = ({ administrator }: System): Actor => ({
+  userId: administrator?.userId ?? '',
+  projectId: administrator?.projectId ?? 'crosscell',
+  roles: ['admin'],
+  requestId: newRequestId(),
+});
 
 /**
  * A clouds.yaml for OpenStack's clients, in the data directory: for the first administrator that there is. Null: with
