@@ -87,6 +87,10 @@ export class ManualClock implements Clock {
     return this.#now + this.aheadMs;
   }
 
+  passed(): number {
+    return this.#now;
+  }
+
   sleep(ms: number, signal?: AbortSignal): Promise<void> {
     if (signal?.aborted) return Promise.resolve();
     return new Promise((resolve) => {

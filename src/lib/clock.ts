@@ -7,6 +7,11 @@ export interface Clock {
   now(): number;
   /** Resolves after `ms` milliseconds, or at once when `signal` aborts (it never rejects). */
   sleep(ms: number, signal?: AbortSignal): Promise<void>;
+  /**
+   * Milliseconds since some moment, which go on as time passes whatever now() is set to: for waits, limits and silences.
+   * Absent: now() never jumps. Ask `passed`.
+   */
+  passed?(): number;
   /** Since when now() has gone as time passes, by now() itself; 0: always. Absent: it never jumps. */
   steadySince?(): number;
 }
@@ -30,10 +35,14 @@ export class JumpWatch {
   }
 }
 
+/** Milliseconds since some moment, for the difference of two. */
+export const passed = (clock: Clock): number => clock.passed?.() ?? clock.now();
+
 const systemJumps = new JumpWatch();
 
 export const systemClock: Clock = {
   now: () => Date.now(),
+  passed: () => performance.now(),
   steadySince() {
     const now = Date.now();
     // The other one counts what passes, whatever the machine's clock is set to; it stands still while the machine does.

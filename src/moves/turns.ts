@@ -12,6 +12,7 @@
 import type { Platform } from '../control/platform.ts';
 import { findServer } from '../control/servers.ts';
 import { Mutex } from '../host/mutex.ts';
+import { passed } from '../lib/clock.ts';
 import { conflict } from '../model/refusal.ts';
 import type { Actor, Refusal } from '../model/types.ts';
 import { openSaga } from '../store/sagas.ts';
@@ -52,7 +53,7 @@ export const inTurn =
     useCase: (p: Platform, actor: Actor, serverId: string, ...rest: Rest) => Promise<A>,
   ) =>
   (p: Platform, actor: Actor, serverId: string, ...rest: Rest): Promise<A> => {
-    const since = p.clock.now();
+    const since = passed(p.clock);
     return queued(p, serverId, async () => {
       for (;;) {
         const answer = await useCase(p, actor, serverId, ...rest);
@@ -84,7 +85,7 @@ function mayPass(answer: Answer): boolean {
 /** Waits a moment, and for the saga that is at the server to end, if it is one to wait for; false when it has not. */
 async function othersEnd(p: Platform, serverId: string, since: number): Promise<boolean> {
   for (;;) {
-    const waited = p.clock.now() - since;
+    const waited = passed(p.clock) - since;
     if (waited >= (await patienceOf(p, serverId))) return false;
     await p.clock.sleep(Math.max(LOOK_MS, Math.ceil(waited * RARER)));
     if (!(await openSaga(p.stores.global, serverId))) return true;

@@ -6,7 +6,7 @@
 // of the time is that clock as it measured it last, with an error of its own (`setClock`), as DatabaseClock does it.
 import type { Around, Platform } from '../control/platform.ts';
 import { METHODS } from '../host/routes.ts';
-import { type Clock, JumpWatch } from '../lib/clock.ts';
+import { type Clock, JumpWatch, passed } from '../lib/clock.ts';
 import { invariant } from '../lib/errors.ts';
 import { moveEffects } from '../moves/conductor.ts';
 import { startMonitor } from '../moves/monitor.ts';
@@ -148,6 +148,7 @@ export class Process {
   #clock({ clock: right }: World): Clock {
     return {
       now: () => right.now() + this.#measuredMs + this.#aheadMs,
+      passed: () => passed(right),
       steadySince: () => this.#jumps.steadySince,
       sleep: async (ms, signal) => {
         await right.sleep(ms, signal);

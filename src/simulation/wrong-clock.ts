@@ -1,4 +1,4 @@
-import type { Clock } from '../lib/clock.ts';
+import { type Clock, passed } from '../lib/clock.ts';
 
 /** A clock that shows another time than the one it follows, and counts the same milliseconds. */
 export class WrongClock implements Clock {
@@ -11,6 +11,10 @@ export class WrongClock implements Clock {
 
   now(): number {
     return this.#right.now() + this.aheadMs;
+  }
+
+  passed(): number {
+    return passed(this.#right);
   }
 
   sleep(ms: number, signal?: AbortSignal): Promise<void> {

@@ -2,7 +2,7 @@
 // that clock and its own, measured again now and then, so that telling the time costs no statement. Leases do not go by
 // it but by the database itself (sagas.ts): a process that stalled has an old idea of the difference.
 import { type Kysely, sql } from 'kysely';
-import { type Clock, JumpWatch } from '../lib/clock.ts';
+import { type Clock, JumpWatch, passed } from '../lib/clock.ts';
 import { DATABASE_NOW } from './dialect.ts';
 import type { GlobalTables } from './global-schema.ts';
 
@@ -43,6 +43,10 @@ export class DatabaseClock implements Clock {
 
   now(): number {
     return this.#own.now() + this.#ahead;
+  }
+
+  passed(): number {
+    return passed(this.#own);
   }
 
   sleep(ms: number, signal?: AbortSignal): Promise<void> {

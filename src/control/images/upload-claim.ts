@@ -1,5 +1,6 @@
 // An image's row while its data is received: whose it is, and the watch over who brings the data (see upload.ts).
 import type { Readable } from 'node:stream';
+import { passed } from '../../lib/clock.ts';
 import { messageOf } from '../../lib/errors.ts';
 import type { Image } from '../images.ts';
 import type { Platform } from '../platform.ts';
@@ -32,13 +33,13 @@ export interface Watch {
 /** Renews the claim while bytes come; ends the stream when none come or the claim is lost. */
 export function watchOver(p: Platform, stream: Readable, claim: Claim): Watch {
   const stop = new AbortController();
-  let lastSeen = p.clock.now();
+  let lastSeen = passed(p.clock);
   let reason: string | null = null;
   const loop = async (): Promise<void> => {
     for (;;) {
       await p.clock.sleep(RENEW_MS, stop.signal);
       if (stop.signal.aborted) return;
-      if (p.clock.now() - lastSeen > IDLE_MS) reason = `No data came for ${IDLE_MS / 1000} seconds.`;
+      if (passed(p.clock) - lastSeen > IDLE_MS) reason = `No data came for ${IDLE_MS / 1000} seconds.`;
       else if (!(await claim.renew())) reason = 'The image was deleted during the upload.';
       if (reason !== null) {
         stream.destroy(new Error(reason));
@@ -52,7 +53,7 @@ export function watchOver(p: Platform, stream: Readable, claim: Claim): Watch {
   });
   return {
     seen: () => {
-      lastSeen = p.clock.now();
+      lastSeen = passed(p.clock);
     },
     get reason() {
       return reason;

@@ -11,7 +11,7 @@ import { constants } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
-import type { Clock } from '../../lib/clock.ts';
+import { type Clock, passed } from '../../lib/clock.ts';
 import type { DiskExport } from '../contract.ts';
 import { HypervisorError } from '../hypervisor.ts';
 import type { SavedExport } from '../records.ts';
@@ -119,12 +119,12 @@ export class Exports {
       ...identity,
     });
     const server = watch(child);
-    const deadline = clock.now() + START_LIMIT_MS;
+    const deadline = passed(clock) + START_LIMIT_MS;
     try {
       for (;;) {
         if (server.status.over) throw new HypervisorError(`qemu-nbd failed: ${lastWords(server.status.errors)}`);
         if (await listens(directory)) return server;
-        if (clock.now() > deadline) throw new HypervisorError('qemu-nbd does not listen');
+        if (passed(clock) > deadline) throw new HypervisorError('qemu-nbd does not listen');
         await clock.sleep(START_POLL_MS);
       }
     } catch (error) {

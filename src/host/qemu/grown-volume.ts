@@ -7,7 +7,7 @@
 // way. Only when it has been answered is QEMU told of the size, which takes a moment.
 // A read that is not answered in time is left behind, with its export, until the storage host is back or the guest is off;
 // until then the volume is not asked again. Stopping the server, too, would wait for it.
-import type { Clock } from '../../lib/clock.ts';
+import { type Clock, passed } from '../../lib/clock.ts';
 import type { GuestVolume } from '../contract.ts';
 import { HypervisorError } from '../hypervisor.ts';
 import type { DiskTools } from './disk.ts';
@@ -80,13 +80,13 @@ async function startServer(qemu: Monitor): Promise<void> {
 
 /** Closes what is served; false when a read of it still waits. */
 async function isShut(qemu: Monitor, clock: Clock): Promise<boolean> {
-  const deadline = clock.now() + CLOSE_LIMIT_MS;
+  const deadline = passed(clock) + CLOSE_LIMIT_MS;
   for (;;) {
     const open = (await qemu.execute('query-block-exports')) as ReadonlyArray<{ id: string; 'shutting-down': boolean }>;
     if (open.length === 0) return true;
     for (const { id, 'shutting-down': isClosing } of open)
       if (!isClosing) await qemu.execute('block-export-del', { id, mode: 'hard' });
-    if (clock.now() > deadline) return false;
+    if (passed(clock) > deadline) return false;
     await clock.sleep(CLOSE_POLL_MS);
   }
 }

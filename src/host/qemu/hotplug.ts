@@ -1,5 +1,5 @@
 // Taking a device out of a running guest: the guest has to agree.
-import type { Clock } from '../../lib/clock.ts';
+import { type Clock, passed } from '../../lib/clock.ts';
 import { HypervisorError, type JobControl } from '../hypervisor.ts';
 import type { QemuProcess } from './process.ts';
 
@@ -19,11 +19,11 @@ export async function unplugDevice(
   clock: Clock,
   job: JobControl,
 ): Promise<void> {
-  const deadline = clock.now() + UNPLUG_LIMIT_MS;
-  let nextAsk = clock.now();
+  const deadline = passed(clock) + UNPLUG_LIMIT_MS;
+  let nextAsk = passed(clock);
   while (await hasDevice(qemu, id)) {
     job.signal.throwIfAborted();
-    const now = clock.now();
+    const now = passed(clock);
     if (now > deadline) throw new HypervisorError(`the guest does not let go of ${what}`);
     if (now >= nextAsk) {
       nextAsk = now + UNPLUG_REPEAT_MS;

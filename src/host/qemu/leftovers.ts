@@ -7,7 +7,7 @@
 // is somebody's editor or pager.
 import { basename } from 'node:path';
 import type { Logger } from 'pino';
-import type { Clock } from '../../lib/clock.ts';
+import { type Clock, passed } from '../../lib/clock.ts';
 import { isUuid } from '../../lib/ids.ts';
 import type { Layout } from './layout.ts';
 import { isAlive, listProcesses, type ProcessEntry, signal } from './proc.ts';
@@ -49,8 +49,8 @@ export const isOneOf = ({ program }: Leftover, programs: readonly string[]): boo
 export async function endProcess(clock: Clock, process: ProcessEntry, how: 'SIGTERM' | 'SIGKILL'): Promise<void> {
   for (const name of how === 'SIGKILL' ? [how] : [how, 'SIGKILL' as const]) {
     signal(process, name);
-    const deadline = clock.now() + END_LIMIT_MS;
-    while (clock.now() <= deadline) {
+    const deadline = passed(clock) + END_LIMIT_MS;
+    while (passed(clock) <= deadline) {
       if (!isAlive(process)) return;
       await clock.sleep(POLL_MS);
     }

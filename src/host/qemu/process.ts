@@ -9,7 +9,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, constants, openSync } from 'node:fs';
 import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Clock } from '../../lib/clock.ts';
+import { type Clock, passed } from '../../lib/clock.ts';
 import { HypervisorError } from '../hypervisor.ts';
 import { QMP_SOCKET } from './layout.ts';
 import type { Identity } from './privileges.ts';
@@ -90,13 +90,13 @@ export class QemuProcess {
   /** Resolves when the guest has this status; HypervisorError with QEMU's last words when it exits or does not get there. */
   async awaitStatus(wanted: readonly string[], limitMs: number, stop: AbortSignal): Promise<void> {
     const { clock } = this.#place;
-    const deadline = clock.now() + limitMs;
+    const deadline = passed(clock) + limitMs;
     for (;;) {
       stop.throwIfAborted();
       if (this.isGone) throw new HypervisorError(`QEMU ended: ${(await this.lastWords()) || 'without a word'}`);
       const status = await this.#status();
       if (status !== null && wanted.includes(status)) return;
-      if (clock.now() > deadline) throw new HypervisorError(`QEMU does not run the guest (${status ?? 'no answer'})`);
+      if (passed(clock) > deadline) throw new HypervisorError(`QEMU does not run the guest (${status ?? 'no answer'})`);
       await Promise.race([this.gone, clock.sleep(20, stop)]);
     }
   }

@@ -7,7 +7,7 @@
 // A job of QEMU's outlives the agent; whoever takes the next snapshot, or drops this one, ends it first.
 import { rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Clock } from '../../lib/clock.ts';
+import { type Clock, passed } from '../../lib/clock.ts';
 import type { BaseImage } from '../contract.ts';
 import { HypervisorError, type JobControl } from '../hypervisor.ts';
 import { syncDirectory } from '../record-files.ts';
@@ -176,7 +176,7 @@ async function findJob(qemu: Monitor): Promise<QemuJob | null> {
 
 /** Neither the job nor its node is there any more. */
 async function endJob(qemu: Monitor, clock: Clock): Promise<void> {
-  const deadline = clock.now() + END_LIMIT_MS;
+  const deadline = passed(clock) + END_LIMIT_MS;
   for (let asked = false; ; ) {
     const known = await findJob(qemu);
     if (known === null) break;
@@ -185,7 +185,7 @@ async function endJob(qemu: Monitor, clock: Clock): Promise<void> {
       await qemu.execute('block-job-cancel', { device: JOB, force: true });
       asked = true;
     }
-    if (clock.now() > deadline) throw new HypervisorError('QEMU does not let go of the copy that it makes');
+    if (passed(clock) > deadline) throw new HypervisorError('QEMU does not let go of the copy that it makes');
     if (known.status !== 'concluded') await clock.sleep(POLL_MS);
   }
   const nodes = (await qemu.execute('query-named-block-nodes', { flat: true })) as ReadonlyArray<

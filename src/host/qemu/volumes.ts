@@ -12,7 +12,7 @@
 import { access, constants } from 'node:fs/promises';
 import { createConnection } from 'node:net';
 import { join } from 'node:path';
-import type { Clock } from '../../lib/clock.ts';
+import { type Clock, passed } from '../../lib/clock.ts';
 import { messageOf } from '../../lib/errors.ts';
 import type { GuestVolume, VolumeConnection, VolumeOnShare, VolumeOverNbd } from '../contract.ts';
 import { HypervisorError, type JobControl } from '../hypervisor.ts';
@@ -176,9 +176,9 @@ export async function unplugVolume(qemu: Monitor, volume: GuestVolume, clock: Cl
 
 /** Takes away node and key, where they are; the device has left the tree. */
 async function clear(qemu: Monitor, names: Names, clock: Clock): Promise<void> {
-  const deadline = clock.now() + RELEASE_LIMIT_MS;
+  const deadline = passed(clock) + RELEASE_LIMIT_MS;
   while (!(await removeNode(qemu, names.node))) {
-    if (clock.now() > deadline) throw new HypervisorError(`QEMU does not let go of node ${names.node}`);
+    if (passed(clock) > deadline) throw new HypervisorError(`QEMU does not let go of node ${names.node}`);
     await clock.sleep(RELEASE_POLL_MS);
   }
   if ((await list(qemu, '/objects')).includes(names.key)) await qemu.execute('object-del', { id: names.key });

@@ -1,6 +1,6 @@
 // Ends work that has stopped making progress. QEMU's programs have no time limits of their own: a copy whose peer has
 // vanished waits for ever.
-import type { Clock } from '../../lib/clock.ts';
+import { type Clock, passed } from '../../lib/clock.ts';
 import { HypervisorError } from '../hypervisor.ts';
 
 const LOOK_MS = 250;
@@ -20,13 +20,13 @@ export async function withWatchdog<T>(
   const stalled = new AbortController();
   const watch = async () => {
     let last = '';
-    let since = clock.now();
+    let since = passed(clock);
     while (!over.signal.aborted) {
       const now = await measure();
       if (now !== last) {
         last = now;
-        since = clock.now();
-      } else if (clock.now() - since >= stallMs) {
+        since = passed(clock);
+      } else if (passed(clock) - since >= stallMs) {
         stalled.abort();
         return;
       }

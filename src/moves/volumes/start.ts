@@ -5,6 +5,7 @@ import type { Transaction } from 'kysely';
 import type { Platform } from '../../control/platform.ts';
 import { lockVolume } from '../../control/volumes/records.ts';
 import { isBeingTaken } from '../../control/volumes/snapshots.ts';
+import { passed } from '../../lib/clock.ts';
 import { newId } from '../../lib/ids.ts';
 import { conflict } from '../../model/refusal.ts';
 import type { Actor, Refusal } from '../../model/types.ts';
@@ -38,7 +39,7 @@ class NotStarted extends Error {
 
 /** @returns null when the saga is under way */
 export async function startOnVolume<S>(p: Platform, start: VolumeStart<S>): Promise<Refusal | null> {
-  const giveUp = p.clock.now() + BUSY_MS;
+  const giveUp = passed(p.clock) + BUSY_MS;
   for (;;) {
     try {
       await p.stores.global.transaction().execute((trx) => begin(p, trx, start));
@@ -48,7 +49,7 @@ export async function startOnVolume<S>(p: Platform, start: VolumeStart<S>): Prom
       if (!(error instanceof NotStarted)) throw error;
       if (error.refusal) return error.refusal;
     }
-    if (p.clock.now() > giveUp) return conflict(`Volume ${start.volumeId} is busy; try again in a moment.`);
+    if (passed(p.clock) > giveUp) return conflict(`Volume ${start.volumeId} is busy; try again in a moment.`);
     await p.clock.sleep(LOOK_MS);
   }
 }

@@ -9,7 +9,7 @@ import { HypervisorError } from '../../host/hypervisor.ts';
 import type { Identity } from '../../host/qemu/privileges.ts';
 import type { ProcessRef } from '../../host/qemu/proc.ts';
 import { type ProcessPlace, QemuProcess } from '../../host/qemu/process.ts';
-import type { Clock } from '../../lib/clock.ts';
+import { type Clock, passed } from '../../lib/clock.ts';
 import { assertNever } from '../../lib/errors.ts';
 import type { Grant } from '../records.ts';
 import { listenFor } from './listener.ts';
@@ -132,7 +132,7 @@ export class Daemon {
 
   async #awaitAnswer(): Promise<void> {
     const clock = this.#clock;
-    const deadline = clock.now() + START_LIMIT_MS;
+    const deadline = passed(clock) + START_LIMIT_MS;
     for (;;) {
       if (this.isGone) throw new HypervisorError(`qemu-storage-daemon ended: ${await this.#process.lastWords()}`);
       try {
@@ -141,7 +141,7 @@ export class Daemon {
       } catch (error) {
         // Not listening yet.
         if (!(error instanceof HypervisorError)) throw error;
-        if (clock.now() > deadline) throw error;
+        if (passed(clock) > deadline) throw error;
       }
       await Promise.race([this.gone, clock.sleep(START_POLL_MS)]);
     }
@@ -163,9 +163,9 @@ export class Daemon {
     await this.#process.execute('block-export-del', { id, mode: 'hard' });
     // The command only asks for it. Nobody can be let in again meanwhile; it takes a few milliseconds.
     const clock = this.#clock;
-    const deadline = clock.now() + DELETE_LIMIT_MS;
+    const deadline = passed(clock) + DELETE_LIMIT_MS;
     while ((await this.#exports()).includes(id)) {
-      if (clock.now() > deadline) throw new HypervisorError('an export does not close');
+      if (passed(clock) > deadline) throw new HypervisorError('an export does not close');
       await clock.sleep(1);
     }
   }
