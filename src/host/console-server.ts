@@ -10,6 +10,7 @@ import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
+import { Shares } from '../lib/shares.ts';
 import { closedTogether, joinStreams } from '../lib/streams.ts';
 import { CONSOLE_PROTOCOL, type Consoles, consoleOfPath, tcpOfPath } from './consoles.ts';
 import type { Reply } from './contract.ts';
@@ -23,14 +24,15 @@ export interface ConsoleServerOptions {
   readonly log: Logger;
 }
 
-/** Consoles and connections of one host that are open at once. */
-const MAX_CONSOLES = 128;
+/** Consoles and connections that are open at once: of the host, and of one guest. */
+const [MAX_CONSOLES, MAX_CONSOLES_OF_GUEST] = [512, 80];
 /** What a serial line's reader may leave unread, bytes. */
 const UNREAD_LIMIT = 1024 * 1024;
 const KEEP_ALIVE_MS = 30_000;
 
 export function serveConsoles(app: FastifyInstance, options: ConsoleServerOptions): void {
   const open = new Set<Duplex>();
+  const places = new Shares(MAX_CONSOLES, MAX_CONSOLES_OF_GUEST);
   app.server.on('upgrade', (request: IncomingMessage, socket: Socket, head: Buffer) => {
     socket.on('error', () => socket.destroy());
     void answer(request, socket, head);
@@ -45,8 +47,8 @@ export function serveConsoles(app: FastifyInstance, options: ConsoleServerOption
     const asked = streamOf(options.consoles, request.url ?? '');
     if (asked === null || request.headers.upgrade !== CONSOLE_PROTOCOL)
       return refuse(socket, 400, { kind: 'refused', reason: 'no such call' });
-    if (open.size >= MAX_CONSOLES)
-      return refuse(socket, 503, { kind: 'unreachable', reason: 'too many consoles are open' });
+    const place = places.enter(asked.serverId);
+    if (!place) return refuse(socket, 503, { kind: 'unreachable', reason: 'too many consoles are open' });
     open.add(socket);
     try {
       const reply = await asked.open();
@@ -60,6 +62,7 @@ export function serveConsoles(app: FastifyInstance, options: ConsoleServerOption
       options.log.info({ serverId, kind }, 'console closed');
     } finally {
       open.delete(socket);
+      place.leave();
     }
   }
 }

@@ -12,8 +12,8 @@ const PORT = 2222;
 const LIMIT_MS = 20_000;
 
 /** A connection that the guest has greeted; null: it ended without a word, or there was none. */
-async function greeted(address: string): Promise<{ socket: Socket; greeting: string } | null> {
-  const socket = connect(PORT, address);
+async function greeted(address: string, port = PORT): Promise<{ socket: Socket; greeting: string } | null> {
+  const socket = connect(port, address);
   const over = new AbortController();
   const said = once(socket, 'data', { signal: over.signal });
   said.catch(() => socket.destroy());
@@ -59,9 +59,9 @@ test('a floating IP leads to its guest through open doors, over a move, and no l
   const made = await s.alice('POST', `${N}/floatingips`, { floatingip: floating });
   assert.equal(made.status, 201, made.text);
   const { id: floatingId, floating_ip_address: address } = made.json.floatingip;
-  const allow = async (remote: string | null): Promise<string> => {
+  const allow = async (remote: string | null, last = PORT): Promise<string> => {
     const rule = { security_group_id: groupId, direction: 'ingress', ethertype: 'IPv4', protocol: 'tcp' };
-    const range = { port_range_min: PORT, port_range_max: PORT, remote_ip_prefix: remote };
+    const range = { port_range_min: PORT, port_range_max: last, remote_ip_prefix: remote };
     const answer = await s.alice('POST', `${N}/security-group-rules`, { security_group_rule: { ...rule, ...range } });
     assert.equal(answer.status, 201, answer.text);
     return answer.json.security_group_rule.id;
@@ -98,6 +98,15 @@ test('a floating IP leads to its guest through open doors, over a move, and no l
   assert.equal(await greeted(address), null);
   await allow(null);
   assert.ok(await greeted(address), 'the door was never closed');
+  // One project's doors do not take all the places that there are.
+  await allow(null, PORT + 2);
+  await until(
+    () => greeted(address, PORT + 2),
+    (seen) => seen !== null,
+  );
+  const crowd = await Promise.all(Array.from({ length: 150 }, (_, index) => greeted(address, PORT + (index % 3))));
+  const inside = crowd.filter((each) => each !== null).length;
+  assert.ok(inside > 100 && inside <= 128, `${inside} of one project were let in`);
   // Nowhere to lead: whoever is in is sent away.
   const released = { floatingip: { port_id: null } };
   assert.equal((await s.alice('PUT', `${N}/floatingips/${floatingId}`, released)).status, 200);

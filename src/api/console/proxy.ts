@@ -33,6 +33,7 @@ interface Client {
 }
 
 const MAX_CONSOLES = 500;
+const MAX_CONSOLES_OF_PROJECT = 100;
 const MAX_CONSOLES_OF_SERVER = 16;
 /** Of one message from a client; the largest is a clipboard. */
 const MAX_MESSAGE_BYTES = 1024 * 1024;
@@ -74,7 +75,7 @@ export function serveConsoleProxy(app: FastifyInstance, options: ProxyOptions): 
     if (!isOwnOrigin(request, p.settings.publicUrl)) return refuse(socket, '403 Forbidden');
     const admitted = await admittedConsole(p, asked.token);
     if (admitted?.request.kind !== asked.kind) return refuse(socket, '403 Forbidden');
-    if (!hasRoom(admitted.serverId)) return refuse(socket, '503 Service Unavailable');
+    if (!hasRoom(admitted)) return refuse(socket, '503 Service Unavailable');
     open.set(admitted, null);
     try {
       await serve(admitted, request, socket, head);
@@ -114,9 +115,15 @@ export function serveConsoleProxy(app: FastifyInstance, options: ProxyOptions): 
     });
   }
 
-  function hasRoom(serverId: string): boolean {
-    const ofServer = [...open.keys()].filter((each) => each.serverId === serverId).length;
-    return open.size < MAX_CONSOLES && ofServer < MAX_CONSOLES_OF_SERVER;
+  function hasRoom({ serverId, projectId }: AdmittedConsole): boolean {
+    const all = [...open.keys()];
+    const ofProject = all.filter((each) => each.projectId === projectId);
+    const ofServer = ofProject.filter((each) => each.serverId === serverId);
+    return (
+      all.length < MAX_CONSOLES &&
+      ofProject.length < MAX_CONSOLES_OF_PROJECT &&
+      ofServer.length < MAX_CONSOLES_OF_SERVER
+    );
   }
 }
 

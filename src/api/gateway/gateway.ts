@@ -7,14 +7,16 @@
 // connection ends with the guest it was made to.
 // What can race: a door that leads somewhere else since a second ago: the connection goes where it leads now. An address
 // that cannot be listened at is said once in the log and tried again.
-// Limits: doors, connections, and connections through one door. Not handled: anything but TCP; a ping is answered, or not,
-// by whatever has the address.
+// Limits: doors, connections, those through one door and those to one project, and how long one may say nothing: so nobody
+// who can reach one project's doors keeps the others' shut. Not handled: anything but TCP; a ping is answered, or not, by
+// whatever has the address.
 import { createServer, type Server, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { type Door, letsIn, openDoors } from '../../control/network/doors.ts';
 import type { Platform } from '../../control/platform.ts';
 import type { TcpRequest } from '../../host/consoles.ts';
 import type { Reply } from '../../host/contract.ts';
+import { Shares } from '../../lib/shares.ts';
 import { joinStreams } from '../../lib/streams.ts';
 
 /** Opens a connection to a guest on a host, as Consoles has it. */
@@ -27,8 +29,11 @@ export interface Gateway {
 
 const LOOK_MS = 1000;
 const MAX_DOORS = 2048;
-const MAX_CONNECTIONS = 512;
+const MAX_CONNECTIONS = 1024;
+const MAX_CONNECTIONS_OF_PROJECT = 128;
 const MAX_CONNECTIONS_OF_DOOR = 64;
+/** A connection on which nothing comes or goes for so long is over, ms. */
+const MAX_SILENCE_MS = 3_600_000;
 const KEEP_ALIVE_MS = 30_000;
 
 interface Listener {
@@ -42,7 +47,7 @@ export function startGateway(p: Platform, openTcp: OpenTcp): Gateway {
   const listeners = new Map<string, Listener>();
   const stopping = new AbortController();
   const looking = keepLooking();
-  let connections = 0;
+  const places = new Shares(MAX_CONNECTIONS, MAX_CONNECTIONS_OF_PROJECT);
 
   async function keepLooking(): Promise<void> {
     while (!stopping.signal.aborted) {
@@ -91,14 +96,11 @@ export function startGateway(p: Platform, openTcp: OpenTcp): Gateway {
 
   function take(socket: Socket, address: string, tcpPort: number, { sockets }: Listener): void {
     socket.on('error', () => socket.destroy());
-    if (connections >= MAX_CONNECTIONS || sockets.size >= MAX_CONNECTIONS_OF_DOOR) return void socket.destroy();
-    connections += 1;
+    if (sockets.size >= MAX_CONNECTIONS_OF_DOOR) return void socket.destroy();
     sockets.add(socket);
-    socket.once('close', () => {
-      connections -= 1;
-      sockets.delete(socket);
-    });
+    socket.once('close', () => sockets.delete(socket));
     socket.setKeepAlive(true, KEEP_ALIVE_MS);
+    socket.setTimeout(MAX_SILENCE_MS, () => socket.destroy());
     join(socket, address, tcpPort).catch((error: unknown) => {
       p.log.error({ err: error, address, tcpPort }, 'a connection to a floating IP could not be handed on');
       socket.destroy();
@@ -109,7 +111,13 @@ export function startGateway(p: Platform, openTcp: OpenTcp): Gateway {
     const doors = await openDoors(p.stores.global, address);
     const door = doors.find((each) => each.tcpPort === tcpPort);
     if (!door || door.host === null || !letsIn(door, socket.remoteAddress ?? '')) return void socket.destroy();
-    const { host, serverId, portId } = door;
+    const { host, serverId, portId, projectId } = door;
+    const place = places.enter(projectId);
+    if (!place || socket.destroyed) {
+      place?.leave();
+      return void socket.destroy();
+    }
+    socket.once('close', () => place.leave());
     const reply = await openTcp(host, serverId, { portId, tcpPort });
     if (reply.kind !== 'ok') {
       p.log.info({ reply, address, tcpPort, serverId, host }, 'a guest behind a floating IP cannot be reached');

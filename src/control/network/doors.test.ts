@@ -8,7 +8,7 @@ const rule = (
   remote_prefix: string | null,
   ip = '172.24.4.5',
 ): Rule => ({
-  ...{ ip, device_id: 'server', id: 'port', host: 'east-1' },
+  ...{ ip, device_id: 'server', id: 'port', project_id: 'project', host: 'east-1' },
   ...{ port_min, port_max, remote_prefix },
 });
 const numbers = (doors: readonly Door[]): number[] => doors.map(({ tcpPort }) => tcpPort);

@@ -15,6 +15,8 @@ export interface Door {
   readonly tcpPort: number;
   readonly serverId: string;
   readonly portId: string;
+  /** Whose port it is. */
+  readonly projectId: string;
   /** Null: the server is nowhere now. */
   readonly host: string | null;
   /** Addresses that are let in, such as 10.0.0.0/8; null: all. */
@@ -36,7 +38,7 @@ export async function openDoors(db: Db, address: string | null = null): Promise<
     .leftJoin('port_bindings as b', (join) => join.onRef('b.port_id', '=', 'p.id').on('b.active', '=', 1))
     .innerJoin('port_security_groups as s', 's.port_id', 'p.id')
     .innerJoin('security_group_rules as r', 'r.group_id', 's.group_id')
-    .select(['f.ip', 'p.device_id', 'p.id', 'b.host', 'r.port_min', 'r.port_max', 'r.remote_prefix'])
+    .select(['f.ip', 'p.device_id', 'p.id', 'p.project_id', 'b.host', 'r.port_min', 'r.port_max', 'r.remote_prefix'])
     .where('p.device_id', '<>', '')
     .where('r.direction', '=', 'ingress')
     .where('r.ethertype', '=', 'IPv4')
@@ -53,6 +55,7 @@ export interface Rule {
   readonly ip: string;
   readonly device_id: string;
   readonly id: string;
+  readonly project_id: string;
   readonly host: string | null;
   readonly port_min: number | null;
   readonly port_max: number | null;
@@ -63,13 +66,14 @@ export interface Rule {
 export const doorsOf = (rules: readonly Rule[]): Door[] =>
   [...Map.groupBy(rules, (rule) => rule.ip).values()].flatMap((ofAddress) => {
     const doors = new Map<number, Door>();
-    for (const { ip, device_id: serverId, id: portId, host, port_min, port_max, remote_prefix } of ofAddress) {
+    for (const { ip, device_id: serverId, id: portId, project_id: projectId, host, ...rule } of ofAddress) {
+      const { port_min, port_max, remote_prefix } = rule;
       const last = Math.min(port_max ?? 0, LAST_PORT);
       for (let tcpPort = Math.max(port_min ?? 1, 1); tcpPort <= last; tcpPort += 1) {
         const before = doors.get(tcpPort);
         if (!before && doors.size >= MAX_DOORS) break;
         const from = remote_prefix === null || before?.from === null ? null : [...(before?.from ?? []), remote_prefix];
-        doors.set(tcpPort, { address: ip, tcpPort, serverId, portId, host, from });
+        doors.set(tcpPort, { address: ip, tcpPort, serverId, portId, projectId, host, from });
       }
     }
     return [...doors.values()];
