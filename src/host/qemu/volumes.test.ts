@@ -56,11 +56,6 @@ describe('a volume is plugged out', () => {
   });
 });
 
-test('what a guest writes over NBD is durable when it is acknowledged: it may outlive the daemon that took it', () => {
-  const args = volumeArguments([volume], { keysDir: () => '/keys', shares: new Map() });
-  assert.match(args.at(-1) ?? '', /^virtio-blk-pci,.*,write-cache=off,/);
-});
-
 describe('a volume that is a file on a share', () => {
   const connection: VolumeOnShare = {
     ...{ kind: 'share', share: '10.0.0.5:/volumes', file: 'volume-1', format: 'raw', mode: 'ro', sizeBytes: 1 },

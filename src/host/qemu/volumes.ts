@@ -137,8 +137,6 @@ function device(volume: GuestVolume, { device: id, node, port }: Names): Readonl
     serial: volume.volumeId.slice(0, SERIAL_LENGTH),
     // A root disk of the host's own has 1.
     ...(volume.bootIndex === null ? {} : { bootindex: volume.bootIndex + 1 }),
-    // The daemon at the other end may end while the guest goes on: what it had said to be written must be, by then.
-    ...(volume.connection.kind === 'nbd' ? { 'write-cache': 'off' } : {}),
     werror: 'stop',
     rerror: 'stop',
   };

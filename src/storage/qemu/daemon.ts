@@ -155,6 +155,8 @@ export class Daemon {
   async #addExport({ exportName, mode }: Pick<Grant, 'exportName' | 'mode'>): Promise<void> {
     await this.#process.execute('block-export-add', {
       ...{ type: 'nbd', id: exportName, 'node-name': NODE, name: exportName, writable: mode === 'rw' },
+      // This daemon may end while the guest goes on with the next: what it acknowledges must not end with it.
+      writethrough: true,
     });
   }
 

@@ -23,11 +23,16 @@ const GRANT: Grant = {
 /** Where guests know the volume. */
 const PORT = 45_671;
 
+interface Export {
+  readonly id: string;
+  readonly writethrough: boolean;
+}
+
 /** What a daemon says on its socket, where it has these exports and fails at none of its commands. */
-async function playDaemon(directory: string, exports: Set<string>): Promise<Server> {
-  const answers: Readonly<Record<string, (args: { readonly id: string }) => unknown>> = {
-    'query-block-exports': () => [...exports].map((id) => ({ id })),
-    'block-export-add': ({ id }) => exports.add(id) && {},
+async function playDaemon(directory: string, exports: Map<string, Export>): Promise<Server> {
+  const answers: Readonly<Record<string, (args: Export) => unknown>> = {
+    'query-block-exports': () => [...exports.keys()].map((id) => ({ id })),
+    'block-export-add': (added) => exports.set(added.id, added) && {},
   };
   const server = createServer((socket) => {
     socket.write('{"QMP":{"version":{},"capabilities":[]}}\n');
@@ -95,14 +100,15 @@ test('whoever makes sure that nobody is in does not wait for what is done to the
 test('whoever was thrown out for something that then fails is let in again', () =>
   withDaemons(async (daemons, clock, _calls, layout) => {
     const process = spawn('sleep', ['600'], { stdio: 'ignore' });
-    const exports = new Set<string>();
+    const exports = new Map<string, Export>();
     const server = await playDaemon(layout.volumeDir(VOLUME_ID), exports);
     try {
       const ref = identify(process.pid ?? 0);
       assert.ok(ref);
       daemons.adopt(VOLUME_ID, { ...ref, argv: [] }, PORT);
       await daemons.serve(VOLUME_ID, [GRANT], PORT);
-      assert.deepEqual([...exports], [GRANT.exportName]);
+      assert.deepEqual([...exports.keys()], [GRANT.exportName]);
+      assert.equal(exports.get(GRANT.exportName)?.writethrough, true, 'what it acknowledges may outlive it');
       const failing = daemons.withFile(VOLUME_ID, async () => {
         exports.clear();
         throw new HypervisorError('QEMU did not answer block_resize in time');
@@ -110,7 +116,7 @@ test('whoever was thrown out for something that then fails is let in again', () 
       await assert.rejects(failing, /block_resize/);
       const giveUp = Date.now() + 10_000;
       while (exports.size === 0 && Date.now() < giveUp) await clock.advance(10);
-      assert.deepEqual([...exports], [GRANT.exportName]);
+      assert.deepEqual([...exports.keys()], [GRANT.exportName]);
     } finally {
       await daemons.close();
       server.close();
