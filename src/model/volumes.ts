@@ -147,6 +147,12 @@ export function checkRevert(volume: Volume, latest: Snapshot | null, wanted: str
   );
 }
 
+/** A volume that an image is written over is nobody's (cinder/volume/api.py:reimage). */
+export function checkReimage({ id, status }: Volume): Refusal | null {
+  if (status === 'available' || status === 'error') return null;
+  return badRequest(`Invalid volume: Volume ${id} status must be available or error, but current status is ${status}.`);
+}
+
 /** Which of the two is not at rest (cinder/volume/api.py:revert_to_snapshot). */
 export const notReverted = (volumeId: string, snapshotId: string, which: 'volume' | 'snapshot'): Refusal =>
   conflict(

@@ -18,6 +18,14 @@ const SNAPSHOT = {
   'drop snapshot': 'host',
 } as const;
 
+const WRITTEN_ANEW = {
+  'take hold': 'global',
+  'keep old content': 'storage',
+  'write volume': 'storage',
+  'drop old content': 'storage',
+  'let go': 'global',
+} as const;
+
 export const ROLES: Readonly<Record<string, Readonly<Record<string, Role>>>> = {
   create: {
     'reserve room and ports': 'global',
@@ -275,13 +283,8 @@ export const ROLES: Readonly<Record<string, Readonly<Record<string, Role>>>> = {
   'create volume': { 'write record': 'global', 'make volume': 'storage', 'let go': 'global' },
   'delete volume': { 'take hold': 'global', 'remove volume': 'storage', 'drop record': 'global' },
   'extend volume': { 'take hold': 'global', 'grow volume': 'storage', 'tell guests': 'host', 'let go': 'global' },
-  'revert volume': {
-    'take hold': 'global',
-    'keep old content': 'storage',
-    'write volume': 'storage',
-    'drop old content': 'storage',
-    'let go': 'global',
-  },
+  'revert volume': WRITTEN_ANEW,
+  'reimage volume': WRITTEN_ANEW,
   'create snapshot': { 'write record': 'global', 'take snapshot': 'storage', 'let go': 'global' },
   'upload volume': { 'write image': 'global', 'send volume': 'storage', 'keep image': 'global', 'let go': 'global' },
   'delete snapshot': { 'take hold': 'global', 'remove snapshot': 'storage', 'drop record': 'global' },

@@ -23,6 +23,7 @@ import { UNSHELVE, UNSHELVE_OFFLOADED } from './unshelve.ts';
 import { CREATE_VOLUME } from './volumes/create.ts';
 import { DELETE_VOLUME } from './volumes/delete.ts';
 import { EXTEND_VOLUME } from './volumes/extend.ts';
+import { REIMAGE_VOLUME } from './volumes/reimage.ts';
 import { REVERT_VOLUME } from './volumes/revert.ts';
 import { CREATE_SNAPSHOT, DELETE_SNAPSHOT } from './volumes/snapshots.ts';
 import { UPLOAD_VOLUME } from './volumes/upload.ts';
@@ -64,6 +65,7 @@ export const MOVES: readonly AnyMove[] = [
   anyMove(DELETE_VOLUME),
   anyMove(EXTEND_VOLUME),
   anyMove(REVERT_VOLUME),
+  anyMove(REIMAGE_VOLUME),
   anyMove(CREATE_SNAPSHOT),
   anyMove(DELETE_SNAPSHOT),
   anyMove(UPLOAD_VOLUME),

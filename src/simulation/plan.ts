@@ -15,6 +15,7 @@ export const VOLUME_OPERATIONS = [
   'delete snapshot',
   'upload volume',
   'revert volume',
+  'reimage volume',
 ] as const;
 export type VolumeOperation = (typeof VOLUME_OPERATIONS)[number];
 

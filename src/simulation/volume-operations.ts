@@ -12,6 +12,7 @@ import type { CreateRequest } from '../moves/create-server.ts';
 import { createVolume } from '../moves/volumes/create.ts';
 import { deleteVolume } from '../moves/volumes/delete.ts';
 import { extendVolume } from '../moves/volumes/extend.ts';
+import { reimageVolume } from '../moves/volumes/reimage.ts';
 import { revertVolume } from '../moves/volumes/revert.ts';
 import { createSnapshot, deleteSnapshot } from '../moves/volumes/snapshots.ts';
 import { uploadVolume } from '../moves/volumes/upload.ts';
@@ -61,9 +62,10 @@ export async function operateOnVolume(p: Platform, world: World, request: Volume
     case 'delete volume':
     case 'upload volume':
     case 'revert volume':
+    case 'reimage volume':
     case 'create snapshot': {
       const volume = chosen(await volumesOf(p, user), choice);
-      return volume ? changeVolume(p, user, { operation, choice }, volume) : NOTHING_THERE;
+      return volume ? changeVolume(p, world, user, { operation, choice }, volume) : NOTHING_THERE;
     }
     default:
       return assertNever(operation);
@@ -72,9 +74,10 @@ export async function operateOnVolume(p: Platform, world: World, request: Volume
 
 async function changeVolume(
   p: Platform,
+  world: World,
   user: Actor,
   request: {
-    readonly operation: 'extend volume' | 'delete volume' | 'create snapshot' | 'upload volume' | 'revert volume';
+    readonly operation: Exclude<VolumeOperation, 'create volume' | 'attach' | 'detach' | 'delete snapshot'>;
     readonly choice: number;
   },
   { id: volumeId, sizeGb }: Volume,
@@ -94,6 +97,8 @@ async function changeVolume(
       const latest = await latestSnapshot(p.stores.global, { id: volumeId, projectId: user.projectId });
       return revertVolume(p, user, volumeId, latest?.id ?? null);
     }
+    case 'reimage volume':
+      return reimageVolume(p, user, volumeId, world.imageId);
     case 'upload volume': {
       const image = { name: `image ${choice}`, format: 'raw', containerFormat: 'bare', visibility: 'private' } as const;
       const uploaded = await uploadVolume(p, user, volumeId, { ...image, protected: false, force: choice % 4 > 0 });

@@ -353,6 +353,33 @@ describe('block storage over the API, on a simulated storage host', () => {
     assert.equal(await said(revert(latest), 400), sizes);
   });
 
+  it('has an image written over it', async () => {
+    const id = await create(s.alice);
+    const reimage = (image_id: string, client = s.alice, minor = 68) =>
+      act(client, id, { 'os-reimage': { image_id, reimage_reserved: true } }, minor);
+    const said = async (answer: ReturnType<typeof reimage>) => {
+      const { status, json } = await answer;
+      return [status, (Object.values(json)[0] as { message: string }).message];
+    };
+    const lost = newId();
+    assert.deepEqual(await said(reimage(lost)), [404, `Image ${lost} could not be found.`]);
+    assert.deepEqual(await said(reimage(s.imageId, s.alice, 67)), [400, 'There is no such action: os-reimage']);
+    assert.equal((await reimage(s.imageId, s.mallory)).status, 404);
+    assert.equal((await reimage(s.imageId, s.reader)).status, 403);
+    const reset = (status: string) => act(s.admin, id, { 'os-reset_status': { status } });
+    await reset('in-use');
+    const words = `Invalid volume: Volume ${id} status must be available or error, but current status is in-use.`;
+    assert.deepEqual(await said(reimage(s.imageId)), [400, words]);
+    await reset('available');
+    const before = await show(s.alice, id);
+    assert.deepEqual([before.bootable, before.volume_image_metadata], ['false', undefined]);
+    assert.equal((await reimage(s.imageId)).status, 202);
+    await waitForVolume(s.alice, id, 'available');
+    const after = await show(s.alice, id);
+    assert.deepEqual([after.bootable, after.volume_image_metadata.image_id], ['true', s.imageId]);
+    assert.deepEqual((await kept(id))?.snapshots, []);
+  });
+
   it('refuses what cannot be, in words that say why', async () => {
     const wishes: readonly (readonly [object, number, RegExp])[] = [
       [{ size: 0 }, 400, /size/],

@@ -17,6 +17,7 @@ import { UNSHELVE_OFFLOADED } from '../../src/moves/unshelve.ts';
 import { CREATE_VOLUME } from '../../src/moves/volumes/create.ts';
 import { DELETE_VOLUME } from '../../src/moves/volumes/delete.ts';
 import { EXTEND_VOLUME } from '../../src/moves/volumes/extend.ts';
+import { REIMAGE_VOLUME } from '../../src/moves/volumes/reimage.ts';
 import { REVERT_VOLUME } from '../../src/moves/volumes/revert.ts';
 import { CREATE_SNAPSHOT, DELETE_SNAPSHOT } from '../../src/moves/volumes/snapshots.ts';
 import { UPLOAD_VOLUME } from '../../src/moves/volumes/upload.ts';
@@ -33,7 +34,16 @@ const TOLD: readonly Told[] = [
   ...[RESIZE, CONFIRM, REVERT, EVACUATE, SOFT_DELETE, RESTORE, SHELVE, SHELVE_OFFLOAD, UNSHELVE_OFFLOADED],
   ...[REBUILD_VOLUME, CREATE_IMAGE, IMAGE_OF_VOLUMES],
   ...[ATTACH_VOLUME, DETACH_VOLUME, ATTACH_INTERFACE, DETACH_INTERFACE],
-  ...[CREATE_VOLUME, DELETE_VOLUME, EXTEND_VOLUME, REVERT_VOLUME, UPLOAD_VOLUME, CREATE_SNAPSHOT, DELETE_SNAPSHOT],
+  ...[
+    CREATE_VOLUME,
+    DELETE_VOLUME,
+    EXTEND_VOLUME,
+    REVERT_VOLUME,
+    REIMAGE_VOLUME,
+    UPLOAD_VOLUME,
+    CREATE_SNAPSHOT,
+    DELETE_SNAPSHOT,
+  ],
 ];
 
 const architecture = read('docs/architecture.md');

@@ -8,6 +8,7 @@ import { findVolumeType, isMultiattach } from '../../control/volumes/types.ts';
 import { MAX_VOLUME_GB, VOLUME_STATUSES, type VolumeStatus } from '../../model/volumes.ts';
 import { deleteVolume } from '../../moves/volumes/delete.ts';
 import { extendVolume } from '../../moves/volumes/extend.ts';
+import { reimageVolume } from '../../moves/volumes/reimage.ts';
 import { revertVolume } from '../../moves/volumes/revert.ts';
 import { IdParams, nullable, object, StringMap, text } from '../compute/common.ts';
 import { requireRule } from '../http/auth.ts';
@@ -120,6 +121,16 @@ const ACTIONS: Readonly<Record<string, Action>> = {
       return { status: 202 };
     },
     40,
+  ),
+  'os-reimage': action(
+    'volume:reimage',
+    // Also with the flag a reserved volume is refused: it is some server's.
+    object({ image_id: Type.String({ format: 'uuid' }), reimage_reserved: Type.Optional(Flag) }),
+    async ({ p, actor, volume }, { image_id }) => {
+      refuse(await reimageVolume(p, actor, volume.id, image_id));
+      return { status: 202 };
+    },
+    68,
   ),
   'os-force_delete': action(
     'volume_extension:volume_admin_actions:force_delete',

@@ -2,7 +2,7 @@
 // Used by the volume API and for volumes that are made with a server. Nothing is written here but by `recordPlan`.
 import type { Kysely } from 'kysely';
 import { newId } from '../../lib/ids.ts';
-import { badRequest, refused } from '../../model/refusal.ts';
+import { badRequest, notFound, refused } from '../../model/refusal.ts';
 import type { Actor, Refusal } from '../../model/types.ts';
 import { checkVolumeSize } from '../../model/volume-quota.ts';
 import { COPYABLE, gibOf, snapshotNotFound, typeNotFound, type Volume, type VolumeImage } from '../../model/volumes.ts';
@@ -137,10 +137,7 @@ async function originOf(p: Platform, actor: Actor, { source }: VolumeWish): Prom
       if (!image || !maySee(actor, image)) {
         return badRequest('Invalid image identifier or unable to access requested image.');
       }
-      if (image.status !== 'active') return badRequest(`Image ${image.id} is not active.`);
-      if (!isForGuests(image))
-        return badRequest(`Image ${image.id} is unacceptable: its format is not one of volumes.`);
-      return fromImage(image, source);
+      return unfit(image) ?? fromImage(image, source);
     }
     case 'volume': {
       const volume = await volumeFor(p.stores.global, actor, source.volumeId);
@@ -180,6 +177,28 @@ async function originOf(p: Platform, actor: Actor, { source }: VolumeWish): Prom
 const NOTHING = { image: null, bootable: false, typeId: null, storageHost: null } as const;
 
 const copyOf = ({ image, bootable, typeId, storageHost }: Volume) => ({ image, bootable, typeId, storageHost });
+
+/** Why no volume can hold the image; null: one can. */
+function unfit(image: Image): Refusal | null {
+  if (image.status !== 'active') return badRequest(`Image ${image.id} is not active.`);
+  if (isForGuests(image)) return null;
+  return badRequest(`Image ${image.id} is unacceptable: its format is not one of volumes.`);
+}
+
+/** What a volume of this size remembers of an image that is to be written over it. */
+export async function planImage(
+  p: Platform,
+  actor: Actor,
+  imageId: string,
+  sizeGb: number,
+): Promise<VolumeImage | Refusal> {
+  const image = await findImage(p, imageId);
+  if (!image || !maySee(actor, image)) return notFound(`Image ${imageId} could not be found.`);
+  const wrong = unfit(image);
+  if (wrong) return wrong;
+  const { leastGb, tooSmall } = fromImage(image, { kind: 'image', imageId });
+  return sizeGb < leastGb ? badRequest(`Invalid input received: ${tooSmall(sizeGb)}`) : rememberedImage(image);
+}
 
 /** What a volume remembers of the image that it holds. */
 export const rememberedImage = (image: Image): VolumeImage => ({

@@ -11,7 +11,7 @@ import { brokenVolumes } from '../../../src/simulation/volume-checks.ts';
 import type { World } from '../world.ts';
 
 /** Moves that give a server a new disk, or a volume new content. */
-const MAKERS = ['create', 'rebuild', 'evacuate', 'rebuild root volume', 'revert volume'];
+const MAKERS = ['create', 'rebuild', 'evacuate', 'rebuild root volume', 'revert volume', 'reimage volume'];
 
 const startsWith = (whole: readonly unknown[], first: readonly unknown[]): boolean =>
   first.every((each, index) => each === whole[index]);

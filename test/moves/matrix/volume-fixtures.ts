@@ -9,6 +9,7 @@ import type { Refusal } from '../../../src/model/types.ts';
 import { createVolume } from '../../../src/moves/volumes/create.ts';
 import { deleteVolume } from '../../../src/moves/volumes/delete.ts';
 import { extendVolume } from '../../../src/moves/volumes/extend.ts';
+import { reimageVolume } from '../../../src/moves/volumes/reimage.ts';
 import { revertVolume } from '../../../src/moves/volumes/revert.ts';
 import { createSnapshot, deleteSnapshot } from '../../../src/moves/volumes/snapshots.ts';
 import { uploadVolume } from '../../../src/moves/volumes/upload.ts';
@@ -72,6 +73,15 @@ const writtenSince = async (world: World): Promise<string> => {
     if (driver.words(volumeId) !== null) await driver.rewrite(volumeId, { kind: 'image', image });
   }
   return volumeId;
+};
+
+const reimageStatus = async (world: World, volumeId: string): Promise<string> => {
+  const volume = await findVolume(world.p.stores.global, volumeId);
+  const words = [...world.storage.values()].flatMap(({ driver }) => driver.words(volumeId) ?? []);
+  const holds = words.some((word) => word.includes('of image')) ? 'the image' : 'what it did';
+  const snapshots = ((await kept(world, volumeId)) ?? []).length;
+  const remembers = volume?.image ? 'an image' : 'none';
+  return `${await volumeStatus(world, volumeId)}, ${snapshots} snapshots, holds ${holds}, remembers ${remembers}`;
 };
 
 const revertStatus = async (world: World, volumeId: string): Promise<string> => {
@@ -153,5 +163,11 @@ export const ON_VOLUMES: readonly Fixture[] = [
     after: 'available, kept, 1 GiB, snapshot available, kept, 1 in all, what was kept',
     prepare: writtenSince,
     start: start(async (world, id) => revertVolume(world.p, world.user, id, (await latestOf(world, id)).id)),
+  },
+  {
+    ...{ ...common, move: 'reimage volume', unwound: () => 'as before', status: reimageStatus },
+    after: 'available, kept, 1 GiB, 0 snapshots, holds the image, remembers an image',
+    prepare: newVolume,
+    start: start((world, id) => reimageVolume(world.p, world.user, id, world.imageId)),
   },
 ];

@@ -9,7 +9,7 @@ import { FIXTURES } from './fixtures.ts';
 /** Of these `make test` tries a sample of the cells, chosen by the seed; `make test-long` tries all. */
 const SAMPLED = [
   ...['create backup', 'create image', 'create image of volumes', 'evacuate', 'rebuild root volume'],
-  'revert volume',
+  ...['reimage volume', 'revert volume'],
   ...['shelve', 'shelve offload', 'unshelve', 'unshelve offloaded', 'upload volume'],
 ];
 

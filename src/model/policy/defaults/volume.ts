@@ -38,6 +38,7 @@ export const VOLUME_RULES = {
   'volume:get_transfer': 'rule:xena_system_admin_or_project_reader',
   'volume:get_volume_metadata': 'rule:xena_system_admin_or_project_reader',
   'volume:multiattach': 'rule:xena_system_admin_or_project_member',
+  'volume:reimage': 'rule:xena_system_admin_or_project_member',
   'volume:retype': 'rule:xena_system_admin_or_project_member',
   'volume:revert_to_snapshot': 'rule:xena_system_admin_or_project_member',
   'volume:update': 'rule:xena_system_admin_or_project_member',
