@@ -6,6 +6,7 @@ import { createCredential, deleteCredential } from './identity/application-crede
 import { LOOK_MS } from './identity/cache.ts';
 import type { LoginRequest } from './identity/logins.ts';
 import { deleteProject, updateProject } from './identity/projects.ts';
+import { EXPIRED_WINDOW_MS } from './identity/revocations.ts';
 import { grantRole, revokeRole } from './identity/roles.ts';
 import { derivedId, type IdentityConfig, seedIdentity } from './identity/seeds.ts';
 import { deleteUser, updateUser } from './identity/users.ts';
@@ -166,6 +167,13 @@ describe('tokens', () => {
     assert.ok(await identity.tokenInfo(second));
     clock.time += 3_600_000;
     assert.equal(await identity.tokenInfo(second), null);
+    // Whoever asks for it has an answer about it for two days, but not about one that was revoked.
+    assert.ok(await identity.tokenInfo(second, true));
+    assert.equal(await identity.principalOf(second), null);
+    await identity.revoke(await tokenOf(alice));
+    assert.equal(await identity.tokenInfo(token, true), null);
+    clock.time += EXPIRED_WINDOW_MS;
+    assert.equal(await identity.tokenInfo(second, true), null);
   });
 
   it('are good in every process with the key, and revoked in each within a second', async () => {

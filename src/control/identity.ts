@@ -34,7 +34,7 @@ import {
   withImpliedRoles,
 } from './identity/directory.ts';
 import type { LoginMethod, LoginRequest, LoginResult, SlowDown } from './identity/logins.ts';
-import { isRevoked, revokeToken } from './identity/revocations.ts';
+import { EXPIRED_WINDOW_MS, isRevoked, revokeToken } from './identity/revocations.ts';
 import { type ScopeInfo, scopeInfo } from './identity/scopes.ts';
 import { failureCounter } from './identity/throttle.ts';
 import { type Claims, newAuditId, type Scope, tokenSigner } from './identity/tokens.ts';
@@ -57,8 +57,11 @@ export interface TokenInfo {
 export interface Identity {
   readonly directory: Directory;
   login(request: LoginRequest): Promise<LoginResult>;
-  /** Null: malformed, forged, expired, revoked, or what it claims does not hold any more. */
-  tokenInfo(token: string): Promise<TokenInfo | null>;
+  /**
+   * Null: malformed, forged, expired, revoked, or what it claims does not hold any more. `allowExpired`: it may have expired
+   * not longer than EXPIRED_WINDOW_MS ago.
+   */
+  tokenInfo(token: string, allowExpired?: boolean): Promise<TokenInfo | null>;
   principalOf(token: string): Promise<Principal | null>;
   revoke(token: string): Promise<void>;
   /** Whether the password is the user's, with failures counted as for logins. */
@@ -98,9 +101,9 @@ export function createIdentity({ db, key, clock, tokenLifetimeSeconds }: Identit
   }
 
   /** The claims of a token that has not ended by time or revocation. */
-  async function claimsOf(token: string): Promise<Claims | null> {
+  async function claimsOf(token: string, graceMs = 0): Promise<Claims | null> {
     const claims = signer.read(token);
-    if (!claims || claims.expiresAt <= clock.now()) return null;
+    if (!claims || claims.expiresAt + graceMs <= clock.now()) return null;
     return (await isRevoked(directory, claims.auditId)) ? null : claims;
   }
 
@@ -122,8 +125,8 @@ export function createIdentity({ db, key, clock, tokenLifetimeSeconds }: Identit
     };
   }
 
-  async function tokenInfo(token: string): Promise<TokenInfo | null> {
-    const claims = await claimsOf(token);
+  async function tokenInfo(token: string, allowExpired = false): Promise<TokenInfo | null> {
+    const claims = await claimsOf(token, allowExpired ? EXPIRED_WINDOW_MS : 0);
     return claims && infoOf(claims);
   }
 

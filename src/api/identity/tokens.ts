@@ -14,7 +14,7 @@ import { ApiError, notFound, unauthorized } from '../http/errors.ts';
 import { type Route, route } from '../http/route.ts';
 import { catalogOf } from './catalog.ts';
 import { loginOf } from './login.ts';
-import { listed, renderDomain, renderProject, selfLink, V3 } from './render.ts';
+import { isSet, listed, renderDomain, renderProject, selfLink, V3 } from './render.ts';
 import * as schema from './schemas.ts';
 
 const service = 'identity' as const;
@@ -30,9 +30,10 @@ function issuing(identity: Identity): Route[] {
     rule: RuleName,
     header: string | string[] | undefined,
     actor: Actor,
+    allowExpired = false,
   ): Promise<{ token: string; info: TokenInfo }> {
     const token = [header].flat()[0] ?? '';
-    const info = token.length > MAX_TOKEN_LENGTH ? null : await identity.tokenInfo(token);
+    const info = token.length > MAX_TOKEN_LENGTH ? null : await identity.tokenInfo(token, allowExpired);
     if (!info) throw notFound('Could not find token.');
     requireRule(p, service, actor, rule, { 'target.token.user_id': info.user.id });
     return { token, info };
@@ -73,7 +74,7 @@ function issuing(identity: Identity): Route[] {
       tells: ['x-subject-token'],
       handle: async ({ p, actor, query, request }) => {
         const header = request.headers['x-subject-token'];
-        const { token, info } = await subject(p, 'identity:validate_token', header, actor);
+        const { token, info } = await subject(p, 'identity:validate_token', header, actor, isSet(query.allow_expired));
         return {
           status: 200,
           headers: { 'x-subject-token': token, vary: 'X-Auth-Token' },

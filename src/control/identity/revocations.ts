@@ -13,10 +13,19 @@ export const isRevoked = (directory: Directory, auditId: string): Promise<boolea
     return row !== undefined;
   });
 
-/** Rows are kept until the token would have ended by itself. */
+/**
+ * How long after its end a token may still be validated by who asks for that: services that go on with what a user began
+ * (Keystone's allow_expired_window).
+ */
+export const EXPIRED_WINDOW_MS = 48 * 3600_000;
+
+/** Rows are kept until nobody could validate the token any more. */
 export async function revokeToken(directory: Directory, { auditId, expiresAt }: Claims): Promise<void> {
   const done = await directory.change(async (trx) => {
-    await trx.deleteFrom('revoked_tokens').where('expires_at', '<=', directory.clock.now()).execute();
+    await trx
+      .deleteFrom('revoked_tokens')
+      .where('expires_at', '<=', directory.clock.now() - EXPIRED_WINDOW_MS)
+      .execute();
     await trx
       .insertInto('revoked_tokens')
       .values({ audit_id: auditId, expires_at: expiresAt })
