@@ -407,6 +407,20 @@ describe('block storage over the API, on a simulated storage host', () => {
     assert.match((await s.alice('POST', `${V}/snapshots`, { snapshot: { volume_id: id } })).text, /must be available/);
   });
 
+  it('refuses booleans that are none', async () => {
+    const id = await create(s.alice);
+    const status = async (answer: ReturnType<typeof s.alice>) => (await answer).status;
+    assert.equal(await status(act(s.alice, id, { 'os-set_bootable': { bootable: 'x' } })), 400);
+    assert.equal(await status(act(s.alice, id, { 'os-set_bootable': { bootable: 'on' } })), 200);
+    assert.equal(await status(act(s.admin, id, { 'os-reset_status': {} })), 400);
+    assert.equal(await status(s.alice('DELETE', `${V}/volumes/${id}?cascade=x`)), 400);
+    assert.equal(await status(s.admin('GET', `${V}/types?is_public=foo`)), 400);
+    const type = { name: 'x', 'os-volume-type-access:is_public': 'x' };
+    assert.equal(await status(s.admin('POST', `${V}/types`, { volume_type: type })), 400);
+    const taken = (force: unknown) => s.alice('POST', `${V}/snapshots`, { snapshot: { volume_id: id, force } }, 66);
+    for (const force of [false, 'no', 'x']) assert.equal(await status(taken(force)), 400, String(force));
+  });
+
   it('private types, for the projects that they are open to', async () => {
     const wish = { name: 'private', 'os-volume-type-access:is_public': false };
     const { id } = (await s.admin('POST', `${V}/types`, { volume_type: wish })).json.volume_type;
@@ -417,6 +431,14 @@ describe('block storage over the API, on a simulated storage host', () => {
       (await who('GET', `${V}/types`)).json.volume_types.map((each: { name: string }) => each.name);
     assert.equal((await s.alice('POST', `${V}/volumes`, volume)).status, 404);
     assert.ok(!(await names(s.alice)).includes('private'));
+    assert.ok(!(await names(s.admin)).includes('private'));
+    for (const asked of ['None', 'false']) {
+      const { volume_types } = (await s.admin('GET', `${V}/types?is_public=${asked}`)).json;
+      assert.ok(
+        volume_types.some((each: { name: string }) => each.name === 'private'),
+        asked,
+      );
+    }
     assert.equal(
       (await s.alice('POST', `${V}/types/${id}/action`, { addProjectAccess: { project: 'x' } })).status,
       403,

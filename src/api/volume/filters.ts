@@ -1,5 +1,6 @@
-// Values of filters in queries, read as Cinder reads them: what it cannot read is refused, for whoever filters goes by
-// what is left.
+// Values of filters in queries, and booleans in bodies, read as Cinder reads them: what it cannot read is refused, for
+// whoever filters goes by what is left.
+import { type Static, Type } from 'typebox';
 import { parseTime } from '../../model/time.ts';
 import { booleanOf } from '../compute/common.ts';
 import { badRequest } from '../http/errors.ts';
@@ -7,6 +8,16 @@ import { badRequest } from '../http/errors.ts';
 /** Microversions (their N) from which on: values of `bootable` must be booleans; volumes are filtered by their times. */
 export const BOOTABLE_IS_BOOLEAN = 2;
 export const FILTERS_BY_TIME = 31;
+
+/** A boolean in a body: cinder/api/validation/parameter_types.py. */
+export const Flag = Type.Union([
+  Type.Boolean(),
+  Type.Enum([
+    ...(['True', 'TRUE', 'true', '1', 'ON', 'On', 'on', 'YES', 'Yes', 'yes', 'y', 't'] as const),
+    ...(['False', 'FALSE', 'false', '0', 'OFF', 'Off', 'off', 'NO', 'No', 'no', 'n', 'f'] as const),
+  ]),
+]);
+export const isTrue = (flag: Static<typeof Flag>): boolean => booleanOf(String(flag)) === true;
 
 /** A boolean parameter; absent: false. @throws ApiError 400 (cinder/utils.py, get_bool_param) */
 export function flagOf(name: string, value: string | undefined): boolean {

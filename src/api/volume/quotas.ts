@@ -5,6 +5,7 @@ import { DEFAULT_VOLUME_LIMITS, VOLUME_LIMIT_NAMES, type VolumeLimits } from '..
 import { booleanOf, object, text } from '../compute/common.ts';
 import { type Route, route } from '../http/route.ts';
 import { V3 } from './common.ts';
+import { Flag } from './filters.ts';
 
 const QUOTAS = `${V3}/os-quota-sets/:id`;
 const service = 'volume' as const;
@@ -40,7 +41,7 @@ const UpdateBody = object({
       backup_gigabytes: Type.Optional(Wanted),
       groups: Type.Optional(Wanted),
       tenant_id: Type.Optional(text()),
-      force: Type.Optional(Type.Union([Type.Boolean(), text(5)])),
+      force: Type.Optional(Flag),
     },
     { additionalProperties: false, minProperties: 1 },
   ),

@@ -3,6 +3,7 @@ import { type TSchema, Type } from 'typebox';
 import { MAX_VOLUME_GB } from '../../model/volumes.ts';
 import { Links, nullable, object, StringMap, text } from '../compute/common.ts';
 import { ListParameters, Metadata } from './common.ts';
+import { Flag } from './filters.ts';
 
 const optional = <S extends TSchema>(schema: S) => Type.Optional(schema);
 const uuid = () => Type.String({ format: 'uuid' });
@@ -35,7 +36,7 @@ export const CreateVolume = object({
     volume_type: optional(nullable(text())),
     availability_zone: optional(nullable(text())),
     metadata: optional(nullable(Metadata)),
-    multiattach: optional(Type.Union([Type.Boolean(), text(5), Type.Null()])),
+    multiattach: optional(nullable(Flag)),
     ...unused,
   }),
   'OS-SCH-HNT:scheduler_hints': optional(nullable(Type.Object({}))),
@@ -133,7 +134,7 @@ export const CreateSnapshot = object({
     display_name: optional(Name),
     description: optional(Name),
     display_description: optional(Name),
-    force: optional(Type.Union([Type.Boolean(), text(5), Type.Null()])),
+    force: optional(nullable(Flag)),
     metadata: optional(nullable(Metadata)),
   }),
 });

@@ -1,5 +1,5 @@
 // Snapshots of volumes.
-import { Type } from 'typebox';
+import { type Static, Type } from 'typebox';
 import type { Platform } from '../../control/platform.ts';
 import { volumeFor } from '../../control/volumes/records.ts';
 import { resetSnapshotStatus } from '../../control/volumes/reset-status.ts';
@@ -7,11 +7,11 @@ import { editSnapshot, listSnapshots, snapshotFor } from '../../control/volumes/
 import { type Actor, isAdmin } from '../../model/types.ts';
 import { SNAPSHOT_STATUSES, type Snapshot, snapshotNotFound } from '../../model/volumes.ts';
 import { createSnapshot, deleteSnapshot } from '../../moves/volumes/snapshots.ts';
-import { booleanOf, IdParams, Links, object, text } from '../compute/common.ts';
+import { IdParams, Links, object, text } from '../compute/common.ts';
 import { badRequest, errorOf, refuse } from '../http/errors.ts';
 import { byBody, type Route, route } from '../http/route.ts';
 import { dictionaryOf, type ListPage, type ListWish, listExtras, listPage, orThrow, projectOf, V3 } from './common.ts';
-import { flagOf } from './filters.ts';
+import { type Flag, flagOf, isTrue } from './filters.ts';
 import { metadataRoutes } from './metadata.ts';
 import { renderSnapshot } from './render.ts';
 import * as schema from './schemas.ts';
@@ -47,6 +47,18 @@ async function listed(
     snapshotNotFound,
     { volume_id: (each) => each.volumeId },
   );
+}
+
+/** From 3.66 on a volume in use needs no `force`. @throws ApiError 400 */
+function forced(force: Static<typeof Flag> | null, minor: number): boolean {
+  if (minor < 66) return isTrue(force ?? false);
+  if (force !== null && !isTrue(force)) {
+    throw badRequest(
+      "Since microversion 3.66 the 'force' flag is invalid for this request.  For backward compatability, however, when " +
+        "the 'force' flag is passed with a value evaluating to True, it is silently ignored.",
+    );
+  }
+  return true;
 }
 
 const lists = [
@@ -94,8 +106,7 @@ export const snapshotRoutes: readonly Route[] = [
       const result = await createSnapshot(p, actor, {
         ...{ volumeId: volume.id, name: wish.name ?? wish.display_name ?? null },
         ...{ description: wish.description ?? wish.display_description ?? null, metadata: wish.metadata ?? {} },
-        // From 3.66 on a volume in use needs no `force`.
-        force: minor >= 66 || booleanOf(String(wish.force ?? false)) === true,
+        force: forced(wish.force ?? null, minor),
       });
       if (result.kind === 'refused') throw errorOf(result.refusal);
       return { status: 202, body: { snapshot: renderSnapshot(result.snapshot, minor, false) } };

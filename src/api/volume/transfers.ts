@@ -13,10 +13,11 @@ import {
 } from '../../control/volumes/transfers.ts';
 import { isoMicroseconds } from '../../model/time.ts';
 import { isAdmin } from '../../model/types.ts';
-import { booleanOf, IdParams, Links, nullable, object, text } from '../compute/common.ts';
+import { IdParams, Links, nullable, object, text } from '../compute/common.ts';
 import { refuse } from '../http/errors.ts';
 import { type Call, type Route, route } from '../http/route.ts';
 import { ListParameters, type ListWish, linksOf, listExtras, listPage, orThrow, projectOf, V3 } from './common.ts';
+import { Flag, isTrue } from './filters.ts';
 
 const service = 'volume' as const;
 const optional = Type.Optional;
@@ -32,7 +33,7 @@ const Query = object(ListParameters);
 const wish = { volume_id: Type.String({ format: 'uuid' }), name: optional(nullable(text())) };
 const Offer = object({ transfer: object(wish) });
 const OfferWithSnapshots = object({
-  transfer: object({ ...wish, no_snapshots: optional(Type.Union([Type.Boolean(), text(5)])) }),
+  transfer: object({ ...wish, no_snapshots: optional(Flag) }),
 });
 const Accept = object({ accept: object({ auth_key: Type.Union([text(), Type.Integer()]) }) });
 
@@ -88,7 +89,7 @@ const transfersOf = (url: string, Body: typeof Offer | typeof OfferWithSnapshots
       handle: async ({ p, actor, body, minor }) => {
         const { volume_id, name, ...more } = body.transfer;
         const volume = orThrow(await volumeFor(p.stores.global, actor, volume_id));
-        const noSnapshots = 'no_snapshots' in more && booleanOf(String(more.no_snapshots)) === true;
+        const noSnapshots = 'no_snapshots' in more && isTrue(more.no_snapshots);
         const offer = orThrow(await offerVolume(p, volume.id, { name: name?.trim() ?? null, noSnapshots }));
         const transfer = { ...detail({ p, actor, minor }, offer.transfer), auth_key: offer.key };
         return { status: 202, body: { transfer } };

@@ -17,6 +17,7 @@ import { booleanOf, IdAndKeyParams, IdParams, nullable, object, StringMap, text 
 import { badRequest, errorOf, notFound, refuse } from '../http/errors.ts';
 import { type Route, route } from '../http/route.ts';
 import { V3 } from './common.ts';
+import { Flag, isTrue } from './filters.ts';
 
 const TYPES = `${V3}/types`;
 const SPECS = `${TYPES}/:id/extra_specs`;
@@ -36,7 +37,6 @@ const Answer = object({
   extra_specs: Type.Optional(StringMap),
   qos_specs_id: Type.Optional(Type.Null()),
 });
-const Flag = Type.Union([Type.Boolean(), text(5)]);
 const CreateBody = object({
   volume_type: object({
     name: Type.String({ minLength: 1, maxLength: 255, pattern: '\\S' }),
@@ -95,6 +95,15 @@ const specOf = (type: VolumeType, key: string): string => {
   return value;
 };
 
+/** Null: all; without a word the public ones (cinder/api/api_utils.py, _parse_is_public). @throws ApiError 400 */
+function publicAsked(value: string | undefined): boolean | null {
+  if (value === undefined) return true;
+  if (value.toLowerCase() === 'none') return null;
+  const wanted = booleanOf(value);
+  if (wanted === null) throw badRequest(`Invalid is_public filter [${value}]`);
+  return wanted;
+}
+
 const typeListing: readonly Route[] = [
   route({
     ...{ method: 'GET', url: TYPES, service, summary: 'List volume types' },
@@ -110,7 +119,7 @@ const typeListing: readonly Route[] = [
     }),
     answers: { 200: object({ volume_types: Type.Array(Answer) }) },
     handle: async ({ p, actor, query }) => {
-      const wanted = booleanOf(query.is_public);
+      const wanted = isAdmin(actor) ? publicAsked(query.is_public) : null;
       const types = (await listVolumeTypes(p, actor))
         .filter((type) => wanted === null || type.isPublic === wanted)
         .filter((type) => query.name === undefined || type.name === query.name);
@@ -144,7 +153,7 @@ const typeListing: readonly Route[] = [
     handle: async ({ p, actor, body: { volume_type: wish } }) => {
       const result = await createVolumeType(p, {
         ...{ name: wish.name, description: wish.description ?? null, extraSpecs: wish.extra_specs ?? {} },
-        isPublic: booleanOf(String(wish['os-volume-type-access:is_public'] ?? true)) !== false,
+        isPublic: isTrue(wish['os-volume-type-access:is_public'] ?? true),
       });
       return { status: 200, body: { volume_type: render(typeOf(result), actor, 'made') } };
     },
@@ -160,7 +169,7 @@ const typeListing: readonly Route[] = [
       const result = await updateVolumeType(p, id, {
         ...(wish.name ? { name: wish.name } : {}),
         ...(wish.description === undefined ? {} : { description: wish.description }),
-        ...(wish.is_public === undefined ? {} : { isPublic: booleanOf(String(wish.is_public)) === true }),
+        ...(wish.is_public === undefined ? {} : { isPublic: isTrue(wish.is_public) }),
       });
       return { status: 200, body: { volume_type: render(typeOf(result), actor, 'changed') } };
     },

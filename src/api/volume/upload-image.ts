@@ -7,7 +7,8 @@ import { uploadVolume } from '../../moves/volumes/upload.ts';
 import { nullable, object, text } from '../compute/common.ts';
 import { requireRule } from '../http/auth.ts';
 import { badRequest, errorOf } from '../http/errors.ts';
-import { action, Flag, isTrue } from './volume-action.ts';
+import { Flag, isTrue } from './filters.ts';
+import { action } from './volume-action.ts';
 
 /** Cinder's. */
 const DISK_FORMATS = ['raw', 'vmdk', 'vdi', 'qcow2', 'vhd', 'vhdx', 'ploop'] as const;

@@ -4,7 +4,7 @@ import type { Platform } from '../../control/platform.ts';
 import type { RuleName } from '../../model/policy/rules.ts';
 import type { Actor } from '../../model/types.ts';
 import type { Volume } from '../../model/volumes.ts';
-import { booleanOf, object, text } from '../compute/common.ts';
+import { object } from '../compute/common.ts';
 import type { Answer } from '../http/route.ts';
 
 export interface ActionCall {
@@ -29,6 +29,4 @@ export const action = <S extends TSchema>(
   since = 0,
 ): Action => ({ rule, schema, since, run: run as Action['run'] });
 
-export const Flag = Type.Union([Type.Boolean(), text(5)]);
-export const isTrue = (flag: boolean | string): boolean => booleanOf(String(flag)) === true;
 export const Nothing = Type.Union([object({}), Type.Null(), Type.Literal('')]);

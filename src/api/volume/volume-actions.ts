@@ -16,10 +16,11 @@ import { badRequest, notFound, refuse } from '../http/errors.ts';
 import { byBody, type Route, route } from '../http/route.ts';
 import { checkBody } from '../http/validation.ts';
 import { Metadata, orThrow, V3 } from './common.ts';
+import { Flag, isTrue } from './filters.ts';
 import { limited } from './metadata.ts';
 import { imageMetadata } from './render.ts';
 import { Uploading, uploadImageAction } from './upload-image.ts';
-import { type Action, type ActionCall, action, Flag, isTrue, Nothing } from './volume-action.ts';
+import { type Action, type ActionCall, action, Nothing } from './volume-action.ts';
 
 const setImage = async ({ p, volume }: ActionCall, change: (now: Record<string, string>) => Record<string, string>) => {
   const edited = await editVolume(
@@ -79,11 +80,14 @@ const ACTIONS: Readonly<Record<string, Action>> = {
   ),
   'os-reset_status': action(
     'volume_extension:volume_admin_actions:reset_status',
-    object({
-      status: Type.Optional(text(30)),
-      attach_status: Type.Optional(text(30)),
-      migration_status: Type.Optional(text(30)),
-    }),
+    Type.Object(
+      {
+        status: Type.Optional(text(30)),
+        attach_status: Type.Optional(text(30)),
+        migration_status: Type.Optional(text(30)),
+      },
+      { additionalProperties: false, minProperties: 1 },
+    ),
     async ({ p, volume }, { status }) => {
       if (status === undefined) return { status: 202 };
       const wanted = VOLUME_STATUSES.find((each) => each === status.toLowerCase());

@@ -1,16 +1,17 @@
 // Volumes: list, show, create, change, delete, and their metadata. Actions have a file of their own.
-import { Type } from 'typebox';
+import { type Static, Type } from 'typebox';
 import type { VolumeWish } from '../../control/volumes/plan.ts';
 import { editVolume, listVolumes, volumeFor } from '../../control/volumes/records.ts';
 import { isAdmin } from '../../model/types.ts';
 import { volumeNotFound } from '../../model/volumes.ts';
 import { createVolume } from '../../moves/volumes/create.ts';
 import { deleteVolume } from '../../moves/volumes/delete.ts';
-import { booleanOf, IdParams, Links, object } from '../compute/common.ts';
+import { IdParams, Links, object } from '../compute/common.ts';
 import { requireRule } from '../http/auth.ts';
 import { badRequest, errorOf, refuse } from '../http/errors.ts';
 import { type Route, route } from '../http/route.ts';
 import { linksOf, listExtras, orThrow, projectOf, V3 } from './common.ts';
+import { type Flag, flagOf, isTrue } from './filters.ts';
 import { metadataRoutes } from './metadata.ts';
 import { renderFull, renderPlain } from './render.ts';
 import * as schema from './schemas.ts';
@@ -33,7 +34,7 @@ const wishOf = (body: {
   readonly volume_type?: string | null;
   readonly availability_zone?: string | null;
   readonly metadata?: Record<string, string> | null;
-  readonly multiattach?: boolean | string | null;
+  readonly multiattach?: Static<typeof Flag> | null;
 }): VolumeWish => ({
   sizeGb: body.size === undefined || body.size === null ? null : Number(body.size),
   name: body.name ?? body.display_name ?? null,
@@ -41,7 +42,7 @@ const wishOf = (body: {
   metadata: body.metadata ?? {},
   zone: body.availability_zone || null,
   type: body.volume_type || null,
-  multiattach: booleanOf(String(body.multiattach ?? false)) === true,
+  multiattach: isTrue(body.multiattach ?? false),
   source: sourceOf(body),
 });
 
@@ -169,9 +170,9 @@ export const volumeRoutes: readonly Route[] = [
     answers: { 202: null },
     handle: async ({ p, actor, params, query, minor }) => {
       const volume = orThrow(await volumeFor(p.stores.global, actor, params.id));
-      const force = minor >= 23 && booleanOf(query.force) === true;
+      const force = minor >= 23 && flagOf('force', query.force);
       if (force) requireRule(p, service, actor, 'volume:force_delete', { project_id: volume.projectId });
-      const cascade = booleanOf(query.cascade) === true;
+      const cascade = flagOf('cascade', query.cascade);
       refuse(await deleteVolume(p, actor, volume.id, { cascade, force }));
       return { status: 202 };
     },
