@@ -4,6 +4,7 @@
 // _validate_and_build_base_options, _validate_flavor_image_nostatus; texts from servers.py:create).
 import { checkImageFits, checkLocalDisks, checkMinDisk, checkMinRam, checkZeroDiskFlavor } from './disk-rules.ts';
 import { checkFlavorAgainstImageProperties } from './flavor-image.ts';
+import { checkImageHardware } from './image-hardware.ts';
 import { checkMetadata, checkName } from './names.ts';
 import type { Refusal } from './refusal.ts';
 import { badRequest, firstRefusal } from './refusal.ts';
@@ -94,6 +95,7 @@ export function checkCreate(facts: CreateFacts): Refusal | null {
       () => checkFlavorEnabled(flavor),
       () => checkKeypairFound(facts.keyName, facts.keyFound),
       () => checkMinRam(flavor, suited.minRamMb),
+      () => checkImageHardware(suited.properties),
       () => checkFlavorAgainstImageProperties(flavor, suited.properties, suited.name),
       () => checkLocalDisks(flavor),
     );
@@ -106,6 +108,7 @@ export function checkCreate(facts: CreateFacts): Refusal | null {
     () => checkImageFits(flavor, image.virtualBytes),
     () => checkMinDisk(flavor, image.minDiskGb),
     () => checkZeroDiskFlavor(facts.zeroDiskAllowed, flavor),
+    () => checkImageHardware(image.properties),
     () => checkFlavorAgainstImageProperties(flavor, image.properties, image.name),
     () => checkLocalDisks(flavor),
   );

@@ -12,6 +12,7 @@ import {
   checkVolumeMinDisk,
 } from './disk-rules.ts';
 import { checkFlavorAgainstImageProperties } from './flavor-image.ts';
+import { checkImageHardware } from './image-hardware.ts';
 import { checkDescription, checkMetadata, checkName } from './names.ts';
 import { badRequest, firstRefusal, type Refusal } from './refusal.ts';
 import type { Actor, Flavor } from './types.ts';
@@ -63,6 +64,7 @@ export function checkRebuild(facts: RebuildFacts): Refusal | null {
     () => checkMinRam(flavor, image.minRamMb),
     () => (bootVolume ? null : checkImageFits(flavor, image.virtualBytes)),
     () => (bootVolume ? checkVolumeMinDisk(bootVolume.sizeGb, image.minDiskGb) : checkMinDisk(flavor, image.minDiskGb)),
+    () => checkImageHardware(image.properties),
     () => checkFlavorAgainstImageProperties(flavor, image.properties, image.name),
     () => checkLocalDisks(flavor),
   );

@@ -343,6 +343,7 @@ describe('servers and their volumes over the API, on simulated hosts', () => {
       [{ block_device_mapping_v2: [image] }, /need to have a non-zero size specified/],
       [{ block_device_mapping_v2: [{ ...image, volume_size: 'much' }] }, /volume_size/],
       [{ block_device_mapping_v2: [{ ...image, device_name: '/dev/vda; rm' }] }, /device_name/],
+      [{ block_device_mapping_v2: [{ ...image, volume_size: 1, disk_bus: 'ide' }] }, /the disk bus ide is not there/],
       [{ block_device_mapping: [{ volume_id: volume, device_name: 'v da' }] }, /device_name/],
       [{ block_device_mapping_v2: [{ ...blank, volume_size: 1 }] }, /Boot sequence for the instance/],
       [{ imageRef: s.imageId, block_device_mapping_v2: [onDisk, blank] }, /Blank volumes/],

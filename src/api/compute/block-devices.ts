@@ -5,6 +5,7 @@ import { type Static, type TProperties, Type } from 'typebox';
 import { Value } from 'typebox/value';
 import { jsonOf } from '../../lib/answers.ts';
 import { arrangeDisks, type DeviceWish, type Disks } from '../../model/block-devices.ts';
+import { checkDiskHardware } from '../../model/image-hardware.ts';
 import { MAX_VOLUME_GB } from '../../model/volumes.ts';
 import { badRequest, errorOf } from '../http/errors.ts';
 import { booleanOf, nullable, object, text } from './common.ts';
@@ -112,7 +113,10 @@ const numberOf = (value: number | string | null | undefined): number | null =>
 const nameOf = (name: string | null | undefined): string | null =>
   name ? `/dev/${name.replace(/^\/dev\//, '')}` : null;
 
+/** @throws ApiError 400 */
 function deviceOf(wish: Newer): DeviceWish {
+  const refusal = checkDiskHardware(wish);
+  if (refusal) throw errorOf(refusal);
   const source = wish.source_type ?? null;
   const bootIndex = numberOf(wish.boot_index);
   return {
