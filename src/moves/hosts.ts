@@ -6,6 +6,7 @@
 // Neither taking things down nor undoing waits for a host that is gone: then it becomes a debt (control/debts.ts), which
 // is paid when the host answers again. Only a host that counts as down gets that credit; a single lost answer does not.
 import { owe } from '../control/debts.ts';
+import { isOwed } from '../control/guest-state.ts';
 import { hostAnswers, hostIsUp } from '../control/hosts.ts';
 import type { Job, Reply } from '../host/contract.ts';
 import { assertNever } from '../lib/errors.ts';
@@ -98,6 +99,21 @@ export async function orOweGuest<S>(
   const { serverId, generation } = c;
   await owe(c.p, { kind, host: hostName, serverId, generation, sagaId: c.saga.id, reason: OWED_REASON[kind] });
   return { kind: 'done', note: `owed: host ${hostName} is down` };
+}
+
+/**
+ * The same of an effect that is not had at all where it is owed already that the guest becomes what its record says: the host
+ * may be back since, and what comes behind an effect that it never saw would be had on another guest than was meant. What
+ * is owed is not paid before the saga has ended.
+ */
+export async function unlessOwed<S>(
+  c: StepContext<S>,
+  hostName: string,
+  effect: () => Promise<StepOutcome<S>>,
+): Promise<StepOutcome<S>> {
+  if (await isOwed(c.p, 'match-guest', hostName, c.serverId))
+    return { kind: 'done', note: 'owed with what came before' };
+  return orOweGuest(c, hostName, await effect());
 }
 
 const OWED_REASON = {

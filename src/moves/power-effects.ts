@@ -1,7 +1,7 @@
 // Turning a guest on or off on a host, and knowing that it is.
 import { hostIsUp } from '../control/hosts.ts';
 import type { PowerRequest } from '../host/contract.ts';
-import { jobOutcome, orOweGuest, settled } from './hosts.ts';
+import { jobOutcome, orOweGuest, settled, unlessOwed } from './hosts.ts';
 import type { StepContext, StepOutcome } from './move.ts';
 
 async function setPower<S>(
@@ -46,7 +46,7 @@ export async function pause<S>(c: StepContext<S>, hostName: string, paused: bool
 
 /** Undoes it; a guest that is off meanwhile is nobody's to pause: the monitor writes down that it is off. */
 export async function pauseAgain<S>(c: StepContext<S>, hostName: string, paused: boolean): Promise<StepOutcome<S>> {
-  const outcome = await orOweGuest(c, hostName, await pause(c, hostName, paused));
+  const outcome = await unlessOwed(c, hostName, () => pause(c, hostName, paused));
   return outcome.kind === 'failed' && outcome.final ? { kind: 'done', note: outcome.reason } : outcome;
 }
 
@@ -109,8 +109,8 @@ export async function powerOffIfThere<S>(
 
 /** As powerOn, undoing and behind the pivot: tried until it succeeds, or its host counts as down and owes it. */
 export const powerOnAgain = async <S>(c: StepContext<S>, hostName: string): Promise<StepOutcome<S>> =>
-  orOweGuest(c, hostName, await powerOn(c, hostName));
+  unlessOwed(c, hostName, () => powerOn(c, hostName));
 
 /** As powerOff without grace, undoing: the same. */
 export const powerOffAgain = async <S>(c: StepContext<S>, hostName: string): Promise<StepOutcome<S>> =>
-  orOweGuest(c, hostName, await powerOff(c, hostName, 0));
+  unlessOwed(c, hostName, () => powerOff(c, hostName, 0));

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { openDebts } from '../../src/control/debts.ts';
+import type { Around } from '../../src/control/platform.ts';
 import { resetState } from '../../src/control/server-marks.ts';
 import { editServer, findServer } from '../../src/control/servers.ts';
 import { setDeleteOnTermination } from '../../src/control/volumes/mappings.ts';
@@ -311,3 +312,35 @@ inWorld('a server is neither rebuilt nor rescued from an image that no guest can
   assert.equal((await refuse(world, rescue)).message, `Requested rescue image '${world.imageId}' is not supported`);
   await global.updateTable('images').set({ disk_format: 'raw' }).where('id', '=', world.imageId).execute();
 });
+
+for (const step of ['turn off', 'make disk'])
+  inWorld(
+    `a host that is back when the undo has come to '${step}' keeps the disk that the server had`,
+    async (world) => {
+      const id = await newServer(world);
+      const host = hostOf(world, (await serverOf(world, id)).host);
+      // It has run more often than a new one will have.
+      for (let count = 0; count < 3; count += 1) {
+        await accept(world, rebootServer(world.p, world.user, id, 'HARD'));
+        await settle(world);
+      }
+      const before = await disk(world, id);
+      // Silent from the start of the new guest on, for so long that what is undone there is owed.
+      const around: Around = async (_row, at, direction, effect) => {
+        if (at === 'start guest' && direction === 'do') host.trouble = () => 'unreachable';
+        if (at === step && direction === 'undo') host.up();
+        return effect();
+      };
+      Object.assign(world.p, { around });
+      await accept(world, rebuild(world, id));
+      await settle(world);
+      Object.assign(world.p, { around: undefined });
+      assert.ok(((await openDebts(world.p)) ?? []).some(({ kind }) => kind === 'match-guest'));
+      for (let count = 0; count < 3; count += 1) {
+        await world.clock.pass(20_000);
+        await beat(world, 6);
+      }
+      assert.deepEqual((await disk(world, id)).slice(0, before.length), before);
+      assert.deepEqual(runningOn(world, id), [host.name]);
+    },
+  );
