@@ -7,7 +7,8 @@
 // accounts for is listed as owed and breaks nothing.
 // With `repair`, every breach that has a repair is given to repair.ts, which proves it anew; then the slice is looked at
 // once more, and what is broken then is what the report says. Repairs are made in rounds, for one may lead to the next.
-// Not looked at: the contents of disks (their digests are compared at every move), and what a busy server may hold.
+// Not looked at: the contents of disks (their digests are compared at every move), what a busy server may hold, and what
+// hosts tell of one guest at a time alone: whether it is paused, and what it has plugged in.
 import type { Platform } from '../control/platform.ts';
 import type { Breach, Invariant } from './invariant.ts';
 import { MEMBER_IS_SERVER } from './invariants/groups.ts';
@@ -18,12 +19,12 @@ import {
   KEPT_FOR_REVERT,
   ONE_GUEST,
 } from './invariants/guests.ts';
-import { ONE_HOME, ONE_RECORD, RECORD_AT_REST } from './invariants/homes.ts';
+import { MAPPING_AS_RECORDED, ONE_HOME, ONE_RECORD, RECORD_AT_REST } from './invariants/homes.ts';
 import { IMAGES_WHOLE } from './invariants/images.ts';
 import { ONE_BINDING, PORT_HAS_OWNER } from './invariants/ports.ts';
 import { QUOTA_COUNTS_ONCE, ROOM_AS_OWED, ROOM_HAS_OWNER, WITHIN_CAPACITY } from './invariants/room.ts';
 import { ENDED_HOLDS_NOTHING, SAGA_HAS_SERVER, TASK_HAS_SAGA } from './invariants/sagas.ts';
-import { STATUS_AS_ATTACHED } from './invariants/volume-status.ts';
+import { ONE_SERVER, SNAPSHOTS_AT_REST, STATUS_AS_ATTACHED } from './invariants/volume-status.ts';
 import { ACCESS_AS_ATTACHED, ONE_ATTACHMENT, SNAPSHOT_HAS_PLACE, VOLUME_HAS_PLACE } from './invariants/volumes.ts';
 import { nextSlice, SLICE_ROWS, type Slice } from './read/slice.ts';
 import { takeSnapshot } from './reader.ts';
@@ -46,6 +47,7 @@ export type { AuditReport, InvariantReport, Repair, Verdict } from './tally.ts';
 export const INVARIANTS: readonly Invariant[] = [
   ONE_HOME,
   ONE_RECORD,
+  MAPPING_AS_RECORDED,
   RECORD_AT_REST,
   ONE_GUEST,
   GUEST_AS_RECORDED,
@@ -60,7 +62,9 @@ export const INVARIANTS: readonly Invariant[] = [
   PORT_HAS_OWNER,
   MEMBER_IS_SERVER,
   ONE_ATTACHMENT,
+  ONE_SERVER,
   STATUS_AS_ATTACHED,
+  SNAPSHOTS_AT_REST,
   ACCESS_AS_ATTACHED,
   VOLUME_HAS_PLACE,
   SNAPSHOT_HAS_PLACE,

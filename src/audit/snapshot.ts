@@ -6,7 +6,7 @@
 // read. All other servers stood still, but for small edits by users.
 import type { AttachmentState } from '../model/attachments.ts';
 import type { Inventories } from '../model/placement.ts';
-import type { Resources, Server } from '../model/types.ts';
+import type { Flavor, Resources, Server } from '../model/types.ts';
 
 /** Null: it was read. Otherwise why it could not be. */
 export type Unreachable = string | null;
@@ -49,6 +49,10 @@ export interface HostView {
 export interface HomeView {
   readonly cellId: string;
   readonly projectId: string;
+  readonly userId: string;
+  readonly flavor: Flavor;
+  /** When it is to leave its host, ms since epoch; null: it stays. */
+  readonly offloadAt: number | null;
   /** As the mapping says. */
   readonly softDeleted: boolean;
 }
@@ -125,6 +129,10 @@ export interface VolumeView {
   /** Ids of its snapshots that are on record, and of those among them that are there to be used. */
   readonly snapshots: ReadonlySet<string>;
   readonly available: readonly string[];
+  /** Of snapshots that are not made yet. */
+  readonly creating: readonly string[];
+  /** Several servers may have it at once. */
+  readonly multiattach: boolean;
 }
 
 export interface StorageView {

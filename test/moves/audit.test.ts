@@ -57,6 +57,11 @@ const setRecord = async (h: Healthy, change: Record<string, unknown>, server = h
   await (await cellOf(h, cell)).updateTable('servers').set(change).where('id', '=', server).execute();
 };
 
+const setMapping = async ({ world, active }: Healthy, change: Record<string, unknown>) => {
+  const { global } = world.p.stores;
+  await global.updateTable('server_mappings').set(change).where('server_id', '=', active).execute();
+};
+
 const ok = <T>(reply: Reply<T>): T => {
   assert(reply.kind === 'ok', JSON.stringify(reply));
   return reply.value;
@@ -428,6 +433,29 @@ const PLANTS: readonly Plant[] = [
     repairs: ['ports have owners'],
   },
   {
+    name: 'a mapping of another project and another user than its record',
+    plant: (h) => setMapping(h, { project_id: 'other', user_id: 'another' }),
+    breaks: { 'mapping as recorded': /is by its record of (project|user) .*, and not (other|another)$/ },
+  },
+  {
+    name: 'a mapping of another flavor than its record',
+    plant: async (h) => {
+      const { flavor } = await serverOf(h.world, h.active);
+      await setMapping(h, { flavor_json: JSON.stringify({ ...flavor, name: 'huge', vcpus: 64 }) });
+    },
+    breaks: { 'mapping as recorded': /of flavor .*, and not as its mapping says, huge$/ },
+  },
+  {
+    name: 'a running server that is to leave its host',
+    plant: (h) => setMapping(h, { offload_at: Number.MAX_SAFE_INTEGER }),
+    breaks: { 'mapping as recorded': /active although its mapping has it leave its host$/ },
+  },
+  {
+    name: 'a guest that runs and is off by its record',
+    plant: (h) => setRecord(h, { power_state: 4 }),
+    breaks: { 'guest as recorded': /runs on cell1-. although its record says that it is off$/ },
+  },
+  {
     name: 'a task of no saga',
     plant: (h) => setRecord(h, { task_state: 'resize_prep' }),
     breaks: { 'tasks have sagas': /held by task resize_prep/ },
@@ -579,7 +607,10 @@ for (const { name, plant, breaks, repairs = [] } of PLANTS) {
 
 test('every invariant is broken by one of these plants', () => {
   // Those of volumes have their plants in volumes-audit.test.ts.
-  const ofVolumes = ['volumes', 'status of volumes', 'access to volumes', 'volumes kept', 'snapshots kept'];
+  const ofVolumes = [
+    ...['volumes', 'status of volumes', 'access to volumes', 'volumes kept', 'snapshots kept'],
+    ...['snapshots at rest', 'one server per volume'],
+  ];
   const named = new Set([...PLANTS.flatMap((each) => Object.keys(each.breaks)), ...ofVolumes]);
   assert.deepEqual(
     INVARIANTS.map((each) => each.name).filter((name) => !named.has(name)),

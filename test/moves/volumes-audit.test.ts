@@ -13,6 +13,7 @@ import {
   assertSound,
   auditWorld,
   beat,
+  newServer,
   serverOf,
   settle,
   type World,
@@ -130,6 +131,51 @@ const PLANTED: readonly Planted[] = [
     },
     invariant: 'volumes kept',
     says: /keeps volume .*, which is not on record there$/,
+  },
+  {
+    what: 'a volume for one that two servers have',
+    plant: async (world, serverId, [volume]) => {
+      const { global } = world.p.stores;
+      const other = await newServer(world);
+      const { host } = await serverOf(world, other);
+      const of = global.selectFrom('volume_attachments').selectAll().where('server_id', '=', serverId);
+      const attachment = await of.where('volume_id', '=', volume).executeTakeFirstOrThrow();
+      const { cell_id: cellId } = await global
+        .selectFrom('server_mappings')
+        .select('cell_id')
+        .where('server_id', '=', other)
+        .executeTakeFirstOrThrow();
+      const cell = await world.p.stores.cell(cellId);
+      const mapped = cell.selectFrom('block_device_mappings').selectAll().where('server_id', '=', serverId);
+      const mapping = await mapped.where('volume_id', '=', volume).executeTakeFirstOrThrow();
+      const id = newId();
+      await global
+        .insertInto('volume_attachments')
+        .values({ ...attachment, id, server_id: other, host: host ?? '' })
+        .execute();
+      await cell
+        .insertInto('block_device_mappings')
+        .values({ ...mapping, id: newId(), server_id: other })
+        .execute();
+      const storage = await storageOf(world, volume);
+      const generation = Number.MAX_SAFE_INTEGER;
+      await storage.agent.grant(volume, id, { serverId: other, generation, mode: 'rw' });
+      await world.clock.pass(1000);
+    },
+    invariant: 'one server per volume',
+    says: /is attached to .* and .*, and may be to one alone$/,
+  },
+  {
+    what: 'a snapshot that nobody makes',
+    plant: async (world, _, [volume]) => {
+      const row = { name: null, description: null, project_id: 'p', user_id: 'u', size_gb: 1, metadata_json: '{}' };
+      await world.p.stores.global
+        .insertInto('volume_snapshots')
+        .values({ ...row, id: newId(), volume_id: volume, status: 'creating', created_at: 1, updated_at: 1 })
+        .execute();
+    },
+    invariant: 'snapshots at rest',
+    says: /is creating although nothing is under way$/,
   },
   {
     what: 'a snapshot that is on record and nowhere else',

@@ -1,5 +1,6 @@
 // What runs where.
 import { shouldRun } from '../../control/servers.ts';
+import { POWER_STATE } from '../../model/types.ts';
 import {
   type Breach,
   type Finding,
@@ -76,6 +77,12 @@ export const GUEST_AS_RECORDED: Invariant = {
           what: `the guest of server ${server.id} is off on ${host.name} although the server is ${server.vmState}`,
           cause: 'the guest turned itself off or died; the control plane records that within a minute if it runs',
           repair: 'wait a minute with the control plane running, or start the server (openstack server start)',
+        });
+      } else if (guest.running && server.vmState === 'active' && server.powerState === POWER_STATE.SHUTDOWN) {
+        breaches.push({
+          what: `the guest of server ${server.id} runs on ${host.name} although its record says that it is off`,
+          cause: 'the record was changed by hand',
+          repair: 'reboot the server, or stop and start it, so that the record follows',
         });
       } else if (server.vmState === 'suspended' && !guest.suspended) {
         breaches.push({

@@ -1,4 +1,6 @@
 // Where servers live: homes and records.
+
+import { isDeepStrictEqual } from 'node:util';
 import { BESIDE_RECORDS } from '../../store/travel.ts';
 import { homeRecords, type Invariant, silentCells, waitingMoves } from '../invariant.ts';
 
@@ -62,6 +64,31 @@ export const ONE_RECORD: Invariant = {
       since: debt.createdAt,
     }));
     return { breaches, owed, unknown: silentCells(s) };
+  },
+};
+
+export const MAPPING_AS_RECORDED: Invariant = {
+  name: 'mapping as recorded',
+  sentence:
+    'What the global database says of a server, which counts for quotas and lists, is what its record says: project, user and flavor; and only a shelved one is to leave its host.',
+  check(s) {
+    const breaches = [...homeRecords(s).values()].flatMap(({ server }) => {
+      const home = s.homes.get(server.id);
+      if (!home || s.busy.has(server.id)) return [];
+      const wrong: string[] = [];
+      if (home.projectId !== server.projectId) wrong.push(`of project ${server.projectId}, and not ${home.projectId}`);
+      if (home.userId !== server.userId) wrong.push(`of user ${server.userId}, and not ${home.userId}`);
+      if (!isDeepStrictEqual(home.flavor, server.flavor))
+        wrong.push(`of flavor ${server.flavor.name}, and not as its mapping says, ${home.flavor.name}`);
+      if (home.offloadAt !== null && server.vmState !== 'shelved')
+        wrong.push(`${server.vmState} although its mapping has it leave its host`);
+      return wrong.map((text) => ({
+        what: `server ${server.id} is by its record ${text}`,
+        cause: 'the record or the mapping was changed by hand, or a cell was restored from a backup',
+        repair: "set the server's row in server_mappings, or its record, right: who it belongs to is known outside",
+      }));
+    });
+    return { breaches, unknown: silentCells(s) };
   },
 };
 

@@ -28,8 +28,46 @@ export const STATUS_AS_ATTACHED: Invariant = {
         {
           what: `volume ${id} is ${status} although ${servers === '' ? 'no server has it' : `it is attached to ${servers}`}`,
           cause: 'its status was reset by hand, or the record was changed by hand',
-          repair: `set the status of the volume to ${wanted} (cinder reset-state)`,
+          repair: `if no server's home has it mapped (block_device_mappings): set the status of the volume to ${wanted} (cinder reset-state); else put its row in volume_attachments back`,
           fix: { kind: 'settle status', volumeId: id },
+        },
+      ];
+    });
+    return { breaches, unknown: [] };
+  },
+};
+
+export const SNAPSHOTS_AT_REST: Invariant = {
+  name: 'snapshots at rest',
+  sentence:
+    'A snapshot of a volume is being created only while a saga works on the volume, or on a server that has it.',
+  check(s) {
+    const breaches = s.volumes.flatMap(({ id, creating, busy }): Breach[] =>
+      busy
+        ? []
+        : creating.map((snapshotId) => ({
+            what: `snapshot ${snapshotId} of volume ${id} is creating although nothing is under way`,
+            cause: 'a saga ended without letting go of it, or its record was changed by hand',
+            repair: 'set its status to error (cinder snapshot-reset-state), and delete it',
+          })),
+    );
+    return { breaches, unknown: [] };
+  },
+};
+
+export const ONE_SERVER: Invariant = {
+  name: 'one server per volume',
+  sentence: 'A volume that is not made for several servers is attached to one at most.',
+  check(s) {
+    const breaches = s.volumes.flatMap(({ id, attachments, multiattach, busy }): Breach[] => {
+      const servers = [...new Set(attachments.map(({ serverId }) => serverId))].sort();
+      if (multiattach || busy || servers.length < 2) return [];
+      return [
+        {
+          what: `volume ${id} is attached to ${servers.join(' and ')}, and may be to one alone`,
+          cause: 'its attachments were changed by hand',
+          repair:
+            "stop these servers; then delete the rows in volume_attachments of those whose homes' block_device_mappings do not have it",
         },
       ];
     });

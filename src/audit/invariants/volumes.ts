@@ -76,7 +76,7 @@ export const ACCESS_AS_ATTACHED: Invariant = {
         breaches.push({
           what: `storage host ${name} lets server ${serverId} to volume ${volumeId}, which it does not have there`,
           cause: 'a revoke was lost, or attachments were changed by hand',
-          repair: `stop the server on every host but its own; then have the agent of ${name} revoke the access`,
+          repair: `if the server's home has the volume mapped (block_device_mappings): put its row in volume_attachments back; else stop the server on every host but its own, and have the agent of ${name} revoke the access`,
           fix: { kind: 'revoke access', volumeId, serverId, storageHost: name, attachmentId },
         });
       }

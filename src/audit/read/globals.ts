@@ -2,7 +2,7 @@
 import type { Kysely } from 'kysely';
 import { CLOSED_MIGRATIONS } from '../../control/migrations.ts';
 import { providerStates } from '../../control/placement.ts';
-import type { Resources } from '../../model/types.ts';
+import type { Flavor, Resources } from '../../model/types.ts';
 import { whyStuck } from '../../saga/decide.ts';
 import type { Entry } from '../../saga/types.ts';
 import type { GlobalTables } from '../../store/global-schema.ts';
@@ -44,13 +44,16 @@ export async function readPassing(db: Db, slice: Slice, since: number): Promise<
 export async function readHomes(db: Db, slice: Slice): Promise<Map<string, HomeView>> {
   const homes = db
     .selectFrom('server_mappings')
-    .select(['server_id', 'cell_id', 'project_id', 'soft_deleted_at'])
+    .select(['server_id', 'cell_id', 'project_id', 'user_id', 'flavor_json', 'offload_at', 'soft_deleted_at'])
     .where('deleted_at', 'is', null);
   const rows = await inSlice(homes, 'server_id', slice).execute();
   return new Map(
-    rows.map(({ server_id, cell_id, project_id, soft_deleted_at }) => [
-      server_id,
-      { cellId: cell_id, projectId: project_id, softDeleted: soft_deleted_at !== null },
+    rows.map((row) => [
+      row.server_id,
+      {
+        ...{ cellId: row.cell_id, projectId: row.project_id, userId: row.user_id, offloadAt: row.offload_at },
+        ...{ flavor: JSON.parse(row.flavor_json) as Flavor, softDeleted: row.soft_deleted_at !== null },
+      },
     ]),
   );
 }

@@ -24,7 +24,7 @@ export async function readAttachments(db: Db, slice: Slice): Promise<AttachmentV
 
 /** Volumes whose ids are in the slice. */
 export async function readVolumes(db: Db, slice: Slice): Promise<Omit<VolumeView, 'busy'>[]> {
-  const all = db.selectFrom('volumes').select(['id', 'status', 'storage_host']);
+  const all = db.selectFrom('volumes').select(['id', 'status', 'storage_host', 'multiattach']);
   const rows = await inSlice(all, 'id', slice).execute();
   const ofVolumes = db.selectFrom('volume_snapshots').select(['id', 'volume_id', 'status']);
   const snapshots = Map.groupBy(await inSlice(ofVolumes, 'volume_id', slice).execute(), (row) => row.volume_id);
@@ -33,12 +33,13 @@ export async function readVolumes(db: Db, slice: Slice): Promise<Omit<VolumeView
   return rows.map((row) => {
     const own = snapshots.get(row.id) ?? [];
     return {
-      ...{ id: row.id, status: row.status, storageHost: row.storage_host },
+      ...{ id: row.id, status: row.status, storageHost: row.storage_host, multiattach: row.multiattach === 1 },
       attachments: (attachments.get(row.id) ?? []).map(({ server_id, attached_at }) => ({
         ...{ serverId: server_id, attached: attached_at !== null },
       })),
       snapshots: new Set(own.map((each) => each.id)),
       available: own.filter((each) => each.status === 'available').map((each) => each.id),
+      creating: own.filter((each) => each.status === 'creating').map((each) => each.id),
     };
   });
 }
