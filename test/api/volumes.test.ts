@@ -88,6 +88,10 @@ describe('block storage over the API, on a simulated storage host', () => {
     assert.deepEqual(await ids('?sort=name:asc'), [a, b, c]);
     assert.deepEqual(await ids('?sort_key=size&sort_dir=desc'), [a, c, b]);
     assert.deepEqual(await ids('?sort_dir=asc'), [a, b, c]);
+    assert.deepEqual(await ids('?limit=2'), [c, b]);
+    assert.deepEqual(await ids(`?limit=2&marker=${c}`), [b, a]);
+    assert.deepEqual(await ids(`?limit=1&offset=1&marker=${c}`), [a]);
+    assert.deepEqual(await ids('?limit=0'), []);
     assert.deepEqual(await ids('?sort=bootable:asc, availability_zone'), [a, b, c]);
     assert.deepEqual(await ids('?name=b'), [b]);
     assert.deepEqual(await ids('?status=error'), []);

@@ -127,41 +127,66 @@ function sorted<T>(items: readonly T[], order: readonly Order<T>[]): T[] {
 
 export interface ListPage<T> {
   readonly page: readonly T[];
-  /** How many there are without paging. */
+  /** How many there are without paging, where that is asked for. */
   readonly count: number;
   readonly next: string | null;
 }
 
-/** Filters, sorts and pages. @throws ApiError 400, or as `absent` says of a marker that is not there; `sortKeys` are those that not every list has */
+/** Filters and sorts what is there, and pages. @throws ApiError 400, or as `absent` says of a marker that is not there; `sortKeys` are those that not every list has */
 export function listPage<T extends Listable>(
   items: readonly T[],
   wish: ListWish,
   absent: (id: string) => Refusal,
   sortKeys: SortKeys<T>,
 ): ListPage<T> {
-  const { project_id, user_id, 'name~': like } = wish;
-  const wanted = sorted(
-    items.filter(
-      (each) =>
-        (project_id === undefined || each.projectId === project_id) &&
-        (user_id === undefined || each.userId === user_id) &&
-        (like === undefined || (each.name ?? '').toLowerCase().includes(like.toLowerCase())),
-    ),
-    orderOf(wish, sortKeys),
-  );
+  const wanted = sorted(items.filter(isWanted(wish)), orderOf(wish, sortKeys));
   const behind = wish.marker === undefined ? 0 : wanted.findIndex((each) => each.id === wish.marker) + 1;
   if (wish.marker !== undefined && behind === 0) {
     throw errorOf(absent(wish.marker));
   }
   const start = behind + (wish.offset ?? 0);
-  const size = Math.min(wish.limit ?? MAX_PAGE, MAX_PAGE);
+  const size = sizeOf(wish);
   const page = wanted.slice(start, start + size);
   const last = page.at(-1);
   // Of a page that is just full too, as in Cinder.
   return { page, count: wanted.length, next: last && page.length === size ? last.id : null };
 }
 
+const sizeOf = ({ limit = MAX_PAGE }: ListWish): number => Math.min(limit, MAX_PAGE);
+
+const isWanted =
+  ({ project_id, user_id, 'name~': like }: ListWish) =>
+  (each: Listable): boolean =>
+    (project_id === undefined || each.projectId === project_id) &&
+    (user_id === undefined || each.userId === user_id) &&
+    (like === undefined || (each.name ?? '').toLowerCase().includes(like.toLowerCase()));
+
+/**
+ * The same of what is read newest first: no more of it than the page needs, unless it is to be sorted in another way, or
+ * counted. `from`: the id to begin with.
+ */
+export async function newestPage<T extends Listable>(
+  read: (from?: string) => AsyncIterable<readonly T[]>,
+  asked: { readonly wish: ListWish; readonly minor: number },
+  absent: (id: string) => Refusal,
+  sortKeys: SortKeys<T>,
+): Promise<ListPage<T>> {
+  const { wish, minor } = asked;
+  const isNewestFirst = (wish.sort ?? wish.sort_key ?? wish.sort_dir) === undefined && !isCounted(wish, minor);
+  // With the marker itself, which the page comes behind.
+  const enough = isNewestFirst ? 1 + (wish.offset ?? 0) + sizeOf(wish) : Number.POSITIVE_INFINITY;
+  const items: T[] = [];
+  for await (const part of read(isNewestFirst ? wish.marker : undefined)) {
+    items.push(...part.filter(isWanted(wish)));
+    if (items.length >= enough) break;
+  }
+  return listPage(items, wish, absent, sortKeys);
+}
+
 const COUNTED_FROM = 45;
+
+const isCounted = (wish: ListWish, minor: number): boolean =>
+  minor >= COUNTED_FROM && flagOf('with_count', wish.with_count);
 
 /** `{"<name>_links": [next]}`, and `count` when it is asked for (3.45). */
 export function listExtras<T>(
@@ -170,7 +195,7 @@ export function listExtras<T>(
   { next, count }: ListPage<T>,
   around: { readonly url: string; readonly minor: number; readonly wish: ListWish },
 ): object {
-  const counted = around.minor >= COUNTED_FROM && flagOf('with_count', around.wish.with_count) ? { count } : {};
+  const counted = isCounted(around.wish, around.minor) ? { count } : {};
   if (next === null) return counted;
   const [path = '', query = ''] = around.url.split('?', 2);
   const params = new URLSearchParams(query);

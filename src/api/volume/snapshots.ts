@@ -3,14 +3,23 @@ import { type Static, Type } from 'typebox';
 import type { Platform } from '../../control/platform.ts';
 import { volumeFor } from '../../control/volumes/records.ts';
 import { resetSnapshotStatus } from '../../control/volumes/reset-status.ts';
-import { editSnapshot, listSnapshots, snapshotFor } from '../../control/volumes/snapshots.ts';
+import { editSnapshot, snapshotFor, snapshotsFrom } from '../../control/volumes/snapshots.ts';
 import { type Actor, isAdmin } from '../../model/types.ts';
 import { SNAPSHOT_STATUSES, type Snapshot, snapshotNotFound } from '../../model/volumes.ts';
 import { createSnapshot, deleteSnapshot } from '../../moves/volumes/snapshots.ts';
 import { IdParams, Links, object, text } from '../compute/common.ts';
 import { badRequest, errorOf, refuse } from '../http/errors.ts';
 import { byBody, type Route, route } from '../http/route.ts';
-import { dictionaryOf, type ListPage, type ListWish, listExtras, listPage, orThrow, projectOf, V3 } from './common.ts';
+import {
+  dictionaryOf,
+  type ListPage,
+  type ListWish,
+  listExtras,
+  newestPage,
+  orThrow,
+  projectOf,
+  V3,
+} from './common.ts';
 import { type Flag, flagOf, isTrue } from './filters.ts';
 import { metadataRoutes } from './metadata.ts';
 import { renderSnapshot } from './render.ts';
@@ -30,23 +39,24 @@ async function listed(
     readonly metadata?: string;
     readonly consumes_quota?: string;
   },
+  minor: number,
 ): Promise<ListPage<Snapshot>> {
   // Every snapshot counts in its project's quota.
   const counted = query.consumes_quota === undefined || flagOf('use_quota', query.consumes_quota);
   const wanted = Object.entries(query.metadata === undefined ? {} : dictionaryOf('metadata', query.metadata));
-  const found = await listSnapshots(p.stores.global, {
+  const filter = {
     projectId: projectOf(isAdmin(actor), actor.projectId, query),
     ...(query.volume_id === undefined ? {} : { volumeId: query.volume_id }),
     ...(query.availability_zone === undefined ? {} : { zone: query.availability_zone }),
     ...(query.name === undefined ? {} : { name: query.name }),
     ...(query.status === undefined ? {} : { statuses: [query.status] }),
-  });
-  return listPage(
-    found.filter((each) => counted && wanted.every(([key, value]) => each.metadata[key] === value)),
-    query,
-    snapshotNotFound,
-    { volume_id: (each) => each.volumeId },
-  );
+  };
+  async function* read(from?: string): AsyncGenerator<readonly Snapshot[]> {
+    for await (const snapshots of snapshotsFrom(p.stores.global, filter, from)) {
+      yield snapshots.filter((each) => counted && wanted.every(([key, value]) => each.metadata[key] === value));
+    }
+  }
+  return newestPage(read, { wish: query, minor }, snapshotNotFound, { volume_id: (each) => each.volumeId });
 }
 
 /** From 3.66 on a volume in use needs no `force`. @throws ApiError 400 */
@@ -70,7 +80,7 @@ const lists = [
     query: schema.SnapshotQuery,
     answers: { 200: object({ snapshots: Type.Array(item), ...pages }) },
     handle: async ({ p, actor, query, minor, request }) => {
-      const found = await listed(p, actor, query);
+      const found = await listed(p, actor, query, minor);
       const whole = full && showsAll(p, actor);
       const snapshots = found.page.map((each) => renderSnapshot(each, minor, whole));
       const extras = listExtras(p.settings, 'snapshots', found, { url: request.originalUrl, minor, wish: query });

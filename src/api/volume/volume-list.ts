@@ -1,9 +1,9 @@
 // Volumes as lists are asked for them: filters, order, page.
 import type { Platform } from '../../control/platform.ts';
-import { listVolumes, type VolumeFilter } from '../../control/volumes/records.ts';
+import { type VolumeFilter, volumesFrom } from '../../control/volumes/records.ts';
 import { type Actor, isAdmin } from '../../model/types.ts';
 import { type Volume, volumeNotFound } from '../../model/volumes.ts';
-import { dictionaryOf, type ListPage, type ListWish, listPage, projectOf } from './common.ts';
+import { dictionaryOf, type ListPage, type ListWish, newestPage, projectOf } from './common.ts';
 import { FILTERS_BY_TIME, flagOf, timeFilter, volumeFlagOf } from './filters.ts';
 import { imageMetadata } from './render.ts';
 
@@ -44,8 +44,11 @@ export async function listedVolumes(
   // No volume here has ever been in a group or been migrated.
   const never = query.migration_status ?? query.consistencygroup_id ?? query.group_id;
   const filter = filterOf(actor, query, minor);
-  const found = never === undefined ? await listVolumes(p.stores.global, filter) : [];
-  return listPage(found.filter(holds), query, volumeNotFound, SORT_KEYS);
+  async function* read(from?: string): AsyncGenerator<readonly Volume[]> {
+    if (never !== undefined) return;
+    for await (const volumes of volumesFrom(p.stores.global, filter, from)) yield volumes.filter(holds);
+  }
+  return newestPage(read, { wish: query, minor }, volumeNotFound, SORT_KEYS);
 }
 
 const filterOf = (actor: Actor, query: VolumeQuery, minor: number): VolumeFilter => ({

@@ -18,7 +18,7 @@ import type { Kysely, Transaction } from 'kysely';
 import { newId } from '../../lib/ids.ts';
 import { type AttachmentState, checkClaim, checkDetach, statusByAttachments } from '../../model/attachments.ts';
 import type { Refusal } from '../../model/types.ts';
-import { forUpdate } from '../../store/dialect.ts';
+import { forUpdate, isAmong } from '../../store/dialect.ts';
 import { fixed } from '../../store/fixed.ts';
 import type { GlobalTables } from '../../store/global-schema.ts';
 
@@ -90,7 +90,9 @@ export async function attachmentsOfVolumes(
 ): Promise<Map<string, Attachment[]>> {
   const byVolume = new Map<string, Attachment[]>();
   if (volumeIds.length === 0) return byVolume;
-  for (const row of await attachments(db).where('a.volume_id', 'in', volumeIds).execute()) {
+  for (const row of await attachments(db)
+    .where(isAmong(db, 'a.volume_id', volumeIds))
+    .execute()) {
     const found = byVolume.get(row.volume_id);
     if (found) found.push(attachmentOf(row));
     else byVolume.set(row.volume_id, [attachmentOf(row)]);

@@ -9,6 +9,7 @@ import { type Actor, isAdmin, type Refusal } from '../../model/types.ts';
 import { type Volume, type VolumeImage, type VolumeStatus, volumeNotFound } from '../../model/volumes.ts';
 import { forUpdate } from '../../store/dialect.ts';
 import type { GlobalTables } from '../../store/global-schema.ts';
+import { everyOne, newestFirst } from './newest.ts';
 
 type Db = Kysely<GlobalTables>;
 export type VolumeRow = Selectable<GlobalTables['volumes']>;
@@ -115,16 +116,12 @@ export interface VolumeFilter {
   readonly metadata?: Readonly<Record<string, string>>;
 }
 
-const MOST_LISTED = 10_000;
+/** Volumes, newest first, all that there are. */
+export const listVolumes = (db: Db, filter: VolumeFilter): Promise<Volume[]> => everyOne(volumesFrom(db, filter));
 
-/** Volumes, newest first. Sorting otherwise, and pages, are the API's: a project has no more than its quota. */
-export async function listVolumes(db: Db, filter: VolumeFilter): Promise<Volume[]> {
-  let query = db
-    .selectFrom('volumes')
-    .selectAll()
-    .orderBy('created_at', 'desc')
-    .orderBy('id', 'desc')
-    .limit(MOST_LISTED);
+/** The same, some at a time. `from`: beginning with this volume; none come when there is no such one. */
+export async function* volumesFrom(db: Db, filter: VolumeFilter, from?: string): AsyncGenerator<readonly Volume[]> {
+  let query = db.selectFrom('volumes').selectAll();
   if (filter.projectId !== null) query = query.where('project_id', '=', filter.projectId);
   if (filter.ids !== undefined)
     query = filter.ids.length === 0 ? query.where('id', 'is', null) : query.where('id', 'in', filter.ids);
@@ -135,10 +132,10 @@ export async function listVolumes(db: Db, filter: VolumeFilter): Promise<Volume[
   if (filter.multiattach !== undefined) query = query.where('multiattach', '=', filter.multiattach ? 1 : 0);
   if (filter.snapshotId !== undefined) query = query.where('snapshot_id', '=', filter.snapshotId);
   if (filter.storageHost !== undefined) query = query.where('storage_host', '=', filter.storageHost);
-  const volumes = (await query.execute()).map(volumeOf);
-  const { metadata } = filter;
-  if (metadata === undefined) return volumes;
-  return volumes.filter((volume) => Object.entries(metadata).every(([key, value]) => volume.metadata[key] === value));
+  const wanted = Object.entries(filter.metadata ?? {});
+  for await (const rows of newestFirst('volumes', query, from)) {
+    yield rows.map(volumeOf).filter(({ metadata }) => wanted.every(([key, value]) => metadata[key] === value));
+  }
 }
 
 export interface VolumeEdit {

@@ -6,6 +6,7 @@ import { type Snapshot, type SnapshotStatus, snapshotNotFound, type Volume } fro
 import { forUpdate } from '../../store/dialect.ts';
 import type { GlobalTables } from '../../store/global-schema.ts';
 import { openSaga } from '../../store/sagas.ts';
+import { everyOne, newestFirst } from './newest.ts';
 
 type Db = Kysely<GlobalTables>;
 
@@ -118,16 +119,17 @@ export interface SnapshotFilter {
   readonly statuses?: readonly string[];
 }
 
-const MOST_LISTED = 10_000;
+/** Snapshots, newest first, all that there are. */
+export const listSnapshots = (db: Db, filter: SnapshotFilter): Promise<Snapshot[]> =>
+  everyOne(snapshotsFrom(db, filter));
 
-/** Snapshots, newest first. */
-export async function listSnapshots(db: Db, filter: SnapshotFilter): Promise<Snapshot[]> {
-  let query = db
-    .selectFrom('volume_snapshots')
-    .selectAll()
-    .orderBy('created_at', 'desc')
-    .orderBy('id', 'desc')
-    .limit(MOST_LISTED);
+/** The same, some at a time. `from`: beginning with this snapshot; none come when there is no such one. */
+export async function* snapshotsFrom(
+  db: Db,
+  filter: SnapshotFilter,
+  from?: string,
+): AsyncGenerator<readonly Snapshot[]> {
+  let query = db.selectFrom('volume_snapshots').selectAll();
   if (filter.projectId !== null) query = query.where('project_id', '=', filter.projectId);
   if (filter.volumeId !== undefined) query = query.where('volume_id', '=', filter.volumeId);
   const { zone } = filter;
@@ -135,7 +137,7 @@ export async function listSnapshots(db: Db, filter: SnapshotFilter): Promise<Sna
     query = query.where('volume_id', 'in', (from) => from.selectFrom('volumes').select('id').where('zone', '=', zone));
   if (filter.name !== undefined) query = query.where('name', '=', filter.name);
   if (filter.statuses !== undefined) query = query.where('status', 'in', filter.statuses);
-  return (await query.execute()).map(snapshotOf);
+  for await (const rows of newestFirst('volume_snapshots', query, from)) yield rows.map(snapshotOf);
 }
 
 export interface SnapshotEdit {

@@ -5,6 +5,7 @@ import type { Actor } from '../../model/types.ts';
 import type { Volume } from '../../model/volumes.ts';
 import type { Platform } from '../platform.ts';
 import { addStorageHost, withPlatform } from '../test-support.ts';
+import { everyOne } from './newest.ts';
 import { claimVolumeQuota, forgetVolumeQuota, setVolumeQuota, volumeQuotaOf } from './quota.ts';
 import {
   changeStatus,
@@ -14,6 +15,7 @@ import {
   findVolume,
   listVolumes,
   volumeFor,
+  volumesFrom,
 } from './records.ts';
 import { createSnapshotRecord, editSnapshot, listSnapshots, snapshotFor } from './snapshots.ts';
 import { chooseStorageHost, recordStorageHeartbeat, setStorageHostDisabled, storageHostIsUp } from './storage-hosts.ts';
@@ -152,4 +154,32 @@ test('quota: volumes and gigabytes, snapshots with them; own limits before the s
     },
     { quota: { volumes: 3 } },
   );
+});
+
+test('lists: every volume once, newest first, however many there are; from one of them on', async () => {
+  await withPlatform(async (p) => {
+    await addStorageHost(p);
+    const db = p.stores.global;
+    const first = await addVolume(p, {});
+    const row = await db.selectFrom('volumes').selectAll().where('id', '=', first.id).executeTakeFirstOrThrow();
+    // More than there are in the parts that are read first, some at the same moment.
+    const rows = Array.from({ length: 749 }, (_, index) => ({ ...row, id: newId(), created_at: 1000 + (index >> 2) }));
+    for (let at = 0; at < rows.length; at += 50) {
+      await db
+        .insertInto('volumes')
+        .values(rows.slice(at, at + 50))
+        .execute();
+    }
+    const all = [row, ...rows].toSorted((a, b) => b.created_at - a.created_at || (a.id < b.id ? 1 : -1));
+    const ids = all.map(({ id }) => id);
+    assert.deepEqual(
+      (await listVolumes(db, { projectId: 'p1' })).map(({ id }) => id),
+      ids,
+    );
+    const parts: string[][] = [];
+    for await (const part of volumesFrom(db, { projectId: 'p1' }, ids[5])) parts.push(part.map(({ id }) => id));
+    assert.deepEqual(parts.flat(), ids.slice(5));
+    assert.ok(parts.length > 2);
+    assert.deepEqual(await everyOne(volumesFrom(db, { projectId: 'p1' }, newId())), []);
+  });
 });
