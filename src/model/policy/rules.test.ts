@@ -96,11 +96,16 @@ describe('rules', () => {
       // Nova's, of a call that is not served here; and a word that no rule uses.
       'os_compute_api:os-baremetal-nodes:list': '!',
       regular_user: '!',
+      // Used, but by one that nothing asks for.
+      ours: 'rule:ours_too',
+      ours_too: '@',
     });
     assert.deepEqual(rules.warnings, [
       "nothing asks for a rule 'os_compute_api:servers:shwo'",
       "nothing asks for a rule 'os_compute_api:os-baremetal-nodes:list'",
       "nothing asks for a rule 'regular_user'",
+      "nothing asks for a rule 'ours'",
+      "nothing asks for a rule 'ours_too'",
     ]);
     assert.ok(allowed('os_compute_api:servers:show', who(['support'], 'p9'), { project_id: 'p1' }, rules));
   });
@@ -113,6 +118,8 @@ describe('rules', () => {
     const create = 'os_compute_api:servers:create';
     assert.match(complaints({ [create]: 'rule:nowhere' }), /create: there is no rule 'nowhere'/);
     assert.match(complaints({ [create]: 'rule:a', a: 'rule:b', b: 'not rule:a' }), /circle: .* a → b → a/);
+    assert.match(complaints({ a: 'rule:b', b: 'rule:a' }), /^a: goes round in a circle: a → b → a/);
+    assert.equal(complaints({ a: 'rule:b', b: 'rule:nowhere' }), 'nothing');
     assert.match(complaints({ [create]: 'admin', 'os_compute_api:servers:show': 3 }), /create: .*; .*show: /);
   });
 

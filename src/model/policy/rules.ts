@@ -101,7 +101,6 @@ export function compileRules(file: ReadonlyMap<string, unknown>): Compiled {
     if (parsed.kind === 'ok') own.set(name, parsed.check);
     else complaints.push(`${name}: ${parsed.complaint}`);
   }
-  const used = new Set([...own.values()].flatMap(rulesIn));
   const known = new Set(defaultRules().map((rule) => rule.name));
   const aliases = [...own.keys()].filter((name) => !known.has(name));
   const byService = Object.fromEntries(
@@ -115,10 +114,51 @@ export function compileRules(file: ReadonlyMap<string, unknown>): Compiled {
       if (wrong !== null) complaints.push(wrong);
     }
   }
+  // Names that no service's rule leads to change nothing, but are no less wrong.
+  const sound = new Set<string>();
+  for (const name of aliases) {
+    const circle = circleFrom(name, own, sound);
+    if (circle !== null) complaints.push(circle);
+  }
   if (complaints.length > 0) return { kind: 'bad', complaints: [...new Set(complaints)] };
+  const used = usedIn(
+    own,
+    [...own.keys()].filter((name) => known.has(name) && !UNASKED.has(name)),
+  );
   const idle = [...own.keys()].filter((name) => (!known.has(name) || UNASKED.has(name)) && !used.has(name));
   const warnings = idle.map((name) => `nothing asks for a rule '${name}'`);
   return { kind: 'ok', rules: { byService, warnings } };
+}
+
+/** What the rules of these names lead to among the file's own, by however many steps. */
+function usedIn(own: ReadonlyMap<string, Check>, names: readonly string[]): ReadonlySet<string> {
+  const used = new Set<string>();
+  const open = [...names];
+  for (let name = open.pop(); name !== undefined; name = open.pop()) {
+    const check = own.get(name);
+    const found = check === undefined ? [] : rulesIn(check).filter((each) => !used.has(each));
+    for (const each of found) used.add(each);
+    open.push(...found);
+  }
+  return used;
+}
+
+/** A circle that the file's own rules go in from `name` on; null: none. `sound`: names that lead to none. */
+function circleFrom(
+  name: string,
+  own: ReadonlyMap<string, Check>,
+  sound: Set<string>,
+  path: readonly string[] = [],
+): string | null {
+  if (path.includes(name)) return `${path[0]}: goes round in a circle: ${[...path, name].join(' → ')}`;
+  const check = own.get(name);
+  if (sound.has(name) || check === undefined) return null;
+  for (const each of rulesIn(check)) {
+    const circle = circleFrom(each, own, sound, [...path, name]);
+    if (circle !== null) return circle;
+  }
+  sound.add(name);
+  return null;
 }
 
 function rulesOf(
