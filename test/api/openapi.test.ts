@@ -87,6 +87,12 @@ describe('the OpenAPI document', () => {
       assert.deepEqual(Object.keys(data?.['get']?.responses[status]?.content ?? {}), ['application/octet-stream']);
   });
 
+  it('says what an answer looks like that is always a refusal, and one that offers choices', () => {
+    const gone = paths['/compute/v2.1/os-fping']?.['get']?.responses['410'];
+    assert.deepEqual(gone, { $ref: '#/components/responses/computeError' });
+    assert.ok(paths['/volume']?.['get']?.responses['300']?.content);
+  });
+
   it('has only schemas that something can be checked against', () => {
     const compiles = (what: string, check: () => unknown): void => {
       try {

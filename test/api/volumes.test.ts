@@ -610,7 +610,7 @@ describe('block storage over the API, on a simulated storage host', () => {
 
   it('storage hosts as services, pools and zones; versions and catalog', async () => {
     const { services } = (await s.admin('GET', `${V}/os-services`)).json;
-    assert.deepEqual([services.length, services[0].host, services[0].state], [1, 'storage1', 'up']);
+    assert.deepEqual([services.length, services[0].host, services[0].state], [1, 'storage1@crosscell', 'up']);
     const filters = (await s.alice('GET', `${V}/resource_filters?resource=snapshot`, undefined, 33)).json;
     const ofSnapshots = ['project_id', 'user_id', 'name', 'status', 'volume_id', 'availability_zone', 'metadata'];
     assert.deepEqual(filters.resource_filters, [{ resource: 'snapshot', filters: [...ofSnapshots, 'consumes_quota'] }]);

@@ -163,7 +163,7 @@ function bodySchema(route: Route): Json | null {
   return { anyOf, 'x-openstack': { discriminator: 'microversion' } };
 }
 
-function answersOf({ answers, media = [], tells = [] }: Route): Json {
+function answersOf({ answers, media = [], tells = [], service }: Route): Json {
   const headers = Object.fromEntries(
     tells.map((name) => [name, { description: HEADERS[name], schema: { type: 'string' } }]),
   );
@@ -171,7 +171,7 @@ function answersOf({ answers, media = [], tells = [] }: Route): Json {
   const data = Object.fromEntries(media.map((type) => [type, { schema: { type: 'string', format: 'binary' } }]));
   return Object.fromEntries(
     Object.entries(answers).map(([status, schema]) => {
-      if (Number(status) >= 300) return [status, { description: 'Refused' }];
+      if (Number(status) >= 400) return [status, { $ref: `#/components/responses/${errorName(service)}` }];
       if (schema !== null)
         return [status, { description: 'Done', ...told, content: { 'application/json': { schema } } }];
       const content = media.length === 0 ? {} : { content: data };

@@ -10,7 +10,7 @@ import { booleanOf, nullable, object, text } from '../compute/common.ts';
 import { badRequest, notFound, refuse } from '../http/errors.ts';
 import { type Route, route } from '../http/route.ts';
 import { V3 } from './common.ts';
-import { hostOf } from './render.ts';
+import { backendOf, hostOf } from './render.ts';
 import { SnapshotQuery, VolumeQuery } from './schemas.ts';
 
 const service = 'volume' as const;
@@ -55,7 +55,7 @@ const Switched = object({
 });
 
 const renderService = (host: StorageHostRecord, zone: string, minor: number): object => ({
-  ...{ binary: BINARY, host: host.name, zone, status: host.disabled ? 'disabled' : 'enabled' },
+  ...{ binary: BINARY, host: backendOf(host.name), zone, status: host.disabled ? 'disabled' : 'enabled' },
   ...{ state: host.up ? 'up' : 'down', updated_at: isoMicroseconds(host.lastSeenAt ?? host.updatedAt) },
   ...{ disabled_reason: null, frozen: false, replication_status: 'disabled', active_backend_id: null },
   ...(minor >= 7 ? { cluster: null } : {}),

@@ -101,8 +101,9 @@ function more({ p, actor }: VolumeView, volume: Volume): object {
   };
 }
 
-/** host@backend#pool, as Cinder names a back end. */
-export const hostOf = (storageHost: string): string => `${storageHost}@crosscell#${storageHost}`;
+/** host@backend, as Cinder names a service of volumes; host@backend#pool, as it says where a volume is. */
+export const backendOf = (storageHost: string): string => `${storageHost}@crosscell`;
+export const hostOf = (storageHost: string): string => `${backendOf(storageHost)}#${storageHost}`;
 
 /** What a volume remembers of its image, all as text. */
 export const imageMetadata = (image: VolumeImage): Record<string, string> => ({
