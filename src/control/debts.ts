@@ -289,15 +289,19 @@ async function dropSnapshotOwed(p: Platform, debt: Debt): Promise<Answer> {
 async function dropOwed(p: Platform, debt: Debt): Promise<Answer> {
   const home = await p.stores.global
     .selectFrom('server_mappings')
-    .select('cell_id')
+    .select(['cell_id', 'deleted_at'])
     .where('server_id', '=', debt.serverId)
-    .where('deleted_at', 'is', null)
     .executeTakeFirst();
-  if (home?.cell_id === debt.host) return 'settled';
+  if (home?.deleted_at === null && home.cell_id === debt.host) return 'settled';
   try {
     const cell = await p.stores.cell(debt.host);
     await cell.transaction().execute(async (trx) => {
-      await trx.deleteFrom('servers').where('id', '=', debt.serverId).where('saga_id', '=', debt.sagaId).execute();
+      await trx
+        .deleteFrom('servers')
+        .where('id', '=', debt.serverId)
+        // Of a server that never got a home nobody else has a record: see moves/create-home.ts.
+        .$if(home !== undefined, (copy) => copy.where('saga_id', '=', debt.sagaId))
+        .execute();
       const left = await trx.selectFrom('servers').select('id').where('id', '=', debt.serverId).executeTakeFirst();
       if (left) return;
       await trx.deleteFrom('server_actions').where('server_id', '=', debt.serverId).execute();

@@ -41,6 +41,8 @@ export interface Owed {
   readonly generation: number;
   readonly sagaId: string;
   readonly reason: string;
+  /** It is not tried before, ms; absent: RETRY_MS. */
+  readonly restsMs?: number;
 }
 
 /** How long after it was made, and after each attempt, a debt is tried. */
@@ -77,7 +79,7 @@ export async function oweWithin(trx: Kysely<GlobalTables>, debt: Owed, now: numb
     .values({
       ...{ id: newId(), kind: debt.kind, host: debt.host, server_id: debt.serverId, volume_id: volumeId },
       ...{ generation: debt.generation, saga_id: debt.sagaId, reason: debt.reason, attempts: 0, last_error: null },
-      ...{ due_at: now + RETRY_MS, created_at: now, paid_at: null },
+      ...{ due_at: now + (debt.restsMs ?? RETRY_MS), created_at: now, paid_at: null },
     })
     .execute();
 }

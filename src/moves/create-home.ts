@@ -1,9 +1,12 @@
 // What a create writes of a server beside its saga: its home and its place in a group; and, where no host would do, all
 // there will ever be of it, in ERROR.
 import type { Kysely, Transaction } from 'kysely';
+import { owe } from '../control/debts.ts';
 import type { Platform } from '../control/platform.ts';
 import { rowOf } from '../control/records.ts';
 import { joinServerGroup } from '../control/server-groups.ts';
+import { passed } from '../lib/clock.ts';
+import { newId } from '../lib/ids.ts';
 import { shownImageOf } from '../model/disk-image.ts';
 import { refuse } from '../model/refusal.ts';
 import type { Actor, Refusal, Server } from '../model/types.ts';
@@ -53,8 +56,13 @@ export async function joinGroup(
   if (refusal) throw new Refused(refusal);
 }
 
+/** Twice as long as a request may take between its first write here and its last. */
+const RESTS_MS = 120_000;
+
 /**
- * No host would do: the server exists all the same, in ERROR, in the first enabled cell that can be reached.
+ * No host would do: the server exists all the same, in ERROR, in the first enabled cell that can be reached. Its record
+ * comes first, then the home that makes it visible. Whoever stops in between leaves a record that nobody can see: it is
+ * owed beforehand that it goes, and the home is written only as long as nobody may have begun to pay that.
  * @throws Refused
  */
 export async function writeInError(
@@ -66,29 +74,37 @@ export async function writeInError(
 ): Promise<Refusal | null> {
   const cell = await firstCell(p);
   if (!cell) return refuse(503, 'There is no cell to hold servers.');
-  const fault = { code: 500, message: 'No valid host was found. ', details: reason, createdAt: server.createdAt };
-  const broken: Server = { ...server, vmState: 'error', taskState: null, fault };
-  const action = createAction(
-    broken,
-    { userId: actor.userId, projectId: actor.projectId },
-    actor.requestId,
-    null,
-    server.createdAt,
-  );
+  const began = passed(p.clock);
+  const debtId = newId();
+  await owe(p, {
+    ...{ kind: 'drop-records', host: cell.id, serverId: server.id, generation: 0, sagaId: debtId, restsMs: RESTS_MS },
+    reason: 'record of a server that got no home',
+  });
+  await writeRecord(cell.db, actor, server, reason);
   await p.stores.global.transaction().execute(async (trx) => {
+    if (passed(p.clock) - began > RESTS_MS / 2)
+      throw new Refused(refuse(503, 'The server could not be put on record in time.'));
     await insertHome(trx, actor, server, cell.id);
     await joinGroup(p, trx, actor, groupId, server.id);
-    // Nothing refuses behind this. If it stops before the home is there, what is left is invisible and counts for nobody.
-    await cell.db.transaction().execute(async (own) => {
-      await own.insertInto('servers').values(rowOf(broken)).execute();
-      await own
-        .insertInto('server_actions')
-        .values({ ...action, message: 'Error', finished_at: server.createdAt })
-        .execute();
-    });
+    await trx.updateTable('debts').set({ paid_at: p.clock.now() }).where('saga_id', '=', debtId).execute();
   });
   p.log.info({ serverId: server.id, requestId: actor.requestId, zone: server.requestedZone }, reason);
   return null;
+}
+
+async function writeRecord(cell: Kysely<CellTables>, actor: Actor, server: Server, details: string): Promise<void> {
+  const { createdAt } = server;
+  const fault = { code: 500, message: 'No valid host was found. ', details, createdAt };
+  const broken: Server = { ...server, vmState: 'error', taskState: null, fault };
+  const { userId, projectId, requestId } = actor;
+  const action = createAction(broken, { userId, projectId }, requestId, null, createdAt);
+  await cell.transaction().execute(async (trx) => {
+    await trx.insertInto('servers').values(rowOf(broken)).execute();
+    await trx
+      .insertInto('server_actions')
+      .values({ ...action, message: 'Error', finished_at: createdAt })
+      .execute();
+  });
 }
 
 async function firstCell(p: Platform): Promise<{ id: string; db: Kysely<CellTables> } | null> {

@@ -7,13 +7,16 @@ import type { Settings } from '../../src/control/platform.ts';
 import { quotaOf } from '../../src/control/quota.ts';
 import { lockServer } from '../../src/control/server-marks.ts';
 import { editServer, findServer, serverActions } from '../../src/control/servers.ts';
+import { newId } from '../../src/lib/ids.ts';
 import { apiStatus } from '../../src/model/states.ts';
 import { POWER_STATE } from '../../src/model/types.ts';
 import { confirmOverdue, confirmResize } from '../../src/moves/confirm.ts';
+import { writeInError } from '../../src/moves/create-home.ts';
 import { deleteServer } from '../../src/moves/delete.ts';
 import { rebootServer, startServer, stopServer } from '../../src/moves/power.ts';
 import { migrateServer, resizeServer } from '../../src/moves/resize.ts';
 import { revertResize } from '../../src/moves/revert.ts';
+import { Refused } from '../../src/moves/start.ts';
 import {
   accept,
   assertSound,
@@ -109,6 +112,27 @@ inWorld('create makes a guest that runs, on a host that its flavor asks for', as
   assert.equal(action?.action, 'create');
   assert.notEqual(action?.finishedAt, null);
   assert.equal(action?.message, null);
+  await assertSound(world);
+});
+
+inWorld('a server that fits nowhere and gets no home leaves no record behind', async (world) => {
+  const { p, user, clock } = world;
+  const serverId = newId();
+  const server = { ...(await serverOf(world, await newServer(world))), id: serverId, host: null };
+  // A group that is not there refuses it, when its record is written already.
+  await assert.rejects(clock.drive(writeInError(p, user, server, newId(), 'No valid host was found.')), Refused);
+  const records = async () => {
+    const cells = await p.stores.global.selectFrom('cells').select('id').execute();
+    const found = cells.map(async ({ id }) =>
+      (await p.stores.cell(id)).selectFrom('servers').select('id').where('id', '=', serverId).execute(),
+    );
+    return (await Promise.all(found)).flat().length;
+  };
+  assert.equal(await records(), 1);
+  assert.equal((await findServer(p, serverId)).kind, 'absent');
+  await clock.pass(121_000);
+  await beat(world);
+  assert.equal(await records(), 0);
   await assertSound(world);
 });
 
