@@ -147,7 +147,8 @@ export async function orOweVolumes<S extends HasVolumes>(
     await activateAttachments(trx, serverId, to, generation);
     await renewAttachments(trx, serverId, to, volumeIds);
   });
-  await owe(c.p, { kind: 'match-devices', host: to, serverId, generation, sagaId: c.saga.id, reason });
+  // All of it and not the devices alone: the undos that come behind this one, which turn it on, are part of the debt then.
+  await owe(c.p, { kind: 'match-guest', host: to, serverId, generation, sagaId: c.saga.id, reason });
   return { kind: 'done', note: `owed: host ${to} is down` };
 }
 
