@@ -4,6 +4,7 @@
 // None of it is a switch in the product: it is done to the simulated world from outside, where no deployment can get at.
 // - host-fences: hosts take a call of whatever generation for the newest;
 // - port-fences, cell-fences: port bindings, or the databases of cells, forget which generations they have seen (triggers);
+//   cells also how often a server has been let go of, which keeps most of the same out;
 // - lease: a conductor's commit passes although another has taken over the saga;
 // - undo: the undo of one step does nothing, and says that it is done;
 // - debts: what is owed is never written down (a trigger drops it);
@@ -34,7 +35,9 @@ const FORGETFUL_CELL = `
   create temp trigger forget_fence_insert after insert on server_fences begin
     update server_fences set generation = 0 where server_id = new.server_id; end;
   create temp trigger forget_fence_update after update on server_fences when new.generation <> 0 begin
-    update server_fences set generation = 0 where server_id = new.server_id; end;`;
+    update server_fences set generation = 0 where server_id = new.server_id; end;
+  create temp trigger forget_revision after update on servers when new.revision <> 0 begin
+    update servers set revision = 0 where id = new.id; end;`;
 const FORGETFUL_PORTS = `
   create temp trigger forget_binding_insert after insert on port_bindings when new.generation <> 0 begin
     update port_bindings set generation = 0 where port_id = new.port_id and host = new.host; end;

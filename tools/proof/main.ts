@@ -31,7 +31,7 @@ const PAGE = join(ROOT, 'docs', 'proof.md');
 const MEANS: Readonly<Record<Safety, string>> = {
   'host-fences': 'hosts take calls of any generation',
   'port-fences': 'port bindings forget which generations they have seen',
-  'cell-fences': 'databases of cells forget which generations they have seen',
+  'cell-fences': 'databases of cells forget which generations they have seen, and how often servers were let go of',
   lease: 'a commit passes although another conductor has taken over',
   undo: `the undo of \`${UNDONE_STEP.step}\` does nothing`,
   debts: 'what is owed is not written down',
