@@ -22,6 +22,8 @@ export interface IdentityTables {
     description: string | null;
     email: string | null;
     default_project_id: string | null;
+    /** Attribute `project_id`, which means nothing, as somebody gave it. */
+    project_id: string | null;
     enabled: number;
     /** scrypt; null: cannot log in with a password. */
     password_hash: string | null;

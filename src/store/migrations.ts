@@ -159,7 +159,7 @@ export const GLOBAL_MIGRATIONS: readonly SchemaMigration[] = [
         tags_json text not null, created_at bigint not null, unique (domain_id, name))`,
       `create index projects_parent on projects (parent_id)`,
       `create table users (id text primary key, domain_id text not null references domains(id) on delete cascade,
-        name text not null, description text, email text, default_project_id text, enabled integer not null,
+        name text not null, description text, email text, default_project_id text, project_id text, enabled integer not null,
         password_hash text, password_at bigint, seeded_hash text, options_json text not null,
         token_epoch integer not null, created_at bigint not null, unique (domain_id, name))`,
       `create table roles (id text primary key, name text not null unique, description text, created_at bigint not null)`,

@@ -94,9 +94,8 @@ export const renderUser = (settings: Settings, user: User): object => ({
   ...{ id: user.id, name: user.name, domain_id: user.domainId, enabled: user.enabled },
   ...(user.description === null ? {} : { description: user.description }),
   ...(user.email === null ? {} : { email: user.email }),
-  ...(user.defaultProjectId === null
-    ? {}
-    : { default_project_id: user.defaultProjectId, project_id: user.defaultProjectId }),
+  ...(user.defaultProjectId === null ? {} : { default_project_id: user.defaultProjectId }),
+  ...(user.projectId === null ? {} : { project_id: user.projectId }),
   ...{ password_expires_at: null, options: user.options, links: selfLink(settings, `/users/${user.id}`) },
 });
 

@@ -198,7 +198,7 @@ const UserWish = {
   description: Type.Optional(nullable(Description)),
   email: Type.Optional(nullable(Email)),
   default_project_id: Type.Optional(nullable(Id)),
-  /** What older clients call the default project. */
+  /** An attribute of no meaning, as in Keystone; shown where it was given. */
   project_id: Type.Optional(nullable(Id)),
   enabled: Type.Optional(Type.Boolean()),
   options: Type.Optional(UserOptions),

@@ -64,7 +64,8 @@ export const userRoutes = (identity: Identity): readonly Route[] => {
         const user = await createUser(directory, {
           ...{ name: wish.name, domainId: homeDomain(actor, wish.domain_id), enabled: wish.enabled ?? true },
           ...{ description: wish.description ?? null, email: wish.email ?? null, options: wish.options ?? {} },
-          ...{ defaultProjectId: wish.default_project_id ?? wish.project_id ?? null, password: wish.password ?? null },
+          ...{ defaultProjectId: wish.default_project_id ?? null, projectId: wish.project_id ?? null },
+          password: wish.password ?? null,
         });
         return { status: 201, body: { user: renderUser(p.settings, outcome(user)) } };
       },
@@ -137,7 +138,7 @@ const changeOf = ({ name, description, email, project_id, enabled, options, pass
   ...(name === undefined ? {} : { name }),
   ...(description === undefined ? {} : { description }),
   ...(email === undefined ? {} : { email }),
-  ...(project_id === undefined ? {} : { defaultProjectId: project_id }),
+  ...(project_id === undefined ? {} : { projectId: project_id }),
   ...(wish.default_project_id === undefined ? {} : { defaultProjectId: wish.default_project_id }),
   ...(enabled === undefined ? {} : { enabled }),
   ...(options === undefined ? {} : { options }),

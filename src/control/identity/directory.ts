@@ -40,6 +40,8 @@ export interface User {
   readonly description: string | null;
   readonly email: string | null;
   readonly defaultProjectId: string | null;
+  /** Attribute `project_id`, which means nothing, as somebody gave it. */
+  readonly projectId: string | null;
   readonly enabled: boolean;
   readonly options: Readonly<Record<string, boolean>>;
 }
@@ -149,6 +151,7 @@ export const userOf = (row: Selectable<GlobalTables['users']>): User => ({
   description: row.description,
   email: row.email,
   defaultProjectId: row.default_project_id,
+  projectId: row.project_id,
   enabled: row.enabled === 1,
   options: JSON.parse(row.options_json) as Record<string, boolean>,
 });

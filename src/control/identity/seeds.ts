@@ -154,7 +154,8 @@ async function seedUser(trx: Kysely<GlobalTables>, user: SeededUser, now: number
       .insertInto('users')
       .values({
         ...{ id: user.id, domain_id: DEFAULT_DOMAIN, name: user.name, description: null, email: user.email },
-        ...{ default_project_id: user.defaultProjectId, enabled: 1, options_json: '{}', token_epoch: 0 },
+        ...{ default_project_id: user.defaultProjectId, project_id: null, enabled: 1 },
+        ...{ options_json: '{}', token_epoch: 0 },
         ...{ password_hash: hash, seeded_hash: hash, password_at: now, created_at: now },
       })
       .execute();

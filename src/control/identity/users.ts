@@ -43,6 +43,8 @@ export interface UserRequest {
   readonly description: string | null;
   readonly email: string | null;
   readonly defaultProjectId: string | null;
+  /** As User has it; absent: null. */
+  readonly projectId?: string | null;
   readonly enabled: boolean;
   readonly options: Readonly<Record<string, boolean>>;
   /** Null: none; the user cannot log in with one. */
@@ -66,7 +68,8 @@ export async function createUser(directory: Directory, request: UserRequest): Pr
       .insertInto('users')
       .values({
         ...{ id, domain_id: domainId, name, description: request.description, email: request.email },
-        ...{ default_project_id: request.defaultProjectId, enabled: request.enabled ? 1 : 0 },
+        ...{ default_project_id: request.defaultProjectId, project_id: request.projectId ?? null },
+        ...{ enabled: request.enabled ? 1 : 0 },
         ...{ password_hash: hash, password_at: hash === null ? null : now, seeded_hash: null },
         ...{ options_json: JSON.stringify(request.options), token_epoch: 0, created_at: now },
       })
@@ -87,6 +90,7 @@ export interface UserChange {
   readonly description?: string | null;
   readonly email?: string | null;
   readonly defaultProjectId?: string | null;
+  readonly projectId?: string | null;
   readonly enabled?: boolean;
   readonly options?: Readonly<Record<string, boolean>>;
   readonly password?: string | null;
@@ -114,6 +118,7 @@ export async function updateUser(directory: Directory, id: string, request: User
       description: request.description === undefined ? before.description : request.description,
       email: request.email === undefined ? before.email : request.email,
       default_project_id: request.defaultProjectId === undefined ? before.default_project_id : request.defaultProjectId,
+      project_id: request.projectId === undefined ? before.project_id : request.projectId,
       enabled: (enabled ?? before.enabled === 1) ? 1 : 0,
       options_json: JSON.stringify({ ...userOf(before).options, ...options }),
       ...(password === undefined ? {} : { password_hash: hash, password_at: hash === null ? null : now }),
