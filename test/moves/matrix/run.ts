@@ -190,8 +190,12 @@ function silencedBy(world: World, fault: Fault): string[] {
   return [...world.hosts.values()].filter((each) => each.cell === cell).map((each) => each.name);
 }
 
-/** Nobody waits for hosts that may be gone for good: the server could not be evacuated from them. */
+/**
+ * Nobody waits for hosts that may be gone for good: the server could not be evacuated from them. For databases and storage
+ * hosts everybody waits.
+ */
 function assertNotKept(saga: Row, strikes: readonly Strike[]): void {
+  if (strikes.some(({ fault }) => isOutage(fault) && !fault.endsWith('hosts-gone'))) return;
   for (const { fault, since } of strikes) {
     if (since === null || !fault.endsWith('hosts-gone')) continue;
     const endedAt = saga.endedAt ?? Number.POSITIVE_INFINITY;
