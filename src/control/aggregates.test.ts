@@ -68,8 +68,8 @@ describe('host aggregates', () => {
     assert.equal(codeOf(await addAggregateHost(p, two, 'h2')), 200);
     const zoneless = idOf(await createAggregate(p, 'zoneless', null));
     assert.equal(codeOf(await addAggregateHost(p, zoneless, 'h1')), 200);
-    assert.equal(codeOf(await updateAggregate(p, zoneless, { zone: 'z9' })), 409);
-    assert.equal(codeOf(await setAggregateMetadata(p, zoneless, { availability_zone: 'z9' })), 409);
+    assert.equal(codeOf(await updateAggregate(p, zoneless, { zone: 'z9' })), 400);
+    assert.equal(codeOf(await setAggregateMetadata(p, zoneless, { availability_zone: 'z9' })), 400);
     assert.equal(codeOf(await updateAggregate(p, zoneless, { zone: 'z1' })), 200);
     assert.equal(codeOf(await updateAggregate(p, zoneless, { name: 'two' })), 409);
   });
@@ -87,7 +87,8 @@ describe('host aggregates', () => {
     await p.stores.global.insertInto('consumers').values(consumer).execute();
     const allocation = { consumer_id: 's1', provider_id: providerId, resource_class: 'VCPU', used: 1 };
     await p.stores.global.insertInto('allocations').values(allocation).execute();
-    assert.equal(codeOf(await updateAggregate(p, two.id, { zone: 'z3' })), 409);
+    assert.equal(codeOf(await updateAggregate(p, two.id, { zone: 'z3' })), 400);
+    assert.equal(codeOf(await removeAggregateHost(p, two.id, 'h2')), 409);
     assert.equal(codeOf(await updateAggregate(p, two.id, { name: 'deux' })), 200);
   });
 

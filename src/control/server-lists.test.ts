@@ -59,12 +59,19 @@ test('a page costs no more for the servers behind it', () =>
     assert.equal(p.stores.statements() - before, 3);
   }));
 
-test('a marker that is deleted, unknown or of another project is none', () =>
+test('a marker that is unknown or of another project is none; behind one that was deleted the list goes on', () =>
   withPlatform(async (p, { c1 }) => {
-    const [other, gone] = [await addServer(p, c1, { projectId: 'p2' }), await addServer(p, c1, { deletedAt: 5 })];
-    for (const marker of [other.id, gone.id, 'nobody']) {
+    const older = await addServer(p, c1, { createdAt: 1 });
+    const gone = await addServer(p, c1, { createdAt: 2, deletedAt: 5 });
+    const other = await addServer(p, c1, { projectId: 'p2' });
+    for (const marker of [other.id, 'nobody']) {
       assert.equal(await newestServers(p, { projectId: 'p1', marker, limit: 1, test: all }), null);
     }
+    const behind = await newestServers(p, { projectId: 'p1', marker: gone.id, limit: 1, test: all });
+    assert.deepEqual(
+      behind?.servers.map(({ id }) => id),
+      [older.id],
+    );
   }));
 
 test('pages leave out the servers of a cell that is down, and it is named', () =>

@@ -108,7 +108,7 @@ export const User = object({
   description: Type.Optional(Type.String()),
   email: Type.Optional(text()),
   default_project_id: Type.Optional(text()),
-  /** The same. */
+  /** An attribute of no meaning: shown where it was given. */
   project_id: Type.Optional(text()),
   ...{ password_expires_at: Type.Null(), options: UserOptions, links: Links },
 });
