@@ -2,7 +2,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { MOVES } from '../../src/moves/registry.ts';
+import { diceOf } from '../../src/simulation/dice.ts';
 import { SAFETIES } from '../../src/simulation/safety.ts';
+import { allCases } from '../fire/plan.ts';
 import { read, tableUnder } from './markdown.ts';
 
 const page = read('docs/proof.md');
@@ -26,4 +28,11 @@ test('every part of the safety has been switched off, and was missed', () => {
     [...SAFETIES],
   );
   for (const [part = '', schedules = ''] of rows) assert.match(schedules, /^found after /, part);
+});
+
+test('it says of how many kills those on QEMU are a part', () => {
+  const all = (['image', 'volume'] as const).flatMap((backing) => allCases(backing, diceOf(1, backing))).length;
+  const [, played, cases] = /(\d+) of the (\d+) cases there are/.exec(page) ?? [];
+  assert.equal(Number(cases), all);
+  assert.ok(Number(played) > 0 && Number(played) <= all);
 });

@@ -123,7 +123,7 @@ const kills = reports.length > 0 ? await reported(values.seed, reports) : await 
 const cases = (['image', 'volume'] as const).flatMap((backing) => allCases(backing, diceOf(1, backing))).length;
 const proof: Proof = {
   ...{ date, machine: machine(), commit, matrix, pairs, simulation, without },
-  fire: kills && { ...kills, cases },
+  fire: kills && { ...kills, cases, beforehand: reports.length > 0 },
 };
 await writeFile(PAGE, pageOf(proof));
 process.stderr.write('docs/proof.md is written\n');

@@ -37,7 +37,7 @@ const PROOF: Proof = {
     { part: 'debts', means: 'none', command: 'simulate off', result: simulated },
   ],
   fire: {
-    ...{ command: 'fire', cases: 430 },
+    ...{ command: 'fire', cases: 430, beforehand: true },
     result: {
       seed: 3,
       results: [
@@ -78,7 +78,7 @@ test('what did not hold stands out', () => {
   const page = pageOf({
     ...PROOF,
     simulation: { command: 'c', result: { ...simulated, failure } },
-    fire: { command: 'fire', cases: 430, result: { ...fireOf(), left: ['qemu'] } },
+    fire: { command: 'fire', cases: 430, beforehand: false, result: { ...fireOf(), left: ['qemu'] } },
   });
   assert.match(page, /\*\*Seed 7 fails: two guests\.\*\*/);
   assert.match(page, /\*\*not found in 20,000 schedules\*\*/);

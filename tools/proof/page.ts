@@ -101,8 +101,8 @@ export interface Proof {
   readonly pairs: Run<readonly PairsOfMove[]>;
   readonly simulation: Run<Simulated>;
   readonly without: readonly (Run<Simulated> & { readonly part: string; readonly means: string })[];
-  /** Null: no QEMU where the page was made. `cases`: as many as there are, in whose sample or whole these are. */
-  readonly fire: (Run<Fire> & { readonly cases: number }) | null;
+  /** Null: no QEMU where the page was made. `cases`: as many as there are; `beforehand`: these were reported. */
+  readonly fire: (Run<Fire> & { readonly cases: number; readonly beforehand: boolean }) | null;
 }
 
 /** Every end has a sign of one or two letters, so that a table stays readable. */
@@ -234,6 +234,9 @@ function fire(run: Proof['fire']): string[] {
     `${result.seed}, ${result.results.length} of the ${all} cases there are; in ${result.results.filter(({ killed }) => killed).length} the part was there to be killed.`,
     'The watcher, a process of its own that samples processes and connections, looked',
     `${number(looks)} times (longest pause ${longestPauseMs} ms), saw ${lives} lives of guests and ${breaches.length === 0 ? 'never two of one server' : `**${breaches.join('; ')}**`}.`,
+    ...(run.beforehand
+      ? ['They were played in parts before this page was made, some of them at earlier commits.']
+      : []),
     `Left running at the end: ${result.left.length === 0 ? 'nothing' : `**${result.left.join('; ')}**`}. Every journal was an unbroken chain.`,
     '',
     ...table(['root disk', 'killed', 'kills', 'went forward', 'turned back', 'not begun'], rows),
