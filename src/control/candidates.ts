@@ -117,8 +117,9 @@ function eligible(p: Platform, request: ScheduleRequest) {
     .where('hosts.reconciled', '=', 1)
     .where('hosts.last_seen_at', '>', upAfter(p))
     .where(({ and }) => and(hasRoom(request.resources)));
-  const { group, ignoreHosts, offeredIds, onlyHosts, requestedHost, zone } = request;
-  if (ignoreHosts.length > 0) query = query.where('hosts.name', 'not in', ignoreHosts);
+  const { group, hostsWithRemains = [], ignoreHosts, offeredIds, onlyHosts, requestedHost, zone } = request;
+  const leftOut = [...ignoreHosts, ...hostsWithRemains];
+  if (leftOut.length > 0) query = query.where('hosts.name', 'not in', leftOut);
   if (requestedHost !== null) query = query.where('hosts.name', '=', requestedHost);
   if (onlyHosts !== undefined) {
     query = query.where((eb) => (onlyHosts.length === 0 ? eb.lit(false) : eb('hosts.name', 'in', onlyHosts)));

@@ -8,7 +8,7 @@
 // the server has lawfully come back. A guest that belongs where it is again, or is gone, is `returned` by whoever sees
 // that.
 // Its room is not counted in placement: off, it takes disk alone.
-import type { Kysely, Selectable } from 'kysely';
+import type { ExpressionBuilder, Kysely, Selectable } from 'kysely';
 import { newId } from '../lib/ids.ts';
 import type { Actor, Refusal } from '../model/types.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
@@ -73,6 +73,10 @@ export async function quarantineWithin(db: Kysely<GlobalTables>, found: Omit<Qua
   return numInsertedOrUpdatedRows === 1n;
 }
 
+/** Kept, or released: as far as is known the guest is on the host. */
+const isThere = (where: ExpressionBuilder<GlobalTables, 'quarantine'>) =>
+  where.or([where('ended_at', 'is', null), where('outcome', '=', 'released')]);
+
 /** Hosts that have, or may have, a guest of the server's that is not the server's any more. */
 export async function hostsWithRemains(db: Kysely<GlobalTables>, serverId: string): Promise<string[]> {
   const owed = db
@@ -85,7 +89,7 @@ export async function hostsWithRemains(db: Kysely<GlobalTables>, serverId: strin
     .selectFrom('quarantine')
     .select('host')
     .where('server_id', '=', serverId)
-    .where((where) => where.or([where('ended_at', 'is', null), where('outcome', '=', 'released')]))
+    .where(isThere)
     .union(owed)
     .execute();
   return rows.map(({ host }) => host);
@@ -104,13 +108,13 @@ export async function release(p: Platform, actor: Actor, id: string): Promise<Re
   return null;
 }
 
-/** The guest and its disks are destroyed as soon as its host can be asked to; 409 when it may be somebody's. */
+/** The guest and its disks, also one that was released, are destroyed as soon as its host can be asked to; 409 when it may be somebody's. */
 export async function destroy(p: Platform, actor: Actor, id: string): Promise<Refusal | null> {
   const row = await p.stores.global
     .selectFrom('quarantine')
     .selectAll()
     .where('id', '=', id)
-    .where('ended_at', 'is', null)
+    .where(isThere)
     .executeTakeFirst();
   if (!row) return notFound(id);
   const { host, server_id: serverId } = row;
@@ -123,7 +127,13 @@ export async function destroy(p: Platform, actor: Actor, id: string): Promise<Re
   }
   const reason = `quarantined guest, destroyed by ${actor.userId}`;
   await owe(p, { kind: 'destroy-guest', host, serverId, generation, sagaId: id, reason });
-  await endQuarantine(p, host, serverId, 'destroyed');
+  await p.stores.global
+    .updateTable('quarantine')
+    .set({ ended_at: p.clock.now(), outcome: 'destroyed' })
+    .where('host', '=', host)
+    .where('server_id', '=', serverId)
+    .where(isThere)
+    .execute();
   return null;
 }
 

@@ -26,6 +26,8 @@ export interface Choice {
   /** Absent: any host. */
   readonly onlyHosts?: readonly string[];
   readonly ignoredHosts: readonly string[];
+  /** Where a disk of the server lies that is not the server's any more (quarantine.ts); absent: a new server. */
+  readonly hostsWithRemains?: readonly string[];
   /** The cell the server is in; null for a new server. */
   readonly homeCellId: string | null;
   /** Whether it may leave that cell. */
@@ -80,6 +82,7 @@ async function chooseOnce(
     ...(offer.ids === null ? {} : { offeredIds: offer.ids }),
     ...(choice.onlyHosts === undefined ? {} : { onlyHosts: choice.onlyHosts }),
     ignoreHosts: choice.ignoredHosts,
+    ...(choice.hostsWithRemains === undefined ? {} : { hostsWithRemains: choice.hostsWithRemains }),
     homeCellId: choice.homeCellId,
     crossCellAllowed: choice.crossCellAllowed,
     group: groupId === null ? null : await groupView(p.stores.global, groupId, consumer.serverId),

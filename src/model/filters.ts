@@ -22,6 +22,8 @@ export type FilterName =
   | 'HomeCell'
   /** V26 and hosts tried before. */
   | 'IgnoreHosts'
+  /** A disk of the server lies there that is not the server's any more: a move would find, or destroy, that one. */
+  | 'Remains'
   /** V27: only the host asked for. */
   | 'RequestedHost'
   /** Of a new server: beside other ones. (DifferentHostFilter is IgnoreHosts here.) */
@@ -157,6 +159,8 @@ function aggregateFilter(extraSpecs: Readonly<Record<string, string>>): HostFilt
   });
 }
 
+const REMAINS = 'an old disk of the server lies there, in quarantine, released from it, or waiting to be destroyed';
+
 /** The filters that a request needs, in the order they are asked; a filter that would pass every host is left out. */
 export function compileFilters(request: ScheduleRequest): readonly HostFilter[] {
   const filters: HostFilter[] = [
@@ -170,6 +174,10 @@ export function compileFilters(request: ScheduleRequest): readonly HostFilter[] 
   if (request.ignoreHosts.length > 0) {
     const ignored = new Set(request.ignoreHosts);
     filters.push(filter('IgnoreHosts', (host) => (ignored.has(host.hostName) ? 'left out, or tried before' : null)));
+  }
+  if (request.hostsWithRemains !== undefined && request.hostsWithRemains.length > 0) {
+    const barred = new Set(request.hostsWithRemains);
+    filters.push(filter('Remains', (host) => (barred.has(host.hostName) ? REMAINS : null)));
   }
   if (request.requestedHost !== null) {
     const name = request.requestedHost;

@@ -81,6 +81,8 @@ export interface ScheduleRequest {
   readonly offeredIds?: readonly string[];
   /** V26 and hosts that were tried before. By name. */
   readonly ignoreHosts: readonly string[];
+  /** Where a disk of the server lies that is not the server's any more, by name; absent: nowhere. */
+  readonly hostsWithRemains?: readonly string[];
   /** The cell the server is in; null for a new server. */
   readonly homeCellId: string | null;
   /** V3: whether a server may leave its cell. Of no account without `homeCellId`. */

@@ -143,6 +143,12 @@ describe('filters', () => {
     assert.equal(refusalOf(request({ ignoreHosts: ['host1'] }), host()), 'IgnoreHosts: left out, or tried before');
   });
 
+  it('a host with an old disk of the server says that it is for this disk', () => {
+    const barred = refusalOf(request({ hostsWithRemains: ['host1'] }), host());
+    assert.match(barred ?? '', /^Remains: an old disk.*quarantine/);
+    assert.equal(refusalOf(request({ hostsWithRemains: ['host2'] }), host()), null);
+  });
+
   it('V27 a host asked for is the only candidate and still passes all filters', () => {
     assert.equal(refusalOf(request({ requestedHost: 'host2' }), host()), 'RequestedHost: another host was asked for');
     assert.equal(refusalOf(request({ requestedHost: 'host1' }), host()), null);

@@ -165,15 +165,15 @@ async function chooseTarget(c: C) {
   const { global } = c.p.stores;
   await giveBackLostChoice(c);
   const { source, flavor, imageId } = c.s;
-  const left = await hostsWithRemains(global, c.serverId);
   const chosen = await chooseHost(
     c.p,
     {
       flavor: flavorOnHost(flavor, { id: imageId }),
       imageProperties: c.s.imageProperties,
       ...{ requestedZone: c.s.requestedZone, requestedHost: c.s.requestedHost },
-      // Where a disk of it lies, that one would be found instead of a fresh one.
-      ignoredHosts: [source.host, ...triedHosts(c.s), ...left],
+      ignoredHosts: [source.host, ...triedHosts(c.s)],
+      // What lies there would be found instead of a fresh disk.
+      hostsWithRemains: await hostsWithRemains(global, c.serverId),
       // It runs nowhere: whoever may have it built anew may have it built anywhere.
       ...{ crossCellAllowed: true, homeCellId: source.cellId },
       groupId: await groupIdOf(global, c.serverId),

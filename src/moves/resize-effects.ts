@@ -39,8 +39,6 @@ export const openMigration = (c: C) => openMigrationRecord(c, { ...c.s, status: 
 
 export async function chooseTarget(c: C) {
   await giveBackLostChoice(c);
-  // Where a disk of it lies in quarantine, undoing the move would destroy that one.
-  const left = await hostsWithRemains(c.p.stores.global, c.serverId);
   const chosen = await chooseHost(
     c.p,
     {
@@ -48,7 +46,9 @@ export async function chooseTarget(c: C) {
       imageProperties: c.s.imageProperties,
       requestedZone: c.s.requestedZone,
       requestedHost: c.s.requestedHost,
-      ignoredHosts: [...ignoredHosts(c.s.type, c.s.source.host, false, triedHosts(c.s)), ...left],
+      ignoredHosts: ignoredHosts(c.s.type, c.s.source.host, false, triedHosts(c.s)),
+      // Undoing the move would destroy what lies there.
+      hostsWithRemains: await hostsWithRemains(c.p.stores.global, c.serverId),
       crossCellAllowed: c.s.crossCellAllowed,
       homeCellId: c.s.source.cellId,
       groupId: await groupIdOf(c.p.stores.global, c.serverId),

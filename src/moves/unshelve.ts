@@ -201,8 +201,6 @@ function letGoAtTarget(c: C) {
 async function chooseTarget(c: C) {
   await giveBackLostChoice(c);
   const { flavor, image } = c.s;
-  // Where a disk of it lies, that one would be found instead of a fresh one.
-  const left = await hostsWithRemains(c.p.stores.global, c.serverId);
   const chosen = await chooseHost(
     c.p,
     {
@@ -211,8 +209,10 @@ async function chooseTarget(c: C) {
       ...{
         requestedZone: c.s.requestedZone,
         requestedHost: c.s.requestedHost,
-        ignoredHosts: [...triedHosts(c.s), ...left],
+        ignoredHosts: triedHosts(c.s),
       },
+      // What lies there would be found instead of a fresh disk.
+      hostsWithRemains: await hostsWithRemains(c.p.stores.global, c.serverId),
       ...{ crossCellAllowed: c.s.crossCellAllowed, homeCellId: c.s.source.cellId },
       groupId: await groupIdOf(c.p.stores.global, c.serverId),
     },

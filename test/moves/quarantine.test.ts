@@ -6,7 +6,7 @@ import { registerHost } from '../../src/control/host-registration.ts';
 import { deleteHost } from '../../src/control/host-removal.ts';
 import { hostStates } from '../../src/control/host-states.ts';
 import { updateService } from '../../src/control/hosts.ts';
-import { destroy, listQuarantine, release } from '../../src/control/quarantine.ts';
+import { destroy, hostsWithRemains, listQuarantine, release } from '../../src/control/quarantine.ts';
 import type { Reply } from '../../src/host/contract.ts';
 import { newId } from '../../src/lib/ids.ts';
 import { confirmResize } from '../../src/moves/confirm.ts';
@@ -218,6 +218,14 @@ test('an operator releases a guest, which is left alone then; or has it destroye
     assert.equal((await hostOf(world, HOST).agent.guest(one)).kind, 'ok');
     assert.deepEqual(await kept(world), []);
     assert.equal((await auditWorld(world)).verdict, 'held');
+    // As long as it lies there its server does not come back to the host: that is ended by the same order.
+    assert.deepEqual(await hostsWithRemains(world.p.stores.global, one), [HOST]);
+    assert.equal(await destroy(world.p, world.admin, found.get(one) ?? ''), null);
+    await world.clock.pass(20_000);
+    await beat(world);
+    assert.deepEqual(await hostOf(world, HOST).agent.guest(one), { kind: 'absent' });
+    assert.deepEqual(await hostsWithRemains(world.p.stores.global, one), []);
+    assert.equal((await destroy(world.p, world.admin, found.get(one) ?? ''))?.code, 404);
   }));
 
 test('a guest in quarantine that belongs there again is let out, and cannot be destroyed before', () =>

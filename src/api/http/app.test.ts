@@ -9,13 +9,15 @@ import type { Platform } from '../../control/platform.ts';
 import { DEFAULT_POLICIES } from '../../control/policies.ts';
 import { networkList } from '../../lib/networks.ts';
 import type { Principal } from '../../model/types.ts';
+import { CellDown } from '../../store/stores.ts';
 import { buildApp } from './app.ts';
 import { clientAddress } from './client-address.ts';
 import { ApiError } from './errors.ts';
 import { type Route, route, versions } from './route.ts';
 
+const logged: { readonly level: number; readonly err?: object; readonly msg: string }[] = [];
 const platform = {
-  ...{ log: pino({ level: 'silent' }), policies: DEFAULT_POLICIES },
+  ...{ log: pino({ level: 'warn' }, { write: (line) => logged.push(JSON.parse(line)) }), policies: DEFAULT_POLICIES },
   settings: { trustedProxies: networkList(['127.0.0.0/8', '10.0.0.0/24']) },
 } as unknown as Platform;
 const people: Record<string, Principal> = {
@@ -46,6 +48,7 @@ const routes: Route[] = [
     answers: { 200: Type.Object({ id: Type.String() }, { additionalProperties: false }) },
     handle: ({ params, query }) => {
       if (params.id === 'bug') throw new TypeError('secret detail');
+      if (params.id === 'down') throw new CellDown('c1', new Error('for the test'));
       if (params.id === 'absent') throw new ApiError(404, 'Thing absent could not be found.');
       if (params.id === 'lie') return { status: 200, body: { id: 1 } };
       return { status: 200, body: { id: `${params.id}/${query.limit ?? '-'}/${(query.fields ?? []).join('+')}` } };
@@ -355,6 +358,18 @@ describe('the HTTP server', () => {
       assert.ok(message.includes(String(response.headers['x-openstack-request-id'])));
       assert.ok(!message.includes('secret'));
     }
+  });
+
+  it('logs defects with their stack; that a cell is down is expected', async () => {
+    const loggedBy = async (id: string, status: number) => {
+      logged.length = 0;
+      assert.equal((await call('GET', `/compute/v2.1/things/${id}`)).statusCode, status);
+      return logged.map(({ level, err }) => [level, err !== undefined]);
+    };
+    assert.deepEqual(await loggedBy('bug', 500), [[50, true]]);
+    assert.deepEqual(await loggedBy('down', 503), [[40, false]]);
+    assert.match(logged[0]?.msg ?? '', /cell c1 cannot be reached/);
+    assert.deepEqual(await loggedBy('absent', 404), []);
   });
 
   it('finds a body that no schema is stated for, where answers are checked', async () => {

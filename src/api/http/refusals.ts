@@ -11,15 +11,17 @@ import type { Route } from './route.ts';
 /** Answers in the shape of the service that the path belongs to. */
 export function sendError(error: FastifyError | Error, request: FastifyRequest, reply: FastifyReply): FastifyReply {
   const service = serviceOf(request.url);
-  const { status, message, type, headers } = understood(error) ?? {
+  const expected = understood(error);
+  const { status, message, type, headers } = expected ?? {
     status: 500,
     message: unexpectedMessage(service, request.id),
     type: undefined,
     headers: {},
   };
-  if (status >= 500 && !(error instanceof ApiError)) {
-    request.log.error({ err: error, method: request.method, url: request.url }, 'request failed');
-  }
+  const { method, url } = request;
+  if (expected === null) request.log.error({ err: error, method, url }, 'request failed');
+  // Somebody else is down, which is expected, and no defect of this program: no stack.
+  else if (status >= 500 && !(error instanceof ApiError)) request.log.warn({ method, url }, error.message);
   reply.header('x-openstack-request-id', request.id);
   if (hasComputeId(service)) reply.header('x-compute-request-id', request.id);
   if (status === 401) reply.header('www-authenticate', 'Keystone');
