@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { fc } from '../lib/property-testing.ts';
-import { allowedActions, checkAction, checkHasHost, checkServiceUp, SERVER_ACTIONS } from './actions.ts';
+import { allowedActions, checkAction, checkHasHost, checkServiceUp, checkTagging, SERVER_ACTIONS } from './actions.ts';
 import { TASK_STATES, VM_STATES } from './states.ts';
 import { SERVER_ID, server } from './test-samples.ts';
 import type { TaskState } from './types.ts';
@@ -77,6 +77,11 @@ describe('checkAction', () => {
     for (const action of ['start', 'stop', 'softReboot', 'hardReboot', 'createImage', 'updateMetadata'] as const) {
       assert.equal(checkAction(action, server({ vmState: 'resized' }), true)?.code, 409);
     }
+    assert.deepEqual(checkTagging('delete tags', server({ vmState: 'resized' })), {
+      code: 409,
+      message: `Cannot 'delete tags' instance ${SERVER_ID} while it is in vm_state resized`,
+    });
+    assert.equal(checkTagging('update tag', server({ locked: true })), null);
   });
 
   it('says what a started server says to start, and a stopped one to stop', () => {

@@ -450,6 +450,15 @@ export function checkAction(action: ServerAction, server: ServerState, admin: bo
   return moves ? checkHasHost(server) : null;
 }
 
+/**
+ * Whether a server's tags may change: as its metadata, but locked or not (nova/api/openstack/compute/server_tags.py).
+ * @param doing in Nova's words: `update tag`, `delete tags`, …
+ */
+export const checkTagging = (doing: string, server: ServerState): Refusal | null =>
+  RULES.updateMetadata.vmStates?.includes(server.vmState) === false
+    ? invalidState(doing, server.id, 'vm_state', server.vmState)
+    : null;
+
 /** The actions that a server's states allow an ordinary or an administrative caller. */
 export function allowedActions(server: ServerState, admin: boolean): readonly ServerAction[] {
   return SERVER_ACTIONS.filter((action) => checkAction(action, server, admin) === null);

@@ -265,6 +265,8 @@ describe('servers over the API, on simulated hosts', () => {
     const refused = await act(s.alice, id, { 'os-stop': null });
     assert.equal(refused.status, 409);
     assert.equal(refused.json.conflictingRequest.message, `Instance ${id} is locked`);
+    assert.equal((await s.alice('PUT', meta, { metadata: {} })).status, 409);
+    assert.equal((await s.alice('PUT', `${tags}/z`, undefined, 26)).status, 201, 'a lock is none of tags');
     assert.equal((await act(s.alice, id, { unlock: null })).status, 202);
     assert.equal((await act(s.alice, id, { 'os-stop': null })).status, 202);
     await waitFor(s.alice, id, ['SHUTOFF']);

@@ -4,7 +4,7 @@ import { Type } from 'typebox';
 import type { Platform } from '../../control/platform.ts';
 import { limitsOf } from '../../control/quota.ts';
 import { editServer } from '../../control/servers.ts';
-import { checkAction, type ServerAction, stateOf } from '../../model/actions.ts';
+import { checkAction, checkTagging, type ServerAction, stateOf } from '../../model/actions.ts';
 import { checkMetadata } from '../../model/names.ts';
 import { checkMetadataQuota } from '../../model/quota.ts';
 import { type Actor, isAdmin, type Server } from '../../model/types.ts';
@@ -135,7 +135,7 @@ export const serverTagRoutes: readonly Route[] = [
     handle: async ({ p, actor, params, body }) => {
       const { server } = await serverFor(p, actor, params.id);
       const tags = [...new Set(body.tags)];
-      await writeTags(p, actor, server, tags);
+      await writeTags(p, server, 'update tags', tags);
       return { status: 200, body: { tags } };
     },
   }),
@@ -150,7 +150,7 @@ export const serverTagRoutes: readonly Route[] = [
     answers: { 204: null },
     handle: async ({ p, actor, params }) => {
       const { server } = await serverFor(p, actor, params.id);
-      await writeTags(p, actor, server, []);
+      await writeTags(p, server, 'delete tags', []);
       return { status: 204 };
     },
   }),
@@ -183,7 +183,7 @@ export const serverTagRoutes: readonly Route[] = [
       if (server.tags.includes(params.key)) return { status: 204 };
       if (server.tags.length >= MAX_TAGS)
         throw badRequest(`The number of tags exceeded the per-server limit ${MAX_TAGS}`);
-      await writeTags(p, actor, server, [...server.tags, params.key]);
+      await writeTags(p, server, 'update tag', [...server.tags, params.key]);
       const location = `${p.settings.publicUrl}${BASE}/servers/${server.id}/tags/${encodeURIComponent(params.key)}`;
       return { status: 201, headers: { location } };
     },
@@ -202,8 +202,8 @@ export const serverTagRoutes: readonly Route[] = [
       tagOf(server, params.key);
       await writeTags(
         p,
-        actor,
         server,
+        'delete tag',
         server.tags.filter((tag) => tag !== params.key),
       );
       return { status: 204 };
@@ -236,7 +236,8 @@ async function write(
   return metadata;
 }
 
-async function writeTags(p: Platform, actor: Actor, server: Server, tags: readonly string[]): Promise<void> {
-  refuse(checkAction('updateMetadata', stateOf(server), isAdmin(actor)));
+/** Looks at what the server is in before it changes the tags. @throws ApiError 409 */
+async function writeTags(p: Platform, server: Server, doing: string, tags: readonly string[]): Promise<void> {
+  refuse(checkTagging(doing, stateOf(server)));
   refuse(await editServer(p, server.id, { tags }));
 }
