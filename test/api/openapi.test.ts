@@ -58,7 +58,9 @@ describe('the OpenAPI document', () => {
       for (const name of Object.keys((route.query as { properties?: object } | undefined)?.properties ?? {})) {
         assert.ok(asked.includes(name), `${route.url}: ${name}`);
       }
-      assert.deepEqual(Object.keys(operation.responses), [...Object.keys(route.answers), 'default']);
+      const unauthorized = route.policy !== 'public' || route.method === 'POST' || route.summary.includes('hosts');
+      const answers = [...Object.keys(route.answers), ...(unauthorized ? ['401'] : [])].toSorted();
+      assert.deepEqual(Object.keys(operation.responses), [...answers, 'default']);
       assert.equal(operation.security.length, route.policy === 'public' && !route.summary.includes('hosts') ? 0 : 1);
       operations += 1;
     }
@@ -77,6 +79,13 @@ describe('the OpenAPI document', () => {
       '/crosscell/v1/images/:id/data',
       '/image/v2/images/:id/file',
     ]);
+  });
+
+  it('says how to log in where a 401 may be', () => {
+    const { responses } = document['components'] as { responses: Operation['responses'] };
+    assert.deepEqual(Object.keys(responses['unauthorized']?.headers ?? {}), ['www-authenticate']);
+    for (const path of ['/identity/v3/auth/tokens', '/compute/v2.1/servers'])
+      assert.deepEqual(paths[path]?.['post']?.responses['401'], { $ref: '#/components/responses/unauthorized' });
   });
 
   it('says in which headers a token is shown and told, and what data is', () => {

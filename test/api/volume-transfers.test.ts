@@ -69,6 +69,7 @@ describe('transfers of volumes over the API, on a simulated storage host', () =>
     }
     const all = await s.admin('GET', `${T}/detail?all_tenants=1&limit=1`, undefined, 59);
     assert.deepEqual([all.json.transfers.length, all.json.transfers_links.length], [1, 1]);
+    assert.equal((await s.admin('GET', `${T}?with_count=1`, undefined, 59)).status, 400, 'nobody counts them');
     assert.equal((await s.mallory('GET', `${T}/${transfer.id}`, undefined, 55)).status, 404);
     assert.equal((await s.mallory('DELETE', `${T}/${transfer.id}`, undefined, 55)).status, 404);
     assert.equal((await s.alice('GET', T, undefined, 54)).status, 404, 'not yet there');

@@ -53,7 +53,10 @@ export function openApiDocument(routes: readonly Route[]): Json {
         fleet: { type: 'http', scheme: 'bearer', description: "The fleet's secret: for hosts" },
       },
       parameters: Object.fromEntries(SERVICES.flatMap((service) => versionParameter(service) ?? [])),
-      responses: Object.fromEntries(SERVICES.map((service) => [errorName(service), errorResponse(service)])),
+      responses: {
+        ...Object.fromEntries(SERVICES.map((service) => [errorName(service), errorResponse(service)])),
+        unauthorized: unauthorizedResponse(),
+      },
     },
   };
 }
@@ -77,7 +80,11 @@ function operationOf(route: Route): Json {
       ...versionReference(route.service),
     ],
     ...(body === null ? {} : { requestBody: { required: true, content: body } }),
-    responses: { ...answersOf(route), default: { $ref: `#/components/responses/${errorName(route.service)}` } },
+    responses: {
+      ...answersOf(route),
+      ...(asksWho(route) ? { 401: { $ref: '#/components/responses/unauthorized' } } : {}),
+      default: { $ref: `#/components/responses/${errorName(route.service)}` },
+    },
     'x-openstack': { ...range, policy: policyText(route) },
   };
 }
@@ -86,6 +93,9 @@ function securityOf({ policy, url }: Route): Json[] {
   if (FOR_HOSTS.test(url)) return [{ fleet: [] }];
   return policy === 'public' ? [] : [{ token: [] }];
 }
+
+/** Whether it can be answered 401: it wants a token, or is where one logs in. */
+const asksWho = (route: Route): boolean => securityOf(route).length > 0 || route.method === 'POST';
 
 /** `min-ver` and `max-ver` in the service's words; nothing for services without microversions. */
 function rangeOf(service: Service, from: number | undefined, to: number | undefined): Json {
@@ -186,7 +196,17 @@ const errorName = (service: Service): string => `${service}Error`;
 function errorResponse(service: Service): Json {
   const example = renderError(service, 404, 'What is wrong, in a sentence');
   return {
-    description: 'Refused, or failed: 4xx and 5xx. A 401 has the shape of the identity service everywhere',
+    description: 'Refused, or failed: 4xx and 5xx',
+    content: { 'application/json': { schema: shapeOf(example), example } },
+  };
+}
+
+/** The same of every service. */
+function unauthorizedResponse(): Json {
+  const example = renderError('identity', 401, 'The request you have made requires authentication.');
+  return {
+    description: 'No token, or one that does not count; the shape is that of the identity service everywhere',
+    headers: { 'www-authenticate': { description: 'How to log in', schema: { type: 'string' } } },
     content: { 'application/json': { schema: shapeOf(example), example } },
   };
 }

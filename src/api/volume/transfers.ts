@@ -28,8 +28,10 @@ const Detail = {
   ...{ source_project_id: optional(text()), destination_project_id: optional(Type.Null()) },
   accepted: optional(Type.Literal(false)),
 };
-const pages = { transfers_links: optional(Links), count: optional(Type.Integer()) };
-const Query = object(ListParameters);
+const pages = { transfers_links: optional(Links) };
+/** They are not counted, as in Cinder. */
+const { with_count: _, ...Parameters } = ListParameters;
+const Query = object(Parameters);
 const wish = { volume_id: Type.String({ format: 'uuid' }), name: optional(nullable(text())) };
 const Offer = object({ transfer: object(wish) });
 const OfferWithSnapshots = object({
