@@ -1,5 +1,6 @@
 // `crosscell simulate`: schedules over a range of seeds, or one in full; exit status 1 when a violation was found.
 import { availableParallelism } from 'node:os';
+import { CASES, nameOf } from './aims.ts';
 import type { Safety } from './safety.ts';
 import { DEFAULT_SCENARIO, planFor, runOnce, type Scenario } from './scenario.ts';
 import type { Progress } from './schedule.ts';
@@ -94,9 +95,15 @@ async function simulateOne(options: SimulateOptions): Promise<number> {
   return result.violations.length === 0 ? 0 : 1;
 }
 
+/** How many cases of a fault at a step of a move there are, how many came about, and which did not. */
+function casesOf(struck: ReadonlySet<string>) {
+  const missed = CASES.map(nameOf).filter((each) => !struck.has(each));
+  return { cases: CASES.length, struck: CASES.length - missed.length, missed };
+}
+
 function report(
   options: SimulateOptions,
-  { failure, moves, ...result }: SearchResult,
+  { failure, moves, struck, ...result }: SearchResult,
   threads: number,
   seconds: number,
 ) {
@@ -106,11 +113,13 @@ function report(
     schedulesPerSecond: result.schedules / seconds,
     ...result,
     moves: [...moves].sort(),
+    ...casesOf(struck),
     failure: failure && { ...failure, command: commandOf(options, failure) },
   };
 }
 
-function printSearch(options: SimulateOptions, { schedules, counts, digest, failure }: SearchResult, seconds: number) {
+function printSearch(options: SimulateOptions, result: SearchResult, seconds: number) {
+  const { schedules, counts, digest, failure } = result;
   const { requests, accepted, steps, faults } = counts;
   say(
     `${schedules} schedules from seed ${options.seed} on: ${requests} requests (${accepted} accepted), ${steps} steps, ${faults} faults`,
@@ -118,6 +127,8 @@ function printSearch(options: SimulateOptions, { schedules, counts, digest, fail
   say(
     `${seconds.toFixed(1)} s, ${(schedules / seconds).toFixed(1)} schedules per second; traces ${digest.slice(0, 16)}`,
   );
+  const { cases, struck } = casesOf(result.struck);
+  say(`${struck} of the ${cases} cases of a fault at a step of a move came about`);
   if (failure === null) say('every move came to its end and every invariant held');
   else printFailure(options, failure);
 }

@@ -1,5 +1,4 @@
 // What tenants and operators ask of the control plane, as the use cases that its API calls.
-import { sql } from 'kysely';
 import { updateService } from '../control/hosts.ts';
 import { portsOfServer } from '../control/network.ts';
 import type { Platform } from '../control/platform.ts';
@@ -251,14 +250,4 @@ async function bringBack(p: Platform, user: Actor, serverId: string): Promise<Re
     default:
       return wakeServer(p, user, serverId);
   }
-}
-
-/** What an operator does about moves that are stuck: the cause is gone, so they are to be tried again. */
-export async function retryStuck(world: World): Promise<void> {
-  const stuck = await world.p.stores.global
-    .selectFrom('sagas')
-    .select('id')
-    .where('status', '=', sql.lit('stuck'))
-    .execute();
-  for (const { id } of stuck) await orderMove(world.p, world.admin, id, { kind: 'retry' });
 }

@@ -3,6 +3,7 @@
 // An event names what it concerns by numbers that are taken modulo whatever there is when it happens (the n-th server, the
 // n-th host), so that any part of a list is a list that makes sense: that is what shrinking a failing one needs. What
 // happens between the events (which access is slow, which call is lost) comes from the same seed, by dice of its own.
+import type { Direction } from '../saga/types.ts';
 import { type Dice, diceOf, pick } from './dice.ts';
 
 export const VOLUME_OPERATIONS = [
@@ -81,13 +82,42 @@ export const STEP_FAULTS = [
 ] as const;
 export type StepFault = (typeof STEP_FAULTS)[number];
 
+/** What is refused until an operator comes, without effect or although it takes effect; see step-faults.ts. */
+export const REFUSALS = ['refusal', 'landed refusal'] as const;
+/** Everything that can befall the effect of a step. */
+export type Strike = StepFault | (typeof REFUSALS)[number];
+
+/** What operators order of cells, and of whatever move is under way. */
+export const ORDERS = ['disable cell', 'enable cell', 'skip', 'skip', 'retry', 'cancel'] as const;
+export type Order = (typeof ORDERS)[number];
+
+/** Which effect a fault is for. */
+export interface Aim {
+  readonly definition: string;
+  readonly step: string;
+  readonly direction: Direction;
+}
+
+/** How it is said that this struck there. */
+export const struckName = (strike: Strike, { definition, step, direction }: Aim): string =>
+  `${strike} at ${direction} ${step} of ${definition}`;
+
 export type Happening =
   /** `disks`: which volumes it gets, and what it boots from; `group`: which server group it joins, or none. */
   | { readonly what: 'create'; readonly flavor: number; readonly disks: number; readonly group: number }
   | { readonly what: 'operate'; readonly operation: Operation; readonly server: number; readonly choice: number }
   /** An operator turns off the machine that the server is on, for so long, and has the server built anew elsewhere. */
   | { readonly what: 'evacuate'; readonly server: number; readonly choice: number; readonly forMs: number }
-  | { readonly what: 'step fault'; readonly fault: StepFault; readonly skip: number; readonly forMs: number }
+  | {
+      readonly what: 'step fault';
+      readonly fault: StepFault;
+      readonly skip: number;
+      readonly forMs: number;
+      readonly aim?: Aim;
+    }
+  /** The next effect (after `skip` others) that only an operator can help is refused until one does; see step-faults.ts. */
+  | { readonly what: 'refusal'; readonly landed: boolean; readonly skip: number; readonly aim?: Aim }
+  | { readonly what: 'order'; readonly order: Order; readonly choice: number }
   | { readonly what: 'kill' | 'pause'; readonly process: number; readonly forMs: number }
   /** Its clock, or that of all databases, is wrong by so much from now on. */
   | { readonly what: 'database clock'; readonly aheadMs: number }

@@ -1,4 +1,6 @@
 // How big a simulated world is and how much happens in it: what the options of `crosscell simulate` say, and what follows.
+import { aimedPlan } from './aims.ts';
+import { operatorsAtWork } from './operators-at-work.ts';
 import { type Plan, planOf } from './plan.ts';
 import type { Safety } from './safety.ts';
 import type { Progress, ScheduleResult } from './schedule.ts';
@@ -51,15 +53,21 @@ function stageOptionsOf(scenario: Scenario): StageOptions {
 export function planFor(scenario: Scenario, seed: number, only: readonly number[] | null = null): Plan {
   const { servers, hours, faults, cells } = scenario;
   const { shape, heartbeatSeconds } = stageOptionsOf(scenario);
-  const plan = planOf({
+  const ms = Math.round(hours * HOUR_MS);
+  const operationsPerServer = 2.5 + hours / 12;
+  const random = planOf({
     ...{ seed, servers },
     ...(isLarge(scenario)
       ? { faultsPerOperation: 0, faults: faults * cells * shape.hostsPerCell * hours }
       : { faultsPerOperation: faults, faults: 0 }),
-    ms: Math.round(hours * HOUR_MS),
-    operationsPerServer: 2.5 + hours / 12,
+    ...{ ms, operationsPerServer },
     silenceMs: heartbeatSeconds * 4000,
   });
+  const scenes = operatorsAtWork({ seed, ms, operations: servers * operationsPerServer });
+  const plan = (isLarge(scenario) ? null : aimedPlan(seed)) ?? {
+    ...random,
+    events: [...random.events, ...scenes].sort((a, b) => a.at - b.at),
+  };
   if (only === null) return plan;
   const wanted = new Set(only);
   return { ...plan, events: plan.events.filter((_, index) => wanted.has(index)) };

@@ -7,7 +7,6 @@
 // there is none. So a plan has one trace.
 import type { Around, Platform } from '../control/platform.ts';
 import { assertNever, messageOf } from '../lib/errors.ts';
-import { hasHappened } from '../saga/decide.ts';
 import type { Direction, Outcome, Row } from '../saga/types.ts';
 import { CellDown } from '../store/stores.ts';
 import { violationsAtRest, violationsSoFar } from './checks.ts';
@@ -16,19 +15,23 @@ import { type Dice, diceOf, pick } from './dice.ts';
 import { Disks } from './disk-checks.ts';
 import { destroyRemains, evacuate, lostRemains } from './evacuations.ts';
 import { LATE_MS } from './network.ts';
-import { type Answer, answered, create, operate, retryStuck } from './operations.ts';
-import { type Event, type Plan, type StepFault, VOLUME_OPERATIONS } from './plan.ts';
+import { type Answer, answered, create, operate } from './operations.ts';
+import { giveOrder, helpStuck } from './operators.ts';
+import { type Event, type Plan, struckName, VOLUME_OPERATIONS } from './plan.ts';
 import { Process } from './process.ts';
 import { hospitable, loseLastWords, UNDONE_STEP, unfenced, withoutLease } from './safety.ts';
 import type { StageOptions } from './stage.ts';
+import { StepFaults } from './step-faults.ts';
 import { Trace } from './trace.ts';
 import { Troubles } from './troubles.ts';
-import { FLAVORS, type Furniture, LEASE_MS, type World } from './world.ts';
+import { FLAVORS, type Furniture, type World } from './world.ts';
 
 /** Virtual time within which a world must come to rest once the weather has cleared. */
 const PATIENCE_MS = 3_600_000;
 /** How often it is looked whether it has. */
 const LOOK_MS = 2000;
+/** An operator is needed, who comes when the move is stuck: that takes minutes, if it is an undo that is refused. */
+const CALLED_MS = 20_000;
 /** What the system mends by itself, it mends within so many heartbeats: a guest that is off is found out every sixth. */
 const MENDING_BEATS = 9;
 
@@ -41,6 +44,8 @@ export interface ScheduleResult {
   readonly counts: Counts;
   /** Which moves there were, by the names of their definitions. */
   readonly moves: ReadonlySet<string>;
+  /** What has struck which steps of them, as struckName says it. */
+  readonly struck: ReadonlySet<string>;
 }
 
 /** How far a schedule is. */
@@ -59,12 +64,6 @@ export interface Counts {
   /** Faults that struck. */
   readonly faults: number;
   readonly virtualMs: number;
-}
-
-interface ArmedFault {
-  readonly fault: StepFault;
-  readonly forMs: number;
-  skip: number;
 }
 
 export interface Staging {
@@ -91,8 +90,9 @@ export class Schedule {
   readonly #trace: Trace;
   readonly #violations: string[];
   readonly #servers: string[] = [];
-  readonly #armed: ArmedFault[] = [];
+  readonly #stepFaults: StepFaults;
   readonly #moves = new Set<string>();
+  readonly #struck = new Set<string>();
   #processes: Process[] = [];
   #births = 0;
   #calm = false;
@@ -119,6 +119,14 @@ export class Schedule {
       say: (text) => this.#trace.say(text),
       later: (ms, what) => this.#later(ms, what),
       inBackground: (work) => this.#inBackground(work),
+    });
+    this.#stepFaults = new StepFaults({
+      struck: (strike, { row, step, direction }) => {
+        this.#struck.add(struckName(strike, { definition: row.definition, step, direction }));
+        this.#fault(`${strike} strikes ${row.definition} of ${this.#nameOf(row)} at ${direction} ${step}`);
+      },
+      kill: (process, forMs) => this.#kill(process, forMs),
+      pause: (process, forMs) => this.#pause(process, forMs),
     });
     if (options.without === 'host-fences') for (const host of world.hosts.values()) host.wrap(unfenced);
     if (options.without === 'disk') for (const host of world.hosts.values()) loseLastWords(host.hypervisor);
@@ -150,6 +158,7 @@ export class Schedule {
       violations: this.#violations,
       counts,
       moves: this.#moves,
+      struck: this.#struck,
     };
   }
 
@@ -211,10 +220,11 @@ export class Schedule {
     (process: Process): Around =>
     async (row, step, direction, effect) => {
       this.#moves.add(row.definition);
-      const outcome = await this.#struck(process, row, step, direction, async () => {
+      const act = async (): Promise<Outcome> => {
         this.#steps += 1;
-        return this.#skipsUndo(row, step, direction) ? { kind: 'done' as const } : effect();
-      });
+        return this.#skipsUndo(row, step, direction) ? { kind: 'done' } : effect();
+      };
+      const outcome = await this.#stepFaults.around({ process, row, step, direction, act });
       if (outcome.kind !== 'pending') {
         const reason = outcome.kind === 'failed' ? ` (${outcome.reason})` : '';
         const what = `${row.definition} of ${this.#nameOf(row)}: ${direction} ${step}: ${outcome.kind}${reason}`;
@@ -231,56 +241,6 @@ export class Schedule {
     const { move, step: undone } = UNDONE_STEP;
     const { without } = this.#options;
     return without === 'undo' && direction === 'undo' && row.definition === move && step === undone;
-  }
-
-  async #struck(
-    process: Process,
-    row: Row,
-    step: string,
-    direction: Direction,
-    act: () => Promise<Outcome>,
-  ): Promise<Outcome> {
-    const [armed] = this.#armed;
-    if (!armed || this.#calm) return act();
-    if (armed.skip > 0) {
-      armed.skip -= 1;
-      return act();
-    }
-    const strike = (): void => {
-      this.#armed.shift();
-      this.#faults += 1;
-      this.#trace.say(`${armed.fault} strikes ${row.definition} of ${this.#nameOf(row)} at ${direction} ${step}`);
-    };
-    const failed = (final: boolean): Outcome => ({ kind: 'failed', reason: `injected ${armed.fault}`, final });
-    switch (armed.fault) {
-      case 'error':
-      case 'passing':
-        strike();
-        return failed(armed.fault === 'error');
-      case 'crash-before':
-        strike();
-        this.#kill(process, armed.forMs);
-        return new Promise(() => undefined);
-      case 'stall':
-        strike();
-        this.#pause(process, LEASE_MS + armed.forMs);
-        return act();
-      case 'error-after':
-      case 'lost-reply':
-      case 'twice':
-      case 'crash-after': {
-        const outcome = await act();
-        // One that is pending has not happened yet; another fault may have struck meanwhile.
-        if (!hasHappened(outcome) || this.#armed[0] !== armed) return outcome;
-        strike();
-        if (armed.fault === 'twice') return act();
-        if (armed.fault !== 'crash-after') return failed(armed.fault === 'error-after');
-        this.#kill(process, armed.forMs);
-        return new Promise(() => undefined);
-      }
-      default:
-        return assertNever(armed.fault);
-    }
   }
 
   // ---- events -------------------------------------------------------------------------------------------------
@@ -323,8 +283,19 @@ export class Schedule {
         return;
       }
       case 'step fault':
-        this.#armed.push({ fault: event.fault, skip: event.skip, forMs: event.forMs });
+        this.#stepFaults.arm({ fault: event.fault, skip: event.skip, forMs: event.forMs, aim: event.aim ?? null });
         return;
+      case 'refusal':
+        this.#stepFaults.armRefusal({ landed: event.landed, skip: event.skip, aim: event.aim ?? null });
+        return;
+      case 'order': {
+        const { order, choice } = event;
+        const wish = { order, choice, cells: [...this.#furniture.cells.values()] };
+        this.#request(`${order} (an operator)`, async (p) =>
+          answered(await giveOrder(p, this.#world, this.#stepFaults, wish)),
+        );
+        return;
+      }
       case 'kill':
         if (!process?.alive) return;
         this.#faults += 1;
@@ -384,7 +355,7 @@ export class Schedule {
 
   #clear(): void {
     this.#calm = true;
-    this.#armed.length = 0;
+    this.#stepFaults.disarm();
     this.#trace.say('the weather clears');
     this.#troubles.clear();
     this.#processes = this.#processes.map((each, place) => {
@@ -401,9 +372,9 @@ export class Schedule {
     const beatMs = this.#options.heartbeatSeconds * 1000;
     let mended = 0;
     while (violationsSoFar(this.#world, this.#databases, this.#disks).length === 0) {
-      await clock.pass(LOOK_MS);
+      await clock.pass(this.#stepFaults.isRefusing ? CALLED_MS : LOOK_MS);
       if (this.#databases.count("select count(*) from sagas where status = 'stuck'") > 0)
-        await clock.drive(retryStuck(this.#world));
+        await clock.drive(helpStuck(this.#world, this.#stepFaults, this.#weather));
       if (clock.now() > until) {
         this.#violations.push(`no end: ${this.#unfinished()}`);
         return;

@@ -28,6 +28,8 @@ export interface PartResult extends Part {
   readonly counts: Counts;
   /** Which moves there were, by the names of their definitions. */
   readonly moves: ReadonlySet<string>;
+  /** What has struck which steps of them, as struckName says it. */
+  readonly struck: ReadonlySet<string>;
   readonly digest: string;
 }
 
@@ -48,6 +50,8 @@ export interface SearchResult {
   readonly counts: Counts;
   /** Which moves there were, by the names of their definitions. */
   readonly moves: ReadonlySet<string>;
+  /** What has struck which steps of them, as struckName says it. */
+  readonly struck: ReadonlySet<string>;
   readonly digest: string;
   readonly failure: Failure | null;
 }
@@ -67,17 +71,19 @@ export async function runPart(stage: Stage, scenario: Scenario, part: Part): Pro
   const hash = createHash('sha256');
   let counts = NOTHING;
   let moves: ReadonlySet<string> = new Set();
+  const struck = new Set<string>();
   for (let done = 0; done < part.count; done += 1) {
     const seed = part.first + done;
     const result = await stage.run(planFor(scenario, seed));
     counts = sum(counts, result.counts);
     moves = moves.union(result.moves);
+    for (const each of result.struck) struck.add(each);
     hash.update(result.digest);
     if (result.violations.length > 0) {
-      return { ...part, schedules: done + 1, failed: seed, counts, moves, digest: hash.digest('hex') };
+      return { ...part, schedules: done + 1, failed: seed, counts, moves, struck, digest: hash.digest('hex') };
     }
   }
-  return { ...part, schedules: part.count, failed: null, counts, moves, digest: hash.digest('hex') };
+  return { ...part, schedules: part.count, failed: null, counts, moves, struck, digest: hash.digest('hex') };
 }
 
 /**
@@ -95,16 +101,25 @@ export async function search(
   let schedules = 0;
   let counts = NOTHING;
   let moves: ReadonlySet<string> = new Set();
+  const struck = new Set<string>();
   for (const part of parts) {
     schedules += part.schedules;
     counts = sum(counts, part.counts);
     moves = moves.union(part.moves);
+    for (const each of part.struck) struck.add(each);
     hash.update(part.digest);
     if (part.failed !== null) {
-      return { schedules, counts, moves, digest: hash.digest('hex'), failure: await explain(scenario, part.failed) };
+      return {
+        schedules,
+        counts,
+        moves,
+        struck,
+        digest: hash.digest('hex'),
+        failure: await explain(scenario, part.failed),
+      };
     }
   }
-  return { schedules, counts, moves, digest: hash.digest('hex'), failure: null };
+  return { schedules, counts, moves, struck, digest: hash.digest('hex'), failure: null };
 }
 
 /** The parts that were run, in their order. */
