@@ -114,6 +114,7 @@ describe('every route', () => {
   it('refuses an unknown query parameter, naming it', async () => {
     for (const route of world.routes) {
       if (route.url === '/' || route.rawBody || acceptsAnyQuery(route)) continue;
+      const passesOver = showsOne(route);
       // Nova is strict from 2.75 on.
       if (route.service === 'compute' && (route.until ?? STRICT) < STRICT) continue;
       const url = pathOf(route);
@@ -129,6 +130,10 @@ describe('every route', () => {
         },
         ...(body === undefined ? {} : { payload: JSON.stringify(body) }),
       });
+      if (passesOver) {
+        assert.doesNotMatch(response.body, /unheard_of/, `${route.method} ${route.url}: ${response.body}`);
+        continue;
+      }
       assert.equal(response.statusCode, 400, `${route.method} ${route.url}: ${response.body}`);
       assert.match(response.body, /unheard_of/, `${route.method} ${route.url}: ${response.body}`);
     }
@@ -147,6 +152,10 @@ describe('every route', () => {
     const schema = variantsNow(route)?.[0] ?? (route.body ? schemaAt(route.body, minorOf(route)) : null);
     return schema ? fc.sample(validValue(schema, fc.constant(SOMEBODY_ELSES)), { numRuns: 1, seed: 1 })[0] : undefined;
   }
+
+  /** Where OpenStack looks at no query: what shows one thing, but for what Nova has a schema for. */
+  const showsOne = ({ service, method, url, query }: Route): boolean =>
+    method === 'GET' && /:\w+$/.test(url) && service !== 'crosscell' && (service !== 'compute' || query === undefined);
 
   const acceptsAnyQuery = (route: Route): boolean =>
     route.query !== undefined && (route.query as { additionalProperties?: unknown }).additionalProperties !== false;

@@ -167,9 +167,9 @@ function mount(app: FastifyInstance, route: Route, options: ApiOptions, held: We
   });
 }
 
-/** Until 2.74 Nova passes over parameters of queries that it does not know. */
+/** Without the parameters that nobody knows, where OpenStack passes over them. */
 function knownOf(route: Route, minor: number, query: unknown): unknown {
-  if (route.service !== 'compute' || minor >= STRICT_QUERIES_FROM) return query;
+  if (!passesOver(route, minor)) return query;
   const { properties = {}, additionalProperties } = (route.query ?? NO_QUERY) as {
     properties?: object;
     additionalProperties?: unknown;
@@ -178,6 +178,16 @@ function knownOf(route: Route, minor: number, query: unknown): unknown {
   return Object.fromEntries(Object.entries(query as object).filter(([name]) => Object.hasOwn(properties, name)));
 }
 const STRICT_QUERIES_FROM = 75;
+
+/**
+ * Nova does until 2.74, and every service where one thing is shown: openstacksdk asks for what it was given by name or id
+ * with the filters of its list, and looks it up by name when that is refused.
+ */
+function passesOver({ service, method, url, query }: Route, minor: number): boolean {
+  const showsOne = method === 'GET' && /\/:\w+$/.test(url);
+  if (service === 'compute') return minor < STRICT_QUERIES_FROM || (showsOne && query === undefined);
+  return showsOne && service !== 'crosscell';
+}
 
 function onceEach({ lastOfRepeated, query: schema }: Route, query: unknown): unknown {
   if (!lastOfRepeated) return query;

@@ -28,7 +28,7 @@ const FORMS = `OpenStack-compatible API of Crosscell.
 
 HEAD is answered wherever GET is. Paths of the volume service are taken with a project's id behind /volume/v3 as well, and
 those of the compute service below /compute/v2, without microversions. Every answer has X-OpenStack-Request-Id; a 429 and
-a 503 may have Retry-After. /healthz and /metrics are no part of the API.`;
+a 503 may have Retry-After. A GET of one thing passes over query parameters that are not stated. /healthz and /metrics are no part of the API.`;
 
 export function openApiDocument(routes: readonly Route[]): Json {
   const paths: Record<string, Record<string, Json>> = {};
