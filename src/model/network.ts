@@ -55,6 +55,14 @@ export function parseCidr(text: string): Cidr | null {
   return network % size === 0 ? { network, prefix, broadcast: network + size - 1 } : null;
 }
 
+/** The network that an address with a prefix is in (`10.0.0.5/24`), or null. */
+export function networkOf(text: string): Cidr | null {
+  const [, ip = '', prefix = ''] = /^([0-9.]+)\/(0|[1-9]\d?)$/.exec(text) ?? [];
+  const address = parseIpv4(ip);
+  if (address === null || !(Number(prefix) <= 32)) return null;
+  return parseCidr(`${formatIpv4(address - (address % 2 ** (32 - Number(prefix))))}/${prefix}`);
+}
+
 export const formatCidr = (cidr: Cidr): string => `${formatIpv4(cidr.network)}/${cidr.prefix}`;
 
 export function contains(cidr: Cidr, address: number): boolean {

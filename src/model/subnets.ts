@@ -4,7 +4,7 @@
 // Neutron's default: the first host address; every host address but the gateway's. Pools keep their order, never overlap
 // and never hold the gateway. Addresses are numbers here (see network.ts). Sentences are Neutron's
 // (neutron/db/ipam_backend_mixin.py, neutron-lib/exceptions).
-import { type Cidr, contains, formatCidr, formatIpv4, parseCidr, parseIpv4 } from './network.ts';
+import { type Cidr, contains, formatCidr, formatIpv4, networkOf, parseIpv4 } from './network.ts';
 import { invalidNetworkInput, type NetworkRefusal, networkRefusal } from './network-refusal.ts';
 
 /** Sizes that a guest's user-mode network can have. */
@@ -32,7 +32,8 @@ export interface SubnetWish {
 
 /** The plan of a subnet, or what is wrong with the wish. */
 export function planSubnet(wish: SubnetWish): SubnetPlan | NetworkRefusal {
-  const cidr = parseCidr(wish.cidr);
+  // An address with a prefix stands for its network, as in Neutron.
+  const cidr = networkOf(wish.cidr);
   if (!cidr && !/^[0-9a-f.:]+\/[0-9]+$/i.test(wish.cidr)) {
     const message = `Invalid input for operation: ${wish.cidr.slice(0, 50)} is not in a CIDR format.`;
     return networkRefusal(400, 'InvalidInput', message);

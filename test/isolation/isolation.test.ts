@@ -71,6 +71,7 @@ const NOTHING_OWNED = [
   '/network/v2.0/address-scopes',
   '/network/v2.0/agents',
   '/network/v2.0/availability_zones',
+  '/network/v2.0/address-groups',
   '/network/v2.0/extensions',
   '/network/v2.0/flavors',
   // Of all networks, for administrators, and by no ids of its own.

@@ -47,14 +47,14 @@ async function rendered(
 ): Promise<Static<typeof FloatingIp>[]> {
   if (floating.length === 0) return [];
   const networks = await pools(db, actor);
-  const portIds = floating.flatMap((each) => each.target?.portId ?? []);
+  const portIds = floating.flatMap((each) => each.target?.port.id ?? []);
   const ports =
     portIds.length === 0
       ? []
       : await db.selectFrom('ports').select(['id', 'device_id']).where('id', 'in', portIds).execute();
   return floating.map(({ id, ip, target, networkId }) => ({
     ...{ id, ip, fixed_ip: target?.fixedIp ?? null },
-    instance_id: ports.find((port) => port.id === target?.portId)?.device_id || null,
+    instance_id: ports.find((port) => port.id === target?.port.id)?.device_id || null,
     pool: networks.find((each) => each.id === networkId)?.name || networkId,
   }));
 }
@@ -194,7 +194,7 @@ export const FLOATING_IP_ACTIONS: Actions = {
       const floating = await byAddress(global, actor, value.address);
       if (!floating) throw notFound(`Floating IP not found for address ${value.address}.`);
       await requireBehind(p, actor, behindOne('update_floatingip'), floating.id);
-      const mine = (await portsOfServer(global, server.id)).some((port) => port.id === floating.target?.portId);
+      const mine = (await portsOfServer(global, server.id)).some((port) => port.id === floating.target?.port.id);
       if (!mine) throw conflict(`Floating IP ${value.address} is not associated with instance ${server.id}.`);
       const association = { portId: null };
       const changed = await updateFloatingIp(global, actor, floating.id, { association, now: p.clock.now() });

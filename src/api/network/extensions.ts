@@ -15,8 +15,10 @@ export const EXTENSIONS = [
   ['ext-gw-mode', 'Neutron L3 Configurable external gateway mode', 'SNAT of gateways, kept and shown'],
   ['external-net', 'Neutron external network', 'Networks that floating IPs and gateways are taken from'],
   ['extraroute', 'Neutron Extra Route', 'Routes of routers'],
+  ['extraroute-atomic', 'Atomically add/remove extra routes', 'Routes of routers, one by one'],
   ['extra_dhcp_opt', 'Neutron Extra DHCP options', 'DHCP options of ports, kept and shown'],
   ['filter-validation', 'Filter parameters validation', 'Unknown filters of lists are refused'],
+  ['fip-port-details', 'Floating IP Port Details Extension', 'The port that a floating IP leads to'],
   ['ip-substring-filtering', 'IP address substring filtering', 'Ports by parts of their addresses'],
   ['net-mtu', 'Network MTU', 'The MTU of a network'],
   ['network-ip-availability', 'Network IP Availability', 'Addresses of networks that are used'],
@@ -57,6 +59,7 @@ const EMPTY = [
   ['address-scopes', 'get_subnetpool'],
   // In Neutron whoever may see no agent finds an empty list.
   ['agents', 'anyone'],
+  ['address-groups', 'get_network'],
   ['flavors', 'get_flavor'],
   ['rbac-policies', 'get_network'],
   ['service-providers', 'get_service_provider'],

@@ -7,10 +7,12 @@ import {
   FLOATING_IP_COLUMNS,
   type FloatingIpFilter,
   type FloatingIpRecord,
+  type FloatingIpTarget,
   findFloatingIp,
   listFloatingIps,
   updateFloatingIp,
 } from '../../control/network/floating-ips.ts';
+import { isActive } from '../../control/network/ports.ts';
 import type { Route } from '../http/route.ts';
 import type { ListQuery } from './listing.ts';
 import { requireAttributes, resourceRoutes } from './resource.ts';
@@ -32,20 +34,38 @@ const UpdateFloatingIp = Type.Object(
 
 const { name: _none, ...nameless } = standard;
 const textOrNull = Type.Union([Type.String(), Type.Null()]);
+const PortDetails = Type.Object(
+  {
+    ...{ name: Type.String(), network_id: Type.String(), mac_address: Type.String(), admin_state_up: Type.Boolean() },
+    ...{ status: Type.Enum(['ACTIVE', 'DOWN']), device_id: Type.String(), device_owner: Type.String() },
+  },
+  strict,
+);
 const FloatingIp = Type.Partial(
   Type.Object({
     ...{ ...nameless, floating_network_id: Type.String(), floating_ip_address: Type.String() },
     ...{ port_id: textOrNull, fixed_ip_address: textOrNull, router_id: textOrNull },
-    ...{ status: Type.Enum(['ACTIVE', 'DOWN']), dns_name: Type.String(), dns_domain: Type.String() },
+    ...{
+      status: Type.Enum(['ACTIVE', 'DOWN']),
+      port_details: Type.Union([PortDetails, Type.Null()]),
+      dns_name: Type.String(),
+      dns_domain: Type.String(),
+    },
   }),
   strict,
 );
 
+const detailsOf = (port: FloatingIpTarget['port']): Static<typeof PortDetails> => ({
+  ...{ name: port.name, network_id: port.networkId, mac_address: port.mac, admin_state_up: port.adminStateUp },
+  ...{ status: isActive(port) ? 'ACTIVE' : 'DOWN', device_id: port.deviceId, device_owner: port.deviceOwner },
+});
+
 const renderFloatingIp = (floating: FloatingIpRecord): Static<typeof FloatingIp> => ({
   ...{ ...renderStandard(floating), floating_network_id: floating.networkId, floating_ip_address: floating.ip },
-  ...{ port_id: floating.target?.portId ?? null, fixed_ip_address: floating.target?.fixedIp ?? null },
+  ...{ port_id: floating.target?.port.id ?? null, fixed_ip_address: floating.target?.fixedIp ?? null },
   ...{ router_id: floating.target?.routerId ?? null, status: floating.target ? 'ACTIVE' : 'DOWN' },
   ...{ dns_name: floating.dnsName, dns_domain: floating.dnsDomain },
+  port_details: floating.target && detailsOf(floating.target.port),
 });
 
 /** What of a wish says where it shall lead; undefined: nothing. */

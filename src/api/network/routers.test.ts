@@ -49,6 +49,20 @@ test('a router: gateway, interfaces by subnet and by port, and no way out of ord
     [port.id, port.device_owner, port.status, port.fixed_ips[0].ip_address, port.security_groups],
     [joined.body.port_id, 'network:router_interface', 'ACTIVE', '10.1.0.1', []],
   );
+  const extra = async (verb: string, ...hops: [string, string][]) => {
+    const routes = hops.map(([destination, nexthop]) => ({ destination, nexthop }));
+    const { status, body } = await call('member', 'PUT', `routers/${router.id}/${verb}_extraroutes`, {
+      router: { routes },
+    });
+    return [status, body.router?.routes.map((each: { destination: string }) => each.destination)];
+  };
+  const a: [string, string] = ['10.7.0.0/16', '10.1.0.9'];
+  const b: [string, string] = ['10.8.0.0/16', '10.1.0.9'];
+  assert.deepEqual(await extra('add', a, a), [200, ['10.7.0.0/16']]);
+  assert.deepEqual(await extra('add', b, a), [200, ['10.7.0.0/16', '10.8.0.0/16']], 'to what is there');
+  assert.deepEqual(await extra('add', ['10.9.0.0/16', '1.2.3.4']), [400, undefined], 'nowhere near');
+  assert.deepEqual(await extra('remove', a, a), [200, ['10.8.0.0/16']]);
+  assert.deepEqual(await extra('remove', b, a), [200, []]);
   assert.deepEqual(await errorOf('member', 'PUT', add, { subnet_id: one.subnet }), [400, 'BadRequest']);
   assert.deepEqual(await errorOf('member', 'PUT', add, {}), [400, 'BadRequest']);
   assert.deepEqual(await errorOf('stranger', 'PUT', add, { subnet_id: one.subnet }), [404, 'RouterNotFound']);
@@ -110,10 +124,16 @@ test("a floating IP leads to a server's port and to none when that is gone", asy
     call('member', 'POST', 'floatingips', { floatingip: { floating_network_id: external, ...more } });
   const first = (await create({ port_id: port.id })).body.floatingip;
   assert.deepEqual([first.port_id, first.fixed_ip_address, first.status], [port.id, port.ip, 'ACTIVE']);
+  const { mac_address, ...details } = first.port_details;
+  assert.match(mac_address, /^fa:16:3e/);
+  assert.deepEqual(details, {
+    ...{ name: '', network_id: shared, admin_state_up: true, status: 'ACTIVE', device_id: serverId },
+    device_owner: 'compute:nova',
+  });
   const second = (await create({})).body.floatingip;
   assert.deepEqual(
-    [second.port_id, second.fixed_ip_address, second.router_id, second.status],
-    [null, null, null, 'DOWN'],
+    [second.port_id, second.fixed_ip_address, second.router_id, second.status, second.port_details],
+    [null, null, null, 'DOWN', null],
   );
   const path = `floatingips/${second.id}`;
   const to = (port_id: string | null, more: object = {}) => ({ floatingip: { port_id, ...more } });

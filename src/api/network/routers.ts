@@ -1,7 +1,8 @@
-// Routers and their interfaces, as Neutron's extensions router, ext-gw-mode and extraroute.
+// Routers and their interfaces, as Neutron's extensions router, ext-gw-mode, extraroute and extraroute-atomic.
 import { type Static, Type } from 'typebox';
 import { addInterface, type InterfaceRecord, removeInterface } from '../../control/network/router-interfaces.ts';
 import {
+  changeRoutes,
   createRouter,
   deleteRouter,
   findRouter,
@@ -172,8 +173,27 @@ const interfaceRoute = (verb: string, summary: string, rule: RuleName, change: t
     },
   });
 
+const Routes = Type.Object({ routes: Type.Array(HostRoute, { maxItems: 100 }) }, strict);
+
+/** Several may add and remove at a time, which an update of all the routes does not allow. */
+const extraRoute = (verb: 'add' | 'remove', summary: string): Route =>
+  route({
+    ...{ method: 'PUT', url: `${V2}/routers/:id/${verb}_extraroutes`, service, summary },
+    policy: `${verb}_extraroutes`,
+    params: Params,
+    body: Type.Object({ router: Routes }, strict),
+    answers: { 200: Type.Object({ router: Router }, strict) },
+    handle: async ({ p, actor, params, body }) => {
+      const change = { add: [], remove: [], [verb]: body.router.routes, now: p.clock.now() };
+      const router = orThrow(await changeRoutes(p.stores.global, actor, params.id, change));
+      return { status: 200, body: { router: renderRouter(router) } };
+    },
+  });
+
 export const routerRoutes: readonly Route[] = [
   ...resource,
+  extraRoute('add', 'Add routes to a router'),
+  extraRoute('remove', 'Remove routes from a router'),
   interfaceRoute('add_router_interface', 'Join a subnet to a router', 'add_router_interface', addInterface),
   interfaceRoute('remove_router_interface', 'Part a subnet from a router', 'remove_router_interface', removeInterface),
 ];

@@ -31,11 +31,20 @@ import {
 import { changed, type Db, given, type Standard, standardOf } from './standard.ts';
 import { subnetsOf } from './subnets.ts';
 
+export interface FloatingIpTarget {
+  readonly port: TargetPort;
+  readonly fixedIp: string;
+  readonly routerId: string | null;
+}
+type TargetPort = Pick<
+  PortRecord,
+  'id' | 'name' | 'networkId' | 'mac' | 'adminStateUp' | 'deviceId' | 'deviceOwner' | 'host'
+>;
 export interface FloatingIpRecord extends Standard {
   readonly networkId: string;
   readonly ip: string;
   /** Where it leads; null: nowhere. */
-  readonly target: { readonly portId: string; readonly fixedIp: string; readonly routerId: string | null } | null;
+  readonly target: FloatingIpTarget | null;
   /** Records: nothing here tells a name server; ''. */
   readonly dnsName: string;
   readonly dnsDomain: string;
@@ -82,7 +91,13 @@ export async function listFloatingIps(
   selection: Selection,
   { portIds, routerIds, fixedIps, active }: FloatingIpFilter = {},
 ): Promise<FloatingIpRecord[]> {
-  let query = db.selectFrom('floating_ips as f').selectAll('f');
+  let query = db
+    .selectFrom('floating_ips as f')
+    .leftJoin('ports as p', 'p.id', 'f.fixed_port_id')
+    .leftJoin('port_bindings as b', (join) => join.onRef('b.port_id', '=', 'p.id').on('b.active', '=', 1))
+    .selectAll('f')
+    .select(['p.name as portName', 'p.network_id as portNetwork', 'p.mac', 'p.admin_state_up', 'p.device_id'])
+    .select(['p.holder_id', 'p.device_owner', 'b.host']);
   if (!isAdmin(actor)) query = query.where('f.project_id', '=', actor.projectId);
   if (portIds) query = query.where('f.fixed_port_id', 'in', portIds);
   if (routerIds) query = query.where('f.router_id', 'in', routerIds).where('f.fixed_port_id', 'is not', null);
@@ -258,7 +273,14 @@ async function routerBetween(trx: Db, networkId: string, subnetId: string): Prom
   return row?.id ?? null;
 }
 
-const floatingIpOf = (row: Selectable<GlobalTables['floating_ips']>): FloatingIpRecord => ({
+type Ports = GlobalTables['ports'];
+type Row = Selectable<GlobalTables['floating_ips']> & {
+  readonly [K in 'mac' | 'device_id' | 'holder_id' | 'device_owner']: Selectable<Ports>[K] | null;
+} & { readonly portName: string | null; readonly portNetwork: string | null; readonly host: string | null } & {
+  readonly admin_state_up: number | null;
+};
+
+const floatingIpOf = (row: Row): FloatingIpRecord => ({
   ...standardOf(row),
   networkId: row.network_id,
   ip: row.ip,
@@ -267,5 +289,12 @@ const floatingIpOf = (row: Selectable<GlobalTables['floating_ips']>): FloatingIp
   target:
     row.fixed_port_id === null
       ? null
-      : { portId: row.fixed_port_id, fixedIp: row.fixed_ip ?? '', routerId: row.router_id },
+      : { port: targetPortOf(row.fixed_port_id, row), fixedIp: row.fixed_ip ?? '', routerId: row.router_id },
+});
+
+/** The port is there: with it the floating IP would lead nowhere. */
+const targetPortOf = (id: string, row: Row): TargetPort => ({
+  ...{ id, name: row.portName ?? '', networkId: row.portNetwork ?? '', mac: row.mac ?? '', host: row.host },
+  ...{ adminStateUp: row.admin_state_up === 1, deviceId: row.device_id || row.holder_id || '' },
+  deviceOwner: row.device_owner ?? '',
 });

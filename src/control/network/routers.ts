@@ -109,7 +109,7 @@ export async function updateRouter(
   const wrong = wrongText(change);
   if (wrong) return wrong;
   return refusable(() =>
-    db.transaction().execute(async (trx) => {
+    atomically(db, async (trx) => {
       await exclusively(trx, NETWORKS);
       const router = await seen(trx, actor, id);
       if (change.gateway === null) await clearGateway(trx, router);
@@ -127,6 +127,29 @@ export async function updateRouter(
         .where('id', '=', id)
         .execute();
       return seen(trx, actor, id);
+    }),
+  );
+}
+
+/**
+ * Adds routes to a router's or takes some away, whatever others add at that time; what is there already, or is not there,
+ * is no error (neutron/db/extraroute_db.py).
+ */
+export async function changeRoutes(
+  db: Db,
+  actor: Actor,
+  id: string,
+  change: { readonly add: readonly HostRoute[]; readonly remove: readonly HostRoute[]; readonly now: number },
+): Promise<NetworkResult<RouterRecord>> {
+  const same = (one: HostRoute) => (each: HostRoute) =>
+    each.destination === one.destination && each.nexthop === one.nexthop;
+  return refusable(() =>
+    db.transaction().execute(async (trx) => {
+      await exclusively(trx, NETWORKS);
+      const left = (await seen(trx, actor, id)).routes.filter((each) => !change.remove.some(same(each)));
+      const routes = [...left, ...change.add];
+      const once = routes.filter((each, index) => routes.findIndex(same(each)) === index);
+      return accepted(await updateRouter(trx, actor, id, { routes: once, now: change.now }));
     }),
   );
 }

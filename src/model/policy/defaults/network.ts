@@ -20,6 +20,8 @@ export const NETWORK_RULES = {
   network_device: 'field:port:device_owner=~^network:',
   add_router_interface: 'rule:admin_only or role:member and project_id:%(project_id)s',
   remove_router_interface: 'rule:admin_only or role:member and project_id:%(project_id)s',
+  add_extraroutes: 'rule:admin_only or role:member and project_id:%(project_id)s',
+  remove_extraroutes: 'rule:admin_only or role:member and project_id:%(project_id)s',
   admin_or_sg_owner: 'rule:context_is_admin or tenant_id:%(security_group:tenant_id)s',
   admin_owner_or_sg_owner: 'rule:owner or rule:admin_or_sg_owner',
   shared_subnetpools: 'field:subnetpools:shared=True',
@@ -66,7 +68,8 @@ export const NETWORK_RULES = {
   delete_security_group: 'rule:admin_only or role:member and project_id:%(project_id)s',
   delete_security_group_rule: 'rule:admin_only or role:member and project_id:%(project_id)s',
   delete_subnet: 'rule:admin_only or role:member and project_id:%(project_id)s or rule:network_owner',
-  get_availability_zone: 'rule:admin_only',
+  // The default of before Neutron's roles, which counts beside the one for administrators alone.
+  get_availability_zone: '',
   get_flavor: '(rule:admin_only) or (role:reader and project_id:%(project_id)s)',
   get_floatingip: 'rule:admin_only or role:reader and project_id:%(project_id)s',
   get_network:
