@@ -104,6 +104,7 @@ export const policyText = ({ policy, behind }: Route): string => {
 export const HEADERS = {
   'content-md5': "The data's MD5 digest, in hexadecimal digits",
   'content-range': 'Which part of the data this is',
+  'if-match': '`revision_number=N`: only if that is the current one',
   location: 'URL of what was made',
   'openstack-image-import-methods': 'The ways in which its data may come',
   range: 'Which part of the data is asked for: one range of bytes',

@@ -28,6 +28,7 @@ export const EXTENSIONS = [
   ['project-id', 'project_id field enabled', 'project_id beside tenant_id'],
   ['quotas', 'Quota management support', 'The limits of a project'],
   ['quota_details', 'Quota details management support', 'Limits with usage'],
+  ['revision-if-match', 'If-Match constraints based on revision_number', 'Changes of one revision alone'],
   ['router', 'Neutron L3 Router', 'Routers and floating IPs'],
   ['router_availability_zone', 'Router Availability Zone', 'The availability zones of routers'],
   ['security-group', 'security-group', 'Security groups and their rules'],

@@ -28,6 +28,12 @@ export interface Context {
   readonly actor: Actor;
   readonly now: number;
 }
+interface Revised {
+  readonly id: string;
+  readonly tags: readonly string[];
+  /** Grows with each change. */
+  readonly revision: number;
+}
 type Attributes = Readonly<Record<string, unknown>>;
 
 export interface Resource<R extends { readonly id: string }> {
@@ -56,9 +62,7 @@ export interface Resource<R extends { readonly id: string }> {
   readonly remove: (context: Context, id: string) => Promise<NetworkResult<null>>;
 }
 
-export function resourceRoutes<R extends { readonly id: string; readonly tags: readonly string[] }>(
-  resource: Resource<R>,
-): Route[] {
+export function resourceRoutes<R extends Revised>(resource: Resource<R>): Route[] {
   const { path, single, called, item } = resource;
   const plural = path.replaceAll('-', '_');
   const rule = (verb: string) => `${verb}_${single}` as RuleName;
@@ -95,9 +99,11 @@ export function resourceRoutes<R extends { readonly id: string; readonly tags: r
     route({
       ...{ method: 'DELETE', url: `${V2}/${path}/:id`, service, summary: `Delete ${called}`, policy: rule('delete') },
       params: Params,
+      asks: ['if-match'],
       answers: { 204: null },
-      handle: async ({ p, actor, params }) => {
-        orThrow(await resource.remove(contextOf(p, actor), params.id));
+      handle: async ({ p, actor, params, request }) => {
+        const remove = async (context: Context) => orThrow(await resource.remove(context, params.id));
+        await ifMatched(resource, contextOf(p, actor), params.id, request.headers['if-match'], remove);
         return { status: 204 };
       },
     }),
@@ -140,11 +146,14 @@ export function resourceRoutes<R extends { readonly id: string; readonly tags: r
         ...{ method: 'PUT', url: `${V2}/${path}/:id`, service, summary: `Change ${called}`, policy: rule('update') },
         params: Params,
         body: Type.Object({ [single]: update.attributes }, strict),
+        asks: ['if-match'],
         answers: { 200: answer },
-        handle: async ({ p, actor, params, body }) => {
+        handle: async ({ p, actor, params, body, request }) => {
           const context = contextOf(p, actor);
           const asked = body as Readonly<Record<string, Attributes>>;
-          const changed = orThrow(await update.run(context, params.id, (asked[single] ?? {}) as never));
+          const change = async (within: Context) =>
+            orThrow(await update.run(within, params.id, (asked[single] ?? {}) as never));
+          const changed = await ifMatched(resource, context, params.id, request.headers['if-match'], change);
           return { status: 200, body: { [single]: resource.render(changed, context) } };
         },
       }),
@@ -153,6 +162,47 @@ export function resourceRoutes<R extends { readonly id: string; readonly tags: r
     routes.push(...tagRoutes(path, single, async (context, id) => (await resource.find(context, id))?.tags ?? null));
   }
   return routes;
+}
+
+/**
+ * Does the work, and, where a revision is named, only on a record that is at it; nobody changes it meanwhile (Neutron's
+ * extension revision-if-match). `work` throws what it refuses, so that nothing of it stays.
+ * @throws ApiError 412; 400 for a number that is none
+ */
+async function ifMatched<R extends Revised, T>(
+  resource: Resource<R>,
+  context: Context,
+  id: string,
+  header: string | undefined,
+  work: (context: Context) => Promise<T>,
+): Promise<T> {
+  const wanted = revisionNamed(header);
+  if (wanted === null) return work(context);
+  return context.db.transaction().execute(async (db) => {
+    await exclusively(db, NETWORKS);
+    const within = { ...context, db };
+    const record = await resource.find(within, id);
+    if (record && record.revision !== wanted) {
+      const message = `Constrained to ${wanted}, but current revision is ${record.revision}`;
+      throw new ApiError(412, message, { type: 'RevisionNumberConstraintFailed' });
+    }
+    return work(within);
+  });
+}
+
+/** Of `If-Match: revision_number=5`, quoted or not; null: the header names none. */
+function revisionNamed(header = ''): number | null {
+  const named = header
+    .split(',')
+    .map((tag) => tag.trim().replaceAll('"', ''))
+    .filter((tag) => tag.startsWith('revision_number='));
+  const [first] = named;
+  if (first === undefined) return null;
+  const bad = (said: string) => new ApiError(400, `Bad if-match request: ${said}.`, { type: 'BadRequest' });
+  if (named.length > 1) throw bad('Multiple revision_number etags are not supported');
+  const number = /^revision_number=(\d{1,9})$/.exec(first)?.[1];
+  if (number === undefined) throw bad('Revision number etag must be in the format of revision_number=<int>');
+  return Number(number);
 }
 
 /** The actor as one of the project that a new record is for: its own, or another's when an administrator names it. */

@@ -305,6 +305,25 @@ test('a project has at most so many networks', async () => {
   assert.deepEqual(over.body.NeutronError.message, "Quota exceeded for resources: ['network'].");
 });
 
+test('a change of another revision than the one that is named is none', async () => {
+  const { id } = (await call('member', 'POST', 'networks', { network: { name: 'first' } })).body.network;
+  const path = `networks/${id}`;
+  const at = (tag: string) => ({ 'if-match': tag });
+  const rename = (name: string, tag: string) => call('member', 'PUT', path, { network: { name } }, at(tag));
+  const { status, body } = await rename('second', 'revision_number=999');
+  assert.deepEqual([status, body.NeutronError.type], [412, 'RevisionNumberConstraintFailed']);
+  const { revision_number, name } = (await call('member', 'GET', path)).body.network;
+  assert.equal(name, 'first');
+  assert.equal(body.NeutronError.message, `Constrained to 999, but current revision is ${revision_number}`);
+  assert.equal((await rename('second', `"revision_number=${revision_number}"`)).body.network.name, 'second');
+  assert.equal((await call('member', 'DELETE', path, undefined, at(`revision_number=${revision_number}`))).status, 412);
+  for (const wrong of ['revision_number=x', 'revision_number=1, revision_number=2'])
+    assert.equal((await rename('third', wrong)).status, 400, wrong);
+  assert.equal((await rename('third', '"other"')).status, 200);
+  const last = (await call('member', 'GET', path)).body.network.revision_number;
+  assert.equal((await call('member', 'DELETE', path, undefined, at(`revision_number=${last}`))).status, 204);
+});
+
 test('what is not there is an empty list, and extensions and quotas answer', async () => {
   for (const name of ['subnetpools', 'address-scopes']) {
     const { status, body } = await call('member', 'GET', `${name}?tenant_id=p1&name=default&fields=id&fields=name`);

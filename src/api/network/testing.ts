@@ -35,9 +35,9 @@ export class NetworkApi implements AsyncDisposable {
   }
 
   /** `path`: below `/network/v2.0/`, or a link of an answer. */
-  readonly call = async (who: string, method: Method, path: string, payload?: object) => {
+  readonly call = async (who: string, method: Method, path: string, payload?: object, more: object = {}) => {
     const url = path.startsWith('http') ? path.slice(path.indexOf('/network')) : `/network/v2.0/${path}`;
-    const headers = { 'x-auth-token': who };
+    const headers = { 'x-auth-token': who, ...more };
     const answer = await this.#app.inject({ method, url, headers, ...(payload ? { payload } : {}) });
     return { status: answer.statusCode, body: answer.body === '' ? null : answer.json() };
   };

@@ -169,7 +169,7 @@ export async function updateFloatingIp(
   const wrong = wrongText(change);
   if (wrong) return wrong;
   return refusable(() =>
-    db.transaction().execute(async (trx) => {
+    atomically(db, async (trx) => {
       await exclusively(trx, NETWORKS);
       const floating = await seen(trx, actor, id);
       if (change.association) await associate(trx, actor, floating, change.association);
@@ -186,7 +186,7 @@ export async function updateFloatingIp(
 /** Gives a floating IP's address back. */
 export const deleteFloatingIp = (db: Db, actor: Actor, id: string): Promise<NetworkResult<null>> =>
   refusable(() =>
-    db.transaction().execute(async (trx) => {
+    atomically(db, async (trx) => {
       await exclusively(trx, NETWORKS);
       const floating = await seen(trx, actor, id);
       await trx.deleteFrom('floating_ips').where('id', '=', floating.id).execute();

@@ -153,7 +153,7 @@ export async function updateNetwork(
   change: NetworkChange & { readonly now: number },
 ): Promise<NetworkResult<NetworkRecord>> {
   return refusable(() =>
-    db.transaction().execute(async (trx) => {
+    atomically(db, async (trx) => {
       await exclusively(trx, NETWORKS);
       const network = await networkFor(trx, actor, id);
       if (!owns(actor, network)) refuseWith(disallowed('update_network'));
@@ -176,7 +176,7 @@ export async function deleteNetwork(db: Db, actor: Actor, id: string): Promise<N
   const network = await findNetwork(db, actor, id);
   if (!network) return absent('network', id);
   if (!owns(actor, network)) return disallowed('delete_network');
-  return db.transaction().execute(async (trx) => {
+  return atomically(db, async (trx) => {
     await exclusively(trx, NETWORKS);
     // Servers get their ports beside the other writers: none of them before this has ended.
     await trx.selectFrom('networks').select('id').where('id', '=', id).modifyEnd(forUpdate(trx)).execute();

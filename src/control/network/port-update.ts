@@ -1,7 +1,7 @@
 // Changing a port. What belongs to the moves stays: who uses it, while a server does, and where it is bound. All in one
 // transaction, alone among those of the service. Floating IPs that lead to an address that goes lead to none.
 import type { Actor } from '../../model/types.ts';
-import { exclusively } from '../../store/dialect.ts';
+import { atomically, exclusively } from '../../store/dialect.ts';
 import { takeAddress } from './addresses.ts';
 import { checkHolder } from './holders.ts';
 import { oweCards } from './owed-cards.ts';
@@ -23,7 +23,7 @@ export async function updatePort(
   const wrong = wrongText(change);
   if (wrong) return wrong;
   return refusable(() =>
-    db.transaction().execute(async (trx) => {
+    atomically(db, async (trx) => {
       await exclusively(trx, NETWORKS);
       const port = await keepPort(trx, actor, id);
       await checkDevice(trx, actor, port, change);

@@ -7,7 +7,7 @@
 // nothing here looks at that. Making ports: port-create.ts; changing them: port-update.ts.
 import type { Selectable } from 'kysely';
 import { type Actor, isAdmin } from '../../model/types.ts';
-import { exclusively, forKeyShare } from '../../store/dialect.ts';
+import { atomically, exclusively, forKeyShare } from '../../store/dialect.ts';
 import type { GlobalTables } from '../../store/global-schema.ts';
 import type { FixedIp } from './addresses.ts';
 import { HELD } from './holders.ts';
@@ -148,7 +148,7 @@ export async function keepPort(trx: Db, actor: Actor, id: string): Promise<PortR
  * or a floating IP's.
  */
 export async function deletePort(db: Db, actor: Actor, id: string, now: number): Promise<NetworkResult<null>> {
-  return db.transaction().execute(async (trx): Promise<NetworkResult<null>> => {
+  return atomically(db, async (trx): Promise<NetworkResult<null>> => {
     await exclusively(trx, NETWORKS);
     const port = await findPort(trx, actor, id);
     if (!port) return absent('port', id);

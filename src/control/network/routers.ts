@@ -144,7 +144,7 @@ export async function changeRoutes(
   const same = (one: HostRoute) => (each: HostRoute) =>
     each.destination === one.destination && each.nexthop === one.nexthop;
   return refusable(() =>
-    db.transaction().execute(async (trx) => {
+    atomically(db, async (trx) => {
       await exclusively(trx, NETWORKS);
       const left = (await seen(trx, actor, id)).routes.filter((each) => !change.remove.some(same(each)));
       const routes = [...left, ...change.add];
@@ -157,7 +157,7 @@ export async function changeRoutes(
 /** Deletes a router with its gateway; refused with 409 while it has interfaces, or floating IPs go through it. */
 export async function deleteRouter(db: Db, actor: Actor, id: string): Promise<NetworkResult<null>> {
   return refusable(() =>
-    db.transaction().execute(async (trx) => {
+    atomically(db, async (trx) => {
       await exclusively(trx, NETWORKS);
       const router = await seen(trx, actor, id);
       const ports = trx.selectFrom('ports').select('id').where('holder_id', '=', id);

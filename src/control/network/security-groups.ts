@@ -109,7 +109,7 @@ export async function updateGroup(
   change: GroupChange & { readonly now: number },
 ): Promise<NetworkResult<GroupRecord>> {
   return refusable(() =>
-    db.transaction().execute(async (trx) => {
+    atomically(db, async (trx) => {
       await exclusively(trx, NETWORKS);
       const group = await seen(trx, actor, id);
       const wrong = wrongText(change);
@@ -138,7 +138,7 @@ export async function deleteGroup(db: Db, actor: Actor, id: string): Promise<Net
   const group = await findGroup(db, actor, id);
   if (!group) return absent('security_group', id);
   return refusable(() =>
-    db.transaction().execute(async (trx) => {
+    atomically(db, async (trx) => {
       await exclusively(trx, NETWORKS);
       await refuseInUse(trx, id);
       if (group.name === 'default' && !isAdmin(actor)) {

@@ -146,7 +146,7 @@ export async function updateSubnet(
   change: SubnetChange & { readonly now: number },
 ): Promise<NetworkResult<SubnetRecord>> {
   return refusable(() =>
-    db.transaction().execute(async (trx) => {
+    atomically(db, async (trx) => {
       await exclusively(trx, NETWORKS);
       const subnet = await seen(trx, actor, id);
       if (!owns(actor, subnet)) refuseWith(disallowed('update_subnet'));
@@ -178,7 +178,7 @@ export async function deleteSubnet(db: Db, actor: Actor, id: string): Promise<Ne
   const subnet = await findSubnet(db, actor, id);
   if (!subnet) return absent('subnet', id);
   if (!owns(actor, subnet)) return disallowed('delete_subnet');
-  return db.transaction().execute(async (trx) => {
+  return atomically(db, async (trx) => {
     await exclusively(trx, NETWORKS);
     // As with networks.
     await trx.selectFrom('subnets').select('id').where('id', '=', id).modifyEnd(forUpdate(trx)).execute();
