@@ -1,5 +1,6 @@
 // `crosscell hosts`: an operator's hands on hosts, through the API and with its rights. Exit statuses as in moves.ts.
 import type { Left } from '../control/host-removal.ts';
+import type { LostStorage } from '../control/volumes/storage-removal.ts';
 import { ApiClient, sentenceOf } from './client.ts';
 import { credentialsOf } from './clouds.ts';
 
@@ -7,6 +8,8 @@ export interface HostsOptions {
   readonly data?: string;
   readonly cloud: string;
   readonly json: boolean;
+  /** It is a storage host, whatever else has its name. */
+  readonly storage?: boolean;
 }
 
 /** Forgets a host that will never return. */
@@ -14,13 +17,13 @@ export async function forgetCommand(name: string, options: HostsOptions): Promis
   const api = new ApiClient(credentialsOf(options.data, options.cloud, process.env));
   try {
     await api.login();
-    const url = `/crosscell/v1/hosts/${encodeURIComponent(name)}`;
-    const answer = await api.call<{ writtenOff: Left }>('DELETE', url);
-    const { debts, quarantined } = answer.writtenOff;
+    const url = `/crosscell/v1/hosts/${encodeURIComponent(name)}${options.storage ? '?storage=true' : ''}`;
+    const answer = await api.call<{ writtenOff: Left & LostStorage }>('DELETE', url);
+    const { debts, quarantined, volumes, snapshots } = answer.writtenOff;
     process.stdout.write(
       options.json
         ? `${JSON.stringify(answer, null, 2)}\n`
-        : `${name} is forgotten; written off: clean-ups ${debts}, guests in quarantine ${quarantined}\n`,
+        : `${name} is forgotten; written off: clean-ups ${debts}, guests in quarantine ${quarantined}, volumes ${volumes}, snapshots ${snapshots}\n`,
     );
     return 0;
   } catch (error) {

@@ -222,7 +222,9 @@ program
 
 program
   .command('hosts')
-  .description('forget a host that will never return, with what is owed and kept in quarantine there, through the API')
+  .description(
+    'forget a host, or storage host, that will never return, with what is owed and kept there, through the API',
+  )
   .addArgument(new Argument('<verb>', 'what to do').choices(['forget']))
   .argument('<name>', 'the host')
   .option(
@@ -230,6 +232,7 @@ program
     `data directory with a clouds.yaml (default: where OS_CLIENT_CONFIG_FILE is, else ${DEFAULTS.data})`,
   )
   .addOption(cloudOption())
+  .option('--storage', 'the storage host of this name, where a host has it too')
   .option('--json', 'print what the API answers', false)
   .action(async (_: 'forget', name: string, options: HostsOptions) => {
     const { forgetCommand } = await import('./hosts.ts');

@@ -8,7 +8,8 @@
 // A host that has seen a newer one refuses it as fenced: then the server has come back, and the debt is void, which is
 // paid; or a conductor that took over the very saga that owes it was there, and the guest still has to go. The records
 // say which it is. A record's debt only takes the record that its own saga left: whatever a later saga brought there is
-// not touched. What is owed on a host that is not known any more is void.
+// not touched. What is owed on a host that is not known any more is void;
+// for a storage host that was forgotten volumes/lost-storage.ts answers.
 import type { Selectable } from 'kysely';
 import { assertNever, invariant, messageOf } from '../lib/errors.ts';
 import { DatabaseDown } from '../store/database.ts';
@@ -21,6 +22,7 @@ import { hostAnswers, isHost } from './hosts.ts';
 import { DEBT_KINDS, type DebtKind, HOST_DEBTS, OWED_AT, type Owed, oweWithin, RETRY_MS } from './owing.ts';
 import { ownership } from './ownership.ts';
 import type { Platform } from './platform.ts';
+import { isForgotten } from './volumes/lost-storage.ts';
 import { payDelete, payDropKept, payRestore, payRevoke, type VolumeDebt } from './volumes/owed.ts';
 import { storageHostIsUp } from './volumes/storage-hosts.ts';
 
@@ -205,7 +207,7 @@ async function mayAnswer(p: Platform, { kind, host }: Debt): Promise<boolean> {
     case 'host':
       return hostAnswers(p, host);
     case 'storage host':
-      return storageHostIsUp(p, host);
+      return (await storageHostIsUp(p, host)) || (await isForgotten(p.stores.global, host));
     case 'cell':
       return true;
     default:

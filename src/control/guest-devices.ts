@@ -15,6 +15,7 @@ import { ownership } from './ownership.ts';
 import type { Platform } from './platform.ts';
 import { findServer } from './servers.ts';
 import { attachmentsOfServer } from './volumes/attachments.ts';
+import { isForgotten, storageOf } from './volumes/lost-storage.ts';
 import { mappingsOfServer } from './volumes/mappings.ts';
 
 /** What trying to pay a debt comes to; `silent`: whoever was asked did not answer; an object: it refused, or failed. */
@@ -83,8 +84,10 @@ async function volumeOrders(
       ({ mapping, attachment }): Order =>
         async (host) => {
           const { volumeId, device, bootIndex } = mapping;
-          const storage = await p.storage(attachment.storageHost);
+          const storage = await storageOf(p, attachment.storageHost);
           const granted = await storage.grant(volumeId, attachment.id, { serverId, generation, mode: attachment.mode });
+          // It cannot have what is lost.
+          if (granted.kind !== 'ok' && (await isForgotten(p.stores.global, attachment.storageHost))) return 'settled';
           if (granted.kind === 'refused')
             return { refused: `storage host ${attachment.storageHost}: ${granted.reason}` };
           if (granted.kind !== 'ok') return 'not yet';

@@ -28,6 +28,7 @@ export const OWED_AT: Readonly<Record<DebtKind, 'host' | 'storage host' | 'cell'
   'restore-volume': 'storage host',
 };
 export const HOST_DEBTS: readonly DebtKind[] = DEBT_KINDS.filter((kind) => OWED_AT[kind] === 'host');
+export const STORAGE_DEBTS: readonly DebtKind[] = DEBT_KINDS.filter((kind) => OWED_AT[kind] === 'storage host');
 
 /** About the snapshot of a volume that its saga kept, which has the saga's name: one more is another debt. */
 export const KEPT_CONTENT = ['drop-kept-content', 'restore-volume'] as const satisfies readonly DebtKind[];

@@ -63,18 +63,19 @@ export function checkClaim(
 
 /**
  * Whether the server can be parted from the volume: 404 when it does not have it (Nova: VolumeBDMNotFound), 400 for the
- * one that it boots from (Nova: is_root) and for a volume that is not at rest (Cinder: begin_detaching).
+ * one that it boots from (Nova: is_root) and for a volume that is not at rest (Cinder: begin_detaching). `isLost`: its
+ * storage host will never return, and it is in error for good.
  */
 export function checkDetach(
   status: string | null,
   mapping: { readonly bootIndex: number | null } | null,
-  ids: { readonly volumeId: string; readonly serverId: string },
+  ids: { readonly volumeId: string; readonly serverId: string; readonly isLost?: boolean },
 ): Refusal | null {
   if (mapping === null || status === null) {
     return notFound(`Instance ${ids.serverId} is not attached to volume ${ids.volumeId}`);
   }
   if (mapping.bootIndex === 0) return badRequest('Cannot detach a root device volume');
-  if (status === 'in-use') return null;
+  if (status === 'in-use' || ids.isLost) return null;
   return invalidVolume(
     "Unable to detach volume. Volume status must be 'in-use' and attach_status must be 'attached' to detach.",
   );

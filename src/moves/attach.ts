@@ -17,6 +17,7 @@ import {
   releaseVolumes,
   settleVolumes,
 } from '../control/volumes/attachments.ts';
+import { isForgotten } from '../control/volumes/lost-storage.ts';
 import {
   dropMappings,
   insertMappings,
@@ -145,7 +146,11 @@ export const DETACH_VOLUME: Move<DetachState> = {
       undo: async (c) => {
         if (isNowhere(c)) return ON_NO_HOST;
         const storageHosts = (await attachmentsHere(c)).map((each) => each.storageHost);
-        return orOweBack(c, await plugInHere(c, c.s.device), 'volume that could not be detached', storageHosts);
+        const plugged = await plugInHere(c, c.s.device);
+        for (const name of plugged.kind === 'failed' && plugged.final ? storageHosts : []) {
+          if (await isForgotten(c.p.stores.global, name)) return doneBecause(`it was lost with storage host ${name}`);
+        }
+        return orOweBack(c, plugged, 'volume that could not be detached', storageHosts);
       },
     },
     {

@@ -1,6 +1,7 @@
 // What a step gets to see, and what becomes of what it throws.
 import { ImageOnItsWay } from '../control/images.ts';
 import type { Platform } from '../control/platform.ts';
+import { storageOf } from '../control/volumes/lost-storage.ts';
 import type { Host, Reply } from '../host/contract.ts';
 import { messageOf } from '../lib/errors.ts';
 import { NeutronRefused } from '../openstack/neutron.ts';
@@ -26,7 +27,7 @@ export const contextOf = (p: Platform, row: Row): StepContext<State> => ({
   log: p.log.child({ sagaId: row.id, serverId: row.key, requestId: row.requestId }),
   host: async (name) => named(`host ${name}`, await p.host(name, { requestId: row.requestId, sagaId: row.id })),
   storage: async (name) =>
-    named(`storage host ${name}`, await p.storage(name, { requestId: row.requestId, sagaId: row.id })),
+    named(`storage host ${name}`, await storageOf(p, name, { requestId: row.requestId, sagaId: row.id })),
 });
 
 /** The same host, but that it says who it is where it cannot be reached. */

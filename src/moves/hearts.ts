@@ -72,7 +72,7 @@ const HOSTS = fixed<GlobalTables, object, { readonly name: string }>((db) =>
   db.selectFrom('hosts').select('name').orderBy('name'),
 );
 const STORAGE_HOSTS = fixed<GlobalTables, object, { readonly name: string }>((db) =>
-  db.selectFrom('storage_hosts').select('name').orderBy('name'),
+  db.selectFrom('storage_hosts').select('name').where('forgotten_at', 'is', null).orderBy('name'),
 );
 
 async function ask(p: Platform, { silent, stopping }: Asking, isMeant: (key: string) => boolean): Promise<void> {

@@ -35,6 +35,7 @@ import {
   revoke,
   type ServerVolume,
   unlessDoomedVolumes,
+  unlessLost,
 } from './server-volumes.ts';
 import { startMove } from './start.ts';
 import { VOLUME_BUSY } from './turns.ts';
@@ -214,7 +215,7 @@ async function letIn(c: C): Promise<Outcome> {
   const [volume] = c.s.volumes;
   const attachment = await rootAttachment(c);
   if (!volume || attachment === null) return { kind: 'failed', reason: 'the root volume is gone', final: true };
-  return plugIn(c, volume, attachment);
+  return unlessLost(c, volume, attachment, await plugIn(c, volume, attachment));
 }
 
 /** The volume is the server's again as any other, and may be asked for. */

@@ -16,6 +16,7 @@ import {
   reserveAttachments,
 } from '../control/volumes/attachment-hosts.ts';
 import { type Attachment, attachmentsOfServer, NOWHERE } from '../control/volumes/attachments.ts';
+import { isForgotten } from '../control/volumes/lost-storage.ts';
 import { mappingsOfServer } from '../control/volumes/mappings.ts';
 import { storageHostIsUp } from '../control/volumes/storage-hosts.ts';
 import type { Job, Reply } from '../host/contract.ts';
@@ -61,14 +62,21 @@ export async function volumesHeld(
   }));
 }
 
-/** Inactive attachments on the host; all storage hosts concerned must be up, or the move had better not begin. */
+const isRoot = <S extends HasVolumes>(c: C<S>, volumeId: string): boolean =>
+  volumesOf(c).some((each) => each.volumeId === volumeId && each.bootIndex === 0);
+
+/**
+ * Inactive attachments on the host; all storage hosts concerned must be up, or the move had better not begin. A server goes
+ * without what was lost, unless it boots from that.
+ */
 export async function reserveVolumes<S extends HasVolumes>(c: C<S>, host: string): Promise<StepOutcome<S>> {
   if (!hasVolumes(c)) return NONE;
-  const storageHosts = new Set((await ownAttachments(c)).map((each) => each.storageHost));
-  for (const name of storageHosts) {
-    if (!(await storageHostIsUp(c.p, name))) {
+  for (const { volumeId, storageHost: name } of await ownAttachments(c)) {
+    if (await storageHostIsUp(c.p, name)) continue;
+    if (!(await isForgotten(c.p.stores.global, name)))
       return { kind: 'failed', reason: `storage host ${name} is down`, final: false };
-    }
+    if (isRoot(c, volumeId))
+      return { kind: 'failed', reason: `its root volume was lost with storage host ${name}`, final: true };
   }
   return inGlobal(c, (trx) => reserveAttachments(trx, c.serverId, host, c.generation, c.p.clock.now()));
 }
@@ -99,10 +107,29 @@ export async function handOverVolumes<S extends HasVolumes>(
   await inGlobal(c, (trx) => activateAttachments(trx, c.serverId, to, c.generation));
   if (to === NOWHERE) return { kind: 'done' };
   for (const volume of volumes) {
-    const plugged = await plugIn(c, volume, attachmentAt(attachments, volume.volumeId, to));
+    const attachment = attachmentAt(attachments, volume.volumeId, to);
+    const plugged = await unlessLost(c, volume, attachment, await plugIn(c, volume, attachment));
     if (plugged.kind !== 'done') return plugged;
   }
   return { kind: 'done' };
+}
+
+/**
+ * Of giving the guest on the attachment's host, which is off, a volume: it is without one that was lost with its storage
+ * host. On the way back also without the one that it boots from: there is nowhere else to go.
+ */
+export async function unlessLost<S>(
+  c: StepContext<S>,
+  { volumeId, bootIndex }: Pick<ServerVolume, 'volumeId' | 'bootIndex'>,
+  { host: hostName, storageHost }: Attachment,
+  outcome: StepOutcome<S>,
+): Promise<StepOutcome<S>> {
+  if (outcome.kind !== 'failed' || !(await isForgotten(c.p.stores.global, storageHost))) return outcome;
+  if (bootIndex === 0 && c.saga.direction === 'do') return outcome;
+  const host = await c.host(hostName);
+  const without = jobOutcome<S, Job>(await host.detachVolume(c.serverId, { generation: c.generation, volumeId }));
+  const note = `volume ${volumeId} was lost with storage host ${storageHost}`;
+  return without.kind === 'done' ? { ...without, note } : without;
 }
 
 /** The same to undo a hand-over that may or may not have happened; not when the server is to be deleted all the same. */

@@ -222,6 +222,8 @@ export interface GlobalTables extends IdentityTables, MetadefTables, NetworkTabl
     driver: string;
     total_gb: number;
     free_gb: number;
+    /** When an operator said that it will never return; null: it is there, or down for a while. */
+    forgotten_at: number | null;
     created_at: number;
     updated_at: number;
   };

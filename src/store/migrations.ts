@@ -93,7 +93,7 @@ export const GLOBAL_MIGRATIONS: readonly SchemaMigration[] = [
       ...NETWORK_STATEMENTS,
       `create table storage_hosts (id text primary key, name text not null unique, url text not null, disabled integer not null,
         last_seen_at bigint, agent_id text, driver text not null, total_gb bigint not null, free_gb bigint not null,
-        created_at bigint not null, updated_at bigint not null)`,
+        forgotten_at bigint, created_at bigint not null, updated_at bigint not null)`,
       `create table volume_types (id text primary key, name text not null unique, description text, is_public integer not null,
         extra_specs_json text not null, created_at bigint not null)`,
       `create table volume_type_projects (type_id text not null references volume_types(id) on delete cascade,

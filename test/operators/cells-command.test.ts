@@ -74,7 +74,7 @@ test('cells are listed, disabled and enabled, and a host is forgotten; what is w
     await global.updateTable('hosts').set({ last_seen_at: null }).where('name', '=', 'cell2-host1').execute();
     assert.deepEqual(await forget(), {
       ...{ status: 0, err: '' },
-      out: 'cell2-host1 is forgotten; written off: clean-ups 0, guests in quarantine 0\n',
+      out: 'cell2-host1 is forgotten; written off: clean-ups 0, guests in quarantine 0, volumes 0, snapshots 0\n',
     });
   } finally {
     rmSync(data, { recursive: true, force: true });

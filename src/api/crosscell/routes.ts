@@ -6,6 +6,7 @@ import { openDebts } from '../../control/debts.ts';
 import { forgetHost } from '../../control/host-removal.ts';
 import { isHost, listHosts } from '../../control/hosts.ts';
 import { listStorageHosts } from '../../control/volumes/storage-hosts.ts';
+import { forgetStorageHost, isStorageHost } from '../../control/volumes/storage-removal.ts';
 import { errorOf, refuse } from '../http/errors.ts';
 import { type Route, route } from '../http/route.ts';
 import { BASE, closed, markerUnknown, orNull, Page, page, pageOf, pageOfAll, reading, text, time } from './pages.ts';
@@ -85,6 +86,10 @@ const Debt = Type.Object(
   },
   closed,
 );
+const WrittenOff = Type.Object(
+  { debts: Type.Integer(), quarantined: Type.Integer(), volumes: Type.Integer(), snapshots: Type.Integer() },
+  closed,
+);
 
 export const crosscellRoutes: readonly Route[] = [
   route({
@@ -134,19 +139,18 @@ export const crosscellRoutes: readonly Route[] = [
     url: `${BASE}/hosts/:name`,
     service: 'crosscell',
     summary:
-      'Forget a host that will never return, and write off what is owed and in quarantine there; 409 while it answers or holds a server',
+      'Forget a host, or storage host, that will never return, and write off what is owed, kept in quarantine, or lost there; 409 while it answers or holds a server',
     policy: 'crosscell:hosts:forget',
     params: Type.Object({ name: Type.String({ maxLength: 255 }) }, closed),
-    answers: {
-      200: Type.Object(
-        { writtenOff: Type.Object({ debts: Type.Integer(), quarantined: Type.Integer() }, closed) },
-        closed,
-      ),
-    },
-    handle: async ({ p, actor, params }) => {
-      const removal = await forgetHost(p, actor, params.name);
+    // For a storage host that has the name of a host.
+    query: Type.Object({ storage: Type.Optional(Type.Boolean()) }, closed),
+    answers: { 200: Type.Object({ writtenOff: WrittenOff }, closed) },
+    handle: async ({ p, actor, params: { name }, query }) => {
+      const isStorage = query.storage ?? (!(await isHost(p, name)) && (await isStorageHost(p, name)));
+      const removal = await (isStorage ? forgetStorageHost : forgetHost)(p, actor, name);
       if (removal.kind === 'refused') throw errorOf(removal.refusal);
-      return { status: 200, body: { writtenOff: removal.left } };
+      const nothing = { debts: 0, quarantined: 0, volumes: 0, snapshots: 0 };
+      return { status: 200, body: { writtenOff: { ...nothing, ...removal.left } } };
     },
   }),
   route({

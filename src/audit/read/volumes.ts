@@ -2,6 +2,7 @@
 import type { Kysely } from 'kysely';
 import { type DebtKind, KEPT_CONTENT } from '../../control/owing.ts';
 import type { Platform } from '../../control/platform.ts';
+import { listStorageHosts } from '../../control/volumes/storage-hosts.ts';
 import type { GlobalTables } from '../../store/global-schema.ts';
 import { OPEN_STATUSES } from '../../store/sagas.ts';
 import type { AttachmentView, StorageView, VolumeView } from '../snapshot.ts';
@@ -82,9 +83,8 @@ export async function readVolumesOwed(db: Db, slice: Slice, kinds: readonly Debt
 
 /** What each storage host keeps of the slice's volumes, and whom of the slice's servers it lets in. */
 export async function readStorage(p: Platform, slice: Slice): Promise<StorageView[]> {
-  const rows = await p.stores.global.selectFrom('storage_hosts').select('name').orderBy('name').execute();
   const views: StorageView[] = [];
-  for (const { name } of rows) {
+  for (const { name } of await listStorageHosts(p)) {
     const reply = await (await p.storage(name)).heartbeat();
     if (reply.kind !== 'ok') {
       const unreachable = reply.kind === 'unreachable' ? reply.reason : `it answered '${reply.kind}' to a heartbeat`;

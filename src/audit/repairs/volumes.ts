@@ -2,6 +2,7 @@
 import { owe } from '../../control/debts.ts';
 import type { Platform } from '../../control/platform.ts';
 import { attachmentsOfVolume, settleStatus } from '../../control/volumes/attachments.ts';
+import { storageOf } from '../../control/volumes/lost-storage.ts';
 import { lockVolume } from '../../control/volumes/records.ts';
 import { nextFence } from '../../store/sagas.ts';
 import { left, proven, provenGone, provenIdle, provenUnmapped, type Repaired, repaired, Unproven } from './proof.ts';
@@ -72,7 +73,7 @@ export const revokeAccess = (
     if (all.some((each) => each.id === attachmentId && each.active)) return left('it is an active attachment by now');
     const hasOther = all.some((each) => each.serverId === serverId && each.active);
     if (!hasOther) await provenUnmapped(p, global, volumeId, serverId);
-    const reply = await (await p.storage(storageHost)).revoke(volumeId, attachmentId, { serverId, generation });
+    const reply = await (await storageOf(p, storageHost)).revoke(volumeId, attachmentId, { serverId, generation });
     if (reply.kind === 'fenced') throw new Unproven('a saga has just begun');
     if (reply.kind !== 'ok' && reply.kind !== 'absent') throw new Unproven(`storage host ${storageHost} did not do it`);
     return repaired(`server ${serverId} has no access to volume ${volumeId} by ${attachmentId} any more`);

@@ -21,6 +21,7 @@ import type { Refusal } from '../../model/types.ts';
 import { forUpdate, isAmong } from '../../store/dialect.ts';
 import { fixed } from '../../store/fixed.ts';
 import type { GlobalTables } from '../../store/global-schema.ts';
+import { isForgotten } from './lost-storage.ts';
 
 /** Host of the active attachment (or port binding) of a server that is on no host: nobody else can have it. */
 export const NOWHERE = '';
@@ -166,8 +167,10 @@ export async function beginDetach(
 ): Promise<Refusal | null> {
   const volume = await lockedVolume(trx, ids.volumeId);
   const has = volume?.attachments.some((each) => each.serverId === ids.serverId) ?? false;
-  const refusal = checkDetach(has && volume ? volume.status : null, mapping, ids);
-  if (refusal) return refusal;
+  const isLost = volume?.status === 'error' && (await isForgotten(trx, volume.storageHost));
+  const refusal = checkDetach(has && volume ? volume.status : null, mapping, { ...ids, isLost });
+  // One that is lost stays in error, whoever has it.
+  if (refusal || isLost) return refusal;
   await trx
     .updateTable('volumes')
     .set({ status: 'detaching', updated_at: ids.now })
@@ -250,6 +253,7 @@ export async function forgetAttachments(
 
 interface LockedVolume {
   readonly id: string;
+  readonly storageHost: string;
   readonly projectId: string;
   readonly status: string;
   readonly multiattach: boolean;
@@ -260,14 +264,21 @@ interface LockedVolume {
 async function lockedVolume(trx: Trx, volumeId: string): Promise<LockedVolume | null> {
   const row = await trx
     .selectFrom('volumes')
-    .select(['id', 'project_id', 'status', 'multiattach'])
+    .select(['id', 'project_id', 'status', 'multiattach', 'storage_host'])
     .where('id', '=', volumeId)
     .modifyEnd(forUpdate(trx))
     .executeTakeFirst();
   if (!row) return null;
-  const { id, status } = row;
+  const { id, status, storage_host: storageHost } = row;
   const states = await statesOf(trx, volumeId);
-  return { id, projectId: row.project_id, status, multiattach: row.multiattach === 1, attachments: states };
+  return {
+    id,
+    storageHost,
+    projectId: row.project_id,
+    status,
+    multiattach: row.multiattach === 1,
+    attachments: states,
+  };
 }
 
 async function statesOf(trx: Trx, volumeId: string): Promise<AttachmentState[]> {

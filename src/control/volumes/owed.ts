@@ -13,6 +13,7 @@ import type { GlobalTables } from '../../store/global-schema.ts';
 import { type Answer, answerOf, jobAnswer } from '../guest-devices.ts';
 import type { Platform } from '../platform.ts';
 import { attachmentsOfVolume, forgetAttachments, settleStatus } from './attachments.ts';
+import { storageOf } from './lost-storage.ts';
 import { changeStatus, deleteVolumeRecord, findVolume, lockVolume } from './records.ts';
 
 export interface VolumeDebt {
@@ -28,7 +29,7 @@ export interface VolumeDebt {
 /** Ends the server's access to the volume; then others may have it. */
 export async function payRevoke(p: Platform, debt: VolumeDebt): Promise<Answer> {
   const { serverId, volumeId } = debt;
-  const storage = await p.storage(debt.host);
+  const storage = await storageOf(p, debt.host);
   const all = await attachmentsOfVolume(p.stores.global, volumeId);
   for (const { id } of all.filter((each) => each.serverId === serverId)) {
     const revoke = (generation: number) => storage.revoke(volumeId, id, { serverId, generation });
@@ -54,7 +55,7 @@ export async function payDelete(p: Platform, debt: VolumeDebt): Promise<Answer> 
   if (status === 'creating') return 'not yet';
   // Somebody has said by hand that it is of use still.
   if (status !== undefined && status !== 'deleting' && status !== 'error') return 'settled';
-  const storage = await p.storage(debt.host);
+  const storage = await storageOf(p, debt.host);
   const remove = (generation: number) => storage.delete(volumeId, { generation });
   const answer = await atWhatever(debt.generation, remove);
   if (answer === 'settled') {
@@ -68,7 +69,7 @@ export async function payDelete(p: Platform, debt: VolumeDebt): Promise<Answer> 
 
 /** Deletes what a rebuild kept of the volume. */
 export async function payDropKept(p: Platform, debt: VolumeDebt): Promise<Answer> {
-  const storage = await p.storage(debt.host);
+  const storage = await storageOf(p, debt.host);
   return atWhatever(debt.generation, (generation) =>
     storage.deleteSnapshot(debt.volumeId, debt.sagaId, { generation }),
   );
@@ -77,7 +78,7 @@ export async function payDropKept(p: Platform, debt: VolumeDebt): Promise<Answer
 /** Writes back what a rebuild kept of the volume, deletes that, and lets others have the volume. */
 export async function payRestore(p: Platform, debt: VolumeDebt): Promise<Answer> {
   const { volumeId, sagaId } = debt;
-  const storage = await p.storage(debt.host);
+  const storage = await storageOf(p, debt.host);
   const found = await storage.volume(volumeId);
   if (found.kind !== 'ok' && found.kind !== 'absent') return answerOf(found);
   if (found.kind === 'ok' && found.value.snapshots.includes(sagaId)) {

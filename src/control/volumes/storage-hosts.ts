@@ -47,9 +47,10 @@ const recordOf = (p: Platform, row: Selectable<GlobalTables['storage_hosts']>): 
   updatedAt: row.updated_at,
 });
 
-/** Every storage host, by name. */
+/** Every storage host, by name; not those that were forgotten. */
 export async function listStorageHosts(p: Platform): Promise<StorageHostRecord[]> {
-  const rows = await p.stores.global.selectFrom('storage_hosts').selectAll().orderBy('name').execute();
+  const known = p.stores.global.selectFrom('storage_hosts').selectAll().where('forgotten_at', 'is', null);
+  const rows = await known.orderBy('name').execute();
   return rows.map((row) => recordOf(p, row));
 }
 
@@ -59,7 +60,10 @@ export async function storageHostIsUp(p: Platform, name: string): Promise<boolea
   return row !== undefined && recordOf(p, row).up;
 }
 
-/** Makes the storage host known, or brings what is known of it up to date; what an operator has set stays. */
+/**
+ * Makes the storage host known, or brings what is known of it up to date; what an operator has set stays. One that was
+ * forgotten is there again.
+ */
 export async function registerStorageHost(
   p: Platform,
   host: { readonly name: string; readonly url: string; readonly description: StorageDescription },
@@ -76,14 +80,15 @@ export async function registerStorageHost(
     await exclusively(trx, 'storage hosts');
     const { numUpdatedRows } = await trx
       .updateTable('storage_hosts')
-      .set(facts)
+      .set({ ...facts, forgotten_at: null })
       .where('name', '=', host.name)
       .executeTakeFirst();
     if (numUpdatedRows > 0n) return;
     await trx
       .insertInto('storage_hosts')
       .values({
-        ...{ id: newId(), name: host.name, disabled: 0, last_seen_at: now, agent_id: null, created_at: now },
+        ...{ id: newId(), name: host.name, disabled: 0, last_seen_at: now, agent_id: null },
+        ...{ forgotten_at: null, created_at: now },
         ...facts,
       })
       .execute();
