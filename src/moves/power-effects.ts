@@ -1,5 +1,8 @@
 // Turning a guest on or off on a host, and knowing that it is.
 import { hostIsUp } from '../control/hosts.ts';
+import { storageHostsOf } from '../control/volumes/attachments.ts';
+import { isForgotten } from '../control/volumes/lost-storage.ts';
+import { storageHostIsUp } from '../control/volumes/storage-hosts.ts';
 import type { PowerRequest } from '../host/contract.ts';
 import { jobOutcome, orOweGuest, settled, unlessOwed } from './hosts.ts';
 import type { StepContext, StepOutcome } from './move.ts';
@@ -107,9 +110,22 @@ export async function powerOffIfThere<S>(
   return reply.kind === 'absent' ? { kind: 'done', note: 'has no guest' } : jobOutcome(reply);
 }
 
-/** As powerOn, undoing and behind the pivot: tried until it succeeds, or its host counts as down and owes it. */
-export const powerOnAgain = async <S>(c: StepContext<S>, hostName: string): Promise<StepOutcome<S>> =>
-  unlessOwed(c, hostName, () => powerOn(c, hostName));
+/**
+ * As powerOn, undoing and behind the pivot: tried until it succeeds, or its host counts as down and owes it. A guest that
+ * does not start because a storage host of its is down waits for that; one that has lost a volume for good stays off, which
+ * the monitor writes down.
+ */
+export async function powerOnAgain<S>(c: StepContext<S>, hostName: string): Promise<StepOutcome<S>> {
+  const outcome = await unlessOwed(c, hostName, () => powerOn(c, hostName));
+  if (outcome.kind !== 'failed' || !outcome.final) return outcome;
+  const { global } = c.p.stores;
+  for (const name of await storageHostsOf(global, c.serverId)) {
+    if (await isForgotten(global, name))
+      return { kind: 'done', note: `it has lost a volume, and does not start: ${outcome.reason}` };
+    if (!(await storageHostIsUp(c.p, name))) return { ...outcome, final: false };
+  }
+  return outcome;
+}
 
 /** As powerOff without grace, undoing: the same. */
 export const powerOffAgain = async <S>(c: StepContext<S>, hostName: string): Promise<StepOutcome<S>> =>

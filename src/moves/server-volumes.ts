@@ -71,11 +71,12 @@ const isRoot = <S extends HasVolumes>(c: C<S>, volumeId: string): boolean =>
  */
 export async function reserveVolumes<S extends HasVolumes>(c: C<S>, host: string): Promise<StepOutcome<S>> {
   if (!hasVolumes(c)) return NONE;
-  for (const { volumeId, storageHost: name } of await ownAttachments(c)) {
+  const own = Map.groupBy(await ownAttachments(c), (each) => each.storageHost);
+  for (const [name, attachments] of own) {
     if (await storageHostIsUp(c.p, name)) continue;
     if (!(await isForgotten(c.p.stores.global, name)))
       return { kind: 'failed', reason: `storage host ${name} is down`, final: false };
-    if (isRoot(c, volumeId))
+    if (attachments.some(({ volumeId }) => isRoot(c, volumeId)))
       return { kind: 'failed', reason: `its root volume was lost with storage host ${name}`, final: true };
   }
   return inGlobal(c, (trx) => reserveAttachments(trx, c.serverId, host, c.generation, c.p.clock.now()));
