@@ -205,7 +205,10 @@ describe('identity v3', () => {
     assert.deepEqual(system.body.system, { all: true });
     await expect(200, system('GET', `${V3}/users`));
     await expect(403, system('POST', `${V3}/users`, { user: { name: 'x' } }));
-    for (const as of [unscoped, domain, system]) await expect(403, as('GET', '/compute/v2.1/servers'));
+    for (const as of [unscoped, domain, system]) {
+      await expect(403, as('GET', '/compute/v2.1/servers'));
+      await expect(403, as('GET', `${V3}/auth/catalog`));
+    }
 
     await expect(403, s.admin('DELETE', `${V3}/domains/${id}`));
     await expect(200, s.admin('PATCH', `${V3}/domains/${id}`, { domain: { enabled: false } }));
@@ -274,6 +277,23 @@ describe('identity v3', () => {
     );
   });
 
+  it('has empty lists of what is not there', async () => {
+    for (const [path, key] of [
+      ['/credentials', 'credentials'],
+      [`/users/${s.alice.userId}/access_rules`, 'access_rules'],
+      ['/OS-TRUST/trusts?trustor_user_id=x', 'trusts'],
+    ] as const) {
+      const { [key]: list, links } = (await expect(200, s.alice('GET', `${V3}${path}`))).json;
+      assert.deepEqual([list, links.self], [[], `${s.system.url}${V3}${path.split('?')[0]}`]);
+    }
+    await expect(403, s.mallory('GET', `${V3}/users/${s.alice.userId}/access_rules`));
+  });
+
+  it('offers no other way to log in than its own', async () => {
+    const { json } = await expect(401, login({ identity: { methods: ['saml2'], saml2: {} } }));
+    assert.equal(json.error.message, 'Attempted to authenticate with an unsupported method.');
+  });
+
   it('lists assignments by what they are about, with what they imply and with names', async () => {
     const { user, project } = await tenant('listed');
     const list = async (query: string) =>
@@ -296,6 +316,15 @@ describe('identity v3', () => {
     assert.equal((await list(`&role.id=${await roleId('reader')}`)).length, 0);
     assert.equal((await list(`&role.id=${await roleId('reader')}&effective`)).length, 1);
     assert.equal((await list('&scope.system=all')).length, 0);
+    assert.equal((await list('&scope.OS-INHERIT:inherited_to=projects')).length, 0, 'none is inherited');
+    const below = { name: 'below listed', parent_id: project.id };
+    const { id } = (await expect(201, s.admin('POST', `${V3}/projects`, { project: below }))).json.project;
+    const at = `${V3}/projects/${id}/users/${user.id}/roles/${await roleId('reader')}`;
+    await expect(204, s.admin('PUT', at));
+    assert.equal((await list(`&scope.project.id=${project.id}`)).length, 1);
+    assert.equal((await list(`&scope.project.id=${project.id}&include_subtree=True`)).length, 2);
+    await expect(400, s.admin('GET', `${V3}/role_assignments?include_subtree`));
+    await expect(404, s.admin('GET', `${V3}/role_assignments?include_subtree&scope.project.id=x`));
     const given = await expect(200, s.admin('GET', `${V3}/projects/${project.id}/users/${user.id}/roles`));
     assert.deepEqual(
       given.json.roles.map((each: { name: string }) => each.name),

@@ -3,7 +3,8 @@
 // new route is tested without a word here, and a new list must have something of p1's in it (see NOTHING_OWNED).
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import { emptyListRoutes } from '../../src/api/volume/empty-lists.ts';
+import { emptyListRoutes as noIdentity } from '../../src/api/identity/empty-lists.ts';
+import { emptyListRoutes as noVolumes } from '../../src/api/volume/empty-lists.ts';
 import { type FuzzWorld, fuzzWorld } from '../fuzz/world.ts';
 import { furnish, furnishFirst, KEY, type Owner, publicImage } from './furnish.ts';
 import {
@@ -89,7 +90,7 @@ const NOTHING_OWNED = [
   '/volume/v3/types',
   '/volume/v3/types/default',
   '/volume/v3/volumes/summary',
-  ...emptyListRoutes.map(({ url }) => url),
+  ...[...noIdentity, ...noVolumes].map(({ url }) => url),
 ];
 
 /** What answers 2xx although the path names what is another's, and why that tells nothing. */

@@ -7,13 +7,16 @@ import {
   listEffective,
   type Named,
 } from '../../control/identity/assignments.ts';
+import { type Directory, findProject } from '../../control/identity/directory.ts';
+import { projectNotFound } from '../../control/identity/projects.ts';
 import { listRoles } from '../../control/identity/roles.ts';
 import type { Identity } from '../../control/identity.ts';
 import type { Settings } from '../../control/platform.ts';
 import { RANKED_ROLES, withImplied } from '../../model/policy/roles.ts';
 import { requireRule } from '../http/auth.ts';
-import { badRequest } from '../http/errors.ts';
+import { badRequest, errorOf } from '../http/errors.ts';
 import { type Route, route } from '../http/route.ts';
+import { idsOfTree } from './project-tree.ts';
 import { isSet, listed, selfLink, V3 } from './render.ts';
 import * as schema from './schemas.ts';
 
@@ -30,12 +33,16 @@ export const assignmentRoutes = ({ directory }: Identity): readonly Route[] => [
     handle: async ({ p, actor, query }) => {
       const within = actor.domainId === undefined ? {} : { within: actor.domainId };
       const words = actor.domainId === undefined ? {} : { 'target.domain_id': actor.domainId };
-      requireRule(p, service, actor, 'identity:list_role_assignments', words);
+      const tree = isSet(query.include_subtree);
+      const rule = tree ? 'identity:list_role_assignments_for_tree' : 'identity:list_role_assignments';
+      requireRule(p, service, actor, rule, words);
       soundFilter(query);
       const list = isSet(query.effective) ? listEffective : listAssignments;
-      const all = await list(directory, { ...filterOf(query), ...within });
+      const projects = await placesAsked(directory, query['scope.project.id'], tree);
+      const all = await list(directory, { ...filterOf(query), ...projects, ...within });
       const roleId = query['role.id'];
       const shown = all
+        .filter(() => query['scope.OS-INHERIT:inherited_to'] === undefined)
         .filter((each) => roleId === undefined || each.role.id === roleId)
         .map((each) => render(p.settings, each, isSet(query.include_names)));
       return { status: 200, body: listed(p.settings, '/role_assignments', 'role_assignments', shown, query.limit) };
@@ -76,10 +83,20 @@ const filterOf = (query: Query): AssignmentFilter => ({
   ...(query['user.id'] === undefined ? {} : { userId: query['user.id'] }),
   ...(query['group.id'] === undefined ? {} : { groupId: query['group.id'] }),
   ...(query['role.id'] === undefined || isSet(query.effective) ? {} : { roleId: query['role.id'] }),
-  ...(query['scope.project.id'] === undefined ? {} : { projectId: query['scope.project.id'] }),
   ...(query['scope.domain.id'] === undefined ? {} : { domainId: query['scope.domain.id'] }),
   ...(query['scope.system'] === undefined ? {} : { system: true }),
 });
+
+/** The project that is asked for, or it and all below it. @throws ApiError 400, 404 */
+async function placesAsked(directory: Directory, id: string | undefined, tree: boolean): Promise<AssignmentFilter> {
+  if (tree && id === undefined)
+    throw badRequest('scope.project.id must be specified if include_subtree is also specified');
+  if (id === undefined) return {};
+  if (!tree) return { projectIds: [id] };
+  const project = await findProject(directory, id);
+  if (!project) throw errorOf(projectNotFound(id));
+  return { projectIds: await idsOfTree(directory, project.project) };
+}
 
 function render(settings: Settings, { holder, role, scope, impliedBy }: Assignment, names: boolean): object {
   const shown = ({ id, name, domain }: Named): object => (names ? { id, name, domain } : { id });

@@ -193,10 +193,10 @@ function grantsIn(directory: Directory, place: Place, kind: Holder['kind']): Rou
 const holderFilter = ({ kind, id }: Holder): { userId: string } | { groupId: string } =>
   kind === 'user' ? { userId: id } : { groupId: id };
 
-function scopeFilter(scope: GrantScope): { projectId: string } | { domainId: string } | { system: true } {
+function scopeFilter(scope: GrantScope): { projectIds: string[] } | { domainId: string } | { system: true } {
   switch (scope.kind) {
     case 'project':
-      return { projectId: scope.id };
+      return { projectIds: [scope.id] };
     case 'domain':
       return { domainId: scope.id };
     case 'system':

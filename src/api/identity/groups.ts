@@ -54,7 +54,7 @@ export const groupRoutes = ({ directory }: Identity): readonly Route[] => [
     answers: { 201: schema.one('group', schema.Group) },
     handle: async ({ p, actor, body: { group: wish } }) => {
       const made = await createGroup(directory, {
-        ...{ name: wish.name, domainId: homeDomain(actor, wish.domain_id), description: wish.description ?? null },
+        ...{ name: wish.name, domainId: homeDomain(actor, wish.domain_id), description: wish.description ?? '' },
       });
       return { status: 201, body: { group: renderGroup(p.settings, outcome(made)) } };
     },

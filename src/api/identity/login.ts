@@ -2,12 +2,12 @@
 import type { Static } from 'typebox';
 import type { Selector } from '../../control/identity/directory.ts';
 import type { LoginMethod, LoginRequest } from '../../control/identity/logins.ts';
-import { badRequest } from '../http/errors.ts';
+import { ApiError, badRequest } from '../http/errors.ts';
 import type { LoginBody } from './schemas.ts';
 
 type Auth = Static<typeof LoginBody>['auth'];
 
-/** @throws ApiError 400 when the parts contradict each other */
+/** @throws ApiError 400 when the parts contradict each other; 401 for a method that is not offered */
 export const loginOf = (auth: Auth): Omit<LoginRequest, 'address'> => ({
   by: methodOf(auth.identity),
   scope: scopeOf(auth.scope),
@@ -25,6 +25,8 @@ function methodOf({ methods, password, token, application_credential }: Auth['id
     case 'password':
       if (!password) throw missing('password');
       return { kind: 'password', user: named('user', password.user), password: password.user.password };
+    default:
+      throw new ApiError(401, 'Attempted to authenticate with an unsupported method.');
   }
 }
 

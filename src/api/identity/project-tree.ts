@@ -34,9 +34,7 @@ export async function treeOf(asking: Asking, project: Project, query: TreeQuery)
   const above = isSet(query.parents_as_list) || isSet(query.parents_as_ids);
   const below = isSet(query.subtree_as_list) || isSet(query.subtree_as_ids);
   const parents = above ? await ancestorsOf(asking.directory, project) : [];
-  const children = below
-    ? Map.groupBy(await listProjects(asking.directory, { domainId: project.domainId }), (each) => each.parentId)
-    : new Map<string | null, Project[]>();
+  const children: Children = below ? await childrenIn(asking.directory, project.domainId) : new Map();
   return {
     ...(isSet(query.parents_as_ids) ? { parents: idsAbove([...parents.map(({ id }) => id), project.domainId]) } : {}),
     ...(isSet(query.parents_as_list) ? { parents: await seen(asking, parents) } : {}),
@@ -47,6 +45,14 @@ export async function treeOf(asking: Asking, project: Project, query: TreeQuery)
 
 /** The nearest first; the domain is above all. */
 const idsAbove = (ids: readonly string[]): Ids => ids.reduceRight<Ids>((above, id) => ({ [id]: above }), null);
+
+/** The ids of the project and of all below it. */
+export async function idsOfTree(directory: Directory, project: Project): Promise<string[]> {
+  return [project, ...allBelow(await childrenIn(directory, project.domainId), project.id)].map(({ id }) => id);
+}
+
+const childrenIn = async (directory: Directory, domainId: string): Promise<Children> =>
+  Map.groupBy(await listProjects(directory, { domainId }), (each) => each.parentId);
 
 type Children = ReadonlyMap<string | null, readonly Project[]>;
 

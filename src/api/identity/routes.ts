@@ -3,6 +3,7 @@ import type { Identity } from '../../control/identity.ts';
 import type { Route } from '../http/route.ts';
 import { assignmentRoutes } from './assignments.ts';
 import { catalogRoutes } from './catalog.ts';
+import { emptyListRoutes } from './empty-lists.ts';
 import { grantRoutes } from './grants.ts';
 import { groupRoutes, memberRoutes } from './groups.ts';
 import { tagRoutes } from './project-tags.ts';
@@ -24,4 +25,5 @@ export const identityRoutes = (identity: Identity): readonly Route[] => [
   ...assignmentRoutes(identity),
   ...domainRoutes(identity),
   ...catalogRoutes,
+  ...emptyListRoutes,
 ];

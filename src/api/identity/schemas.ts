@@ -26,22 +26,23 @@ export const LoginBody = object({
   // Keystone passes over what it does not know here: pkgcloud sends tenantName as well.
   auth: Type.Object(
     {
-      identity: object({
-        methods: Type.Array(
-          Type.Union([Type.Literal('password'), Type.Literal('token'), Type.Literal('application_credential')]),
-          { minItems: 1, maxItems: 1 },
-        ),
-        password: Type.Optional(object({ user: object({ ...UserRef, password: text(4096) }) })),
-        token: Type.Optional(object({ id: Type.String({ minLength: 1, maxLength: 4096 }) })),
-        application_credential: Type.Optional(
-          object({
-            id: Type.Optional(Id),
-            name: Type.Optional(Name),
-            user: Type.Optional(ProjectRef),
-            secret: Type.String({ minLength: 1, maxLength: 4096 }),
-          }),
-        ),
-      }),
+      identity: Type.Object(
+        {
+          methods: Type.Array(text(), { minItems: 1, maxItems: 1 }),
+          password: Type.Optional(object({ user: object({ ...UserRef, password: text(4096) }) })),
+          token: Type.Optional(object({ id: Type.String({ minLength: 1, maxLength: 4096 }) })),
+          application_credential: Type.Optional(
+            object({
+              id: Type.Optional(Id),
+              name: Type.Optional(Name),
+              user: Type.Optional(ProjectRef),
+              secret: Type.String({ minLength: 1, maxLength: 4096 }),
+            }),
+          ),
+        },
+        // What belongs to a method that is not offered.
+        { additionalProperties: true },
+      ),
       scope: Type.Optional(
         Type.Union([
           Type.Literal('unscoped'),
@@ -302,6 +303,8 @@ export const AssignmentQuery = query({
   'scope.project.id': Type.Optional(Asked),
   'scope.domain.id': Type.Optional(Asked),
   'scope.system': Type.Optional(text(10)),
+  'scope.OS-INHERIT:inherited_to': Type.Optional(text(20)),
+  include_subtree: Flag,
   effective: Flag,
   include_names: Flag,
 });

@@ -108,10 +108,12 @@ function exchanging({ directory }: Identity): Route[] {
       ...{ method: 'GET', url: `${V3}/auth/catalog`, service, summary: 'The service catalog' },
       policy: 'identity:get_auth_catalog',
       answers: { 200: schema.object({ catalog: schema.Catalog, links: schema.object({ self: Type.String() }) }) },
-      handle: ({ p, actor }) => ({
-        status: 200,
-        body: { catalog: catalogOf(p.settings, actor.projectId), links: selfLink(p.settings, '/auth/catalog') },
-      }),
+      handle: ({ p, actor }) => {
+        if (actor.projectId === '')
+          throw new ApiError(403, 'A project-scoped token is required to produce a service catalog.');
+        const body = { catalog: catalogOf(p.settings, actor.projectId), links: selfLink(p.settings, '/auth/catalog') };
+        return { status: 200, body };
+      },
     }),
     route({
       ...{ method: 'GET', url: `${V3}/auth/projects`, service },

@@ -2,6 +2,7 @@
 // members, and with each role those that it implies.
 import { sql } from 'kysely';
 import { RANKED_ROLES, withImplied } from '../../model/policy/roles.ts';
+import { isAmong } from '../../store/dialect.ts';
 import { assignmentsFor, type Directory, MAX_LISTED } from './directory.ts';
 import { listRoles } from './roles.ts';
 
@@ -9,7 +10,7 @@ export interface AssignmentFilter {
   readonly userId?: string;
   readonly groupId?: string;
   readonly roleId?: string;
-  readonly projectId?: string;
+  readonly projectIds?: readonly string[];
   readonly domainId?: string;
   readonly system?: boolean;
   /** Only projects of this domain, and the domain itself. */
@@ -77,12 +78,13 @@ export async function listAssignments(
   if (filter.groupId !== undefined) query = query.where('g.id', '=', filter.groupId);
   if (filter.roleId !== undefined) query = query.where('a.role_id', '=', filter.roleId);
   for (const [kind, id] of [
-    ['project', filter.projectId],
     ['domain', filter.domainId],
     ['system', filter.system === true ? '' : undefined],
   ] as const) {
     if (id !== undefined) query = query.where('a.scope', '=', kind).where('a.scope_id', '=', id);
   }
+  if (filter.projectIds !== undefined)
+    query = query.where('a.scope', '=', 'project').where(isAmong(db, 'a.scope_id', filter.projectIds));
   if (filter.within !== undefined) query = query.where('d.id', '=', filter.within);
   const rows = await query
     .orderBy('u.name')

@@ -54,6 +54,8 @@ export const IDENTITY_RULES = {
   'identity:get_service': 'rule:admin_required or (role:reader and system_scope:all)',
   'identity:get_user':
     '(rule:admin_required) or (role:reader and system_scope:all) or (role:reader and token.domain.id:%(target.user.domain_id)s) or user_id:%(target.user.id)s',
+  'identity:ec2_list_credentials': 'rule:admin_required or rule:owner',
+  'identity:list_access_rules': '(rule:admin_required) or (role:reader and system_scope:all) or rule:owner',
   'identity:list_application_credentials': '(rule:admin_required) or (role:reader and system_scope:all) or rule:owner',
   'identity:list_domains': 'rule:admin_required or (role:reader and system_scope:all)',
   'identity:list_endpoints': 'rule:admin_required or (role:reader and system_scope:all)',
@@ -69,6 +71,8 @@ export const IDENTITY_RULES = {
     '(rule:admin_required) or (role:reader and system_scope:all) or (role:reader and domain_id:%(target.domain_id)s)',
   'identity:list_regions': '',
   'identity:list_role_assignments':
+    '(rule:admin_required) or (role:reader and system_scope:all) or (role:reader and domain_id:%(target.domain_id)s and not None:%(target.domain_id)s)',
+  'identity:list_role_assignments_for_tree':
     '(rule:admin_required) or (role:reader and system_scope:all) or (role:reader and domain_id:%(target.domain_id)s and not None:%(target.domain_id)s)',
   'identity:list_roles': 'rule:admin_required or (role:reader and system_scope:all)',
   'identity:list_services': 'rule:admin_required or (role:reader and system_scope:all)',
