@@ -12,10 +12,14 @@ export async function eachAtMost<T>(
 ): Promise<void> {
   const queue = items[Symbol.iterator]();
   let failure: { readonly error: unknown } | null = null;
+  let over = false;
   const lane = async (): Promise<void> => {
     while (failure === null) {
       const next = queue.next();
-      if (next.done) return;
+      if (next.done) {
+        over = true;
+        return;
+      }
       try {
         await work(next.value);
       } catch (error) {
@@ -23,7 +27,9 @@ export async function eachAtMost<T>(
       }
     }
   };
-  await Promise.all(Array.from({ length: limit }, lane));
+  const lanes: Promise<void>[] = [];
+  while (lanes.length < limit && !over) lanes.push(lane());
+  await Promise.all(lanes);
   const failed = failure as { readonly error: unknown } | null;
   if (failed) throw failed.error;
 }

@@ -2,6 +2,9 @@
 // longer nor shorter. Each request may shorten it, none makes it longer.
 import type { Clock } from '../../lib/clock.ts';
 
+/** Why the waits end. Without a reason each abort would make an error, with its stack. */
+const ENDED = 'nobody waits for the guest any more';
+
 export class Grace {
   readonly #clock: Clock;
   readonly #over = new AbortController();
@@ -29,6 +32,6 @@ export class Grace {
 
   /** The guest has stopped, or nobody waits for it any more. */
   end(): void {
-    this.#ended.abort();
+    this.#ended.abort(ENDED);
   }
 }

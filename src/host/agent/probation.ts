@@ -13,6 +13,8 @@ import type { Entry, Guests } from './guests.ts';
 
 /** How long a watch waits before it tries again to end a probation. */
 const AGAIN_MS = 5000;
+/** Why a watch ends. Without a reason each abort would make an error, with its stack. */
+const NEXT = 'the next one has taken its place';
 
 /** Inside the mutex. `seconds` null: the guest is kept. */
 export async function setProbation(
@@ -32,7 +34,7 @@ export async function setProbation(
 /** Turns the guest off when the probation that is on record ends without its having been kept. */
 export function watchProbation(guests: Guests, entry: Entry): void {
   const { guest } = entry.record;
-  entry.probation?.abort();
+  entry.probation?.abort(NEXT);
   entry.probation = null;
   if (guest === null || guest.probationUntil === null) return;
   const watch = new AbortController();
