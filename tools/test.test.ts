@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { availableParallelism, tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
 import { after, before, test } from 'node:test';
 
 // The runner is run on projects of a file or two, made here.
@@ -19,7 +19,9 @@ async function runOn(name: string, files: Record<string, string>, limitSeconds =
   const root = join(directory, name);
   await mkdir(join(root, 'src'), { recursive: true });
   for (const [file, text] of Object.entries(files)) {
-    await writeFile(join(root, 'src', file), `import test from 'node:test';\n${text}`);
+    const path = join(root, 'src', file);
+    await mkdir(dirname(path), { recursive: true });
+    await writeFile(path, `import test from 'node:test';\n${text}`);
   }
   const runner = join(import.meta.dirname, 'test.ts');
   // A test runner started by a test runner takes itself for a part of it, unless the mark is removed.
@@ -99,6 +101,23 @@ test('a file that does not end is killed at its limit, and others still run', as
   assert.equal(lines.at(-1), '1 passed, 1 failed, 0 skipped');
   assert.match(lines.join('\n'), /did not end within 2 s and was killed/);
   assert.equal(status, 1);
+});
+
+test('one file with real parts runs beside as many others as there are processors', async () => {
+  const signs = join(directory, 'signs');
+  await mkdir(signs);
+  const others = Array.from({ length: Math.min(4, availableParallelism()) }, (_, index) => `${index}.test.ts`);
+  const files = [...others, '../test/qemu/real.test.ts'];
+  // Each waits until all of them are there.
+  const text = `import { readdirSync, writeFileSync } from 'node:fs';
+    import { basename, join } from 'node:path';
+    import { setTimeout } from 'node:timers/promises';
+    test('meets the others', async () => {
+      writeFileSync(join('${signs}', basename(import.meta.filename)), '');
+      while (readdirSync('${signs}').length < ${files.length}) await setTimeout(20);
+    });`;
+  const { lines } = await runOn('beside', Object.fromEntries(files.map((file) => [file, text])));
+  assert.equal(lines.at(-1), `${files.length} passed, 0 failed, 0 skipped`);
 });
 
 test('no test file at all is a failure', async () => {

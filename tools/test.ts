@@ -5,10 +5,11 @@
 // reason and what the file printed. The last line is exactly "N passed, N failed, N skipped"; status 1 when one
 // failed. PATH narrows it down: only test files below one of these paths, and no checks.
 //
-// As many files run at once as there are processors, at most 4: real parts are slow, and wait for each other. A
-// file that takes longer than its limit is killed with all that it started (its process group), and fails; so does
-// a file that ends badly after its last test, or has no test in it. --root takes another directory than the
-// project's, so that this program can be tested itself.
+// As many files run at once as there are processors, at most 4. Beside them runs one of those with real parts as long
+// as there are others: they wait much of their time, for guests, servers and each other. A file that takes longer than
+// its limit is killed with all that it started (its process group), and fails; so does a file that ends badly after its
+// last test, or has no test in it. --root takes another directory than the project's, so that this program can be tested
+// itself.
 import { execFile, spawn } from 'node:child_process';
 import { glob, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { availableParallelism, tmpdir } from 'node:os';
@@ -20,6 +21,8 @@ const REPORTER = join(import.meta.dirname, 'test-reporter.ts');
 const PROCESS = join(import.meta.dirname, 'test-process.ts');
 /** In this order: real parts and whole systems first, and last what takes a second, so that nobody waits at the end. */
 const PARTS = ['test', 'guest', 'tools', 'bench', 'src'];
+/** Where tests wait for real parts. */
+const REAL_PARTS = ['demo', 'fire', 'guest', 'postgres', 'qemu', 'up'].map((part) => join('test', part, sep));
 const CHECK_LIMIT_MS = 180_000;
 const MAX_LIMIT_MS = 24 * 3_600_000;
 const MAX_AT_ONCE = 4;
@@ -154,19 +157,24 @@ async function readOutcomes(events: string): Promise<Outcome[]> {
 
 async function runFiles(root: string, files: readonly string[], limitMs: number, counts: Counts): Promise<void> {
   const work = await mkdtemp(join(tmpdir(), 'crosscell-tests-'));
-  const queue = [...files.entries()];
-  const worker = async (): Promise<void> => {
-    for (let next = queue.shift(); next !== undefined; next = queue.shift()) {
-      const [index, file] = next;
-      const events = join(work, `${index}.ndjson`);
+  const isReal = (file: string): boolean => REAL_PARTS.some((part) => file.startsWith(join(root, part)));
+  const [real, others] = [files.filter(isReal), files.filter((file) => !isReal(file))];
+  let begun = 0;
+  const lane = async (next: () => string | undefined): Promise<void> => {
+    for (let file = next(); file !== undefined; file = next()) {
+      begun += 1;
+      const events = join(work, `${begun}.ndjson`);
       const startedAt = performance.now();
       const ended = await runFile(root, file, events, limitMs);
       const seconds = ((performance.now() - startedAt) / 1000).toFixed(1);
       account(relative(root, file), await readOutcomes(events), ended, seconds, counts);
     }
   };
-  const workers = Math.min(MAX_AT_ONCE, availableParallelism(), files.length);
-  await Promise.all(Array.from({ length: workers }, worker));
+  const lanes = Math.min(MAX_AT_ONCE, availableParallelism(), files.length);
+  await Promise.all([
+    lane(() => (others.length > 0 ? real.shift() : undefined)),
+    ...Array.from({ length: lanes }, () => lane(() => others.shift() ?? real.shift())),
+  ]);
   await rm(work, { recursive: true });
 }
 
@@ -175,7 +183,7 @@ async function main(): Promise<number> {
     options: {
       'no-check': { type: 'boolean', default: false },
       'check-only': { type: 'boolean', default: false },
-      'limit-s': { type: 'string', default: '300' },
+      'limit-s': { type: 'string', default: '600' },
       root: { type: 'string', default: join(import.meta.dirname, '..') },
     },
     allowPositionals: true,
