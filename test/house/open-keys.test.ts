@@ -7,7 +7,7 @@ import { servedRoutes } from '../docs/routes-table.ts';
 
 /** Objects of which only what is named is read, so that the length of other keys does no harm; or where else it is checked. */
 const OPEN: readonly RegExp[] = [
-  /^POST \/identity\/v3\/auth\/tokens .properties.auth$/,
+  /^POST \/identity\/v3\/auth\/tokens .properties.auth(.properties.identity)?$/,
   /^POST \S+ .properties.(os|OS-SCH-HNT):scheduler_hints(.anyOf.0)?$/,
   /^PUT \/image\/v2\/images\/:id\/members\/:key $/,
   /^POST \/image\/v2\/images\/:id\/import .properties.method$/,
