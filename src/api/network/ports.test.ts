@@ -70,6 +70,28 @@ test('a MAC address is one port’s of a network, and tells nothing of other net
   assert.equal((await call('admin', 'PUT', `ports/${free}`, { port: { mac_address } })).status, 200);
 });
 
+test('a port without an address has security groups as any other', async () => {
+  const network_id = (await made('member', 'network', { name: 'bare' })).id;
+  const group = (await call('member', 'POST', 'security-groups', { security_group: { name: 'g' } })).body
+    .security_group;
+  const [first] = (await call('member', 'GET', 'security-groups?name=default')).body.security_groups;
+  const groupsOf = async (id: string) => (await call('member', 'GET', `ports/${id}`)).body.port.security_groups;
+  const { id } = await made('member', 'port', { network_id });
+  assert.deepEqual(await groupsOf(id), [first.id]);
+  const put = (port: object) => call('member', 'PUT', `ports/${id}`, { port });
+  assert.deepEqual((await put({ security_groups: [group.id] })).body.port.security_groups, [group.id]);
+  const named = await made('member', 'port', { network_id, security_groups: [group.id] });
+  assert.deepEqual(await groupsOf(named.id), [group.id]);
+  const none = await made('member', 'port', { network_id, security_groups: [] });
+  assert.deepEqual(await groupsOf(none.id), []);
+  // Addresses come and go beside them.
+  await made('member', 'subnet', { network_id, ip_version: 4, cidr: '10.5.0.0/24' });
+  const held = (await put({ fixed_ips: [{ ip_address: '10.5.0.9' }] })).body.port;
+  assert.deepEqual([held.fixed_ips.length, held.security_groups], [1, [group.id]]);
+  const left = (await put({ fixed_ips: [] })).body.port;
+  assert.deepEqual([left.fixed_ips, left.security_groups], [[], [group.id]]);
+});
+
 test('a number that no column can hold finds nothing', async () => {
   assert.deepEqual((await call('member', 'GET', 'networks?mtu=3000000000')).body.networks, []);
   assert.equal((await call('member', 'GET', 'networks?mtu=1500&name=shared')).body.networks.length, 1);

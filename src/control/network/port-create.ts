@@ -45,10 +45,9 @@ export async function createPort(db: Db, actor: Actor, request: PortCreation): P
         ),
       );
       const pairs = pairsOf(request.addressPairs ?? [], made.mac);
-      const secured = portSecurity && sources.length > 0 && !deviceOwner.startsWith('network:');
+      const secured = portSecurity && !deviceOwner.startsWith('network:');
       const groups = request.groupIds ?? (secured ? [defaultGroup] : []);
-      const hasAddress = sources.length > 0;
-      checkSecurity({ portSecurity, hasAddress, groups: groups.length, pairs: pairs.length });
+      checkSecurity({ portSecurity, groups: groups.length, pairs: pairs.length });
       await checkGroups(trx, actor.projectId, groups);
       await addGroupsToPort(trx, id, groups);
       await trx

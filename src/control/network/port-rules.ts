@@ -124,10 +124,9 @@ export function pairsOf(wishes: readonly AddressPairWish[], portMac: string): Ad
   return refuseWith(no(400, 'DuplicateAddressPairInRequest', said));
 }
 
-/** What port security needs and forbids. @throws Refused */
+/** What port security needs and forbids; whether the port has an address is no matter, as in ML2. @throws Refused */
 export function checkSecurity(port: {
   readonly portSecurity: boolean;
-  readonly hasAddress: boolean;
   readonly groups: number;
   readonly pairs: number;
 }): void {
@@ -135,7 +134,7 @@ export function checkSecurity(port: {
     const said = 'Port Security must be enabled in order to have allowed address pairs on a port.';
     refuseWith(no(409, 'AddressPairAndPortSecurityRequired', said));
   }
-  if (port.groups === 0 || (port.portSecurity && port.hasAddress)) return;
+  if (port.groups === 0 || port.portSecurity) return;
   const said = 'Port security must be enabled and port must have an IP address in order to use security groups.';
   refuseWith(no(400, 'PortSecurityAndIPRequiredForSecurityGroups', said));
 }

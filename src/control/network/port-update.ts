@@ -30,13 +30,12 @@ export async function updatePort(
       // Before any address is taken: a move may wait for one, holding what this waits for.
       if (change.fixedIps !== undefined) await oweCards(trx, port, `port ${id} was given other addresses`, change.now);
       const mac = change.mac === undefined ? port.mac : await freeMac(trx, port, change.mac);
-      const addresses =
-        change.fixedIps === undefined ? port.fixedIps.length : await readdress(trx, port, change, change.fixedIps);
+      if (change.fixedIps !== undefined) await readdress(trx, port, change, change.fixedIps);
       const portSecurity = change.portSecurity ?? port.portSecurity;
       const groups = change.groupIds ?? port.groupIds;
-      if (change.groupIds === undefined && groups.length > 0 && !(portSecurity && addresses > 0)) refuseSecured();
+      if (change.groupIds === undefined && groups.length > 0 && !portSecurity) refuseSecured();
       const pairs = change.addressPairs === undefined ? port.addressPairs : pairsOf(change.addressPairs, mac);
-      checkSecurity({ portSecurity, hasAddress: addresses > 0, groups: groups.length, pairs: pairs.length });
+      checkSecurity({ portSecurity, groups: groups.length, pairs: pairs.length });
       if (change.groupIds !== undefined) {
         await checkGroups(trx, port.projectId, change.groupIds);
         await setGroupsOfPort(trx, id, change.groupIds);
@@ -102,13 +101,13 @@ async function freeMac(trx: Db, port: PortRecord, text: string): Promise<string>
   return refuseWith(no(409, 'MacAddressInUse', said));
 }
 
-/** Gives the port these addresses; how many it has then. */
+/** Gives the port these addresses. */
 async function readdress(
   trx: Db,
   port: PortRecord,
   { deviceOwner = port.deviceOwner }: PortWish,
   wishes: NonNullable<PortWish['fixedIps']>,
-): Promise<number> {
+): Promise<void> {
   const sources = sourcesOf(port.networkId, await subnetsOf(trx, port.networkId), deviceOwner, wishes);
   const unused = [...port.fixedIps];
   // A wish for any address of a subnet is met by one that the port has.
@@ -137,7 +136,6 @@ async function readdress(
       )
       .execute();
   }
-  return wanted.length;
 }
 
 function refuseSecured(): never {
