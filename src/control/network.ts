@@ -29,7 +29,7 @@ import { type FixedIp, givenElsewhere, insertPort, portIdFor } from './network/a
 import { refusable, refusalIn } from './network/results.ts';
 import { addGroupsToPort, checkGroups, defaultGroupOf } from './network/security-groups.ts';
 import type { TakenPort } from './network/service.ts';
-import { listOf } from './network/standard.ts';
+import { listOf, NEXT } from './network/standard.ts';
 
 /** The owner of servers' ports. */
 export const SERVERS = 'compute:nova';
@@ -244,7 +244,7 @@ export async function deletePortsOfServer(db: Kysely<GlobalTables>, serverId: st
 export async function freePorts(db: Kysely<GlobalTables>, serverId: string, portId?: string): Promise<void> {
   let query = db
     .updateTable('ports')
-    .set({ device_id: '', device_owner: '', tag: null, attached_at: null })
+    .set({ device_id: '', device_owner: '', tag: null, attached_at: null, revision: NEXT })
     .where('device_id', '=', serverId);
   if (portId !== undefined) query = query.where('id', '=', portId);
   const freed = (await query.returning('id').execute()).map(({ id }) => id);

@@ -277,7 +277,7 @@ export const securityGroupRoutes: readonly Route[] = [
       if (!isUuid(params.id)) throw badRequest('Security group id should be uuid');
       if (!(await findRule(p.stores.global, actor, params.id)))
         throw notFound(`Security group rule ${params.id} does not exist`);
-      valueOrThrow(await deleteRule(p.stores.global, actor, params.id));
+      valueOrThrow(await deleteRule(p.stores.global, actor, params.id, p.clock.now()));
       return { status: 202 };
     },
   }),

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
+import { claimPort, releasePort } from '../../control/network/interfaces.ts';
 import { NETWORK_LIMITS } from '../../control/network/quotas.ts';
 import { seedNetworks } from '../../control/network/seed.ts';
 import { createPortForServer } from '../../control/network.ts';
@@ -322,6 +323,51 @@ test('a change of another revision than the one that is named is none', async ()
   assert.equal((await rename('third', '"other"')).status, 200);
   const last = (await call('member', 'GET', path)).body.network.revision_number;
   assert.equal((await call('member', 'DELETE', path, undefined, at(`revision_number=${last}`))).status, 204);
+});
+
+test('every kind of record is changed and deleted at the revision that is named, and no other', async () => {
+  const made = async (path: string, wish: object): Promise<{ id: string; revision_number: number }> => {
+    const { status, body } = await call('member', 'POST', path, wish);
+    assert.equal(status, 201, JSON.stringify(body));
+    return body[Object.keys(wish)[0] ?? ''];
+  };
+  const at = (revision: number) => ({ 'if-match': `revision_number=${revision}` });
+  const subnet = { network_id: (await made('networks', { network: {} })).id, ip_version: 4, cidr: '10.9.0.0/24' };
+  for (const [path, wish] of [
+    ['subnets', { subnet }],
+    ['ports', { port: { network_id: shared } }],
+    ['routers', { router: {} }],
+    ['floatingips', { floatingip: { floating_network_id: await api.idOf('public') } }],
+    ['security-groups', { security_group: { name: 'revised' } }],
+  ] as const) {
+    const { id, revision_number: first } = await made(path, wish);
+    const change = { [Object.keys(wish)[0] ?? '']: { description: 'changed' } };
+    const put = async () => (await call('member', 'PUT', `${path}/${id}`, change, at(first))).status;
+    assert.deepEqual([await put(), await put()], [200, 412], path);
+    const remove = async (revision: number) =>
+      (await call('member', 'DELETE', `${path}/${id}`, undefined, at(revision))).status;
+    assert.deepEqual([await remove(first), await remove(first + 1), await remove(first + 1)], [412, 204, 404], path);
+  }
+});
+
+test('a rule more or less is a change of its group, and a server that comes or goes one of its port', async () => {
+  const wish = { security_group: { name: 'counted' } };
+  const group = (await call('member', 'POST', 'security-groups', wish)).body.security_group;
+  const rule = { security_group_id: group.id, direction: 'ingress' };
+  const { id } = (await call('member', 'POST', 'security-group-rules', { security_group_rule: rule })).body
+    .security_group_rule;
+  assert.equal((await call('member', 'DELETE', `security-group-rules/${id}`)).status, 204);
+  const revisionOf = async (path: string, single: string) =>
+    (await call('member', 'GET', path)).body[single].revision_number;
+  assert.equal(await revisionOf(`security-groups/${group.id}`, 'security_group'), group.revision_number + 2);
+  const port = (await call('member', 'POST', 'ports', { port: { network_id: shared } })).body.port;
+  const claim = { serverId: newId(), projectId: 'p1', newPortId: port.id, tag: null, now: 1 };
+  const global = world.p.stores.global;
+  const actor = { userId: 'u1', projectId: 'p1', roles: ['member'], requestId: 'req-1' };
+  await global.transaction().execute((trx) => claimPort(trx, actor, { kind: 'port', portId: port.id }, claim));
+  assert.equal(await revisionOf(`ports/${port.id}`, 'port'), port.revision_number + 1);
+  await global.transaction().execute((trx) => releasePort(trx, claim.serverId, port.id));
+  assert.equal(await revisionOf(`ports/${port.id}`, 'port'), port.revision_number + 2);
 });
 
 test('what is not there is an empty list, and extensions and quotas answer', async () => {

@@ -128,7 +128,7 @@ const ruleRoutes = resourceRoutes<RuleRecord>({
       return { kind: 'ok', value };
     },
   },
-  remove: ({ db, actor }, id) => deleteRule(db, actor, id),
+  remove: ({ db, actor, now }, id) => deleteRule(db, actor, id, now),
 });
 
 export const securityGroupRoutes: readonly Route[] = [...groupRoutes, ...ruleRoutes];

@@ -18,6 +18,7 @@ import { findPort, type PortRecord } from './ports.ts';
 import { NETWORKS } from './quotas.ts';
 import { refusalIn } from './results.ts';
 import type { TakenPort } from './service.ts';
+import { changed } from './standard.ts';
 
 type Db = Kysely<GlobalTables>;
 
@@ -109,7 +110,7 @@ async function claimExisting(
   if (refusal) return refusal;
   const claimed = await trx
     .updateTable('ports')
-    .set({ device_id: serverId, device_owner: SERVERS, tag, attached_at: now, updated_at: now })
+    .set({ device_id: serverId, device_owner: SERVERS, tag, attached_at: now, ...changed(now) })
     .where('id', '=', portId)
     .where('device_id', '=', '')
     .where('holder_id', '=', '')

@@ -105,11 +105,16 @@ export async function createRules(
   );
 }
 
-export async function deleteRule(db: Db, actor: Actor, id: string): Promise<NetworkResult<null>> {
-  if (!(await findRule(db, actor, id))) return absent('security_group_rule', id);
-  await db.deleteFrom('security_group_rules').where('id', '=', id).execute();
-  return ok(null);
-}
+/** Deletes a rule: a change of its group, too. */
+export const deleteRule = (db: Db, actor: Actor, id: string, now: number): Promise<NetworkResult<null>> =>
+  atomically(db, async (trx) => {
+    await exclusively(trx, NETWORKS);
+    const rule = await findRule(trx, actor, id);
+    if (!rule) return absent('security_group_rule', id);
+    await trx.deleteFrom('security_group_rules').where('id', '=', id).execute();
+    await trx.updateTable('security_groups').set(changed(now)).where('id', '=', rule.groupId).execute();
+    return ok(null);
+  });
 
 /** Inserts rules that have been checked. Returns their ids, in order. */
 export async function insertRules(

@@ -36,10 +36,13 @@ export const standardOf = (row: StandardRow): Standard => ({
   updatedAt: row.updated_at,
 });
 
+/** The revision of a record that is changed. */
+export const NEXT: RawBuilder<number> = sql<number>`revision + 1`;
+
 /** To be set with every change of a record. */
 export const changed = (now: number): { updated_at: number; revision: RawBuilder<number> } => ({
   updated_at: now,
-  revision: sql<number>`revision + 1`,
+  revision: NEXT,
 });
 
 /** A column that holds a list as JSON. */
