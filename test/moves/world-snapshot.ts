@@ -43,7 +43,7 @@ const GLOBAL: Left<GlobalTables> = {
   networks: [],
   network_shares: [],
   subnets: [],
-  ports: ['updated_at'],
+  ports: ['updated_at', 'revision'],
   port_addresses: [],
   port_bindings: ['generation'],
   security_groups: [],
