@@ -7,7 +7,7 @@
 // whole, the scheduler leaves it out. Several control planes may do this at once: every effect is a compare-and-set, a
 // saga, or an order under a generation of its own.
 import { watchCells } from '../control/cell-health.ts';
-import { payDebts, payMatches } from '../control/debts.ts';
+import { hastenDebts, payDebts, payMatches } from '../control/debts.ts';
 import { hasJumped, pullBack, silentSince } from '../control/heartbeats.ts';
 import { trimHistory } from '../control/history.ts';
 import { collectUnusedImages } from '../control/images/collect.ts';
@@ -115,7 +115,7 @@ async function compareHost(p: Platform, host: KnownHost): Promise<void> {
   if (host.reconciled === 1 || !isComplete) return;
   // It may have gone away and come back during a comparison that took so long: then that says nothing of it.
   if (p.clock.now() - began >= p.settings.hostDownSeconds * 1000) return;
-  await p.stores.global
+  const after = await p.stores.global
     .updateTable('hosts')
     .set((eb) => ({
       agent_id: reply.value.agentId,
@@ -123,5 +123,8 @@ async function compareHost(p: Platform, host: KnownHost): Promise<void> {
       reconciled: eb.case().when('forced_down', '=', 0).then(1).else(0).end(),
     }))
     .where('name', '=', host.name)
-    .execute();
+    .returning('reconciled')
+    .executeTakeFirst();
+  // Also when it is up because it is not forced down any more.
+  if (after?.reconciled === 1) await hastenDebts(p, host.name);
 }

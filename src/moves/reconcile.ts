@@ -5,7 +5,7 @@
 //   on again if a restart of its host interrupted it, recorded as stopped otherwise (it turned itself off; which of the two
 //   it was the host tells as long as the guest is off). On although the record says off: turned off.
 // - the way back of a move that waits: it must be off.
-// - owed: a debt says that it is to be destroyed (control/debts.ts pays).
+// - owed: a debt says that it is to be destroyed (control/debts.ts pays). Until then it is off.
 // - a saga's: left alone. The saga fences and undoes, and the next comparison comes.
 // - nobody's: the server was deleted, or lives elsewhere, or was never heard of. It is turned off and kept in quarantine
 //   (control/quarantine.ts). Those that run go first, the oldest generation first: of a server that was made to run
@@ -60,8 +60,16 @@ async function keepStraysOff(p: Platform, host: ComparedHost, guests: readonly S
   return complete;
 }
 
-/** The guests of which the host's own cell has no record that puts them there, and that no debt or release explains. */
-async function notAtHome(p: Platform, host: ComparedHost, guests: readonly Seen[]): Promise<Seen[]> {
+interface Suspect extends Seen {
+  /** A debt says that it is to be destroyed. */
+  readonly isOwed: boolean;
+}
+
+/**
+ * The guests of which the host's own cell has no record that puts them there, and that no release explains, nor, if they are
+ * off, a debt.
+ */
+async function notAtHome(p: Platform, host: ComparedHost, guests: readonly Seen[]): Promise<Suspect[]> {
   const ids = guests.map((guest) => guest.serverId);
   const cell = await p.stores.cell(host.cell_id);
   const db = p.stores.global;
@@ -102,13 +110,16 @@ async function notAtHome(p: Platform, host: ComparedHost, guests: readonly Seen[
     .execute();
   const isKept = new Set(kept.map((row) => row.server_id));
   const isHome = new Set(homes.map((row) => row.server_id));
-  const explained = new Set([...owed, ...released].map((row) => row.server_id));
+  const explained = new Set(released.map((row) => row.server_id));
   for (const { id } of own) if (isHome.has(id) && !isKept.has(id)) explained.add(id);
-  return guests.filter((guest) => !explained.has(guest.serverId));
+  const areOwed = new Set(owed.map((row) => row.server_id));
+  return guests
+    .map((guest) => ({ ...guest, isOwed: areOwed.has(guest.serverId) }))
+    .filter((guest) => !explained.has(guest.serverId) && !(guest.isOwed && guest.power === 'off'));
 }
 
 /** One guest that may be nobody's; false: that cannot be told now. */
-async function judge(p: Platform, hostName: string, suspect: Seen): Promise<boolean> {
+async function judge(p: Platform, hostName: string, suspect: Suspect): Promise<boolean> {
   const { serverId } = suspect;
   const generation = await nextFence(p.stores.global);
   const owner = await ownership(p, hostName, serverId);
@@ -126,6 +137,7 @@ async function judge(p: Platform, hostName: string, suspect: Seen): Promise<bool
     await endQuarantine(p, hostName, serverId, 'returned');
     return !runs || (await stopWayBack(p, hostName, serverId, generation));
   }
+  if (suspect.isOwed) return !runs || turnOff(p, hostName, serverId, generation, 0);
   const found = await p.stores.global
     .selectFrom('server_mappings')
     .select('deleted_at')
@@ -149,7 +161,7 @@ async function stopWayBack(p: Platform, hostName: string, serverId: string, gene
   return turnOff(p, hostName, serverId, generation, 0);
 }
 
-/** True when the host has taken the order, or has seen somebody newer. */
+/** True when the guest is off, or the host has seen somebody newer. */
 async function turnOff(
   p: Platform,
   hostName: string,
@@ -158,7 +170,8 @@ async function turnOff(
   graceSeconds: number,
 ): Promise<boolean> {
   const reply = await (await p.host(hostName)).setPower(serverId, { generation, power: 'off', graceSeconds });
-  if (reply.kind === 'ok' || reply.kind === 'fenced' || reply.kind === 'absent') return true;
+  if (reply.kind === 'fenced' || reply.kind === 'absent') return true;
+  if (reply.kind === 'ok' && reply.value.state !== 'failed') return reply.value.state === 'done';
   p.log.warn({ serverId, host: hostName, reply }, 'a guest could not be turned off; trying again');
   return false;
 }

@@ -10,6 +10,7 @@ import { destroy, hostsWithRemains, listQuarantine, release } from '../../src/co
 import type { Reply } from '../../src/host/contract.ts';
 import { newId } from '../../src/lib/ids.ts';
 import { confirmResize } from '../../src/moves/confirm.ts';
+import { evacuateServer } from '../../src/moves/evacuate.ts';
 import { stopServer } from '../../src/moves/power.ts';
 import { migrateServer, resizeServer } from '../../src/moves/resize.ts';
 import { revertResize } from '../../src/moves/revert.ts';
@@ -197,6 +198,46 @@ test('a host that is forced down gets nothing new until it was compared after th
     await beat(world);
     assert.equal(await isOffered(world, HOST), true);
   }));
+
+for (const how of ['reverted', 'evacuated'] as const) {
+  test(`a server that was ${how} from a host that was cut off: its old guest is off before the host gets anything new`, () =>
+    withWorld(async (world) => {
+      const { p } = world;
+      const serverId = await newServer(world, FLAVORS.plain);
+      if (how === 'reverted') {
+        await accept(world, migrateServer(p, world.admin, serverId, { host: HOST }));
+        await settle(world);
+      }
+      const old = (await serverOf(world, serverId)).host ?? '';
+      hostOf(world, old).down();
+      for (let round = 0; round < 8; round += 1) {
+        await world.clock.pass(5_000);
+        await beat(world);
+      }
+      await accept(world, updateService(p, old, { forcedDown: true }));
+      const move = () =>
+        how === 'reverted'
+          ? revertResize(p, world.user, serverId)
+          : evacuateServer(p, world.admin, serverId, { host: null, staysOff: false });
+      await accept(world, move());
+      await settle(world);
+      const { host } = await serverOf(world, serverId);
+      assert.deepEqual(runningOn(world, serverId).sort(), [host, old].sort());
+
+      // What is owed is not paid yet.
+      hostOf(world, old).trouble = (method) => (method === 'destroy' ? 'unreachable' : 'none');
+      await accept(world, updateService(p, old, { forcedDown: false }));
+      for (let round = 0; !(await isOffered(world, old)); round += 1) {
+        assert.ok(round < 5, 'it is offered again');
+        await beat(world);
+      }
+      assert.deepEqual(runningOn(world, serverId), [host]);
+      hostOf(world, old).up();
+      await world.clock.pass(11_000);
+      await beat(world);
+      assert.equal((await auditWorld(world)).verdict, 'held');
+    }));
+}
 
 test('an operator releases a guest, which is left alone then; or has it destroyed', () =>
   withWorld(async (world) => {
