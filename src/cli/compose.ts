@@ -39,6 +39,7 @@ import type { StorageHost } from '../storage/contract.ts';
 import { DatabaseClock } from '../store/database-clock.ts';
 import { voidLeases } from '../store/sagas.ts';
 import { CellDown, openStores, type Stores } from '../store/stores.ts';
+import { ConfigError } from './config.ts';
 import type { Deployment, HostPlan, StoragePlan } from './deployment.ts';
 import { type Fleet, startFleet } from './fleet.ts';
 import { type SystemMetrics, systemMetrics } from './metrics.ts';
@@ -267,6 +268,23 @@ function administratorOf(config: IdentityConfig): Administrator | null {
   return null;
 }
 
+/** A host stays in its cell: its servers' records are there. @throws ConfigError */
+async function refuseOtherCells(p: Platform, hosts: readonly HostPlan[]): Promise<void> {
+  const known = await p.stores.global
+    .selectFrom('hosts')
+    .innerJoin('cells', 'cells.id', 'hosts.cell_id')
+    .select(['hosts.name', 'cells.name as cell'])
+    .execute();
+  const cellOf = new Map(known.map(({ name, cell }) => [name, cell]));
+  for (const { name, cell } of hosts) {
+    const its = cellOf.get(name) ?? cell;
+    if (its === cell) continue;
+    throw new ConfigError(
+      `host ${name} is configured in cell ${cell}, and belongs to cell ${its}, where the records of its servers are: empty it and have it forgotten (crosscell hosts forget ${name}) before it joins another`,
+    );
+  }
+}
+
 /** Returns the hosts that did not say what they are, and so are not registered now. */
 async function registerHosts(
   p: Platform,
@@ -283,6 +301,7 @@ async function registerHosts(
     if (opened instanceof CellDown) p.log.error({ cell }, opened.message);
     ids.set(cell, id);
   }
+  await refuseOtherCells(p, hosts);
   for (const plan of hosts) {
     const described = await (await p.host(plan.name)).describe();
     const cellId = ids.get(plan.cell);

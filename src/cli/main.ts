@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import { Argument, Command, InvalidArgumentError, Option } from 'commander';
 import type { SimulateFlags } from '../simulation/command.ts';
 import { SAFETIES } from '../simulation/safety.ts';
+import { NoSuchEvents, numbersOf } from '../simulation/shrink.ts';
 import type { AgentOptions } from './agent.ts';
 import type { CellsOptions } from './cells.ts';
 import { ConfigError, type ConfigFile, readConfig } from './config.ts';
@@ -28,14 +29,20 @@ function whole(least: number, most: number): (text: string) => number {
   };
 }
 
-function decimal(most: number): (text: string) => number {
+function decimal(least: number, most: number): (text: string) => number {
   return (text) => {
     const value = Number(text);
-    if (!/^[0-9]+(\.[0-9]+)?$/.test(text) || value > most) {
-      throw new InvalidArgumentError(`a number up to ${most} is needed.`);
+    if (!/^[0-9]+(\.[0-9]+)?$/.test(text) || value < least || value > most) {
+      throw new InvalidArgumentError(`a number from ${least} to ${most} is needed.`);
     }
     return value;
   };
+}
+
+function eventNumbers(text: string): readonly number[] {
+  const numbers = numbersOf(text);
+  if (numbers === null) throw new InvalidArgumentError('numbers and ranges of events such as 0,3-5 are needed.');
+  return numbers;
 }
 
 interface DeploymentOptions extends Flags {
@@ -296,9 +303,13 @@ program
   .option('--cells <n>', 'cells', whole(1, 100), 2)
   .option('--hosts-per-cell <n>', 'hosts of each cell (default: as many as the servers need)', whole(1, 10_000))
   .option('--conductors <n>', 'processes of the control plane', whole(1, 20), 2)
-  .option('--hours <n>', 'virtual hours in which things happen (default: one minute)', decimal(10_000), 1 / 60)
-  .option('--faults <n>', 'faults per operation (with more than 8 servers: per host and hour)', decimal(100), 0.6)
-  .option('--ops <list>', 'of the events that the seed makes only these, such as 0,3-5: replays a shortened failure')
+  .option('--hours <n>', 'virtual hours in which things happen (default: one minute)', decimal(0.001, 10_000), 1 / 60)
+  .option('--faults <n>', 'faults per operation (with more than 8 servers: per host and hour)', decimal(0, 100), 0.6)
+  .option(
+    '--ops <list>',
+    'of the events that the seed makes only these, such as 0,3-5: replays a shortened failure',
+    eventNumbers,
+  )
   .addOption(
     new Option('--without <part>', 'switch a part of the safety off, to see that this is found').choices(SAFETIES),
   )
@@ -306,6 +317,9 @@ program
   .option('--trace', 'print everything that happens', false)
   .option('--json', 'print the result as JSON', false)
   .action(async ({ hostsPerCell, without, threads, ...options }: SimulateFlags) => {
+    for (const name of ['ops', 'trace'] as const) {
+      if (options.schedules > 1 && options[name]) program.error(`error: --${name} is for one schedule, not for many`);
+    }
     const { simulate } = await import('../simulation/command.ts');
     const given = { hostsPerCell: hostsPerCell ?? null, without: without ?? null, threads: threads ?? null };
     process.exitCode = await simulate({ ...options, ...given });
@@ -342,6 +356,6 @@ try {
   await program.parseAsync();
 } catch (error) {
   process.stderr.write(`crosscell: ${error instanceof Error ? error.message : String(error)}\n`);
-  process.exitCode = error instanceof ConfigError ? 2 : 1;
+  process.exitCode = error instanceof ConfigError || error instanceof NoSuchEvents ? 2 : 1;
   process.exit();
 }

@@ -6,21 +6,28 @@ import type { Stores } from '../store/stores.ts';
 import { CellDown } from '../store/stores.ts';
 import { ensureCell } from './cells.ts';
 import { rowOf } from './records.ts';
-import { listServers, newestServers, unreachableCells } from './server-lists.ts';
+import { type Entry, listServers, newestServers } from './server-lists.ts';
 import { addServer, type TestPlatform, withPlatform } from './test-support.ts';
 
 const all = (): boolean => true;
-const idsOf = (servers: readonly Server[]): string[] => servers.map((server) => server.id);
+const idsOf = (servers: readonly { readonly id: string }[] | null): string[] => (servers ?? []).map(({ id }) => id);
+const kindsOf = (list: readonly Entry[] | null): string[] => (list ?? []).map(({ kind }) => kind);
 const editable = (p: TestPlatform) => p.stores as { -readonly [K in keyof Stores]: Stores[K] };
 
 /** All pages of this size, one after the other. */
-async function walk(p: TestPlatform, projectId: string | null, size: number, wanted: (server: Server) => boolean) {
+async function walk(
+  p: TestPlatform,
+  projectId: string | null,
+  size: number,
+  test: (server: Server) => boolean,
+  unreachable = false,
+) {
   const ids: string[] = [];
   for (;;) {
-    const list = await newestServers(p, { projectId, marker: ids.at(-1), limit: size, test: wanted });
+    const list = await newestServers(p, { projectId, marker: ids.at(-1), limit: size, test, unreachable });
     assert(list);
-    ids.push(...idsOf(list.servers));
-    if (list.servers.length < size) return ids;
+    ids.push(...idsOf(list));
+    if (list.length < size) return ids;
   }
 }
 
@@ -54,8 +61,14 @@ test('a page costs no more for the servers behind it', () =>
   withPlatform(async (p, { c1, c2 }) => {
     for (let n = 0; n < 200; n += 1) await addServer(p, n % 2 === 0 ? c1 : c2, { createdAt: n });
     const before = p.stores.statements();
-    const list = await newestServers(p, { projectId: null, marker: undefined, limit: 10, test: all });
-    assert.equal(list?.servers.length, 10);
+    const list = await newestServers(p, {
+      projectId: null,
+      marker: undefined,
+      limit: 10,
+      test: all,
+      unreachable: true,
+    });
+    assert.equal(list?.length, 10);
     assert.equal(p.stores.statements() - before, 3);
   }));
 
@@ -65,29 +78,30 @@ test('a marker that is unknown or of another project is none; behind one that wa
     const gone = await addServer(p, c1, { createdAt: 2, deletedAt: 5 });
     const other = await addServer(p, c1, { projectId: 'p2' });
     for (const marker of [other.id, 'nobody']) {
-      assert.equal(await newestServers(p, { projectId: 'p1', marker, limit: 1, test: all }), null);
+      assert.equal(await newestServers(p, { projectId: 'p1', marker, limit: 1, test: all, unreachable: true }), null);
     }
-    const behind = await newestServers(p, { projectId: 'p1', marker: gone.id, limit: 1, test: all });
-    assert.deepEqual(
-      behind?.servers.map(({ id }) => id),
-      [older.id],
-    );
+    const page = { projectId: 'p1', marker: gone.id, limit: 1, test: all, unreachable: true };
+    assert.deepEqual(idsOf(await newestServers(p, page)), [older.id]);
   }));
 
-test('pages leave out the servers of a cell that is down, and it is named', () =>
+test('servers of a cell that is down are left out, or have their places, which pages of any size keep', () =>
   withPlatform(async (p, { c1, c2 }) => {
-    const kept = await addServer(p, c1, { createdAt: 1 });
-    await addServer(p, c2, { createdAt: 2 });
-    assert.deepEqual(await unreachableCells(p, null, []), []);
+    for (let n = 0; n < 30; n += 1) await addServer(p, n % 3 === 0 ? c1 : c2, { createdAt: Math.floor(n / 2) });
+    const whole = idsOf((await listServers(p, { projectId: null })).servers);
     const stores = editable(p);
     const open = stores.cell;
     stores.cell = async (cellId) => {
       if (cellId === c2) throw new CellDown(cellId, 'gone');
       return open(cellId);
     };
-    const list = await newestServers(p, { projectId: null, marker: undefined, limit: 5, test: all });
-    assert.deepEqual([idsOf(list?.servers ?? []), list?.downCells], [[kept.id], [c2]]);
-    assert.deepEqual(await unreachableCells(p, null, []), [c2]);
+    const kept = idsOf((await listServers(p, { projectId: null })).servers);
+    assert.equal(kept.length, 10);
+    for (const size of [1, 2, 3, 7, 30, 100]) {
+      assert.deepEqual(await walk(p, null, size, all), kept);
+      assert.deepEqual(await walk(p, null, size, all, true), whole);
+    }
+    const list = await newestServers(p, { projectId: null, marker: undefined, limit: 4, test: all, unreachable: true });
+    assert.deepEqual(kindsOf(list).toSorted(), ['server', 'unreachable', 'unreachable', 'unreachable']);
   }));
 
 test('a list over many cells, one of which does not answer, is partial within the limit, and at once the next time', () =>
@@ -101,18 +115,18 @@ test('a list over many cells, one of which does not answer, is partial within th
     const waited: number[] = [];
     for (let round = 0; round < 2; round += 1) {
       const before = p.clock.now();
-      const list = await p.clock.drive(
-        newestServers(p, { projectId: null, marker: undefined, limit: 1000, test: all }),
-      );
+      const page = { projectId: null, marker: undefined, limit: 1000, test: all, unreachable: true };
+      const list = await p.clock.drive(newestServers(p, page));
       waited.push(p.clock.now() - before);
-      assert.deepEqual([list?.servers.length, list?.downCells], [49, [silent]]);
-      // What the list has found out is not waited for once more.
-      assert.deepEqual(await unreachableCells(p, null, list?.downCells ?? []), [silent]);
+      assert.equal(list?.length, 50);
+      assert.deepEqual(
+        kindsOf(list).filter((kind) => kind === 'unreachable'),
+        ['unreachable'],
+      );
     }
     assert.deepEqual(waited, [5000, 500]);
     stores.cell = open;
-    const whole = await newestServers(p, { projectId: null, marker: undefined, limit: 1000, test: all });
-    assert.deepEqual([whole?.servers.length, whole?.downCells], [50, []]);
+    assert.equal((await walk(p, null, 1000, all)).length, 50);
   }));
 
 test('a server whose home changes while a page is read is in the page', () =>
@@ -127,6 +141,6 @@ test('a server whose home changes while a page is read is in the page', () =>
       await (await open(c1)).deleteFrom('servers').execute();
       return open(cellId);
     };
-    const list = await newestServers(p, { projectId: null, marker: undefined, limit: 5, test: all });
-    assert.deepEqual(idsOf(list?.servers ?? []), [server.id]);
+    const list = await newestServers(p, { projectId: null, marker: undefined, limit: 5, test: all, unreachable: true });
+    assert.deepEqual(idsOf(list), [server.id]);
   }));

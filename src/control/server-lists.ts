@@ -2,7 +2,8 @@
 //
 // The global mappings say which servers there are, in which order, and where each is at home; the homes say the rest. A
 // move may switch a home between those two reads and take the record away from where it is looked for: what is missing is
-// therefore looked for once more where the mapping says then. A list leaves out the servers of a cell that is down.
+// therefore looked for once more where the mapping says then. A list leaves out the servers of a cell that is down, or, by
+// `newestServers`, has in their places what the mappings know of them: so pages go on where they were whatever comes and goes.
 //
 // Three ways to read: `newestServers` walks the mappings in their order and stops when it has a page; `listServers` reads
 // everything that matches, for orders and filters that only the cells know; `serversBetween`, which bills are made from,
@@ -35,6 +36,18 @@ export interface ServerList {
   /** The cells that did not answer. */
   readonly downCells: readonly string[];
 }
+
+/** A server of which its mapping alone can be read: its cell is down. */
+export interface Unreachable {
+  readonly server_id: string;
+  readonly project_id: string;
+  readonly created_at: number;
+}
+
+/** A place in a list. */
+export type Entry =
+  | { readonly kind: 'server'; readonly id: string; readonly server: Server }
+  | { readonly kind: 'unreachable'; readonly id: string; readonly home: Unreachable };
 
 /** The order of lists. */
 export const newestFirst = (a: Server, b: Server): number => b.createdAt - a.createdAt || (a.id < b.id ? 1 : -1);
@@ -74,57 +87,35 @@ export async function newestServers(
     readonly marker: string | undefined;
     readonly limit: number;
     readonly test: (server: Server) => boolean;
+    /** Those in cells that are down have their places, too. */
+    readonly unreachable: boolean;
   },
-): Promise<ServerList | null> {
+): Promise<readonly Entry[] | null> {
   let behind: Position | null = null;
   if (list.marker !== undefined) {
     behind = await positionOf(p, list.projectId, list.marker);
     if (!behind) return null;
   }
-  const servers: Server[] = [];
-  const downCells = new Set<string>();
+  const entries: Entry[] = [];
   let size = Math.min(CHUNK.most, Math.max(CHUNK.least, list.limit));
-  while (servers.length < list.limit) {
+  while (entries.length < list.limit) {
     const chunk = await mappingsBehind(p, list.projectId, behind, size);
     const read = await readHomes(p, new Map(chunk.map((each) => [each.server_id, each.cell_id])), {
       projectId: list.projectId,
     });
-    for (const cellId of read.downCells) downCells.add(cellId);
     const byId = new Map(read.servers.map((server) => [server.id, server]));
-    for (const { server_id } of chunk) {
-      const server = byId.get(server_id);
-      if (server && servers.length < list.limit && list.test(server)) servers.push(server);
+    for (const home of chunk) {
+      if (entries.length === list.limit) break;
+      const [id, server] = [home.server_id, byId.get(home.server_id)];
+      if (server && list.test(server)) entries.push({ kind: 'server', id, server });
+      else if (!server && list.unreachable && read.downCells.includes(home.cell_id))
+        entries.push({ kind: 'unreachable', id, home });
     }
     behind = chunk.at(-1) ?? behind;
     if (chunk.length < size) break;
     size = Math.min(CHUNK.most, size * 2);
   }
-  return { servers, downCells: [...downCells] };
-}
-
-/**
- * Cells in which the project (null: anybody) has servers and which cannot be reached.
- * @param known cells that have just been found so, and are not asked again
- */
-export async function unreachableCells(
-  p: Platform,
-  projectId: string | null,
-  known: readonly string[],
-): Promise<string[]> {
-  let query = p.stores.global
-    .selectFrom('server_mappings')
-    .select('cell_id')
-    .distinct()
-    .where('deleted_at', 'is', null);
-  if (projectId !== null) query = query.where('project_id', '=', projectId);
-  const cells = (await query.execute()).map(({ cell_id }) => cell_id);
-  const isDown = async (cellId: string): Promise<boolean> => {
-    if (known.includes(cellId)) return true;
-    const answer = await askCell(p, cellId, (cell) => cell.selectFrom('servers').select('id').limit(1).execute());
-    return answer instanceof CellDown;
-  };
-  const down = await Promise.all(cells.map(isDown));
-  return cells.filter((_, index) => down[index]);
+  return entries;
 }
 
 /** `downCells`: cells that have some of them and did not answer; a list without those is not to be had. */
@@ -233,7 +224,7 @@ async function positionOf(p: Platform, projectId: string | null, serverId: strin
 async function mappingsBehind(p: Platform, projectId: string | null, behind: Position | null, limit: number) {
   let query = p.stores.global
     .selectFrom('server_mappings')
-    .select(['server_id', 'cell_id', 'created_at'])
+    .select(['server_id', 'project_id', 'cell_id', 'created_at'])
     .where('deleted_at', 'is', null)
     .where('soft_deleted_at', 'is', null)
     .orderBy('created_at', 'desc')

@@ -4,6 +4,7 @@ import { operatorsAtWork } from './operators-at-work.ts';
 import { type Plan, planOf } from './plan.ts';
 import type { Safety } from './safety.ts';
 import type { Progress, ScheduleResult } from './schedule.ts';
+import { NoSuchEvents } from './shrink.ts';
 import { Stage, type StageOptions } from './stage.ts';
 import { SMALL } from './world.ts';
 
@@ -49,7 +50,10 @@ function stageOptionsOf(scenario: Scenario): StageOptions {
   };
 }
 
-/** What happens in this scenario with this seed; `only`: those events of it alone, by their numbers. */
+/**
+ * What happens in this scenario with this seed; `only`: those events of it alone, by their numbers.
+ * @throws NoSuchEvents when there are not so many
+ */
 export function planFor(scenario: Scenario, seed: number, only: readonly number[] | null = null): Plan {
   const { servers, hours, faults, cells } = scenario;
   const { shape, heartbeatSeconds } = stageOptionsOf(scenario);
@@ -69,6 +73,10 @@ export function planFor(scenario: Scenario, seed: number, only: readonly number[
     events: [...random.events, ...scenes].sort((a, b) => a.at - b.at),
   };
   if (only === null) return plan;
+  const last = Math.max(...only);
+  if (last >= plan.events.length) {
+    throw new NoSuchEvents(`there is no event ${last}: seed ${seed} makes those from 0 to ${plan.events.length - 1}`);
+  }
   const wanted = new Set(only);
   return { ...plan, events: plan.events.filter((_, index) => wanted.has(index)) };
 }

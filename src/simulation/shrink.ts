@@ -48,6 +48,11 @@ export function rangesOf(numbers: readonly number[]): string {
   return parts.join(',');
 }
 
+/** `--ops` names events that the plan does not have. */
+export class NoSuchEvents extends Error {
+  override readonly name = 'NoSuchEvents';
+}
+
 /** What rangesOf has written; null when it is something else. */
 export function numbersOf(ranges: string): readonly number[] | null {
   const numbers: number[] = [];
@@ -55,6 +60,7 @@ export function numbersOf(ranges: string): readonly number[] | null {
     const match = /^([0-9]{1,6})(?:-([0-9]{1,6}))?$/.exec(part);
     if (!match) return null;
     const [from, to] = [Number(match[1]), Number(match[2] ?? match[1])];
+    if (from > to) return null;
     for (let number = from; number <= to; number += 1) numbers.push(number);
   }
   return numbers;

@@ -72,6 +72,15 @@ describe("operators' hands", () => {
     assert.equal((await s.alice('PUT', `${X}/cells/${cell.name}`, { disabled: true })).status, 403);
   });
 
+  it('says which kinds and phases of faults there are', async () => {
+    const saga = { saga: 'resize', step: 'stop source' };
+    const kind = await s.admin('POST', `${X}/faults`, { ...saga, kind: 'flood' });
+    const phase = await s.admin('POST', `${X}/faults`, { ...saga, kind: 'error', phase: 'later' });
+    assert.deepEqual([kind.status, phase.status], [400, 400]);
+    assert.match(JSON.stringify(kind.json), /crash-before.*lost-reply.*cell-down/);
+    assert.match(JSON.stringify(phase.json), /'do', 'undo'/);
+  });
+
   it('lists the sagas and their steps by name, as faults take them', async () => {
     const { sagas } = (await s.admin('GET', `${X}/sagas`)).json;
     const resize = sagas.find((each: { name: string }) => each.name === 'resize');

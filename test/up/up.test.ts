@@ -123,6 +123,13 @@ test('Ctrl-C ends it with 0 and keeps the data; nobody else can serve the direct
   const second = await start('keep');
   await status(second.api, id, 'ACTIVE');
   assert.equal(await end(second.child, 'SIGTERM'), 0);
+
+  // Its host cannot be listed under another cell: the record of the server is in the first one's.
+  const config = join(directory, 'moved.yaml');
+  writeFileSync(config, 'cells: [{ name: another, hosts: [{ name: cell1-host1 }] }]\n');
+  const moved = await crosscell('up', '--config', config, '--data', join(directory, 'keep'), '--no-image');
+  assert.equal(moved.code, 2, moved.err);
+  assert.match(moved.err, /host cell1-host1 is configured in cell another, and belongs to cell cell1/);
 });
 
 test('secrets are readable by their owner alone, and the password can be given', async () => {
@@ -148,6 +155,11 @@ test('wrong usage is exit status 2 with a sentence', async () => {
     ['fly'],
     ['up', '--config', '/nowhere.yaml'],
     ['up', '--listen', 'x'],
+    ['simulate', '--hours', '0'],
+    ['simulate', '--ops', '5-2'],
+    ['simulate', '--ops', '0,9999'],
+    ['simulate', '--schedules', '2', '--ops', '0'],
+    ['simulate', '--schedules', '2', '--trace'],
   ]) {
     const child = spawn(CROSSCELL, args, { stdio: ['ignore', 'ignore', 'pipe'] });
     let said = '';

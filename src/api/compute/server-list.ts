@@ -1,29 +1,28 @@
 // Which servers a list shows: by filters, in an order, page by page.
 //
 // What the mappings of servers alone can tell (newest first, a page of it) is read no further than the page; what only the
-// cells can find or order is read whole.
+// cells can find or order is read whole. From 2.69 on the servers of a cell that is down have their places among the newest;
+// they have none where something is filtered or sorted (nova/api/openstack/compute/servers.py:_is_cell_down_supported).
+// Nova leaves them out of pages, too: here whoever pages sees them.
 import { type Port, portsOfServers } from '../../control/network.ts';
 import type { Platform } from '../../control/platform.ts';
-import { listServers, markerServer, newestFirst, newestServers, unreachableCells } from '../../control/server-lists.ts';
+import { type Entry, listServers, markerServer, newestFirst, newestServers } from '../../control/server-lists.ts';
 import type { RuleName } from '../../model/policy/rules.ts';
 import { type Actor, isAdmin, type Server } from '../../model/types.ts';
 import { requireRule } from '../http/auth.ts';
-import { MAX_PAGE, markerNotFound, nextLink, pageOf, pageSize } from './common.ts';
+import { markerNotFound, nextLink, pageOf, pageSize } from './common.ts';
 import { addressTest, type Query, serverTest, sorted } from './server-filters.ts';
 import { type Wish, wishOf } from './server-query.ts';
 import * as schema from './server-schemas.ts';
-import { renderUnreachable } from './server-view.ts';
 
 export interface Listed {
-  readonly page: readonly Server[];
+  readonly page: readonly Entry[];
   readonly links: object;
   /** Set when the ports had to be read for a filter. */
   readonly ports: Map<string, Port[]> | null;
-  /** Servers in cells that are down, as far as they are known. */
-  readonly unreachable: readonly object[];
 }
 
-/** A page of the servers that the query asks for, with what is known of those in cells that are down. */
+/** A page of the servers that the query asks for. */
 export async function listed(
   p: Platform,
   actor: Actor,
@@ -35,13 +34,9 @@ export async function listed(
   const allFilters = p.policies.allows('compute', 'os_compute_api:servers:allow_all_filters', actor);
   const wish = wishOf(query, { minor, admin: isAdmin(actor), allFilters });
   const projectId = projectOf(p, actor, wish, allProjects);
-  const { page, marker, ports, downCells } = await pageFor(p, projectId, wish);
-  // From 2.69 on the last page of a list without filters ends with what is known of servers in cells that are down.
-  const withUnreachable = minor >= 69 && marker === null && !Object.keys(query).some((key) => FILTERS.has(key));
-  const unreachable = withUnreachable
-    ? await inDownCells(p, await unreachableCells(p, projectId, downCells), projectId)
-    : [];
-  return { page, links: nextLink(p.settings, 'servers_links', url, marker), ports, unreachable };
+  const unreachable = minor >= 69 && !Object.keys(query).some((key) => FILTERS.has(key));
+  const { page, marker, ports } = await pageFor(p, projectId, wish, unreachable);
+  return { page, links: nextLink(p.settings, 'servers_links', url, marker), ports };
 }
 
 /** What only the cells can find or order: then everything that matches is read, whatever the page. */
@@ -51,19 +46,20 @@ async function pageFor(
   p: Platform,
   projectId: string | null,
   wish: Wish,
-): Promise<Pick<Listed, 'page' | 'ports'> & { readonly marker: string | null; readonly downCells: readonly string[] }> {
+  unreachable: boolean,
+): Promise<Pick<Listed, 'page' | 'ports'> & { readonly marker: string | null }> {
   const { query, changesSince, changesBefore, gone, softDeleted } = wish;
   const test = serverTest(wish);
   const plain = gone === null && softDeleted !== true && changesSince === undefined && changesBefore === undefined;
   if (plain && NEED_ALL.every((key) => query[key] === undefined)) {
     const size = pageSize(query.limit);
-    const list = await newestServers(p, { projectId, marker: query.marker, limit: size + 1, test });
+    const list = await newestServers(p, { projectId, marker: query.marker, limit: size + 1, test, unreachable });
     if (!list) throw markerNotFound(query.marker);
-    const page = list.servers.slice(0, size);
-    const marker = list.servers.length > size ? (page.at(-1)?.id ?? null) : null;
-    return { page, marker, ports: null, downCells: list.downCells };
+    const page = list.slice(0, size);
+    const marker = list.length > size ? (page.at(-1)?.id ?? null) : null;
+    return { page, marker, ports: null };
   }
-  const { servers, downCells } = await listServers(p, {
+  const { servers } = await listServers(p, {
     projectId,
     ...(query.host === undefined ? {} : { host: query.host }),
     ...(changesSince === undefined ? {} : { changesSince }),
@@ -79,7 +75,8 @@ async function pageFor(
   }
   const result = pageOf(sorted(await withMarker(p, projectId, matching, query), query), (each) => each.id, query);
   if (!result) throw markerNotFound(query.marker);
-  return { ...result, ports, downCells };
+  const page = result.page.map((server) => ({ kind: 'server', id: server.id, server }) as const);
+  return { page, marker: result.marker, ports };
 }
 
 /** With the server that the page begins behind, which need not match. @throws ApiError 400 */
@@ -95,22 +92,8 @@ async function withMarker(
   return [...matching, server].toSorted(newestFirst);
 }
 
-const NO_FILTERS = ['limit', 'marker', 'sort_key', 'sort_dir', 'all_tenants', 'project_id', 'tenant_id'];
+const NO_FILTERS = ['limit', 'marker', 'all_tenants', 'project_id', 'tenant_id'];
 const FILTERS = new Set(Object.keys(schema.ListQuery.properties).filter((key) => !NO_FILTERS.includes(key)));
-
-async function inDownCells(p: Platform, cellIds: readonly string[], projectId: string | null): Promise<object[]> {
-  if (cellIds.length === 0) return [];
-  let query = p.stores.global
-    .selectFrom('server_mappings')
-    .selectAll()
-    .where('cell_id', 'in', cellIds)
-    .where('deleted_at', 'is', null)
-    .where('soft_deleted_at', 'is', null)
-    .orderBy('created_at', 'desc')
-    .limit(MAX_PAGE);
-  if (projectId !== null) query = query.where('project_id', '=', projectId);
-  return (await query.execute()).map((mapping) => renderUnreachable(p.settings, mapping));
-}
 
 const PORTS_BATCH = 1000;
 

@@ -5,6 +5,7 @@ import type { HostHealth } from '../../control/hosts.ts';
 import type { ServersFloatingIp } from '../../control/network/server-networks.ts';
 import type { Port } from '../../control/network.ts';
 import type { Settings } from '../../control/platform.ts';
+import type { Unreachable } from '../../control/server-lists.ts';
 import type { Mapping as Home } from '../../control/servers.ts';
 import type { Mapping } from '../../control/volumes/mappings.ts';
 import { shownImageOf } from '../../model/disk-image.ts';
@@ -162,7 +163,7 @@ const imageRef = (settings: Settings, id: string | null): object | '' =>
   id === null ? '' : { id, links: linksOf(settings, `/images/${id}`).slice(1) };
 
 /** What is known of a server without its cell, as lists show it (Nova's "handling down cells"). */
-export const renderUnreachable = (settings: Settings, home: Home): object => ({
+export const renderUnreachable = (settings: Settings, home: Unreachable): object => ({
   id: home.server_id,
   status: 'UNKNOWN',
   tenant_id: home.project_id,

@@ -21,7 +21,14 @@ import { hintsOf } from './scheduler-hints.ts';
 import { createServers } from './server-create.ts';
 import { listed } from './server-list.ts';
 import * as schema from './server-schemas.ts';
-import { renderServer, renderServerRef, renderUnreachableWhole, serverLinks, type View } from './server-view.ts';
+import {
+  renderServer,
+  renderServerRef,
+  renderUnreachable,
+  renderUnreachableWhole,
+  serverLinks,
+  type View,
+} from './server-view.ts';
 
 const pages = { servers_links: Type.Optional(Links) };
 
@@ -64,8 +71,10 @@ export const serverRoutes: readonly Route[] = [
     answers: { 200: object({ servers: Type.Array(schema.ServerRef), ...pages }) },
     handle: async ({ p, actor, query, minor, request }) => {
       const all = 'os_compute_api:servers:index:get_all_tenants';
-      const { page, links, unreachable } = await listed(p, actor, query, request.url, minor, all);
-      const servers = [...page.map((each) => renderServerRef(p.settings, each)), ...unreachable];
+      const { page, links } = await listed(p, actor, query, request.url, minor, all);
+      const servers = page.map((each) =>
+        each.kind === 'server' ? renderServerRef(p.settings, each.server) : renderUnreachable(p.settings, each.home),
+      );
       return { status: 200, body: { servers, ...links } };
     },
   }),
@@ -80,31 +89,27 @@ export const serverRoutes: readonly Route[] = [
     answers: { 200: object({ servers: Type.Array(schema.Server), ...pages }) },
     handle: async ({ p, actor, query, minor, request }) => {
       const all = 'os_compute_api:servers:detail:get_all_tenants';
-      const { page, links, ports, unreachable } = await listed(p, actor, query, request.url, minor, all);
+      const { page, links, ports } = await listed(p, actor, query, request.url, minor, all);
       const view = await viewOf(p, actor, minor);
-      const around =
-        ports ??
-        (await portsOfServers(
-          p.stores.global,
-          page.map((each) => each.id),
-        ));
-      const ids = page.map((each) => each.id);
+      const ids = page.flatMap((each) => (each.kind === 'server' ? [each.id] : []));
+      const around = ports ?? (await portsOfServers(p.stores.global, ids));
       const volumes = await mappingsInHomes(p, ids);
       const floating = await floatingIpsOfServers(p.stores.global, ids);
       const groups = await networkService(p).groupNames(p, actor, ids);
       const servers = page.map((each) => {
+        if (each.kind === 'unreachable') return renderUnreachable(p.settings, each.home);
         const had = {
           ...{ ports: around.get(each.id) ?? [], volumes: volumes.get(each.id) ?? [] },
           ...{ floatingIps: floating.get(each.id) ?? [], securityGroups: groups.get(each.id) ?? [] },
         };
         return renderServer(
           view,
-          each,
+          each.server,
           { ...had, groupId: null, deleteRequested: false, softDeleteRequested: false },
           'list',
         );
       });
-      return { status: 200, body: { servers: [...servers, ...unreachable], ...links } };
+      return { status: 200, body: { servers, ...links } };
     },
   }),
   route({

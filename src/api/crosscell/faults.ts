@@ -10,10 +10,10 @@ const URL = `${BASE}/faults`;
 const name = () => Type.Optional(Type.String({ minLength: 1, maxLength: 255 }));
 
 const request = {
-  kind: Type.Union(FAULT_KINDS.map((kind) => Type.Literal(kind))),
+  kind: Type.Enum([...FAULT_KINDS]),
   saga: name(),
   step: name(),
-  phase: Type.Optional(Type.Union([Type.Literal('do'), Type.Literal('undo')])),
+  phase: Type.Optional(Type.Enum(['do', 'undo'])),
   times: Type.Optional(Type.Integer({ minimum: 1, maximum: MAX_TIMES })),
   server: name(),
   delay_ms: Type.Optional(Type.Integer({ minimum: 1, maximum: MAX_DELAY_MS })),
