@@ -4,7 +4,7 @@ import { after, before, test } from 'node:test';
 import { type TestSystem, testSystem } from './system.ts';
 
 /** Of an error of the image service. */
-const messageOf = (json: { readonly message?: string }): string => json.message ?? '';
+const messageOf = (json: { readonly error?: { readonly message: string } }): string => json.error?.message ?? '';
 
 const NS = '/image/v2/metadefs/namespaces';
 const PROPERTY = { name: 'cpu', title: 'CPU', type: 'string', enum: ['one', 'two'], default: 'one' };

@@ -10,6 +10,7 @@ const run = promisify(execFile);
 const PACKAGES: Readonly<Record<string, string>> = {
   'python3-openstackclient': '/usr/bin/openstack',
   'python3-novaclient': '/usr/bin/nova',
+  'python3-glanceclient': '/usr/bin/glance',
   tempest: '/usr/bin/tempest',
   // Scenarios call it.
   'iputils-ping': '/usr/bin/ping',
@@ -29,7 +30,7 @@ export async function whyNoClients(): Promise<string | null> {
   const wanted = missing();
   if (wanted.length === 0) return null;
   const install = `apt-get install --no-install-recommends ${wanted.join(' ')}`;
-  if (!existsSync('/usr/bin/apt-get')) return `not on Debian: install openstackclient, novaclient and Tempest`;
+  if (!existsSync('/usr/bin/apt-get')) return `not on Debian: install openstackclient, novaclient, glanceclient and Tempest`;
   if (process.getuid?.() !== 0) return `as root: ${install}`;
   say(install);
   const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };

@@ -1,5 +1,5 @@
 // Programs of users over OpenStack's libraries (sdks/): each makes a server, moves it to the other cell and takes it away
-// again. Python's libraries are Debian's; gophercloud and pkgcloud are fetched into a temporary directory, from the Go
+// again; glanceclient's makes an image. Python's libraries are Debian's; gophercloud and pkgcloud are fetched into a temporary directory, from the Go
 // module proxy and the npm registry. Where a language or a library cannot be had its program is skipped, and says why.
 import { existsSync } from 'node:fs';
 import { cp, mkdtemp, rm } from 'node:fs/promises';
@@ -40,6 +40,7 @@ const python = (name: string): Program => ({
 const PROGRAMS: readonly Program[] = [
   python('sdk.py'),
   python('nova.py'),
+  python('glance.py'),
   {
     name: 'gophercloud',
     // It reads one domain, which is the user's and the project's.

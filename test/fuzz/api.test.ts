@@ -242,7 +242,7 @@ function assertErrorShape(path: string, status: number, body: string): void {
   assert.ok(!/\n\s+at |node:internal|\.ts:\d+/.test(body), `a stack trace: ${body}`);
   const json = JSON.parse(body) as Record<string, unknown>;
   const service = path.split(/[/?]/)[1];
-  const inner = (service === 'image' && status !== 401 ? json : Object.values(json)[0]) as Record<string, unknown>;
+  const inner = Object.values(json)[0] as Record<string, unknown>;
   assert.equal(typeof inner['message'], 'string', body);
   assert.ok((inner['message'] as string).length > 0 && (inner['message'] as string).length < 4000, body);
   if (service !== 'network') assert.equal(inner['code'], status, body);

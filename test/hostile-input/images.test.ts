@@ -60,8 +60,8 @@ function send(
         });
         response.on('error', failed);
         response.on('end', () => {
-          const body = text === '' ? {} : (JSON.parse(text) as { message?: string; id?: string });
-          done({ status: response.statusCode ?? 0, message: body.message ?? body.id ?? '' });
+          const body = text === '' ? {} : (JSON.parse(text) as { error?: { message: string }; id?: string });
+          done({ status: response.statusCode ?? 0, message: body.error?.message ?? body.id ?? '' });
         });
       },
     );

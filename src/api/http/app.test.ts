@@ -347,7 +347,7 @@ describe('the HTTP server', () => {
     assert.equal(wrong.headers['allow'], 'POST');
     assert.equal((await call('GET', '/compute/v2.1/%ff%')).statusCode, 400);
     assert.equal((await call('GET', '/identity/nothing')).json().error.code, 404);
-    assert.equal((await call('GET', '/image/nothing')).json().code, 404);
+    assert.equal((await call('GET', '/image/nothing')).json().error.code, 404);
   });
 
   it('keeps the text of an unexpected error to itself', async () => {

@@ -2,9 +2,8 @@
 // refused through `refuse`); nothing else decides how an error looks. Which service answers is read from the path.
 //
 // Shapes: compute and volume {"<key>": {"code", "message"}} (nova/api/openstack/wsgi.py, class Fault), identity
-// {"error": {"code", "title", "message"}}, network {"NeutronError": {"type", "message", "detail"}}. Glance answers HTML
-// or plain text; we give {"code", "title", "message"}, which is what its JSON-reading clients look for. A 401 has
-// identity's shape everywhere, because in OpenStack it comes from keystonemiddleware.
+// and image {"error": {"code", "title", "message"}}, network {"NeutronError": {"type", "message", "detail"}}. Glance answers
+// HTML or plain text; python-glanceclient and openstacksdk read such an object, too. A 401 has identity's shape everywhere, because in OpenStack it comes from keystonemiddleware.
 import type { Refusal } from '../../model/refusal.ts';
 
 export type Service = 'compute' | 'identity' | 'image' | 'network' | 'volume' | 'crosscell';
@@ -109,11 +108,10 @@ export function renderError(service: Service, status: number, message: string, t
     case 'crosscell':
       return { [NOVA_KEYS[status] ?? 'computeFault']: { code: status, message } };
     case 'identity':
+    case 'image':
       return { error: { code: status, title: titleOf(status), message } };
     case 'network':
       return { NeutronError: { type: type ?? NEUTRON_TYPES[status] ?? 'NeutronException', message, detail: '' } };
-    case 'image':
-      return { code: status, title: titleOf(status), message };
   }
 }
 

@@ -1,24 +1,16 @@
 // Staging and importing of data, deactivating images, and what the image service can do. Source: glance/api/v2/images.py,
 // image_actions.py, discovery.py. Data is imported from what was staged (glance-direct) or from the web (web-download;
 // control/images/download.ts says what keeps that from reaching what only the image service can reach).
-import type { Type } from 'typebox';
 import { STORE_ID } from '../../control/images/download.ts';
 import { importImage, importMethods, setActive, stageImage } from '../../control/images/members.ts';
 import { refuse } from '../http/errors.ts';
 import { type Route, route } from '../http/route.ts';
 import { declaredLength, drain } from './data.ts';
-import { ImportBody, ImportInfo, Member, MemberList, Params, SchemaAnswer, StoresInfo } from './schemas.ts';
+import { ImportBody, ImportInfo, Member, MemberList, Params, StoresInfo } from './schemas.ts';
+import { schemaRoute } from './shown-schemas.ts';
 
 const IMAGE = '/image/v2/images/:id';
 const service = 'image' as const;
-
-const schema = (name: string, of: Type.TSchema): Route =>
-  route({
-    ...{ method: 'GET', url: `/image/v2/schemas/${name}`, service, policy: 'anyone' },
-    summary: `JSON schema of ${name === 'member' ? 'a member' : 'a list of members'}`,
-    answers: { 200: SchemaAnswer },
-    handle: () => ({ status: 200, body: { name, ...of } }),
-  });
 
 const activation = (name: 'deactivate' | 'reactivate', summary: string): Route =>
   route({
@@ -86,6 +78,6 @@ export const importRoutes: readonly Route[] = [
       body: { stores: [{ id: STORE_ID, description: 'Files of the control plane', default: 'true' }] },
     }),
   }),
-  schema('member', Member),
-  schema('members', MemberList),
+  schemaRoute('member', 'member', Member, { readOnly: ['schema'] }),
+  schemaRoute('members', 'members', MemberList),
 ];

@@ -13,10 +13,10 @@ import { type Route, route } from '../http/route.ts';
 import { metadefEntryRoutes } from './metadef-entries.ts';
 import { contentOf, prefixed, renderNamespace, unrefused } from './metadef-render.ts';
 import {
-  Association,
   AssociationList,
-  MetaObject,
+  AssociationShown,
   MetaObjectList,
+  MetaObjectShown,
   NamespaceBody,
   NamespaceList,
   NamespaceParams,
@@ -25,11 +25,11 @@ import {
   Property,
   PropertyList,
   ResourceTypeList,
-  Tag,
   TagList,
+  TagShown,
   TypeQuery,
 } from './metadef-schemas.ts';
-import { SchemaAnswer } from './schemas.ts';
+import { schemaRoute } from './shown-schemas.ts';
 
 const NAMESPACES = '/image/v2/metadefs/namespaces';
 const service = 'image' as const;
@@ -46,27 +46,23 @@ const wishOf = (body: Static<typeof NamespaceBody>): NamespaceWish => ({
   ...(body.description === undefined ? {} : { description: body.description }),
 });
 
-const SCHEMAS = [
-  ['namespace', 'namespace', NamespaceBody],
-  ['namespaces', 'namespaces', NamespaceList],
-  ['resource_type', 'resource_type_association', Association],
-  ['resource_types', 'resource_type_associations', AssociationList],
-  ['property', 'property', Property],
-  ['properties', 'properties', PropertyList],
-  ['object', 'object', MetaObject],
-  ['objects', 'objects', MetaObjectList],
-  ['tag', 'tag', Tag],
-  ['tags', 'tags', TagList],
-] as const;
-
-const schemaRoutes: readonly Route[] = SCHEMAS.map(([path, name, schema]) =>
-  route({
-    ...{ method: 'GET', url: `/image/v2/schemas/metadefs/${path}`, service, policy: 'anyone' },
-    summary: `JSON schema of definitions of metadata: ${name}`,
-    answers: { 200: SchemaAnswer },
-    handle: () => ({ status: 200, body: { name, ...schema } }),
-  }),
-);
+const [times, links] = [
+  ['created_at', 'updated_at'],
+  ['self', 'schema'],
+];
+const named = { required: ['name'], readOnly: [...times, ...links] };
+const schemaRoutes: readonly Route[] = [
+  schemaRoute('metadefs/namespace', 'namespace', NamespaceShown, { ...named, required: ['namespace'] }),
+  schemaRoute('metadefs/namespaces', 'namespaces', NamespaceList),
+  schemaRoute('metadefs/resource_type', 'resource_type_association', AssociationShown, named),
+  schemaRoute('metadefs/resource_types', 'resource_type_associations', AssociationList),
+  schemaRoute('metadefs/property', 'property', Property, { required: ['name', 'title', 'type'] }),
+  schemaRoute('metadefs/properties', 'properties', PropertyList),
+  schemaRoute('metadefs/object', 'object', MetaObjectShown, named),
+  schemaRoute('metadefs/objects', 'objects', MetaObjectList),
+  schemaRoute('metadefs/tag', 'tag', TagShown, named),
+  schemaRoute('metadefs/tags', 'tags', TagList),
+];
 
 /** The same list from another place on, as of images. */
 function link(query: Static<typeof NamespaceQuery>, marker: string | undefined): string {

@@ -99,14 +99,14 @@ test('the walk of the openstack client: create, upload, show, list by name, dele
   const named = await call('member', 'GET', 'images/img1');
   assert.deepEqual(
     [named.status, named.body],
-    [404, { code: 404, title: 'Not Found', message: 'No image found with ID img1' }],
+    [404, { error: { code: 404, title: 'Not Found', message: 'No image found with ID img1' } }],
   );
   const list = await call('member', 'GET', 'images?name=img1&sort_key=name&sort_dir=asc&limit=5');
   assert.deepEqual([list.body.images.length, list.body.images[0].id, list.body.next], [1, id, undefined]);
   const other = (await call('member', 'POST', 'images', { name: 'img1', disk_format: 'raw', min_ram: 1 })).body.id;
   const sorted = async (order: string) => {
     const { status, body } = await call('member', 'GET', `images?name=img1&${order}`);
-    return status === 200 ? body.images.map((each: { id: string }) => each.id) : [status, body.message];
+    return status === 200 ? body.images.map((each: { id: string }) => each.id) : [status, body.error.message];
   };
   assert.deepEqual(await sorted('sort_key=name&sort_key=id&sort_dir=asc'), [id, other].toSorted());
   assert.deepEqual(
@@ -177,7 +177,7 @@ test('patches, tags and their errors', async () => {
   for (const [ops, status, sentence] of refused) {
     const answer = await patch(ops);
     assert.equal(answer.status, status, JSON.stringify([ops, answer.body]));
-    assert.match(answer.body.message, sentence);
+    assert.match(answer.body.error.message, sentence);
   }
   assert.equal((await patch([], 'member', 'application/json')).status, 415);
   assert.equal((await patch([], 'reader')).status, 403);
@@ -212,7 +212,7 @@ test('bodies and queries that are not as they must be', async () => {
   for (const [body, status, sentence] of bodies) {
     const answer = await call('member', 'POST', 'images', body);
     assert.equal(answer.status, status, JSON.stringify([body, answer.body]));
-    assert.match(answer.body.message, sentence);
+    assert.match(answer.body.error.message, sentence);
   }
   assert.equal(await count(), before);
   for (const query of ['limit=-1', 'limit=x', 'sort_key=password', 'sort_dir=up', 'sort=name:up', `marker=${newId()}`])
@@ -236,7 +236,12 @@ test('pages meet and are linked the way Glance links them', async () => {
 });
 
 test('schemas say what an image looks like', async () => {
-  assert.equal((await call('member', 'GET', 'schemas/image')).body.name, 'image');
+  const { name, properties, ...rest } = (await call('member', 'GET', 'schemas/image')).body;
+  assert.equal(name, 'image');
+  // python-glanceclient makes an image bit by bit, and checks each.
+  assert.deepEqual(rest, { type: 'object', additionalProperties: { type: 'string' } });
+  assert.deepEqual(properties.size, { type: ['integer', 'null'], readOnly: true });
+  assert.deepEqual([properties.disk_format.type, properties.disk_format.enum[0]], [['string', 'null'], null]);
   assert.equal((await call('member', 'GET', 'schemas/images')).body.name, 'images');
 });
 

@@ -14,7 +14,8 @@ import { importRoutes } from './import.ts';
 import { memberRoutes } from './members.ts';
 import { metadefRoutes } from './metadefs.ts';
 import { renderImage } from './render.ts';
-import { CreateBody, Image, ImageList, ListQuery, Params, PatchBody, SchemaAnswer, TagParams } from './schemas.ts';
+import { CreateBody, IMAGE_READ_ONLY, Image, ImageList, ListQuery, Params, PatchBody, TagParams } from './schemas.ts';
+import { schemaRoute } from './shown-schemas.ts';
 
 const IMAGES = '/image/v2/images';
 /** Glance's defaults are 25 and 1000 (limit_param_default, api_limit_max). */
@@ -123,24 +124,8 @@ export const imageRoutes: readonly Route[] = [
     answers: { 204: null },
     handle: async ({ p, actor, params }) => done(await removeTag(p, actor, params.id, params.tag)),
   }),
-  route({
-    method: 'GET',
-    url: '/image/v2/schemas/image',
-    service: 'image',
-    summary: 'JSON schema of an image',
-    policy: 'anyone',
-    answers: { 200: SchemaAnswer },
-    handle: () => ({ status: 200, body: { name: 'image', ...Image } }),
-  }),
-  route({
-    method: 'GET',
-    url: '/image/v2/schemas/images',
-    service: 'image',
-    summary: 'JSON schema of a list of images',
-    policy: 'anyone',
-    answers: { 200: SchemaAnswer },
-    handle: () => ({ status: 200, body: { name: 'images', ...ImageList } }),
-  }),
+  schemaRoute('image', 'image', Image, { readOnly: IMAGE_READ_ONLY }),
+  schemaRoute('images', 'images', ImageList),
   ...dataRoutes,
   ...memberRoutes,
   ...importRoutes,

@@ -86,8 +86,8 @@ export const Image = Type.Object(
     status: oneOf(['queued', 'uploading', 'saving', 'active', 'deactivated']),
     visibility: oneOf(VISIBILITIES),
     owner: Type.String(),
-    disk_format: orNull(Type.String()),
-    container_format: orNull(Type.String()),
+    disk_format: orNull(Type.Unsafe<string>({ type: 'string', enum: [...DISK_FORMATS] })),
+    container_format: orNull(Type.Unsafe<string>({ type: 'string', enum: [...CONTAINER_FORMATS] })),
     size: orNull(Type.Integer()),
     virtual_size: orNull(Type.Integer()),
     checksum: orNull(Type.String()),
@@ -106,6 +106,12 @@ export const Image = Type.Object(
   },
   { additionalProperties: Type.String() },
 );
+
+/** What the image service alone writes. */
+export const IMAGE_READ_ONLY = [
+  ...['status', 'checksum', 'os_hash_algo', 'os_hash_value', 'size', 'virtual_size', 'created_at', 'updated_at'],
+  ...['self', 'file', 'schema'],
+];
 
 export const MemberParams = Type.Object({ id: text, key: text }, { additionalProperties: false });
 export const MemberBody = Type.Object(
