@@ -30,7 +30,8 @@ export async function whyNoClients(): Promise<string | null> {
   const wanted = missing();
   if (wanted.length === 0) return null;
   const install = `apt-get install --no-install-recommends ${wanted.join(' ')}`;
-  if (!existsSync('/usr/bin/apt-get')) return `not on Debian: install openstackclient, novaclient, glanceclient and Tempest`;
+  if (!existsSync('/usr/bin/apt-get'))
+    return `not on Debian: install openstackclient, novaclient, glanceclient and Tempest`;
   if (process.getuid?.() !== 0) return `as root: ${install}`;
   say(install);
   const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
