@@ -13,7 +13,7 @@ import { checkAction, checkServiceUp, type ServerAction, stateOf } from '../mode
 import { conflict } from '../model/refusal.ts';
 import { type Actor, isAdmin, type Refusal, type Server, type VmState } from '../model/types.ts';
 import { type ActionState, askedBy } from './claim.ts';
-import { unlessDoomed } from './hosts.ts';
+import { unlessDoomed, unlessGone } from './hosts.ts';
 import type { StepContext, StepOutcome } from './move.ts';
 
 /** What the sagas carry of the server whose guest they change. */
@@ -58,7 +58,8 @@ export const orOweBack = async <S extends GuestState>(
   outcome: StepOutcome<S>,
   reason: string,
   storageHosts: readonly string[] = [],
-): Promise<StepOutcome<S>> => unlessDoomed(c, c.s.host, await orOweDevices(c, outcome, reason, storageHosts));
+): Promise<StepOutcome<S>> =>
+  unlessDoomed(c, c.s.host, await orOweDevices(c, unlessGone(outcome), reason, storageHosts));
 
 async function whoIsDown(p: Platform, host: string, storageHosts: readonly string[]): Promise<string | null> {
   if (!(await hostIsUp(p, host))) return `host ${host}`;

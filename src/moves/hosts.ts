@@ -5,6 +5,8 @@
 // name is in the reason (context.ts), for a step may ask several.
 // Neither taking things down nor undoing waits for a host that is gone: then it becomes a debt (control/debts.ts), which
 // is paid when the host answers again. Only a host that counts as down gets that credit; a single lost answer does not.
+// A host that is up and does not know the guest has lost it (a new disk, a machine installed anew). What was to be done on
+// that guest fails; what undoes, or is behind the pivot, has nothing left to be done to, and is done.
 import { owe } from '../control/debts.ts';
 import { isOwed } from '../control/guest-state.ts';
 import { hostAnswers, hostIsUp } from '../control/hosts.ts';
@@ -14,6 +16,9 @@ import type { StepContext, StepOutcome } from './move.ts';
 
 const POLL_MS = 150;
 const POLL_COPY_MS = 400;
+
+/** Why what is asked of a guest fails that its host does not have. */
+const NO_GUEST = 'the host does not know the guest';
 
 /** A call that answers with plain data: done, with what `output` makes of the data. */
 export function settled<S, T>(reply: Reply<T>, output?: (value: T) => Partial<S>): StepOutcome<S> {
@@ -25,7 +30,7 @@ export function settled<S, T>(reply: Reply<T>, output?: (value: T) => Partial<S>
     case 'refused':
       return { kind: 'failed', reason: reply.reason, final: true };
     case 'absent':
-      return { kind: 'failed', reason: 'the host does not know the guest', final: true };
+      return { kind: 'failed', reason: NO_GUEST, final: true };
     case 'unreachable':
       return { kind: 'failed', reason: reply.reason, final: false };
     default:
@@ -83,6 +88,10 @@ export async function doomedOr<S>(
   return doomed ? { kind: 'done', note: `the server is to be deleted, and ${who}: ${outcome.reason}` } : outcome;
 }
 
+/** Of an effect that undoes one, or is behind the pivot: there is no guest that anything could be done to. */
+export const unlessGone = <S>(outcome: StepOutcome<S>): StepOutcome<S> =>
+  outcome.kind === 'failed' && outcome.reason === NO_GUEST ? { kind: 'done', note: NO_GUEST } : outcome;
+
 /**
  * Of an effect on a guest that undoes one, or that is behind the pivot: a host that has been silent for so long that it
  * counts as down is not waited for, or the server could never be evacuated from it. That the guest becomes what its record
@@ -94,7 +103,7 @@ export async function orOweGuest<S>(
   outcome: StepOutcome<S>,
   kind: 'match-guest' | 'drop-spare' = 'match-guest',
 ): Promise<StepOutcome<S>> {
-  const doomed = await unlessDoomed(c, hostName, outcome);
+  const doomed = await unlessDoomed(c, hostName, unlessGone(outcome));
   if (doomed.kind !== 'failed' || doomed.final || (await hostAnswers(c.p, hostName))) return doomed;
   const { serverId, generation } = c;
   await owe(c.p, { kind, host: hostName, serverId, generation, sagaId: c.saga.id, reason: OWED_REASON[kind] });

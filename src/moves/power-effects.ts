@@ -4,7 +4,7 @@ import { storageHostsOf } from '../control/volumes/attachments.ts';
 import { isForgotten } from '../control/volumes/lost-storage.ts';
 import { storageHostIsUp } from '../control/volumes/storage-hosts.ts';
 import type { PowerRequest } from '../host/contract.ts';
-import { jobOutcome, orOweGuest, settled, unlessOwed } from './hosts.ts';
+import { jobOutcome, orOweGuest, settled, unlessGone, unlessOwed } from './hosts.ts';
 import type { StepContext, StepOutcome } from './move.ts';
 
 async function setPower<S>(
@@ -34,7 +34,7 @@ export const powerOnProbation = <S>(c: StepContext<S>, hostName: string): Promis
 
 /** Undoes powerOnProbation where the guest must stay: it is off, or on a host that is down and off by itself. */
 export async function endProbation<S>(c: StepContext<S>, hostName: string): Promise<StepOutcome<S>> {
-  const off = await powerOff(c, hostName, 0);
+  const off = unlessGone(await powerOff(c, hostName, 0));
   if (off.kind === 'failed' && !off.final && !(await hostIsUp(c.p, hostName))) {
     return { kind: 'done', note: `host ${hostName} is down: the guest's probation is over` };
   }
@@ -87,9 +87,9 @@ export async function stillSuspended<S>(
   lost: () => Promise<StepOutcome<S>>,
 ): Promise<StepOutcome<S>> {
   const reply = await (await c.host(hostName)).guest(c.serverId);
-  if (reply.kind !== 'ok') return orOweGuest(c, hostName, settled(reply));
-  if (reply.value.suspended) return { kind: 'done', note: 'its memory is kept' };
-  if (reply.value.power === 'on')
+  if (reply.kind !== 'ok' && reply.kind !== 'absent') return orOweGuest(c, hostName, settled(reply));
+  if (reply.kind === 'ok' && reply.value.suspended) return { kind: 'done', note: 'its memory is kept' };
+  if (reply.kind === 'ok' && reply.value.power === 'on')
     return orOweGuest(c, hostName, { kind: 'failed', reason: 'it runs and is not suspended again', final: true });
   const outcome = await lost();
   return outcome.kind === 'done' ? { ...outcome, note: 'its memory is lost' } : outcome;

@@ -3,7 +3,8 @@
 // Theory of operation. A host tells which guests it has; each is one of these:
 // - owned, by the server's record in its home: it runs exactly if the record says so. Off although it should run: turned
 //   on again if a restart of its host interrupted it, recorded as stopped otherwise (it turned itself off; which of the two
-//   it was the host tells as long as the guest is off). On although the record says off: turned off.
+//   it was the host tells as long as the guest is off). On although the record says off: turned off. So is one recorded that
+//   its host has lost.
 // - the way back of a move that waits: it must be off.
 // - owed: a debt says that it is to be destroyed (control/debts.ts pays). Until then it is off.
 // - a saga's: left alone. The saga fences and undoes, and the next comparison comes.
@@ -226,17 +227,22 @@ async function followOff(p: Platform, host: ComparedHost, serverId: string, cell
   const { server } = found;
   if (server.host !== host.name || !shouldRun(server)) return;
   const reply = await (await p.host(host.name)).guest(serverId);
-  if (reply.kind === 'absent') p.log.error({ serverId, host: host.name }, 'the guest is not on its host');
-  if (reply.kind !== 'ok' || reply.value.power !== 'off') return;
+  if (reply.kind !== 'absent' && (reply.kind !== 'ok' || reply.value.power !== 'off')) return;
   // A saga could not turn it on: it did not turn itself off.
   if (await isOwed(p, 'match-guest', host.name, serverId)) return;
+  if (reply.kind === 'absent') {
+    // The host has lost it; or the record is an old one, and the guest is elsewhere.
+    p.log.error({ serverId, host: host.name }, 'the guest is not on its host');
+    if ((await ownership(p, host.name, serverId)) === 'owned') await recordOff(p, server, cell);
+    return;
+  }
   // What a paused guest had in memory is lost: there is nothing to go on with.
   if (reply.value.interrupted && server.vmState !== 'paused') await resumeServer(p, server, host.cell_id, host.name);
   else await recordOff(p, server, cell);
 }
 
 /**
- * The guest turned itself off: the record follows, unless anything has changed it since it was read. A resize that
+ * The guest turned itself off, or is lost: the record follows, unless anything has changed it since it was read. A resize that
  * waits goes on waiting; confirming it looks at the power state. A rescue lasts until it is ended.
  */
 async function recordOff(p: Platform, server: Server, cell: Kysely<CellTables>): Promise<void> {
@@ -252,5 +258,5 @@ async function recordOff(p: Platform, server: Server, cell: Kysely<CellTables>):
     .where('vm_state', '=', server.vmState)
     .where('updated_at', '=', server.updatedAt)
     .executeTakeFirst();
-  if (numUpdatedRows === 1n) p.log.info({ serverId: server.id, host: server.host }, 'the guest turned itself off');
+  if (numUpdatedRows === 1n) p.log.info({ serverId: server.id, host: server.host }, 'the guest is off');
 }

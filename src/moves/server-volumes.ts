@@ -23,7 +23,7 @@ import type { Job, Reply } from '../host/contract.ts';
 import { invariant } from '../lib/errors.ts';
 import type { CellTables } from '../store/cell-schema.ts';
 import { nextFence } from '../store/sagas.ts';
-import { doomedOr, jobOutcome, settled, unlessDoomed } from './hosts.ts';
+import { doomedOr, jobOutcome, settled, unlessDoomed, unlessGone } from './hosts.ts';
 import type { StepContext, StepOutcome } from './move.ts';
 import { doneBecause, inGlobal } from './outcomes.ts';
 
@@ -211,7 +211,8 @@ export async function plugIn<S>(
     generation,
     volume: { volumeId, attachmentId: attachment.id, device, bootIndex, connection },
   });
-  return jobOutcome(reply);
+  const outcome = jobOutcome<S, Job>(reply);
+  return c.saga.direction === 'undo' ? unlessGone(outcome) : outcome;
 }
 
 /** Nobody reaches the volume by this attachment. */

@@ -46,7 +46,7 @@ export const descriptionOf = (name: string, size: HostSize): HostFacts => ({
 export class SimHost {
   readonly name: string;
   readonly cell: string;
-  readonly records = new MemoryRecords();
+  records = new MemoryRecords();
   trouble: Weather = () => 'none';
   /** Why a guest must fail to start; null: it starts. */
   startFault: string | null = null;
@@ -99,6 +99,14 @@ export class SimHost {
   async reboot(): Promise<void> {
     if (this.#off) return;
     await this.endGuests();
+    await this.restartAgent();
+  }
+
+  /** The machine is replaced by another one under its name, which has nothing. */
+  async replace(): Promise<void> {
+    await this.endGuests();
+    for (const { serverId } of await this.records.load()) await this.hypervisor.remove(serverId);
+    this.records = new MemoryRecords();
     await this.restartAgent();
   }
 

@@ -28,6 +28,9 @@ import {
   work,
 } from './world.ts';
 
+/** A round in which what hosts run is compared with the records. */
+const COMPARE = 6;
+
 /** Who is gone: all storage hosts, or one of those that a saga names as its parties, by its place among them. */
 export type Victim = 'storage' | 0 | 1;
 
@@ -37,10 +40,16 @@ const partiesOf = (row: Row): readonly string[] => {
 };
 
 /**
- * The machines are off at the beginning of this step, and stay so.
+ * The machines are off at the beginning of this step, and stay so; `replaced`: at once there is another one under that name,
+ * which has nothing, until all has ended.
  * @returns the host that is gone; null where the step never came, or has no such party: nothing has been tried then
  */
-export async function playOut(fixture: Fixture, step: string, victim: Victim): Promise<string | null> {
+export async function playOut(
+  fixture: Fixture,
+  step: string,
+  victim: Victim,
+  replaced = false,
+): Promise<string | null> {
   const world = await openWorld();
   try {
     const prepared = await fixture.prepare(world);
@@ -50,15 +59,21 @@ export async function playOut(fixture: Fixture, step: string, victim: Victim): P
       if (name === undefined) return;
       gone.name = name;
       if (victim === 'storage') for (const storage of world.storage.values()) storage.crash();
-      else {
-        await hostOf(world, name).reboot();
-        hostOf(world, name).down();
-      }
+      else if (replaced) await hostOf(world, name).replace();
+      else await die(world, name);
     });
     const { serverId } = await fixture.start(world, prepared);
     await work(world, 300_000);
     const { name } = gone;
     if (name === undefined) return null;
+    if (replaced) {
+      await settle(world);
+      await beat(world, COMPARE);
+      await settle(world);
+      await assertNobodyWaits(world);
+      await assertNotShownActive(world, serverId, name);
+      await die(world, name);
+    }
     for (let round = 0; round < 8; round += 1) {
       await world.clock.pass(5_000);
       await beat(world);
@@ -82,6 +97,18 @@ export async function playOut(fixture: Fixture, step: string, victim: Victim): P
   } finally {
     await world.close();
   }
+}
+
+async function die(world: World, name: string): Promise<void> {
+  await hostOf(world, name).reboot();
+  hostOf(world, name).down();
+}
+
+/** A server that its host has lost is not shown as one that runs. */
+async function assertNotShownActive(world: World, serverId: string, name: string): Promise<void> {
+  const found = await findServer(world.p, serverId);
+  if (found.kind !== 'found' || found.server.host !== name || runningOn(world, serverId).includes(name)) return;
+  assert.notEqual(found.server.vmState, 'active');
 }
 
 function dieAt(world: World, move: string, step: string, die: (row: Row) => Promise<void>): void {

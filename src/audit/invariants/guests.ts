@@ -64,7 +64,8 @@ export const GUEST_AS_RECORDED: Invariant = {
         breaches.push({
           what: `server ${server.id} has no guest on its host ${host.name}`,
           cause: 'the host lost its state directory, or the guest was removed by hand',
-          repair: 'restore the state directory of the host, or delete the server',
+          repair:
+            'restore the state directory of the host; else force the host down and evacuate the server, or delete the server',
         });
       } else if (guest.running && !shouldRun(server)) {
         breaches.push({
