@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { fc } from '../lib/property-testing.ts';
-import { contains, formatCidr, formatIpv4, macAddress, parseCidr, parseIpv4, parseMac } from './network.ts';
+import { contains, formatCidr, formatIpv4, isGroupMac, macAddress, parseCidr, parseIpv4, parseMac } from './network.ts';
 
 const address = fc.integer({ min: 0, max: 0xffff_ffff });
 const cidr = fc
@@ -21,10 +21,19 @@ describe('MAC addresses', () => {
 });
 
 describe('MAC addresses that users give', () => {
-  it('are kept in one form; those of groups are none', () => {
+  it('are kept in one form; nobody’s and everybody’s are none', () => {
     assert.equal(parseMac('FA-16-3E-00-0a-Ff'), 'fa:16:3e:00:0a:ff');
-    for (const none of ['', 'fa:16:3e:00:0a', '01:00:5e:00:00:01', '00:00:00:00:00:00', 'fa:16:3e:00:0a:fg'])
+    for (const none of ['', 'fa:16:3e:00:0a', 'FF:FF:FF:FF:FF:FF', '00:00:00:00:00:00', 'fa:16:3e:00:0a:fg'])
       assert.equal(parseMac(none), null, none);
+  });
+
+  it('may be those of groups', () => {
+    for (const [mac, ofGroup] of [
+      ['01:00:5e:00:00:01', true],
+      ['11:22:33:44:55:66', true],
+      ['fa:16:3e:00:0a:ff', false],
+    ] as const)
+      assert.deepEqual([parseMac(mac), isGroupMac(mac)], [mac, ofGroup]);
   });
 });
 

@@ -11,12 +11,15 @@ export function macAddress(random: Uint8Array): string {
   return [MAC_PREFIX, ...Array.from(random.subarray(0, 3), (byte) => byte.toString(16).padStart(2, '0'))].join(':');
 }
 
-/** A MAC address that a guest can have, in the form in which it is kept; null: it is none (or one of a group). */
+/** A MAC address in the form in which it is kept; null: it is none, or nobody's, or everybody's (as in neutron-lib). */
 export function parseMac(text: string): string | null {
   const mac = text.toLowerCase().replaceAll('-', ':');
-  if (!/^([0-9a-f]{2}:){5}[0-9a-f]{2}$/.test(mac) || mac === '00:00:00:00:00:00') return null;
-  return (Number.parseInt(mac.slice(0, 2), 16) & 1) === 0 ? mac : null;
+  if (!/^([0-9a-f]{2}:){5}[0-9a-f]{2}$/.test(mac)) return null;
+  return /^(00|ff)(:\1){5}$/.test(mac) ? null : mac;
 }
+
+/** Whether a MAC address, as it is kept, is that of a group: no guest's card can have it. */
+export const isGroupMac = (mac: string): boolean => (Number.parseInt(mac.slice(0, 2), 16) & 1) === 1;
 
 const IPV4 = /^(0|[1-9]\d{0,2})\.(0|[1-9]\d{0,2})\.(0|[1-9]\d{0,2})\.(0|[1-9]\d{0,2})$/;
 

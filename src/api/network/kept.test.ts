@@ -137,6 +137,25 @@ test('administrators write a profile, which goes with the port wherever it is bo
   assert.deepEqual([await shown(), await bound()], [{}, {}]);
 });
 
+test('a port may have the MAC address of a group, and then no server can have it', async () => {
+  const mac_address = '11:22:33:44:55:66';
+  const { id } = await made('member', 'port', { network_id: shared });
+  const put = (mac: string) => call('admin', 'PUT', `ports/${id}`, { port: { mac_address: mac } });
+  assert.equal((await put(mac_address)).body.port.mac_address, mac_address);
+  const everybodys = await put('ff:ff:ff:ff:ff:ff');
+  const invalid = "Invalid input for mac_address. Reason: 'ff:ff:ff:ff:ff:ff' is not a valid MAC address.";
+  assert.deepEqual([everybodys.status, everybodys.body.NeutronError.message], [400, invalid]);
+  const claim = { serverId: newId(), projectId: 'p1', newPortId: id, tag: null, now: 1 };
+  const claimed = () =>
+    global.transaction().execute((trx) => claimPort(trx, MEMBER, { kind: 'port', portId: id }, claim));
+  const message = `Port ${id} has mac_address ${mac_address}: no host here can give a server such a network card.`;
+  assert.deepEqual(await claimed(), { code: 400, message });
+  assert.equal((await put('fa:16:3e:11:22:33')).status, 200);
+  assert.deepEqual(await claimed(), { portId: id });
+  // Nor does a server's port become such a one while it is bound nowhere.
+  assert.equal((await put(mac_address)).body.NeutronError.message, message);
+});
+
 test('a port may be for a card of another kind, and then no server here can have it', async () => {
   const { id, ...port } = await made('member', 'port', { network_id: shared, 'binding:vnic_type': 'direct' });
   assert.equal(port['binding:vnic_type'], 'direct');

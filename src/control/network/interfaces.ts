@@ -7,6 +7,7 @@
 // releasing, and both accept to be repeated. Refusals are Nova's (nova/network/neutron.py).
 import type { Kysely } from 'kysely';
 import { MAX_PORTS } from '../../host/contract.ts';
+import { isGroupMac } from '../../model/network.ts';
 import { badRequest, conflict, forbidden, notFound } from '../../model/refusal.ts';
 import type { Actor, Refusal } from '../../model/types.ts';
 import { exclusively } from '../../store/dialect.ts';
@@ -85,13 +86,11 @@ export async function portOutside(
   return network && networkOutside(network, port.projectId);
 }
 
-/** The hosts' driver makes ordinary cards alone; null: the port is for one. */
-export const noSuchCard = (portId: string, vnicType: string): Refusal | null =>
-  vnicType === 'normal'
-    ? null
-    : badRequest(
-        `Port ${portId} has binding:vnic_type ${vnicType}: no host here can give a server such a network card.`,
-      );
+/** The hosts' driver makes ordinary cards alone, and no card can have the address of a group; null: the port is for one. */
+export function noSuchCard({ id, vnicType, mac }: Pick<PortRecord, 'id' | 'vnicType' | 'mac'>): Refusal | null {
+  const has = vnicType === 'normal' ? isGroupMac(mac) && `mac_address ${mac}` : `binding:vnic_type ${vnicType}`;
+  return has ? badRequest(`Port ${id} has ${has}: no host here can give a server such a network card.`) : null;
+}
 
 async function claimExisting(
   trx: Db,
@@ -106,7 +105,7 @@ async function claimExisting(
   const port = await findPort(trx, actor, portId);
   if (!port) return notFound(`Port id ${portId} could not be found.`);
   if (port.projectId !== projectId) return badRequest(`Port ${portId} not usable for instance ${serverId}.`);
-  const refusal = noSuchCard(portId, port.vnicType) ?? (await portOutside(trx, actor, port));
+  const refusal = noSuchCard(port) ?? (await portOutside(trx, actor, port));
   if (refusal) return refusal;
   const claimed = await trx
     .updateTable('ports')

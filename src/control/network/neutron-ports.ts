@@ -133,7 +133,7 @@ async function lend(
     if (port.project_id !== projectId) return badRequest(`Port ${portId} not usable for instance ${serverId}.`);
     const taken = await takenFrom(p, port);
     if (!taken) return badRequest(`Port ${portId} requires a FixedIP in order to be used.`);
-    const otherCard = noSuchCard(portId, port['binding:vnic_type'] ?? 'normal');
+    const otherCard = noSuchCard({ ...taken, vnicType: port['binding:vnic_type'] ?? 'normal' });
     if (otherCard) return otherCard;
     // An answer that was lost has lent it all the same.
     if (port.device_id === serverId && announced) return taken;

@@ -4,11 +4,12 @@ import type { Actor } from '../../model/types.ts';
 import { atomically, exclusively } from '../../store/dialect.ts';
 import { takeAddress } from './addresses.ts';
 import { checkHolder } from './holders.ts';
+import { noSuchCard } from './interfaces.ts';
 import { oweCards } from './owed-cards.ts';
 import { checkSecurity, dnsNameOf, macOf, type PortWish, pairsOf, profileText, sourcesOf } from './port-rules.ts';
 import { findPort, keepPort, type PortRecord } from './ports.ts';
 import { NETWORKS } from './quotas.ts';
-import { absent, type NetworkResult, no, refusable, refuseWith, wrongText } from './results.ts';
+import { absent, badRequest, type NetworkResult, no, refusable, refuseWith, wrongText } from './results.ts';
 import { checkGroups, setGroupsOfPort } from './security-groups.ts';
 import { changed, type Db, flag, given } from './standard.ts';
 import { subnetsOf } from './subnets.ts';
@@ -95,6 +96,8 @@ async function freeMac(trx: Db, port: PortRecord, text: string): Promise<string>
     const said = `Unable to complete operation on port ${port.id}, port is already bound, port type: other, old_mac ${port.mac}, new_mac ${mac}.`;
     refuseWith(no(409, 'PortBound', said));
   }
+  const otherCard = port.serverId === '' ? null : noSuchCard({ ...port, mac });
+  if (otherCard) refuseWith(badRequest(otherCard.message));
   const others = trx.selectFrom('ports').select('id').where('network_id', '=', port.networkId);
   if (!(await others.where('mac', '=', mac).executeTakeFirst())) return mac;
   const said = `Unable to complete operation for network ${port.networkId}. The mac address ${mac} is in use.`;
