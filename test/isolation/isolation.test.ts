@@ -78,6 +78,8 @@ const NOTHING_OWNED = [
   // Of all networks, for administrators, and by no ids of its own.
   '/network/v2.0/network-ip-availabilities',
   '/network/v2.0/quotas',
+  '/network/v2.0/quotas/project',
+  '/network/v2.0/quotas/tenant',
   '/network/v2.0/rbac-policies',
   '/network/v2.0/service-providers',
   '/network/v2.0/subnetpools',

@@ -39,6 +39,7 @@ export const EXTENSIONS = [
   ['standard-attr-timestamp', 'Resource timestamps', 'When a record was made and changed'],
   ['stateful-security-group', 'Stateful security group', 'Groups without state'],
   ['subnet-service-types', 'Subnet service types', 'Subnets for the ports of some owners alone'],
+  ['tag-creation', 'Tag creation extension', 'Several tags added at once'],
 ] as const;
 const renderExtension = ([alias, name, description]: (typeof EXTENSIONS)[number]) => ({
   ...{ alias, name, description, updated: '2012-07-29T10:00:00-00:00', links: [] },

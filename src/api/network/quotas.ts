@@ -10,7 +10,7 @@ import {
   resetNetworkLimits,
   setNetworkLimits,
 } from '../../control/network/quotas.ts';
-import { overQuota } from '../../control/network/results.ts';
+import { no, overQuota } from '../../control/network/results.ts';
 import { type Route, route } from '../http/route.ts';
 import { lenientInteger } from '../http/validation.ts';
 import { orThrow } from './refusals.ts';
@@ -56,6 +56,17 @@ export const quotaRoutes: readonly Route[] = [
       return { status: 200, body: { quotas } };
     },
   }),
+  // Older clients ask which project's limits they are to ask for.
+  ...(['project', 'tenant'] as const).map((what) =>
+    route({
+      ...{ method: 'GET', url: `${URL}/${what}`, service, summary: "Show the project's id", policy: 'anyone' },
+      answers: { 200: Type.Object({ [what]: Type.Object({ [`${what}_id`]: Type.String() }, strict) }, strict) },
+      handle: ({ actor: { projectId } }) => {
+        if (projectId === '') orThrow(no(400, 'QuotaMissingTenant', 'Tenant-id was missing from quota request.'));
+        return { status: 200, body: { [what]: { [`${what}_id`]: projectId } } };
+      },
+    }),
+  ),
   route({
     ...{ method: 'GET', url: `${URL}/:id`, service, summary: 'Show the limits of a project', policy: 'get_quota' },
     target: ofProject,

@@ -244,6 +244,8 @@ test('quotas are counted, set and reset', async () => {
   assert.equal((await call('admin', 'GET', 'quotas')).body.quotas.length, 1);
   assert.equal((await call('admin', 'DELETE', 'quotas/p2')).status, 204);
   assert.equal((await call('stranger', 'GET', 'quotas/p2')).body.quota.router, NETWORK_LIMITS.router);
+  for (const what of ['project', 'tenant'])
+    assert.deepEqual((await call('reader', 'GET', `quotas/${what}`)).body, { [what]: { [`${what}_id`]: 'p1' } });
 });
 
 test('several are made at once, or none', async () => {
@@ -283,6 +285,11 @@ test('tags are put on, listed by and taken off', async () => {
   assert.equal((await call('member', 'DELETE', `${url}/blue`)).status, 404);
   assert.equal((await call('stranger', 'PUT', `${url}/mine`)).status, 404);
   assert.equal((await call('stranger', 'PUT', `networks/${shared}/tags/mine`)).status, 403);
+  assert.equal((await call('member', 'DELETE', url)).status, 204);
+  const added = async (tags: object) => (await call('member', 'POST', url, { tags })).body;
+  assert.deepEqual([await added(['b', 'a']), await added(['a', 'c'])], [{ tags: ['b', 'a'] }, { tags: ['a', 'c'] }]);
+  assert.deepEqual((await call('member', 'GET', url)).body, { tags: ['a', 'b', 'c'] });
+  assert.equal((await call('stranger', 'POST', url, { tags: ['mine'] })).status, 404);
   assert.equal((await call('member', 'DELETE', url)).status, 204);
   assert.deepEqual((await call('member', 'GET', `networks/${id}`)).body.network.tags, []);
 });

@@ -1,4 +1,5 @@
-// Tags of a record, as Neutron's extension standard-attr-tag: the same six calls for every resource.
+// Tags of a record, as Neutron's extensions standard-attr-tag and tag-creation: the same seven calls for every
+// resource.
 import { Type } from 'typebox';
 import { type NetworkResource, no } from '../../control/network/results.ts';
 import { changeTags } from '../../control/network/tags.ts';
@@ -12,7 +13,7 @@ const Tag = Type.String({ minLength: 1, maxLength: 255 });
 const Tags = Type.Object({ tags: Type.Array(Tag, { maxItems: 100 }) }, strict);
 const TagParams = Type.Object({ id: text, tag: Tag }, strict);
 
-/** The six calls. `tagsOf`: the record's tags; null when the actor does not see it. */
+/** The seven calls. `tagsOf`: the record's tags; null when the actor does not see it. */
 export function tagRoutes(
   path: string,
   single: NetworkResource,
@@ -50,6 +51,17 @@ export function tagRoutes(
       body: Tags,
       answers: { 200: Tags },
       handle: async (call) => ({ status: 200, body: { tags: await change(call, () => call.body.tags) } }),
+    }),
+    route({
+      ...{ method: 'POST', url, service, summary: 'Add tags', policy: update },
+      params: Params,
+      body: Tags,
+      answers: { 200: Tags },
+      handle: async (call) => {
+        const { tags } = call.body;
+        await change(call, (before) => [...before, ...tags]);
+        return { status: 200, body: { tags } };
+      },
     }),
     route({
       ...{ method: 'DELETE', url, service, summary: 'Take all tags away', policy: update },
