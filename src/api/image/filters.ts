@@ -4,7 +4,7 @@
 // Differs: what stands before a colon and is no such word is part of the value, so that `ubuntu:24.04` is a name; Glance
 // refuses it.
 import type { Static } from 'typebox';
-import { type ImageFilter, TIME_KEYS, type TimeSpan } from '../../control/images/listing.ts';
+import { type ExactColumn, type ImageFilter, TIME_KEYS, type TimeSpan } from '../../control/images/listing.ts';
 import { parseTime } from '../../model/time.ts';
 import { badRequest } from '../http/errors.ts';
 import { ListQuery } from './schemas.ts';
@@ -44,6 +44,11 @@ function spanOf(key: TimeSpan['key'], text: string): TimeSpan {
   return { key, ...span(at - (at % SECOND_MS)) };
 }
 
+const EXACT = {
+  ...{ min_ram: 'min_ram_mb', min_disk: 'min_disk_gb', virtual_size: 'virtual_bytes' },
+  ...{ checksum: 'md5', os_hash_value: 'sha512' },
+} as const satisfies Record<string, ExactColumn>;
+
 /** Refused: 400 for a time that is none. */
 export function filterOf(query: Static<typeof ListQuery>): ImageFilter {
   const flag = (text: string): boolean => /^([Tt]rue|1)$/.test(text);
@@ -62,6 +67,12 @@ export function filterOf(query: Static<typeof ListQuery>): ImageFilter {
     ...(query.size_min === undefined ? {} : { minSize: query.size_min }),
     ...(query.size_max === undefined ? {} : { maxSize: query.size_max }),
     ...(query.member_status === undefined ? {} : { memberStatus: query.member_status }),
+    exactly: Object.fromEntries(
+      Object.entries(EXACT).flatMap(([name, column]) => {
+        const value = query[name as keyof typeof EXACT];
+        return value === undefined ? [] : [[column, value]];
+      }),
+    ),
     times: TIME_KEYS.flatMap((key) => {
       const text = query[key];
       return text === undefined ? [] : [spanOf(key, text)];

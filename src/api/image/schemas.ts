@@ -51,6 +51,7 @@ const OldPatchItem = Type.Union([
 ]);
 export const PatchBody = Type.Array(Type.Union([PatchItem, OldPatchItem]), { maxItems: 256 });
 
+const whole = Type.Optional(Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER }));
 export const ListQuery = Type.Object(
   {
     id: Type.Optional(text),
@@ -66,6 +67,8 @@ export const ListQuery = Type.Object(
     size: Type.Optional(Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER })),
     size_min: Type.Optional(Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER })),
     size_max: Type.Optional(Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER })),
+    ...{ min_ram: whole, min_disk: whole, virtual_size: whole },
+    ...{ checksum: Type.Optional(text), os_hash_value: Type.Optional(text) },
     created_at: Type.Optional(text),
     updated_at: Type.Optional(text),
     member_status: Type.Optional(oneOf(['accepted', 'pending', 'rejected', 'all'])),

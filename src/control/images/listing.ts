@@ -38,11 +38,15 @@ export interface ImageFilter {
   readonly maxSize?: number;
   readonly minRamMb?: number;
   readonly minDiskGb?: number;
+  /** Columns that have exactly this value. */
+  readonly exactly?: Readonly<Partial<Record<ExactColumn, string | number>>>;
   readonly times?: readonly TimeSpan[];
   readonly properties?: Readonly<Record<string, string>>;
   /** Of images that are shared with the actor's project: how it took that. Absent: accepted. */
   readonly memberStatus?: string;
 }
+
+export type ExactColumn = 'min_ram_mb' | 'min_disk_gb' | 'virtual_bytes' | 'md5' | 'sha512';
 
 export interface ImageOrder {
   readonly key: SortKey;
@@ -89,6 +93,8 @@ export async function listImages(p: Platform, actor: Actor, filter: ImageFilter,
   if (filter.maxSize !== undefined) query = query.where('size_bytes', '<=', filter.maxSize);
   if (filter.minRamMb !== undefined) query = query.where('min_ram_mb', '>=', wide(filter.minRamMb));
   if (filter.minDiskGb !== undefined) query = query.where('min_disk_gb', '>=', wide(filter.minDiskGb));
+  for (const [column, value] of Object.entries(filter.exactly ?? {}) as [ExactColumn, string | number][])
+    query = query.where(column, '=', typeof value === 'number' ? wide(value) : value);
   for (const { key, from, before, outside } of filter.times ?? []) {
     query = query.where((where) =>
       outside
