@@ -86,6 +86,11 @@ describe('servers over the API, on simulated hosts', () => {
       ],
     );
     assert.equal(migrations[0].project_id, s.alice.projectId);
+    const one = `${C}/servers/${id}/migrations/${migrations[0].id}`;
+    assert.equal((await s.admin('DELETE', one, undefined, 24)).status, 409, 'none is live');
+    assert.equal((await s.admin('POST', `${one}/action`, { force_complete: null }, 22)).status, 409);
+    const named = await s.alice('GET', `${C}/servers?name=&ip=&key_name=`);
+    assert.deepEqual([named.status, named.json.servers.length > 0], [200, true], 'an empty pattern is in every name');
     const first = (await s.admin('GET', `${C}/os-migrations?limit=1`, undefined, 59)).json;
     assert.equal(first.migrations.length, 1);
     assert.match(first.migrations_links[0].href, /marker=/);

@@ -2,8 +2,10 @@
 import { Type } from 'typebox';
 import { listMigrations, type Migration } from '../../control/migrations.ts';
 import type { Settings } from '../../control/platform.ts';
+import { invalidState } from '../../model/actions.ts';
 import { isoMicroseconds } from '../../model/time.ts';
-import { notFound } from '../http/errors.ts';
+import type { Server } from '../../model/types.ts';
+import { ApiError, notFound } from '../http/errors.ts';
 import { type Route, route } from '../http/route.ts';
 import {
   BASE,
@@ -140,7 +142,37 @@ export const migrationRoutes: readonly Route[] = [
       return { status: 200, body: { migration: renderInProgress(migration, minor) } };
     },
   }),
+  route({
+    method: 'DELETE',
+    url: `${BASE}/servers/:id/migrations/:key`,
+    service: 'compute',
+    summary: 'Abort a live migration: there are none',
+    policy: 'os_compute_api:servers:migrations:delete',
+    since: 24,
+    params: IdAndKeyParams,
+    answers: { 409: null },
+    handle: async ({ p, actor, params }) =>
+      notLive((await serverFor(p, actor, params.id)).server, 'abort live migration'),
+  }),
+  route({
+    method: 'POST',
+    url: `${BASE}/servers/:id/migrations/:key/action`,
+    service: 'compute',
+    summary: 'Have a live migration end: there are none',
+    policy: 'os_compute_api:servers:migrations:force_complete',
+    since: 22,
+    params: IdAndKeyParams,
+    body: object({ force_complete: Type.Null() }),
+    answers: { 409: null },
+    handle: async ({ p, actor, params }) => notLive((await serverFor(p, actor, params.id)).server, 'force_complete'),
+  }),
 ];
+
+/** Moves are cold: none is cancelled or hurried so. @throws ApiError 409 as Nova while no live migration runs */
+function notLive({ id, taskState }: Server, word: string): never {
+  const { code, message } = invalidState(word, id, 'task_state', taskState);
+  throw new ApiError(code, message);
+}
 
 function isUnderWay(migration: Migration): boolean {
   switch (migration.status) {

@@ -164,6 +164,8 @@ describe('filters of server lists', () => {
     assert.equal(wish({ 'changes-since': early, 'changes-before': late }, USER).gone, 'too');
     assert.throws(() => wish({ 'changes-since': late, 'changes-before': early }), { status: 400 });
     assert.equal(wish({ soft_deleted: '1' }).softDeleted, true);
+    assert.throws(() => wish({ metadata: '' }), { status: 400, message: 'Invalid filter field: metadata.' });
+    assert.equal(wish({ metadata: '' }, USER).query.metadata, undefined, 'passed over');
   });
 
   it('refuse what is no boolean, and orders that tell where servers are', () => {

@@ -5,7 +5,7 @@ import type { TaskState, VmState } from '../../model/types.ts';
 import { badRequest, forbidden } from '../http/errors.ts';
 import { booleanOf, timeOf } from './common.ts';
 import type { Query } from './server-filters.ts';
-import { IGNORED_SORT_KEYS } from './server-schemas.ts';
+import { IGNORED_SORT_KEYS, JOINED_TABLES } from './server-schemas.ts';
 
 export interface Asking {
   readonly minor: number;
@@ -45,6 +45,8 @@ const OF_ALL: Readonly<Partial<Record<keyof Query, number>>> = {
 export function wishOf(asked: Query, asking: Asking): Wish {
   const known = Object.entries(asked).filter(([name]) => counts(name as keyof Query, asking));
   const query: Query = sortable(Object.fromEntries(known), asking);
+  const joined = JOINED_TABLES.find((name) => query[name] !== undefined);
+  if (joined !== undefined) throw badRequest(`Invalid filter field: ${joined}.`);
   const changesSince = timeOf('changes-since', query['changes-since']);
   const changesBefore = timeOf('changes-before', query['changes-before']);
   if (changesSince !== undefined && changesBefore !== undefined && changesBefore < changesSince) {

@@ -292,7 +292,14 @@ export const IGNORED_SORT_KEYS: readonly string[] = [
   'vm_mode',
 ];
 
-const pattern = (maxLength = 255) => Type.Optional(Type.String({ minLength: 1, maxLength, format: 'regex' }));
+const pattern = (maxLength = 255) => Type.Optional(Type.String({ maxLength, format: 'regex' }));
+
+/** What stands beside a server in Nova's database, and is refused as a filter. */
+export const JOINED_TABLES = [
+  ...(['block_device_mapping', 'services', 'metadata', 'system_metadata'] as const),
+  ...(['info_cache', 'security_groups', 'pci_devices'] as const),
+];
+const joined = Type.Optional(text());
 
 /** Filters of the lists. What of them counts for whom: see server-query.ts. */
 export const ListQuery = object({
@@ -309,6 +316,8 @@ export const ListQuery = object({
   ...{ created_at: pattern(), launched_at: pattern(), terminated_at: pattern(), deleted: flag, soft_deleted: flag },
   ...{ tags: pattern(4000), 'tags-any': pattern(4000), 'not-tags': pattern(4000), 'not-tags-any': pattern(4000) },
   ...{ 'changes-since': Type.Optional(text(64)), 'changes-before': Type.Optional(text(64)) },
+  ...{ block_device_mapping: joined, services: joined, metadata: joined, system_metadata: joined },
+  ...{ info_cache: joined, security_groups: joined, pci_devices: joined },
   sort_key: Type.Optional(Type.Array(Type.Enum([...SORT_KEYS, ...IGNORED_SORT_KEYS]), { maxItems: 10 })),
   sort_dir: Type.Optional(Type.Array(Type.Enum(['asc', 'desc']), { maxItems: 10 })),
 });

@@ -183,6 +183,8 @@ export const COMPUTE_RULES = {
   'os_compute_api:servers:detail:get_all_tenants': 'rule:context_is_admin',
   'os_compute_api:servers:index': 'rule:project_reader_or_admin',
   'os_compute_api:servers:index:get_all_tenants': 'rule:context_is_admin',
+  'os_compute_api:servers:migrations:delete': 'rule:context_is_admin',
+  'os_compute_api:servers:migrations:force_complete': 'rule:context_is_admin',
   'os_compute_api:servers:migrations:index': 'rule:context_is_admin',
   'os_compute_api:servers:migrations:show': 'rule:context_is_admin',
   'os_compute_api:servers:reboot': 'rule:project_member_or_admin',
