@@ -26,6 +26,7 @@ import { QUOTA_COUNTS_ONCE, ROOM_AS_OWED, ROOM_HAS_OWNER, WITHIN_CAPACITY } from
 import { ENDED_HOLDS_NOTHING, SAGA_HAS_SERVER, TASK_HAS_SAGA } from './invariants/sagas.ts';
 import { ONE_SERVER, SNAPSHOTS_AT_REST, STATUS_AS_ATTACHED } from './invariants/volume-status.ts';
 import { ACCESS_AS_ATTACHED, ONE_ATTACHMENT, SNAPSHOT_HAS_PLACE, VOLUME_HAS_PLACE } from './invariants/volumes.ts';
+import { HOST_IN_CELL, WAY_BACK_WHOLE } from './invariants/way-back.ts';
 import { nextSlice, SLICE_ROWS, type Slice } from './read/slice.ts';
 import { takeSnapshot } from './reader.ts';
 import { type Repaired, repair } from './repair.ts';
@@ -54,6 +55,8 @@ export const INVARIANTS: readonly Invariant[] = [
   GUEST_HAS_OWNER,
   EXPORT_HAS_OWNER,
   KEPT_FOR_REVERT,
+  WAY_BACK_WHOLE,
+  HOST_IN_CELL,
   ROOM_AS_OWED,
   WITHIN_CAPACITY,
   ROOM_HAS_OWNER,

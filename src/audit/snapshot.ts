@@ -77,6 +77,10 @@ export interface MigrationView {
   readonly serverId: string;
   readonly status: string;
   readonly sourceHost: string;
+  readonly sourceCellId: string;
+  /** Null: none is chosen yet. */
+  readonly destHost: string | null;
+  readonly destCellId: string | null;
 }
 
 export interface ConsumerView {

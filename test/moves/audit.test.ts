@@ -296,6 +296,36 @@ const PLANTS: readonly Plant[] = [
     breaks: { 'way back kept': /is gone although its move may be reverted/ },
   },
   {
+    name: 'a way back without ports, and a state to go back to',
+    plant: async (h) => {
+      await setRecord(h, { old_vm_state: null }, h.waiting, 'cell2');
+      const { global } = h.world.p.stores;
+      const ports = global.selectFrom('ports').select('id').where('device_id', '=', h.waiting);
+      await global.deleteFrom('port_bindings').where('port_id', 'in', ports).where('active', '=', 0).execute();
+    },
+    breaks: { 'way back whole': /is not known to have been on or off|has no binding on cell1-. to go back to/ },
+  },
+  {
+    name: 'a move that waits, by its migration, somewhere else',
+    plant: async (h) => {
+      const { global } = h.world.p.stores;
+      const other = await global.selectFrom('cells').select('id').where('name', '=', 'cell2').executeTakeFirstOrThrow();
+      const wrong = { dest_host: 'cell2-z', source_cell_id: other.id };
+      await global.updateTable('migrations').set(wrong).where('server_id', '=', h.waiting).execute();
+    },
+    breaks: { 'way back whole': /went to cell2-z; server .* is on cell2-|came from another cell/ },
+  },
+  {
+    name: 'a host in another cell than its servers',
+    plant: async (h) => {
+      const { host } = await serverOf(h.world, h.active);
+      const { global } = h.world.p.stores;
+      const other = await global.selectFrom('cells').select('id').where('name', '=', 'cell2').executeTakeFirstOrThrow();
+      await global.updateTable('hosts').set({ cell_id: other.id }).where('name', '=', host).execute();
+    },
+    breaks: { 'hosts in their cells': /lives in cell .*; its host cell1-. is of cell/ },
+  },
+  {
     name: 'allocations that are wrong',
     plant: async (h) => {
       await h.world.p.stores.global

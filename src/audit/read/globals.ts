@@ -61,14 +61,15 @@ export async function readHomes(db: Db, slice: Slice): Promise<Map<string, HomeV
 export async function readMigrations(db: Db, slice: Slice): Promise<MigrationView[]> {
   const open = db
     .selectFrom('migrations')
-    .select(['uuid', 'server_id', 'status', 'source_host'])
+    .select(['uuid', 'server_id', 'status', 'source_host', 'source_cell_id', 'dest_host', 'dest_cell_id'])
     .where('status', 'not in', CLOSED_MIGRATIONS);
   const rows = await inSlice(open, 'server_id', slice).execute();
   return rows.map((row) => ({
     id: row.uuid,
     serverId: row.server_id,
     status: row.status,
-    sourceHost: row.source_host,
+    ...{ sourceHost: row.source_host, sourceCellId: row.source_cell_id },
+    ...{ destHost: row.dest_host, destCellId: row.dest_cell_id },
   }));
 }
 
