@@ -26,7 +26,7 @@ const SAMPLE = 10;
 /** However slow the machine is. */
 const FEWEST = 4;
 /** As many of the sample, in its order, as fit; FIRE_MINUTES has another limit. */
-const BUDGET_MS = Number(process.env['FIRE_MINUTES'] ?? (CASES === undefined ? 2.5 : 240)) * 60_000;
+const BUDGET_MS = Number(process.env['FIRE_MINUTES'] ?? (CASES === undefined ? 4 : 240)) * 60_000;
 const [PART = 1, PARTS = 1] = (process.env['FIRE_PART'] ?? '1/1').split('/').map(Number);
 const FROM = Number(process.env['FIRE_FROM'] ?? 0);
 const ONLY = process.env['FIRE_ONLY'];
