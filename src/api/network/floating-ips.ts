@@ -110,7 +110,7 @@ export const floatingIpRoutes: readonly Route[] = resourceRoutes<FloatingIpRecor
         project_id: actor.projectId,
         tenant_id: actor.projectId,
       });
-      const association = wish.port_id ? associationOf(wish) : undefined;
+      const association = associationOf(wish);
       return createFloatingIp(db, actor, {
         ...{ networkId: wish.floating_network_id, subnetId: subnet_id || undefined, ip: ip ?? undefined },
         ...{ association, description: wish.description, dnsName: wish.dns_name, dnsDomain: wish.dns_domain, now },

@@ -102,6 +102,16 @@ test('routers of other kinds are refused: by the rules, and then for what they a
   assert.deepEqual(await errorOf('admin', 'POST', 'routers', { router }), [400, 'BadRequest']);
 });
 
+test('of which kind a router is administrators see', async () => {
+  const { id } = (await call('member', 'POST', 'routers', { router: {} })).body.router;
+  const kindFor = async (who: string) => {
+    const { distributed, ha } = (await call(who, 'GET', `routers/${id}`)).body.router;
+    return [distributed, ha];
+  };
+  assert.deepEqual(await kindFor('admin'), [false, false]);
+  assert.deepEqual(await kindFor('member'), [undefined, undefined]);
+});
+
 test('subnets of one router do not overlap', async () => {
   const [one, two] = [await subnetOf('10.3.0.0/24'), await subnetOf('10.3.0.0/25')];
   const { router } = (await call('member', 'POST', 'routers', { router: { name: 'r2' } })).body;
@@ -171,6 +181,19 @@ test("a floating IP leads to a server's port and to none when that is gone", asy
   assert.deepEqual([left.port_id, left.fixed_ip_address, left.router_id, left.status], [null, null, null, 'DOWN']);
   assert.equal((await call('member', 'DELETE', path)).status, 204);
   assert.equal((await call('member', 'DELETE', path)).status, 404);
+});
+
+test('a floating IP leads to an address of a port, and not to one of none', async () => {
+  const floatingip = { floating_network_id: external, fixed_ip_address: '10.42.0.9' };
+  for (const wish of [floatingip, { ...floatingip, port_id: null }]) {
+    const { status, body } = await call('member', 'POST', 'floatingips', { floatingip: wish });
+    const said = 'Bad floatingip request: fixed_ip_address cannot be specified without a port_id.';
+    assert.deepEqual([status, body.NeutronError?.message], [400, said]);
+  }
+  const bare = { ...floatingip, fixed_ip_address: null, port_id: null };
+  const { body } = await call('member', 'POST', 'floatingips', { floatingip: bare });
+  assert.equal(body.floatingip.port_id, null);
+  assert.equal((await call('member', 'DELETE', `floatingips/${body.floatingip.id}`)).status, 204);
 });
 
 test('an external network goes with the floating IPs that lead nowhere', async () => {

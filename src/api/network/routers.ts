@@ -18,7 +18,7 @@ import { ApiError } from '../http/errors.ts';
 import { type Route, route } from '../http/route.ts';
 import { lenientBoolean } from '../http/validation.ts';
 import { orThrow } from './refusals.ts';
-import { requireAttributes, resourceRoutes } from './resource.ts';
+import { type Context, requireAttributes, resourceRoutes } from './resource.ts';
 import {
   boolean,
   ipv4,
@@ -83,9 +83,18 @@ const Router = Type.Partial(
   strict,
 );
 
-const renderRouter = (router: RouterRecord): Static<typeof Router> => ({
+/** Both kinds have rules of their own. */
+function kindsOf({ p, actor }: Pick<Context, 'p' | 'actor'>): Pick<Static<typeof Router>, 'distributed' | 'ha'> {
+  const shows = (rule: RuleName): boolean => p.policies.allows('network', rule, actor);
+  return {
+    ...(shows('get_router:distributed') ? { distributed: false } : {}),
+    ...(shows('get_router:ha') ? { ha: false } : {}),
+  };
+}
+
+const renderRouter = (router: RouterRecord, context: Pick<Context, 'p' | 'actor'>): Static<typeof Router> => ({
   ...{ ...renderStandard(router), name: router.name, admin_state_up: router.adminStateUp, status: 'ACTIVE' },
-  ...{ routes: [...router.routes], distributed: false, ha: false, flavor_id: null },
+  ...{ routes: [...router.routes], ...kindsOf(context), flavor_id: null },
   ...{ availability_zones: ['nova'], availability_zone_hints: [] },
   external_gateway_info: router.gateway && {
     network_id: router.gateway.networkId,
@@ -186,7 +195,7 @@ const extraRoute = (verb: 'add' | 'remove', summary: string): Route =>
     handle: async ({ p, actor, params, body }) => {
       const change = { add: [], remove: [], [verb]: body.router.routes, now: p.clock.now() };
       const router = orThrow(await changeRoutes(p.stores.global, actor, params.id, change));
-      return { status: 200, body: { router: renderRouter(router) } };
+      return { status: 200, body: { router: renderRouter(router, { p, actor }) } };
     },
   });
 

@@ -83,6 +83,8 @@ export const NETWORK_RULES = {
   get_port_binding: 'rule:admin_only',
   get_quota: 'rule:admin_only or role:reader and project_id:%(project_id)s',
   get_router: 'rule:admin_only or role:reader and project_id:%(project_id)s',
+  'get_router:distributed': 'rule:admin_only',
+  'get_router:ha': 'rule:admin_only',
   get_security_group: 'rule:admin_only or role:reader and project_id:%(project_id)s',
   get_security_group_rule: 'rule:admin_only or role:reader and project_id:%(project_id)s or rule:sg_owner',
   get_service_provider: 'role:reader',
