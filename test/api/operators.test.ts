@@ -73,7 +73,7 @@ describe('the API for operators', () => {
       texts.add(answer.text);
     }
     assert.equal(texts.size, 1, 'nobody learns which part was wrong');
-    assert.equal((await login({ identity: { methods: ['oauth1'] } })).status, 400);
+    assert.equal((await login({ identity: { methods: ['oauth1'] } })).status, 401);
     assert.equal((await login({ identity: password({ password: 'x' }) })).status, 400);
 
     const fresh = (await login(ways[0] ?? {})).headers.get('x-subject-token') ?? '';
@@ -152,6 +152,13 @@ describe('the API for operators', () => {
     );
     assert.ok(!('vcpus' in (await s.admin('GET', `${C}/os-hypervisors/${now[0].id}`, undefined, 88)).json.hypervisor));
     assert.equal((await s.admin('GET', `${C}/os-hypervisors/9`)).status, 404);
+    for (const [query, sentence] of [
+      ['hypervisor_hostname_pattern=cell1&limit=1', /^Paging over hypervisors/],
+      ['with_servers=foo', /with_servers/],
+    ] as const) {
+      const refused = await s.admin('GET', `${C}/os-hypervisors?${query}`, undefined, 53);
+      assert.match(refused.json.badRequest.message, sentence);
+    }
     assert.equal((await s.admin('GET', `${C}/os-hypervisors/statistics`)).json.hypervisor_statistics.count, 4);
     const up = (await s.admin('GET', `${C}/os-hypervisors/1/uptime`)).json.hypervisor;
     assert.match(up.uptime, /^ \d\d:\d\d:\d\d up 0:0\d, {2}0 users, {2}load average: 0\.00, 0\.00, 0\.00$/);
@@ -346,6 +353,8 @@ describe('the API for operators', () => {
     assert.equal((await s.admin('POST', `${C}/flavors`, { flavor })).status, 409);
     const access = { addTenantAccess: { tenant: s.alice.projectId } };
     assert.equal((await s.admin('POST', `${C}/flavors/gold/action`, access)).json.flavor_access.length, 1);
+    const nobody = await s.admin('POST', `${C}/flavors/gold/action`, { addTenantAccess: { tenant: 'nobody' } });
+    assert.equal(nobody.json.badRequest.message, 'Project ID nobody is not a valid project.');
     assert.equal((await s.alice('GET', `${C}/flavors/gold`)).status, 200);
     const specs = `${C}/flavors/gold/os-extra_specs`;
     assert.equal((await s.admin('POST', specs, { extra_specs: { 'a:b': 'c' } })).status, 200);
@@ -397,6 +406,7 @@ describe('the API for operators', () => {
     assert.equal(made.status, 200);
     assert.match(made.json.keypair.private_key, /BEGIN RSA PRIVATE KEY/);
     assert.equal((await s.alice('POST', `${C}/os-keypairs`, { keypair: { name: 'kp' } })).status, 409);
+    assert.ok((await s.alice('GET', `${C}/os-keypairs?limit=0`)).json.keypairs.length > 0, 'no pages yet');
     assert.equal((await s.alice('POST', `${C}/os-keypairs`, { keypair: { name: 'kp2' } }, 92)).status, 400);
     assert.equal((await s.alice('GET', `${C}/os-keypairs/kp`)).json.keypair.name, 'kp');
     assert.equal((await s.mallory('GET', `${C}/os-keypairs/kp`)).status, 404);

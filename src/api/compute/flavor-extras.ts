@@ -16,6 +16,7 @@ import { badRequest, errorOf, notFound, refuse } from '../http/errors.ts';
 import { byBody, type Route, route } from '../http/route.ts';
 import { BASE, IdAndKeyParams, IdParams, object, StringMap, text } from './common.ts';
 import { flavorFor } from './flavors.ts';
+import { requireProject } from './quotas.ts';
 
 const SPECS = `${BASE}/flavors/:id/os-extra_specs`;
 const SpecsBody = Type.Record(Type.String({ pattern: '^[a-zA-Z0-9\\-_:. ]{1,255}$' }), text(), {
@@ -141,8 +142,10 @@ type AccessChange = { addTenantAccess: { tenant: string } } | { removeTenantAcce
 
 async function change(p: Platform, actor: Actor, flavorId: string, body: AccessChange): Promise<void> {
   await flavorFor(p, actor, flavorId);
-  if ('addTenantAccess' in body) refuse(await grantFlavor(p, flavorId, body.addTenantAccess.tenant));
-  else refuse(await revokeFlavor(p, flavorId, body.removeTenantAccess.tenant));
+  if ('addTenantAccess' in body) {
+    await requireProject(p, actor, body.addTenantAccess.tenant);
+    refuse(await grantFlavor(p, flavorId, body.addTenantAccess.tenant));
+  } else refuse(await revokeFlavor(p, flavorId, body.removeTenantAccess.tenant));
 }
 
 const accessOf = async (p: Platform, flavorId: string): Promise<object[]> =>

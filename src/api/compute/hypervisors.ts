@@ -216,6 +216,10 @@ async function listed(
   url: string,
 ): Promise<{ page: readonly Numbered[]; next: object; servers: ServersByHost }> {
   const pattern = minor >= 53 ? query.hypervisor_hostname_pattern : undefined;
+  if (pattern !== undefined && (query.limit !== undefined || query.marker !== undefined)) {
+    const what = 'the hypervisor_hostname_pattern query parameter';
+    throw badRequest(`Paging over hypervisors with ${what} is not supported.`);
+  }
   const hosts = await (pattern === undefined ? numbered(p) : matching(p, pattern));
   // Pages came with 2.33; before, a limit is passed over.
   if (minor < 33) return { page: hosts, next: {}, servers: null };
@@ -228,8 +232,14 @@ async function listed(
   };
 }
 
-const wantedServers = async (p: Platform, asked: string | undefined, minor: number): Promise<ServersByHost> =>
-  minor < 53 || booleanOf(asked) !== true ? null : serversByHost(p);
+/** @throws ApiError 400 for what is no boolean */
+async function wantedServers(p: Platform, asked: string | undefined, minor: number): Promise<ServersByHost> {
+  if (minor < 53 || asked === undefined) return null;
+  const wanted = booleanOf(asked);
+  if (wanted === null)
+    throw badRequest(`Invalid input for query parameters with_servers. Value: ${asked}. '${asked}' is not a boolean`);
+  return wanted ? serversByHost(p) : null;
+}
 
 async function serversByHost(p: Platform): Promise<ServersByHost> {
   const byHost: Map<string, { name: string; uuid: string }[]> = new Map();

@@ -203,7 +203,7 @@ export const quotaRoutes: readonly Route[] = [
 ];
 
 /** As Nova, which asks Keystone; the actor's own is there. @throws ApiError 400 */
-async function requireProject(p: Platform, actor: Actor, id: string): Promise<void> {
+export async function requireProject(p: Platform, actor: Actor, id: string): Promise<void> {
   if (id === actor.projectId || (await isProject(p, id))) return;
   throw badRequest(`Project ID ${id} is not a valid project.`);
 }
