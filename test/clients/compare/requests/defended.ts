@@ -10,7 +10,7 @@ export const DEFENDED = {
   roleOptions: "No role is immutable, so a role's `options` are empty.",
   imagePlaces: 'Where the data of an image lie is not shown: there is neither `direct_url` nor `stores`.',
   imageErrors: 'Errors of the image service are JSON; those of Glance are a page of HTML.',
-  imageSchemas: 'Schemas of the image service say which keys are required, and have no links.',
+  imageSchemas: 'Schemas of the image service have no links.',
   providers: 'There are no provider attributes (`provider:…`): a network is nothing below itself.',
   madeNetwork:
     'A network that is made is answered as it is shown later: without provider attributes, and with `is_default` when it is external.',
