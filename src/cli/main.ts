@@ -328,7 +328,7 @@ program
 
 program
   .command('quarantine')
-  .description('guests that nobody owns, found on hosts and turned off: list, release, destroy')
+  .description('guests that nobody owns, and files of which a host has no record: list, release, destroy')
   .addArgument(new Argument('<verb>', 'what to do').choices(['list', 'release', 'destroy']))
   .argument('[id]', 'what list shows first (all but list)')
   .option(

@@ -1,4 +1,4 @@
-// `crosscell quarantine`: guests that nobody owns, through the API and with its rights. Exit status 0: done; 1: the API
+// `crosscell quarantine`: guests that nobody owns, and files without a record, through the API and with its rights. Exit status 0: done; 1: the API
 // refused, and its sentence says why; 2: wrong usage.
 import type { Quarantined } from '../control/quarantine.ts';
 import { ApiClient, sentenceOf } from './client.ts';
@@ -44,6 +44,10 @@ async function list(api: ApiClient, json: boolean): Promise<void> {
   }
 }
 
-/** Id, host, server, since when, why. */
-export const lineOf = ({ id, host, serverId, foundAt, wasRunning, reason }: Quarantined): string =>
-  `${[id, host, serverId, new Date(foundAt).toISOString(), `${reason}${wasRunning ? ', it was running' : ''}`].join('  ')}\n`;
+/** Id, kind, host, server or volume, size (of files without a record), since when, why. */
+export function lineOf(each: Quarantined): string {
+  const { id, kind, host, serverId, volumeId, bytes, foundAt, wasRunning, reason } = each;
+  const size = bytes === null ? [] : [`${Math.ceil(bytes / 2 ** 20)} MiB`];
+  const why = `${reason}${wasRunning ? ', it was running' : ''}`;
+  return `${[id, kind, host, serverId ?? volumeId, ...size, new Date(foundAt).toISOString(), why].join('  ')}\n`;
+}

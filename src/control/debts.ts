@@ -2,7 +2,7 @@
 // a host, or have other volumes or ports than it may have (guest-devices.ts), or be on, off, or on another disk than it is
 // (guest-state.ts), a snapshot or a second disk that should be gone from there,
 // records that should be gone from a cell's database, a server's access to a volume that should have ended, a volume that
-// should be gone, what a rebuild kept of a volume, which should be gone or be written back first (volumes/owed.ts). One row
+// should be gone, files that a host has no record of (remains.ts), what a rebuild kept of a volume, which should be gone or be written back first (volumes/owed.ts). One row
 // each, at most one open per kind, place, server and volume; paid when the place answers that it is so.
 // A debt never takes away what has lawfully come back since. A guest's debt carries the generation at which it was made.
 // A host that has seen a newer one refuses it as fenced: then the server has come back, and the debt is void, which is
@@ -23,7 +23,7 @@ import { DEBT_KINDS, type DebtKind, HOST_DEBTS, OWED_AT, type Owed, oweWithin, R
 import { ownership } from './ownership.ts';
 import type { Platform } from './platform.ts';
 import { isForgotten } from './volumes/lost-storage.ts';
-import { payDelete, payDropKept, payRestore, payRevoke, type VolumeDebt } from './volumes/owed.ts';
+import { payDelete, payDeleteRemains, payDropKept, payRestore, payRevoke, type VolumeDebt } from './volumes/owed.ts';
 import { storageHostIsUp } from './volumes/storage-hosts.ts';
 
 export interface Debt {
@@ -225,7 +225,9 @@ async function isVoid(p: Platform, debt: Debt): Promise<boolean> {
 async function pay(p: Platform, debt: Debt): Promise<Answer> {
   switch (debt.kind) {
     case 'destroy-guest':
-      return destroyOwed(p, debt);
+      return destroyOwed(p, debt, false);
+    case 'destroy-remains':
+      return destroyOwed(p, debt, true);
     case 'drop-snapshot':
       return dropSnapshotOwed(p, debt);
     case 'drop-records':
@@ -240,6 +242,8 @@ async function pay(p: Platform, debt: Debt): Promise<Answer> {
       return payRevoke(p, ofVolume(debt));
     case 'delete-volume':
       return payDelete(p, ofVolume(debt));
+    case 'delete-remains':
+      return payDeleteRemains(p, ofVolume(debt));
     case 'drop-kept-content':
       return payDropKept(p, ofVolume(debt));
     case 'restore-volume':
@@ -263,9 +267,9 @@ async function matchOwed(match: () => Promise<Answer>): Promise<Answer> {
   }
 }
 
-async function destroyOwed(p: Platform, debt: Debt): Promise<Answer> {
+async function destroyOwed(p: Platform, debt: Debt, remains: boolean): Promise<Answer> {
   const host = await p.host(debt.host);
-  const reply = await host.destroy(debt.serverId, { generation: debt.generation });
+  const reply = await host.destroy(debt.serverId, { generation: debt.generation, remains });
   if (reply.kind !== 'fenced') return jobAnswer(reply);
   switch (await ownership(p, debt.host, debt.serverId)) {
     case 'owned':
@@ -274,7 +278,7 @@ async function destroyOwed(p: Platform, debt: Debt): Promise<Answer> {
       return 'not yet';
     case 'stray': {
       // At the generation that the host has seen: whatever saga begins now has a newer one, and fences this call off.
-      return jobAnswer(await host.destroy(debt.serverId, { generation: reply.generation }));
+      return jobAnswer(await host.destroy(debt.serverId, { generation: reply.generation, remains }));
     }
   }
 }

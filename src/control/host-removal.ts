@@ -108,6 +108,8 @@ async function leftOn(db: Kysely<GlobalTables>, name: string): Promise<Left> {
   const kept = await db
     .selectFrom('quarantine')
     .select((eb) => eb.fn.countAll<number>().as('n'))
+    // A storage host may have the name of a host.
+    .where('kind', '<>', 'volume')
     .where('host', '=', name)
     .where('ended_at', 'is', null)
     .executeTakeFirstOrThrow();
@@ -126,6 +128,7 @@ async function writeOffAt(trx: Transaction<GlobalTables>, name: string, now: num
   await trx
     .updateTable('quarantine')
     .set({ ended_at: now, outcome: 'lost' })
+    .where('kind', '<>', 'volume')
     .where('host', '=', name)
     .where((where) => where.or([where('ended_at', 'is', null), where('outcome', '=', 'released')]))
     .execute();

@@ -11,12 +11,14 @@ import type { GlobalTables } from '../store/global-schema.ts';
 export const DEBT_KINDS = [
   ...(['destroy-guest', 'drop-snapshot', 'drop-records', 'match-devices', 'revoke-volume', 'delete-volume'] as const),
   ...(['match-guest', 'drop-spare', 'drop-kept-content', 'restore-volume'] as const),
+  ...(['destroy-remains', 'delete-remains'] as const),
 ] as const;
 export type DebtKind = (typeof DEBT_KINDS)[number];
 
 /** Where it is owed: what `host` is the name of (of a cell: the id), and who has to answer. */
 export const OWED_AT: Readonly<Record<DebtKind, 'host' | 'storage host' | 'cell'>> = {
   'destroy-guest': 'host',
+  'destroy-remains': 'host',
   'drop-snapshot': 'host',
   'match-devices': 'host',
   'match-guest': 'host',
@@ -24,6 +26,7 @@ export const OWED_AT: Readonly<Record<DebtKind, 'host' | 'storage host' | 'cell'
   'drop-records': 'cell',
   'revoke-volume': 'storage host',
   'delete-volume': 'storage host',
+  'delete-remains': 'storage host',
   'drop-kept-content': 'storage host',
   'restore-volume': 'storage host',
 };

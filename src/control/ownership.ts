@@ -31,3 +31,14 @@ export async function ownership(p: Platform, host: string, serverId: string): Pr
     }
   }
 }
+
+/** Why nobody owns what is left of the server there, of one that `ownership` calls stray. */
+export async function whyStray(p: Platform, serverId: string): Promise<string> {
+  const found = await p.stores.global
+    .selectFrom('server_mappings')
+    .select('deleted_at')
+    .where('server_id', '=', serverId)
+    .executeTakeFirst();
+  if (found === undefined) return 'nobody knows its server';
+  return found.deleted_at !== null ? 'its server was deleted' : 'its server is elsewhere';
+}

@@ -1,4 +1,5 @@
-// Guests that nobody owns: kept, turned off and on record, until an operator says what becomes of them.
+// Guests that nobody owns, and files of which their host has no record (remains.ts): kept and on record, until an operator
+// says what becomes of them.
 //
 // Theory of operation. absent → kept → released | destroyed | returned. Whoever finds such a guest
 // (moves/reconcile.ts), or leaves one behind (moves/evacuate.ts), writes the record first and turns it off then, under
@@ -16,23 +17,34 @@ import { nextFence } from '../store/sagas.ts';
 import { owe } from './debts.ts';
 import { ownership } from './ownership.ts';
 import type { Platform } from './platform.ts';
+import { ownsVolume } from './remains.ts';
 
 export interface Quarantined {
   readonly id: string;
+  /** `remains`, `volume`: files without a record, of a guest or of a volume. */
+  readonly kind: string;
   readonly host: string;
-  readonly serverId: string;
+  /** Null of a volume. */
+  readonly serverId: string | null;
+  /** Null of a guest. */
+  readonly volumeId: string | null;
   readonly generation: number;
   readonly wasRunning: boolean;
+  /** What the files take; null for guests. */
+  readonly bytes: number | null;
   readonly reason: string;
   readonly foundAt: number;
 }
 
 const quarantinedOf = (row: Selectable<GlobalTables['quarantine']>): Quarantined => ({
   id: row.id,
+  kind: row.kind,
   host: row.host,
-  serverId: row.server_id,
+  serverId: row.kind === 'volume' ? null : row.server_id,
+  volumeId: row.kind === 'volume' ? row.server_id : null,
   generation: row.generation,
   wasRunning: row.was_running === 1,
+  bytes: row.bytes,
   reason: row.reason,
   foundAt: row.found_at,
 });
@@ -47,22 +59,28 @@ export async function listQuarantine(
   return (await query.orderBy('id').limit(page.limit).execute()).map(quarantinedOf);
 }
 
+interface FoundGuest extends Pick<Quarantined, 'host' | 'generation' | 'wasRunning' | 'reason' | 'foundAt'> {
+  readonly serverId: string;
+}
+
 /** Puts the guest on record; harmless when it is. */
-export async function quarantine(p: Platform, found: Omit<Quarantined, 'id' | 'foundAt'>): Promise<void> {
+export async function quarantine(p: Platform, found: Omit<FoundGuest, 'foundAt'>): Promise<void> {
   const isNew = await quarantineWithin(p.stores.global, { ...found, foundAt: p.clock.now() });
   if (isNew) p.log.warn({ ...found }, `guest in quarantine: ${found.reason}`);
 }
 
 /** The same with a transaction. Returns whether it was not on record. */
-export async function quarantineWithin(db: Kysely<GlobalTables>, found: Omit<Quarantined, 'id'>): Promise<boolean> {
+export async function quarantineWithin(db: Kysely<GlobalTables>, found: FoundGuest): Promise<boolean> {
   const { numInsertedOrUpdatedRows } = await db
     .insertInto('quarantine')
     .values({
       id: newId(),
+      kind: 'guest',
       host: found.host,
       server_id: found.serverId,
       generation: found.generation,
       was_running: found.wasRunning ? 1 : 0,
+      bytes: null,
       reason: found.reason,
       found_at: found.foundAt,
       ended_at: null,
@@ -82,7 +100,7 @@ export async function hostsWithRemains(db: Kysely<GlobalTables>, serverId: strin
   const owed = db
     .selectFrom('debts')
     .select('host')
-    .where('kind', '=', 'destroy-guest')
+    .where('kind', 'in', ['destroy-guest', 'destroy-remains'])
     .where('server_id', '=', serverId)
     .where('paid_at', 'is', null);
   const rows = await db
@@ -117,16 +135,15 @@ export async function destroy(p: Platform, actor: Actor, id: string): Promise<Re
     .where(isThere)
     .executeTakeFirst();
   if (!row) return notFound(id);
-  const { host, server_id: serverId } = row;
+  const { kind, host, server_id: serverId } = row;
   // Before the look: a saga that begins behind it has a newer generation, and the host refuses the debt.
   const generation = await nextFence(p.stores.global);
-  const is = await ownership(p, host, serverId);
-  if (is !== 'stray') {
-    const why = is === 'owned' ? 'belongs there again' : 'cannot be proven to be of nobody now: try again later';
-    return { code: 409, message: `The guest of server ${serverId} on ${host} ${why}.` };
-  }
-  const reason = `quarantined guest, destroyed by ${actor.userId}`;
-  await owe(p, { kind: 'destroy-guest', host, serverId, generation, sagaId: id, reason });
+  const is = kind === 'volume' ? await ownsVolume(p, host, serverId) : await ownership(p, host, serverId);
+  if (is !== 'stray') return { code: 409, message: whyNot(row, is) };
+  const debt = { host, serverId, generation, sagaId: id };
+  const reason = `quarantined ${kind}, destroyed by ${actor.userId}`;
+  if (kind === 'volume') await owe(p, { kind: 'delete-remains', volumeId: serverId, ...debt, reason });
+  else await owe(p, { kind: kind === 'remains' ? 'destroy-remains' : 'destroy-guest', ...debt, reason });
   await p.stores.global
     .updateTable('quarantine')
     .set({ ended_at: p.clock.now(), outcome: 'destroyed' })
@@ -135,6 +152,20 @@ export async function destroy(p: Platform, actor: Actor, id: string): Promise<Re
     .where(isThere)
     .execute();
   return null;
+}
+
+/** Why that is not destroyed, and what to do about it. */
+function whyNot(
+  { kind, host, server_id: id }: Selectable<GlobalTables['quarantine']>,
+  is: 'owned' | 'perhaps',
+): string {
+  const what = { remains: `What ${host} keeps of server ${id}`, volume: `What ${host} keeps of volume ${id}` }[kind];
+  const subject = what ?? `The guest of server ${id} on ${host}`;
+  if (is === 'perhaps') return `${subject} cannot be proven to be of nobody now: try again later.`;
+  if (what === undefined) return `${subject} belongs there again.`;
+  const file = kind === 'volume' ? `records/volumes/${id}.json` : `records/${id}.json`;
+  const other = kind === 'volume' ? 'delete the volume' : 'evacuate or delete the server';
+  return `${what} belongs there: put ${file} back from a backup of the host's state directory and restart its agent, or ${other}.`;
 }
 
 /** Closes the record of the guest, if there is an open one. */
@@ -153,4 +184,4 @@ export async function endQuarantine(
     .execute();
 }
 
-const notFound = (id: string): Refusal => ({ code: 404, message: `Quarantined guest ${id} could not be found.` });
+const notFound = (id: string): Refusal => ({ code: 404, message: `Nothing in quarantine has the id ${id}.` });

@@ -51,6 +51,7 @@ import type {
   AttachPortRequest,
   AttachRequest,
   DefineRequest,
+  DestroyRequest,
   DetachPortRequest,
   DetachRequest,
   Diagnostics,
@@ -145,7 +146,8 @@ export class Agent implements Host, Consoles {
       const suspended = power === 'off' && record.guest.memory === 'saved';
       guests.push({ serverId, generation, power, suspended, exported: record.guest.exported !== null });
     }
-    return ok({ agentId: this.id, now: this.#guests.clock.now(), guests });
+    const remains = await this.#guests.remains();
+    return ok({ agentId: this.id, now: this.#guests.clock.now(), guests, remains });
   }
 
   async guest(serverId: string): Promise<Reply<Guest>> {
@@ -284,7 +286,7 @@ export class Agent implements Host, Consoles {
     return this.#guests.jobCall(serverId, request.generation, (entry) => detachPort(this.#guests, entry, request));
   }
 
-  async destroy(serverId: string, request: GenerationRequest): Promise<Reply<Job>> {
+  async destroy(serverId: string, request: DestroyRequest): Promise<Reply<Job>> {
     return this.#guests.jobCall(serverId, request.generation, (entry) => destroy(this.#guests, entry, request));
   }
 }
@@ -295,7 +297,12 @@ async function recover(guests: Guests): Promise<void> {
   for (const { record } of guests.all()) if (record.guest) bodies.set(record.serverId, record.guest);
   await guests.hypervisor.recover(bodies);
   for (const entry of guests.all()) if (entry.record.guest) await recoverGuest(guests, entry, entry.record.guest);
-  await guests.hypervisor.sweepImages(() => guests.imagesInUse());
+  for (const { serverId, bytes } of await guests.remains())
+    guests.log.error(
+      { serverId, bytes },
+      'files of a guest that is not on record: kept, see crosscell quarantine list',
+    );
+  await guests.sweepImages();
 }
 
 async function recoverGuest(guests: Guests, entry: Entry, guest: GuestBody): Promise<void> {

@@ -162,6 +162,13 @@ export type ExportRequest = Static<typeof ExportRequest>;
 export const GenerationRequest = Type.Object({ generation: Generation }, { additionalProperties: false });
 export type GenerationRequest = Static<typeof GenerationRequest>;
 
+/** Be gone. `remains`: also the files of one that this host has no record of, which it keeps otherwise. */
+export const DestroyRequest = Type.Object(
+  { generation: Generation, remains: Type.Optional(Type.Boolean()) },
+  { additionalProperties: false },
+);
+export type DestroyRequest = Static<typeof DestroyRequest>;
+
 /** Where another host can read a stopped guest's root overlay: NBD, read-only, under a secret export name. */
 export const DiskExport = Type.Object(
   {
@@ -402,6 +409,9 @@ export const HostDescription = Type.Object(
 );
 export type HostDescription = Static<typeof HostDescription>;
 
+/** What more there is of a kind is told when some of it is gone. */
+export const MAX_REMAINS = 10_000;
+
 export const Heartbeat = Type.Object(
   {
     /** New at every start of the agent. */
@@ -421,6 +431,10 @@ export const Heartbeat = Type.Object(
         { additionalProperties: false },
       ),
     ),
+    /** Guests of which there are files here and no record: they are kept, and nothing starts them. */
+    remains: Type.Array(Type.Object({ serverId: ServerId, bytes: Bytes }, { additionalProperties: false }), {
+      maxItems: MAX_REMAINS,
+    }),
   },
   { additionalProperties: false },
 );
@@ -446,6 +460,7 @@ export interface Host {
   guest(serverId: string): Promise<Reply<Guest>>;
   /** Remember this generation: from now on refuse older ones. Has no other effect; also for unknown servers. */
   fence(serverId: string, request: GenerationRequest): Promise<Reply<Record<string, never>>>;
+  /** Refused where there are files of it without a record, until they are destroyed. */
   define(serverId: string, request: DefineRequest): Promise<Reply<Job>>;
   setPower(serverId: string, request: PowerRequest): Promise<Reply<Job>>;
   /**
@@ -487,11 +502,12 @@ export interface Host {
   /** As detachVolume: `done` if the guest never had it or is not here, failed when the guest does not heed in time. */
   detachPort(serverId: string, request: DetachPortRequest): Promise<Reply<Job>>;
   /**
-   * Be gone: process dead, jobs cancelled, export closed, disks deleted, generation remembered. `done` if never here.
+   * Be gone: process dead, jobs cancelled, export closed, disks deleted, generation remembered. `done` if never here, and
+   * if there is no record of it, whose files go only when that is asked for.
    * Afterwards a define needs a newer generation than the destroy had, so that a define that was delayed on its way
    * cannot bring back what has been destroyed.
    */
-  destroy(serverId: string, request: GenerationRequest): Promise<Reply<Job>>;
+  destroy(serverId: string, request: DestroyRequest): Promise<Reply<Job>>;
   /** Also while the guest runs. Another spare disk than this one is not kept. */
   makeSpare(serverId: string, request: SpareRequest): Promise<Reply<Job>>;
   /** Only while the guest is off; `refused` when it is to be used and is not there. */

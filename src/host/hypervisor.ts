@@ -55,8 +55,16 @@ export interface GuestStart {
 /** All methods reject with HypervisorError for expected failures. */
 export interface Hypervisor {
   facts(): Promise<HypervisorFacts>;
-  /** Called once, before anything else, with every guest on record: find those that run, drop half-made disks. */
+  /**
+   * Called once, before anything else, with every guest on record: find those that run, drop half-made disks. Those that
+   * are not on record run no longer, and their files stay.
+   */
   recover(guests: ReadonlyMap<string, GuestBody>): Promise<void>;
+
+  /** Ids of the guests that have files here, on record or not. */
+  kept(): Promise<string[]>;
+  /** What a guest's files take here; null: it has none. */
+  bytesOf(serverId: string): Promise<number | null>;
 
   /** Base image cached, place for the guest made; with `fresh` also its root disk of spec.root.bytes. */
   prepare(serverId: string, spec: GuestSpec, disk: DefineRequest['disk'], job: JobControl): Promise<void>;

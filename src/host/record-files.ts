@@ -43,6 +43,11 @@ export class VolatileRecords<T> implements Records<T> {
     // Kept as text: what is saved must not change when the owner's own object does.
     this.#records.set(this.#idOf(record), JSON.stringify(record));
   }
+
+  /** As by a file system that has lost it. */
+  lose(id: string): void {
+    this.#records.delete(id);
+  }
 }
 
 /** Records of one kind as files under `directory` (mode 0700: programs that serve tenants must not reach them). */

@@ -4,6 +4,7 @@ import {
   AttachPortRequest,
   AttachRequest,
   DefineRequest,
+  DestroyRequest,
   DetachPortRequest,
   DetachRequest,
   Diagnostics,
@@ -62,7 +63,7 @@ export const ROUTES = {
   growVolume: put('/v1/guests/:serverId/volume-size', GrowVolumeRequest, Nothing),
   attachPort: put('/v1/guests/:serverId/port', AttachPortRequest, Job),
   detachPort: put('/v1/guests/:serverId/no-port', DetachPortRequest, Job),
-  destroy: put('/v1/guests/:serverId/absence', GenerationRequest, Job),
+  destroy: put('/v1/guests/:serverId/absence', DestroyRequest, Job),
 } as const satisfies Record<keyof Host, Route>;
 
 export type Method = keyof typeof ROUTES;

@@ -183,7 +183,7 @@ describe('client', () => {
       response.end('{"agentId":"a","now":1,"guests":[],"more":1}'),
     'a 404 that is not an agent’s': (_request, response) => response.writeHead(404).end('{"error":"not found"}'),
     'a redirect, which would take the secret along': (request, response) => {
-      if (request.url === '/elsewhere') response.end('{"agentId":"a","now":1,"guests":[]}');
+      if (request.url === '/elsewhere') response.end('{"agentId":"a","now":1,"guests":[],"remains":[]}');
       else response.writeHead(307, { location: '/elsewhere' }).end();
     },
     'a 500': (_request, response) => response.writeHead(500).end('oops'),
@@ -210,7 +210,7 @@ describe('client', () => {
     let seen: unknown;
     const server = createServer((request, response) => {
       seen = [request.headers['x-request-id'], request.headers['x-saga-id']];
-      response.end('{"agentId":"a","now":1,"guests":[]}');
+      response.end('{"agentId":"a","now":1,"guests":[],"remains":[]}');
     });
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
     const address = server.address();

@@ -102,6 +102,7 @@ export class SimulatedHypervisor implements Hypervisor {
   }
 
   async recover(guests: ReadonlyMap<string, GuestBody>): Promise<void> {
+    for (const serverId of this.#guests.keys()) if (!guests.has(serverId)) this.#end(serverId);
     for (const [serverId, body] of guests) {
       if (this.#guests.has(serverId)) continue;
       const guest = this.#guest(serverId);
@@ -115,6 +116,21 @@ export class SimulatedHypervisor implements Hypervisor {
       guest.ports = body.spec.ports;
       this.#options.fabric.started(serverId, this.#options.host);
     }
+  }
+
+  async kept(): Promise<string[]> {
+    return [...this.#guests.keys()].filter((serverId) => this.#bytesOf(serverId) !== null);
+  }
+
+  async bytesOf(serverId: string): Promise<number | null> {
+    return this.#bytesOf(serverId);
+  }
+
+  #bytesOf(serverId: string): number | null {
+    const guest = this.#guests.get(serverId);
+    if (!guest?.spec) return null;
+    const disks = [guest.disk, guest.spare].filter((disk) => disk !== null);
+    return disks.length * (this.#options.overlayBytes ?? DEFAULT_OVERLAY_BYTES);
   }
 
   async prepare(serverId: string, spec: GuestSpec, disk: DefineRequest['disk'], job: JobControl): Promise<void> {

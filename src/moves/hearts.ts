@@ -11,6 +11,7 @@ import type { UpdateResult } from 'kysely';
 import { hastenDebts } from '../control/debts.ts';
 import { silentSince } from '../control/heartbeats.ts';
 import type { Platform } from '../control/platform.ts';
+import { keepVolumes } from '../control/remains.ts';
 import { recordStorageHeartbeat } from '../control/volumes/storage-hosts.ts';
 import { messageOf } from '../lib/errors.ts';
 import { eachAtMost } from '../lib/pool.ts';
@@ -108,9 +109,13 @@ async function answers(p: Platform, heart: Heart): Promise<boolean> {
 
 async function storageHostAnswered(p: Platform, name: string): Promise<boolean> {
   const reply = await (await p.storage(name)).heartbeat();
-  if (reply.kind === 'ok') await recordStorageHeartbeat(p, name, reply.value);
-  else p.log.warn({ storageHost: name, reply }, 'no heartbeat');
-  return reply.kind === 'ok';
+  if (reply.kind !== 'ok') {
+    p.log.warn({ storageHost: name, reply }, 'no heartbeat');
+    return false;
+  }
+  await recordStorageHeartbeat(p, name, reply.value);
+  await keepVolumes(p, name, reply.value.remains);
+  return true;
 }
 
 interface Seen {

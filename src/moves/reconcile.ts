@@ -11,15 +11,17 @@
 // - nobody's: the server was deleted, or lives elsewhere, or was never heard of. It is turned off and kept in quarantine
 //   (control/quarantine.ts). Those that run go first, the oldest generation first: of a server that was made to run
 //   elsewhere meanwhile, the older guest stops before anything else happens on the host.
+// Files of a guest that the host has no record of are no guest: they are put on record (control/remains.ts).
 // The heartbeat is old when it is compared. So a guest is only acted upon after another look: first a new generation is
 // taken from the sequence of sagas, then record and guest are looked at again, and the host is told under that generation.
 // A saga that began before the look is seen; one that begins behind it has a newer generation, and fences this off.
 // False from a comparison: something could not be looked at (a cell is down), so it has to be made again.
 import type { Kysely, Selectable } from 'kysely';
 import { isOwed } from '../control/guest-state.ts';
-import { ownership } from '../control/ownership.ts';
+import { ownership, whyStray } from '../control/ownership.ts';
 import type { Platform } from '../control/platform.ts';
 import { endQuarantine, quarantine } from '../control/quarantine.ts';
+import { keepRemains } from '../control/remains.ts';
 import { findServer, shouldBeOff, shouldRun } from '../control/servers.ts';
 import type { Heartbeat } from '../host/contract.ts';
 import { POWER_STATE, type PowerState, type Server, type VmState } from '../model/types.ts';
@@ -39,6 +41,7 @@ type Seen = Heartbeat['guests'][number];
 /** Compares all of the host's guests; false: not everything could be looked at. */
 export async function reconcile(p: Platform, host: ComparedHost, heartbeat: Heartbeat): Promise<boolean> {
   try {
+    await keepRemains(p, host.name, heartbeat.remains);
     const complete = await keepStraysOff(p, host, heartbeat.guests);
     await comparePower(p, host, heartbeat.guests);
     return complete;
@@ -139,17 +142,7 @@ async function judge(p: Platform, hostName: string, suspect: Suspect): Promise<b
     return !runs || (await stopWayBack(p, hostName, serverId, generation));
   }
   if (suspect.isOwed) return !runs || turnOff(p, hostName, serverId, generation, 0);
-  const found = await p.stores.global
-    .selectFrom('server_mappings')
-    .select('deleted_at')
-    .where('server_id', '=', serverId)
-    .executeTakeFirst();
-  const reason =
-    found === undefined
-      ? 'nobody knows its server'
-      : found.deleted_at !== null
-        ? 'its server was deleted'
-        : 'its server is elsewhere';
+  const reason = await whyStray(p, serverId);
   await quarantine(p, { host: hostName, serverId, generation: suspect.generation, wasRunning: runs, reason });
   return !runs || turnOff(p, hostName, serverId, generation, 0);
 }

@@ -7,7 +7,7 @@
 //   agent/grants.ts    who may use them
 // A restart serves everybody who has a grant again, goes on with deletes, and leaves a volume that was being made to the
 // repeated call.
-import type { GenerationRequest, Job, Reply, VolumeOverNbd } from '../host/contract.ts';
+import type { DestroyRequest, GenerationRequest, Job, Reply, VolumeOverNbd } from '../host/contract.ts';
 import { HypervisorError } from '../host/hypervisor.ts';
 import { newId } from '../lib/ids.ts';
 import {
@@ -82,7 +82,8 @@ export class StorageAgent implements StorageHost {
     const { freeBytes } = await this.#volumes.driver.space();
     const volumes: StoredVolume[] = [];
     for (const entry of this.#volumes.all()) if (entry.record.volume) volumes.push(shown(entry, entry.record.volume));
-    return ok({ agentId: this.#agentId, now: this.#volumes.clock.now(), freeBytes, volumes });
+    const remains = await this.#volumes.remains();
+    return ok({ agentId: this.#agentId, now: this.#volumes.clock.now(), freeBytes, volumes, remains });
   }
 
   async volume(volumeId: string): Promise<Reply<StoredVolume>> {
@@ -103,7 +104,7 @@ export class StorageAgent implements StorageHost {
     return this.#change(volumeId, request, (entry) => create(this.#volumes, entry, request));
   }
 
-  async delete(volumeId: string, request: GenerationRequest): Promise<Reply<Job>> {
+  async delete(volumeId: string, request: DestroyRequest): Promise<Reply<Job>> {
     return this.#change(volumeId, request, (entry) => remove(this.#volumes, entry, request));
   }
 
@@ -153,6 +154,11 @@ async function recover(volumes: Volumes): Promise<void> {
   const bodies = new Map<string, VolumeBody>();
   for (const { record } of volumes.all()) if (record.volume) bodies.set(record.id, record.volume);
   await volumes.driver.recover(bodies);
+  for (const { volumeId, bytes } of await volumes.remains())
+    volumes.log.error(
+      { volumeId, bytes },
+      'files of a volume that is not on record: kept, see crosscell quarantine list',
+    );
   await Promise.all(volumes.all().map((entry) => entry.mutex.run(() => recoverVolume(volumes, entry))));
 }
 

@@ -10,8 +10,10 @@
 import { type Static, Type } from 'typebox';
 import {
   BaseImage,
+  type DestroyRequest,
   type GenerationRequest,
   type Job,
+  MAX_REMAINS,
   type Reply,
   ServerId,
   type VolumeConnection,
@@ -114,7 +116,13 @@ export const StorageDescription = Type.Object(
 export type StorageDescription = Static<typeof StorageDescription>;
 
 export const StorageHeartbeat = Type.Object(
-  { agentId: Type.String(), now: Type.Integer(), freeBytes: Bytes, volumes: Type.Array(StoredVolume) },
+  {
+    ...{ agentId: Type.String(), now: Type.Integer(), freeBytes: Bytes, volumes: Type.Array(StoredVolume) },
+    /** Volumes of which there are files here and no record: they are kept, and nobody gets at them. */
+    remains: Type.Array(Type.Object({ volumeId: VolumeId, bytes: Bytes }, { additionalProperties: false }), {
+      maxItems: MAX_REMAINS,
+    }),
+  },
   { additionalProperties: false },
 );
 export type StorageHeartbeat = Static<typeof StorageHeartbeat>;
@@ -129,9 +137,13 @@ export interface StorageHost {
   fence(serverId: string, request: Static<typeof GenerationRequest>): Promise<Reply<Record<string, never>>>;
   /** The same of the volume itself, which need not be here: from now on refuse older changes of it. */
   fenceVolume(volumeId: string, request: Static<typeof GenerationRequest>): Promise<Reply<Record<string, never>>>;
+  /** Refused where there are files of it without a record, until they are deleted. */
   create(volumeId: string, request: CreateVolumeRequest): Promise<Reply<Job>>;
-  /** Be gone with its snapshots; refused while somebody has access. `done` if never here; the generation is remembered. */
-  delete(volumeId: string, request: Static<typeof GenerationRequest>): Promise<Reply<Job>>;
+  /**
+   * Be gone with its snapshots; refused while somebody has access. `done` if never here, and if there is no record of it,
+   * whose files go only when that is asked for; the generation is remembered.
+   */
+  delete(volumeId: string, request: DestroyRequest): Promise<Reply<Job>>;
   extend(volumeId: string, request: ExtendVolumeRequest): Promise<Reply<Job>>;
   /** Keep the volume's content of this moment; also while guests use it (crash-consistent). */
   snapshot(volumeId: string, snapshotId: string, request: Static<typeof GenerationRequest>): Promise<Reply<Job>>;

@@ -12,8 +12,15 @@ import type { Grant, VolumeBody } from './records.ts';
 /** All methods reject with HypervisorError for expected failures. */
 export interface StorageDriver {
   readonly name: string;
-  /** Called once, before anything else, with every volume on record: drop what belongs to none, and half-made ones. */
+  /**
+   * Called once, before anything else, with every volume on record: drop half-made ones. Those that are not on record are
+   * served no longer, and their files stay.
+   */
   recover(volumes: ReadonlyMap<string, VolumeBody>): Promise<void>;
+  /** Ids of the volumes that have files here, on record or not. */
+  kept(): Promise<string[]>;
+  /** What a volume's files take here; null: it has none. */
+  bytesOf(volumeId: string): Promise<number | null>;
   /** Makes the volume with its content. Leaves nothing when it fails. */
   make(volumeId: string, request: Omit<CreateVolumeRequest, 'generation'>, job: JobControl): Promise<void>;
   /** Deletes all of it, snapshots too. Nobody is served. */

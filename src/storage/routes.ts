@@ -1,5 +1,5 @@
 // Where each method of a storage host's contract is found over HTTP (host/wire.ts).
-import { GenerationRequest, Job, VolumeOverNbd } from '../host/contract.ts';
+import { DestroyRequest, GenerationRequest, Job, VolumeOverNbd } from '../host/contract.ts';
 import { get, HEARTBEAT_LIMIT_MS, Nothing, put, type Route } from '../host/wire.ts';
 import {
   CreateVolumeRequest,
@@ -21,7 +21,7 @@ export const STORAGE_ROUTES = {
   fence: put('/v1/servers/:serverId/fence', GenerationRequest, Nothing),
   fenceVolume: put('/v1/volumes/:volumeId/fence', GenerationRequest, Nothing),
   create: put('/v1/volumes/:volumeId/definition', CreateVolumeRequest, Job),
-  delete: put('/v1/volumes/:volumeId/absence', GenerationRequest, Job),
+  delete: put('/v1/volumes/:volumeId/absence', DestroyRequest, Job),
   extend: put('/v1/volumes/:volumeId/size', ExtendVolumeRequest, Job),
   snapshot: put('/v1/volumes/:volumeId/snapshots/:snapshotId/definition', GenerationRequest, Job),
   deleteSnapshot: put('/v1/volumes/:volumeId/snapshots/:snapshotId/absence', GenerationRequest, Job),

@@ -53,13 +53,21 @@ export class SimulatedStorage implements StorageDriver {
   }
 
   async recover(volumes: ReadonlyMap<string, VolumeBody>): Promise<void> {
-    for (const volumeId of [...this.#volumes.keys()]) if (!volumes.has(volumeId)) await this.remove(volumeId);
+    for (const volumeId of this.#volumes.keys()) if (!volumes.has(volumeId)) await this.serve(volumeId, [], null);
     for (const [volumeId, { state, sizeBytes, snapshots }] of volumes) {
       if (state === 'making') await this.remove(volumeId);
       if (state !== 'ready' || this.#volumes.has(volumeId)) continue;
       this.#keep(volumeId, [`volume ${volumeId}`], sizeBytes);
       for (const snapshotId of snapshots) await this.snapshot(volumeId, snapshotId);
     }
+  }
+
+  async kept(): Promise<string[]> {
+    return [...this.#volumes.keys()];
+  }
+
+  async bytesOf(volumeId: string): Promise<number | null> {
+    return this.#volumes.get(volumeId)?.sizeBytes ?? null;
   }
 
   async make(volumeId: string, request: Omit<CreateVolumeRequest, 'generation'>, job: JobControl): Promise<void> {

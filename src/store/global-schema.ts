@@ -348,11 +348,16 @@ export interface GlobalTables extends IdentityTables, MetadefTables, NetworkTabl
   /** A guest that was found on a host and that nobody owns: turned off and kept. At most one open row per guest. */
   quarantine: {
     id: string;
+    /** guest; remains, volume: files without a record, of a guest on a compute host or of a volume on a storage host. */
+    kind: string;
     host: string;
+    /** Of a volume: the volume's id. */
     server_id: string;
-    /** The guest's own when it was found. */
+    /** The guest's own when it was found; 0 without a record. */
     generation: number;
     was_running: number;
+    /** What the files take; null for guests. */
+    bytes: number | null;
     reason: string;
     found_at: number;
     /** Null: it is kept. */
@@ -381,8 +386,9 @@ export interface GlobalTables extends IdentityTables, MetadefTables, NetworkTabl
   debts: {
     id: string;
     /**
-     * destroy-guest, drop-snapshot, match-devices, match-guest, drop-spare; drop-records: then `host` holds the id of
-     * the cell; revoke-volume, delete-volume, drop-kept-content, restore-volume: then it names the storage host.
+     * destroy-guest, destroy-remains, drop-snapshot, match-devices, match-guest, drop-spare; drop-records: then `host`
+     * holds the id of the cell; revoke-volume, delete-volume, delete-remains, drop-kept-content, restore-volume: then it
+     * names the storage host.
      */
     kind: string;
     host: string;

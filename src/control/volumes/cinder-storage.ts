@@ -181,7 +181,7 @@ async function remove(p: Platform, cinder: Cinder, volumeId: string): Promise<Re
 
 async function beat(p: Platform, cinder: Cinder): Promise<Reply<StorageHeartbeat>> {
   await cinder.ping();
-  const value = { agentId: CINDER, now: p.clock.now(), freeBytes: 0, volumes: await stored(p) };
+  const value = { agentId: CINDER, now: p.clock.now(), freeBytes: 0, volumes: await stored(p), remains: [] };
   return { kind: 'ok', value };
 }
 

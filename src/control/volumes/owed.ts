@@ -3,7 +3,8 @@
 //
 // revoke-volume says that the server must not have the volume any more. Until it is paid the attachments stay, so that
 // nobody else gets the volume, and the same server cannot get it back: what is revoked here can never be wanted again,
-// whatever newer generation of the server the storage host has seen. delete-volume waits for that.
+// whatever newer generation of the server the storage host has seen. delete-volume waits for that. delete-remains says that
+// an operator wants the files of a volume gone of which there is no record.
 // drop-kept-content says that the snapshot of the volume which has the saga's name is of no use any more. restore-volume
 // says that the volume, whose server is gone, is to hold again what that snapshot kept; until it is paid the volume stays
 // `downloading`, so that nobody gets it. The snapshot goes last: as long as it is there, nobody else has had the volume.
@@ -12,6 +13,7 @@ import type { Job, Reply } from '../../host/contract.ts';
 import type { GlobalTables } from '../../store/global-schema.ts';
 import { type Answer, answerOf, jobAnswer } from '../guest-devices.ts';
 import type { Platform } from '../platform.ts';
+import { ownsVolume } from '../remains.ts';
 import { attachmentsOfVolume, forgetAttachments, settleStatus } from './attachments.ts';
 import { storageOf } from './lost-storage.ts';
 import { changeStatus, deleteVolumeRecord, findVolume, lockVolume } from './records.ts';
@@ -65,6 +67,14 @@ export async function payDelete(p: Platform, debt: VolumeDebt): Promise<Answer> 
     });
   }
   return answer;
+}
+
+/** Deletes the files of a volume of which its storage host has no record, unless the volume is on record here by now. */
+export async function payDeleteRemains(p: Platform, debt: VolumeDebt): Promise<Answer> {
+  const is = await ownsVolume(p, debt.host, debt.volumeId);
+  if (is !== 'stray') return is === 'owned' ? 'settled' : 'not yet';
+  const storage = await storageOf(p, debt.host);
+  return atWhatever(debt.generation, (generation) => storage.delete(debt.volumeId, { generation, remains: true }));
 }
 
 /** Deletes what a rebuild kept of the volume. */

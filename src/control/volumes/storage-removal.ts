@@ -69,6 +69,13 @@ export async function forgetStorageHost(p: Platform, actor: Actor, name: string)
       .where('host', '=', name)
       .where('paid_at', 'is', null)
       .executeTakeFirst();
+    await trx
+      .updateTable('quarantine')
+      .set({ ended_at: now, outcome: 'lost' })
+      .where('kind', '=', 'volume')
+      .where('host', '=', name)
+      .where((where) => where.or([where('ended_at', 'is', null), where('outcome', '=', 'released')]))
+      .execute();
     const left = {
       ...{ debts: Number(debts.numUpdatedRows), volumes: Number(volumes.numUpdatedRows) },
       snapshots: Number(snapshots.numUpdatedRows),

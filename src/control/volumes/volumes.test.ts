@@ -52,7 +52,7 @@ test('a storage host is chosen by health and room', async () => {
     assert.equal((await chooseStorageHost(p, wish)).kind, 'refused');
     await addStorageHost(p, 'a');
     await addStorageHost(p, 'b');
-    const heartbeat = { agentId: 'x', now: 0, freeBytes: 20 * 2 ** 30, volumes: [] };
+    const heartbeat = { agentId: 'x', now: 0, freeBytes: 20 * 2 ** 30, volumes: [], remains: [] };
     await recordStorageHeartbeat(p, 'a', heartbeat);
     assert.deepEqual(await chooseStorageHost(p, wish), { kind: 'chosen', name: 'b' });
     const named = { ...wish, extraSpecs: { volume_backend_name: 'a' } };

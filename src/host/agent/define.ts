@@ -3,15 +3,20 @@
 // Theory of operation. absent → defined (disk missing) → defined (disk ready) → destroying → absent. A destroy is on
 // record before it begins, so that it goes on after a restart; it cancels whatever runs, waits until that has stopped,
 // and only then removes. The generation of a destroy shuts the door on a define that was delayed on its way.
+// A guest's record is durable before its directory is made, and the directory is gone for good before the record says so.
+// A directory without a record (`remains`) is therefore never what a crash leaves: records were lost, or somebody put it
+// there. It is kept, nothing is defined over it, and only a destroy that names it removes it.
 import { isDeepStrictEqual } from 'node:util';
 import { invariant } from '../../lib/errors.ts';
-import type { DefineRequest, GenerationRequest, GuestSpec, Job } from '../contract.ts';
+import type { DefineRequest, DestroyRequest, GuestSpec, Job } from '../contract.ts';
 import type { JobControl } from '../hypervisor.ts';
 import type { GuestBody } from '../records.ts';
 import { type Entry, type Guests, JOB_DONE, newGuest, ok, refused, type Step } from './guests.ts';
 import { busyWith, earlierJob, startJob } from './work.ts';
 
 const MAX_GUESTS = 1000;
+/** Names the job that removes them. */
+const REMAINS = 'remains';
 
 /** Inside the mutex. */
 export async function define(guests: Guests, entry: Entry, request: DefineRequest): Promise<Step<Job>> {
@@ -29,6 +34,8 @@ export async function define(guests: Guests, entry: Entry, request: DefineReques
     const destroyed = entry.record.destroyedGeneration;
     if (request.generation <= destroyed) return refused(`the guest was destroyed at generation ${destroyed}`);
     if (guests.count() >= MAX_GUESTS) return refused(`this host has its ${MAX_GUESTS} guests already`);
+    if ((await guests.hypervisor.bytesOf(entry.record.serverId)) !== null)
+      return refused('the host keeps files of this server of which it has no record: see crosscell quarantine list');
     await guests.saveGuest(entry, newGuest(spec, disk));
   } else {
     const known = isDeepStrictEqual(guest.spec, spec);
@@ -91,15 +98,16 @@ function respecObstacle(guests: Guests, serverId: string, guest: GuestBody, spec
 }
 
 /** Inside the mutex. */
-export async function destroy(guests: Guests, entry: Entry, request: GenerationRequest): Promise<Step<Job>> {
-  const earlier = earlierJob(entry, 'destroy', '', request.generation);
+export async function destroy(guests: Guests, entry: Entry, request: DestroyRequest): Promise<Step<Job>> {
+  const key = request.remains ? REMAINS : '';
+  const earlier = earlierJob(entry, 'destroy', key, request.generation);
   if (earlier) return earlier;
   const guest = entry.record.guest;
   if (guest === null) {
     // Never here, or gone already: the define that may still be on its way must find the door closed.
     if (entry.record.destroyedGeneration < request.generation)
       await guests.save(entry, { ...entry.record, destroyedGeneration: request.generation });
-    return ok(JOB_DONE);
+    return request.remains ? removeRemains(guests, entry) : ok(JOB_DONE);
   }
   await guests.save(entry, {
     ...entry.record,
@@ -107,6 +115,23 @@ export async function destroy(guests: Guests, entry: Entry, request: GenerationR
     guest: { ...guest, destroying: true },
   });
   return startDestroy(guests, entry);
+}
+
+/** Removes files that no record explains; inside the mutex, so that none is made meanwhile. */
+async function removeRemains(guests: Guests, entry: Entry): Promise<Step<Job>> {
+  const { hypervisor, log } = guests;
+  const { serverId } = entry.record;
+  if ((await hypervisor.bytesOf(serverId)) === null) return ok(JOB_DONE);
+  return startJob(guests, entry, 'destroy', REMAINS, async (control, previous) => {
+    await previous;
+    await entry.mutex.run(async () => {
+      control.signal.throwIfAborted();
+      if (entry.record.guest !== null) return;
+      log.warn({ serverId }, 'files of a guest that is not on record are deleted, as was asked for');
+      await hypervisor.remove(serverId);
+    });
+    await guests.sweepImages();
+  });
 }
 
 /** Goes on with a destroy that is on record. */
@@ -122,6 +147,6 @@ export function startDestroy(guests: Guests, entry: Entry): Step<Job> {
     await hypervisor.remove(serverId);
     await entry.mutex.run(() => guests.save(entry, { ...entry.record, guest: null }));
     entry.digest = null;
-    await hypervisor.sweepImages(() => guests.imagesInUse());
+    await guests.sweepImages();
   });
 }

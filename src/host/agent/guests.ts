@@ -9,7 +9,7 @@ import type { Logger } from 'pino';
 import type { Clock } from '../../lib/clock.ts';
 import { invariant } from '../../lib/errors.ts';
 import { isUuid } from '../../lib/ids.ts';
-import type { GuestSpec, Job, Reply } from '../contract.ts';
+import { type GuestSpec, type Heartbeat, type Job, MAX_REMAINS, type Reply } from '../contract.ts';
 import { type Hypervisor, HypervisorError } from '../hypervisor.ts';
 import type { HostJob } from '../jobs.ts';
 import { Mutex } from '../mutex.ts';
@@ -176,8 +176,34 @@ export class Guests {
     return count;
   }
 
+  /**
+   * Guests of which there are files and no record. The record of a guest is there before its first file and goes behind
+   * its last: so that never happens by itself, and nobody here can know whose they are.
+   */
+  async remains(): Promise<Heartbeat['remains']> {
+    const found: Heartbeat['remains'] = [];
+    for (const serverId of await this.hypervisor.kept()) {
+      if (found.length === MAX_REMAINS) break;
+      if (this.#isKnown(serverId)) continue;
+      const bytes = await this.hypervisor.bytesOf(serverId);
+      // It may have been defined, or have gone, since.
+      if (bytes !== null && !this.#isKnown(serverId)) found.push({ serverId, bytes });
+    }
+    return found;
+  }
+
+  #isKnown(serverId: string): boolean {
+    return (this.find(serverId)?.record.guest ?? null) !== null;
+  }
+
+  /** Drops base images that no guest stands on, unless some disk here may stand on one that nobody knows of. */
+  async sweepImages(): Promise<void> {
+    if ((await this.remains()).length > 0) return;
+    await this.hypervisor.sweepImages(() => this.#imagesInUse());
+  }
+
   /** SHA-256 values of the base images that a guest stands on. */
-  imagesInUse(): Set<string> {
+  #imagesInUse(): Set<string> {
     const inUse = new Set<string>();
     for (const { record } of this.#entries.values()) {
       for (const root of [record.guest?.spec.root, record.guest?.spare?.spec.root]) {

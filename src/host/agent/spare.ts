@@ -92,7 +92,7 @@ export async function dropSpare(guests: Guests, entry: Entry, request: DropSpare
       else await guests.hypervisor.removeSpare(serverId);
       await guests.saveGuest(entry, { ...guest, spare: null, spec: now.used ? now.spec : guest.spec });
     });
-    await guests.hypervisor.sweepImages(() => guests.imagesInUse());
+    await guests.sweepImages();
   });
 }
 

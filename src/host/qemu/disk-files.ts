@@ -1,6 +1,7 @@
 // What several parts of the drivers ask of large files, and of the disk that these are on.
-import { constants } from 'node:fs';
-import { readdir, stat, statfs } from 'node:fs/promises';
+import { constants, type Stats } from 'node:fs';
+import { lstat, readdir, stat, statfs } from 'node:fs/promises';
+import { join } from 'node:path';
 import { HypervisorError } from '../hypervisor.ts';
 import { openUntrusted } from './privileges.ts';
 import { isCode } from './proc.ts';
@@ -18,6 +19,28 @@ export async function checkRoom(directory: string, bytes: number, what: string):
 export async function allocatedBytes(path: string): Promise<number | null> {
   try {
     return (await stat(path)).blocks * 512;
+  } catch (error) {
+    if (isCode(error, 'ENOENT')) return null;
+    throw error;
+  }
+}
+
+/** How much of the disk the files of a directory take; null: it is not there. */
+export async function bytesIn(directory: string): Promise<number | null> {
+  try {
+    let bytes = 0;
+    // Links are not followed: the directory may be a guest's own.
+    for (const name of await readdir(directory)) bytes += (await lstatIfThere(join(directory, name)))?.blocks ?? 0;
+    return bytes * 512;
+  } catch (error) {
+    if (isCode(error, 'ENOENT')) return null;
+    throw error;
+  }
+}
+
+async function lstatIfThere(path: string): Promise<Stats | null> {
+  try {
+    return await lstat(path);
   } catch (error) {
     if (isCode(error, 'ENOENT')) return null;
     throw error;

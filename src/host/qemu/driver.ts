@@ -40,7 +40,7 @@ import { importOverlay } from './copy.ts';
 import { readDiagnostics } from './diagnostics.ts';
 import { sha256File } from './digest.ts';
 import { type DiskTools, growOverlay } from './disk.ts';
-import { syncFile } from './disk-files.ts';
+import { allocatedBytes, bytesIn, syncFile } from './disk-files.ts';
 import { Exports } from './export.ts';
 import { Forwards } from './forwards.ts';
 import { showGrown } from './grown-volume.ts';
@@ -159,9 +159,6 @@ export class QemuHypervisor implements Hypervisor {
     for (const [serverId, found] of await findGuests(search, guests)) {
       this.#processes.set(serverId, QemuProcess.adopt(found, this.#place(serverId)));
     }
-    for (const name of await readdir(this.#layout.guestsDir)) {
-      if (isUuid(name) && !guests.has(name)) await this.remove(name);
-    }
     for (const [serverId, guest] of guests) {
       await rm(this.#layout.partialDisk(serverId), { force: true });
       // The job of one that runs is ended by whoever takes the next.
@@ -172,6 +169,15 @@ export class QemuHypervisor implements Hypervisor {
     }
     const running = () => [...this.#processes.keys()].filter((serverId) => this.running(serverId));
     this.#housekeeping = keepHouse({ layout: this.#layout, clock, log }, running, this.#closing.signal);
+  }
+
+  async kept(): Promise<string[]> {
+    return (await readdir(this.#layout.guestsDir)).filter(isUuid);
+  }
+
+  async bytesOf(serverId: string): Promise<number | null> {
+    const bytes = await bytesIn(this.#layout.guestDir(serverId));
+    return bytes === null ? null : bytes + ((await allocatedBytes(this.#layout.memory(serverId))) ?? 0);
   }
 
   async prepare(serverId: string, { root }: GuestSpec, disk: DefineRequest['disk'], job: JobControl): Promise<void> {

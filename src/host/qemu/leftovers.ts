@@ -2,9 +2,9 @@
 // more.
 //
 // Theory of operation. All command lines under /proc are read once. A process belongs to a guest or volume when it names a
-// file in the directory that has its id. A QEMU whose pid file lies there is the guest: adopted, or killed when no record
-// knows it. A qemu-img or qemu-nbd working there was a job of the agent before. Anything else that names one of our files
-// is somebody's editor or pager.
+// file in the directory that has its id. A QEMU whose pid file lies there is the guest: adopted, or ended when no record
+// knows it (asked first, so that its disk, which is kept, has what it wrote). A qemu-img or qemu-nbd working there was a job
+// of the agent before. Anything else that names one of our files is somebody's editor or pager.
 import { basename } from 'node:path';
 import type { Logger } from 'pino';
 import { type Clock, passed } from '../../lib/clock.ts';
@@ -80,8 +80,8 @@ export async function findGuests(
     const isGuest = found.argv.includes(layout.pidFile(serverId)) && found.argv.includes('-uuid');
     if (isGuest && known.has(serverId)) guests.set(serverId, found);
     else if (isGuest || isOneOf(found, helpers)) {
-      log.warn({ serverId, foundPid: found.pid, program }, 'a process without an owner is killed');
-      await endProcess(clock, found, 'SIGKILL');
+      log.warn({ serverId, foundPid: found.pid, program }, 'a process without an owner is ended');
+      await endProcess(clock, found, isGuest ? 'SIGTERM' : 'SIGKILL');
     }
   }
   return guests;

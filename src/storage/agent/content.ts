@@ -6,7 +6,10 @@
 // the volume's mutex, so that nobody is let in or shut out meanwhile. A source stays as it is while a volume is made
 // from it: who wants to change that waits. What is sent is what a volume held at one moment; a delete cancels the
 // sending. Writing an image over a volume is cancelled by writing back what a snapshot of it kept.
-import type { GenerationRequest } from '../../host/contract.ts';
+// A volume's record is durable before its directory is made, and the directory is gone for good before the record says so.
+// A directory without a record (`remains`) is therefore never what a crash leaves: records were lost, or somebody put it
+// there. It is kept, no volume is made over it, and only a delete that names it removes it.
+import type { DestroyRequest, GenerationRequest } from '../../host/contract.ts';
 import { invariant } from '../../lib/errors.ts';
 import type {
   CreateVolumeRequest,
@@ -33,6 +36,8 @@ export async function create(volumes: Volumes, entry: VolumeEntry, request: Crea
   if (known?.state === 'ready') return ok(JOB_DONE);
   const joined = volumes.underWay(entry, 'make', '', generation);
   if (joined) return joined;
+  if (known === null && (await volumes.driver.bytesOf(entry.record.id)) !== null)
+    return refused('this host keeps files of the volume of which it has no record: see crosscell quarantine list');
   const obstacle = obstacleTo(volumes, entry, request);
   if (obstacle !== null) return refused(obstacle);
   const volume: VolumeBody = { state: 'making', sizeBytes, source, snapshots: [], grants: [], port: null };
@@ -223,7 +228,11 @@ function inMutex(
   );
 }
 
-export async function remove(volumes: Volumes, entry: VolumeEntry, { generation }: GenerationRequest): Promise<Step> {
+export async function remove(
+  volumes: Volumes,
+  entry: VolumeEntry,
+  { generation, remains = false }: DestroyRequest,
+): Promise<Step> {
   const { volume, deletedGeneration } = entry.record;
   const job = entry.job;
   if (job?.kind === 'delete') {
@@ -233,7 +242,9 @@ export async function remove(volumes: Volumes, entry: VolumeEntry, { generation 
   if (volume === null) {
     // Never here, or gone already: the create that may still be on its way must find the door closed.
     if (deletedGeneration < generation) await volumes.save(entry, { ...entry.record, deletedGeneration: generation });
-    return ok(JOB_DONE);
+    return remains && (await volumes.driver.bytesOf(entry.record.id)) !== null
+      ? startRemoval(volumes, entry)
+      : ok(JOB_DONE);
   }
   if (volume.grants.length > 0) return refused('somebody has access to the volume');
   if (entry.readers > 0) return WAIT;
@@ -248,6 +259,8 @@ export function startRemoval(volumes: Volumes, entry: VolumeEntry): Step {
   return volumes.start(entry, 'delete', '', async (control) => {
     await entry.mutex.run(async () => {
       control.signal.throwIfAborted();
+      // What was asked for was the end of files without a record, and one was made meanwhile.
+      if (entry.record.volume !== null && entry.record.volume.state !== 'deleting') return;
       await volumes.driver.remove(entry.record.id);
       await volumes.save(entry, { ...entry.record, volume: null });
     });

@@ -6,14 +6,14 @@
 // answered `pending`, and begins it by asking again: to refuse would be for good, and what was to be taken back would stay.
 // Long ones are making content, before which nobody is let in, and sending it away, during which everybody is.
 import type { Logger } from 'pino';
-import type { Job, Reply } from '../../host/contract.ts';
+import { type Job, MAX_REMAINS, type Reply } from '../../host/contract.ts';
 import { HypervisorError, type JobControl } from '../../host/hypervisor.ts';
 import { HostJob } from '../../host/jobs.ts';
 import { Mutex } from '../../host/mutex.ts';
 import type { Clock } from '../../lib/clock.ts';
 import { invariant } from '../../lib/errors.ts';
 import { isUuid } from '../../lib/ids.ts';
-import type { StoredVolume } from '../contract.ts';
+import type { StorageHeartbeat, StoredVolume } from '../contract.ts';
 import type { StorageDriver } from '../driver.ts';
 import type { ServerRecord, StorageRecords, VolumeBody, VolumeRecord } from '../records.ts';
 
@@ -188,6 +188,23 @@ export class Volumes {
 
   count(): number {
     return this.all().filter(({ record }) => record.volume !== null).length;
+  }
+
+  /** Volumes of which there are files and no record; see agent/content.ts. */
+  async remains(): Promise<StorageHeartbeat['remains']> {
+    const found: StorageHeartbeat['remains'] = [];
+    for (const volumeId of await this.driver.kept()) {
+      if (found.length === MAX_REMAINS) break;
+      if (this.#isKnown(volumeId)) continue;
+      const bytes = await this.driver.bytesOf(volumeId);
+      // It may have been made, or have gone, since.
+      if (bytes !== null && !this.#isKnown(volumeId)) found.push({ volumeId, bytes });
+    }
+    return found;
+  }
+
+  #isKnown(volumeId: string): boolean {
+    return (this.find(volumeId)?.record.volume ?? null) !== null;
   }
 
   // ---- what is written ------------------------------------------------------------------------------------------

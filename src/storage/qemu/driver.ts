@@ -10,7 +10,7 @@ import type { BaseImage } from '../../host/contract.ts';
 import { HypervisorError, type JobControl } from '../../host/hypervisor.ts';
 import { Semaphore } from '../../host/mutex.ts';
 import type { DiskTools } from '../../host/qemu/disk.ts';
-import { allocatedBytes, checkRoom, syncFile } from '../../host/qemu/disk-files.ts';
+import { allocatedBytes, bytesIn, checkRoom, syncFile } from '../../host/qemu/disk-files.ts';
 import { ImageCache } from '../../host/qemu/images.ts';
 import { makeKeysDirectory, removeKeys } from '../../host/qemu/keys.ts';
 import { Layout } from '../../host/qemu/layout.ts';
@@ -91,7 +91,8 @@ export class QemuStorage implements StorageDriver {
   async recover(volumes: ReadonlyMap<string, VolumeBody>): Promise<void> {
     for (const found of await findLeftovers(this.#layout.volumesDir)) await this.#recoverProcess(found, volumes);
     for (const name of await readdir(this.#layout.volumesDir)) {
-      if (isUuid(name) && volumes.get(name)?.state !== 'ready') await this.remove(name);
+      const state = volumes.get(name)?.state ?? null;
+      if (state === 'making' || state === 'deleting') await this.remove(name);
     }
     for (const name of await readdir(this.#layout.keysDir)) {
       if (isUuid(name) && !volumes.has(name)) await removeKeys(this.#layout.keys(name));
@@ -104,6 +105,14 @@ export class QemuStorage implements StorageDriver {
         await this.deleteSnapshot(source.volumeId, copyName(volumeId));
     }
     await this.#sweep();
+  }
+
+  async kept(): Promise<string[]> {
+    return (await readdir(this.#layout.volumesDir)).filter(isUuid);
+  }
+
+  async bytesOf(volumeId: string): Promise<number | null> {
+    return bytesIn(this.#layout.volumeDir(volumeId));
   }
 
   async make(volumeId: string, request: Omit<CreateVolumeRequest, 'generation'>, job: JobControl): Promise<void> {
