@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { Agent, lastLines } from './agent.ts';
 import type { DiskExport } from './contract.ts';
+import type { Hypervisor } from './hypervisor.ts';
 import { writeFileAtomically } from './record-files.ts';
 import { DurableRecords, MemoryRecords, type Records } from './records.ts';
 import { SimulatedHypervisor, type SimulatedOptions } from './simulated.ts';
@@ -267,6 +268,28 @@ describe('restarts', () => {
     assert.deepEqual([guest.power, guest.startedAt], ['on', startedAt]);
     await finish(() => again.setPower(SERVER, { generation: 1, power: 'off', graceSeconds: 0 }));
     assert.equal(value(await again.guest(SERVER)).power, 'off');
+  });
+
+  test('a guest that another agent had begun to start counts as on when it has been seen up, and not before', async () => {
+    const bench = await openBench();
+    await finish(() => bench.agent.define(SERVER, { generation: 1, spec: SPEC, disk: 'fresh' }));
+    const isUp = Promise.withResolvers<void>();
+    const hypervisor: Pick<Hypervisor, 'awaitRunning'> = bench.hypervisor;
+    hypervisor.awaitRunning = (_, { signal }) =>
+      Promise.race([isUp.promise, new Promise<never>((_resolve, no) => signal.addEventListener('abort', no))]);
+    const first = on(bench, 1);
+    await bench.clock.advance(5000);
+    assert.equal(value(await first).state, 'pending');
+    await bench.agent.close();
+    assert.equal(bench.hypervisor.running(SERVER), true);
+    const agent = await openAgent(bench.clock, bench.hypervisor, bench.records);
+    const second = on({ ...bench, agent }, 1);
+    await bench.clock.advance(5000);
+    assert.equal(value(await second).state, 'pending');
+    isUp.resolve();
+    await settle();
+    assert.equal(value(await on({ ...bench, agent }, 1)).state, 'done');
+    assert.notEqual(value(await agent.guest(SERVER)).startedAt, null);
   });
 
   test('a destroy that was cut short is finished', async () => {

@@ -313,10 +313,8 @@ async function recoverGuest(guests: Guests, entry: Entry, guest: GuestBody): Pro
     return;
   }
   watchProbation(guests, entry);
-  const startedAt = hypervisor.startedAt(serverId);
-  if (startedAt !== null) {
+  if (hypervisor.running(serverId)) {
     log.info({ serverId }, 'guest found running');
-    if (guest.startedAt === null) await guests.saveGuest(entry, { ...guest, startedAt });
     return;
   }
   entry.interrupted = guest.power === 'on';

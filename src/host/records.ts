@@ -48,7 +48,7 @@ export const GuestBody = Type.Object(
         { additionalProperties: false },
       ),
     ),
-    /** When the process was last started, ms since epoch. */
+    /** When the process that runs, or ran last, was started, ms since epoch; null: none has been seen up since it was to start. */
     startedAt: Nullable(Type.Integer()),
     exported: Nullable(SavedExport),
     /** The guest is turned off at this time, ms since epoch, unless it is kept before; null: it is kept. */

@@ -3,7 +3,9 @@
 // Theory of operation. A start waits for a stop under way; a stop during a start calls the start off. Between a start
 // that was admitted at generation g and a fence at g+1: the process is created inside the mutex after comparing
 // generations again, so once the fence has been answered no older start can happen any more; whoever looks then sees
-// the process or will never see it. A start closes an open export: a disk that changes must not be copied.
+// the process or will never see it. A start closes an open export: a disk that changes must not be copied. A process is
+// up when it has been seen so, which is on record (`startedAt`): one that is found when its agent is another, and was not,
+// is waited for as by the one that started it.
 import { messageOf } from '../../lib/errors.ts';
 import type { Job, PowerRequest, Reply } from '../contract.ts';
 import { HypervisorError, type JobControl } from '../hypervisor.ts';
@@ -44,7 +46,7 @@ async function powerOn(guests: Guests, entry: Entry, guest: GuestBody): Promise<
     return refused('the guest has no root volume yet');
   const busy = busyWith(entry, ['power-off', 'suspend', 'digest']);
   if (busy !== null) return refused(`the guest is busy: ${busy}`);
-  if (hypervisor.running(serverId) && busyWith(entry, []) === null)
+  if (hypervisor.running(serverId) && guest.startedAt !== null && busyWith(entry, []) === null)
     return guest.memory === 'none' ? ok(JOB_DONE) : goOn(guests, entry, guest);
   // A digest of a disk that is about to change is of no use; a stop cannot be called off and is waited for.
   if (entry.job?.kind === 'digest') entry.job.cancel();
@@ -93,7 +95,7 @@ async function spawn(guests: Guests, entry: Entry, control: JobControl, job: Hos
   entry.interrupted = false;
   entry.paused = false;
   const memory = guest.memory === 'saved' ? 'saved' : 'none';
-  await guests.saveGuest(entry, { ...guest, power: 'on', memory, importDigest: null, exported: null });
+  await guests.saveGuest(entry, { ...guest, power: 'on', memory, startedAt: null, importDigest: null, exported: null });
   await guests.hypervisor.spawn(serverId, startOf(guest, memory === 'saved'));
 }
 
