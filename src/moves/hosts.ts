@@ -17,9 +17,6 @@ import type { StepContext, StepOutcome } from './move.ts';
 const POLL_MS = 150;
 const POLL_COPY_MS = 400;
 
-/** Why what is asked of a guest fails that its host does not have. */
-const NO_GUEST = 'the host does not know the guest';
-
 /** A call that answers with plain data: done, with what `output` makes of the data. */
 export function settled<S, T>(reply: Reply<T>, output?: (value: T) => Partial<S>): StepOutcome<S> {
   switch (reply.kind) {
@@ -30,7 +27,7 @@ export function settled<S, T>(reply: Reply<T>, output?: (value: T) => Partial<S>
     case 'refused':
       return { kind: 'failed', reason: reply.reason, final: true };
     case 'absent':
-      return { kind: 'failed', reason: NO_GUEST, final: true };
+      return { kind: 'failed', reason: 'the host does not know the guest', final: true, absent: true };
     case 'unreachable':
       return { kind: 'failed', reason: reply.reason, final: false };
     default:
@@ -90,7 +87,7 @@ export async function doomedOr<S>(
 
 /** Of an effect that undoes one, or is behind the pivot: there is no guest that anything could be done to. */
 export const unlessGone = <S>(outcome: StepOutcome<S>): StepOutcome<S> =>
-  outcome.kind === 'failed' && outcome.reason === NO_GUEST ? { kind: 'done', note: NO_GUEST } : outcome;
+  outcome.kind === 'failed' && outcome.absent === true ? { kind: 'done', note: outcome.reason } : outcome;
 
 /**
  * Of an effect on a guest that undoes one, or that is behind the pivot: a host that has been silent for so long that it

@@ -24,10 +24,14 @@ export interface Place {
   readonly zone: string;
 }
 
-/** Like the core's outcome, with the output typed as a part of the move's state. */
+/**
+ * Like the core's outcome, with the output typed as a part of the move's state. `absent`: it failed because the host does
+ * not have what it was to work on.
+ */
 export type StepOutcome<S> =
   | { readonly kind: 'done'; readonly output?: Partial<S>; readonly note?: string }
-  | Exclude<Outcome, { readonly kind: 'done' }>;
+  | (Extract<Outcome, { readonly kind: 'failed' }> & { readonly absent?: true })
+  | Exclude<Outcome, { readonly kind: 'done' | 'failed' }>;
 
 export interface StepContext<S> {
   readonly p: Platform;
