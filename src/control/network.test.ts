@@ -64,6 +64,13 @@ test('a port has a MAC of Neutron, an address of the pool, and an active binding
     assert.deepEqual(guestPortOf(port), { id, mac, ip, cidr, gateway });
   }));
 
+test("a gateway outside of the subnet is nothing for a guest, whose host stands at the subnet's first address", () =>
+  withNetwork('10.42.0.0/16', async (world) => {
+    await world.db.updateTable('subnets').set({ gateway_ip: '10.43.0.1' }).execute();
+    const made = await createPortForServer(world.db, request(world, newId()));
+    assert.equal(made.kind === 'ok' && made.port.gateway, '10.42.0.1');
+  }));
+
 test('a second try on another host moves the active binding there', () =>
   withNetwork('10.42.0.0/16', async (world) => {
     const serverId = newId();

@@ -220,14 +220,19 @@ export async function portsOfServers(
     const fixedIp = { subnetId: row.subnetId, ip: row.ip };
     const last = ports.at(-1);
     if (last?.id === row.id) ports[ports.length - 1] = { ...last, fixedIps: [...last.fixedIps, fixedIp] };
-    else ports.push({ ...row, fixedIps: [fixedIp], gateway: gateway_ip ?? hostSide(row.cidr, row.ip) });
+    else ports.push({ ...row, fixedIps: [fixedIp], gateway: hostSide(row, gateway_ip) });
   }
   return byServer;
 }
 
-/** Where the host stands in a guest's user-mode network that has no gateway: the first address that is not the guest's. */
-function hostSide(cidr: string, ip: string): string {
-  const first = (parseCidr(cidr)?.network ?? 0) + 1;
+/**
+ * Where the host stands in a guest's user-mode network: at the subnet's gateway; where there is none, or one outside, at
+ * the first address that is not the guest's.
+ */
+function hostSide({ cidr: text, ip }: Pick<Port, 'cidr' | 'ip'>, gatewayIp: string | null): string {
+  const [cidr, gateway] = [parseCidr(text), parseIpv4(gatewayIp ?? '')];
+  if (cidr && gateway !== null && isHost(cidr, gateway)) return formatIpv4(gateway);
+  const first = (cidr?.network ?? 0) + 1;
   return formatIpv4(formatIpv4(first) === ip ? first + 1 : first);
 }
 

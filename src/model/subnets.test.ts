@@ -35,12 +35,18 @@ describe('planning a subnet', () => {
     ]);
   });
 
+  it('lets the gateway be outside', () => {
+    const { gateway, pools } = planned({ cidr: '10.0.0.0/24', gateway: '10.0.1.0' });
+    assert.equal(gateway, parseIpv4('10.0.1.0'));
+    assert.deepEqual(pools.map(formatRange), ['10.0.0.1-10.0.0.254']);
+  });
+
   it('refuses what does not fit', () => {
     const pool = (start: string, end: string) => ({ start, end });
     const cases: readonly [Parameters<typeof planSubnet>[0], number, string][] = [
       [{ cidr: '10.0.0.0/30' }, 400, 'HTTPBadRequest'],
       [{ cidr: 'fd00::/64' }, 400, 'HTTPBadRequest'],
-      [{ cidr: '10.0.0.0/24', gateway: '10.0.1.1' }, 400, 'InvalidInput'],
+      [{ cidr: '10.0.0.0/24', gateway: '10.0.0.0' }, 400, 'InvalidInput'],
       [{ cidr: '10.0.0.0/24', gateway: '10.0.0.255' }, 400, 'InvalidInput'],
       [{ cidr: '10.0.0.0/24', pools: [pool('10.0.0.9', '10.0.0.8')] }, 400, 'InvalidAllocationPool'],
       [{ cidr: '10.0.0.0/24', pools: [pool('10.0.0.9', '10.0.1.8')] }, 400, 'OutOfBoundsAllocationPool'],

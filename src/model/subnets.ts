@@ -67,7 +67,9 @@ function gatewayOf(cidr: Cidr, wished: string | null | undefined): number | null
   if (wished === undefined) return cidr.network + 1;
   if (wished === null) return null;
   const gateway = parseIpv4(wished);
-  return gateway !== null && isHost(cidr, gateway) ? gateway : invalidNetworkInput('Gateway is not valid on subnet');
+  // Outside is right, as in Neutron (ipam/utils.py check_gateway_invalid_in_subnet): nobody knows that address's network.
+  if (gateway !== null && (isHost(cidr, gateway) || !contains(cidr, gateway))) return gateway;
+  return invalidNetworkInput('Gateway is not valid on subnet');
 }
 
 function poolsOf(cidr: Cidr, wished: NonNullable<SubnetWish['pools']>): Range[] | NetworkRefusal {

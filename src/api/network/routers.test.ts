@@ -72,6 +72,11 @@ test('a router: gateway, interfaces by subnet and by port, and no way out of ord
   assert.deepEqual(await errorOf('member', 'PUT', `subnets/${one.subnet}`, { subnet: { gateway_ip: null } }), [
     ...[409, 'GatewayIpInUse'],
   ]);
+  const outside = (gateway_ip: string) => call('member', 'PUT', `subnets/${two.subnet}`, { subnet: { gateway_ip } });
+  const { gateway_ip: inside } = (await call('member', 'GET', `subnets/${two.subnet}`)).body.subnet;
+  assert.equal((await outside('10.10.11.1')).body.subnet.gateway_ip, '10.10.11.1');
+  assert.deepEqual(await errorOf('member', 'PUT', add, { subnet_id: two.subnet }), [400, 'InvalidIpForSubnet']);
+  assert.equal((await outside(inside)).status, 200);
   const own = (await call('member', 'POST', 'ports', { port: { network_id: two.network } })).body.port;
   assert.equal((await call('member', 'PUT', add, { port_id: own.id })).status, 200);
   assert.deepEqual(await errorOf('member', 'PUT', remove, { subnet_id: newId() }), [404, 'SubnetNotFound']);

@@ -286,7 +286,7 @@ test("a subnet of one's own: gateway and pool must go together", async () => {
   const pool = [{ start: '10.7.0.99', end: '10.7.0.101' }];
   const conflict = await subnet({ gateway_ip: '10.7.0.100', allocation_pools: pool });
   assert.equal(conflict.body.NeutronError.type, 'GatewayConflictWithAllocationPools');
-  assert.equal((await subnet({ gateway_ip: '10.8.0.1' })).status, 400);
+  assert.equal((await subnet({ gateway_ip: '10.7.0.255' })).status, 400);
   assert.equal((await subnet({ allocation_pools: [{ start: '10.7.0.9', end: '10.7.0.8' }] })).status, 400);
   assert.equal((await subnet({ allocation_pools: [{ start: '10.7.0.9', end: '10.7.1.8' }] })).status, 400);
   const made = await subnet({ gateway_ip: '10.7.0.254', allocation_pools: [{ start: '10.7.0.10', end: '10.7.0.11' }] });

@@ -77,8 +77,7 @@ export function sourcesOf(
       return refuseWith(no(400, 'InvalidIpForNetwork', said));
     }
     if (ip === undefined) return sourceOf(subnet);
-    if (!holds(subnet, ip) || ip === subnet.gateway)
-      refuseWith(no(400, 'InvalidIpForSubnet', `IP address ${ip} is not a valid IP for the specified subnet.`));
+    if (!holds(subnet, ip) || ip === subnet.gateway) refuseWith(notOfSubnet(ip));
     return { ...sourceOf(subnet), ip };
   });
 }
@@ -87,6 +86,10 @@ export const sourceOf = (subnet: SubnetRecord): AddressSource => ({
   subnetId: subnet.id,
   poolsJson: JSON.stringify(subnet.pools.map(({ start, end }) => [start, end])),
 });
+
+/** Neutron's refusal of an address that nothing on the subnet can have. */
+export const notOfSubnet = (ip: string) =>
+  no(400, 'InvalidIpForSubnet', `IP address ${ip} is not a valid IP for the specified subnet.`);
 
 /** Whether the address is one that something on the subnet can have. */
 export function holds(subnet: Pick<SubnetRecord, 'cidr'>, ip: string | undefined): boolean {

@@ -10,7 +10,7 @@ import type { Actor } from '../../model/types.ts';
 import { exclusively } from '../../store/dialect.ts';
 import { insertPort } from './addresses.ts';
 import { HELD, INTERFACE } from './holders.ts';
-import { sourceOf } from './port-rules.ts';
+import { holds, notOfSubnet, sourceOf } from './port-rules.ts';
 import { findPort, type PortRecord } from './ports.ts';
 import { claimQuota, NETWORKS } from './quotas.ts';
 import { absent, accepted, type NetworkResult, no, refusable, refuseWith } from './results.ts';
@@ -136,6 +136,7 @@ async function portFor(
 ): Promise<Pick<PortRecord, 'id' | 'networkId' | 'fixedIps'>> {
   const subnet = (await findSubnet(trx, actor, subnetId)) ?? refuseWith(absent('subnet', subnetId));
   if (subnet.gateway === null) return bad('Subnet for router interface must have a gateway IP');
+  if (!holds(subnet, subnet.gateway)) refuseWith(notOfSubnet(subnet.gateway));
   await refuseOverlap(trx, router.id, [subnet]);
   await claimQuota(trx, 'port', router.projectId);
   const port = {
