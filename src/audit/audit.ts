@@ -7,10 +7,11 @@
 // accounts for is listed as owed and breaks nothing.
 // With `repair`, every breach that has a repair is given to repair.ts, which proves it anew; then the slice is looked at
 // once more, and what is broken then is what the report says. Repairs are made in rounds, for one may lead to the next.
-// Not looked at: the contents of disks (their digests are compared at every move), what a busy server may hold, and what
+// Not looked at: the contents of disks (whether their files are there is; their digests are compared at every move), what a busy server may hold, and what
 // hosts tell of one guest at a time alone: whether it is paused, and what it has plugged in.
 import type { Platform } from '../control/platform.ts';
 import type { Breach, Invariant } from './invariant.ts';
+import { FILES_HAVE_OWNER, FILES_THERE } from './invariants/files.ts';
 import { MEMBER_IS_SERVER } from './invariants/groups.ts';
 import {
   EXPORT_HAS_OWNER,
@@ -75,6 +76,8 @@ export const INVARIANTS: readonly Invariant[] = [
   SAGA_HAS_SERVER,
   ENDED_HOLDS_NOTHING,
   IMAGES_WHOLE,
+  FILES_THERE,
+  FILES_HAVE_OWNER,
 ];
 
 export interface AuditOptions {

@@ -4,6 +4,7 @@
 // A snapshot of a live system is not one instant: its parts are read one after another. What a saga may have changed in
 // the meantime is told apart by `busy`: every server that a saga worked on at any time between the first and the last
 // read. All other servers stood still, but for small edits by users.
+import type { Files } from '../host/contract.ts';
 import type { AttachmentState } from '../model/attachments.ts';
 import type { Inventories } from '../model/placement.ts';
 import type { Flavor, Resources, Server } from '../model/types.ts';
@@ -37,6 +38,17 @@ export interface GuestView {
   readonly exported: boolean;
 }
 
+/** What a host, or a storage host, tells of its files. */
+export interface FilesView {
+  /** Why they could not be looked at. */
+  readonly unreachable: Unreachable;
+  readonly missing: Files['missing'];
+  /** Paths of what is nobody's. */
+  readonly strays: readonly string[];
+  /** Ids of guests, or volumes, of which there are files and no record. */
+  readonly remains: readonly string[];
+}
+
 export interface HostView {
   /** Also the id of its placement provider. */
   readonly id: string;
@@ -44,6 +56,7 @@ export interface HostView {
   readonly cellId: string;
   readonly unreachable: Unreachable;
   readonly guests: readonly GuestView[];
+  readonly files: FilesView;
 }
 
 export interface HomeView {
@@ -142,6 +155,7 @@ export interface VolumeView {
 export interface StorageView {
   readonly name: string;
   readonly unreachable: Unreachable;
+  readonly files: FilesView;
   /** Ids of volumes. */
   readonly keeps: readonly string[];
   /** Snapshots of these, by volume; without those that an unfinished saga keeps for its way back, or that are owed. */

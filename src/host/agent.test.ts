@@ -203,6 +203,7 @@ describe('fencing', () => {
     const memory = new MemoryRecords();
     const hypervisorOf: { current: SimulatedHypervisor | null } = { current: null };
     const records: Records = {
+      ids: () => memory.ids(),
       load: () => memory.load(),
       save: async (record) => {
         seen.push({ generation: record.generation, running: hypervisorOf.current?.running(SERVER) ?? false });

@@ -59,6 +59,7 @@ import type {
   DiskExport,
   DropSpareRequest,
   ExportRequest,
+  Files,
   GenerationRequest,
   GrowRequest,
   GrowVolumeRequest,
@@ -134,6 +135,10 @@ export class Agent implements Host, Consoles {
     const diskGb = resources.diskGb ?? Math.floor((await hypervisor.diskBytes()) / GIB);
     const { vcpus, memoryMb } = resources;
     return ok({ name: this.#name, ...facts, vcpus, memoryMb, diskGb });
+  }
+
+  async files(): Promise<Reply<Files>> {
+    return this.#guests.closed ? UNREACHABLE : ok(await this.#guests.files());
   }
 
   async heartbeat(): Promise<Reply<Heartbeat>> {

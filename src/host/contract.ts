@@ -409,6 +409,8 @@ export const HostDescription = Type.Object(
 );
 export type HostDescription = Static<typeof HostDescription>;
 
+/** As with remains. */
+export const MAX_STRAYS = 1000;
 /** What more there is of a kind is told when some of it is gone. */
 export const MAX_REMAINS = 10_000;
 
@@ -440,6 +442,20 @@ export const Heartbeat = Type.Object(
 );
 export type Heartbeat = Static<typeof Heartbeat>;
 
+/** What a look at its files shows a host, or a storage host, beside the `remains` that it tells of at every heartbeat. */
+export const Files = Type.Object(
+  {
+    /** Files that must be there by its records and are not. `id`: of the guest or volume. */
+    missing: Type.Array(
+      Type.Object({ id: ServerId, what: Type.String({ maxLength: 64 }) }, { additionalProperties: false }),
+    ),
+    /** What belongs to nobody: paths below its state directory, so many at most. */
+    strays: Type.Array(Type.String({ maxLength: 1024 }), { maxItems: MAX_STRAYS }),
+  },
+  { additionalProperties: false },
+);
+export type Files = Static<typeof Files>;
+
 /**
  * What a call to a host comes to. A lost answer is `unreachable`, which says nothing about whether the call took
  * effect. `refused` is the host's definite no (bad state, no room, hypervisor error); `fenced` means that a newer
@@ -456,6 +472,8 @@ export type Reply<T> =
 export interface Host {
   describe(): Promise<Reply<HostDescription>>;
   heartbeat(): Promise<Reply<Heartbeat>>;
+  /** Looks at the files of all guests; for the audit. */
+  files(): Promise<Reply<Files>>;
   /** The guest as it is now; `absent` when this host has none of that id. */
   guest(serverId: string): Promise<Reply<Guest>>;
   /** Remember this generation: from now on refuse older ones. Has no other effect; also for unknown servers. */

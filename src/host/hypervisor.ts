@@ -66,6 +66,11 @@ export interface Hypervisor {
   /** What a guest's files take here; null: it has none. */
   bytesOf(serverId: string): Promise<number | null>;
 
+  /** Names of the files that this guest must have and does not. */
+  missing(serverId: string, guest: GuestBody): Promise<string[]>;
+  /** Paths below the state directory that belong to no guest that has files here. */
+  strays(): Promise<string[]>;
+
   /** Base image cached, place for the guest made; with `fresh` also its root disk of spec.root.bytes. */
   prepare(serverId: string, spec: GuestSpec, disk: DefineRequest['disk'], job: JobControl): Promise<void>;
   /**

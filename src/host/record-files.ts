@@ -24,6 +24,8 @@ const RESERVE = 'reserve';
 export interface Records<T> {
   load(): Promise<T[]>;
   save(record: T): Promise<void>;
+  /** Whose records are kept now, without reading them. */
+  ids(): Promise<ReadonlySet<string>>;
 }
 
 /** Records that live as long as the object: for simulations. */
@@ -42,6 +44,10 @@ export class VolatileRecords<T> implements Records<T> {
   async save(record: T): Promise<void> {
     // Kept as text: what is saved must not change when the owner's own object does.
     this.#records.set(this.#idOf(record), JSON.stringify(record));
+  }
+
+  async ids(): Promise<ReadonlySet<string>> {
+    return new Set(this.#records.keys());
   }
 
   /** As by a file system that has lost it. */
@@ -96,6 +102,11 @@ export class RecordFiles<S extends TSchema> implements Records<Static<S>> {
       if (!isFull(error) || !(await this.#reserve.replace(path, text))) throw error;
       await syncDirectory(this.#directory);
     }
+  }
+
+  async ids(): Promise<ReadonlySet<string>> {
+    const names = await readdir(this.#directory);
+    return new Set(names.filter((name) => name.endsWith('.json')).map((name) => name.slice(0, -'.json'.length)));
   }
 
   #parse(text: string, path: string, id: string): Static<S> {

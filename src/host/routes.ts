@@ -12,6 +12,7 @@ import {
   DiskExport,
   DropSpareRequest,
   ExportRequest,
+  Files,
   GenerationRequest,
   GrowRequest,
   GrowVolumeRequest,
@@ -39,6 +40,7 @@ const ConsoleQuery = Type.Object(
 export const ROUTES = {
   describe: get('/v1/description', HostDescription),
   heartbeat: { ...get('/v1/heartbeat', Heartbeat), limitMs: HEARTBEAT_LIMIT_MS },
+  files: get('/v1/files', Files),
   guest: get('/v1/guests/:serverId', Guest),
   console: get('/v1/guests/:serverId/console', Type.Object({ output: Type.String() }), ConsoleQuery),
   diagnostics: get('/v1/guests/:serverId/diagnostics', Diagnostics),

@@ -126,6 +126,24 @@ export class SimulatedHypervisor implements Hypervisor {
     return this.#bytesOf(serverId);
   }
 
+  async missing(serverId: string, { spec, disk, spare }: GuestBody): Promise<string[]> {
+    const guest = this.#guests.get(serverId);
+    const isMissing = (on: GuestSpec, there: SimulatedDisk | null | undefined) => on.root.kind === 'image' && !there;
+    return [
+      ...(disk === 'ready' && isMissing(spec, guest?.disk) ? ['disk'] : []),
+      ...(spare?.ready && isMissing(spare.spec, guest?.spare) ? ['second disk'] : []),
+    ];
+  }
+
+  async strays(): Promise<string[]> {
+    return [];
+  }
+
+  /** As by a file system that has lost it. */
+  loseDisk(serverId: string): void {
+    this.#guest(serverId).disk = null;
+  }
+
   #bytesOf(serverId: string): number | null {
     const guest = this.#guests.get(serverId);
     if (!guest?.spec) return null;

@@ -7,7 +7,7 @@
 //   agent/grants.ts    who may use them
 // A restart serves everybody who has a grant again, goes on with deletes, and leaves a volume that was being made to the
 // repeated call.
-import type { DestroyRequest, GenerationRequest, Job, Reply, VolumeOverNbd } from '../host/contract.ts';
+import type { DestroyRequest, Files, GenerationRequest, Job, Reply, VolumeOverNbd } from '../host/contract.ts';
 import { HypervisorError } from '../host/hypervisor.ts';
 import { newId } from '../lib/ids.ts';
 import {
@@ -75,6 +75,10 @@ export class StorageAgent implements StorageHost {
     if (this.#volumes.closed) return UNREACHABLE;
     const { driver } = this.#volumes;
     return ok({ name: this.#name, driver: driver.name, ...(await driver.space()) });
+  }
+
+  async files(): Promise<Reply<Files>> {
+    return this.#volumes.closed ? UNREACHABLE : ok(await this.#volumes.files());
   }
 
   async heartbeat(): Promise<Reply<StorageHeartbeat>> {

@@ -11,6 +11,7 @@ import { type Static, Type } from 'typebox';
 import {
   BaseImage,
   type DestroyRequest,
+  type Files,
   type GenerationRequest,
   type Job,
   MAX_REMAINS,
@@ -131,6 +132,8 @@ export type StorageHeartbeat = Static<typeof StorageHeartbeat>;
 export interface StorageHost {
   describe(): Promise<Reply<StorageDescription>>;
   heartbeat(): Promise<Reply<StorageHeartbeat>>;
+  /** Looks at the files of all volumes; for the audit. */
+  files(): Promise<Reply<Files>>;
   /** `absent` when this host has none of that id. */
   volume(volumeId: string): Promise<Reply<StoredVolume>>;
   /** Remember this generation for the server, on all volumes: from now on refuse older grants and revokes of it. */

@@ -21,6 +21,10 @@ export interface StorageDriver {
   kept(): Promise<string[]>;
   /** What a volume's files take here; null: it has none. */
   bytesOf(volumeId: string): Promise<number | null>;
+  /** Names of the files that this volume, which is whole, must have and does not. */
+  missing(volumeId: string): Promise<string[]>;
+  /** Paths below the state directory that belong to no volume that has files here. */
+  strays(): Promise<string[]>;
   /** Makes the volume with its content. Leaves nothing when it fails. */
   make(volumeId: string, request: Omit<CreateVolumeRequest, 'generation'>, job: JobControl): Promise<void>;
   /** Deletes all of it, snapshots too. Nobody is served. */

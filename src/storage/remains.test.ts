@@ -74,7 +74,21 @@ test('a storage host of QEMU that has no record of a volume keeps its file; what
     assert.equal(await readFile(join(volumes, VOLUME_ID, 'volume.qcow2'), 'utf8'), 'precious');
     await keepsUntilAsked(agent);
     assert.deepEqual(await readdir(volumes), []);
+
+    // One that is on record and has lost its file, and things that are nobody's, for the audit.
     await agent.close();
+    const record = (await records.volumes.load()).find(({ id }) => id === OTHER_VOLUME);
+    assert(record?.volume);
+    await records.volumes.save({ ...record, volume: { ...record.volume, state: 'ready' } });
+    const again = await openAgent(driver, records);
+    await writeFile(join(volumes, 'notes.txt'), '');
+    await mkdir(join(stateDir, 'keys', VOLUME_ID));
+    const missing = [{ id: OTHER_VOLUME, what: 'file' }];
+    const strays = ['volumes/notes.txt', `keys/${VOLUME_ID}`];
+    assert.deepEqual(value(await again.files()), { missing, strays });
+    records.volumes.lose(OTHER_VOLUME);
+    assert.deepEqual(value(await again.files()).missing, [...missing, { id: OTHER_VOLUME, what: 'record' }]);
+    await again.close();
   } finally {
     await rm(stateDir, { recursive: true });
   }

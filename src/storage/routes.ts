@@ -1,5 +1,5 @@
 // Where each method of a storage host's contract is found over HTTP (host/wire.ts).
-import { DestroyRequest, GenerationRequest, Job, VolumeOverNbd } from '../host/contract.ts';
+import { DestroyRequest, Files, GenerationRequest, Job, VolumeOverNbd } from '../host/contract.ts';
 import { get, HEARTBEAT_LIMIT_MS, Nothing, put, type Route } from '../host/wire.ts';
 import {
   CreateVolumeRequest,
@@ -17,6 +17,7 @@ import {
 export const STORAGE_ROUTES = {
   describe: get('/v1/description', StorageDescription),
   heartbeat: { ...get('/v1/heartbeat', StorageHeartbeat), limitMs: HEARTBEAT_LIMIT_MS },
+  files: get('/v1/files', Files),
   volume: get('/v1/volumes/:volumeId', StoredVolume),
   fence: put('/v1/servers/:serverId/fence', GenerationRequest, Nothing),
   fenceVolume: put('/v1/volumes/:volumeId/fence', GenerationRequest, Nothing),

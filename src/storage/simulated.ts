@@ -70,6 +70,19 @@ export class SimulatedStorage implements StorageDriver {
     return this.#volumes.get(volumeId)?.sizeBytes ?? null;
   }
 
+  async missing(volumeId: string): Promise<string[]> {
+    return this.#volumes.has(volumeId) ? [] : ['file'];
+  }
+
+  async strays(): Promise<string[]> {
+    return [];
+  }
+
+  /** As by a file system that has lost it. */
+  lose(volumeId: string): void {
+    this.#volumes.delete(volumeId);
+  }
+
   async make(volumeId: string, request: Omit<CreateVolumeRequest, 'generation'>, job: JobControl): Promise<void> {
     const fault = this.#options.makeFault?.(volumeId) ?? null;
     if (fault !== null) throw new HypervisorError(fault);

@@ -10,7 +10,7 @@ const owedOf = (s: Snapshot, kind: string): Map<string, Snapshot['debts'][number
       .map((debt) => [`${debt.serverId} ${debt.volumeId}`, debt]),
   );
 
-const silentStorage = (s: Snapshot): string[] =>
+export const silentStorage = (s: Snapshot): string[] =>
   s.storage.flatMap((host) => (host.unreachable === null ? [] : [`storage host ${host.name}: ${host.unreachable}`]));
 
 export const ONE_ATTACHMENT: Invariant = {

@@ -6,6 +6,7 @@ import type { Platform } from '../../control/platform.ts';
 import type { Guest } from '../../host/contract.ts';
 import { eachAtMost } from '../../lib/pool.ts';
 import type { HostView } from '../snapshot.ts';
+import { NO_FILES, viewOf } from './host-files.ts';
 import { type Slice, within } from './slice.ts';
 
 const HOSTS_AT_A_TIME = 16;
@@ -25,15 +26,17 @@ async function readHost(
   slice: Slice,
 ): Promise<HostView> {
   const known = { id: row.id, name: row.name, cellId: row.cell_id };
-  const reply = await (await p.host(row.name)).heartbeat();
+  const host = await p.host(row.name);
+  const reply = await host.heartbeat();
   if (reply.kind !== 'ok') {
     const unreachable = reply.kind === 'unreachable' ? reply.reason : `it answered '${reply.kind}' to a heartbeat`;
-    return { ...known, unreachable, guests: [] };
+    return { ...known, unreachable, guests: [], files: NO_FILES };
   }
   const guests = reply.value.guests
     .filter((guest) => within(slice, guest.serverId))
     .map(({ serverId, power, suspended, exported }) => ({ serverId, running: power === 'on', suspended, exported }));
-  return { ...known, unreachable: null, guests };
+  const remains = reply.value.remains.map(({ serverId }) => serverId);
+  return { ...known, unreachable: null, guests, files: viewOf(slice, await host.files(), remains) };
 }
 
 export async function readTogether(p: Platform, hosts: readonly HostView[]): Promise<Map<string, readonly string[]>> {

@@ -6,6 +6,7 @@ import { listStorageHosts } from '../../control/volumes/storage-hosts.ts';
 import type { GlobalTables } from '../../store/global-schema.ts';
 import { OPEN_STATUSES } from '../../store/sagas.ts';
 import type { AttachmentView, StorageView, VolumeView } from '../snapshot.ts';
+import { NO_FILES, viewOf } from './host-files.ts';
 import { inPieces, inSlice, type Slice, within } from './slice.ts';
 
 type Db = Kysely<GlobalTables>;
@@ -85,10 +86,11 @@ export async function readVolumesOwed(db: Db, slice: Slice, kinds: readonly Debt
 export async function readStorage(p: Platform, slice: Slice): Promise<StorageView[]> {
   const views: StorageView[] = [];
   for (const { name } of await listStorageHosts(p)) {
-    const reply = await (await p.storage(name)).heartbeat();
+    const host = await p.storage(name);
+    const reply = await host.heartbeat();
     if (reply.kind !== 'ok') {
       const unreachable = reply.kind === 'unreachable' ? reply.reason : `it answered '${reply.kind}' to a heartbeat`;
-      views.push({ name, unreachable, keeps: [], snapshots: new Map(), access: [] });
+      views.push({ name, unreachable, files: NO_FILES, keeps: [], snapshots: new Map(), access: [] });
       continue;
     }
     const { volumes } = reply.value;
@@ -98,6 +100,11 @@ export async function readStorage(p: Platform, slice: Slice): Promise<StorageVie
     );
     views.push({
       ...{ name, unreachable: null },
+      files: viewOf(
+        slice,
+        await host.files(),
+        reply.value.remains.map(({ volumeId }) => volumeId),
+      ),
       keeps: volumes.map(({ volumeId }) => volumeId).filter((id) => within(slice, id)),
       snapshots: new Map(
         volumes

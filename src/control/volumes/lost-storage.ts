@@ -48,7 +48,7 @@ function lostStorage(name: string): { readonly [K in keyof StorageHost]: Awaited
   const nothing = { kind: 'ok', value: {} } as const;
   const done: Reply<Job> = { kind: 'ok', value: { state: 'done', doneBytes: 0, totalBytes: 0 } };
   return {
-    ...{ describe: gone, heartbeat: gone, volume: { kind: 'absent' } },
+    ...{ describe: gone, heartbeat: gone, files: gone, volume: { kind: 'absent' } },
     ...{ fence: nothing, fenceVolume: nothing, revoke: nothing },
     ...{ delete: done, deleteSnapshot: done, endUpload: done },
     ...{ create: refused, extend: refused, snapshot: refused, upload: refused, grant: refused },

@@ -9,7 +9,15 @@ import type { Logger } from 'pino';
 import type { Clock } from '../../lib/clock.ts';
 import { invariant } from '../../lib/errors.ts';
 import { isUuid } from '../../lib/ids.ts';
-import { type GuestSpec, type Heartbeat, type Job, MAX_REMAINS, type Reply } from '../contract.ts';
+import {
+  type Files,
+  type GuestSpec,
+  type Heartbeat,
+  type Job,
+  MAX_REMAINS,
+  MAX_STRAYS,
+  type Reply,
+} from '../contract.ts';
 import { type Hypervisor, HypervisorError } from '../hypervisor.ts';
 import type { HostJob } from '../jobs.ts';
 import { Mutex } from '../mutex.ts';
@@ -190,6 +198,20 @@ export class Guests {
       if (bytes !== null && !this.#isKnown(serverId)) found.push({ serverId, bytes });
     }
     return found;
+  }
+
+  /** What is missing of the guests on record, and what is nobody's. */
+  async files(): Promise<Files> {
+    const saved = await this.#records.ids();
+    const missing: Files['missing'] = [];
+    for (const { record } of this.all()) {
+      const { serverId: id, guest } = record;
+      // Its files are on their way.
+      if (guest === null || guest.destroying) continue;
+      const found = await this.hypervisor.missing(id, guest);
+      missing.push(...(saved.has(id) ? found : [...found, 'record']).map((what) => ({ id, what })));
+    }
+    return { missing, strays: (await this.hypervisor.strays()).slice(0, MAX_STRAYS) };
   }
 
   #isKnown(serverId: string): boolean {

@@ -47,6 +47,7 @@ import { showGrown } from './grown-volume.ts';
 import { makeGuestDirectory, makeOverlay } from './guest-files.ts';
 import { keepHouse } from './housekeeping.ts';
 import { ImageCache } from './images.ts';
+import { missingFiles, strayFiles } from './inventory.ts';
 import { makeKeysDirectory, removeKeys, writeKeys } from './keys.ts';
 import { Layout, SERIAL_SOCKET, VNC_SOCKET } from './layout.ts';
 import { findGuests } from './leftovers.ts';
@@ -178,6 +179,14 @@ export class QemuHypervisor implements Hypervisor {
   async bytesOf(serverId: string): Promise<number | null> {
     const bytes = await bytesIn(this.#layout.guestDir(serverId));
     return bytes === null ? null : bytes + ((await allocatedBytes(this.#layout.memory(serverId))) ?? 0);
+  }
+
+  async missing(serverId: string, guest: GuestBody): Promise<string[]> {
+    return missingFiles(this.#layout, serverId, guest);
+  }
+
+  async strays(): Promise<string[]> {
+    return strayFiles(this.#layout);
   }
 
   async prepare(serverId: string, { root }: GuestSpec, disk: DefineRequest['disk'], job: JobControl): Promise<void> {

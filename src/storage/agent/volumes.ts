@@ -6,7 +6,7 @@
 // answered `pending`, and begins it by asking again: to refuse would be for good, and what was to be taken back would stay.
 // Long ones are making content, before which nobody is let in, and sending it away, during which everybody is.
 import type { Logger } from 'pino';
-import { type Job, MAX_REMAINS, type Reply } from '../../host/contract.ts';
+import { type Files, type Job, MAX_REMAINS, MAX_STRAYS, type Reply } from '../../host/contract.ts';
 import { HypervisorError, type JobControl } from '../../host/hypervisor.ts';
 import { HostJob } from '../../host/jobs.ts';
 import { Mutex } from '../../host/mutex.ts';
@@ -201,6 +201,19 @@ export class Volumes {
       if (bytes !== null && !this.#isKnown(volumeId)) found.push({ volumeId, bytes });
     }
     return found;
+  }
+
+  /** What is missing of the volumes on record that are whole, and what is nobody's. */
+  async files(): Promise<Files> {
+    const saved = await this.#records.volumes.ids();
+    const missing: Files['missing'] = [];
+    for (const { record } of this.all()) {
+      const { id, volume } = record;
+      if (volume?.state !== 'ready') continue;
+      const found = await this.driver.missing(id);
+      missing.push(...(saved.has(id) ? found : [...found, 'record']).map((what) => ({ id, what })));
+    }
+    return { missing, strays: (await this.driver.strays()).slice(0, MAX_STRAYS) };
   }
 
   #isKnown(volumeId: string): boolean {

@@ -5,6 +5,7 @@
 // worth nothing after a restart.
 // Not handled: two agents on one state directory (the caller holds a lock).
 import { chmod, chown, mkdir, open, readdir, rename, rm, statfs } from 'node:fs/promises';
+import { join } from 'node:path';
 import type { Logger } from 'pino';
 import type { BaseImage } from '../../host/contract.ts';
 import { HypervisorError, type JobControl } from '../../host/hypervisor.ts';
@@ -113,6 +114,19 @@ export class QemuStorage implements StorageDriver {
 
   async bytesOf(volumeId: string): Promise<number | null> {
     return bytesIn(this.#layout.volumeDir(volumeId));
+  }
+
+  async missing(volumeId: string): Promise<string[]> {
+    return (await allocatedBytes(this.#layout.volume(volumeId))) === null ? ['file'] : [];
+  }
+
+  async strays(): Promise<string[]> {
+    const volumes = await readdir(this.#layout.volumesDir);
+    const known = new Set(volumes.filter(isUuid));
+    return [
+      ...volumes.filter((name) => !known.has(name)).map((name) => join('volumes', name)),
+      ...(await readdir(this.#layout.keysDir)).filter((name) => !known.has(name)).map((name) => join('keys', name)),
+    ];
   }
 
   async make(volumeId: string, request: Omit<CreateVolumeRequest, 'generation'>, job: JobControl): Promise<void> {
