@@ -61,7 +61,7 @@ export interface Hypervisor {
    */
   recover(guests: ReadonlyMap<string, GuestBody>): Promise<void>;
 
-  /** Ids of the guests that have files here, on record or not. */
+  /** Ids of the guests that have files here, on record or not; none where nothing can be found any more. */
   kept(): Promise<string[]>;
   /** What a guest's files take here; null: it has none. */
   bytesOf(serverId: string): Promise<number | null>;

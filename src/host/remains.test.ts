@@ -103,6 +103,10 @@ test('a host of QEMU that has lost a record keeps every file of the guest, and t
     // A directory that is put there while the agent runs is told of too.
     await mkdir(join(stateDir, 'guests', OTHER_SERVER));
     assert.equal(value(await fourth.heartbeat()).remains[0]?.serverId, OTHER_SERVER);
+    // Without the directory of all guests, whose disk is gone perhaps, the host answers still.
+    await rm(join(stateDir, 'guests'), { recursive: true });
+    assert.deepEqual(value(await fourth.heartbeat()).remains, []);
+    assert.equal((await fourth.files()).kind, 'ok');
     await fourth.close();
   } finally {
     await rm(stateDir, { recursive: true });

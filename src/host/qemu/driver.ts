@@ -5,7 +5,7 @@
 // Programs are named in the options and looked up at each use, so a broken one fails that use alone.
 // Heavy work (copies, digests) is limited to a few at a time; the rest waits its turn.
 // Not handled: two agents on one state directory (the caller holds a lock).
-import { chmod, mkdir, open, readdir, rename, rm, statfs } from 'node:fs/promises';
+import { chmod, mkdir, open, rename, rm, statfs } from 'node:fs/promises';
 import { loadavg, uptime } from 'node:os';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
@@ -40,7 +40,7 @@ import { importOverlay } from './copy.ts';
 import { readDiagnostics } from './diagnostics.ts';
 import { sha256File } from './digest.ts';
 import { type DiskTools, growOverlay } from './disk.ts';
-import { allocatedBytes, bytesIn, syncFile } from './disk-files.ts';
+import { allocatedBytes, bytesIn, namesIn, syncFile } from './disk-files.ts';
 import { Exports } from './export.ts';
 import { Forwards } from './forwards.ts';
 import { showGrown } from './grown-volume.ts';
@@ -173,7 +173,7 @@ export class QemuHypervisor implements Hypervisor {
   }
 
   async kept(): Promise<string[]> {
-    return (await readdir(this.#layout.guestsDir)).filter(isUuid);
+    return (await namesIn(this.#layout.guestsDir)).filter(isUuid);
   }
 
   async bytesOf(serverId: string): Promise<number | null> {

@@ -3,12 +3,11 @@
 // Looked at is whether the files that a guest cannot do without are there, and what lies where only guests' things do. Not
 // looked at: what files hold, what else lies in a guest's own directory, and base images that no guest uses: those are
 // kept up to a limit (images.ts).
-import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isUuid } from '../../lib/ids.ts';
 import type { GuestSpec } from '../contract.ts';
 import type { GuestBody } from '../records.ts';
-import { allocatedBytes } from './disk-files.ts';
+import { allocatedBytes, namesIn } from './disk-files.ts';
 import type { Layout } from './layout.ts';
 
 /** Names of the files that the guest must have by its record and does not. */
@@ -27,8 +26,8 @@ export async function missingFiles(layout: Layout, serverId: string, guest: Gues
 
 /** What lies among guests' directories, keys and memories and belongs to no guest's directory. */
 export async function strayFiles(layout: Layout): Promise<string[]> {
-  const guests = await readdir(layout.guestsDir);
-  const [keys, memories] = [await readdir(layout.keysDir), await readdir(layout.memoryDir)];
+  const guests = await namesIn(layout.guestsDir);
+  const [keys, memories] = [await namesIn(layout.keysDir), await namesIn(layout.memoryDir)];
   const known = new Set(guests.filter(isUuid));
   return [
     ...guests.filter((name) => !known.has(name)).map((name) => join('guests', name)),

@@ -11,7 +11,7 @@ import type { BaseImage } from '../../host/contract.ts';
 import { HypervisorError, type JobControl } from '../../host/hypervisor.ts';
 import { Semaphore } from '../../host/mutex.ts';
 import type { DiskTools } from '../../host/qemu/disk.ts';
-import { allocatedBytes, bytesIn, checkRoom, syncFile } from '../../host/qemu/disk-files.ts';
+import { allocatedBytes, bytesIn, checkRoom, namesIn, syncFile } from '../../host/qemu/disk-files.ts';
 import { ImageCache } from '../../host/qemu/images.ts';
 import { makeKeysDirectory, removeKeys } from '../../host/qemu/keys.ts';
 import { Layout } from '../../host/qemu/layout.ts';
@@ -109,7 +109,7 @@ export class QemuStorage implements StorageDriver {
   }
 
   async kept(): Promise<string[]> {
-    return (await readdir(this.#layout.volumesDir)).filter(isUuid);
+    return (await namesIn(this.#layout.volumesDir)).filter(isUuid);
   }
 
   async bytesOf(volumeId: string): Promise<number | null> {
@@ -121,11 +121,11 @@ export class QemuStorage implements StorageDriver {
   }
 
   async strays(): Promise<string[]> {
-    const volumes = await readdir(this.#layout.volumesDir);
+    const volumes = await namesIn(this.#layout.volumesDir);
     const known = new Set(volumes.filter(isUuid));
     return [
       ...volumes.filter((name) => !known.has(name)).map((name) => join('volumes', name)),
-      ...(await readdir(this.#layout.keysDir)).filter((name) => !known.has(name)).map((name) => join('keys', name)),
+      ...(await namesIn(this.#layout.keysDir)).filter((name) => !known.has(name)).map((name) => join('keys', name)),
     ];
   }
 
