@@ -120,6 +120,13 @@ describe('filters of server lists', () => {
     }
   });
 
+  it('find with its own time of change the server that shows it', () => {
+    const updatedAt = Date.UTC(2026, 0, 1, 12, 0, 0, 737);
+    const before = (time: string) => matches({ 'changes-before': time }, { updatedAt }, { ...USER, minor: 66 });
+    assert.ok(before('2026-01-01T12:00:00Z'));
+    assert.ok(!before('2026-01-01T11:59:59Z'));
+  });
+
   it('are those of Nova, with its patterns', () => {
     const drive = { configDrive: {} as Server['configDrive'] };
     const cases: readonly (readonly [found: Query, missed: Query, server?: Partial<Server>])[] = [

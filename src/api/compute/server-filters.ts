@@ -33,7 +33,8 @@ export function serverTest({ query, states, changesBefore }: Pick<Wish, 'query' 
     where(query.vm_state, (server) => server.vmState === query.vm_state);
     where(query.task_state, (server) => server.taskState === query.task_state);
   }
-  where(changesBefore, (server) => server.updatedAt <= (changesBefore ?? 0));
+  // Clients say what they were shown, which is whole seconds, as Nova keeps it.
+  where(changesBefore, ({ updatedAt }) => updatedAt - (updatedAt % 1000) <= (changesBefore ?? 0));
   const image = query.image ?? query.image_ref;
   where(image, (server) => shownImageOf(server.image) === image);
   where(query.flavor, (server) => server.flavor.flavorId === query.flavor);
