@@ -7,6 +7,10 @@ export interface VolumeLimits {
   readonly snapshots: number;
   readonly gigabytes: number;
   readonly per_volume_gigabytes: number;
+  /** What follows is kept and told: there are no such things to count. */
+  readonly backups: number;
+  readonly backup_gigabytes: number;
+  readonly groups: number;
 }
 
 /** Cinder's defaults (cinder/quota.py). */
@@ -15,8 +19,14 @@ export const DEFAULT_VOLUME_LIMITS: VolumeLimits = {
   snapshots: 10,
   gigabytes: 1000,
   per_volume_gigabytes: -1,
+  backups: 10,
+  backup_gigabytes: 1000,
+  groups: 10,
 };
-export const VOLUME_LIMIT_NAMES = ['volumes', 'snapshots', 'gigabytes', 'per_volume_gigabytes'] as const;
+export const VOLUME_LIMIT_NAMES = [
+  ...(['volumes', 'snapshots', 'gigabytes', 'per_volume_gigabytes'] as const),
+  ...(['backups', 'backup_gigabytes', 'groups'] as const),
+];
 
 /** What a project has, or wants more of. */
 export interface VolumeUsage {

@@ -44,7 +44,8 @@ test('quota: what fits is never refused, what does not always is', () => {
   const amount = fc.integer({ min: 0, max: 2000 });
   const usage = fc.record({ volumes: amount, snapshots: amount, gigabytes: amount });
   const limit = fc.integer({ min: -1, max: 2000 });
-  const limits = fc.record({ volumes: limit, snapshots: limit, gigabytes: limit, per_volume_gigabytes: limit });
+  const counted = { volumes: limit, snapshots: limit, gigabytes: limit, per_volume_gigabytes: limit };
+  const limits = fc.record(counted).map((each) => ({ ...DEFAULT_VOLUME_LIMITS, ...each }));
   fc.assert(
     fc.property(limits, usage, usage, (most, used, wanted) => {
       const names = ['volumes', 'snapshots', 'gigabytes'] as const;

@@ -544,7 +544,8 @@ describe('block storage over the API, on a simulated storage host', () => {
     const proxied = await s.alice('POST', '/compute/v2.1/os-volumes', { volume: { size: 1 } });
     assert.equal(proxied.status, 403, proxied.text);
     assert.match(proxied.json.forbidden.message, /Maximum number of volumes allowed \(1\)/);
-    await s.admin('PUT', `${V}/os-quota-sets/${project}`, { quota_set: { snapshots: 0 } });
+    await s.admin('PUT', `${V}/os-quota-sets/${project}`, { quota_set: { snapshots: 0, backups: 41 } });
+    assert.equal((await s.alice('GET', `${V}/os-quota-sets/${project}`)).json.quota_set.backups, 41);
     const snapshot = await s.alice('POST', '/compute/v2.1/os-snapshots', { snapshot: { volume_id: id } });
     const said = snapshot.json.forbidden?.message;
     assert.deepEqual([snapshot.status, said], [403, 'Quota exceeded for resources: snapshots']);

@@ -1,4 +1,4 @@
-// Limits and quotas of volumes, in Cinder's words. Backups and groups are not there: their usage is always 0.
+// Limits and quotas of volumes, in Cinder's words. Backups and groups are not there: their limits are kept, their usage is 0.
 import { Type } from 'typebox';
 import { forgetVolumeQuota, setVolumeQuota, type VolumeQuota, volumeQuotaOf } from '../../control/volumes/quota.ts';
 import { DEFAULT_VOLUME_LIMITS, VOLUME_LIMIT_NAMES, type VolumeLimits } from '../../model/volume-quota.ts';
@@ -10,7 +10,6 @@ import { Flag } from './filters.ts';
 const QUOTAS = `${V3}/os-quota-sets/:id`;
 const service = 'volume' as const;
 const ProjectParams = object({ id: Type.String({ minLength: 1, maxLength: 255 }) });
-const UNUSED = { backups: 10, backup_gigabytes: 1000, groups: 10 } as const;
 
 const Limit = Type.Integer({ minimum: -1, maximum: 2_147_483_647 });
 const limits = {
@@ -36,7 +35,7 @@ const UpdateBody = object({
       snapshots: Type.Optional(Wanted),
       gigabytes: Type.Optional(Wanted),
       per_volume_gigabytes: Type.Optional(Wanted),
-      // Known to clients, which send them along: nothing is counted against them.
+      // Clients send them along, and look for them later: nothing is counted against them.
       backups: Type.Optional(Wanted),
       backup_gigabytes: Type.Optional(Wanted),
       groups: Type.Optional(Wanted),
@@ -55,7 +54,7 @@ const withUsage = (id: string, { limits: most, used }: VolumeQuota): object => {
     snapshots: one(most.snapshots, used.snapshots),
     gigabytes: one(most.gigabytes, used.gigabytes),
     per_volume_gigabytes: one(most.per_volume_gigabytes, 0),
-    ...Object.fromEntries(Object.entries(UNUSED).map(([name, limit]) => [name, one(limit, 0)])),
+    ...{ backups: one(most.backups, 0), backup_gigabytes: one(most.backup_gigabytes, 0), groups: one(most.groups, 0) },
   };
 };
 
@@ -76,8 +75,8 @@ export const quotaRoutes: readonly Route[] = [
         ...{ maxTotalVolumes: most.volumes, totalVolumesUsed: used.volumes },
         ...{ maxTotalSnapshots: most.snapshots, totalSnapshotsUsed: used.snapshots },
         ...{ maxTotalVolumeGigabytes: most.gigabytes, totalGigabytesUsed: used.gigabytes },
-        ...{ maxTotalBackups: UNUSED.backups, totalBackupsUsed: 0 },
-        ...{ maxTotalBackupGigabytes: UNUSED.backup_gigabytes, totalBackupGigabytesUsed: 0 },
+        ...{ maxTotalBackups: most.backups, totalBackupsUsed: 0 },
+        ...{ maxTotalBackupGigabytes: most.backup_gigabytes, totalBackupGigabytesUsed: 0 },
       };
       return { status: 200, body: { limits: { rate: [], absolute } } };
     },
@@ -91,7 +90,7 @@ export const quotaRoutes: readonly Route[] = [
     answers: { 200: object({ quota_set: Type.Union([QuotaSet, QuotaUsage]) }) },
     handle: async ({ p, params: { id }, query }) => {
       const quota = await volumeQuotaOf(p, id);
-      const shown = booleanOf(query.usage) === true ? withUsage(id, quota) : { id, ...quota.limits, ...UNUSED };
+      const shown = booleanOf(query.usage) === true ? withUsage(id, quota) : { id, ...quota.limits };
       return { status: 200, body: { quota_set: shown } };
     },
   }),
@@ -102,7 +101,7 @@ export const quotaRoutes: readonly Route[] = [
     params: ProjectParams,
     answers: { 200: object({ quota_set: QuotaSet }) },
     handle: ({ p, params: { id } }) => ({
-      ...{ status: 200, body: { quota_set: { id, ...defaults(p.settings.quota), ...UNUSED } } },
+      ...{ status: 200, body: { quota_set: { id, ...defaults(p.settings.quota) } } },
     }),
   }),
   route({
@@ -119,7 +118,7 @@ export const quotaRoutes: readonly Route[] = [
         if (value !== undefined) wanted[name] = Number(value);
       }
       await setVolumeQuota(p, id, wanted);
-      return { status: 200, body: { quota_set: { ...(await volumeQuotaOf(p, id)).limits, ...UNUSED } } };
+      return { status: 200, body: { quota_set: (await volumeQuotaOf(p, id)).limits } };
     },
   }),
   route({
@@ -139,7 +138,7 @@ export const quotaRoutes: readonly Route[] = [
     params: ProjectParams,
     answers: { 200: object({ quota_class_set: QuotaSet }) },
     handle: ({ p, params: { id } }) => ({
-      ...{ status: 200, body: { quota_class_set: { id, ...defaults(p.settings.quota), ...UNUSED } } },
+      ...{ status: 200, body: { quota_class_set: { id, ...defaults(p.settings.quota) } } },
     }),
   }),
 ];
@@ -149,4 +148,7 @@ const defaults = (configured: Readonly<Record<string, number>>): VolumeLimits =>
   snapshots: configured['snapshots'] ?? DEFAULT_VOLUME_LIMITS.snapshots,
   gigabytes: configured['gigabytes'] ?? DEFAULT_VOLUME_LIMITS.gigabytes,
   per_volume_gigabytes: configured['per_volume_gigabytes'] ?? DEFAULT_VOLUME_LIMITS.per_volume_gigabytes,
+  backups: configured['backups'] ?? DEFAULT_VOLUME_LIMITS.backups,
+  backup_gigabytes: configured['backup_gigabytes'] ?? DEFAULT_VOLUME_LIMITS.backup_gigabytes,
+  groups: configured['groups'] ?? DEFAULT_VOLUME_LIMITS.groups,
 });

@@ -63,6 +63,9 @@ export async function volumeQuotaOf(p: Platform, projectId: string, db: Db = p.s
       snapshots: limit('snapshots'),
       gigabytes: limit('gigabytes'),
       per_volume_gigabytes: limit('per_volume_gigabytes'),
+      backups: limit('backups'),
+      backup_gigabytes: limit('backup_gigabytes'),
+      groups: limit('groups'),
     },
     used: {
       volumes: Number(volumes?.count ?? 0),
