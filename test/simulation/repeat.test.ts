@@ -65,7 +65,7 @@ test('a failing seed says what went wrong, and the command that it prints goes w
 });
 
 test('a wrong list of events and a wrong number are refused', async () => {
-  assert.equal((await simulate('--ops', '1,x')).code, 1);
+  assert.equal((await simulate('--ops', '1,x')).code, 2);
   assert.equal((await simulate('--hours', '-1')).code, 2);
   assert.equal((await simulate('--without', 'luck')).code, 2);
 });
