@@ -36,7 +36,7 @@ const define = (host: Host, id: string, disk: 'fresh' | 'incoming' = 'fresh') =>
   finish(() => host.define(id, { generation, spec: specOf(image), disk }));
 const power = (host: Host, id: string, state: 'on' | 'off', graceSeconds = 0) =>
   finish(() => host.setPower(id, { generation, power: state, graceSeconds }));
-const destroy = (host: Host, id: string) => finish(() => host.destroy(id, { generation }));
+const destroy = (host: Host, id: string, remains = false) => finish(() => host.destroy(id, { generation, remains }));
 
 /** The QEMU process of this guest, from what /proc shows. */
 async function guestProcess(id: string): Promise<ProcessRef> {
@@ -214,7 +214,7 @@ describe('one host', { skip }, () => {
     assert.equal((await findRunningAgent(agent.stateDir))?.name, 'one');
   });
 
-  test('processes and files without an owner are removed at a start', async () => {
+  test('a process that no record knows is ended at a start, and files that none knows go when that is asked for', async () => {
     generation += 1;
     const id = randomUUID();
     await define(agent.host, id);
@@ -224,9 +224,14 @@ describe('one host', { skip }, () => {
     const record = join(agent.stateDir, 'records', `${id}.json`);
     const text = JSON.parse(await readFile(record, 'utf8'));
     await writeFile(record, JSON.stringify({ ...text, guest: null }));
-    await mkdir(join(agent.stateDir, 'guests', randomUUID()));
+    const stray = randomUUID();
+    await mkdir(join(agent.stateDir, 'guests', stray));
     agent = await lab.agent('one');
     assert.equal(isAlive(qemu), false);
+    const told = value(await agent.host.heartbeat()).remains;
+    assert.deepEqual(told.map(({ serverId }) => serverId).toSorted(), [id, stray].toSorted());
+    assert.ok((await stat(join(agent.stateDir, 'guests', id, 'disk.qcow2'))).size > 0);
+    for (const each of [id, stray]) await destroy(agent.host, each, true);
     await assertEmpty(agent);
   });
 });
