@@ -45,6 +45,12 @@ function eventNumbers(text: string): readonly number[] {
   return numbers;
 }
 
+/** Ends the program, whatever it has still open, as soon as everything that it printed is out: a pipe takes it piece by piece. */
+async function endProgram(): Promise<never> {
+  for (const stream of [process.stdout, process.stderr]) await new Promise((resolve) => stream.write('', resolve));
+  process.exit();
+}
+
 interface DeploymentOptions extends Flags {
   readonly config?: string;
 }
@@ -110,7 +116,7 @@ withSize(withDeployment(program.command('up')))
     const { up } = await import('./up.ts');
     const { json, image, allowFaults } = options;
     process.exitCode = await up({ deployment: await deploymentOf(options), json, image, allowFaults });
-    process.exit();
+    await endProgram();
   });
 
 withListen(withSharedDeployment(program.command('api'), 'secrets and images'))
@@ -119,7 +125,7 @@ withListen(withSharedDeployment(program.command('api'), 'secrets and images'))
   .action(async (options: DeploymentOptions & { json: boolean }) => {
     const { serve } = await import('./serve.ts');
     process.exitCode = await serve(await deploymentOf(options), 'api', options.json);
-    process.exit();
+    await endProgram();
   });
 
 withSharedDeployment(program.command('conductor'), 'secrets')
@@ -128,7 +134,7 @@ withSharedDeployment(program.command('conductor'), 'secrets')
   .action(async (options: DeploymentOptions & { json: boolean }) => {
     const { serve } = await import('./serve.ts');
     process.exitCode = await serve(await deploymentOf(options), 'conductor', options.json);
-    process.exit();
+    await endProgram();
   });
 
 program
@@ -145,7 +151,7 @@ program
   .action(async (options: { data: string; hypervisor?: 'qemu' | 'simulated'; json: boolean }) => {
     const { demo } = await import('./demo/demo.ts');
     process.exitCode = await demo(options);
-    process.exit();
+    await endProgram();
   });
 
 program
@@ -175,7 +181,7 @@ program
   .action(async (options: AgentOptions) => {
     const { agent } = await import('./agent.ts');
     process.exitCode = await agent(options);
-    process.exit();
+    await endProgram();
   });
 
 program
@@ -191,7 +197,7 @@ program
   .action(async (options: StorageOptions) => {
     const { storage } = await import('./storage.ts');
     process.exitCode = await storage(options);
-    process.exit();
+    await endProgram();
   });
 
 withDeployment(program.command('audit'))
@@ -291,7 +297,7 @@ program
   .action(async (verb: 'list' | 'check', options: PolicyOptions) => {
     const { policyCommand } = await import('./policy.ts');
     process.exitCode = policyCommand(verb, options);
-    process.exit();
+    await endProgram();
   });
 
 program
@@ -323,7 +329,7 @@ program
     const { simulate } = await import('../simulation/command.ts');
     const given = { hostsPerCell: hostsPerCell ?? null, without: without ?? null, threads: threads ?? null };
     process.exitCode = await simulate({ ...options, ...given });
-    process.exit();
+    await endProgram();
   });
 
 program
@@ -357,5 +363,5 @@ try {
 } catch (error) {
   process.stderr.write(`crosscell: ${error instanceof Error ? error.message : String(error)}\n`);
   process.exitCode = error instanceof ConfigError || error instanceof NoSuchEvents ? 2 : 1;
-  process.exit();
+  await endProgram();
 }

@@ -64,6 +64,12 @@ test('a failing seed says what went wrong, and the command that it prints goes w
   assert.ok(again.stdout.includes(`VIOLATION ${violation}`), again.stdout);
 });
 
+test('a report that is longer than what a pipe holds is printed whole', async () => {
+  const { stdout } = await simulate('--schedules', '5', '--json');
+  assert.ok(stdout.length > 128 * 1024);
+  assert.equal((JSON.parse(stdout) as { schedules: number }).schedules, 5);
+});
+
 test('a wrong list of events and a wrong number are refused', async () => {
   assert.equal((await simulate('--ops', '1,x')).code, 2);
   assert.equal((await simulate('--hours', '-1')).code, 2);
