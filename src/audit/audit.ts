@@ -7,8 +7,9 @@
 // accounts for is listed as owed and breaks nothing.
 // With `repair`, every breach that has a repair is given to repair.ts, which proves it anew; then the slice is looked at
 // once more, and what is broken then is what the report says. Repairs are made in rounds, for one may lead to the next.
-// Not looked at: the contents of disks (whether their files are there is; their digests are compared at every move), what a busy server may hold, and what
-// hosts tell of one guest at a time alone: whether it is paused, and what it has plugged in.
+// Not looked at: the contents of disks (whether their files are there is; their digests are compared at every move), what
+// a busy server may hold, and what hosts tell of one guest at a time alone: whether it is paused, and what it has plugged
+// in.
 import type { Platform } from '../control/platform.ts';
 import type { Breach, Invariant } from './invariant.ts';
 import { FILES_HAVE_OWNER, FILES_THERE } from './invariants/files.ts';

@@ -1,5 +1,5 @@
-// `crosscell quarantine`: guests that nobody owns, and files without a record, through the API and with its rights. Exit status 0: done; 1: the API
-// refused, and its sentence says why; 2: wrong usage.
+// `crosscell quarantine`: guests that nobody owns, and files without a record, through the API and with its rights. Exit
+// status 0: done; 1: the API refused, and its sentence says why; 2: wrong usage.
 import type { Quarantined } from '../control/quarantine.ts';
 import { ApiClient, sentenceOf } from './client.ts';
 import { credentialsOf } from './clouds.ts';

@@ -1,15 +1,16 @@
 // Debts: clean-ups that could not be made because what they concern could not be reached: a guest that should be gone from
 // a host, or have other volumes or ports than it may have (guest-devices.ts), or be on, off, or on another disk than it is
-// (guest-state.ts), a snapshot or a second disk that should be gone from there,
-// records that should be gone from a cell's database, a server's access to a volume that should have ended, a volume that
-// should be gone, files that a host has no record of (remains.ts), what a rebuild kept of a volume, which should be gone or be written back first (volumes/owed.ts). One row
-// each, at most one open per kind, place, server and volume; paid when the place answers that it is so.
+// (guest-state.ts), a snapshot or a second disk that should be gone from there, records that should be gone from a cell's
+// database, a server's access to a volume that should have ended, a volume that should be gone, files that a host has no
+// record of (remains.ts), what a rebuild kept of a volume, which should be gone or be written back first
+// (volumes/owed.ts). One row each, at most one open per kind, place, server and volume; paid when the place answers that
+// it is so.
 // A debt never takes away what has lawfully come back since. A guest's debt carries the generation at which it was made.
 // A host that has seen a newer one refuses it as fenced: then the server has come back, and the debt is void, which is
 // paid; or a conductor that took over the very saga that owes it was there, and the guest still has to go. The records
 // say which it is. A record's debt only takes the record that its own saga left: whatever a later saga brought there is
-// not touched. What is owed on a host that is not known any more is void;
-// for a storage host that was forgotten volumes/lost-storage.ts answers.
+// not touched. What is owed on a host that is not known any more is void; for a storage host that was forgotten
+// volumes/lost-storage.ts answers.
 import type { Selectable } from 'kysely';
 import { assertNever, invariant, messageOf } from '../lib/errors.ts';
 import { DatabaseDown } from '../store/database.ts';

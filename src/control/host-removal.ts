@@ -13,6 +13,7 @@ import { OPEN_STATUSES } from '../store/sagas.ts';
 import { hostAnswers } from './hosts.ts';
 import { HOST_DEBTS } from './owing.ts';
 import type { Platform } from './platform.ts';
+import { isThere } from './quarantine.ts';
 
 /** What was to be done on a host: how many clean-ups were owed, and how many guests were kept in quarantine. */
 export interface Left {
@@ -130,6 +131,6 @@ async function writeOffAt(trx: Transaction<GlobalTables>, name: string, now: num
     .set({ ended_at: now, outcome: 'lost' })
     .where('kind', '<>', 'volume')
     .where('host', '=', name)
-    .where((where) => where.or([where('ended_at', 'is', null), where('outcome', '=', 'released')]))
+    .where(isThere)
     .execute();
 }

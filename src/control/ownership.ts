@@ -1,4 +1,5 @@
-// Whether a server has a guest on a host by right: it is there now, or it waits with its way back kept there.
+// Whether a server has a guest on a host by right: it is there now, or it waits with its way back kept there. The same of a
+// volume on a storage host.
 //
 // Who acts on the answer takes a new generation before asking, and acts under it: a saga that begins behind the look has
 // a newer one, and one that began before it is seen.
@@ -30,6 +31,18 @@ export async function ownership(p: Platform, host: string, serverId: string): Pr
       return found.server.host === host || migration?.sourceHost === host ? 'owned' : 'stray';
     }
   }
+}
+
+/** Whether a volume belongs on the storage host by its records; `perhaps`: a saga is at it. */
+export async function ownsVolume(p: Platform, host: string, volumeId: string): Promise<'owned' | 'stray' | 'perhaps'> {
+  if (await openSaga(p.stores.global, volumeId)) return 'perhaps';
+  const row = await p.stores.global
+    .selectFrom('volumes')
+    .select('id')
+    .where('id', '=', volumeId)
+    .where('storage_host', '=', host)
+    .executeTakeFirst();
+  return row ? 'owned' : 'stray';
 }
 
 /** Why nobody owns what is left of the server there, of one that `ownership` calls stray. */

@@ -15,9 +15,8 @@ import type { Actor, Refusal } from '../model/types.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
 import { nextFence } from '../store/sagas.ts';
 import { owe } from './debts.ts';
-import { ownership } from './ownership.ts';
+import { ownership, ownsVolume } from './ownership.ts';
 import type { Platform } from './platform.ts';
-import { ownsVolume } from './remains.ts';
 
 export interface Quarantined {
   readonly id: string;
@@ -91,8 +90,8 @@ export async function quarantineWithin(db: Kysely<GlobalTables>, found: FoundGue
   return numInsertedOrUpdatedRows === 1n;
 }
 
-/** Kept, or released: as far as is known the guest is on the host. */
-const isThere = (where: ExpressionBuilder<GlobalTables, 'quarantine'>) =>
+/** Kept, or released: as far as is known it is on the host. */
+export const isThere = (where: ExpressionBuilder<GlobalTables, 'quarantine'>) =>
   where.or([where('ended_at', 'is', null), where('outcome', '=', 'released')]);
 
 /** Hosts that have, or may have, a guest of the server's that is not the server's any more. */
@@ -126,7 +125,10 @@ export async function release(p: Platform, actor: Actor, id: string): Promise<Re
   return null;
 }
 
-/** The guest and its disks, also one that was released, are destroyed as soon as its host can be asked to; 409 when it may be somebody's. */
+/**
+ * The guest and its disks, or the files, also what was released, are destroyed as soon as the host can be asked to; 409
+ * when it may be somebody's.
+ */
 export async function destroy(p: Platform, actor: Actor, id: string): Promise<Refusal | null> {
   const row = await p.stores.global
     .selectFrom('quarantine')

@@ -11,10 +11,10 @@ import { newId } from '../lib/ids.ts';
 import type { StorageHeartbeat } from '../storage/contract.ts';
 import { fixed } from '../store/fixed.ts';
 import type { GlobalTables } from '../store/global-schema.ts';
-import { openSaga } from '../store/sagas.ts';
 import { isOwed } from './guest-state.ts';
-import { ownership, whyStray } from './ownership.ts';
+import { ownership, ownsVolume, whyStray } from './ownership.ts';
 import type { Platform } from './platform.ts';
+import { endQuarantine, isThere } from './quarantine.ts';
 
 type Kind = 'remains' | 'volume';
 interface Found {
@@ -49,53 +49,30 @@ async function whoseGuest(p: Platform, host: string, serverId: string): Promise<
   return owner === 'stray' ? whyStray(p, serverId) : 'its server is there';
 }
 
-/** Whether a volume belongs on the storage host by its records; `perhaps`: a saga is at it. */
-export async function ownsVolume(p: Platform, host: string, volumeId: string): Promise<'owned' | 'stray' | 'perhaps'> {
-  if (await openSaga(p.stores.global, volumeId)) return 'perhaps';
-  const row = await p.stores.global
-    .selectFrom('volumes')
-    .select('id')
-    .where('id', '=', volumeId)
-    .where('storage_host', '=', host)
-    .executeTakeFirst();
-  return row ? 'owned' : 'stray';
-}
-
-const OPEN = fixed<GlobalTables, { readonly kind: Kind; readonly host: string }, { readonly server_id: string }>(
-  (db, { kind, host }) =>
-    db
-      .selectFrom('quarantine')
-      .select('server_id')
-      .where('kind', '=', kind)
-      .where('host', '=', host)
-      .where('ended_at', 'is', null),
+/** What is on record of a host, and has not come to its end: kept (`outcome` null), or released. */
+const ON_RECORD = fixed<
+  GlobalTables,
+  { readonly kind: Kind; readonly host: string },
+  { readonly server_id: string; readonly outcome: string | null }
+>((db, { kind, host }) =>
+  db
+    .selectFrom('quarantine')
+    .select(['server_id', 'outcome'])
+    .where('kind', '=', kind)
+    .where('host', '=', host)
+    .where(isThere),
 );
 
 async function keep(p: Platform, kind: Kind, host: string, found: readonly Found[]): Promise<void> {
-  const db = p.stores.global;
-  const open = new Set((await OPEN(db, { kind, host })).rows.map((row) => row.server_id));
+  const { rows } = await ON_RECORD(p.stores.global, { kind, host });
+  const released = new Set(rows.flatMap((row) => (row.outcome === 'released' ? [row.server_id] : [])));
+  const open = new Set(rows.flatMap((row) => (row.outcome === null ? [row.server_id] : [])));
   const there = new Set(found.map(({ id }) => id));
-  for (const id of [...open].filter((each) => !there.has(each))) {
-    await db
-      .updateTable('quarantine')
-      .set({ ended_at: p.clock.now(), outcome: 'returned' })
-      .where('kind', '=', kind)
-      .where('host', '=', host)
-      .where('server_id', '=', id)
-      .where('ended_at', 'is', null)
-      .execute();
-  }
+  for (const id of open) if (!there.has(id)) await endQuarantine(p, host, id, 'returned');
   for (const { id, bytes, reason } of found) {
-    const released = await db
-      .selectFrom('quarantine')
-      .select('id')
-      .where('kind', '=', kind)
-      .where('host', '=', host)
-      .where('server_id', '=', id)
-      .where('outcome', '=', 'released')
-      .executeTakeFirst();
-    if (released || (await isOwed(p, kind === 'volume' ? 'delete-remains' : 'destroy-remains', host, id))) continue;
-    await db
+    if (released.has(id)) continue;
+    if (await isOwed(p, kind === 'volume' ? 'delete-remains' : 'destroy-remains', host, id)) continue;
+    await p.stores.global
       .insertInto('quarantine')
       .values({
         ...{ id: newId(), kind, host, server_id: id, generation: 0, was_running: 0, bytes, reason },

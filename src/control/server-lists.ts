@@ -3,7 +3,8 @@
 // The global mappings say which servers there are, in which order, and where each is at home; the homes say the rest. A
 // move may switch a home between those two reads and take the record away from where it is looked for: what is missing is
 // therefore looked for once more where the mapping says then. A list leaves out the servers of a cell that is down, or, by
-// `newestServers`, has in their places what the mappings know of them: so pages go on where they were whatever comes and goes.
+// `newestServers`, has in their places what the mappings know of them: so pages go on where they were whatever comes and
+// goes.
 //
 // Three ways to read: `newestServers` walks the mappings in their order and stops when it has a page; `listServers` reads
 // everything that matches, for orders and filters that only the cells know; `serversBetween`, which bills are made from,

@@ -24,7 +24,10 @@ const LEASE_S = 5;
 /** A heartbeat, and what a loaded machine takes. */
 const SLACK_MS = 10_000;
 const LIMIT_MS = 80_000;
-/** A host counts as down so late that no guest's probation, a third of that, ends while its conductor is replaced: it would be started again, as it should be. */
+/**
+ * A host counts as down so late that no guest's probation, a third of that, ends while its conductor is replaced: it would
+ * be started again, as it should be.
+ */
 const HOST_DOWN_S = 240;
 const OPTIONS = `heartbeat_seconds: 2\nhost_down_seconds: ${HOST_DOWN_S}\nconductor: { lanes: 8, lease_seconds: ${LEASE_S} }`;
 

@@ -2,6 +2,7 @@
 import type { Kysely } from 'kysely';
 import { CLOSED_MIGRATIONS } from '../../control/migrations.ts';
 import { providerStates } from '../../control/placement.ts';
+import { isThere } from '../../control/quarantine.ts';
 import type { Flavor, Resources } from '../../model/types.ts';
 import { whyStuck } from '../../saga/decide.ts';
 import type { Entry } from '../../saga/types.ts';
@@ -170,10 +171,7 @@ export async function readDebts(db: Db, slice: Slice): Promise<Snapshot['debts']
 }
 
 export async function readQuarantine(db: Db, slice: Slice): Promise<Snapshot['quarantined']> {
-  const known = db
-    .selectFrom('quarantine')
-    .select(['host', 'server_id', 'reason', 'found_at'])
-    .where((where) => where.or([where('ended_at', 'is', null), where('outcome', '=', 'released')]));
+  const known = db.selectFrom('quarantine').select(['host', 'server_id', 'reason', 'found_at']).where(isThere);
   const rows = await inSlice(known, 'server_id', slice).execute();
   return rows.map((row) => ({
     host: row.host,

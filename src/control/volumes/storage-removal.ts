@@ -13,6 +13,7 @@ import type { GlobalTables } from '../../store/global-schema.ts';
 import { upAfter } from '../heartbeats.ts';
 import { STORAGE_DEBTS } from '../owing.ts';
 import type { Platform } from '../platform.ts';
+import { isThere } from '../quarantine.ts';
 import { CINDER } from './service.ts';
 
 /** What was lost: clean-ups that were owed, and volumes and snapshots that are in error now. */
@@ -74,7 +75,7 @@ export async function forgetStorageHost(p: Platform, actor: Actor, name: string)
       .set({ ended_at: now, outcome: 'lost' })
       .where('kind', '=', 'volume')
       .where('host', '=', name)
-      .where((where) => where.or([where('ended_at', 'is', null), where('outcome', '=', 'released')]))
+      .where(isThere)
       .execute();
     const left = {
       ...{ debts: Number(debts.numUpdatedRows), volumes: Number(volumes.numUpdatedRows) },
