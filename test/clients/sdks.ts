@@ -1,6 +1,7 @@
-// Programs of users over OpenStack's libraries (sdks/): each makes a server, moves it to the other cell and takes it away
-// again; glanceclient's makes an image. Python's libraries are Debian's; gophercloud and pkgcloud are fetched into a temporary directory, from the Go
-// module proxy and the npm registry. Where a language or a library cannot be had its program is skipped, and says why.
+// Programs of users over OpenStack's libraries (sdks/): each makes a server, moves it to the other cell and takes it
+// away again; glanceclient's makes an image. Python's libraries are Debian's; gophercloud and pkgcloud are fetched into
+// a temporary directory, from the Go module proxy and the npm registry. Where a language or a library cannot be had its
+// program is skipped, and says why.
 import { existsSync } from 'node:fs';
 import { cp, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';

@@ -1,8 +1,9 @@
 // The whole world as one value that can be compared: everything that a move may touch and must give back.
 //
-// Left out is history (sagas, migrations, instance actions, paid debts, images that are deleted) and what only grows or ticks: generations, fences,
-// heartbeats, times of change and of start. Of a disk it says what it started from and not how often it was started,
-// because a guest that was stopped and runs again has been started once more; matrix/contents.ts compares the rest.
+// Left out is history (sagas, migrations, instance actions, paid debts, images that are deleted) and what only grows or
+// ticks: generations, fences, heartbeats, times of change and of start. Of a disk it says what it started from and not
+// how often it was started, because a guest that was stopped and runs again has been started once more;
+// matrix/contents.ts compares the rest.
 import type { Kysely } from 'kysely';
 import { CINDER } from '../../src/control/volumes/service.ts';
 import type { GuestBody } from '../../src/host/records.ts';

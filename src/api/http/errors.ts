@@ -1,9 +1,10 @@
 // Every refusal of every service in that service's own shape. Handlers throw ApiError (or return what a use case
 // refused through `refuse`); nothing else decides how an error looks. Which service answers is read from the path.
 //
-// Shapes: compute and volume {"<key>": {"code", "message"}} (nova/api/openstack/wsgi.py, class Fault), identity
-// and image {"error": {"code", "title", "message"}}, network {"NeutronError": {"type", "message", "detail"}}. Glance answers
-// HTML or plain text; python-glanceclient and openstacksdk read such an object, too. A 401 has identity's shape everywhere, because in OpenStack it comes from keystonemiddleware.
+// Shapes: compute and volume {"<key>": {"code", "message"}} (nova/api/openstack/wsgi.py, class Fault), identity and
+// image {"error": {"code", "title", "message"}}, network {"NeutronError": {"type", "message", "detail"}}. Glance
+// answers HTML or plain text; python-glanceclient and openstacksdk read such an object, too. A 401 has identity's shape
+// everywhere, because in OpenStack it comes from keystonemiddleware.
 import type { Refusal } from '../../model/refusal.ts';
 
 export type Service = 'compute' | 'identity' | 'image' | 'network' | 'volume' | 'crosscell';

@@ -1,12 +1,12 @@
 // Subnets as the network API's users see and change them.
 //
 // Theory of operation. A subnet belongs to a network and keeps its CIDR for life; no two subnets of a network overlap.
-// Gateway and pools can change while nobody is in the way: a router that has the gateway's address keeps it, and no port
-// has the new one's. Ports that have addresses keep them whatever becomes of the pools. A guest that runs is not told of a
-// new gateway, which would cost it its card: it learns it when it is next defined on a host, or matched while it is off. Who sees a network sees its subnets, but for external networks,
-// whose subnets are their owner's business (Neutron's get_subnet). What a subnet says of DHCP, name servers and routes is
-// kept and shown; guests are told address, gateway and their host's own name server.
-import type { Selectable } from 'kysely';
+// Gateway and pools can change while nobody is in the way: a router that has the gateway's address keeps it, and no
+// port has the new one's. Ports that have addresses keep them whatever becomes of the pools. A guest that runs is not
+// told of a new gateway, which would cost it its card: it learns it when it is next defined on a host, or matched while
+// it is off. Who sees a network sees its subnets, but for external networks, whose subnets are their owner's business
+// (Neutron's get_subnet). What a subnet says of DHCP, name servers and routes is kept and shown; guests are told
+// address, gateway and their host's own name server. ort type { Selectable } from 'kysely';
 import { newId } from '../../lib/ids.ts';
 import { formatCidr, formatIpv4, parseCidr } from '../../model/network.ts';
 import { overlap, planSubnet, type SubnetPlan } from '../../model/subnets.ts';
