@@ -6,7 +6,8 @@
 // told of a new gateway, which would cost it its card: it learns it when it is next defined on a host, or matched while
 // it is off. Who sees a network sees its subnets, but for external networks, whose subnets are their owner's business
 // (Neutron's get_subnet). What a subnet says of DHCP, name servers and routes is kept and shown; guests are told
-// address, gateway and their host's own name server. ort type { Selectable } from 'kysely';
+// address, gateway and their host's own name server.
+import type { Selectable } from 'kysely';
 import { newId } from '../../lib/ids.ts';
 import { formatCidr, formatIpv4, parseCidr } from '../../model/network.ts';
 import { overlap, planSubnet, type SubnetPlan } from '../../model/subnets.ts';
